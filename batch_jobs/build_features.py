@@ -1,0 +1,152 @@
+"""Features from canonical events and products: what Feast serves, and what training has to predict.
+
+buyer_sequences  a buyer's last events at each moment that training asks for, and now (for materialize)
+contexts         those moments: buyer, time, the products chosen then, and the part of the time split they fall in
+products         the product columns that pages and the towers read
+"""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.backends.duckdb import Backend
+from ibis.expr.types import Table
+
+from batch_jobs.files import replacing, write_json
+from feature_repo import columns as c
+from feature_repo.config import Config
+from feature_repo.paths import ShopPaths, shop_paths
+from feature_repo.transforms.events import EVENT_TYPE_CODES
+from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
+
+SPLIT, TRAIN, TEST = "split", "train", "test"
+ONE_TICK = ibis.interval(microseconds=1)
+UTC_MICROSECONDS = "timestamp('UTC', 6)"
+MEMORY_LIMIT = "4GB"
+
+
+def build_features(config: Config) -> dict[str, Any]:
+    """Writes the feature tables of the canonical data.
+
+    Returns:
+        The report: rows per table, `as_of` (the cut-off that online rows carry) and `test_from` (start of the test
+        split), both ISO 8601 UTC.
+
+    Raises:
+        FileNotFoundError: There are no canonical data yet.
+        ValueError: There are no events, or none before the test days.
+    """
+    paths = shop_paths(config)
+    for path in (paths.events, paths.products):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya ingest` first")
+    as_of = dt.datetime.now(dt.UTC)
+    con = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
+    con.raw_sql("SET TimeZone = 'UTC'")
+    events = con.read_parquet(paths.events)
+    test_from = _test_from(events, config.data.test_days)
+    positioned = con.create_table("positioned", with_positions(_coded(events)), temp=True)
+    contexts = con.create_table("contexts", _contexts(positioned, test_from), temp=True)
+    sequences = _sequences(positioned, contexts, as_of, config.model.buyer_tower.max_interaction_history)
+    counts = {
+        "buyer_sequences": _write(con, sequences.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP]), paths.sequence_features),
+        "contexts": _write(con, contexts.drop(POSITION).order_by([c.EVENT_TIMESTAMP, c.BUYER_ID]), paths.contexts),
+        "products": _write(con, _product_features(con, paths, as_of), paths.product_features),
+        "buyers": int(events[c.BUYER_ID].nunique().execute()),
+    }
+    _write_empty_recent(paths.recent_features)
+    report = {"rows": counts, "as_of": as_of.isoformat(), "test_from": test_from.isoformat()}
+    write_json(paths.feature_report, report)
+    return report
+
+
+def _test_from(events: Table, test_days: int) -> dt.datetime:
+    """Midnight (UTC) `test_days` whole days before the day of the last event."""
+    first, last = (events[c.EVENT_TIME].min().execute(), events[c.EVENT_TIME].max().execute())
+    if last is None or str(last) == "NaT":
+        raise ValueError("there are no events to build features from; see the quarantine of `tawsiya ingest`")
+    midnight = last.to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
+    test_from: dt.datetime = midnight - dt.timedelta(days=test_days)
+    if test_from <= first.to_pydatetime():
+        raise ValueError(
+            f"all events lie within the last {test_days} days, so none is left to train on; lower data.test_days"
+        )
+    return test_from
+
+
+def _coded(events: Table) -> Table:
+    """Events with the type as its code and the time in milliseconds, as sequences store them."""
+    code = events[c.EVENT_TYPE].cases(*EVENT_TYPE_CODES.items())
+    time_ms = (events[c.EVENT_TIME].epoch_seconds() * 1000 + events[c.EVENT_TIME].millisecond()).cast("int64")
+    return events.select(
+        c.BUYER_ID,
+        c.PRODUCT_KEY,
+        **{c.EVENT_TYPE: code.cast("int32"), c.EVENT_TIME: time_ms, c.EVENT_TIMESTAMP: events[c.EVENT_TIME]},
+    )
+
+
+def _contexts(positioned: Table, test_from: dt.datetime) -> Table:
+    """The moments to predict, each asked one tick before it: Feast joins with <=, and the answer must not be in the row.
+
+    Training has one context per buyer and moment of events (a basket). The test has one per buyer: the start of the
+    test days, with all that follows as the answer. POSITION is that of the last event before the moment, -1 for none.
+    """
+    boundary = ibis.literal(test_from).cast(UTC_MICROSECONDS)
+    in_test = positioned[c.EVENT_TIMESTAMP] >= boundary
+    moment = in_test.ifelse(boundary, positioned[c.EVENT_TIMESTAMP]) - ONE_TICK
+    split = in_test.ifelse(TEST, TRAIN)
+    asked = positioned.mutate(**{c.EVENT_TIMESTAMP: moment, SPLIT: split})
+    return asked.group_by([c.BUYER_ID, c.EVENT_TIMESTAMP, SPLIT]).agg(
+        **{
+            POSITION: asked[POSITION].min() - 1,
+            c.PRODUCT_KEYS: asked[c.PRODUCT_KEY].collect(order_by=asked[POSITION]),
+            c.EVENT_TYPES: asked[c.EVENT_TYPE].collect(order_by=asked[POSITION]),
+        }
+    )
+
+
+def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_length: int) -> Table:
+    """Feast's buyer-history rows: one at the last event before each context, one per buyer at the cut-off `as_of`.
+
+    The cut-off row is stamped with the time of this build and not with the buyer's last event: Feast drops an online
+    write that is not newer than what it holds, and an event that arrives late would never be seen.
+    """
+    asked = contexts.filter(contexts[POSITION] >= 0).select(c.BUYER_ID, POSITION).distinct()
+    asked = asked.inner_join(positioned.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP), [c.BUYER_ID, POSITION])
+    stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
+    latest = positioned.group_by(c.BUYER_ID).agg(**{POSITION: positioned[POSITION].max()})
+    anchors = asked.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP).union(
+        latest.select(c.BUYER_ID, POSITION, **{c.EVENT_TIMESTAMP: stamp})
+    )
+    return rolling_sequences(positioned, anchors.mutate(**{c.CREATED_TIMESTAMP: stamp}), max_length)
+
+
+def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Table:
+    """Products are known as they are at this build; a shop's export does not say since when."""
+    stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
+    return con.read_parquet(paths.products).mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
+
+
+def _write(con: Backend, table: Table, path: Path) -> int:
+    """Writes a table in one step; returns its number of rows."""
+    with replacing(path) as temporary:
+        con.to_parquet(table, temporary, compression="zstd")
+        return int(pq.read_metadata(temporary).num_rows)
+
+
+def _write_empty_recent(path: Path) -> None:
+    """Feast wants a batch source behind a pushed view; only pushes write this one, so its file stays empty."""
+    schema = pa.schema(
+        [
+            (c.BUYER_ID, pa.string()),
+            (c.EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
+            (c.PRODUCT_KEYS, pa.list_(pa.int64())),
+            (c.EVENT_TYPES, pa.list_(pa.int32())),
+            (c.EVENT_TIMES, pa.list_(pa.int64())),
+        ]
+    )
+    with replacing(path) as temporary:
+        pq.write_table(schema.empty_table(), temporary)

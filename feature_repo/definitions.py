@@ -1,0 +1,123 @@
+"""Every Feast object of Tawsiya.
+
+`feast apply` needs them at module level, the product needs them for several shops in one process; so a function makes
+them, and the module calls it for the shop in $TAWSIYA_SHOP_DIR where that is set. Refer to services by their names.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
+from feast.types import Array, Float64, Int32, Int64, String
+
+from feature_repo import columns as c
+from feature_repo.paths import ShopPaths
+
+TRAINING_SERVICE = "buyer_training"
+ONLINE_SERVICE = "buyer_online"
+PRODUCT_SERVICE = "product_online"
+HISTORY_VIEW = "buyer_history"
+RECENT_VIEW = "buyer_recent"
+PRODUCT_VIEW = "product"
+RECENT_PUSH_SOURCE = "buyer_recent_push"
+NO_EXPIRY = timedelta(0)
+
+
+class Definitions(NamedTuple):
+    """The Feast objects of one shop."""
+
+    buyer: Entity
+    product: Entity
+    product_view: FeatureView
+    history_view: FeatureView
+    recent_source: PushSource
+    recent_view: FeatureView
+    training_service: FeatureService
+    online_service: FeatureService
+    product_service: FeatureService
+
+
+def definitions(shop: ShopPaths) -> Definitions:
+    """Makes the Feast objects of a shop."""
+    buyer = Entity(name="buyer", join_keys=[c.BUYER_ID], value_type=ValueType.STRING)
+    product = Entity(name="product_item", join_keys=[c.PRODUCT_ID], value_type=ValueType.STRING)
+    product_view = FeatureView(
+        name=PRODUCT_VIEW,
+        description="Product text and metadata, as of the last feature build",
+        entities=[product],
+        ttl=NO_EXPIRY,
+        schema=[
+            Field(name=c.PRODUCT_ID, dtype=String),
+            Field(name=c.PRODUCT_KEY, dtype=Int64),
+            Field(name=c.TITLE, dtype=String),
+            Field(name=c.DESCRIPTION, dtype=String),
+            Field(name=c.TEXT, dtype=String),
+            Field(name=c.BRAND, dtype=String),
+            Field(name=c.CATEGORY, dtype=String),
+            Field(name=c.PRICE, dtype=Float64),
+            Field(name=c.STOCK, dtype=Int64),
+            Field(name=c.PHOTO, dtype=String),
+        ],
+        source=_parquet("product_source", shop.product_features),
+    )
+    sequence_schema = [
+        Field(name=c.BUYER_ID, dtype=String),
+        Field(name=c.PRODUCT_KEYS, dtype=Array(Int64)),
+        Field(name=c.EVENT_TYPES, dtype=Array(Int32)),
+        Field(name=c.EVENT_TIMES, dtype=Array(Int64)),
+    ]
+    history_view = FeatureView(
+        name=HISTORY_VIEW,
+        description="A buyer's last events up to the row's time; written by materialize only",
+        entities=[buyer],
+        ttl=NO_EXPIRY,
+        schema=sequence_schema,
+        source=_parquet("buyer_history_source", shop.sequence_features),
+    )
+    recent_source = PushSource(
+        name=RECENT_PUSH_SOURCE,
+        batch_source=FileSource(
+            name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
+        ),
+    )
+    recent_view = FeatureView(
+        name=RECENT_VIEW,
+        description="A buyer's events since the last materialize, and some before; written by push only",
+        entities=[buyer],
+        ttl=NO_EXPIRY,
+        schema=sequence_schema,
+        source=recent_source,
+    )
+    return Definitions(
+        buyer=buyer,
+        product=product,
+        product_view=product_view,
+        history_view=history_view,
+        recent_source=recent_source,
+        recent_view=recent_view,
+        training_service=FeatureService(name=TRAINING_SERVICE, features=[history_view]),
+        online_service=FeatureService(name=ONLINE_SERVICE, features=[history_view, recent_view]),
+        product_service=FeatureService(name=PRODUCT_SERVICE, features=[product_view]),
+    )
+
+
+def _parquet(name: str, path: Path) -> FileSource:
+    return FileSource(
+        name=name, path=str(path), timestamp_field=c.EVENT_TIMESTAMP, created_timestamp_column=c.CREATED_TIMESTAMP
+    )
+
+
+if _shop_dir := os.environ.get("TAWSIYA_SHOP_DIR"):
+    (
+        buyer,
+        product,
+        product_view,
+        history_view,
+        recent_source,
+        recent_view,
+        training_service,
+        online_service,
+        product_service,
+    ) = definitions(ShopPaths(Path(_shop_dir)))

@@ -1,0 +1,134 @@
+"""The product catalogue as the towers read it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import torch
+
+from feature_repo import columns as c
+from training.histories import UNKNOWN_PRODUCT
+from training.towers import UNKNOWN, ItemTower
+
+UNKNOWN_NAME = "<UNK>"
+
+
+class KeyIndex:
+    """Finds the position of product keys in a fixed order, all at once and without a Python dictionary."""
+
+    def __init__(self, keys: npt.NDArray[np.int64]) -> None:
+        """Args: keys, (N,), distinct; their order defines the positions."""
+        self._order = np.argsort(keys)
+        self._sorted = keys[self._order]
+
+    def positions(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Positions, same shape as `keys`; UNKNOWN_PRODUCT for a key that is not there."""
+        if len(self._sorted) == 0:
+            return np.full(keys.shape, UNKNOWN_PRODUCT, dtype=np.int32)
+        place = np.searchsorted(self._sorted, keys).clip(max=len(self._sorted) - 1)
+        found = self._sorted[place] == keys
+        return np.where(found, self._order[place], UNKNOWN_PRODUCT).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products in a fixed order; `positions` elsewhere count in this order."""
+
+    product_ids: list[str]
+    product_keys: npt.NDArray[np.int64]
+    texts: list[str]
+    brands: list[str | None]
+    categories: list[str | None]
+
+    def __len__(self) -> int:
+        """The number of products."""
+        return len(self.product_ids)
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """Reads the product features; FileNotFoundError names the command that makes them."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
+    table = pq.read_table(path, columns=[c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY])
+    return Catalogue(
+        product_ids=table[c.PRODUCT_ID].to_pylist(),
+        product_keys=table[c.PRODUCT_KEY].to_numpy(),
+        texts=table[c.TEXT].to_pylist(),
+        brands=table[c.BRAND].to_pylist(),
+        categories=table[c.CATEGORY].to_pylist(),
+    )
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """Names that have a learned vector; index 0 is <UNK>.
+
+    Attributes:
+        brands, categories: Names by index.
+        product_keys: Keys of the products with a vector of their own, (n,); key i has index i + 1.
+    """
+
+    brands: tuple[str, ...]
+    categories: tuple[str, ...]
+    product_keys: npt.NDArray[np.int64]
+
+
+def build_vocabularies(catalogue: Catalogue, trained_positions: npt.NDArray[np.int32]) -> Vocabularies:
+    """Vocabularies of a catalogue, names by falling count; `trained_positions` are the products seen in training."""
+    return Vocabularies(
+        brands=_names(catalogue.brands),
+        categories=_names(catalogue.categories),
+        product_keys=catalogue.product_keys[np.unique(trained_positions)],
+    )
+
+
+def _names(values: Sequence[str | None]) -> tuple[str, ...]:
+    counts = Counter(value for value in values if value is not None)
+    return (UNKNOWN_NAME, *(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """Inputs of the item tower for N products.
+
+    Attributes:
+        text_NT: (N, T) float32 text vectors.
+        brand_N, category_N, id_N: (N,) int64 vocabulary indices, 0 for unknown.
+    """
+
+    text_NT: torch.Tensor
+    brand_N: torch.Tensor
+    category_N: torch.Tensor
+    id_N: torch.Tensor
+
+    def __len__(self) -> int:
+        """The number of products."""
+        return len(self.text_NT)
+
+    def to(self, device: torch.device) -> "ItemFeatures":
+        """The same features on a device."""
+        return ItemFeatures(*(part.to(device) for part in (self.text_NT, self.brand_N, self.category_N, self.id_N)))
+
+    def encode(self, tower: ItemTower, positions: torch.Tensor | slice) -> torch.Tensor:
+        """The tower's vectors of the products at `positions`."""
+        vectors: torch.Tensor = tower(
+            self.text_NT[positions], self.brand_N[positions], self.category_N[positions], self.id_N[positions]
+        )
+        return vectors
+
+
+def item_features(catalogue: Catalogue, text_NT: npt.NDArray[np.float32], vocabularies: Vocabularies) -> ItemFeatures:
+    """Looks the catalogue's names and keys up in the vocabularies."""
+    brand_index = {name: index for index, name in enumerate(vocabularies.brands)}
+    category_index = {name: index for index, name in enumerate(vocabularies.categories)}
+    ids = KeyIndex(vocabularies.product_keys).positions(catalogue.product_keys).astype(np.int64) + 1
+    return ItemFeatures(
+        text_NT=torch.from_numpy(np.ascontiguousarray(text_NT)),
+        brand_N=torch.tensor([brand_index.get(name or UNKNOWN_NAME, UNKNOWN) for name in catalogue.brands]),
+        category_N=torch.tensor([category_index.get(name or UNKNOWN_NAME, UNKNOWN) for name in catalogue.categories]),
+        id_N=torch.from_numpy(ids),
+    )

@@ -1,0 +1,104 @@
+"""From scores to ranked lists and to a table of models side by side.
+
+Legend: B buyers, N products of the catalogue, k products in each ranked list.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from training.baselines import Ranker, top_positions
+from training.metrics import NO_PRODUCT, CatalogueFacts, Targets, list_metrics
+
+
+def rank_all(
+    ranker: Ranker, buyers: npt.NDArray[np.int32], k: int, chunk: int = 256, show_progress: bool = True
+) -> npt.NDArray[np.int32]:
+    """The best k of ALL products for each buyer: no sampled candidates, nothing left out.
+
+    Args:
+        ranker: scores the products; a score of -inf is never recommended.
+        buyers: (B,) buyer codes.
+        k: length of each list; beyond the recommendable products it is filled with NO_PRODUCT.
+        chunk: buyers scored at once; takes 4 * chunk * N bytes or a small multiple.
+        show_progress: a progress bar on stderr.
+
+    Returns:
+        (B, k) int32 product positions, higher score first, equal scores by lower position.
+
+    Raises:
+        ValueError: k or chunk is below 1, or a score is not a number.
+    """
+    if k < 1 or chunk < 1:
+        raise ValueError(f"k {k} and chunk {chunk} must be at least 1")
+    ranked_Bk = np.full((len(buyers), k), NO_PRODUCT, dtype=np.int32)
+    with tqdm(total=len(buyers), desc=ranker.name, unit="buyer", disable=not show_progress) as progress:
+        for start in range(0, len(buyers), chunk):
+            scores_BN = ranker.scores(buyers[start : start + chunk])
+            if np.isnan(scores_BN).any():
+                raise ValueError(f"{ranker.name} gave scores that are not numbers: they have no rank")
+            for row, scores_N in enumerate(scores_BN, start):
+                top = top_positions(scores_N, k)
+                top = top[scores_N[top] > -np.inf]
+                ranked_Bk[row, : len(top)] = top
+            progress.update(len(scores_BN))
+    return ranked_Bk
+
+
+def compare(
+    rankers: Sequence[Ranker],
+    buyers: npt.NDArray[np.int32],
+    targets: Targets,
+    k_values: Sequence[int],
+    catalogue: CatalogueFacts | None = None,
+    chunk: int = 256,
+    show_progress: bool = True,
+) -> dict[str, dict[str, float]]:
+    """The metrics of each ranker on the same buyers and targets: {name: {"recall@20": ...}}.
+
+    Args:
+        rankers: each with a name of its own.
+        buyers: (B,) buyer codes.
+        targets: what these B buyers took, in the same order.
+        k_values: cut-offs, at least 1.
+        catalogue: adds the metrics beyond accuracy that it has the facts for.
+        chunk: buyers scored at once.
+        show_progress: a progress bar on stderr.
+
+    Raises:
+        ValueError: two rankers share a name, k_values is empty or below 1, or buyers and targets differ in number.
+    """
+    names = [ranker.name for ranker in rankers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each ranker needs a name of its own, not {names}")
+    if not k_values:
+        raise ValueError("k_values must name at least one cut-off")
+    return {
+        ranker.name: list_metrics(
+            rank_all(ranker, buyers, max(k_values), chunk, show_progress), targets, k_values, catalogue
+        )
+        for ranker in rankers
+    }
+
+
+def format_table(models: dict[str, dict[str, float]], columns: Sequence[str]) -> str:
+    """A plain-text table with one line per model, best first by the first column.
+
+    Args:
+        models: {model: {metric: value}}, as `compare` returns it.
+        columns: metrics to show, at least one; a model without one shows "-" and stands last where it is the first.
+    """
+    if not columns:
+        raise ValueError("columns must name at least one metric")
+    best_first = sorted(models, key=lambda name: models[name].get(columns[0], -np.inf), reverse=True)
+    width = max(len(name) for name in ["model", *models])
+    lines = ["model".ljust(width) + "".join(f"  {column}" for column in columns)]
+    lines.append("-" * len(lines[0]))
+    for name in best_first:
+        values = (models[name].get(column) for column in columns)
+        cells = ("-" if value is None else f"{value:.4f}" for value in values)
+        pairs = zip(columns, cells, strict=True)
+        lines.append(name.ljust(width) + "".join(f"  {cell:>{len(column)}}" for column, cell in pairs))
+    return "\n".join(lines)
