@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
-from batch_jobs.files import replacing, write_json
+from feature_repo.files import replacing, write_json
 from feature_repo import columns as c
 from feature_repo.config import Config
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 
-SPLIT, TRAIN, TEST = "split", "train", "test"
+TRAIN, TEST = "train", "test"
 ONE_TICK = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
 MEMORY_LIMIT = "4GB"
@@ -98,8 +98,8 @@ def _contexts(positioned: Table, test_from: dt.datetime) -> Table:
     in_test = positioned[c.EVENT_TIMESTAMP] >= boundary
     moment = in_test.ifelse(boundary, positioned[c.EVENT_TIMESTAMP]) - ONE_TICK
     split = in_test.ifelse(TEST, TRAIN)
-    asked = positioned.mutate(**{c.EVENT_TIMESTAMP: moment, SPLIT: split})
-    return asked.group_by([c.BUYER_ID, c.EVENT_TIMESTAMP, SPLIT]).agg(
+    asked = positioned.mutate(**{c.EVENT_TIMESTAMP: moment, c.SPLIT: split})
+    return asked.group_by([c.BUYER_ID, c.EVENT_TIMESTAMP, c.SPLIT]).agg(
         **{
             POSITION: asked[POSITION].min() - 1,
             c.PRODUCT_KEYS: asked[c.PRODUCT_KEY].collect(order_by=asked[POSITION]),

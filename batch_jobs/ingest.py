@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.files import replacing, write_json
+from feature_repo.files import replacing, write_json
 from batch_jobs.ingest_events import stage_events
 from batch_jobs.ingest_products import stage_products
 from batch_jobs.source_mapping import SourceMapping, TableMapping, load_mapping, overrides_by_table, table_path

@@ -1,65 +1,36 @@
 """The gate: validates the files of a shop, records the result, and refuses what did not pass.
 
-Ingest is followed by `validate_canonical`, the feature build by `validate_sequences`; who publishes calls
-`require_passed`, which only reads the recorded results. Great Expectations is imported when it is needed, since that
-takes seconds.
+Ingest is followed by `validate_canonical`, the feature build by `validate_sequences`; whoever publishes calls
+`require_passed`, which only reads what was recorded and so costs no import of Great Expectations.
 """
 
 import json
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
+from expectations.runner import Finding, run_suites
 from feature_repo.config import Config, ConfigError
 from feature_repo.errors import GateRefusedError
+from feature_repo.files import write_json
 from feature_repo.paths import ShopPaths
 
 if TYPE_CHECKING:
-    from expectations.suites import Check, Suite
+    from expectations.suites import Suite
 
 CANONICAL, SEQUENCES = "canonical", "sequences"
 STAGES = (CANONICAL, SEQUENCES)
 
-MAX_EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one expectation found.
-
-    Attributes:
-        table: The table it looked at.
-        name: The expectation's name, as in `expectations.warnings`.
-        blocking: Whether a failure refuses the data (true) or only warns.
-        success: Whether the data met it.
-        observed: What was seen, for people.
-    """
-
-    table: str
-    name: str
-    blocking: bool
-    success: bool
-    observed: str
-
 
 @dataclass(frozen=True)
 class GateResult:
-    """The findings of one stage, and where the quarantine and the HTML report lie."""
+    """What the expectations of one stage found in the files of one shop."""
 
     stage: str
     findings: tuple[Finding, ...]
-    quarantine: Path
-    report: Path
-
-    @property
-    def passed(self) -> bool:
-        """Whether no blocking expectation failed."""
-        return not self.blockers
+    paths: ShopPaths
 
     @property
     def blockers(self) -> tuple[Finding, ...]:
@@ -67,26 +38,120 @@ class GateResult:
         return tuple(finding for finding in self.findings if finding.blocking and not finding.success)
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """The failed expectations that only warn."""
-        return tuple(finding for finding in self.findings if not finding.blocking and not finding.success)
+    def passed(self) -> bool:
+        """Whether no blocking expectation failed."""
+        return not self.blockers
 
 
 def validate_canonical(paths: ShopPaths, config: Config) -> GateResult:
-    """Validates products, events and the ingest report; writes `validation/canonical.json` and the Data Docs.
+    """Validates products, events and ingest report; writes `canonical.json` and Data Docs to `paths.validation`.
 
     Raises:
         FileNotFoundError: An input is missing.
-        ConfigError: `expectations.warnings` names an unknown expectation.
+        ConfigError: `expectations.warnings` names an expectation that does not exist.
     """
-    return _validate(paths, config, CANONICAL)
+    from expectations.suites import canonical_suites
+
+    return _validate(paths, config, CANONICAL, canonical_suites(config))
 
 
 def validate_sequences(paths: ShopPaths, config: Config) -> GateResult:
-    """Validates the buyer sequences; writes `validation/sequences.json` and the Data Docs.
+    """Validates the buyer sequences; writes `sequences.json` and Data Docs to `paths.validation`.
 
     Raises:
-        FileNotFoundError: An input is missing.
-        ConfigError: `expectations.warnings` names an unknown expectation.
+        FileNotFoundError: The input is missing.
+        ConfigError: `expectations.warnings` names an expectation that does not exist.
     """
-    return _validate(paths, config, SEQUENCES)
+    from expectations.suites import sequence_suites
+
+    return _validate(paths, config, SEQUENCES, sequence_suites(config))
+
+
+def raise_if_refused(result: GateResult) -> None:
+    """Raises GateRefusedError naming each failed blocking expectation, the quarantine and the HTML report."""
+    if result.passed:
+        return
+    lines = [f"the {result.stage} data in {result.paths.root} were refused:"]
+    lines += [f"  {finding.table}: {finding.name}: {finding.observed}" for finding in result.blockers]
+    lines.append(f"quarantined rows: {result.paths.quarantine}")
+    lines.append(f"report: {result.paths.validation / 'data_docs' / 'index.html'}")
+    raise GateRefusedError("\n".join(lines))
+
+
+def require_passed(paths: ShopPaths, *stages: str) -> None:
+    """Raises GateRefusedError unless the files that lie there now are those that passed the gate.
+
+    Args:
+        paths: The shop.
+        stages: Which stages must have passed; both where none is named.
+    """
+    for stage in stages or STAGES:
+        recorded = _record(paths, stage)
+        if not recorded.is_file():
+            raise GateRefusedError(f"the {stage} data in {paths.root} were never validated; run `tawsiya validate`")
+        record = json.loads(recorded.read_text(encoding="utf-8"))
+        now, then = _fingerprints(paths, stage), record["inputs"]
+        changed = [name for name in now if now[name] != then.get(name)]
+        if changed:
+            raise GateRefusedError(
+                f"{', '.join(changed)} in {paths.root} changed since the {stage} data were validated at "
+                f"{record['validated_at']}; run `tawsiya validate`"
+            )
+        raise_if_refused(GateResult(stage, tuple(Finding(**finding) for finding in record["findings"]), paths))
+
+
+def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Suite"]) -> GateResult:
+    warnings = _known_warnings(config)
+    # Taken before the data are read, so that a file replaced meanwhile does not match its record.
+    fingerprints = _fingerprints(paths, stage)
+    missing = [name for name, fingerprint in fingerprints.items() if fingerprint is None]
+    if missing:
+        raise FileNotFoundError(f"no {', '.join(missing)} in {paths.root}; run the job that writes it first")
+    findings, results = run_suites(
+        suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warnings=warnings
+    )
+    result = GateResult(stage, findings, paths)
+    record: dict[str, Any] = {
+        "stage": stage,
+        "passed": result.passed,
+        "validated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "inputs": fingerprints,
+        "findings": [asdict(finding) for finding in findings],
+        "great_expectations": results,
+    }
+    write_json(_record(paths, stage), record)
+    return result
+
+
+def _known_warnings(config: Config) -> frozenset[str]:
+    """The names of `expectations.warnings`, where each exists: a typing error would block instead of warn."""
+    from expectations.suites import names
+
+    unknown = config.expectations.warnings - names(config)
+    if unknown:
+        raise ConfigError(
+            f"expectations.warnings: there is no expectation {', '.join(sorted(unknown))}; "
+            f"the names are {', '.join(sorted(names(config)))}"
+        )
+    return config.expectations.warnings
+
+
+def _inputs(paths: ShopPaths, stage: str) -> dict[str, Path]:
+    """The files of a stage by the view names of `expectations.suites`."""
+    if stage == CANONICAL:
+        return {"products": paths.products, "events": paths.events, "ingest": paths.ingest_report}
+    return {"sequences": paths.sequence_features}
+
+
+def _record(paths: ShopPaths, stage: str) -> Path:
+    return paths.validation / f"{stage}.json"
+
+
+def _fingerprints(paths: ShopPaths, stage: str) -> dict[str, dict[str, int] | None]:
+    """Size and modification time of each input by its path below the shop's folder; None where it is missing."""
+    fingerprints: dict[str, dict[str, int] | None] = {}
+    for path in _inputs(paths, stage).values():
+        stat = path.stat() if path.is_file() else None
+        name = path.relative_to(paths.root).as_posix()
+        fingerprints[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns} if stat else None
+    return fingerprints

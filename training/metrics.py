@@ -169,8 +169,8 @@ def diversity(ranked_BK: Integers, vectors_ND: npt.NDArray[np.float32], k_values
 def novelty(ranked_BK: Integers, popularity_N: Integers, k_values: Sequence[int]) -> dict[str, float]:
     """novelty@k: mean of -log2(popularity share) in bits over a list, averaged over buyers; 0 for an empty list.
 
-    A product never taken counts as if it had been taken once, so that the mean stays finite. Source: self-information of Zhou et
-    al. 2010, Solving the apparent diversity-accuracy dilemma of recommender systems.
+    A product never taken counts as if it had been taken once, so that the mean stays finite. Source: self-information
+    of Zhou et al. 2010, Solving the apparent diversity-accuracy dilemma of recommender systems.
     """
     _check_lists(ranked_BK, k_values, len(popularity_N))
     if popularity_N.sum() == 0:

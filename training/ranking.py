@@ -93,12 +93,16 @@ def format_table(models: dict[str, dict[str, float]], columns: Sequence[str]) ->
     if not columns:
         raise ValueError("columns must name at least one metric")
     best_first = sorted(models, key=lambda name: models[name].get(columns[0], -np.inf), reverse=True)
-    width = max(len(name) for name in ["model", *models])
-    lines = ["model".ljust(width) + "".join(f"  {column}" for column in columns)]
-    lines.append("-" * len(lines[0]))
-    for name in best_first:
-        values = (models[name].get(column) for column in columns)
-        cells = ("-" if value is None else f"{value:.4f}" for value in values)
-        pairs = zip(columns, cells, strict=True)
-        lines.append(name.ljust(width) + "".join(f"  {cell:>{len(column)}}" for column, cell in pairs))
-    return "\n".join(lines)
+    rows = [["model", *columns]] + [[name, *_cells(models[name], columns)] for name in best_first]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_line(row, widths) for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _cells(metrics: dict[str, float], columns: Sequence[str]) -> list[str]:
+    return [f"{metrics[column]:.4f}" if column in metrics else "-" for column in columns]
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+    return "  ".join([row[0].ljust(widths[0]), *numbers])

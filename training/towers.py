@@ -48,7 +48,14 @@ class ModelSpec:
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig, *, text_dim: int, n_brands: int, n_categories: int, n_ids: int, event_weights: tuple[float, ...]
+        cls,
+        config: ModelConfig,
+        *,
+        text_dim: int,
+        n_brands: int,
+        n_categories: int,
+        n_ids: int,
+        event_weights: tuple[float, ...],
     ) -> "ModelSpec":
         """The model that the configuration describes, for data of these sizes."""
         item, buyer = config.item_tower, config.buyer_tower

@@ -1,0 +1,460 @@
+"""The command line. Every command takes --config, --set and --json, and ends with 0 (done), 1 (failed), 2 (bad usage or
+configuration) or 3 (refused by a gate).
+
+Jobs import their libraries when they run, so that `tawsiya --help` answers at once.
+"""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from feature_repo.config import Config, ConfigError, load_config
+from feature_repo.errors import GateRefusedError
+
+FAILED, BAD_USAGE, REFUSED = 1, 2, 3
+TABLE_METRICS = ("recall@20", "ndcg@20", "hit_rate@20", "mrr@20")
+
+app = typer.Typer(name="tawsiya", help="Feature-store backed two-tower recommender.", no_args_is_help=True)
+release_app = typer.Typer(help="List, check and switch releases.", no_args_is_help=True)
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+app.add_typer(release_app, name="release")
+app.add_typer(config_app, name="config")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file; default config/default.yaml")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
+
+Answer = dict[str, Any]
+
+
+def _run(
+    job: Callable[[Config], Answer],
+    config: Path | None,
+    overrides: list[str] | None,
+    as_json: bool,
+    show: Callable[[Answer], str] | None = None,
+) -> None:
+    """Loads the configuration, runs a job, prints its answer and turns errors into exit codes."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    _quiet_libraries()
+    try:
+        answer = job(load_config(config, overrides or ()))
+    except (ConfigError, FileNotFoundError, ValueError, RuntimeError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(_exit_code(error)) from None
+    if as_json:
+        typer.echo(json.dumps(answer, ensure_ascii=False, default=str))
+    elif text := show(answer) if show else _readable(answer):
+        typer.echo(text)
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, GateRefusedError):
+        return REFUSED
+    return BAD_USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _quiet_libraries() -> None:
+    for name in ("feast", "sentence_transformers", "transformers", "great_expectations", "httpx", "faiss"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _readable(answer: Answer, indent: str = "") -> str:
+    """A nested answer as indented lines."""
+    lines = []
+    for key, value in answer.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", _readable(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {value}")
+    return "\n".join(line for line in lines if line)
+
+
+def _locked(job: Callable[[Config], Answer]) -> Callable[[Config], Answer]:
+    """The same job under the shop's batch lock."""
+
+    def run(config: Config) -> Answer:
+        from batch_jobs.refresh import shop_lock
+
+        with shop_lock(config):
+            return job(config)
+
+    return run
+
+
+@app.command()
+def ingest(
+    source: Annotated[str | None, typer.Option(help="Mapping file or name; default data.source")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the shop's raw files into canonical Parquet; rows left out go to quarantine."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.ingest import ingest as run
+
+        return run(settings)
+
+    chosen = [f"data.source={source}"] if source else []
+    _run(_locked(job), config, [*chosen, *(overrides or [])], as_json)
+
+
+@app.command()
+def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Run the data-quality gate over canonical data and, where they exist, features."""
+
+    def job(settings: Config) -> Answer:
+        from expectations.gate import raise_if_refused, validate_canonical, validate_sequences
+        from feature_repo.paths import shop_paths
+
+        paths = shop_paths(settings)
+        results = [validate_canonical(paths, settings)]
+        if paths.sequence_features.is_file():
+            results.append(validate_sequences(paths, settings))
+        for result in results:
+            raise_if_refused(result)
+        findings = [finding for result in results for finding in result.findings]
+        warnings = [
+            f"{finding.table}: {finding.name}: {finding.observed}" for finding in findings if not finding.success
+        ]
+        return {
+            "passed": True,
+            "expectations": len(findings),
+            "warnings": warnings,
+            "report": str(paths.validation / "data_docs" / "index.html"),
+        }
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@app.command("build-features")
+def build_features(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Build feature Parquet from canonical data that the gate has passed."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.refresh import checked_features
+
+        return checked_features(settings)
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@app.command()
+def materialize(
+    full: Annotated[
+        bool, typer.Option("--full", help="All features, not only those built since the last time")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy features that the gate has passed into the online store."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.materialize import materialize as run
+        from feature_repo.store import feature_store
+
+        with feature_store(settings) as store:
+            return run(settings, store, full=full)
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@app.command()
+def train(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Train the two towers; an interrupted run goes on where it was."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.model_jobs import train_job
+        from feature_repo.store import feature_store
+
+        with feature_store(settings) as store:
+            return train_job(settings, store)
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@app.command()
+def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Encode all products with the trained item tower."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.model_jobs import embed_job
+
+        return embed_job(settings)
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@app.command()
+def index(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Build the vector index over the product embeddings."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.model_jobs import index_job
+
+        return index_job(settings)
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@app.command()
+def evaluate(
+    k_values: Annotated[str, typer.Option(help="Cut-offs, separated by commas")] = "1,5,10,20",
+    output: Annotated[Path | None, typer.Option(help="Also write the result to this file")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the model with simple baselines on the test days."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.model_jobs import evaluate_job
+        from feature_repo.files import write_json
+        from feature_repo.store import feature_store
+
+        with feature_store(settings) as store:
+            result = evaluate_job(settings, store, _cut_offs(k_values))
+        if output is not None:
+            write_json(output, result)
+        return result
+
+    _run(_locked(job), config, overrides, as_json, show=_evaluation_table)
+
+
+def _cut_offs(text: str) -> list[int]:
+    values = [int(part) for part in text.split(",") if part.strip().isdigit() and int(part) > 0]
+    if not values or len(values) != len(text.split(",")):
+        raise ConfigError(f"--k-values {text}: expected positive numbers separated by commas, such as 1,5,10,20")
+    return values
+
+
+def _evaluation_table(answer: Answer) -> str:
+    from training.ranking import format_table
+
+    models = answer["models"]
+    found = [name for name in TABLE_METRICS if name in models["two_tower"]] or sorted(models["two_tower"])
+    split = answer["split"]
+    title = (
+        f"{answer['n_buyers']} buyers, {answer['n_products']} products ranked, test {split['test_from'][:10]} to "
+        f"{split['test_to'][:10]}"
+    )
+    return f"{title}\n{format_table(models, found)}"
+
+
+@app.command()
+def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Run the whole chain, from raw files to a live release; for a scheduler."""
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.refresh import refresh as run
+
+        return run(settings)
+
+    def show(answer: Answer) -> str:
+        return f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s"
+
+    _run(job, config, overrides, as_json, show)
+
+
+@app.command()
+def demo(
+    dataset: Annotated[str | None, typer.Option(help="Source to use; default data.source")] = None,
+    full: Annotated[bool, typer.Option("--full", help="The whole data set instead of its documented cut")] = False,
+    serve_after: Annotated[bool, typer.Option("--serve/--no-serve", help="Start the API at the end")] = True,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole chain on real data, show what it recommends, and serve it."""
+    chosen = [f"data.source={dataset}"] if dataset else []
+    chosen += ["data.cut=false"] if full else []
+    chosen += overrides or []
+
+    def job(settings: Config) -> Answer:
+        from batch_jobs.refresh import refresh as run
+
+        answer = run(settings)
+        evaluation = answer.pop("evaluation")
+        return answer | {"metrics": evaluation["models"], "sample": _sample(settings)}
+
+    def show(answer: Answer) -> str:
+        return _demo_summary(answer, serve_after)
+
+    _run(job, config, chosen, as_json, show)
+    if serve_after:
+        _run(_serve, config, chosen, as_json, show=lambda _: "")
+
+
+def _sample(settings: Config, k: int = 10) -> Answer:
+    """Recommendations for the buyer who acted last in the data."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from feature_repo import columns as c
+    from feature_repo.paths import shop_paths
+
+    events = pq.read_table(shop_paths(settings).events, columns=[c.BUYER_ID, c.EVENT_TIME])
+    last = pc.index(events[c.EVENT_TIME], pc.max(events[c.EVENT_TIME])).as_py()
+    answer = _recommend(settings, events[c.BUYER_ID][last].as_py(), k)
+    shown = (c.PRODUCT_ID, c.TITLE, "score")
+    items = [{name: item[name] for name in shown} for item in answer["items"]]
+    return {c.BUYER_ID: answer[c.BUYER_ID], "recommendations": items}
+
+
+def _demo_summary(answer: Answer, serving: bool) -> str:
+    from training.ranking import format_table
+
+    metrics = answer["metrics"]
+    sample = answer["sample"]
+    lines = [
+        f"{answer['dataset']}: {answer['counts']['events']:,} events of {answer['counts']['buyers']:,} buyers, "
+        f"{answer['counts']['products']:,} products; release {answer['release']} after {answer['seconds']['total']:.0f} s",
+        "",
+        format_table(metrics, TABLE_METRICS),
+        "",
+        f"For buyer {sample['buyer_id']}:",
+        *(f"  {item['score']:.3f}  {item['title']}" for item in sample["recommendations"]),
+    ]
+    if not serving:
+        lines += ["", f"Next: tawsiya recommend --buyer {sample['buyer_id']}, or tawsiya serve"]
+    return "\n".join(lines)
+
+
+@app.command()
+def recommend(
+    buyer: Annotated[str, typer.Option(help="Buyer id")],
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of products")] = 10,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend products to one buyer, as the API would."""
+
+    def show(answer: Answer) -> str:
+        lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in answer["items"]]
+        return "\n".join([f"{answer['source']}, release {answer['release']}", *lines])
+
+    _run(lambda settings: _recommend(settings, buyer, k), config, overrides, as_json, show)
+
+
+def _recommend(settings: Config, buyer: str, k: int) -> Answer:
+    from online_api.service import open_service
+
+    with open_service(settings) as service:
+        return service.recommend_for_buyer(buyer, k).model_dump(mode="json")
+
+
+@app.command()
+def serve(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Serve the live release over HTTP until interrupted."""
+    _run(_serve, config, overrides, as_json, show=lambda _: "")
+
+
+def _serve(settings: Config) -> Answer:
+    from online_api.app import serve as run
+
+    run(settings)
+    return {}
+
+
+@release_app.command("list")
+def release_list(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """List the releases, oldest first."""
+
+    def job(settings: Config) -> Answer:
+        from feature_repo.paths import shop_paths
+        from training.artifacts.release import list_releases
+
+        return {"releases": list_releases(shop_paths(settings).releases)}
+
+    def show(answer: Answer) -> str:
+        rows = answer["releases"]
+        return "\n".join(f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products" for row in rows)
+
+    _run(job, config, overrides, as_json, show)
+
+
+@release_app.command("promote")
+def release_promote(
+    name: Annotated[str, typer.Argument(help="Name of the release")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a release and make it live."""
+
+    def job(settings: Config) -> Answer:
+        from feature_repo.paths import shop_paths
+        from training.artifacts.release import promote
+
+        promote(shop_paths(settings).releases, name)
+        return {"live": name}
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@release_app.command("rollback")
+def release_rollback(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Make the release before the live one live again."""
+
+    def job(settings: Config) -> Answer:
+        from feature_repo.paths import shop_paths
+        from training.artifacts.release import rollback
+
+        return {"live": rollback(shop_paths(settings).releases)}
+
+    _run(_locked(job), config, overrides, as_json)
+
+
+@release_app.command("verify")
+def release_verify(
+    name: Annotated[str | None, typer.Argument(help="Name of the release; default the live one")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every file of a release against its sha256 sum; exit code 3 where one is damaged."""
+
+    def job(settings: Config) -> Answer:
+        from feature_repo.paths import shop_paths
+        from training.artifacts.release import check
+
+        return {"verified": check(shop_paths(settings).releases, name)}
+
+    _run(job, config, overrides, as_json)
+
+
+@config_app.command("show")
+def config_show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show every setting with its present value."""
+
+    def show(answer: Answer) -> str:
+        import yaml
+
+        text: str = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)
+        return text.rstrip()
+
+    _run(lambda settings: settings.model_dump(mode="json"), config, overrides, as_json, show)
+
+
+def _stop(signal_number: int, _frame: object) -> None:
+    """SIGTERM ends a command like Ctrl-C does, so that locks and the embedded server are released in order."""
+    sys.exit(128 + signal_number)
+
+
+def main() -> None:
+    """Entry point of the `tawsiya` command."""
+    signal.signal(signal.SIGTERM, _stop)
+    app()
+
+
+if __name__ == "__main__":
+    main()

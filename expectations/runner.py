@@ -1,0 +1,210 @@
+"""Runs suites with Great Expectations and renders its Data Docs.
+
+Great Expectations takes seconds to import, so that only the functions that run it do so. Version 1.24 no longer holds
+code that sends usage statistics.
+"""
+
+import html
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from expectations.suites import Check, Suite
+
+EXAMPLES = 3  # faulty values named per finding
+KEPT_RUNS = 30  # runs per table in Data Docs, whose index takes longer with each
+DUCKDB_MEMORY = "1GB"  # beyond this DuckDB spills to disk
+
+# Logos on every page of Data Docs: one address carries an id of the context, so that opening a page would report it.
+REMOTE_LOGO = re.compile(r"https://great-expectations-web-assets[^\s\"')]*")
+NO_IMAGE = "data:,"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one expectation found; a failure refuses the data where `blocking`, and warns elsewhere."""
+
+    table: str
+    name: str
+    blocking: bool
+    success: bool
+    observed: str
+
+
+def run_suites(
+    suites: Sequence["Suite"], *, stage: str, inputs: Mapping[str, Path], folder: Path, warnings: frozenset[str]
+) -> tuple[tuple[Finding, ...], dict[str, Any]]:
+    """Runs suites over files and builds Data Docs.
+
+    Args:
+        suites: What must hold.
+        stage: Names the run in Data Docs.
+        inputs: The files by the view names that the suites' queries use.
+        folder: Gets `suites/`, `results/` and `data_docs/`.
+        warnings: Names of the expectations that warn; all others block.
+
+    Returns:
+        The findings in the order of the suites, and Great Expectations' own results by table.
+    """
+    import great_expectations as gx
+    from great_expectations.core.run_identifier import RunIdentifier
+
+    context = _context(folder)
+    source = context.data_sources.add_pandas(stage)
+    run_id = RunIdentifier(run_name=stage, run_time=datetime.now(UTC))
+    findings: list[Finding] = []
+    results: dict[str, Any] = {}
+    for suite in suites:
+        expectations = [_labelled(check, blocking=check.name not in warnings) for check in suite.checks]
+        definition = gx.ValidationDefinition(
+            name=suite.table,
+            data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
+            suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
+        )
+        outcome = context.validation_definitions.add(definition).run(
+            batch_parameters={"dataframe": _check_table(suite.query, inputs, spill=folder / "spill")},
+            # Great Expectations collects every faulty row for richer formats; this one counts and names a few.
+            result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
+            run_id=run_id,
+        )
+        by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
+        for check in suite.checks:
+            result = by_name[check.name]
+            findings.append(
+                Finding(suite.table, check.name, check.name not in warnings, result.success, _observed(check, result))
+            )
+        results[suite.table] = outcome.to_json_dict()
+    _build_docs(context, run_id, folder / "data_docs")
+    return tuple(findings), results
+
+
+def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.DataFrame:
+    """The rows of `query`.
+
+    Strings become categories: Great Expectations copies the table once per check, and plain strings took 5.2 GB and
+    27 s on 10M events.
+    """
+    with duckdb.connect(config={"memory_limit": DUCKDB_MEMORY, "temp_directory": str(spill)}) as connection:
+        connection.execute(
+            "SET TimeZone = 'UTC'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
+        )
+        for name, path in inputs.items():
+            read = connection.read_json if path.suffix == ".json" else connection.read_parquet
+            read(str(path)).create_view(name)
+        table = connection.sql(query).to_arrow_table()
+    for position, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            table = table.set_column(position, field.name, _categories(table.column(position)))
+    frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
+    return frame
+
+
+def _categories(strings: Any) -> Any:
+    """The strings as categories, escaped, since Data Docs put the examples into their pages as they are."""
+    encoded = strings.dictionary_encode().combine_chunks()
+    safe = encoded.dictionary
+    for plain, escaped in (("&", "&amp;"), ("<", "&lt;")):
+        safe = pc.replace_substring(safe, plain, escaped)
+    return pa.DictionaryArray.from_arrays(encoded.indices, safe)
+
+
+def _context(folder: Path) -> Any:
+    """A context whose suites and results outlive it, since the index of Data Docs forgets pages without a result."""
+    import great_expectations as gx
+    from great_expectations.data_context.types import base
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    stores = base.InMemoryStoreBackendDefaults()
+    for name, place in ((stores.expectations_store_name, "suites"), (stores.validation_results_store_name, "results")):
+        stores.stores[name]["store_backend"] = _files(folder / place) | {"filepath_suffix": ".json"}
+    stores.data_docs_sites = {
+        "tawsiya": {
+            "class_name": "SiteBuilder",
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "show_how_to_buttons": False,
+            "store_backend": _files(folder / "data_docs"),
+        }
+    }
+    config = base.DataContextConfig(
+        store_backend_defaults=stores,
+        progress_bars=base.ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def _files(folder: Path) -> dict[str, str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
+
+
+def _build_docs(context: Any, run_id: Any, docs: Path) -> None:
+    """Renders the pages of this run and the index of the kept runs; opening them works without the network."""
+    store = context.validation_results_store
+    keys = sorted(store.list_keys(), key=lambda key: key.run_id.run_time)
+    fresh = [key for key in keys if key.run_id == run_id]
+    for suite in (key.expectation_suite_identifier for key in fresh):
+        for key in [key for key in keys if key.expectation_suite_identifier == suite][:-KEPT_RUNS]:
+            store.remove_key(key)
+    context.build_data_docs(resource_identifiers=[*fresh, *(key.expectation_suite_identifier for key in fresh)])
+    for page in docs.rglob("*.html"):
+        page.write_text(REMOTE_LOGO.sub(NO_IMAGE, page.read_text(encoding="utf-8")), encoding="utf-8")
+    _list_latest_pages(docs)
+
+
+def _list_latest_pages(docs: Path) -> None:
+    """Adds plain links to the index, whose own table stays empty where its scripts cannot be loaded."""
+    links = []
+    for table in sorted((docs / "validations").iterdir()):
+        latest = max(table.rglob("*.html"), key=lambda page: page.parent.name)  # the folder is the time of the run
+        links.append(f'<li><a href="{latest.relative_to(docs).as_posix()}">{table.name}</a></li>')
+    index = docs / "index.html"
+    html = index.read_text(encoding="utf-8")
+    index.write_text(
+        html.replace("</body>", f"<p>Latest results</p><ul>{''.join(links)}</ul></body>"), encoding="utf-8"
+    )
+
+
+def _labelled(check: "Check", *, blocking: bool) -> Any:
+    """The check's expectation with its name and severity, as Data Docs and the results show them."""
+    expectation = check.expectation
+    mostly = getattr(expectation, "mostly", None)
+    share = "" if mostly is None else "no rows " if mostly == 1 else f"at most {1 - mostly:.1%} of rows "
+    expectation.meta = {"name": check.name}
+    expectation.description = f"{check.name}: {share}{check.says}"
+    expectation.severity = "critical" if blocking else "warning"
+    return expectation
+
+
+def _observed(check: "Check", result: Any) -> str:
+    seen = result.result
+    if not seen:  # Great Expectations catches what its computations raise, such as a comparison of unlike types
+        info = result.exception_info
+        reports = [info] if "exception_message" in info else info.values()  # one report, or one per computation
+        return f"could not be checked: {'; '.join(str(report['exception_message']) for report in reports)}"
+    if "observed_value" in seen:
+        value = seen["observed_value"]
+        return f"{value:,} {check.says}" if isinstance(value, int) else f"{value:.1%} {check.says}"
+    faulty, rows = seen["unexpected_count"], seen["element_count"] - seen.get("missing_count", 0)
+    text = f"{faulty:,} of {rows:,} rows ({faulty / max(rows, 1):.1%}) {check.says}"
+    # For values that should not be missing the examples are None or, from pandas, NaN, which is unlike itself.
+    values = [value for value in seen["partial_unexpected_list"] if value is not None and value == value]
+    examples = list(dict.fromkeys(_shown(value) for value in values))
+    return f"{text}, e.g. {'; '.join(examples)}" if examples else text
+
+
+def _shown(value: Any) -> str:
+    """An example as people read it; checks of several columns give a dictionary or a tuple of values."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return ", ".join(map(_shown, value)) if isinstance(value, tuple) else html.unescape(str(value))

@@ -1,0 +1,63 @@
+"""A tiny real shop, released and materialized, behind a real server on a loopback port."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from api_shop import EVENTS, PRODUCTS, publish_random_release, serving
+
+from batch_jobs.build_features import build_features
+from batch_jobs.ingest import ingest
+from feature_repo.config import Config
+from feature_repo.paths import shop_paths
+from feature_repo.store import FeatureStore, feature_store
+from online_api.app import create_app
+from online_api.event_log import EventLog
+from online_api.service import RecommendationService
+from training.artifacts.recommender import Recommender, open_current
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "products.csv").write_text(PRODUCTS, encoding="utf-8")
+    (folder / "events.csv").write_text(EVENTS, encoding="utf-8")
+    data = {
+        "source": "csv",
+        "events_path": str(folder / "events.csv"),
+        "products_path": str(folder / "products.csv"),
+        "test_days": 1,
+    }
+    return Config.model_validate({"data_dir": folder / "var", "data": data})
+
+
+@pytest.fixture(scope="session")
+def store(config: Config) -> Iterator[FeatureStore]:
+    ingest(config)
+    build_features(config)
+    with feature_store(config) as store:
+        store.materialize(full=True)
+        yield store
+
+
+@pytest.fixture(scope="session")
+def recommender(config: Config, store: FeatureStore) -> Recommender:
+    publish_random_release(config, store.schema_hash)
+    return open_current(shop_paths(config).releases, schema_hash=store.schema_hash)
+
+
+@pytest.fixture(scope="session")
+def service(config: Config, store: FeatureStore, recommender: Recommender) -> RecommendationService:
+    return RecommendationService(config, store, recommender, EventLog(shop_paths(config).event_log))
+
+
+@pytest.fixture(scope="session")
+def client(config: Config, service: RecommendationService) -> Iterator[httpx.Client]:
+    with serving(create_app(config, service)) as client:
+        yield client
+
+
+@pytest.fixture
+def log_folder(config: Config) -> Path:
+    return shop_paths(config).event_log

@@ -1,0 +1,92 @@
+"""Checkpoints of a run in progress: weights, optimizer state and progress, without pickle."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from feature_repo.files import write_json
+from training.towers import TwoTower
+
+STATE, PROGRESS = "state.safetensors", "progress.json"
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: Epochs done.
+        best_epoch: The epoch whose model is kept.
+        epochs_since_best: Epochs since then.
+        history: Metrics of each epoch.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    epochs_since_best: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def after_epoch(self, metrics: dict[str, float], selection: str) -> "Progress":
+        """The progress after one more epoch; it is the best one if its selection metric beats all before."""
+        best = max((epoch[selection] for epoch in self.history), default=float("-inf"))
+        is_best = metrics[selection] > best
+        return Progress(
+            epoch=self.epoch + 1,
+            best_epoch=self.epoch + 1 if is_best else self.best_epoch,
+            epochs_since_best=0 if is_best else self.epochs_since_best + 1,
+            history=[*self.history, metrics],
+        )
+
+
+def save_checkpoint(
+    folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, progress: Progress, best: Path
+) -> None:
+    """Writes a checkpoint beside the last one and swaps them, so that a crash leaves one of the two.
+
+    Args:
+        folder: The checkpoint.
+        model: Its weights are saved.
+        optimizer: Its state is saved.
+        run_version: Names data and settings; load_checkpoint takes no other run's checkpoint.
+        progress: How far the run is.
+        best: Folder of the best epoch's model, copied into the checkpoint: a resumed run must not lose it.
+    """
+    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(best, temporary / best.name)
+    tensors = {_MODEL + name: value.contiguous() for name, value in model.state_dict().items()}
+    for parameter, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMIZER}{parameter}.{name}": value.contiguous() for name, value in state.items()}
+    save_file(tensors, temporary / STATE)
+    write_json(temporary / PROGRESS, {"run_version": run_version, **asdict(progress)})
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def load_checkpoint(
+    folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, best: Path
+) -> Progress | None:
+    """Restores a checkpoint of the same run into model, optimizer and the folder `best`; None where there is none."""
+    path = folder / PROGRESS
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content.pop("run_version") != run_version:
+        return None
+    tensors = load_file(folder / STATE)
+    model.load_state_dict({n.removeprefix(_MODEL): value for n, value in tensors.items() if n.startswith(_MODEL)})
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            parameter, _, key = name.removeprefix(_OPTIMIZER).partition(".")
+            state.setdefault(int(parameter), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    shutil.rmtree(best, ignore_errors=True)
+    shutil.copytree(folder / best.name, best)
+    return replace(Progress(), **content)

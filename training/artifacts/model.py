@@ -1,0 +1,90 @@
+"""The model artifact: a folder that describes itself, written by training, read by batch jobs and the API.
+
+model.safetensors   weights
+model.json          spec, vocabularies of names, text encoder, feature service, schema hash, epoch, metrics
+product_keys.npy    products with a learned vector of their own
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from feature_repo.files import write_json
+from training.catalogue import Vocabularies
+from training.towers import ModelSpec, TwoTower
+
+FORMAT_VERSION = 1
+WEIGHTS, CARD, PRODUCT_KEYS = "model.safetensors", "model.json", "product_keys.npy"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model must be told apart from its weights.
+
+    Attributes:
+        text_encoder: Id of the encoder whose vectors the item tower was trained on.
+        feature_service: Feast service that the sequences came from.
+        schema_hash: Feature schema at training time.
+        epoch: 1-based epoch of these weights.
+        metrics: Validation metrics of that epoch.
+    """
+
+    text_encoder: str
+    feature_service: str
+    schema_hash: str
+    epoch: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard) -> None:
+    """Writes the artifact; the card comes last, so a folder without one is no model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+    np.save(folder / PRODUCT_KEYS, vocabularies.product_keys, allow_pickle=False)
+    content: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "spec": model.spec.as_json(),
+        "brands": vocabularies.brands,
+        "categories": vocabularies.categories,
+        "text_encoder": card.text_encoder,
+        "feature_service": card.feature_service,
+        "schema_hash": card.schema_hash,
+        "epoch": card.epoch,
+        "metrics": card.metrics,
+    }
+    write_json(folder / CARD, content)
+
+
+def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
+    """Reads the artifact on the CPU, ready for inference.
+
+    Raises:
+        FileNotFoundError: There is no model in the folder.
+        ValueError: It was written by another version of the format.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no model in {folder}; run `tawsiya train` first")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {content['format_version']}, this program reads {FORMAT_VERSION}; train again"
+        )
+    model = TwoTower(ModelSpec.from_json(content["spec"]))
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    vocabularies = Vocabularies(
+        tuple(content["brands"]), tuple(content["categories"]), np.load(folder / PRODUCT_KEYS, allow_pickle=False)
+    )
+    card = ModelCard(
+        content["text_encoder"],
+        content["feature_service"],
+        content["schema_hash"],
+        content["epoch"],
+        content["metrics"],
+    )
+    return model.eval(), vocabularies, card

@@ -1,0 +1,190 @@
+"""Releases: everything the API needs, in one checked folder.
+
+    releases/20261123T171200Z-1a2b3c4d/
+        model/                    the model artifact
+        product_embeddings.npy, product_ids.npy, product_id_to_index.json
+        product_index.faiss
+        products.arrow            product columns for answers, memory-mapped
+        popularity.npy            positions of products, most bought lately first
+        metrics.json              offline evaluation
+        manifest.json             what this is, and the sha256 of every file
+    releases/current              -> the live release
+
+A release is written under a name that starts with a dot and renamed when it is whole; `current` is swapped by an atomic
+rename. So a crash at any time leaves either the old or the new release live, never half of one.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from feature_repo.errors import GateRefusedError
+from feature_repo.files import write_json
+from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
+from training.artifacts.index import INDEX_FILE
+
+CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
+MODEL_FOLDER, PRODUCTS, POPULARITY = "model", "products.arrow", "popularity.npy"
+FORMAT_VERSION = 1
+
+
+def write_release(
+    releases: Path,
+    *,
+    model: Path,
+    embeddings: Path,
+    index: Path,
+    products: pa.Table,
+    popular: npt.NDArray[np.int32],
+    metrics: dict[str, Any],
+    about: dict[str, Any],
+) -> str:
+    """Assembles a release from its parts; returns its name. It is not live until promote().
+
+    Args:
+        releases: Folder of all releases.
+        model: Folder of the model artifact.
+        embeddings: Folder of the product embeddings.
+        index: Folder of the index.
+        products: Product columns in the order of the embeddings.
+        popular: Product positions, most popular first.
+        metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
+        about: Further facts for the manifest (dataset, schema hash, counts).
+    """
+    releases.mkdir(parents=True, exist_ok=True)
+    for left_over in releases.glob(".release-*"):
+        shutil.rmtree(left_over)
+    folder = releases / f".release-{os.getpid()}"
+    folder.mkdir()
+    shutil.copytree(model, folder / MODEL_FOLDER)
+    for source, name in ((embeddings, VECTORS), (embeddings, IDS), (embeddings, ID_TO_INDEX), (index, INDEX_FILE)):
+        shutil.copy2(source / name, folder / name)
+    with pa.OSFile(str(folder / PRODUCTS), "wb") as sink, pa.ipc.new_file(sink, products.schema) as writer:
+        writer.write_table(products)
+    np.save(folder / POPULARITY, popular, allow_pickle=False)
+    write_json(folder / METRICS, metrics)
+    sums = {str(path.relative_to(folder)): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    created = dt.datetime.now(dt.UTC)
+    content_hash = hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{created:%Y%m%dT%H%M%SZ}-{content_hash}"
+    manifest = {"format_version": FORMAT_VERSION, "name": name, "created": created.isoformat(), **about, "sha256": sums}
+    write_json(folder / MANIFEST, manifest)
+    folder.rename(releases / name)
+    return name
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a release; ValueError where the folder is not one."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a release: it has no {MANIFEST}")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {manifest.get('format_version')}, this program reads {FORMAT_VERSION}"
+        )
+    return manifest
+
+
+def verify_release(folder: Path) -> dict[str, Any]:
+    """Checks every file against the manifest, and returns it.
+
+    Raises:
+        ValueError: A file is missing, damaged or unknown; the message names it.
+    """
+    manifest = read_manifest(folder)
+    sums: dict[str, str] = manifest["sha256"]
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    if missing := sorted(sums.keys() - present):
+        raise ValueError(f"release {folder.name} lacks {', '.join(missing)}")
+    if unknown := sorted(present - sums.keys()):
+        raise ValueError(f"release {folder.name} holds files that its manifest does not know: {', '.join(unknown)}")
+    for name, expected in sums.items():
+        if _sha256(folder / name) != expected:
+            raise ValueError(f"release {folder.name} is damaged: {name} does not match its sha256 sum")
+    return manifest
+
+
+def list_releases(releases: Path) -> list[dict[str, Any]]:
+    """Manifests (without the sums) of all releases, oldest first, each with `live`."""
+    live = current_release(releases)
+    found = [] if not releases.is_dir() else sorted(path for path in releases.iterdir() if (path / MANIFEST).is_file())
+    rows = []
+    for folder in found:
+        if folder.name != CURRENT and not folder.name.startswith("."):
+            manifest = {key: value for key, value in read_manifest(folder).items() if key != "sha256"}
+            rows.append(manifest | {"live": folder == live})
+    return rows
+
+
+def current_release(releases: Path) -> Path | None:
+    """Folder of the live release, or None."""
+    link = releases / CURRENT
+    return releases / link.readlink() if link.is_symlink() else None
+
+
+def check(releases: Path, name: str | None) -> str:
+    """Verifies the release `name`, or the live one; returns its name.
+
+    Raises:
+        GateRefusedError: There is no such release, or it is damaged.
+    """
+    live = current_release(releases)
+    if name is None and live is None:
+        raise GateRefusedError(f"no release is live in {releases}; run `tawsiya refresh` first")
+    name = name or (live.name if live else "")
+    if Path(name).name != name or name.startswith(".") or name == CURRENT:
+        raise GateRefusedError(f"{name!r} is not the name of a release")
+    try:
+        verify_release(releases / name)
+    except ValueError as error:
+        raise GateRefusedError(str(error)) from None
+    return name
+
+
+def promote(releases: Path, name: str) -> None:
+    """Makes a release live, after checking it; what was live stays live where the check fails (see check)."""
+    check(releases, name)
+    link = releases / f".{CURRENT}-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    link.replace(releases / CURRENT)
+
+
+def rollback(releases: Path) -> str:
+    """Makes the newest release before the live one live again; returns its name.
+
+    Raises:
+        GateRefusedError: There is no earlier release.
+    """
+    rows = list_releases(releases)
+    live = next((place for place, row in enumerate(rows) if row["live"]), 0)
+    if live == 0:
+        raise GateRefusedError("there is no earlier release to roll back to; see `tawsiya release list`")
+    name: str = rows[live - 1]["name"]
+    promote(releases, name)
+    return name
+
+
+def delete_old(releases: Path, keep: int) -> list[str]:
+    """Deletes all but the newest `keep` releases, never the live one; returns the names."""
+    old = [row["name"] for row in list_releases(releases)[:-keep] if not row["live"]]
+    for name in old:
+        shutil.rmtree(releases / name)
+    return old
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,140 @@
+"""Every distinct text is encoded once: a content-addressed cache of text vectors on disk.
+
+N texts, D dimensions. Two append-only files grow side by side, row i of one belonging to row i of the other:
+
+    keys_D.bin      16 bytes per text: BLAKE2b of encoder id and text
+    vectors_D.f32   D float32 per text
+
+Vectors are written before keys, so a key always has its vector. What a killed process left behind its last whole key is
+ignored by readers and cut off by the next writer.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+from tqdm import tqdm
+
+_KEY_BYTES = 16
+_CHUNK = 1024  # texts between two writes: what a killed run has to encode again
+
+
+class PassageEncoder(Protocol):
+    """What the cache needs of a text encoder."""
+
+    @property
+    def encoder_id(self) -> str:
+        """Differs whenever the vectors do."""
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+
+    def encode_passages(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(N, D) vectors, in the order of `texts`."""
+
+
+class TextVectorCache:
+    """Vectors by text, for one encoder. Any number of processes may read and write one folder."""
+
+    def __init__(self, folder: Path, encoder_id: str, dim: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._encoder_id = encoder_id
+        self._dim = dim
+        self._keys_file = folder / f"keys_{dim}.bin"
+        self._vectors_file = folder / f"vectors_{dim}.f32"
+        self._lock = FileLock(folder / ".lock")
+        self._rows: dict[bytes, int] = {}
+        self._rows_read = 0
+        self.refresh()
+
+    def __len__(self) -> int:
+        """How many texts it knew at the last `refresh`."""
+        return len(self._rows)
+
+    def refresh(self) -> None:
+        """Take in what other processes have added."""
+        rows = min(_size(self._keys_file) // _KEY_BYTES, _size(self._vectors_file) // (4 * self._dim))
+        if rows <= self._rows_read:
+            return
+        with self._keys_file.open("rb") as file:
+            file.seek(self._rows_read * _KEY_BYTES)
+            new = file.read((rows - self._rows_read) * _KEY_BYTES)
+        for row in range(self._rows_read, rows):
+            start = (row - self._rows_read) * _KEY_BYTES
+            self._rows[new[start : start + _KEY_BYTES]] = row
+        self._rows_read = rows
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The distinct texts without a vector, in order of first appearance."""
+        return [text for text in dict.fromkeys(texts) if self._key(text) not in self._rows]
+
+    def add(self, texts: Sequence[str], vectors_ND: npt.NDArray[np.float32]) -> None:
+        """Store the vectors of `texts`; of a text that already has one, the stored vector stays.
+
+        Raises:
+            ValueError: the vectors are not (N, D) or not finite.
+        """
+        if vectors_ND.shape != (len(texts), self._dim) or not np.isfinite(vectors_ND).all():
+            raise ValueError(
+                f"{len(texts)} texts need finite vectors of shape {(len(texts), self._dim)}, got {vectors_ND.shape}"
+            )
+        with self._lock:
+            self.refresh()
+            by_key = {self._key(text): i for i, text in enumerate(texts)}
+            fresh = {key: i for key, i in by_key.items() if key not in self._rows}
+            new_ND = np.ascontiguousarray(vectors_ND[list(fresh.values())], "<f4")
+            rows = self._rows_read
+            _write_at(self._vectors_file, rows * self._dim * 4, new_ND.tobytes())
+            _write_at(self._keys_file, rows * _KEY_BYTES, b"".join(fresh))
+            self.refresh()
+
+    def read(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(N, D) vectors in the order of `texts`; a text without a vector is a KeyError."""
+        if not texts:
+            return np.empty((0, self._dim), np.float32)
+        rows = [self._rows[self._key(text)] for text in texts]
+        stored = np.memmap(self._vectors_file, "<f4", mode="r", shape=(self._rows_read, self._dim))
+        return np.asarray(stored[rows], np.float32)
+
+    def _key(self, text: str) -> bytes:
+        return hashlib.blake2b(f"{self._encoder_id}\0{text}".encode(), digest_size=_KEY_BYTES).digest()
+
+
+def encode_distinct(
+    texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
+) -> npt.NDArray[np.float32]:
+    """(N, D) float32 vectors in the order of `texts`; only distinct texts that no run has seen before are encoded."""
+    cache = TextVectorCache(cache_dir / quote(encoder.encoder_id, safe=""), encoder.encoder_id, encoder.dimension)
+    # Texts of like length pad each other least. The longest come first, so the estimated time falls instead of rising.
+    missing = sorted(cache.missing(texts), key=len, reverse=True)
+    with tqdm(total=len(missing), desc="Encoding texts", unit="text", disable=not (show_progress and missing)) as bar:
+        for chunk in _chunks(missing):
+            cache.refresh()
+            if wanted := cache.missing(chunk):  # another process may be working through the same texts
+                cache.add(wanted, encoder.encode_passages(wanted))
+            bar.update(len(chunk))
+    return cache.read(texts)
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _write_at(file: Path, offset: int, content: bytes) -> None:
+    """Make `content` the end of the file, from `offset` on, and wait until the disk has it."""
+    with file.open("ab") as handle:
+        handle.truncate(offset)
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
