@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
-from feature_repo.files import replacing, write_json
 from feature_repo import columns as c
 from feature_repo.config import Config
+from feature_repo.files import replacing, write_json
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
@@ -89,7 +89,7 @@ def _coded(events: Table) -> Table:
 
 
 def _contexts(positioned: Table, test_from: dt.datetime) -> Table:
-    """The moments to predict, each asked one tick before it: Feast joins with <=, and the answer must not be in the row.
+    """The moments to predict, each asked one tick before it, since Feast joins with <=.
 
     Training has one context per buyer and moment of events (a basket). The test has one per buyer: the start of the
     test days, with all that follows as the answer. POSITION is that of the last event before the moment, -1 for none.

@@ -13,11 +13,11 @@ from typing import Any
 
 import duckdb
 
-from feature_repo.files import replacing, write_json
 from batch_jobs.ingest_events import stage_events
 from batch_jobs.ingest_products import stage_products
 from batch_jobs.source_mapping import SourceMapping, TableMapping, load_mapping, overrides_by_table, table_path
 from feature_repo.config import Config
+from feature_repo.files import replacing, write_json
 from feature_repo.paths import ShopPaths, shop_paths
 
 log = logging.getLogger(__name__)
@@ -60,16 +60,10 @@ def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config:
     """Creates the views `event_source`, `product_source` and, where there are photos, `photo_source`."""
     overrides = overrides_by_table(config.data)
     cut = mapping.cut if config.data.cut else None
-    _open_table(
-        db, "event_source", mapping.events, table_path(mapping, mapping.events, overrides["events"]), cut and cut.events
-    )
-    _open_table(
-        db,
-        "product_source",
-        mapping.products,
-        table_path(mapping, mapping.products, overrides["products"]),
-        cut and cut.products,
-    )
+    events = table_path(mapping, mapping.events, overrides["events"])
+    _open_table(db, "event_source", mapping.events, events, cut.events if cut else None)
+    products = table_path(mapping, mapping.products, overrides["products"])
+    _open_table(db, "product_source", mapping.products, products, cut.products if cut else None)
     if mapping.photos is not None:
         try:
             path = table_path(mapping, mapping.photos, overrides["photos"])

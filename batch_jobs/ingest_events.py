@@ -27,7 +27,8 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     db.execute(_judged_query())
     db.execute("""
         CREATE TEMP TABLE events AS
-        SELECT event_id, buyer_id, product_id, product_key, event_type, event_time FROM judged_events WHERE reason IS NULL
+        SELECT event_id, buyer_id, product_id, product_key, event_type, event_time
+        FROM judged_events WHERE reason IS NULL
     """)
     for origin, view in ((TABLE_NAME, "event_source"), (LOGGED_TABLE_NAME, "event_log_source")):
         if origin == TABLE_NAME or logged:
@@ -63,8 +64,8 @@ def _open_event_log(db: duckdb.DuckDBPyConnection, event_log: Path) -> bool:
     db.execute(f"""
         CREATE TEMP TABLE event_log_source_rows AS
         SELECT row_number() OVER () AS source_line, line
-        FROM read_csv('{event_log}/*.jsonl', columns = {{'line': 'VARCHAR'}}, header = false, delim = '\\x01', quote = '',
-                      escape = '', max_line_size = 1000000)
+        FROM read_csv('{event_log}/*.jsonl', columns = {{'line': 'VARCHAR'}}, header = false, delim = '\\x01',
+                      quote = '', escape = '', max_line_size = 1000000)
     """)
     db.execute("CREATE TEMP VIEW event_log_source AS SELECT * FROM event_log_source_rows")
     return True
@@ -118,8 +119,9 @@ def _judged_query() -> str:
                 WHEN product_key IS NULL THEN 'unknown_product' END AS reason
             FROM typed_events),
         identified AS (
-            SELECT *, coalesce(source_event_id, md5(concat_ws('|', buyer_id, product_id, event_type, epoch_ms(event_time))))
-                AS event_id
+            SELECT *, coalesce(
+                source_event_id,
+                md5(concat_ws('|', buyer_id, product_id, event_type, epoch_ms(event_time)))) AS event_id
             FROM reasoned),
         counted AS (
             SELECT *,

@@ -64,7 +64,7 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
         return f"coalesce({values}) AS {field}"
 
     metadata_sql = f"({metadata})::VARCHAR" if metadata else "NULL::VARCHAR"
-    return db.execute(f"""
+    products: pd.DataFrame = db.execute(f"""
         WITH parsed AS (
             SELECT *, CASE WHEN json_valid({metadata_sql}) THEN {metadata_sql}::JSON END AS metadata_json,
                    coalesce(NOT json_valid(nullif(trim({metadata_sql}), '')), false) AS broken_metadata
@@ -81,6 +81,7 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
                try_cast(price AS DOUBLE) AS price, try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock, photo
         FROM named ORDER BY source_line
     """).df()
+    return products
 
 
 def _add_photos(db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame: pd.DataFrame) -> None:
@@ -99,7 +100,7 @@ def _add_photos(db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame
 
 
 def _duplicates(frame: pd.DataFrame, *, deduplicate: bool) -> tuple["pd.Series[str]", pd.DataFrame]:
-    """Why each row is left out (null: it is kept), and which product stands for a merged one; first come, first kept."""
+    """Why each row is left out (null: it is kept), and which product stands for a merged one: the first."""
     reason = pd.Series(None, index=frame.index, dtype="object")
     missing = frame[c.PRODUCT_ID].isna() | (frame[c.PRODUCT_ID] == "")
     reason[missing] = MISSING_ID

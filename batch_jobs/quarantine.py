@@ -19,7 +19,7 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
 
 
 def unreadable_rows(db: duckdb.DuckDBPyConnection, table: str, view: str) -> int:
-    """Adds the CSV lines of `view`'s file that were no rows at all (unclosed quotes, wrong column count); returns how many."""
+    """Adds the CSV lines that were no rows at all (unclosed quotes, wrong column count); returns how many."""
     _ensure_table(db)
     tables = {name for (name,) in db.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()}
     rejects = f"{view}_rejects"

@@ -1,7 +1,7 @@
 """Refresh: the whole chain from raw files to a live release, one at a time, for a scheduler to call.
 
-Each stage writes its result in one step, so a run that was killed leaves what the last whole stage made, and the next run
-ends in the same state as if nothing had happened.
+Each stage writes its result in one step, so a run that was killed leaves what the last whole stage made, and the next
+run ends in the same state as if nothing had happened.
 """
 
 import logging

@@ -109,8 +109,8 @@ def table_path(mapping: SourceMapping, table: TableMapping, override: str | None
         folder = os.path.expandvars(mapping.folder)
         if "$" in folder:
             raise FileNotFoundError(
-                f"the source's folder is {mapping.folder}, and that environment variable is not set; set it, or name the "
-                "files with --set data.events_path=... and --set data.products_path=..."
+                f"the source's folder is {mapping.folder}, and that environment variable is not set; set it, or name "
+                "the files with --set data.events_path=... and --set data.products_path=..."
             )
         path = Path(folder) / table.path
     if not path.is_file():

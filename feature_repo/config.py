@@ -78,7 +78,7 @@ class TrainingConfig(Section):
     )
     temperature: PositiveFloat = Field(0.07, description="InfoNCE temperature")
     num_negatives: Annotated[int, Field(ge=0)] = Field(
-        4, description="Random negatives per pair, beside the batch's own"
+        4, description="Random negatives drawn per context, beside the batch's own; all pairs share them"
     )
     logq_exponent: Fraction = Field(
         0.0, description="Strength of the popularity correction of in-batch negatives: 0 is none, 1 the full correction"

@@ -6,7 +6,7 @@ import json
 from feature_repo.definitions import Definitions
 from feature_repo.transforms.events import EVENT_TYPES
 
-# Raise when the meaning of stored features changes although their names and types do not (order, units, de-duplication).
+# Raise when the meaning of stored features changes although their names and types do not (order, units, repeats).
 SEQUENCE_VERSION = 1
 
 

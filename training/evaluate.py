@@ -1,8 +1,8 @@
 """Offline evaluation: the model beside simple baselines, on one global split in time, ranking all products.
 
-The test asks once per buyer, at the start of the test days, for everything that the buyer chooses from then on. Buyers and
-products that were not seen before that moment are left out: no model here could know the buyers, and new products are a
-question of their own.
+The test asks once per buyer, at the start of the test days, for everything that the buyer chooses from then on. Buyers
+and products that were not seen before that moment are left out: no model here could know the buyers, and new products
+are a question of their own.
 """
 
 import datetime as dt

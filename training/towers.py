@@ -110,8 +110,8 @@ class ItemTower(nn.Module):
 class WeightedAverage(nn.Module):
     """Mean of the history's product vectors, weighted by event type; nothing to learn."""
 
-    def __init__(self, spec: ModelSpec) -> None:
-        """Takes the spec for the sake of the common signature."""
+    def __init__(self, spec: ModelSpec) -> None:  # noqa: ARG002 - the aggregators' common signature
+        """Has no layers."""
         super().__init__()
 
     def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
@@ -121,9 +121,9 @@ class WeightedAverage(nn.Module):
 
 
 class Attention(nn.Module):
-    """Additive attention D -> hidden -> 1 (Bahdanau et al. 2015), joined with event weights as softmax(score + ln weight).
+    """Additive attention D -> hidden -> 1 (Bahdanau et al. 2015), joined with event weights.
 
-    That equals multiplying the softmax by the weights and normalising again.
+    The shares are softmax(score + ln weight): the softmax times the weights, normalised again.
     """
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -1,7 +1,7 @@
 """The training loop, top to bottom.
 
-Legend: B pairs of a step, C candidates of a step (the pairs' products, then random ones), U distinct products of a step,
-N products, D dimensions.
+Legend: B pairs of a step, C candidates of a step (the pairs' products, then random ones), U distinct products of a
+step, N products, D dimensions.
 """
 
 import dataclasses
@@ -97,7 +97,7 @@ def train(
     training, validation = _split(contexts, settings.validation_split)
     vocabularies = build_vocabularies(catalogue, training.targets.products)
     items = item_features(catalogue, text_NT, vocabularies).to(device)
-    log_q_N = settings.logq_exponent * _log_popularity(training.targets, len(catalogue)).to(device)
+    share_N = _share(training.targets, len(catalogue)).to(device)
     # ---- model -----------------------------------------------------------------------------------------------------
     torch.manual_seed(settings.seed)
     model = TwoTower(_spec(config, text_NT.shape[1], vocabularies)).to(device)
@@ -116,14 +116,14 @@ def train(
         batches = list(batches_of(training.targets, len(catalogue), settings, rng))
         bar = tqdm(batches, desc=f"epoch {epoch}/{settings.num_epochs}", unit="step", disable=not show_progress)
         for step, batch in enumerate(bar):
-            loss = _loss(model, items, training.histories, batch, settings, log_q_N)
+            loss = _loss(model, items, training.histories, batch, settings, share_N)
             if not torch.isfinite(loss):
                 raise NonFiniteLossError(
                     f"the loss is {loss.item()} in epoch {epoch}, batch {step} (first contexts {batch.contexts[:5]}); "
                     "lower training.learning_rate or raise training.temperature"
                 )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
             optimizer.step()
             losses.append(loss.item())
@@ -166,10 +166,10 @@ def _spec(config: Config, text_dim: int, vocabularies: Vocabularies) -> ModelSpe
     )
 
 
-def _log_popularity(targets: Histories, n_products: int) -> torch.Tensor:
-    """Log share of each product among the targets, (N,); one is added so that none is minus infinity."""
-    counts_N = np.bincount(targets.products, minlength=n_products) + 1.0
-    return torch.from_numpy(np.log(counts_N / counts_N.sum())).float()
+def _share(targets: Histories, n_products: int) -> torch.Tensor:
+    """Each product's share of the targets, (N,)."""
+    counts_N = np.bincount(targets.products, minlength=n_products)
+    return torch.from_numpy(counts_N / max(1, counts_N.sum())).float()
 
 
 def batches_of(
@@ -189,7 +189,7 @@ def batches_of(
             for context, count in zip(contexts[rows], taken[rows], strict=True)
         ]
         target_B = np.concatenate(chosen).astype(np.int64)
-        negatives = rng.integers(0, n_products, len(target_B) * settings.num_negatives)
+        negatives = rng.integers(0, n_products, len(rows) * settings.num_negatives)
         yield Batch(contexts[rows], np.repeat(np.arange(len(rows)), taken[rows]), target_B, negatives)
 
 
@@ -199,7 +199,7 @@ def _loss(
     histories: Histories,
     batch: Batch,
     settings: TrainingConfig,
-    log_q_N: torch.Tensor,
+    share_N: torch.Tensor,
 ) -> torch.Tensor:
     """InfoNCE of one batch. Each distinct product goes through the item tower once, however often it occurs."""
     device = items.text_NT.device
@@ -212,13 +212,16 @@ def _loss(
     local[history.products == UNKNOWN_PRODUCT] = UNKNOWN_PRODUCT
     buyer_CD = encode_histories(model.buyer_tower, item_UD, dataclasses.replace(history, products=local))
     candidates = torch.from_numpy(candidate_C).to(device)
+    # A candidate comes from the batch (with its share of the targets) or from the even draw (Yang et al. 2020).
+    n_pairs, n_negatives = len(batch.target_B), len(batch.negatives)
+    q_C = (n_pairs * share_N[candidates] + n_negatives / len(share_N)) / (n_pairs + n_negatives)
     return info_nce(
         F.embedding(torch.from_numpy(batch.context_B).to(device), buyer_CD),
         F.embedding(torch.from_numpy(place[-len(candidate_C) :]).to(device), item_UD),
         candidates,
         torch.from_numpy(batch.context_B).to(device),
         temperature=settings.temperature,
-        log_q_C=log_q_N[candidates] if settings.logq_exponent else None,
+        log_q_C=settings.logq_exponent * q_C.log(),
     )
 
 

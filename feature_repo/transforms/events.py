@@ -4,7 +4,7 @@ import re
 
 from feature_repo.config import EventWeights
 
-# The position in this tuple is the code stored in sequences; append only, since stored features and models hold the codes.
+# The position in this tuple is the code that sequences store; append only, since features and models hold the codes.
 EVENT_TYPES = ("view", "add_to_cart", "purchase")
 EVENT_TYPE_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
 

@@ -1,7 +1,7 @@
 """Buyer sequences: how they are cut from events offline, and how stored and pushed ones are joined online.
 
-A sequence is three arrays of one length, oldest event first: product keys, event types (codes), event times (ms). Events
-of one moment order by product key, then by event type, so that both stores agree on every position.
+A sequence is three arrays of one length, oldest event first: product keys, event types (codes), event times (ms).
+Events of one moment order by product key, then by event type, so that both stores agree on every position.
 """
 
 from typing import NamedTuple
@@ -38,8 +38,9 @@ EMPTY_SEQUENCE = sequence([], [], [])
 
 def merge_sequences(first: Sequence, second: Sequence, max_length: int) -> Sequence:
     """The last `max_length` events of two sequences together: ordered, each (product, type, time) once."""
-    joined = [np.concatenate(pair) for pair in zip(first, second, strict=True)]
-    keys, types, times = joined
+    keys = np.concatenate([first.product_keys, second.product_keys])
+    types = np.concatenate([first.event_types, second.event_types])
+    times = np.concatenate([first.event_times, second.event_times])
     order = np.lexsort((types, keys, times))
     keys, types, times = keys[order], types[order], times[order]
     repeated = (np.diff(keys) == 0) & (np.diff(types) == 0) & (np.diff(times) == 0)

@@ -15,7 +15,7 @@ INDEX_FILE = "product_index.faiss"
 class FlatIndex:
     """FAISS IndexFlatIP: exact; its cost grows with N x D."""
 
-    def __init__(self, index: faiss.IndexFlatIP) -> None:
+    def __init__(self, index: faiss.Index) -> None:
         """Wraps a FAISS index; make one with build() or load()."""
         self._index = index
 

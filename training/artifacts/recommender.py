@@ -52,8 +52,8 @@ class Recommender:
         self.manifest = verify_release(folder)
         if self.manifest["schema_hash"] != schema_hash:
             raise SchemaMismatchError(
-                f"release {folder.name} was made for feature schema {self.manifest['schema_hash']}, the feature store has "
-                f"{schema_hash}; run `tawsiya refresh`, or go back to the code and configuration of that release"
+                f"release {folder.name} was made for feature schema {self.manifest['schema_hash']}, the feature store "
+                f"has {schema_hash}; run `tawsiya refresh`, or go back to the code and configuration of that release"
             )
         self.name: str = self.manifest["name"]
         model, _, self.card = load_model(folder / MODEL_FOLDER)
@@ -79,7 +79,7 @@ class Recommender:
         return self._keys.positions(product_keys)
 
     def encode_buyer(self, events: Sequence) -> npt.NDArray[np.float32] | None:
-        """The buyer's unit vector, (D,), from events oldest first; None where the release knows none of their products."""
+        """The buyer's unit vector, (D,), from events oldest first; None where none of their products is known."""
         positions_L = self.positions(events.product_keys)
         known_L = positions_L >= 0
         if not known_L.any():
