@@ -66,6 +66,9 @@ def _exit_code(error: Exception) -> int:
 
 
 def _quiet_libraries() -> None:
+    """Keeps what libraries say to each other (deprecations, progress of their own) out of a command's log."""
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
     for name in ("feast", "sentence_transformers", "transformers", "great_expectations", "httpx", "faiss"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from batch_jobs.csv_source import csv_rows, renumber, sql_string
 from batch_jobs.ingest_events import stage_events
 from batch_jobs.ingest_products import stage_products
 from batch_jobs.source_mapping import SourceMapping, TableMapping, load_mapping, overrides_by_table, table_path
@@ -40,9 +41,8 @@ def ingest(config: Config) -> dict[str, Any]:
     paths = shop_paths(config)
     paths.events.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as db:
-        db.execute(
-            f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = '{paths.root / 'tmp'}'; SET TimeZone = 'UTC'"
-        )
+        spill = sql_string(str(paths.root / "tmp"))
+        db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
         _open_sources(db, mapping, config)
         products = stage_products(db, mapping)
         events = stage_events(db, mapping, paths.event_log)
@@ -81,15 +81,8 @@ def _open_table(
     Raises:
         ValueError: The file cannot be read as what it claims to be.
     """
-    name = str(path).replace("'", "''")
-    # Everything in a CSV is text at first: a typed reader would turn the product code 0012 into 12.
-    reader = (
-        f"read_parquet('{name}')"
-        if path.suffix == ".parquet"
-        else f"read_csv('{name}', header = true, all_varchar = true, quote = '\"', escape = '\"', null_padding = true, "
-        f"ignore_errors = true, store_rejects = true, rejects_table = '{view}_rejects', rejects_scan = '{view}_scan')"
-    )
-    rows = f"SELECT * FROM {reader}"
+    is_csv = path.suffix != ".parquet"
+    rows = f"SELECT * FROM {csv_rows(path, view) if is_csv else f'read_parquet({sql_string(str(path))})'}"
     try:
         if table.query is not None:
             db.execute(f"CREATE OR REPLACE TEMP VIEW source AS {rows}")
@@ -97,6 +90,8 @@ def _open_table(
         db.execute(f"CREATE TEMP TABLE {view}_rows AS SELECT row_number() OVER () AS source_line, * FROM ({rows})")
     except duckdb.Error as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
+    if is_csv and table.query is None:
+        renumber(db, view)
     db.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {view}_rows WHERE {condition or 'true'}")
 
 
@@ -109,4 +104,4 @@ def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
     }
     for path, query in outputs.items():
         with replacing(path) as temporary:
-            db.execute(f"COPY ({query}) TO '{temporary}' (FORMAT parquet, COMPRESSION zstd)")
+            db.execute(f"COPY ({query}) TO {sql_string(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")

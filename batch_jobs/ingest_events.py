@@ -5,7 +5,8 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.quarantine import counts, quarantine_rows, unreadable_rows
+from batch_jobs.csv_source import keep_rejects, sql_string
+from batch_jobs.quarantine import UNREADABLE, counts, quarantine_rows, unreadable_rows
 from batch_jobs.source_mapping import TIMESTAMP, SourceMapping, TableMapping, field_expression, required_expression
 from feature_repo import columns as c
 from feature_repo.transforms.events import SPELLING_TO_TYPE
@@ -34,8 +35,9 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
         if origin == TABLE_NAME or logged:
             rejected = f"SELECT source_line, reason FROM judged_events WHERE reason IS NOT NULL AND origin = '{origin}'"
             quarantine_rows(db, origin, view, rejected)
-    unreadable = unreadable_rows(db, TABLE_NAME, "event_source")
-    report = counts(db, TABLE_NAME, read=read + unreadable, excluded=excluded, duplicates=(DUPLICATE,))
+    read += unreadable_rows(db, TABLE_NAME, "event_source")
+    logged += unreadable_rows(db, LOGGED_TABLE_NAME, "event_log_source", header=False)
+    report = counts(db, TABLE_NAME, read=read, excluded=excluded, duplicates=(DUPLICATE,))
     if logged:
         report[LOGGED_TABLE_NAME] = counts(db, LOGGED_TABLE_NAME, read=logged, excluded=(), duplicates=(DUPLICATE,))
     return report
@@ -60,12 +62,14 @@ def _open_event_log(db: duckdb.DuckDBPyConnection, event_log: Path) -> bool:
     """Creates the view `event_log_source` of the log's lines, where there are any."""
     if not any(event_log.glob("*.jsonl")):
         return False
-    # One text column per line: a line torn by a crash is then one bad row and not the end of the file.
+    # One text column per line: a line torn by a crash is then one bad row and not the end of the file. JSON writes the
+    # delimiter, an ASCII control character, as \u0001, so that no id that a caller makes up can hold it.
     db.execute(f"""
         CREATE TEMP TABLE event_log_source_rows AS
         SELECT row_number() OVER () AS source_line, line
-        FROM read_csv('{event_log}/*.jsonl', columns = {{'line': 'VARCHAR'}}, header = false, delim = '\\x01',
-                      quote = '', escape = '', max_line_size = 1000000)
+        FROM read_csv({sql_string(f"{event_log}/*.jsonl")}, auto_detect = false, header = false, delim = '\x01', quote = '',
+                      escape = '', columns = {{'line': 'VARCHAR'}}, {keep_rejects("event_log_source")})
+        WHERE line IS NOT NULL
     """)
     db.execute("CREATE TEMP VIEW event_log_source AS SELECT * FROM event_log_source_rows")
     return True
@@ -77,7 +81,8 @@ def _log_query() -> str:
 
     return f"""
         SELECT '{LOGGED_TABLE_NAME}', source_line, {field(c.EVENT_ID)}, {field(c.BUYER_ID)}, {field(c.PRODUCT_ID)},
-               {field(c.EVENT_TYPE)}, {field(TIMESTAMP)}, NULL::VARCHAR
+               {field(c.EVENT_TYPE)}, {field(TIMESTAMP)},
+               CASE WHEN NOT json_valid(line) THEN '{UNREADABLE}' END
         FROM event_log_source
     """
 
@@ -115,6 +120,7 @@ def _judged_query() -> str:
                 WHEN nullif(product_id, '') IS NULL THEN 'missing_product_id'
                 WHEN event_type IS NULL THEN 'unknown_event_type'
                 WHEN event_time IS NULL THEN 'unreadable_timestamp'
+                WHEN event_time < TIMESTAMPTZ 'epoch' THEN 'timestamp_before_1970'
                 WHEN event_time > now() THEN 'timestamp_in_future'
                 WHEN product_key IS NULL THEN 'unknown_product' END AS reason
             FROM typed_events),

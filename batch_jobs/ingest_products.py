@@ -32,10 +32,12 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
     kept = frame[reason.isna()].drop(columns=c.SOURCE_LINE)
     kept.insert(1, c.PRODUCT_KEY, product_keys(kept[c.PRODUCT_ID].tolist()))
     db.register("kept_products", kept)
-    # The casts matter where a column is empty: pandas no longer knows its type then.
+    # The casts matter where a column, or the catalogue, is empty: pandas no longer knows the types then.
     db.execute("""
         CREATE TEMP TABLE products AS
-        SELECT * REPLACE (brand::VARCHAR AS brand, category::VARCHAR AS category, photo::VARCHAR AS photo)
+        SELECT * REPLACE (product_id::VARCHAR AS product_id, title::VARCHAR AS title,
+                          description::VARCHAR AS description, text::VARCHAR AS text, brand::VARCHAR AS brand,
+                          category::VARCHAR AS category, photo::VARCHAR AS photo)
         FROM kept_products
     """)
     db.register("product_alias_frame", alias)

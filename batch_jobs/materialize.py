@@ -1,7 +1,7 @@
 """Materialize: the newest features go into the online store, but only those that the gate has passed."""
 
 import contextlib
-import sys
+import io
 from typing import Any
 
 from expectations.gate import require_passed
@@ -22,7 +22,7 @@ def materialize(config: Config, store: FeatureStore, *, full: bool) -> dict[str,
         GateRefusedError: The data on disk have not passed the gate; nothing was written.
     """
     require_passed(shop_paths(config))
-    # Feast prints its progress; stdout belongs to the command's own answer.
-    with contextlib.redirect_stdout(sys.stderr):
+    # Feast prints what it does; stdout belongs to the command's own answer.
+    with contextlib.redirect_stdout(io.StringIO()):
         store.materialize(full=full)
     return {"full": full, "schema_hash": store.schema_hash}

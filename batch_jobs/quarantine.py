@@ -5,6 +5,8 @@ from typing import Any
 
 import duckdb
 
+from batch_jobs.csv_source import rejects
+
 UNREADABLE = "unreadable_row"
 
 
@@ -18,16 +20,14 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
     """)
 
 
-def unreadable_rows(db: duckdb.DuckDBPyConnection, table: str, view: str) -> int:
-    """Adds the CSV lines that were no rows at all (unclosed quotes, wrong column count); returns how many."""
+def unreadable_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, *, header: bool = True) -> int:
+    """Adds the CSV lines of `view`'s file that were no rows at all (unclosed quotes, wrong column count); returns how many."""
     _ensure_table(db)
-    tables = {name for (name,) in db.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()}
-    rejects = f"{view}_rejects"
-    if rejects not in tables:
+    query = rejects(db, view, header=header)
+    if query is None:
         return 0
-    query = f"SELECT DISTINCT ON (line) '{table}', line - 1, '{UNREADABLE}', to_json(csv_line)::VARCHAR FROM {rejects}"
-    db.execute(f"INSERT INTO quarantine {query}")
-    row = db.execute(f"SELECT count(DISTINCT line) FROM {rejects}").fetchone()
+    db.execute(f"INSERT INTO quarantine SELECT '{table}', data_row, '{UNREADABLE}', to_json(line)::VARCHAR FROM ({query})")
+    row = db.execute(f"SELECT count(*) FROM ({query})").fetchone()
     assert row is not None
     return int(row[0])
 

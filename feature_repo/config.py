@@ -72,16 +72,16 @@ class TrainingConfig(Section):
         512, description="Pairs per step; the rest of a batch are negatives"
     )
     learning_rate: PositiveFloat = Field(0.001, description="Adam's step size")
-    num_epochs: PositiveInt = Field(12, description="Passes over the contexts at most; each draws one target a context")
+    num_epochs: PositiveInt = Field(8, description="Passes over the contexts at most; each draws one target a context")
     targets_per_context: PositiveInt = Field(
-        8, description="Pairs drawn from one context (a basket has several products) per epoch; they share its history"
+        4, description="Pairs drawn from one context (a basket has several products) per epoch; they share its history"
     )
     temperature: PositiveFloat = Field(0.07, description="InfoNCE temperature")
     num_negatives: Annotated[int, Field(ge=0)] = Field(
         4, description="Random negatives drawn per context, beside the batch's own; all pairs share them"
     )
     logq_exponent: Fraction = Field(
-        0.0, description="Strength of the popularity correction of in-batch negatives: 0 is none, 1 the full correction"
+        1.0, description="Strength of the correction for how often a candidate is drawn: 0 is none, 1 the full one"
     )
     validation_split: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.1, description="Share of the contexts, the latest ones, kept for validation"

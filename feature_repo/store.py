@@ -23,12 +23,14 @@ from feast import RepoConfig
 from feast.data_source import PushMode
 from feast.errors import FeastObjectNotFoundException
 from feast.infra.online_stores.redis import RedisOnlineStore
+from feast.online_response import OnlineResponse
 
 from feature_repo import columns as c
 from feature_repo.config import Config, ConfigError
 from feature_repo.definitions import (
     HISTORY_VIEW,
     ONLINE_SERVICE,
+    PRODUCT_VIEW,
     RECENT_PUSH_SOURCE,
     RECENT_VIEW,
     TRAINING_SERVICE,
@@ -103,9 +105,10 @@ class FeatureStore:
     def materialize(self, *, full: bool) -> None:
         """Copies the newest features into the online store: all of them, or those built since the last time."""
         self.apply()
-        views = [HISTORY_VIEW, self._definitions.product_view.name]
+        views = [HISTORY_VIEW, PRODUCT_VIEW]
         now = dt.datetime.now(dt.UTC)
-        if full:
+        # Feast would begin the first incremental run a year ago, and miss features that were built before that.
+        if full or not all(self._feast.get_feature_view(view).materialization_intervals for view in views):
             self._feast.materialize(BEFORE_ALL_DATA, now, feature_views=views)
         else:
             self._feast.materialize_incremental(now, feature_views=views)
@@ -145,7 +148,7 @@ class FeatureStore:
         try:
             row = self._read(buyer_id)
             merged = merge_sequences(_sequence_of(row, RECENT_VIEW), events, self._max_length)
-            stamp = max(dt.datetime.now(dt.UTC), row.stamps[RECENT_VIEW] + dt.timedelta(microseconds=1))
+            stamp = max(dt.datetime.now(dt.UTC), row.stamp(RECENT_VIEW) + dt.timedelta(microseconds=1))
             frame = pd.DataFrame(
                 {
                     c.BUYER_ID: [buyer_id],
@@ -177,18 +180,24 @@ class FeatureStore:
         except FeastObjectNotFoundException:
             raise StoreUnavailableError("the feature store is empty; run `tawsiya materialize` first") from None
         response = self._feast.get_online_features(service, [{c.BUYER_ID: buyer_id}], full_feature_names=True)
-        return _BuyerRow(response.to_dict(include_event_timestamps=True))
+        return _BuyerRow(response)
 
 
 class _BuyerRow:
     """One buyer's online features, and the stamp of each view's row."""
 
-    def __init__(self, response: dict[str, list[Any]]) -> None:
-        self.features = {name: values[0] for name, values in response.items()}
-        self.stamps = {view: self._stamp(view) for view in (HISTORY_VIEW, RECENT_VIEW)}
+    def __init__(self, response: OnlineResponse) -> None:
+        self.features = {name: values[0] for name, values in response.to_dict().items()}
+        # Not through to_dict, which gives whole seconds: Feast compares stamps to the nanosecond.
+        self._stamps = {
+            name: feature.event_timestamps[0].ToDatetime(tzinfo=dt.UTC)
+            for name, feature in zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True)
+        }
 
-    def _stamp(self, view: str) -> dt.datetime:
-        return dt.datetime.fromtimestamp(self.features[f"{view}__{c.PRODUCT_KEYS}__ts"], tz=dt.UTC)
+    def stamp(self, view: str) -> dt.datetime:
+        """When the view's row was written; 1970 where there is none."""
+        stamp: dt.datetime = self._stamps[f"{view}__{c.PRODUCT_KEYS}"]
+        return stamp
 
 
 def _sequence_of(row: _BuyerRow, view: str) -> Sequence:

@@ -64,7 +64,7 @@ def evaluate(
     catalogue = read_catalogue(paths.product_features)
     test = read_test_set(store, paths, catalogue)
     model, _, _ = load_model(paths.model)
-    item_ND = torch.from_numpy(np.asarray(load_embeddings(paths.embeddings).vectors_ND))
+    item_ND = torch.from_numpy(np.array(load_embeddings(paths.embeddings).vectors_ND))
     buyer_BD = encode_buyers(model, item_ND, test.contexts.histories)
     cutoff_ms = int(test.test_from.timestamp() * 1000)
     rankers: list[Ranker] = [

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from huggingface_hub import constants
 from sentence_transformers import SentenceTransformer
+from transformers.utils.logging import disable_progress_bar
 from tokenizers import Tokenizer
 
 from training.bundled_encoder import build_bundled_encoder
@@ -136,6 +137,7 @@ def load_text_encoder(
 
 
 def _load(source: str, device: str, prompts: Mapping[str, str] | None, local_files_only: bool) -> SentenceTransformer:
+    disable_progress_bar()  # a bar of its own for every load says nothing: this takes a second
     return SentenceTransformer(
         source,
         device=device,

@@ -1,0 +1,54 @@
+"""Writes docs/configuration.md from the configuration classes: `python docs/reference.py`. A test keeps it up to date."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from feature_repo.config import Config
+
+TARGET = Path(__file__).with_name("configuration.md")
+HEAD = """# Configuration
+
+One YAML file (`--config`, default `config/default.yaml`). A value comes from the first of: `--set section.key=value`, the
+environment (`TAWSIYA__SECTION__KEY=value`, also from a `.env` file in the working directory), the file, the default.
+Unknown keys are refused. `tawsiya config show` prints what is in force.
+
+Besides, `TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`) name the server
+where `feature_store.online` is `redis`.
+
+This page is made by `python docs/reference.py` from `feature_repo/config.py`.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    return HEAD + "\n".join(_section(Config, ""))
+
+
+def _section(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    """A table of the section's own settings, then its sub-sections."""
+    settings = {name: field for name, field in section.model_fields.items() if not _is_section(field.annotation)}
+    if settings:
+        yield f"\n## {prefix.rstrip('.') or 'Top level'}\n\n{(section.__doc__ or '').strip()}\n"
+        yield "| setting | default | meaning |\n|---|---|---|"
+        for name, field in settings.items():
+            yield f"| `{prefix}{name}` | `{_shown(field.default)}` | {field.description} |"
+    for name, field in section.model_fields.items():
+        if _is_section(field.annotation):
+            yield from _section(field.annotation, f"{prefix}{name}.")
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, frozenset):
+        return ", ".join(sorted(default))
+    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference() + "\n", encoding="utf-8")
