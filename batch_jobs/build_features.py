@@ -80,7 +80,9 @@ def _test_from(events: Table, test_days: int) -> dt.datetime:
 def _coded(events: Table) -> Table:
     """Events with the type as its code and the time in milliseconds, as sequences store them."""
     code = events[c.EVENT_TYPE].cases(*EVENT_TYPE_CODES.items())
-    time_ms = (events[c.EVENT_TIME].epoch_seconds() * 1000 + events[c.EVENT_TIME].millisecond()).cast("int64")
+    # Whole seconds first: DuckDB's epoch has a fraction, and the cast to an integer would round it up.
+    seconds = events[c.EVENT_TIME].truncate("s").epoch_seconds()
+    time_ms = (seconds * 1000 + events[c.EVENT_TIME].millisecond()).cast("int64")
     return events.select(
         c.BUYER_ID,
         c.PRODUCT_KEY,

@@ -4,25 +4,21 @@ Every command takes --config, --set and --json, and ends with 0 (done), 1 (faile
 (refused by a gate). Jobs import their libraries when they run, so that `tawsiya --help` answers at once.
 """
 
-import json
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from feature_repo.config import Config, ConfigError, load_config
-from feature_repo.errors import GateRefusedError
+from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, locked, run_job
+from feature_repo.config import Config, ConfigError
 
 # Read by OpenMP when torch is first imported. Its threads otherwise spin while they wait, which slows text
 # encoding down by a factor of 3 to 5 on a machine that has other work too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-FAILED, BAD_USAGE, REFUSED = 1, 2, 3
 TABLE_METRICS = ("recall@20", "ndcg@20", "hit_rate@20", "mrr@20")
 
 app = typer.Typer(name="tawsiya", help="Feature-store backed two-tower recommender.", no_args_is_help=True)
@@ -30,70 +26,6 @@ release_app = typer.Typer(help="List, check and switch releases.", no_args_is_he
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
 app.add_typer(config_app, name="config")
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file; default config/default.yaml")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout")]
-
-Answer = dict[str, Any]
-
-
-def _run(
-    job: Callable[[Config], Answer],
-    config: Path | None,
-    overrides: list[str] | None,
-    as_json: bool,
-    show: Callable[[Answer], str] | None = None,
-) -> None:
-    """Loads the configuration, runs a job, prints its answer and turns errors into exit codes."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    _quiet_libraries()
-    try:
-        answer = job(load_config(config, overrides or ()))
-    except (ConfigError, FileNotFoundError, ValueError, RuntimeError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(_exit_code(error)) from None
-    if as_json:
-        typer.echo(json.dumps(answer, ensure_ascii=False, default=str))
-    elif text := show(answer) if show else _readable(answer):
-        typer.echo(text)
-
-
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, GateRefusedError):
-        return REFUSED
-    return BAD_USAGE if isinstance(error, ConfigError) else FAILED
-
-
-def _quiet_libraries() -> None:
-    """Keeps what libraries say to each other (deprecations, progress of their own) out of a command's log."""
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    for name in ("feast", "sentence_transformers", "transformers", "great_expectations", "httpx", "faiss"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _readable(answer: Answer, indent: str = "") -> str:
-    """A nested answer as indented lines."""
-    lines = []
-    for key, value in answer.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{key}:", _readable(value, indent + "  ")]
-        else:
-            lines.append(f"{indent}{key}: {value}")
-    return "\n".join(line for line in lines if line)
-
-
-def _locked(job: Callable[[Config], Answer]) -> Callable[[Config], Answer]:
-    """The same job under the shop's batch lock."""
-
-    def run(config: Config) -> Answer:
-        from batch_jobs.refresh import shop_lock
-
-        with shop_lock(config):
-            return job(config)
-
-    return run
 
 
 @app.command()
@@ -111,7 +43,7 @@ def ingest(
         return run(settings)
 
     chosen = [f"data.source={source}"] if source else []
-    _run(_locked(job), config, [*chosen, *(overrides or [])], as_json)
+    run_job(locked(job), config, [*chosen, *(overrides or [])], as_json)
 
 
 @app.command()
@@ -139,7 +71,7 @@ def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: 
             "report": str(paths.validation / "data_docs" / "index.html"),
         }
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @app.command("build-features")
@@ -151,7 +83,7 @@ def build_features(config: ConfigOption = None, overrides: SetOption = None, as_
 
         return checked_features(settings)
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @app.command()
@@ -172,7 +104,7 @@ def materialize(
         with feature_store(settings) as store:
             return run(settings, store, full=full)
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @app.command()
@@ -186,7 +118,7 @@ def train(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
         with feature_store(settings) as store:
             return train_job(settings, store)
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @app.command()
@@ -198,7 +130,7 @@ def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
 
         return embed_job(settings)
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @app.command()
@@ -210,7 +142,7 @@ def index(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
 
         return index_job(settings)
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @app.command()
@@ -234,7 +166,7 @@ def evaluate(
             write_json(output, result)
         return result
 
-    _run(_locked(job), config, overrides, as_json, show=_evaluation_table)
+    run_job(locked(job), config, overrides, as_json, show=_evaluation_table)
 
 
 def _cut_offs(text: str) -> list[int]:
@@ -269,7 +201,7 @@ def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: J
     def show(answer: Answer) -> str:
         return f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s"
 
-    _run(job, config, overrides, as_json, show)
+    run_job(job, config, overrides, as_json, show)
 
 
 @app.command()
@@ -296,9 +228,9 @@ def demo(
     def show(answer: Answer) -> str:
         return _demo_summary(answer, serve_after)
 
-    _run(job, config, chosen, as_json, show)
+    run_job(job, config, chosen, as_json, show)
     if serve_after:
-        _run(_serve, config, chosen, as_json, show=lambda _: "")
+        run_job(_serve, config, chosen, as_json, show=lambda _: "")
 
 
 def _sample(settings: Config, k: int = 10) -> Answer:
@@ -350,7 +282,7 @@ def recommend(
         lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in answer["items"]]
         return "\n".join([f"{answer['source']}, release {answer['release']}", *lines])
 
-    _run(lambda settings: _recommend(settings, buyer, k), config, overrides, as_json, show)
+    run_job(lambda settings: _recommend(settings, buyer, k), config, overrides, as_json, show)
 
 
 def _recommend(settings: Config, buyer: str, k: int) -> Answer:
@@ -363,7 +295,7 @@ def _recommend(settings: Config, buyer: str, k: int) -> Answer:
 @app.command()
 def serve(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Serve the live release over HTTP until interrupted."""
-    _run(_serve, config, overrides, as_json, show=lambda _: "")
+    run_job(_serve, config, overrides, as_json, show=lambda _: "")
 
 
 def _serve(settings: Config) -> Answer:
@@ -387,7 +319,7 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
         rows = answer["releases"]
         return "\n".join(f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products" for row in rows)
 
-    _run(job, config, overrides, as_json, show)
+    run_job(job, config, overrides, as_json, show)
 
 
 @release_app.command("promote")
@@ -406,7 +338,7 @@ def release_promote(
         promote(shop_paths(settings).releases, name)
         return {"live": name}
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @release_app.command("rollback")
@@ -419,7 +351,7 @@ def release_rollback(config: ConfigOption = None, overrides: SetOption = None, a
 
         return {"live": rollback(shop_paths(settings).releases)}
 
-    _run(_locked(job), config, overrides, as_json)
+    run_job(locked(job), config, overrides, as_json)
 
 
 @release_app.command("verify")
@@ -437,7 +369,7 @@ def release_verify(
 
         return {"verified": check(shop_paths(settings).releases, name)}
 
-    _run(job, config, overrides, as_json)
+    run_job(job, config, overrides, as_json)
 
 
 @config_app.command("show")
@@ -450,7 +382,7 @@ def config_show(config: ConfigOption = None, overrides: SetOption = None, as_jso
         text: str = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)
         return text.rstrip()
 
-    _run(lambda settings: settings.model_dump(mode="json"), config, overrides, as_json, show)
+    run_job(lambda settings: settings.model_dump(mode="json"), config, overrides, as_json, show)
 
 
 def _stop(signal_number: int, _frame: object) -> None:

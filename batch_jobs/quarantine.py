@@ -26,7 +26,9 @@ def unreadable_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, *, hea
     query = rejects(db, view, header=header)
     if query is None:
         return 0
-    db.execute(f"INSERT INTO quarantine SELECT '{table}', data_row, '{UNREADABLE}', to_json(line)::VARCHAR FROM ({query})")
+    db.execute(
+        f"INSERT INTO quarantine SELECT '{table}', data_row, '{UNREADABLE}', to_json(line)::VARCHAR FROM ({query})"
+    )
     row = db.execute(f"SELECT count(*) FROM ({query})").fetchone()
     assert row is not None
     return int(row[0])

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the configuration classes: `python docs/reference.py`. A test keeps it up to date."""
+"""Writes docs/configuration.md from the configuration classes: `python docs/reference.py`; a test compares them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +11,12 @@ from feature_repo.config import Config
 TARGET = Path(__file__).with_name("configuration.md")
 HEAD = """# Configuration
 
-One YAML file (`--config`, default `config/default.yaml`). A value comes from the first of: `--set section.key=value`, the
-environment (`TAWSIYA__SECTION__KEY=value`, also from a `.env` file in the working directory), the file, the default.
-Unknown keys are refused. `tawsiya config show` prints what is in force.
+One YAML file (`--config`, default `config/default.yaml`). A value comes from the first of: `--set section.key=value`,
+the environment (`TAWSIYA__SECTION__KEY=value`, also from a `.env` file in the working directory), the file, the
+default. Unknown keys are refused. `tawsiya config show` prints what is in force.
 
-Besides, `TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`) name the server
-where `feature_store.online` is `redis`.
+Besides, `TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`) name the
+server where `feature_store.online` is `redis`.
 
 This page is made by `python docs/reference.py` from `feature_repo/config.py`.
 """

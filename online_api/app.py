@@ -10,13 +10,14 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from feature_repo.config import Config
 from online_api.errors import add_error_handlers
 from online_api.routes import router
 from online_api.service import RecommendationService, open_service
+from online_api.storefront import add_storefront
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def create_app(config: Config, service: RecommendationService | None = None) -> 
     app.include_router(router)
     add_error_handlers(app)
     _add_docs(app)
+    add_storefront(app)
     return app
 
 
@@ -109,7 +111,3 @@ def _add_docs(app: FastAPI) -> None:
             # The default sends the page's address to validator.swagger.io.
             swagger_ui_parameters={"validatorUrl": None},
         )
-
-    @app.get("/", include_in_schema=False)
-    def home() -> RedirectResponse:
-        return RedirectResponse(DOCS)

@@ -1,7 +1,7 @@
 """Work in processes of their own that start at once and can be killed.
 
-Importing Feast, Great Expectations and torch takes ten seconds. A fork server imports them once; each process is a fork of
-it, as real as one started from a shell: it has its own stdout, stderr, locks and exit code.
+Importing Feast, Great Expectations and torch takes ten seconds. A fork server imports them once; each process is a fork
+of it, as real as one started from a shell: it has its own stdout, stderr, locks and exit code.
 """
 
 import json

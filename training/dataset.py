@@ -29,7 +29,7 @@ class Contexts:
         buyer_ids: (C,) object array.
         times_us: (C,) int64 microseconds since 1970, the moment asked about.
         histories: What each buyer had done strictly before, C histories.
-        targets: What each buyer chose then, C histories without an order among equals.
+        targets: What each buyer chose then, C histories that hold a product once.
     """
 
     buyer_ids: npt.NDArray[np.object_]
@@ -65,7 +65,7 @@ def read_contexts(store: FeatureStore, path: Path, catalogue: Catalogue, split: 
         buyer_ids=table[c.BUYER_ID].to_numpy(),
         times_us=table[c.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy(),
         histories=_histories(joined, catalogue, joined[c.EVENT_TIMES]),
-        targets=_known(_histories(table, catalogue, None)),
+        targets=_chosen(_histories(table, catalogue, None)),
     )
 
 
@@ -85,10 +85,16 @@ def _histories(table: pa.Table, catalogue: Catalogue, times: pa.ChunkedArray | N
     )
 
 
-def _known(targets: Histories) -> Histories:
-    """Targets without products that have left the catalogue: nothing could rank them."""
-    known = targets.products != UNKNOWN_PRODUCT
-    kept_before = np.concatenate([[0], np.cumsum(known)])
+def _chosen(targets: Histories) -> Histories:
+    """Targets once per context (a view and a purchase of one moment are one choice), without products that have left.
+
+    A product that is no longer in the catalogue is no target: nothing could rank it.
+    """
+    owners = np.repeat(np.arange(len(targets)), np.diff(targets.offsets))
+    first = np.zeros(len(owners), dtype=bool)
+    first[np.unique(np.stack([owners, targets.products]), axis=1, return_index=True)[1]] = True
+    kept = first & (targets.products != UNKNOWN_PRODUCT)
+    kept_before = np.concatenate([[0], np.cumsum(kept)])
     return Histories(
-        kept_before[targets.offsets], targets.products[known], targets.event_types[known], targets.event_times[known]
+        kept_before[targets.offsets], targets.products[kept], targets.event_types[kept], targets.event_times[kept]
     )

@@ -1,0 +1,50 @@
+"""Tiny shops as CSV files, and what ingest makes of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from feature_repo.config import Config
+from feature_repo.paths import shop_paths
+
+REPOSITORY = Path(__file__).parents[2]
+CSV_MAPPING = str(REPOSITORY / "config/sources/csv.yaml")
+
+HEADER = "buyer_id,product_id,event_type,timestamp\n"
+
+Row = dict[str, Any]
+
+
+def shop(
+    folder: Path, *, events: str | bytes, products: str | bytes, photos: str | None = None, **data: object
+) -> Config:
+    """Writes the files of a shop and returns the configuration that reads them; `data` are further data settings."""
+    files = {"events": events, "products": products, "photos": photos}
+    paths = {f"{name}_path": str(folder / f"{name}.csv") for name in files}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        if content is not None:
+            content = content.encode("utf-8") if isinstance(content, str) else content
+            (folder / f"{name}.csv").write_bytes(content)
+    return Config.model_validate(
+        {"data_dir": folder / "var", "data": {"source": CSV_MAPPING, "test_days": 1, **paths, **data}}
+    )
+
+
+def rows(path: Path) -> list[Row]:
+    found: list[Row] = pq.read_table(path).to_pylist()
+    return found
+
+
+def kept_events(config: Config) -> list[Row]:
+    return rows(shop_paths(config).events)
+
+
+def kept_products(config: Config) -> dict[str, Row]:
+    return {row["product_id"]: row for row in rows(shop_paths(config).products)}
+
+
+def quarantined(config: Config) -> list[tuple[str, int, str]]:
+    """Table, source line and reason of each row left out."""
+    return [(row["table"], row["source_line"], row["reason"]) for row in rows(shop_paths(config).quarantine)]

@@ -1,0 +1,187 @@
+"""Contexts, anchored sequences and the time split of a shop of two buyers."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from csv_shop import HEADER, Row, rows, shop
+
+from batch_jobs.build_features import build_features
+from batch_jobs.ingest import ingest
+from feature_repo.config import Config
+from feature_repo.paths import shop_paths
+from feature_repo.transforms.keys import product_key
+
+VIEW, CART, PURCHASE = 0, 1, 2
+PRODUCTS = "id,title\np1,قهوة\np2,Mug\np3,Cup\n"
+# u1 buys two things at once, u2 comes first in the test days. Midnight of the 8th is the first moment of the test.
+EVENTS = f"""{HEADER}u1,p1,purchase,2024-03-01 10:00:00
+u1,p2,purchase,2024-03-01 10:00:00
+u1,p3,add_to_cart,2024-03-07 23:59:59.999
+u1,p3,view,2024-03-07 23:59:59.999
+u1,p1,view,2024-03-08 00:00:00
+u1,p2,view,2024-03-09 09:00:00.5
+u2,p3,view,2024-03-09 09:30:00
+"""
+P1, P2, P3 = (product_key(product_id) for product_id in ("p1", "p2", "p3"))
+BASKET = [P2, P1]  # events of one moment order by product key
+MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def utc(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+
+
+def ms(text: str) -> int:
+    return int(utc(text).timestamp() * 1000)
+
+
+def built(folder: Path, events: str = EVENTS, max_length: int = 100, test_days: int = 1) -> Config:
+    config = shop(folder, events=events, products=PRODUCTS, test_days=test_days)
+    model = {"buyer_tower": {"max_interaction_history": max_length}}
+    config = Config.model_validate({**config.model_dump(), "model": model})
+    ingest(config)
+    build_features(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return built(tmp_path_factory.mktemp("two_buyers"))
+
+
+def report(config: Config) -> Row:
+    content: Row = json.loads(shop_paths(config).feature_report.read_text(encoding="utf-8"))
+    return content
+
+
+def test_products_sort_as_this_file_says() -> None:
+    assert P2 < P1
+
+
+def test_a_context_is_a_moment_of_choice_asked_one_tick_before(config: Config) -> None:
+    def context(buyer: str, moment: str, split: str, keys: list[int], types: list[int]) -> Row:
+        asked = utc(moment) - MICROSECOND
+        return {
+            "buyer_id": buyer, "event_timestamp": asked, "split": split, "product_keys": keys, "event_types": types,
+        }  # fmt: skip
+
+    assert rows(shop_paths(config).contexts) == [
+        context("u1", "2024-03-01T10:00:00", "train", BASKET, [PURCHASE, PURCHASE]),
+        context("u1", "2024-03-07T23:59:59.999", "train", [P3, P3], [VIEW, CART]),
+        context("u1", "2024-03-08T00:00:00", "test", [P1, P2], [VIEW, VIEW]),
+        context("u2", "2024-03-08T00:00:00", "test", [P3], [VIEW]),
+    ]
+
+
+def test_a_sequence_stands_at_each_event_before_a_context_and_at_the_cut_off(config: Config) -> None:
+    as_of = dt.datetime.fromisoformat(report(config)["as_of"])
+    first, second = ms("2024-03-01T10:00:00"), ms("2024-03-07T23:59:59.999")
+    third, fourth = ms("2024-03-08T00:00:00"), ms("2024-03-09T09:00:00.500")
+    history = [
+        *((key, PURCHASE, first) for key in BASKET), (P3, VIEW, second), (P3, CART, second), (P1, VIEW, third),
+        (P2, VIEW, fourth),
+    ]  # fmt: skip
+
+    def row(buyer: str, stamp: dt.datetime, events: list[tuple[int, int, int]]) -> Row:
+        keys, types, times = (list(column) for column in zip(*events, strict=True))
+        return {
+            "buyer_id": buyer, "event_timestamp": stamp, "created_timestamp": as_of, "product_keys": keys,
+            "event_types": types, "event_times": times,
+        }  # fmt: skip
+
+    assert rows(shop_paths(config).sequence_features) == [
+        row("u1", utc("2024-03-01T10:00:00"), history[:2]),
+        row("u1", utc("2024-03-07T23:59:59.999"), history[:4]),
+        row("u1", as_of, history),
+        row("u2", as_of, [(P3, VIEW, ms("2024-03-09T09:30:00"))]),
+    ]
+
+
+def test_the_report_tells_rows_cut_off_and_split(config: Config) -> None:
+    found = report(config)
+    assert found["rows"] == {"buyer_sequences": 4, "contexts": 4, "products": 3, "buyers": 2}
+    assert found["test_from"] == "2024-03-08T00:00:00+00:00"
+    assert utc("2024-03-09T09:30:00") < dt.datetime.fromisoformat(found["as_of"]) <= dt.datetime.now(dt.UTC)
+
+
+def test_products_are_features_as_of_the_build(config: Config) -> None:
+    as_of = dt.datetime.fromisoformat(report(config)["as_of"])
+    products = rows(shop_paths(config).product_features)
+    assert [row["product_id"] for row in products] == ["p1", "p2", "p3"]
+    assert {(row["event_timestamp"], row["created_timestamp"]) for row in products} == {(as_of, as_of)}
+
+
+def test_the_pushed_view_has_an_empty_source_of_the_right_types(config: Config) -> None:
+    recent = pq.read_table(shop_paths(config).recent_features)
+    stored = pq.read_schema(shop_paths(config).sequence_features)
+    assert recent.num_rows == 0
+    for name in ("buyer_id", "event_timestamp", "product_keys", "event_types", "event_times"):
+        assert recent.schema.field(name).type.equals(stored.field(name).type), name
+    assert stored.field("event_types").type.value_type == pa.int32()
+
+
+def test_no_sequence_is_longer_than_the_configuration_says(tmp_path: Path) -> None:
+    config = built(tmp_path, max_length=2)
+    found = [row["product_keys"] for row in rows(shop_paths(config).sequence_features)]
+    assert found == [BASKET, [P3, P3], [P1, P2], [P3]]
+
+
+def test_building_twice_changes_nothing_but_the_stamps(tmp_path: Path) -> None:
+    config = built(tmp_path)
+    paths = shop_paths(config)
+    stamps = ["event_timestamp", "created_timestamp"]
+    before = [pq.read_table(path).drop_columns(stamps) for path in (paths.sequence_features, paths.product_features)]
+    contexts, first = pq.read_table(paths.contexts), report(config)["as_of"]
+    build_features(config)
+    after = [pq.read_table(path).drop_columns(stamps) for path in (paths.sequence_features, paths.product_features)]
+    assert after == before
+    assert pq.read_table(paths.contexts) == contexts
+    assert report(config)["as_of"] > first
+
+
+@pytest.mark.parametrize(
+    ("test_days", "test_from", "train", "test"),
+    [
+        (1, "2024-03-08T00:00:00+00:00", 2, 2),
+        (2, "2024-03-07T00:00:00+00:00", 1, 2),
+        (7, "2024-03-02T00:00:00+00:00", 1, 2),
+    ],
+)
+def test_the_last_whole_days_are_the_test(
+    tmp_path: Path, test_days: int, test_from: str, train: int, test: int
+) -> None:
+    config = built(tmp_path, test_days=test_days)
+    splits = [row["split"] for row in rows(shop_paths(config).contexts)]
+    assert report(config)["test_from"] == test_from
+    assert (splits.count("train"), splits.count("test")) == (train, test)
+
+
+def test_every_event_lies_in_one_context(config: Config) -> None:
+    contexts = rows(shop_paths(config).contexts)
+    assert sum(len(row["product_keys"]) for row in contexts) == len(rows(shop_paths(config).events)) == 7
+
+
+def test_there_must_be_canonical_data(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    with pytest.raises(FileNotFoundError, match=r"events\.parquet does not exist yet; run `tawsiya ingest` first"):
+        build_features(config)
+
+
+def test_there_must_be_events(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there are no events to build features from; see the quarantine"):
+        built(tmp_path, events=HEADER + "u1,p404,view,2024-03-01\n")
+
+
+@pytest.mark.parametrize("test_days", [8, 30])
+def test_some_events_must_come_before_the_test_days(tmp_path: Path, test_days: int) -> None:
+    message = f"all events lie within the last {test_days} days, so none is left to train on; lower data.test_days"
+    with pytest.raises(ValueError, match=message):
+        built(tmp_path, test_days=test_days)
+
+
+def test_a_data_dir_may_hold_quotes(tmp_path: Path) -> None:
+    assert report(built(tmp_path / "l'atelier"))["rows"]["contexts"] == 4

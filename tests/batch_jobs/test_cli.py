@@ -1,0 +1,334 @@
+"""The command line: exit codes, messages, and one JSON object on stdout and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from processes import Finished, tawsiya
+from tiny_shop import events, products, write_csv, write_shop
+
+from batch_jobs.cli import app
+from batch_jobs.refresh import shop_lock
+from feature_repo.config import load_config
+from feature_repo.paths import shop_paths
+
+SCRIPT = Path(sys.executable).with_name("tawsiya")
+DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
+
+
+def script(folder: Path, *arguments: str) -> Finished:
+    """Runs the installed script, for what needs no heavy import; the others are forked (see processes)."""
+    done = subprocess.run([SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command by its words, such as ("release", "list")."""
+    children: dict[str, Any] = getattr(command, "commands", {})
+    for name, child in children.items():
+        yield from leaves(child, (*path, name))
+    if not children:
+        yield path
+
+
+GROUPS = ("release", "config")
+COMMANDS = sorted(leaves(typer.main.get_command(app)))
+# In the order of a shop's first day. `serve` is missing because it never ends.
+CHAIN = [
+    ("ingest",),
+    ("validate",),
+    ("build-features",),
+    ("materialize",),
+    ("train",),
+    ("embed",),
+    ("index",),
+    ("evaluate",),
+    ("refresh",),
+    ("demo", "--no-serve"),
+    ("recommend", "--buyer", "b01", "-k", "3"),
+    ("release", "list"),
+    ("release", "verify"),
+    ("release", "rollback"),
+    ("release", "promote"),
+    ("config", "show"),
+]
+
+
+class Shop:
+    """A shop's folder, and the command line on its configuration."""
+
+    def __init__(self, folder: Path, text_encoder: Path) -> None:
+        self.folder = folder
+        self.config_file = write_shop(folder, text_encoder)
+
+    def run(self, *arguments: str) -> Finished:
+        return tawsiya(self.folder, *arguments, "--config", str(self.config_file))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
+    """A shop of which nothing has been built."""
+    return Shop(tmp_path_factory.mktemp("empty shop"), tiny_encoder)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
+    return Shop(tmp_path_factory.mktemp("built shop"), tiny_encoder)
+
+
+@pytest.fixture(scope="module")
+def answers(built: Shop) -> dict[tuple[str, ...], Finished]:
+    """What each command of the chain, run in this order, ended with."""
+    finished: dict[tuple[str, ...], Finished] = {}
+    for command in CHAIN:
+        if command == ("materialize",):
+            assert built.run("validate").code == DONE  # the first one saw no features yet
+        extra = [finished[("release", "list")].answer["releases"][0]["name"]] if command[-1] == "promote" else []
+        finished[command] = built.run(*command, *extra, "--json")
+        assert finished[command].code == DONE, finished[command].stderr
+    return finished
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_chain_holds_every_command_that_ends() -> None:
+    assert {words[:2] if words[0] in GROUPS else words[:1] for words in CHAIN} == set(COMMANDS) - {("serve",)}
+
+
+@pytest.mark.parametrize("command", CHAIN, ids=" ".join)
+def test_json_is_one_object_on_stdout_and_nothing_else(
+    answers: dict[tuple[str, ...], Finished], command: tuple[str, ...]
+) -> None:
+    finished = answers[command]
+    assert finished.answer
+    assert len(finished.stdout.splitlines()) == 1
+    assert "Traceback" not in finished.stderr
+
+
+def test_answers_say_what_was_done(answers: dict[tuple[str, ...], Finished]) -> None:
+    assert answers[("ingest",)].answer["products"]["kept"] == len(products())
+    assert answers[("ingest",)].answer["events"]["kept"] == len(events())
+    assert answers[("validate",)].answer["passed"] is True
+    assert answers[("build-features",)].answer["rows"]["buyers"] == 60
+    assert answers[("materialize",)].answer["full"] is False
+    assert 1 <= answers[("train",)].answer["epoch"] <= 6
+    assert answers[("embed",)].answer == {"n_products": 40, "dim": 16}
+    assert answers[("index",)].answer == {"type": "flat", "n_products": 40, "dim": 16}
+    assert answers[("evaluate",)].answer["models"]["two_tower"]["recall@20"] > 0.5
+    assert answers[("config", "show")].answer["training"]["seed"] == 7
+
+
+def test_recommend_answers_as_the_api_does(answers: dict[tuple[str, ...], Finished]) -> None:
+    answer = answers[("recommend", "--buyer", "b01", "-k", "3")].answer
+    assert (answer["buyer_id"], len(answer["items"])) == ("b01", 3)
+    assert {"product_id", "title", "score"} <= answer["items"][0].keys()
+
+
+def test_releases_are_listed_rolled_back_and_promoted(answers: dict[tuple[str, ...], Finished]) -> None:
+    first, second = answers[("release", "list")].answer["releases"]
+    assert [first["name"], second["name"]] == [
+        answers[("refresh",)].answer["release"],
+        answers[("demo", "--no-serve")].answer["release"],
+    ]
+    assert (first["live"], second["live"]) == (False, True)
+    assert answers[("release", "verify")].answer == {"verified": second["name"]}
+    assert answers[("release", "rollback")].answer == {"live": first["name"]}
+    assert answers[("release", "promote")].answer == {"live": first["name"]}
+
+
+@pytest.mark.usefixtures("answers")
+def test_without_json_people_read_text(built: Shop) -> None:
+    evaluated = built.run("evaluate", "--k-values", "20")
+    assert evaluated.code == DONE
+    assert "two_tower" in evaluated.stdout
+    assert "personal_frequency" in evaluated.stdout
+    listed = built.run("release", "list")
+    assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
+    assert "embedding_dim: 16" in built.run("config", "show").stdout
+
+
+@pytest.mark.usefixtures("answers")
+def test_evaluate_writes_its_result_to_a_file_too(built: Shop, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "evaluation.json"
+    finished = built.run("evaluate", "--k-values", "3, 7", "--output", str(output), "--json")
+    assert finished.code == DONE
+    assert json.loads(output.read_text()) == finished.answer
+    assert {"recall@3", "recall@7"} <= finished.answer["models"]["two_tower"].keys()
+
+
+# ---- bad usage and configuration: 2 ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "training.batchsize=8"], "training.batchsize: unknown key; did you mean training.batch_size?"),
+        (["--set", "training.batch_size=many"], "training.batch_size"),
+        (["--set", "training.batch_size"], "--set training.batch_size: expected section.key=value"),
+        (["--set", "data_dir.deeper=1"], "data_dir is a value, not a section"),
+        (["--set", "training.seed=[1"], "not valid YAML"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_bad_usage(shop: Shop, arguments: list[str], message: str) -> None:
+    finished = shop.run("config", "show", *arguments, "--json")
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    assert message in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != ("serve",)], ids=" ".join)
+def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command: tuple[str, ...]) -> None:
+    needed = {("recommend",): ["--buyer", "b01"], ("release", "promote"): ["name"]}.get(command, [])
+    finished = shop.run(*command, *needed, "--set", "model.embeding_dim=8", "--json")
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    assert "did you mean model.embedding_dim?" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-command"], ["train", "--no-such-option"], ["recommend"], ["recommend", "--buyer", "b", "-k", "0"]],
+)
+def test_bad_usage_of_the_command_line(shop: Shop, arguments: list[str]) -> None:
+    finished = script(shop.folder, *arguments)
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("k_values", ["", "0", "ten", "5,", "5,-1"])
+def test_cut_offs_that_are_no_positive_numbers_are_bad_usage(shop: Shop, k_values: str) -> None:
+    finished = shop.run("evaluate", "--k-values", k_values, "--json")
+    assert finished.code == BAD_USAGE
+    assert "expected positive numbers separated by commas, such as 1,5,10,20" in finished.stderr
+
+
+def test_an_unknown_source_is_bad_usage(shop: Shop) -> None:
+    finished = shop.run("ingest", "--source", "no_such_shop")
+    assert finished.code == BAD_USAGE
+    assert "data.source: config/sources/no_such_shop.yaml does not exist" in finished.stderr
+
+
+def test_a_configuration_file_that_is_not_there_is_bad_usage(shop: Shop) -> None:
+    finished = script(shop.folder, "config", "show", "--config", "nowhere.yaml")
+    assert finished.code == BAD_USAGE
+    assert "configuration file nowhere.yaml does not exist" in finished.stderr
+
+
+def test_the_environment_is_read_and_checked(shop: Shop) -> None:
+    def show(**variables: str) -> Finished:
+        done = subprocess.run(
+            [SCRIPT, "config", "show", "--json", "--config", str(shop.config_file)],
+            env={**os.environ, **variables}, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    assert show(TAWSIYA__TRAINING__SEED="99").answer["training"]["seed"] == 99
+    assert show(TAWSIYA__TRAINING__SEEED="99").code == BAD_USAGE
+
+
+# ---- failures: 1 -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["build-features"], "tawsiya validate"),
+        (["validate"], "run the job that writes it first"),
+        (["train"], "tawsiya build-features"),
+        (["embed"], "tawsiya build-features"),
+        (["index"], "tawsiya embed"),
+        (["evaluate"], "tawsiya build-features"),
+        (["recommend", "--buyer", "b01"], "tawsiya refresh"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_job_without_its_input_says_which_command_makes_it(shop: Shop, arguments: list[str], remedy: str) -> None:
+    finished = shop.run(*arguments, "--json")
+    assert finished.code == (REFUSED if arguments == ["build-features"] else FAILED), finished.stderr
+    assert finished.stdout == ""
+    assert remedy in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_missing_source_file_fails(shop: Shop) -> None:
+    finished = shop.run("ingest", "--set", "data.events_path=nowhere.csv")
+    assert finished.code == FAILED
+    assert "source file nowhere.csv does not exist" in finished.stderr
+
+
+def test_a_missing_column_fails_and_is_named(shop: Shop, tmp_path: Path) -> None:
+    write_csv(tmp_path / "events.csv", [{"buyer_id": "b01", "event_type": "view", "timestamp": "2024-01-01"}])
+    finished = shop.run("ingest", "--set", f"data.events_path={tmp_path / 'events.csv'}")
+    assert finished.code == FAILED
+    assert "required column 'product_id' is missing" in finished.stderr
+
+
+WRITERS = ["ingest", "validate", "build-features", "materialize", "train", "embed", "index", "evaluate", "refresh"]
+
+
+@pytest.mark.parametrize("command", [*WRITERS, "release rollback", "release promote x"])
+def test_while_another_job_works_on_the_shop_nothing_else_does(shop: Shop, command: str) -> None:
+    with shop_lock(load_config(shop.config_file)):
+        finished = shop.run(*command.split(), "--json")
+    assert (finished.code, finished.stdout) == (FAILED, "")
+    assert "error: another job is at work on this shop" in finished.stderr
+    assert str(shop_paths(load_config(shop.config_file)).lock) in finished.stderr
+
+
+@pytest.mark.usefixtures("answers")
+def test_reading_needs_no_lock(built: Shop) -> None:
+    with shop_lock(load_config(built.config_file)):
+        assert built.run("release", "list").code == DONE
+        assert built.run("release", "verify").code == DONE
+        assert built.run("recommend", "--buyer", "b01").code == DONE
+
+
+# ---- refused by a gate: 3 --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["materialize"], "were never validated; run `tawsiya validate`"),
+        (["release", "rollback"], "there is no earlier release to roll back to"),
+        (["release", "verify"], "no release is live"),
+        (["release", "verify", "20240101T000000Z-00000000"], "is not a release"),
+        (["release", "promote", "20240101T000000Z-00000000"], "is not a release"),
+        (["release", "promote", "../elsewhere"], "'../elsewhere' is not the name of a release"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_not_checked_is_refused(shop: Shop, arguments: list[str], message: str) -> None:
+    finished = shop.run(*arguments, "--json")
+    assert (finished.code, finished.stdout) == (REFUSED, "")
+    assert message in finished.stderr
+
+
+@pytest.mark.usefixtures("answers")
+def test_features_changed_after_the_gate_are_not_materialized(built: Shop) -> None:
+    path = shop_paths(load_config(built.config_file)).sequence_features
+    content = path.read_bytes()
+    path.write_bytes(content)
+    finished = built.run("materialize")
+    assert finished.code == REFUSED
+    assert "features/buyer_sequences.parquet" in finished.stderr
+    assert "changed since the sequences data were validated" in finished.stderr
+    assert built.run("validate").code == DONE
+    assert built.run("materialize", "--full").code == DONE
+
+
+# ---- the script itself -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_and_the_common_options(command: tuple[str, ...], shop: Shop) -> None:
+    finished = tawsiya(shop.folder, *command, "--help")
+    assert finished.code == DONE
+    for option in ("--config", "--set", "--json"):
+        assert option in finished.stdout

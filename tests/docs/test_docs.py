@@ -1,0 +1,107 @@
+"""The documents say what the code does."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from batch_jobs.cli import app
+from batch_jobs.source_mapping import ALIASES, load_mapping
+from feature_repo.config import Config, load_config
+from online_api.app import create_app
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def _commands() -> set[str]:
+    """Every command as a user types it, such as `release list`."""
+    names = set()
+    for name, command in get_command(app).commands.items():
+        inner = getattr(command, "commands", None)
+        names |= {f"{name} {child}" for child in inner} if inner else {name}
+    return names
+
+
+def _reference() -> str:
+    spec = importlib.util.spec_from_file_location("docs_reference", DOCS / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text: str = module.reference()
+    return text
+
+
+def test_configuration_reference_is_up_to_date() -> None:
+    assert (DOCS / "configuration.md").read_text(encoding="utf-8") == _reference() + "\n", (
+        "run: python docs/reference.py"
+    )
+
+
+def test_every_command_is_described() -> None:
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    for command in _commands():
+        group, _, child = command.partition(" ")
+        row = next((line for line in text.splitlines() if line.startswith(f"| `tawsiya {group}")), "")
+        assert row, f"docs/operations.md has no row for tawsiya {command}"
+        assert not child or child in row, f"the row of tawsiya {group} does not name {child}"
+
+
+def test_every_route_is_described() -> None:
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    for path, methods in create_app(Config()).openapi()["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {path}" in text, f"docs/operations.md does not describe {method.upper()} {path}"
+
+
+def test_every_column_alias_is_described() -> None:
+    text = (DOCS / "sources.md").read_text(encoding="utf-8")
+    names = {name for field, aliases in ALIASES.items() for name in (field, *aliases)}
+    assert sorted(name for name in names if not re.search(rf"\b{name}\b", text)) == []
+
+
+def test_every_source_is_described_and_loads() -> None:
+    text = (DOCS / "sources.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "config" / "sources").glob("*.yaml")):
+        load_mapping(str(path))
+        assert f"| `{path.stem}` |" in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "docs/sources.md"])
+def test_commands_in_code_blocks_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    shell = "\n".join(re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    inline = "\n".join(re.findall(r"`((?:tawsiya|make) [^`]+)`", text))
+    for line in (shell + "\n" + inline).splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        if words[:1] == ["tawsiya"]:
+            assert words[1] in _commands() or " ".join(words[1:3]) in _commands(), f"{page}: {line}"
+        elif words[:1] == ["make"]:
+            assert words[1] in targets, f"{page}: {line}"
+
+
+def test_relative_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
+
+
+def test_compose_file_runs_real_commands_with_a_valid_configuration() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert set(compose["services"]) == {"redis", "api", "batch"}
+    for name in ("api", "batch"):
+        service = compose["services"][name]
+        assert service["command"][0] in _commands()
+        environment = {
+            key: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value)) for key, value in service["environment"].items()
+        }
+        config = load_config(ROOT / service["command"][2], environ=environment)
+        assert config.feature_store.online == "redis"
+        assert environment["TAWSIYA_REDIS"].split(":")[0] in compose["services"]

@@ -1,0 +1,331 @@
+"""The main job, from CSV files to a live release: done, repeated, refused, and killed at every stage."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import Command, Finished
+from tiny_shop import Row, events, products, write_csv, write_shop
+
+from feature_repo.config import Config, load_config
+from feature_repo.paths import shop_paths
+from feature_repo.store import feature_store
+from training.artifacts.release import current_release, list_releases, verify_release
+
+DONE, REFUSED = 0, 3
+STAGES = [
+    "ingest",
+    "validate",
+    "build_features",
+    "validate_sequences",
+    "materialize",
+    "train",
+    "embed",
+    "index",
+    "evaluate",
+    "release",
+]
+MODELS = {"two_tower", "popularity", "recent_popularity", "personal_frequency", "item_knn"}
+BUYER = "b01"
+
+
+class Shop:
+    """A shop's folder, its configuration, and what a look at its outcome shows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config_file = folder / "config.yaml"
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.config_file)
+
+    @property
+    def releases(self) -> Path:
+        return shop_paths(self.config).releases
+
+    def start(self, *arguments: str) -> Command:
+        return Command(self.folder, *arguments, "--config", str(self.config_file), "--json")
+
+    def run(self, *arguments: str) -> Finished:
+        return self.start(*arguments).finish()
+
+    def sequence(self, buyer: str = BUYER) -> list[list[int]]:
+        """The buyer's events in the online store."""
+        with feature_store(self.config) as store:
+            return [part.tolist() for part in store.read_sequence(buyer)]
+
+
+def outcome(answer: dict[str, Any]) -> dict[str, Any]:
+    """What a refresh must give again whatever happened before: everything but its name and times."""
+    return {
+        "counts": answer["counts"],
+        "models": answer["evaluation"]["models"],
+        "split": answer["evaluation"]["split"],
+    }
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> tuple[Shop, dict[str, Any]]:
+    """A shop after its first `demo`, run by the installed script, and the answer."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder, tiny_encoder)
+    script = Path(sys.executable).with_name("tawsiya")
+    done = subprocess.run(
+        [script, "demo", "--no-serve", "--json", "--config", "config.yaml"],
+        cwd=folder, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == DONE, done.stderr
+    return Shop(folder), Finished(done.returncode, done.stdout, done.stderr).answer
+
+
+@pytest.fixture(scope="module")
+def reference(first: tuple[Shop, dict[str, Any]]) -> dict[str, Any]:
+    """The answer of an undisturbed second refresh of that shop."""
+    shop, _ = first
+    finished = shop.run("refresh")
+    assert finished.code == DONE, finished.stderr
+    return finished.answer
+
+
+@pytest.fixture
+def shop(first: tuple[Shop, dict[str, Any]], reference: dict[str, Any], tmp_path: Path) -> Shop:
+    """A copy of that shop with two releases, to spoil."""
+    original, _ = first
+    folder = tmp_path / "shop"
+    shutil.copytree(original.folder, folder, symlinks=True)
+    for name in ("config.yaml", "shop.yaml"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace(str(original.folder), str(folder)))
+    return Shop(folder)
+
+
+# ---- done ------------------------------------------------------------------------------------------------------------
+
+
+def test_demo_answers_with_what_it_did(first: tuple[Shop, dict[str, Any]]) -> None:
+    _, answer = first
+    assert set(answer) == {"release", "dataset", "seconds", "counts", "metrics", "sample"}
+    assert answer["dataset"] == "shop"
+    assert answer["counts"] == {"events": len(events()), "products": 40, "buyers": 60, "quarantined": 0}
+    assert list(answer["seconds"]) == [*STAGES, "total"]
+    assert answer["seconds"]["total"] == pytest.approx(sum(answer["seconds"][stage] for stage in STAGES), abs=0.01)
+
+
+def test_demo_compares_the_model_with_the_baselines(first: tuple[Shop, dict[str, Any]]) -> None:
+    metrics = first[1]["metrics"]
+    assert set(metrics) == MODELS
+    for values in metrics.values():
+        for metric in ("recall", "precision", "hit_rate", "ndcg", "mrr"):
+            for k in (1, 5, 10, 20):
+                assert 0 <= values[f"{metric}@{k}"] <= 1
+    # Each buyer's department has 10 of the 40 products, and popularity does not know which one it is.
+    assert metrics["two_tower"]["recall@20"] > 0.95
+    assert metrics["popularity"]["recall@20"] < 0.8
+
+
+def test_demo_shows_recommendations_for_one_buyer(first: tuple[Shop, dict[str, Any]]) -> None:
+    sample = first[1]["sample"]
+    assert set(sample) == {"buyer_id", "recommendations"}
+    assert sample["buyer_id"] in {row["buyer_id"] for row in events()}
+    titles = {row["id"]: row["title"] for row in products()}
+    assert len(sample["recommendations"]) == 10
+    assert len({item["product_id"] for item in sample["recommendations"]}) == 10
+    for item in sample["recommendations"]:
+        assert set(item) == {"product_id", "title", "score"}
+        assert item["title"] == titles[item["product_id"]]
+    scores = [item["score"] for item in sample["recommendations"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_second_refresh_gives_the_same_in_a_new_release(
+    first: tuple[Shop, dict[str, Any]], reference: dict[str, Any]
+) -> None:
+    shop, answer = first
+    assert reference["release"] != answer["release"]
+    assert reference["counts"] == answer["counts"]
+    assert reference["evaluation"]["models"] == answer["metrics"]
+    assert [(row["name"], row["live"]) for row in list_releases(shop.releases)] == [
+        (answer["release"], False),
+        (reference["release"], True),
+    ]
+
+
+def test_the_shop_folder_holds_no_left_overs(first: tuple[Shop, dict[str, Any]], reference: dict[str, Any]) -> None:
+    root = shop_paths(first[0].config).root
+    hidden = [path.relative_to(root) for path in root.rglob(".*") if path.name != ".lock"]
+    assert hidden == []
+    live = root / "releases" / reference["release"]
+    assert sorted(path.name for path in (live / "model").iterdir()) == [
+        "curves.json",
+        "model.json",
+        "model.safetensors",
+        "product_keys.npy",
+    ]
+
+
+def test_new_events_and_products_arrive_with_the_next_refresh(shop: Shop, reference: dict[str, Any]) -> None:
+    before = shop.sequence()
+    last = max(row["timestamp"] for row in events())
+    new_product = {"id": "p99", "title": "silver lamps", "brand": "brand s", "category": "lamps", "price": 5}
+    new_event = {"buyer_id": BUYER, "product_id": "p99", "event_type": "purchase", "timestamp": last}
+    write_csv(shop.folder / "products.csv", [*products(), new_product])
+    write_csv(shop.folder / "events.csv", [*events(), new_event])
+    finished = shop.run("refresh")
+    assert finished.code == DONE, finished.stderr
+    counts = reference["counts"]
+    assert finished.answer["counts"] == counts | {"events": counts["events"] + 1, "products": 41}
+    assert len(shop.sequence()[0]) == len(before[0]) + 1
+    assert list_releases(shop.releases)[-1]["n_products"] == 41
+
+
+def test_a_removed_product_leaves_the_release(shop: Shop, reference: dict[str, Any]) -> None:
+    gone = "p07"
+    write_csv(shop.folder / "products.csv", [row for row in products() if row["id"] != gone])
+    write_csv(shop.folder / "events.csv", [row for row in events() if row["product_id"] != gone])
+    finished = shop.run("refresh")
+    assert finished.code == DONE, finished.stderr
+    assert finished.answer["counts"]["products"] == 39
+    answer = shop.run("recommend", "--buyer", "b00", "-k", "39").answer
+    ids = {item["product_id"] for item in answer["items"]}
+    assert (len(ids), gone in ids) == (39, False)
+
+
+# ---- refused ---------------------------------------------------------------------------------------------------------
+
+
+def without_ids(rows: list[Row]) -> list[Row]:
+    return [row | {"id": "" if number % 4 else row["id"]} for number, row in enumerate(rows)]
+
+
+def with_one_id(rows: list[Row]) -> list[Row]:
+    return [row | {"id": "p00"} for row in rows]
+
+
+def without_titles(rows: list[Row]) -> list[Row]:
+    return [row | {"title": ""} for row in rows]
+
+
+def with_negative_prices(rows: list[Row]) -> list[Row]:
+    return [row | {"price": -1} for row in rows]
+
+
+def with_garbage_times(rows: list[Row]) -> list[Row]:
+    return [row | {"timestamp": "yesterday-ish"} for row in rows]
+
+
+def with_some_garbage_times(rows: list[Row]) -> list[Row]:
+    return [row | {"timestamp": "32.13.2024"} if number % 10 == 0 else row for number, row in enumerate(rows)]
+
+
+def with_unknown_products(rows: list[Row]) -> list[Row]:
+    return [row | {"product_id": f"x{row['product_id']}"} if number % 2 else row for number, row in enumerate(rows)]
+
+
+def with_unknown_types(rows: list[Row]) -> list[Row]:
+    return [row | {"event_type": "sneeze"} if number % 2 else row for number, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    ("table", "spoil", "expectation"),
+    [
+        ("products", without_ids, "ingest: bad_product_share"),
+        ("products", with_one_id, "ingest: bad_event_share"),
+        ("products", without_titles, "products: title_present"),
+        ("products", with_negative_prices, "products: price_not_negative"),
+        ("events", with_garbage_times, "events: events_not_empty"),
+        ("events", with_some_garbage_times, "ingest: bad_event_share"),
+        ("events", with_unknown_products, "ingest: bad_event_share"),
+        ("events", with_unknown_types, "ingest: bad_event_share"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_bad_data_are_refused_and_nothing_that_is_live_changes(
+    shop: Shop, reference: dict[str, Any], table: str, spoil: Any, expectation: str
+) -> None:
+    sequence, releases = shop.sequence(), list_releases(shop.releases)
+    rows = products() if table == "products" else events()
+    write_csv(shop.folder / f"{table}.csv", spoil(rows))
+
+    finished = shop.run("refresh")
+
+    assert (finished.code, finished.stdout) == (REFUSED, "")
+    assert f"{expectation}: " in finished.stderr
+    assert "data_docs/index.html" in finished.stderr
+    assert shop.sequence() == sequence
+    assert list_releases(shop.releases) == releases
+    assert verify_release(shop.releases / "current")["name"] == reference["release"]
+
+
+def test_after_a_refusal_nothing_is_published_by_hand_and_good_data_heal_it(
+    shop: Shop, reference: dict[str, Any]
+) -> None:
+    write_csv(shop.folder / "events.csv", with_some_garbage_times(events()))
+    assert shop.run("refresh").code == REFUSED
+    for command in ("build-features", "materialize"):
+        finished = shop.run(command)
+        assert finished.code == REFUSED
+        assert "bad_event_share" in finished.stderr
+    assert shop.run("recommend", "--buyer", BUYER).answer["release"] == reference["release"]
+
+    write_csv(shop.folder / "events.csv", events())
+    finished = shop.run("refresh")
+    assert finished.code == DONE, finished.stderr
+    assert outcome(finished.answer) == outcome(reference)
+
+
+# ---- killed ----------------------------------------------------------------------------------------------------------
+
+
+def assert_serves(shop: Shop) -> None:
+    """Whatever a killed run left: the live release is whole."""
+    live = current_release(shop.releases)
+    assert live is not None
+    verify_release(live)
+
+
+@pytest.mark.parametrize("moment", ["build_features ...", "materialize ...", "epoch 3:", "release ..."])
+def test_a_killed_refresh_run_again_ends_in_the_same_state(shop: Shop, reference: dict[str, Any], moment: str) -> None:
+    sequence = shop.sequence()
+    shop.start("refresh").kill_at(moment)
+    assert_serves(shop)
+
+    finished = shop.run("refresh")
+
+    assert finished.code == DONE, finished.stderr
+    assert outcome(finished.answer) == outcome(reference)
+    assert shop.sequence() == sequence
+    assert shop.run("release", "verify").answer == {"verified": finished.answer["release"]}
+
+
+def test_killed_at_one_stage_after_another_it_still_ends_in_the_same_state(
+    shop: Shop, reference: dict[str, Any]
+) -> None:
+    for stage in STAGES:
+        shop.start("refresh").kill_at(f" {stage} ...")
+        assert_serves(shop)
+    finished = shop.run("refresh")
+    assert finished.code == DONE, finished.stderr
+    assert outcome(finished.answer) == outcome(reference)
+    live = current_release(shop.releases)
+    assert live is not None
+    assert live.name == finished.answer["release"]
+    root = shop_paths(shop.config).root
+    assert [path for path in root.rglob(".release-*")] == []
+
+
+def test_a_first_refresh_that_was_killed_is_no_obstacle(
+    tmp_path: Path, tiny_encoder: Path, reference: dict[str, Any]
+) -> None:
+    folder = tmp_path / "shop"
+    write_shop(folder, tiny_encoder)
+    fresh = Shop(folder)
+    fresh.start("refresh").kill_at(" train ...")
+    assert current_release(fresh.releases) is None
+    assert fresh.run("recommend", "--buyer", BUYER).code == 1
+    finished = fresh.run("refresh")
+    assert finished.code == DONE, finished.stderr
+    assert outcome(finished.answer) == outcome(reference)

@@ -1,0 +1,32 @@
+"""A seeded run whose numbers are written down: a change that is meant to change nothing leaves them as they are.
+
+A change of the model, the loss, the sampling or the seeds is meant to move them: run the test and copy the new numbers
+from its message, in the commit that moved them.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from synthetic import run, settings, two_groups
+
+from training.train import CURVES
+
+PLAIN = ([5.208228, 4.825551, 4.739697, 4.505128], [0.28, 0.315, 0.385, 0.46])
+CORRECTED = ([5.252035, 4.883015, 4.775902, 4.53167], [0.26, 0.295, 0.335, 0.465])
+
+
+@pytest.mark.parametrize(
+    ("changes", "losses", "recalls"),
+    [
+        pytest.param({}, *PLAIN, id="plain"),
+        pytest.param({"logq_exponent": 1.0}, *CORRECTED, id="popularity corrected"),
+    ],
+)
+def test_the_curves_are_those_written_down(
+    changes: dict[str, float], losses: list[float], recalls: list[float], tmp_path: Path
+) -> None:
+    run(settings(num_epochs=4, patience=4, **changes), two_groups(), tmp_path)
+    epochs = json.loads((tmp_path / CURVES).read_text())["epochs"]
+    assert [round(epoch["loss"], 6) for epoch in epochs] == pytest.approx(losses, abs=1e-4)
+    assert [epoch["recall@20"] for epoch in epochs] == pytest.approx(recalls, abs=0.02)

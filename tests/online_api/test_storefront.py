@@ -1,0 +1,255 @@
+"""The storefront demo: its files, and what a visitor sees in a real browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import httpx
+import pytest
+from api_shop import serving
+from browser import CHROMIUM, Page, browser_page
+
+from feature_repo.config import Config
+from feature_repo.transforms.events import EVENT_TYPES
+from online_api.app import create_app
+from online_api.schemas import EventsResponse, RecommendationResponse, RecommendedProduct, Source
+from online_api.service import RecommendationService
+from online_api.storefront import STATIC
+
+FILES = sorted(path for path in STATIC.iterdir() if path.suffix != ".svg")
+CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
+# From popular products; the ids are those of api_shop.PRODUCTS.
+FIRST_TITLES = ["Running shoes", "قهوة عربية", "Smartphone 128GB", "هاتف ذكي ١٢٨ جيجا", "Plain thing"]
+
+
+# ---- The files
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
+def test_assets_have_their_content_type(client: httpx.Client, path: Path) -> None:
+    answer = client.get(f"/static/{path.name}")
+    assert answer.status_code == 200
+    assert CONTENT_TYPES[path.suffix] in answer.headers["content-type"]
+
+
+def test_page_is_served_under_a_strict_policy(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assets = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert {"docs", "static/storefront.css", "static/storefront.js"} <= set(assets)
+    for asset in assets:
+        assert client.get(f"/{asset}").status_code == 200
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_files_need_nobody_else_and_inject_nothing(path: Path) -> None:
+    content = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//\w+\.|@import", re.sub(r"https pages", "", content))
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", content)
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", content)
+
+
+def test_layout_turns_with_the_direction() -> None:
+    css = (STATIC / "storefront.css").read_text(encoding="utf-8")
+    rules = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
+    assert not re.search(r"\b(left|right)\b", rules)
+
+
+def test_every_text_exists_in_every_language() -> None:
+    languages = _texts()
+    assert set(languages) == {"en", "ar"}
+    english, arabic = languages["en"], languages["ar"]
+    assert english.keys() == arabic.keys()
+    for key, text in english.items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", arabic[key])), key
+        assert re.search(r"[؀-ۿ]", arabic[key]), key
+
+
+def test_every_text_that_is_asked_for_exists() -> None:
+    html = (STATIC / "index.html").read_text(encoding="utf-8")
+    scripts = "".join(path.read_text(encoding="utf-8") for path in STATIC.glob("*.js"))
+    asked = set(re.findall(r'data-text="(\w+)"', html))
+    asked |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
+    asked |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
+    asked |= {*EVENT_TYPES, *(f"did_{event_type}" for event_type in EVENT_TYPES)}
+    assert asked <= _texts()["en"].keys()
+    assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPES)
+
+
+def _texts() -> dict[str, dict[str, str]]:
+    """The dictionaries of texts.js, which holds one text per line."""
+    content = (STATIC / "texts.js").read_text(encoding="utf-8")
+    languages = re.findall(r"^  (\w+): \{\n(.*?)^  \},$", content, re.DOTALL | re.MULTILINE)
+    return {language: dict(re.findall(r'^    (\w+): "(.+)",$', body, re.MULTILINE)) for language, body in languages}
+
+
+# ---- In a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium on the PATH: apt-get install chromium")
+    with browser_page(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture
+def page(browser: Page) -> Iterator[Page]:
+    """The browser as a new visitor has it; a test must leave the console free of errors, or clear them."""
+    browser.resize(1280, 900)
+    browser.complaints.clear()
+    yield browser
+    browser.js("localStorage.clear()")
+    assert browser.complaints == []
+
+
+def visit(page: Page, client: httpx.Client, path: str = "/") -> None:
+    page.open(f"{client.base_url.copy_with(path='')}{path.lstrip('/')}")
+    page.wait_for("document.querySelector('.card') !== null && !document.querySelector('[aria-busy=true]')")
+
+
+def test_a_click_makes_the_list_personal(page: Page, client: httpx.Client) -> None:
+    visit(page, client)
+    assert page.texts(".card .title") == FIRST_TITLES
+    assert page.text("#source") == "Popular"
+    buyer = page.js("document.querySelector('#buyer').value")
+    assert re.fullmatch(r"guest-[0-9a-f]{6}", buyer)
+
+    page.click(".card:nth-child(2) [data-event=view]")
+    page.wait_for("document.querySelector('#source').dataset.source === 'personalised'")
+    assert page.text("#source") == "Personalised"
+    assert re.fullmatch(r"Updated in \d+ ms · 0 new · \d moved", page.text("#status"))
+    assert page.text("#done li strong") == "Viewed"
+    assert page.text("#done li span") == "قهوة عربية"
+    answer = client.get(f"/v1/buyers/{buyer}/recommendations").json()
+    assert page.texts(".card .title") == [item["title"] for item in answer["items"]]
+    assert page.text("#release-name") == answer["release"]
+
+    visit(page, client)  # the next visit is the same guest's
+    assert page.text("#source") == "Personalised"
+
+
+def test_arabic_turns_the_page(page: Page, client: httpx.Client) -> None:
+    visit(page, client)
+    page.click("#language")
+    assert page.js("[document.documentElement.dir, document.documentElement.lang]") == ["rtl", "ar"]
+    assert page.text("h1") == "موصى به لك"
+    assert page.text(".card [data-event=purchase]") == "شراء"
+    # The first card now lies at the right, the list of clicks at the left of the list of products.
+    assert page.js("document.querySelector('.card').getBoundingClientRect().x > innerWidth / 2")
+    assert page.js("document.querySelector('aside').getBoundingClientRect().right < innerWidth / 2")
+    visit(page, client)
+    assert page.js("document.documentElement.dir") == "rtl"
+    page.click("#language")
+    assert page.js("document.documentElement.dir") == "ltr"
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(page: Page, client: httpx.Client) -> None:
+    page.resize(360, 740)
+    visit(page, client)
+    for _ in range(2):  # in both directions
+        assert page.js("document.documentElement.scrollWidth === document.documentElement.clientWidth")
+        assert page.js("[...document.querySelectorAll('button')].every((one) => one.scrollWidth <= one.clientWidth)")
+        page.click("#language")
+
+
+def test_any_buyer_can_be_shown(page: Page, client: httpx.Client) -> None:
+    visit(page, client, "/?buyer=u1")
+    assert page.text("#source") == "Personalised"
+    page.js("document.querySelector('#buyer').value = 'nobody/at all'")
+    page.click("#buyer-form [type=submit]")
+    page.wait_for("document.querySelector('#source').dataset.source === 'popular'")
+    assert page.js("new URLSearchParams(location.search).get('buyer')") == "nobody/at all"
+    page.click("#new-guest")
+    page.wait_for("document.querySelector('#buyer').value.startsWith('guest-')")
+
+
+def test_the_keyboard_is_enough_and_keeps_its_place(page: Page, client: httpx.Client) -> None:
+    visit(page, client)
+    page.js("document.querySelector('.card:nth-child(3) [data-event=add_to_cart]').focus()")
+    label = "Add to cart: Smartphone 128GB"
+    assert page.js("document.activeElement.ariaLabel") == label
+    page.press_enter()
+    page.wait_for("document.querySelector('#done li') !== null")
+    assert page.text("#done li strong") == "Added to cart"
+    assert page.js("document.activeElement.ariaLabel") == label
+    assert page.js("[...document.querySelectorAll('button, a')].every((one) => one.textContent.trim())")
+
+
+def test_errors_can_be_read(page: Page, client: httpx.Client) -> None:
+    visit(page, client)
+    page.js("document.querySelector('#buyer').value = 'x'.repeat(300)")
+    page.click("#buyer-form [type=submit]")
+    page.wait_for("!document.querySelector('#error').hidden")
+    assert "buyer_id: String should have at most 256 characters" in page.text("#error")
+    assert page.text("h1") == "Recommended for you"
+
+    visit(page, client)
+    assert page.js("document.querySelector('#error').hidden")
+    _offline(page, True)
+    page.click(".card [data-event=view]")
+    page.wait_for("!document.querySelector('#error').hidden")
+    assert page.text("#error") == "The server does not answer. Is it running?"
+    assert page.texts(".card .title") == FIRST_TITLES  # still there
+    _offline(page, False)
+    page.click(".card [data-event=view]")
+    page.wait_for("document.querySelector('#error').hidden && document.querySelector('#done li') !== null")
+    page.complaints.clear()  # the browser's own, about both requests
+
+
+def _offline(page: Page, offline: bool) -> None:
+    page.command(
+        "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
+    )
+
+
+class ChangingShop:
+    """Stands in for the service: hostile texts, and a list that changes with the first event."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def recommend_for_buyer(self, buyer_id: str, _k: int) -> RecommendationResponse:
+        ids = ["b", "new", "a"] if self._told else ["a", "b", "c"]
+        items = [self._product(product_id) for product_id in ids]
+        return RecommendationResponse(buyer_id=buyer_id, release="r1", source="popular", items=items)
+
+    def record_events(self, events: list[dict[str, Any]]) -> EventsResponse:
+        self._told = True
+        return EventsResponse(accepted=len(events), duplicates=0, rejected=[])
+
+    @staticmethod
+    def _product(product_id: str) -> RecommendedProduct:
+        hostile = f"<img src=x onerror=\"document.title='owned'\">{product_id}"
+        return RecommendedProduct(
+            product_id=product_id,
+            score=1,
+            title=hostile,
+            description="",
+            brand=hostile,
+            category=hostile,
+            photo=None,
+            price=9.5,
+        )
+
+
+def test_changes_are_marked_and_markup_stays_text(page: Page, config: Config) -> None:
+    shop = cast("RecommendationService", ChangingShop())
+    with serving(create_app(config, shop)) as client:
+        visit(page, client)
+        assert page.texts(".mark:not([hidden])") == []
+        page.js("document.querySelector('.card:nth-child(3) [data-event=view]').focus()")
+        page.press_enter()
+        page.wait_for("document.querySelector('#done li') !== null")
+        assert page.texts(".mark:not([hidden])") == ["↑1", "New", "↓2"]
+        assert page.js("document.querySelector('.mark').ariaLabel") == "up by 1"
+        assert re.fullmatch(r"Updated in \d+ ms · 1 new · 2 moved", page.text("#status"))
+        assert page.js("document.activeElement.id") == "heading"  # the card that had the focus is gone
+        assert page.texts(".card .title")[0] == "<img src=x onerror=\"document.title='owned'\">b"
+        assert page.text(".card .price") == "Price 9.50"
+        assert page.js("document.querySelectorAll('.card img').length") == 0
+        assert page.js("document.title") == "Tawsiya"

@@ -1,0 +1,173 @@
+"""What training reads was known strictly before the moment it predicts: checked against brute force, event by event."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parity_shop import PRODUCT_IDS, START, Event, Stored, build, log_events, ms, rebuild, shop, stored
+
+from feature_repo.config import Config
+from feature_repo.paths import shop_paths
+from feature_repo.store import feature_store
+from feature_repo.transforms.events import EVENT_TYPES
+from training.catalogue import read_catalogue
+from training.dataset import TEST, TRAIN, read_contexts
+from training.histories import Histories
+
+DAY = 24 * 3600 * 1000
+MAX_LENGTH = 4
+
+Events = dict[str, list[Event]]
+# The history and the products chosen, each once, of each buyer and moment in milliseconds since 1970.
+Answers = dict[tuple[str, int], tuple[list[Stored], list[int]]]
+
+
+def random_events(seed: int, n_events: int = 60) -> Events:
+    """Events of four buyers over six days, on few moments, so that many share buyer and time; ends on the sixth day."""
+    rng = np.random.default_rng(seed)
+    moments = rng.integers(0, 6 * DAY, 12)
+    events: Events = {buyer: [] for buyer in ("u1", "u2", "u3", "عمر")}
+    for _ in range(n_events):
+        buyer = str(rng.choice(list(events), p=[0.5, 0.3, 0.15, 0.05]))
+        event = (int(rng.choice(moments)), str(rng.choice(PRODUCT_IDS)), str(rng.choice(EVENT_TYPES)))
+        events[buyer].append(event)
+    events["u1"] += [(0, "p1", "view"), (6 * DAY - 1, "p2", "view")]
+    return {buyer: sorted(set(theirs)) for buyer, theirs in events.items()}
+
+
+def products_of(events: list[Event]) -> list[int]:
+    """The keys of the products in events, each once, in the order of the events."""
+    return list(dict.fromkeys(key for _, key, _ in stored(events)))
+
+
+def expected(events: Events, split: str) -> Answers:
+    """By brute force: at each moment of choice, the last events strictly before it."""
+    latest = max(time for theirs in events.values() for time, *_ in theirs)
+    boundary = (latest // DAY - 1) * DAY
+    answers: Answers = {}
+    for buyer, theirs in events.items():
+        for time, *_ in theirs:
+            moment = min(time, boundary)
+            if (split == TEST) != (time >= boundary):
+                continue
+            chosen = [event for event in theirs if (event[0] == time if split == TRAIN else event[0] >= boundary)]
+            history = stored(event for event in theirs if event[0] < moment)[-MAX_LENGTH:]
+            answers[buyer, ms(moment)] = (history, products_of(chosen))
+    return answers
+
+
+def read(config: Config, split: str) -> Answers:
+    """What training reads, through Feast."""
+    paths = shop_paths(config)
+    catalogue = read_catalogue(paths.product_features)
+    with feature_store(config) as store:
+        contexts = read_contexts(store, paths.contexts, catalogue, split)
+
+    def events_of(histories: Histories, row: int) -> list[Stored]:
+        part = slice(histories.offsets[row], histories.offsets[row + 1])
+        keys = catalogue.product_keys[histories.products[part]]
+        columns = (histories.event_times[part], keys, histories.event_types[part])
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    answers: Answers = {}
+    for row, (buyer, asked_us) in enumerate(zip(contexts.buyer_ids, contexts.times_us.tolist(), strict=True)):
+        assert asked_us % 1000 == 999, "a moment is asked one microsecond before it"
+        asked = (buyer, (asked_us + 1) // 1000)
+        assert asked not in answers
+        answers[asked] = (events_of(contexts.histories, row), [key for _, key, _ in events_of(contexts.targets, row)])
+    return answers
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_history_is_the_last_events_strictly_before(tmp_path: Path, seed: int) -> None:
+    config, events = shop(tmp_path, MAX_LENGTH), random_events(seed)
+    build(config, events)
+    for split in (TRAIN, TEST):
+        found = read(config, split)
+        assert found == expected(events, split)
+        assert all(time < moment for (_, moment), (history, _) in found.items() for time, *_ in history)
+
+
+def at_the_same_moment(moment: int) -> Event:
+    return moment, "p3", "view"
+
+
+def one_millisecond_later(moment: int) -> Event:
+    return moment + 1, "p3", "view"
+
+
+def a_day_later(moment: int) -> Event:
+    return moment + DAY, "p3", "purchase"
+
+
+@pytest.mark.parametrize("plant", [at_the_same_moment, one_millisecond_later, a_day_later])
+def test_a_planted_event_enters_no_history_of_its_moment_or_before(
+    tmp_path: Path, plant: Callable[[int], Event]
+) -> None:
+    moment = 2 * DAY + 500
+    events: Events = {
+        "u1": [(0, "p1", "view"), (DAY, "p2", "view"), (moment, "p1", "purchase")],
+        "u2": [(0, "p2", "view"), (6 * DAY, "p1", "view")],
+    }
+    config = shop(tmp_path, MAX_LENGTH)
+    build(config, events)
+    clean = read(config, TRAIN)
+    assert clean["u1", ms(moment)][0] == stored(events["u1"][:2])
+    planted = {**events, "u1": [*events["u1"], plant(moment)]}
+    build(config, planted)
+    found = read(config, TRAIN)
+    for asked, (history, _) in clean.items():
+        assert found[asked][0] == history
+    assert found == expected(planted, TRAIN)
+
+
+def test_what_arrives_late_takes_its_place_and_no_other(tmp_path: Path) -> None:
+    config, events = shop(tmp_path, MAX_LENGTH), random_events(4)
+    build(config, events)
+    before = {split: read(config, split) for split in (TRAIN, TEST)}
+    moments = [time for time, *_ in events["u1"]]
+    late: list[Event] = [
+        (moments[3], "p3", "purchase"),  # at a moment that is there already
+        (moments[5] - 1, "p2", "add_to_cart"),
+        (moments[-2] + 1, "p1", "view"),
+    ]
+    late = [event for event in late if event not in events["u1"]]
+    log_events(config, "u1", *late)
+    log_events(config, "u9", (DAY, "p1", "view"))  # a buyer of whom nothing was known
+    rebuild(config)
+    together = {**events, "u1": sorted([*events["u1"], *late]), "u9": [(DAY, "p1", "view")]}
+    for split in (TRAIN, TEST):
+        found = read(config, split)
+        assert found == expected(together, split)
+        others = {asked: answer for asked, answer in before[split].items() if asked[0] != "u1"}
+        assert {asked: answer for asked, answer in found.items() if asked[0] not in ("u1", "u9")} == others
+        early = {asked: answer for asked, answer in before[split].items() if asked[1] <= ms(min(late)[0])}
+        assert all(found[asked][0] == history for asked, (history, _) in early.items())
+
+
+def test_a_buyer_without_a_past_has_an_empty_history(tmp_path: Path) -> None:
+    config = shop(tmp_path, MAX_LENGTH)
+    build(config, {"u1": [(0, "p1", "view"), (5 * DAY, "p1", "view")], "new": [(5 * DAY, "p2", "purchase")]})
+    assert read(config, TRAIN) == {("u1", ms(0)): ([], products_of([(0, "p1", "view")]))}
+    boundary = ms(4 * DAY)
+    assert read(config, TEST) == {
+        ("u1", boundary): (stored([(0, "p1", "view")]), products_of([(5 * DAY, "p1", "view")])),
+        ("new", boundary): ([], products_of([(5 * DAY, "p2", "purchase")])),
+    }
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    config = shop(tmp_path, MAX_LENGTH)
+    paths = shop_paths(config)
+    build(config, {"u1": [(0, "p1", "view"), (5 * DAY, "p1", "view")]})
+    catalogue = read_catalogue(paths.product_features)
+    with feature_store(config) as store:
+        with pytest.raises(ValueError, match="has no holiday contexts; check data.test_days"):
+            read_contexts(store, paths.contexts, catalogue, "holiday")
+        with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
+            read_contexts(store, paths.root / "nowhere.parquet", catalogue, TRAIN)
+
+
+def test_the_brute_force_day_starts_at_midnight() -> None:
+    assert (START.hour, START.minute, START.second, START.microsecond) == (0, 0, 0, 0)

@@ -1,0 +1,253 @@
+"""The training loop on problems whose answer is known."""
+
+import itertools
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from processes import Background
+from safetensors.numpy import load_file
+from synthetic import (
+    CARD,
+    GROUP_SIZE,
+    N_PRODUCTS,
+    catalogue,
+    contexts_of,
+    run,
+    settings,
+    text_vectors,
+    two_groups,
+)
+
+from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkpoint, save_checkpoint
+from training.artifacts.model import CARD as CARD_FILE
+from training.artifacts.model import WEIGHTS, load_model
+from training.catalogue import item_features
+from training.encoding import encode_buyers, encode_catalogue
+from training.train import CURVES, NonFiniteLossError, train
+
+CHANCE = 20 / N_PRODUCTS
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The order of additions decides the last bits, so every run adds up on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    return [epoch[name] for epoch in json.loads((folder / CURVES).read_text())["epochs"]]
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in load_file(folder / WEIGHTS).items()}
+
+
+# ---- learning --------------------------------------------------------------------------------------------------------
+
+
+def test_learns_which_products_go_together(tmp_path: Path) -> None:
+    contexts = two_groups()
+    card = run(settings(), contexts, tmp_path)
+    # 20 of the buyer's 40 products are the best that anyone could name: they choose evenly among them.
+    assert card.metrics["recall@20"] > 1.6 * CHANCE
+    losses = curve(tmp_path, "loss")
+    assert losses[-1] < losses[0] - 0.3
+
+    model, vocabularies, _ = load_model(tmp_path)
+    item_ND = encode_catalogue(model, item_features(catalogue(), text_vectors(), vocabularies))
+    buyer_BD = encode_buyers(model, item_ND, contexts.histories)
+    top = (buyer_BD @ item_ND.T).topk(20).indices.numpy()
+    own_group = top // GROUP_SIZE == (np.arange(len(contexts)) % 2)[:, None]
+    assert own_group.mean() > 0.95
+
+
+@pytest.mark.parametrize("changes", [{"logq_exponent": 1.0}, {"num_negatives": 0}, {"targets_per_context": 1}])
+def test_learns_with_other_settings_too(changes: dict[str, float], tmp_path: Path) -> None:
+    assert run(settings(**changes), two_groups(), tmp_path).metrics["recall@20"] > 1.5 * CHANCE
+
+
+def test_the_artifact_is_the_best_epoch(tmp_path: Path) -> None:
+    contexts = two_groups()
+    card = run(settings(), contexts, tmp_path)
+    recalls = curve(tmp_path, "recall@20")
+    assert card.epoch == 1 + int(np.argmax(recalls))
+    assert card.metrics["recall@20"] == max(recalls)
+    model, vocabularies, loaded = load_model(tmp_path)
+    assert loaded == card
+    assert (loaded.text_encoder, loaded.feature_service, loaded.schema_hash) == (
+        CARD.text_encoder,
+        CARD.feature_service,
+        CARD.schema_hash,
+    )
+
+    # The kept weights give that recall again: the latest quarter of the contexts is the validation.
+    validation = contexts.take(np.arange(300, 400))
+    item_ND = encode_catalogue(model, item_features(catalogue(), text_vectors(), vocabularies))
+    top = (encode_buyers(model, item_ND, validation.histories) @ item_ND.T).topk(20).indices.numpy()
+    offsets = validation.targets.offsets
+    found = [
+        np.isin(validation.targets.products[a:b], top[row]).mean()
+        for row, (a, b) in enumerate(itertools.pairwise(offsets))
+    ]
+    assert np.mean(found) == pytest.approx(card.metrics["recall@20"], abs=1e-6)
+
+
+def test_nothing_but_the_artifact_is_left(tmp_path: Path) -> None:
+    run(settings(num_epochs=2), two_groups(40), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([CARD_FILE, WEIGHTS, "product_keys.npy", CURVES])
+
+
+def test_products_of_validation_only_have_no_vector_of_their_own(tmp_path: Path) -> None:
+    rows = [([0, 1], [2, 3]), ([1], [2]), ([0], [3])] * 5 + [([0], [2, 9])] * 5
+    run(settings(num_epochs=1), contexts_of(rows), tmp_path)
+    _, vocabularies, _ = load_model(tmp_path)
+    assert vocabularies.product_keys.tolist() == catalogue().product_keys[[2, 3]].tolist()
+
+
+# ---- no leak ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_target_never_enters_its_own_history(tmp_path: Path) -> None:
+    """First-time buyers who each choose another product: only a leak could tell them apart.
+
+    One step holds all B pairs and no random negatives. With one vector for every buyer the loss is at least ln B,
+    whatever the weights: it is the mean of -ln p over B targets whose shares p sum to 1.
+    """
+    rows: list[tuple[list[int], list[int]]] = [([], [product]) for product in range(N_PRODUCTS)]
+    run(settings(batch_size=100, num_negatives=0, num_epochs=40, patience=40), contexts_of(rows), tmp_path)
+    n_pairs = round(N_PRODUCTS * 0.75)
+    assert min(curve(tmp_path, "loss")) >= math.log(n_pairs) - 1e-4
+
+
+def test_a_history_that_tells_the_target_is_used(tmp_path: Path) -> None:
+    """The counterpart of the test above: with a telling history the same loss falls far below ln B."""
+    rows = [([(product + 40) % N_PRODUCTS], [product]) for product in range(N_PRODUCTS)]
+    run(settings(batch_size=100, num_negatives=0, num_epochs=40, patience=40), contexts_of(rows), tmp_path)
+    assert min(curve(tmp_path, "loss")) < math.log(N_PRODUCTS * 0.75) / 2
+
+
+# ---- reproducible, stopped, resumed ----------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("first", 7), ("again", 7), ("other", 8)):
+        run(settings(seed=seed, num_epochs=2), two_groups(100), tmp_path / name)
+    assert weights(tmp_path / "first") == weights(tmp_path / "again")
+    assert weights(tmp_path / "first") != weights(tmp_path / "other")
+
+
+def test_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    noise = [(rng.integers(0, N_PRODUCTS, 2).tolist(), [int(rng.integers(N_PRODUCTS))]) for _ in range(100)]
+    card = run(settings(num_epochs=200, patience=3), contexts_of(noise), tmp_path)
+    recalls = curve(tmp_path, "recall@20")
+    assert len(recalls) == card.epoch + 3 < 200
+    assert max(recalls[card.epoch :]) <= card.metrics["recall@20"]
+
+
+LONG = {"num_epochs": 60, "patience": 60, "save_every_n_epochs": 2}
+
+
+def train_on_one_thread(folder: Path) -> None:
+    torch.set_num_threads(1)
+    run(settings(**LONG), two_groups(100), folder)
+
+
+def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(settings(**LONG), two_groups(100), whole)
+
+    progress = killed / "checkpoint" / PROGRESS
+    Background(train_on_one_thread, killed).kill_when(progress.is_file)
+    assert progress.is_file()
+    assert not (killed / CARD_FILE).exists(), "the run ended before it was killed"
+    assert json.loads(progress.read_text())["epoch"] < 60
+
+    run(settings(**LONG), two_groups(100), killed)
+    assert weights(killed) == weights(whole)
+    assert (killed / CURVES).read_text() == (whole / CURVES).read_text()
+
+
+def test_a_checkpoint_goes_on_bit_by_bit_and_only_in_its_own_run(tmp_path: Path) -> None:
+    run(settings(num_epochs=1), two_groups(40), tmp_path / "best")
+    model, _, _ = load_model(tmp_path / "best")
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        sum((parameter**2).sum() for parameter in model.parameters()).backward()  # type: ignore[union-attr]
+        optimizer.step()
+
+    step()
+    progress = Progress(epoch=4, best_epoch=3, epochs_since_best=1, history=[{"loss": 0.5, "recall@20": 0.25}] * 4)
+    checkpoint, best = tmp_path / "checkpoint", tmp_path / "best"
+    save_checkpoint(checkpoint, model, optimizer, "data 1", progress, best)
+    save_checkpoint(checkpoint, model, optimizer, "data 1", progress, best)  # takes the place of the first
+    step()
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+
+    shutil.rmtree(best)
+    model, optimizer = fresh_model_like(model)
+    assert load_checkpoint(checkpoint, model, optimizer, "data 2", best) is None
+    assert not best.exists()
+    assert load_checkpoint(tmp_path / "nowhere", model, optimizer, "data 1", best) is None
+    assert load_checkpoint(checkpoint, model, optimizer, "data 1", best) == progress
+    step()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert load_model(best)[2].epoch == 1
+    assert not any(path.suffix in (".pkl", ".pt", ".bin") for path in checkpoint.rglob("*"))
+    assert (checkpoint / STATE).is_file()
+
+
+def fresh_model_like(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.optim.Adam]:
+    fresh = type(model)(model.spec)
+    return fresh, torch.optim.Adam(fresh.parameters(), lr=0.01)
+
+
+def test_progress_keeps_the_first_of_equal_epochs() -> None:
+    progress = Progress()
+    for recall in (0.2, 0.5, 0.5, 0.4):
+        progress = progress.after_epoch({"recall@20": recall}, "recall@20")
+    assert (progress.epoch, progress.best_epoch, progress.epochs_since_best) == (4, 2, 2)
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_model(tmp_path: Path) -> None:
+    broken = text_vectors()
+    broken[:] = np.nan
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan in epoch 1, batch 0 \(first contexts \[") as caught:
+        train(settings(), catalogue(), broken, two_groups(40), CARD, tmp_path, data_version="1", show_progress=False)
+    assert "lower training.learning_rate or raise training.temperature" in str(caught.value)
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path)
+
+
+def test_a_run_that_diverges_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"in epoch 1, batch [1-9]"):
+        run(settings(learning_rate=1e36, batch_size=16), two_groups(100), tmp_path)
+
+
+def test_one_context_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="training needs two contexts or more, there are 1"):
+        run(settings(), contexts_of([([0], [1])]), tmp_path)
+
+
+def test_validation_is_the_latest_share_whatever_the_order_of_contexts(tmp_path: Path) -> None:
+    contexts = two_groups(100)
+    shuffled = contexts.take(np.random.default_rng(4).permutation(100))
+    run(settings(num_epochs=1), contexts, tmp_path / "ordered")
+    run(settings(num_epochs=1), shuffled, tmp_path / "shuffled")
+    assert weights(tmp_path / "ordered") == weights(tmp_path / "shuffled")
+    assert_allclose(curve(tmp_path / "ordered", "recall@20"), curve(tmp_path / "shuffled", "recall@20"))
