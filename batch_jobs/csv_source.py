@@ -19,7 +19,8 @@ TEXT = "VARCHAR"
 def csv_rows(path: Path, view: str) -> str:
     """The DuckDB table expression of a CSV file: text columns as the header names them.
 
-    Rows that do not fit (unclosed quote, wrong number of columns, not UTF-8) go to the temporary table `{view}_rejects`.
+    Rows that do not fit (unclosed quote, wrong number of columns, not UTF-8) go to the temporary table
+    `{view}_rejects`.
 
     Raises:
         ValueError: There is no header, or it is not UTF-8.
@@ -73,8 +74,9 @@ def _gaps(view: str, *, header: bool) -> str:
     """Per refused record: its lines, the number of the readable row that follows, and the refused lines before it."""
     return f"""
         SELECT *, line - {int(header)} - (row_number() OVER by_line - 1) AS gap,
-               coalesce(sum(len(lines)) OVER (by_line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::BIGINT AS before
-        FROM (SELECT file_id, line, regexp_split_to_array(trim(first(csv_line), chr(10) || chr(13)), '\\r?\\n') AS lines
+               (sum(len(lines)) OVER by_line - len(lines))::BIGINT AS before
+        FROM (SELECT file_id, line,
+                     regexp_split_to_array(trim(any_value(csv_line), chr(10) || chr(13)), '\\r?\\n') AS lines
               FROM {view}_rejects GROUP BY file_id, line)
         WINDOW by_line AS (PARTITION BY file_id ORDER BY line)
     """

@@ -67,8 +67,8 @@ def _open_event_log(db: duckdb.DuckDBPyConnection, event_log: Path) -> bool:
     db.execute(f"""
         CREATE TEMP TABLE event_log_source_rows AS
         SELECT row_number() OVER () AS source_line, line
-        FROM read_csv({sql_string(f"{event_log}/*.jsonl")}, auto_detect = false, header = false, delim = '\x01', quote = '',
-                      escape = '', columns = {{'line': 'VARCHAR'}}, {keep_rejects("event_log_source")})
+        FROM read_csv({sql_string(f"{event_log}/*.jsonl")}, auto_detect = false, header = false, delim = '\x01',
+                      quote = '', escape = '', columns = {{'line': 'VARCHAR'}}, {keep_rejects("event_log_source")})
         WHERE line IS NOT NULL
     """)
     db.execute("CREATE TEMP VIEW event_log_source AS SELECT * FROM event_log_source_rows")

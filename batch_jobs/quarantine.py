@@ -21,7 +21,10 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
 
 
 def unreadable_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, *, header: bool = True) -> int:
-    """Adds the CSV lines of `view`'s file that were no rows at all (unclosed quotes, wrong column count); returns how many."""
+    """Adds the CSV lines of `view`'s file that were no rows at all (see csv_source.rejects); returns how many.
+
+    `header` says whether the file has one, which is no row.
+    """
     _ensure_table(db)
     query = rejects(db, view, header=header)
     if query is None:

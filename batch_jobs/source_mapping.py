@@ -15,12 +15,13 @@ from feature_repo.config import ConfigError, DataConfig, Section
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
 
-# Names that shops give to the canonical fields, compared without case, spaces, dashes and underscores.
+# Names that shops give to the canonical fields, compared without case, spaces, dashes and underscores. The first one
+# that a file has is taken, so `id` comes last: in a file of events it may be the event's own.
 TIMESTAMP = "timestamp"
 METADATA = "metadata"
 ALIASES: dict[str, tuple[str, ...]] = {
     c.BUYER_ID: ("buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id"),
-    c.PRODUCT_ID: ("id", "product", "item", "item_id", "sku"),
+    c.PRODUCT_ID: ("product", "item", "item_id", "sku", "id"),
     c.EVENT_TYPE: ("event", "event_name", "action", "type"),
     TIMESTAMP: ("event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp"),
     c.EVENT_ID: ("uuid",),

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from huggingface_hub import constants
 from sentence_transformers import SentenceTransformer
-from transformers.utils.logging import disable_progress_bar
 from tokenizers import Tokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from training.bundled_encoder import build_bundled_encoder
 

@@ -439,7 +439,14 @@ def test_rows_that_a_rule_excludes_are_not_bad(tmp_path: Path) -> None:
 
 # --- duplicates -------------------------------------------------------------------------------------------------------
 
-TWINS = "id,title,description,brand\np1,قهوة  عربية,هيل,\np2,Mug,,Own\np3,قهوة عربية ,هيل,\np4,MUG,,own\np5,,,Own\np6,,,Own\n"
+TWINS = """id,title,description,brand
+p1,قهوة  عربية,هيل,
+p2,Mug,,Own
+p3,قهوة عربية ,هيل,
+p4,MUG,,own
+p5,,,Own
+p6,,,Own
+"""
 TWIN_EVENTS = HEADER + "u1,p1,view,2024-03-01\nu1,p3,view,2024-03-02\nu1,p4,view,2024-03-03\nu1,p3,view,2024-03-01\n"
 
 

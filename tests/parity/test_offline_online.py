@@ -25,7 +25,7 @@ MAX_LENGTH = 4
 EVENTS: dict[str, list[Event]] = {
     "u1": [
         (0, "p1", "view"),
-        (600, "p2", "view"),
+        (600, "p2", "purchase"),
         (600, "p1", "purchase"),
         (600, "p1", "view"),
         (DAY, "p3", "add_to_cart"),

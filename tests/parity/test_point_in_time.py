@@ -163,7 +163,7 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     build(config, {"u1": [(0, "p1", "view"), (5 * DAY, "p1", "view")]})
     catalogue = read_catalogue(paths.product_features)
     with feature_store(config) as store:
-        with pytest.raises(ValueError, match="has no holiday contexts; check data.test_days"):
+        with pytest.raises(ValueError, match=r"has no holiday contexts; check data\.test_days"):
             read_contexts(store, paths.contexts, catalogue, "holiday")
         with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
             read_contexts(store, paths.root / "nowhere.parquet", catalogue, TRAIN)

@@ -1,6 +1,6 @@
 """Releases: everything the API needs, in one checked folder.
 
-    releases/20261123T171200Z-1a2b3c4d/
+    releases/20261123T171200.123Z-1a2b3c4d/
         model/                    the model artifact
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
         product_index.faiss
@@ -11,12 +11,14 @@
     releases/current              -> the live release
 
 A release is written under a name that starts with a dot and renamed when it is whole; `current` is swapped by an atomic
-rename. So a crash at any time leaves either the old or the new release live, never half of one.
+rename. So a crash at any time leaves either the old or the new release live, never half of one. The name ends with a
+hash of the manifest, which holds the sums of all files: one changed byte anywhere is noticed.
 """
 
 import datetime as dt
 import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -30,6 +32,8 @@ from feature_repo.errors import GateRefusedError
 from feature_repo.files import write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.index import INDEX_FILE
+
+log = logging.getLogger(__name__)
 
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
 MODEL_FOLDER, PRODUCTS, POPULARITY = "model", "products.arrow", "popularity.npy"
@@ -64,7 +68,8 @@ def write_release(
         shutil.rmtree(left_over)
     folder = releases / f".release-{os.getpid()}"
     folder.mkdir()
-    shutil.copytree(model, folder / MODEL_FOLDER)
+    # Names with a dot are what a killed training run left of a checkpoint.
+    shutil.copytree(model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
     for source, name in ((embeddings, VECTORS), (embeddings, IDS), (embeddings, ID_TO_INDEX), (index, INDEX_FILE)):
         shutil.copy2(source / name, folder / name)
     with pa.OSFile(str(folder / PRODUCTS), "wb") as sink, pa.ipc.new_file(sink, products.schema) as writer:
@@ -73,9 +78,10 @@ def write_release(
     write_json(folder / METRICS, metrics)
     sums = {str(path.relative_to(folder)): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     created = dt.datetime.now(dt.UTC)
-    content_hash = hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:8]
-    name = f"{created:%Y%m%dT%H%M%SZ}-{content_hash}"
-    manifest = {"format_version": FORMAT_VERSION, "name": name, "created": created.isoformat(), **about, "sha256": sums}
+    manifest = {"format_version": FORMAT_VERSION, "created": created.isoformat(), **about, "sha256": sums}
+    # Names sort by time: what came before a damaged release is known without reading it.
+    name = f"{created:%Y%m%dT%H%M%S}.{created.microsecond // 1000:03}Z-{_content_hash(manifest)}"
+    manifest["name"] = name
     write_json(folder / MANIFEST, manifest)
     folder.rename(releases / name)
     return name
@@ -88,12 +94,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a release: it has no {MANIFEST}")
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no UTF-8
         raise ValueError(f"{path} is damaged: {error}") from None
     if manifest.get("format_version") != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {manifest.get('format_version')}, this program reads {FORMAT_VERSION}"
         )
+    name = folder.resolve().name  # `folder` may be the link to the live one
+    if manifest.get("name") != name or not name.endswith(f"-{_content_hash(manifest)}"):
+        raise ValueError(f"{path} is damaged: it does not match the release's name")
     return manifest
 
 
@@ -117,14 +126,22 @@ def verify_release(folder: Path) -> dict[str, Any]:
 
 
 def list_releases(releases: Path) -> list[dict[str, Any]]:
-    """Manifests (without the sums) of all releases, oldest first, each with `live`."""
+    """Manifests (without the sums) of all releases, oldest first, each with `live`.
+
+    One that cannot be read, or is of another format version, is left out with a warning.
+    """
     live = current_release(releases)
-    found = [] if not releases.is_dir() else sorted(path for path in releases.iterdir() if (path / MANIFEST).is_file())
     rows = []
-    for folder in found:
-        if folder.name != CURRENT and not folder.name.startswith("."):
-            manifest = {key: value for key, value in read_manifest(folder).items() if key != "sha256"}
-            rows.append(manifest | {"live": folder == live})
+    for folder in sorted(releases.iterdir()) if releases.is_dir() else ():
+        if folder.name == CURRENT or folder.name.startswith("."):
+            continue
+        try:
+            manifest = read_manifest(folder)
+        except ValueError as error:
+            log.warning("not listed: %s", error)
+            continue
+        del manifest["sha256"]
+        rows.append(manifest | {"live": folder == live})
     return rows
 
 
@@ -140,10 +157,11 @@ def check(releases: Path, name: str | None) -> str:
     Raises:
         GateRefusedError: There is no such release, or it is damaged.
     """
-    live = current_release(releases)
-    if name is None and live is None:
-        raise GateRefusedError(f"no release is live in {releases}; run `tawsiya refresh` first")
-    name = name or (live.name if live else "")
+    if name is None:
+        live = current_release(releases)
+        if live is None:
+            raise GateRefusedError(f"no release is live in {releases}; run `tawsiya refresh` first")
+        name = live.name
     if Path(name).name != name or name.startswith(".") or name == CURRENT:
         raise GateRefusedError(f"{name!r} is not the name of a release")
     try:
@@ -168,13 +186,12 @@ def rollback(releases: Path) -> str:
     Raises:
         GateRefusedError: There is no earlier release.
     """
-    rows = list_releases(releases)
-    live = next((place for place, row in enumerate(rows) if row["live"]), 0)
-    if live == 0:
+    live = current_release(releases)
+    earlier = [row["name"] for row in list_releases(releases) if live and row["name"] < live.name]
+    if not earlier:
         raise GateRefusedError("there is no earlier release to roll back to; see `tawsiya release list`")
-    name: str = rows[live - 1]["name"]
-    promote(releases, name)
-    return name
+    promote(releases, earlier[-1])
+    return str(earlier[-1])
 
 
 def delete_old(releases: Path, keep: int) -> list[str]:
@@ -183,6 +200,12 @@ def delete_old(releases: Path, keep: int) -> list[str]:
     for name in old:
         shutil.rmtree(releases / name)
     return old
+
+
+def _content_hash(manifest: dict[str, Any]) -> str:
+    """The end of a release's name: a hash of its manifest."""
+    content = {key: value for key, value in manifest.items() if key != "name"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _sha256(path: Path) -> str:

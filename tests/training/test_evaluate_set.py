@@ -1,0 +1,203 @@
+"""What evaluation and training ask, on a shop whose rows fit the eye, read through Feast."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from batch_jobs.build_features import build_features
+from batch_jobs.ingest import ingest
+from feature_repo import columns as c
+from feature_repo.config import Config
+from feature_repo.paths import ShopPaths, shop_paths
+from feature_repo.store import FeatureStore, feature_store
+from training.catalogue import Catalogue, read_catalogue
+from training.dataset import TEST, TRAIN, Contexts, read_contexts
+from training.evaluate import TestSet as EvaluationSet
+from training.evaluate import _distinct, read_test_set
+from training.histories import Histories
+
+PRODUCTS = """id,title
+p1,tea
+p2,coffee
+p3,shoes
+p4,lamp
+"""
+# The last day is 20 June, so with test_days=9 the test begins on 11 June at midnight.
+EVENTS = """buyer_id,product_id,event_type,timestamp
+ann,p1,view,2024-06-01 10:00:00
+ann,p2,view,2024-06-02 10:00:00
+ann,p2,purchase,2024-06-02 10:00:00
+ann,p1,purchase,2024-06-02 10:00:00
+ann,p3,view,2024-06-11 00:00:00
+ann,p3,purchase,2024-06-12 00:00:00
+ann,p1,view,2024-06-20 10:00:00
+ann,p4,view,2024-06-20 11:00:00
+ben,p3,view,2024-06-10 23:59:59.999
+cat,p1,view,2024-06-15 10:00:00
+dan,p2,view,2024-06-05 10:00:00
+dan,p4,view,2024-06-15 10:00:00
+eve,p1,view,2024-06-03 10:00:00
+eve,p2,add_to_cart,2024-06-16 10:00:00
+"""
+
+
+def day(day_of_june: int, time: str = "10:00:00") -> int:
+    """Milliseconds since 1970 of a moment of June 2024, UTC."""
+    return int(pd.Timestamp(f"2024-06-{day_of_june:02d} {time}", tz="UTC").timestamp() * 1000)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("evaluated shop")
+    (folder / "products.csv").write_text(PRODUCTS)
+    (folder / "events.csv").write_text(EVENTS)
+    tables = "events: {path: events.csv}, products: {path: products.csv}"
+    (folder / "shop.yaml").write_text(f"{{description: d, licence: l, folder: '{folder}', {tables}}}")
+    config = Config.model_validate(
+        {"data_dir": folder / "var", "data": {"source": str(folder / "shop.yaml"), "test_days": 9}}
+    )
+    ingest(config)
+    build_features(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def store(config: Config) -> Iterator[FeatureStore]:
+    with feature_store(config) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def paths(config: Config) -> ShopPaths:
+    return shop_paths(config)
+
+
+@pytest.fixture(scope="module")
+def catalogue(paths: ShopPaths) -> Catalogue:
+    return read_catalogue(paths.product_features)
+
+
+@pytest.fixture(scope="module")
+def evaluated(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> EvaluationSet:
+    return read_test_set(store, paths, catalogue)
+
+
+def named(histories: Histories, catalogue: Catalogue) -> list[list[str]]:
+    """Product ids instead of positions."""
+    return [
+        [catalogue.product_ids[product] for product in histories.take(np.array([row])).products]
+        for row in range(len(histories))
+    ]
+
+
+def test_only_buyers_with_a_past_and_a_known_product_are_asked_about(evaluated: EvaluationSet) -> None:
+    # ben does nothing in the test, cat did nothing before it, dan chooses only p4, which nobody knew.
+    assert evaluated.contexts.buyer_ids.tolist() == ["ann", "eve"]
+
+
+def test_the_test_begins_at_midnight_and_ends_with_the_last_event(evaluated: EvaluationSet) -> None:
+    assert evaluated.test_from.isoformat() == "2024-06-11T00:00:00+00:00"
+    assert evaluated.test_to.isoformat() == "2024-06-20T11:00:00+00:00"
+    assert evaluated.contexts.times_us.tolist() == [day(11, "00:00:00") * 1000 - 1] * 2
+
+
+def test_targets_are_each_known_product_once_repeats_included(evaluated: EvaluationSet, catalogue: Catalogue) -> None:
+    targets = evaluated.targets
+    ids = [catalogue.product_ids[position] for position in targets.positions]
+    assert targets.offsets.tolist() == [0, 2, 3]
+    # ann meets p3 on the first tick of the test and again, and p1 once more; p4 is new and left out.
+    assert (sorted(ids[:2]), ids[2:]) == (["p1", "p3"], ["p2"])
+
+
+def test_histories_end_before_the_test(evaluated: EvaluationSet, catalogue: Catalogue) -> None:
+    histories = evaluated.contexts.histories
+    ann, eve = named(histories, catalogue)
+    assert (ann[0], sorted(ann[1:]), eve) == ("p1", ["p1", "p2", "p2"], ["p1"])
+    assert histories.event_times.tolist() == [day(1), day(2), day(2), day(2), day(3)]
+    assert histories.event_types[0] == 0
+    assert sorted(histories.event_types[1:4]) == [0, 2, 2]
+
+
+def test_rankers_train_on_all_events_before_the_test(evaluated: EvaluationSet, catalogue: Catalogue) -> None:
+    events = evaluated.events
+    buyers = ["ann", "eve", "ben", "dan"]  # the buyers asked about first, then the others by name
+    rows = sorted(
+        (buyers[buyer], catalogue.product_ids[product], int(time))
+        for buyer, product, time in zip(events.buyers, events.products, events.event_times, strict=True)
+    )
+    assert rows == [
+        ("ann", "p1", day(1)),
+        ("ann", "p1", day(2)),
+        ("ann", "p2", day(2)),
+        ("ann", "p2", day(2)),
+        ("ben", "p3", day(10, "23:59:59.999")),
+        ("dan", "p2", day(5)),
+        ("eve", "p1", day(3)),
+    ]
+    assert (events.n_buyers, events.n_products) == (4, 4)
+
+
+# ---- training contexts -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def training(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> Contexts:
+    return read_contexts(store, paths.contexts, catalogue, TRAIN)
+
+
+def test_training_asks_at_each_moment_what_is_chosen_then(training: Contexts, catalogue: Catalogue) -> None:
+    assert training.buyer_ids.tolist() == ["ann", "ann", "eve", "dan", "ben"]
+    moments = [day(1), day(2), day(3), day(5), day(10, "23:59:59.999")]
+    assert training.times_us.tolist() == [moment * 1000 - 1 for moment in moments]
+    # The view and the purchase of p2 at one moment are one choice.
+    assert [sorted(row) for row in named(training.targets, catalogue)] == [["p1"], ["p1", "p2"], ["p1"], ["p2"], ["p3"]]
+
+
+def test_a_history_holds_what_came_strictly_before(training: Contexts, catalogue: Catalogue) -> None:
+    assert named(training.histories, catalogue) == [[], ["p1"], [], [], []]
+    assert training.histories.event_times.tolist() == [day(1)]
+
+
+def test_products_that_left_the_catalogue_are_no_targets_but_stay_in_histories(
+    store: FeatureStore, paths: ShopPaths, catalogue: Catalogue
+) -> None:
+    kept = [row for row, product_id in enumerate(catalogue.product_ids) if product_id != "p1"]
+    smaller = Catalogue(
+        [catalogue.product_ids[row] for row in kept],
+        catalogue.product_keys[kept],
+        [catalogue.texts[row] for row in kept],
+        [catalogue.brands[row] for row in kept],
+        [catalogue.categories[row] for row in kept],
+    )
+    contexts = read_contexts(store, paths.contexts, smaller, TRAIN)
+    assert named(contexts.targets, smaller) == [[], ["p2"], [], ["p2"], ["p3"]]
+    assert contexts.histories.products.tolist() == [-1]
+
+
+def test_missing_contexts_name_their_command_and_an_empty_split_its_setting(
+    store: FeatureStore, catalogue: Catalogue, paths: ShopPaths, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
+        read_contexts(store, tmp_path / "contexts.parquet", catalogue, TRAIN)
+    table = pq.read_table(paths.contexts)
+    pq.write_table(table.filter(pc.field(c.SPLIT) == TRAIN), tmp_path / "contexts.parquet")
+    with pytest.raises(ValueError, match=r"has no test contexts; check data\.test_days"):
+        read_contexts(store, tmp_path / "contexts.parquet", catalogue, TEST)
+
+
+def test_distinct_keeps_each_seen_product_once_per_context() -> None:
+    rows = [[3, 1, 3], [], [0, 2], [2, 2]]
+    targets = Histories(
+        np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
+        np.array([product for row in rows for product in row], dtype=np.int32),
+        np.zeros(7, dtype=np.int32),
+        np.zeros(7, dtype=np.int64),
+    )
+    distinct = _distinct(targets, seen_N=np.array([False, True, True, True]))
+    assert distinct.offsets.tolist() == [0, 2, 2, 3, 4]
+    assert distinct.products.tolist() == [1, 3, 2, 2]
