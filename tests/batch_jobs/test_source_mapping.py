@@ -57,7 +57,7 @@ def test_a_field_that_is_not_there_has_no_expression() -> None:
 
 def test_the_canonical_name_wins_over_other_names_and_the_first_column_over_later_ones() -> None:
     assert field_expression(TABLE, "product_id", ["id", "sku", "product_id"]) == '"product_id"'
-    assert field_expression(TABLE, "product_id", ["sku", "id"]) == '"id"'
+    assert field_expression(TABLE, "product_id", ["id", "item_id"]) == '"item_id"'
     assert field_expression(TABLE, "buyer_id", ["Buyer_ID", "buyer id"]) == '"Buyer_ID"'
 
 

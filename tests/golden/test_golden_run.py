@@ -16,6 +16,7 @@ PLAIN = ([5.208228, 4.825551, 4.739697, 4.505128], [0.28, 0.315, 0.385, 0.46])
 CORRECTED = ([5.252035, 4.883015, 4.775902, 4.53167], [0.26, 0.295, 0.335, 0.465])
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("changes", "losses", "recalls"),
     [

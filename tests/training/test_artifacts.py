@@ -66,7 +66,8 @@ def random_model() -> TwoTower:
 
 def unit_vectors(n: int, dim: int = DIM, seed: int = 1) -> npt.NDArray[np.float32]:
     vectors = np.random.default_rng(seed).normal(size=(n, dim))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: npt.NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------

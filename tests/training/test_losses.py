@@ -13,6 +13,8 @@ from training.losses import info_nce
 
 DIM = 3
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def brute_force(
     buyer_BD: npt.NDArray[np.float64],
@@ -136,7 +138,7 @@ def learned_scores(*, corrected: bool) -> npt.NDArray[np.float64]:
             log_q_C=log_q_N[products] if corrected else None,
         )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return score_N.detach().numpy()
 

@@ -243,7 +243,7 @@ class TestBuyerTower:
         items_BLD = item_ND[:2].expand(2, 2, 4)
         mask_BL = torch.tensor([[True, True], [False, False]])
         buyer_BD = model.buyer_tower(items_BLD, torch.tensor([[VIEW, PURCHASE], [VIEW, VIEW]]), mask_BL)
-        (buyer_BD @ torch.randn(4, 1)).sum().backward()  # type: ignore[no-untyped-call]
+        (buyer_BD @ torch.randn(4, 1)).sum().backward()
 
         # A constant added to all scores changes no softmax, so that bias has nothing to learn.
         idle = {"buyer_tower.aggregate.score.2.bias"}

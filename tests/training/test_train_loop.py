@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +29,12 @@ from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import WEIGHTS, load_model
 from training.catalogue import item_features
 from training.encoding import encode_buyers, encode_catalogue
+from training.towers import TwoTower
 from training.train import CURVES, NonFiniteLossError, train
 
 CHANCE = 20 / N_PRODUCTS
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The order of additions decides the last bits, so every run adds up on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def curve(folder: Path, name: str) -> list[float]:
@@ -209,8 +202,8 @@ def test_a_checkpoint_goes_on_bit_by_bit_and_only_in_its_own_run(tmp_path: Path)
     assert (checkpoint / STATE).is_file()
 
 
-def fresh_model_like(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.optim.Adam]:
-    fresh = type(model)(model.spec)
+def fresh_model_like(model: TwoTower) -> tuple[TwoTower, torch.optim.Adam]:
+    fresh = TwoTower(model.spec)
     return fresh, torch.optim.Adam(fresh.parameters(), lr=0.01)
 
 
