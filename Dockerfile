@@ -10,7 +10,7 @@ COPY training training
 COPY batch_jobs batch_jobs
 COPY online_api online_api
 COPY config config
-RUN pip install --no-cache-dir --constraint constraints.txt --editable . && mkdir var data && chown tawsiya var data
+RUN pip install --no-cache-dir --constraint constraints.txt --editable '.[embedded]' && mkdir var data && chown tawsiya var data
 USER tawsiya
 ENTRYPOINT ["tawsiya"]
 CMD ["serve", "--config", "config/production.yaml"]

@@ -3,13 +3,20 @@
 buyer_sequences  a buyer's last events at each moment that training asks for, and now (for materialize)
 contexts         those moments: buyer, time, the products chosen then, and the part of the time split they fall in
 products         the product columns that pages and the towers read
+
+The clock of the data is the last event of the source. Events that the API logged after it belong to sequences, but are
+too new to be judged: an export of last month would otherwise be split, and called popular, as of today. They make no
+contexts and are no targets. Where the source has no events at all, all events count.
 """
 
 import datetime as dt
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import ibis
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
@@ -21,8 +28,8 @@ from feature_repo.files import replacing, write_json
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
+from training.artifacts.lineage import sha256
 
-TRAIN, TEST = "train", "test"
 ONE_TICK = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
 MEMORY_LIMIT = "4GB"
@@ -32,8 +39,9 @@ def build_features(config: Config) -> dict[str, Any]:
     """Writes the feature tables of the canonical data.
 
     Returns:
-        The report: rows per table, `as_of` (the cut-off that online rows carry) and `test_from` (start of the test
-        split), both ISO 8601 UTC.
+        The report: rows per table, `as_of` (the cut-off that online rows carry), `test_from` (start of the test
+        split), `data_end` (its end, the last event of the source), all three ISO 8601 UTC, and `data_version`: a hash
+        of what training depends on, the same for two builds of the same data.
 
     Raises:
         FileNotFoundError: There are no canonical data yet.
@@ -47,9 +55,10 @@ def build_features(config: Config) -> dict[str, Any]:
     con = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
     con.raw_sql("SET TimeZone = 'UTC'")
     events = con.read_parquet(paths.events)
-    test_from = _test_from(events, config.data.test_days)
+    data_end = _data_end(events)
+    test_from = _test_from(events, data_end, config.data.test_days)
     positioned = con.create_table("positioned", with_positions(_coded(events)), temp=True)
-    contexts = con.create_table("contexts", _contexts(positioned, test_from), temp=True)
+    contexts = con.create_table("contexts", _contexts(positioned, test_from, data_end), temp=True)
     sequences = _sequences(positioned, contexts, as_of, config.model.buyer_tower.max_interaction_history)
     counts = {
         "buyer_sequences": _write(con, sequences.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP]), paths.sequence_features),
@@ -58,19 +67,32 @@ def build_features(config: Config) -> dict[str, Any]:
         "buyers": int(events[c.BUYER_ID].nunique().execute()),
     }
     _write_empty_recent(paths.recent_features)
-    report = {"rows": counts, "as_of": as_of.isoformat(), "test_from": test_from.isoformat()}
+    report = {
+        "rows": counts,
+        "as_of": as_of.isoformat(),
+        "test_from": test_from.isoformat(),
+        "data_end": data_end.isoformat(),
+        "data_version": _data_version(paths, config),
+    }
     write_json(paths.feature_report, report)
     return report
 
 
-def _test_from(events: Table, test_days: int) -> dt.datetime:
-    """Midnight (UTC) `test_days` whole days before the day of the last event."""
-    first, last = (events[c.EVENT_TIME].min().execute(), events[c.EVENT_TIME].max().execute())
-    if last is None or str(last) == "NaT":
+def _data_end(events: Table) -> dt.datetime:
+    """The time of the source's last event; of the last event at all where the source has none."""
+    of_source = events[c.ORIGIN] == c.Origin.SOURCE.value
+    last = events[c.EVENT_TIME].max(where=of_source).coalesce(events[c.EVENT_TIME].max()).execute()
+    if pd.isna(last):
         raise ValueError("there are no events to build features from; see the quarantine of `tawsiya ingest`")
-    midnight = last.to_pydatetime().replace(hour=0, minute=0, second=0, microsecond=0)
-    test_from: dt.datetime = midnight - dt.timedelta(days=test_days)
-    if test_from <= first.to_pydatetime():
+    data_end: dt.datetime = last.to_pydatetime()
+    return data_end
+
+
+def _test_from(events: Table, data_end: dt.datetime, test_days: int) -> dt.datetime:
+    """Midnight (UTC) `test_days` whole days before the day of `data_end`."""
+    midnight = data_end.replace(hour=0, minute=0, second=0, microsecond=0)
+    test_from = midnight - dt.timedelta(days=test_days)
+    if test_from <= events[c.EVENT_TIME].min().execute().to_pydatetime():
         raise ValueError(
             f"all events lie within the last {test_days} days, so none is left to train on; lower data.test_days"
         )
@@ -90,16 +112,17 @@ def _coded(events: Table) -> Table:
     )
 
 
-def _contexts(positioned: Table, test_from: dt.datetime) -> Table:
-    """The moments to predict, each asked one tick before it, since Feast joins with <=.
+def _contexts(positioned: Table, test_from: dt.datetime, data_end: dt.datetime) -> Table:
+    """The moments up to `data_end` to predict, each asked one tick before it, since Feast joins with <=.
 
     Training has one context per buyer and moment of events (a basket). The test has one per buyer: the start of the
     test days, with all that follows as the answer. POSITION is that of the last event before the moment, -1 for none.
     """
-    boundary = ibis.literal(test_from).cast(UTC_MICROSECONDS)
+    boundary, end = (ibis.literal(moment).cast(UTC_MICROSECONDS) for moment in (test_from, data_end))
+    positioned = positioned.filter(positioned[c.EVENT_TIMESTAMP] <= end)
     in_test = positioned[c.EVENT_TIMESTAMP] >= boundary
     moment = in_test.ifelse(boundary, positioned[c.EVENT_TIMESTAMP]) - ONE_TICK
-    split = in_test.ifelse(TEST, TRAIN)
+    split = in_test.ifelse(c.TEST, c.TRAIN)
     asked = positioned.mutate(**{c.EVENT_TIMESTAMP: moment, c.SPLIT: split})
     return asked.group_by([c.BUYER_ID, c.EVENT_TIMESTAMP, c.SPLIT]).agg(
         **{
@@ -130,6 +153,21 @@ def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Tab
     """Products are known as they are at this build; a shop's export does not say since when."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
     return con.read_parquet(paths.products).mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
+
+
+def _data_version(paths: ShopPaths, config: Config) -> str:
+    """A hash of what training depends on, for a killed run to go on with.
+
+    The contexts hold every event up to the end of the data, with which all histories that training reads are given.
+    The file of events does not serve: it grows with every click while a shop is open.
+    """
+    content = {
+        "contexts": sha256(paths.contexts),
+        "products": sha256(paths.products),
+        "test_days": config.data.test_days,
+        "max_interaction_history": config.model.buyer_tower.max_interaction_history,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write(con: Backend, table: Table, path: Path) -> int:

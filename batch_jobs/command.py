@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_jobs.lock import shop_lock
 from feature_repo.config import Config, ConfigError, load_config
 from feature_repo.errors import GateRefusedError
 
@@ -22,7 +23,7 @@ Answer = dict[str, Any]
 
 
 def run_job(
-    job: Callable[[Config], Answer],
+    job: Callable[[Config], Answer | None],
     config: Path | None,
     overrides: list[str] | None,
     as_json: bool,
@@ -31,7 +32,7 @@ def run_job(
     """Loads the configuration, runs a job, prints its answer and turns errors into exit codes.
 
     Args:
-        job: What the command does; its answer is JSON.
+        job: What the command does; its answer is JSON, None where it has none to give.
         config: Value of --config.
         overrides: Values of --set.
         as_json: Value of --json.
@@ -49,8 +50,10 @@ def run_job(
         raise _failed(error, REFUSED) from None
     except ConfigError as error:
         raise _failed(error, BAD_USAGE) from None
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise _failed(error, FAILED) from None
+    if answer is None:
+        return
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, default=str))
     elif text := show(answer) if show else _readable(answer):
@@ -85,8 +88,6 @@ def locked(job: Callable[[Config], Answer]) -> Callable[[Config], Answer]:
     """The same job under the shop's batch lock."""
 
     def run(config: Config) -> Answer:
-        from batch_jobs.refresh import shop_lock
-
         with shop_lock(config):
             return job(config)
 

@@ -16,7 +16,15 @@ import duckdb
 from batch_jobs.csv_source import csv_rows, renumber, sql_string
 from batch_jobs.ingest_events import stage_events
 from batch_jobs.ingest_products import stage_products
-from batch_jobs.source_mapping import SourceMapping, TableMapping, load_mapping, overrides_by_table, table_path
+from batch_jobs.source_mapping import (
+    EventsMapping,
+    SourceMapping,
+    TableMapping,
+    load_mapping,
+    mapping_path,
+    overrides_by_table,
+    table_path,
+)
 from feature_repo.config import Config
 from feature_repo.files import replacing, write_json
 from feature_repo.paths import ShopPaths, shop_paths
@@ -31,22 +39,30 @@ def ingest(config: Config) -> dict[str, Any]:
 
     Returns:
         The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}}, where a table's
-        counts are read, kept, excluded (by a declared rule), duplicates, bad, and `reasons` of all left out.
+        counts are read, kept, excluded (by a declared rule), duplicates, bad, and `reasons` of all left out. Those of
+        `events` speak of the source; where the API logged events, `events.event_log` has the counts of the log.
 
     Raises:
         FileNotFoundError: A source file is missing (photos are optional: a warning).
-        ValueError: A required column is missing; the message names it and the columns found.
+        ValueError: A required column is missing, or a query or an expression of the mapping does not fit the data; the
+            message names it.
+        RuntimeError: A file could not be read or written, or the disk or the memory did not suffice.
     """
     mapping = load_mapping(config.data.source)
     paths = shop_paths(config)
     paths.events.parent.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect() as db:
-        spill = sql_string(str(paths.root / "tmp"))
-        db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
-        _open_sources(db, mapping, config)
-        products = stage_products(db, mapping)
-        events = stage_events(db, mapping, paths.event_log)
-        _write(db, paths)
+    try:
+        with duckdb.connect() as db:
+            spill = sql_string(str(paths.root / "tmp"))
+            db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
+            _open_sources(db, mapping, config)
+            products = stage_products(db, mapping)
+            events = stage_events(db, mapping, paths.event_log)
+            _write(db, paths)
+    except (duckdb.ProgrammingError, duckdb.DataError) as error:
+        raise ValueError(f"the SQL of {mapping_path(config.data.source)} does not fit its data: {error}") from None
+    except duckdb.Error as error:
+        raise RuntimeError(f"ingest could not work in {paths.root}: {error}") from None
     cut = mapping.cut.description if mapping.cut and config.data.cut else None
     report = {
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": cut,
@@ -61,44 +77,68 @@ def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config:
     overrides = overrides_by_table(config.data)
     cut = mapping.cut if config.data.cut else None
     events = table_path(mapping, mapping.events, overrides["events"])
-    _open_table(db, "event_source", mapping.events, events, cut.events if cut else None)
+    _open_table(db, "event_source", "events", mapping.events, events, cut.events if cut else None)
     products = table_path(mapping, mapping.products, overrides["products"])
-    _open_table(db, "product_source", mapping.products, products, cut.products if cut else None)
+    _open_table(db, "product_source", "products", mapping.products, products, cut.products if cut else None)
     if mapping.photos is not None:
         try:
             path = table_path(mapping, mapping.photos, overrides["photos"])
         except FileNotFoundError as error:
             log.warning("no photos: %s", error)
             return
-        _open_table(db, "photo_source", mapping.photos, path, None)
+        _open_table(db, "photo_source", "photos", mapping.photos, path, None)
 
 
 def _open_table(
-    db: duckdb.DuckDBPyConnection, view: str, table: TableMapping, path: Path, condition: str | None
+    db: duckdb.DuckDBPyConnection, view: str, name: str, table: TableMapping, path: Path, condition: str | None
 ) -> None:
     """Creates a view of a source table's rows, numbered in file order as `source_line`.
 
+    Args:
+        db: The connection.
+        view: Name of the view.
+        name: Name of the table in the mapping.
+        table: The table.
+        path: Its file.
+        condition: The cut of its rows; None takes all.
+
     Raises:
-        ValueError: The file cannot be read as what it claims to be.
+        ValueError: The file cannot be read as what it claims to be, or the table's SQL does not fit it.
     """
     is_csv = path.suffix != ".parquet"
     rows = f"SELECT * FROM {csv_rows(path, view) if is_csv else f'read_parquet({sql_string(str(path))})'}"
     try:
         if table.query is not None:
             db.execute(f"CREATE OR REPLACE TEMP VIEW source AS {rows}")
+            _check_sql(db, f"{name}.query", table.query)
             rows = table.query
         db.execute(f"CREATE TEMP TABLE {view}_rows AS SELECT row_number() OVER () AS source_line, * FROM ({rows})")
     except duckdb.Error as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if is_csv and table.query is None:
         renumber(db, view)
-    db.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {view}_rows WHERE {condition or 'true'}")
+    condition = condition or "true"
+    _check_sql(db, f"cut.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
+    exclude = table.exclude if isinstance(table, EventsMapping) else {}
+    for kind, expressions in (("sql", table.sql), ("exclude", exclude)):
+        for key, expression in expressions.items():
+            _check_sql(db, f"{name}.{kind}.{key}", f"SELECT ({expression}) FROM {view}_rows")
+    db.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {view}_rows WHERE {condition}")
+
+
+def _check_sql(db: duckdb.DuckDBPyConnection, field: str, query: str) -> None:
+    """Raises ValueError that names the mapping's field where DuckDB does not understand its SQL."""
+    try:
+        db.execute(f"EXPLAIN {query}")
+    except duckdb.Error as error:
+        raise ValueError(f"{field} of the source mapping cannot be used: {error}") from None
 
 
 def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
     """Writes the staged tables; the report follows last, so that it never speaks of tables that are not there."""
     outputs = {
         paths.products: "SELECT * FROM products ORDER BY product_id",
+        paths.product_aliases: "SELECT * FROM product_aliases ORDER BY product_id",
         paths.events: "SELECT * FROM events ORDER BY buyer_id, event_time, product_key, event_type",
         paths.quarantine: 'SELECT * FROM quarantine ORDER BY "table", source_line',
     }

@@ -7,17 +7,21 @@ import duckdb
 
 from batch_jobs.csv_source import keep_rejects, sql_string
 from batch_jobs.quarantine import UNREADABLE, counts, quarantine_rows, unreadable_rows
-from batch_jobs.source_mapping import TIMESTAMP, SourceMapping, TableMapping, field_expression, required_expression
+from batch_jobs.source_mapping import EventsMapping, SourceMapping, field_expression, required_expression
 from feature_repo import columns as c
 from feature_repo.transforms.events import SPELLING_TO_TYPE
 
 TABLE_NAME = "events"
-LOGGED_TABLE_NAME = "event_log"
+LOGGED_TABLE_NAME = c.Origin.EVENT_LOG.value
 DUPLICATE = "duplicate_event"
 
 
 def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_log: Path) -> dict[str, Any]:
-    """Makes the table `events` from the source and the event log; needs `products` and `product_alias`."""
+    """Makes the table `events` from the source and the event log; needs `products` and `product_aliases`.
+
+    Returns:
+        The counts of the source; where the API logged any event, those of the log stand under "event_log".
+    """
     excluded = tuple(mapping.events.exclude)
     db.execute(f"CREATE TEMP TABLE raw_events AS {_source_query(db, mapping.events)}")
     read = _count(db, "raw_events")
@@ -28,13 +32,13 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     db.execute(_judged_query())
     db.execute("""
         CREATE TEMP TABLE events AS
-        SELECT event_id, buyer_id, product_id, product_key, event_type, event_time
+        SELECT event_id, buyer_id, product_id, product_key, event_type, event_time, origin
         FROM judged_events WHERE reason IS NULL
     """)
-    for origin, view in ((TABLE_NAME, "event_source"), (LOGGED_TABLE_NAME, "event_log_source")):
-        if origin == TABLE_NAME or logged:
-            rejected = f"SELECT source_line, reason FROM judged_events WHERE reason IS NOT NULL AND origin = '{origin}'"
-            quarantine_rows(db, origin, view, rejected)
+    rejected = "SELECT source_line, reason FROM judged_events WHERE reason IS NOT NULL AND origin = "
+    quarantine_rows(db, TABLE_NAME, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
+    if logged:
+        quarantine_rows(db, LOGGED_TABLE_NAME, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
     read += unreadable_rows(db, TABLE_NAME, "event_source")
     logged += unreadable_rows(db, LOGGED_TABLE_NAME, "event_log_source", header=False)
     report = counts(db, TABLE_NAME, read=read, excluded=excluded, duplicates=(DUPLICATE,))
@@ -43,16 +47,16 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     return report
 
 
-def _source_query(db: duckdb.DuckDBPyConnection, table: TableMapping) -> str:
+def _source_query(db: duckdb.DuckDBPyConnection, table: EventsMapping) -> str:
     found = [name for name, *_ in db.execute("DESCRIBE event_source").fetchall()]
     event_id = field_expression(table, c.EVENT_ID, found) or "NULL"
-    rules = "".join(f" WHEN {condition} THEN '{reason}'" for reason, condition in table.exclude.items())
+    rules = "".join(f" WHEN {condition} THEN {sql_string(reason)}" for reason, condition in table.exclude.items())
     return f"""
-        SELECT '{TABLE_NAME}' AS origin, source_line, ({event_id})::VARCHAR AS event_id,
+        SELECT '{c.Origin.SOURCE}' AS origin, source_line, ({event_id})::VARCHAR AS event_id,
                ({required_expression(table, c.BUYER_ID, found)})::VARCHAR AS buyer_id,
                ({required_expression(table, c.PRODUCT_ID, found)})::VARCHAR AS product_id,
                ({required_expression(table, c.EVENT_TYPE, found)})::VARCHAR AS event_type,
-               ({required_expression(table, TIMESTAMP, found)})::VARCHAR AS time_text,
+               ({required_expression(table, c.TIMESTAMP, found)})::VARCHAR AS time_text,
                {f"CASE{rules} END" if rules else "NULL::VARCHAR"} AS excluded
         FROM event_source
     """
@@ -80,8 +84,8 @@ def _log_query() -> str:
         return f"CASE WHEN json_valid(line) THEN json_extract_string(line, '$.{name}') END AS {name}"
 
     return f"""
-        SELECT '{LOGGED_TABLE_NAME}', source_line, {field(c.EVENT_ID)}, {field(c.BUYER_ID)}, {field(c.PRODUCT_ID)},
-               {field(c.EVENT_TYPE)}, {field(TIMESTAMP)},
+        SELECT '{c.Origin.EVENT_LOG}', source_line, {field(c.EVENT_ID)}, {field(c.BUYER_ID)}, {field(c.PRODUCT_ID)},
+               {field(c.EVENT_TYPE)}, {field(c.TIMESTAMP)},
                CASE WHEN NOT json_valid(line) THEN '{UNREADABLE}' END
         FROM event_log_source
     """
@@ -104,13 +108,17 @@ def _typed_query() -> str:
                    WHEN regexp_full_match(time_text, '[0-9]{{12,13}}') THEN make_timestamptz(time_text::BIGINT * 1000)
                    ELSE try_cast(time_text AS TIMESTAMPTZ) END) AS event_time
         FROM raw_events r
-        LEFT JOIN product_alias alias ON alias.product_id = trim(r.product_id)
+        LEFT JOIN product_aliases alias ON alias.product_id = trim(r.product_id)
         LEFT JOIN products product ON product.product_id = coalesce(alias.duplicate_of, trim(r.product_id))
     """
 
 
 def _judged_query() -> str:
-    """Adds event_id and the reason why an event is left out (null: it is kept); the source wins over the log."""
+    """Adds event_id and the reason why an event is left out (null: it is kept); the source wins over the log.
+
+    Ids decide first: an event that falls to an earlier one of its id must not take another of its content with it.
+    """
+    first_of = f"ORDER BY origin = '{c.Origin.SOURCE}' DESC, source_line"
     return f"""
         CREATE TEMP TABLE judged_events AS
         WITH reasoned AS (
@@ -129,15 +137,18 @@ def _judged_query() -> str:
                 source_event_id,
                 md5(concat_ws('|', buyer_id, product_id, event_type, epoch_ms(event_time)))) AS event_id
             FROM reasoned),
-        counted AS (
-            SELECT *,
-                row_number() OVER (PARTITION BY reason IS NULL, event_id ORDER BY origin DESC, source_line) AS of_id,
-                row_number() OVER (PARTITION BY reason IS NULL, buyer_id, product_id, event_type, event_time
-                                   ORDER BY origin DESC, source_line) AS of_content
+        by_id AS (
+            SELECT * EXCLUDE (reason), coalesce(
+                reason,
+                CASE WHEN row_number() OVER (PARTITION BY reason IS NULL, event_id {first_of}) > 1
+                     THEN '{DUPLICATE}' END) AS reason
             FROM identified)
-        SELECT * EXCLUDE (reason),
-               CASE WHEN reason IS NULL AND (of_id > 1 OR of_content > 1) THEN '{DUPLICATE}' ELSE reason END AS reason
-        FROM counted
+        SELECT * EXCLUDE (reason), coalesce(
+            reason,
+            CASE WHEN row_number() OVER (
+                     PARTITION BY reason IS NULL, buyer_id, product_id, event_type, event_time {first_of}) > 1
+                 THEN '{DUPLICATE}' END) AS reason
+        FROM by_id
     """
 
 

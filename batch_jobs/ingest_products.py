@@ -12,17 +12,21 @@ from feature_repo.transforms.keys import product_keys
 from feature_repo.transforms.text import deduplication_key, product_text
 
 TABLE_NAME = "products"
-DUPLICATE_ID = "duplicate_product_id"
 DUPLICATE_CONTENT = "duplicate_content"
 MISSING_ID = "missing_product_id"
-DUPLICATE_OF = "duplicate_of"
+# Columns of the frame that say whether a value is there but cannot be read; the row is kept without it.
+UNREADABLE_VALUES = ("broken_metadata", "unreadable_price", "unreadable_stock")
 
 
 def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dict[str, Any]:
-    """Makes the table `products` and `product_alias` (duplicate id -> kept id); returns the counts."""
+    """Makes the tables `products` and `product_aliases` (merged id -> kept id).
+
+    Returns:
+        The counts, and of how many rows the metadata, the price and the stock are there but cannot be read.
+    """
     frame = _read(db, mapping.products)
     _add_photos(db, mapping.photos, frame)
-    broken_metadata = int(frame.pop("broken_metadata").sum())
+    unreadable_values = {name: int(frame.pop(name).sum()) for name in UNREADABLE_VALUES}
     frame[c.TEXT] = frame[c.TEXT].fillna("").str.strip()
     frame[c.TEXT] = [
         text or product_text(title, description)
@@ -41,15 +45,17 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
         FROM kept_products
     """)
     db.register("product_alias_frame", alias)
-    db.execute("CREATE TEMP TABLE product_alias AS SELECT * FROM product_alias_frame")
+    db.execute("""
+        CREATE TEMP TABLE product_aliases AS
+        SELECT product_id::VARCHAR AS product_id, duplicate_of::VARCHAR AS duplicate_of FROM product_alias_frame
+    """)
     rejected = pd.DataFrame({c.SOURCE_LINE: frame[c.SOURCE_LINE], c.REASON: reason}).dropna()
     db.register("rejected_products", rejected)
     quarantine_rows(db, TABLE_NAME, "product_source", "SELECT * FROM rejected_products")
     unreadable = unreadable_rows(db, TABLE_NAME, "product_source")
-    report = counts(
-        db, TABLE_NAME, read=len(frame) + unreadable, excluded=(), duplicates=(DUPLICATE_ID, DUPLICATE_CONTENT)
-    )
-    return {**report, "broken_metadata": broken_metadata}
+    duplicates = (c.DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT)
+    report = counts(db, TABLE_NAME, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
+    return {**report, **unreadable_values}
 
 
 def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
@@ -77,11 +83,18 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
                    {expression(c.TITLE)}, {expression(c.DESCRIPTION)}, {expression(c.TEXT)},
                    {expression(c.BRAND, "brand")}, {expression(c.CATEGORY, "catalog_id", "category")},
                    {expression(c.PRICE, "price")}, {expression(c.STOCK, "stock")}, {expression(c.PHOTO, "photo")}
-            FROM parsed)
-        SELECT source_line, broken_metadata, product_id, coalesce(title, '') AS title,
-               coalesce(description, '') AS description, text, brand, category,
-               try_cast(price AS DOUBLE) AS price, try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock, photo
-        FROM named ORDER BY source_line
+            FROM parsed),
+        typed AS (
+            SELECT * REPLACE (
+                       CASE WHEN isfinite(try_cast(price AS DOUBLE)) THEN price::DOUBLE END AS price,
+                       try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock),
+                   price AS price_text, stock AS stock_text
+            FROM named)
+        SELECT source_line, product_id, coalesce(title, '') AS title, coalesce(description, '') AS description, text,
+               brand, category, price, stock, photo, broken_metadata,
+               price IS NULL AND price_text IS NOT NULL AS unreadable_price,
+               stock IS NULL AND stock_text IS NOT NULL AS unreadable_stock
+        FROM typed ORDER BY source_line
     """).df()
     return products
 
@@ -106,7 +119,7 @@ def _duplicates(frame: pd.DataFrame, *, deduplicate: bool) -> tuple["pd.Series[s
     reason = pd.Series(None, index=frame.index, dtype="object")
     missing = frame[c.PRODUCT_ID].isna() | (frame[c.PRODUCT_ID] == "")
     reason[missing] = MISSING_ID
-    reason[~missing & frame[c.PRODUCT_ID].duplicated()] = DUPLICATE_ID
+    reason[~missing & frame[c.PRODUCT_ID].duplicated()] = c.DUPLICATE_PRODUCT_ID
     kept_by_key: dict[tuple[str, str, str], str] = {}
     alias: list[tuple[str, str]] = []
     if deduplicate:
@@ -120,4 +133,4 @@ def _duplicates(frame: pd.DataFrame, *, deduplicate: bool) -> tuple["pd.Series[s
             if kept_id != product_id:
                 reason[index] = DUPLICATE_CONTENT
                 alias.append((product_id, kept_id))
-    return reason, pd.DataFrame(alias, columns=[c.PRODUCT_ID, DUPLICATE_OF], dtype="string")
+    return reason, pd.DataFrame(alias, columns=[c.PRODUCT_ID, c.DUPLICATE_OF], dtype="string")

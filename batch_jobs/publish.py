@@ -1,10 +1,10 @@
 """Publishing: model, embeddings, index and product columns become a release, which then goes live."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
@@ -12,11 +12,13 @@ from feature_repo.config import Config
 from feature_repo.files import read_json
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
-from training.artifacts.embeddings import load_embeddings
-from training.artifacts.model import load_model
+from training.artifacts.embeddings import VECTORS, load_embeddings
+from training.artifacts.lineage import require_source
+from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.recommender import PRODUCT_COLUMNS
 from training.artifacts.release import delete_old, promote, write_release
-from training.catalogue import KeyIndex
+from training.catalogue import KeyIndex, require_same_products
+from training.dataset import read_time_split
 
 POPULARITY_DAYS = 30
 
@@ -32,13 +34,12 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     paths = shop_paths(config)
     embeddings = load_embeddings(paths.embeddings)
     products = pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS))
-    if products[c.PRODUCT_ID].to_pylist() != embeddings.product_ids.tolist():
-        raise ValueError(
-            "the product embeddings are not those of the current products; run `tawsiya embed` and `index`"
-        )
+    require_same_products(embeddings.product_ids, products[c.PRODUCT_ID].to_pylist())
     _, _, card = load_model(paths.model)
     if card.schema_hash != store.schema_hash:
         raise ValueError("the model was trained on another feature schema; run `tawsiya train` again")
+    require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
+    require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     name = write_release(
         paths.releases,
@@ -46,6 +47,7 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         embeddings=paths.embeddings,
         index=paths.index,
         products=products,
+        aliases=pq.read_table(paths.product_aliases),
         popular=_popular(paths, products[c.PRODUCT_KEY].to_numpy()),
         metrics=evaluation,
         about={
@@ -60,9 +62,12 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
 
 
 def _popular(paths: ShopPaths, product_keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Positions of all products: those with most events in the last days of the data first, then all others."""
+    """Positions of all products: those with most events since the last days of the data first, ties by all events."""
+    since = read_time_split(paths.feature_report).data_end - dt.timedelta(days=POPULARITY_DAYS)
     events = pq.read_table(paths.events, columns=[c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
-    recent = events[events[c.EVENT_TIME] > events[c.EVENT_TIME].max() - pd.Timedelta(days=POPULARITY_DAYS)]
-    positions = KeyIndex(product_keys).positions(recent[c.PRODUCT_KEY].to_numpy())
-    counts_N = np.bincount(positions[positions >= 0], minlength=len(product_keys))
-    return np.argsort(-counts_N, kind="stable").astype(np.int32)
+    positions_E = KeyIndex(product_keys).positions(events[c.PRODUCT_KEY].to_numpy())
+    known_E, recent_E = positions_E >= 0, (events[c.EVENT_TIME] >= since).to_numpy()
+    ever_N, lately_N = (
+        np.bincount(positions_E[counted_E], minlength=len(product_keys)) for counted_E in (known_E, known_E & recent_E)
+    )
+    return np.lexsort((-ever_N, -lately_N)).astype(np.int32)

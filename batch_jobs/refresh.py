@@ -6,18 +6,23 @@ run ends in the same state as if nothing had happened.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
-
-from filelock import FileLock, Timeout
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest
+from batch_jobs.lock import shop_lock
 from batch_jobs.materialize import materialize
 from batch_jobs.model_jobs import embed_job, evaluate_job, index_job, train_job
 from batch_jobs.publish import publish
-from expectations.gate import CANONICAL, raise_if_refused, require_passed, validate_canonical, validate_sequences
+from expectations.gate import (
+    CANONICAL,
+    GateResult,
+    raise_if_refused,
+    require_passed,
+    validate_canonical,
+    validate_sequences,
+)
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.store import feature_store
@@ -28,41 +33,27 @@ Result = TypeVar("Result")
 DEFAULT_K_VALUES = (1, 5, 10, 20)
 
 
-class BusyError(RuntimeError):
-    """Another job works on the same shop."""
-
-
-@contextmanager
-def shop_lock(config: Config) -> Iterator[None]:
-    """Holds the shop's batch lock; the kernel frees it when the process ends, however it ends.
-
-    Raises:
-        BusyError: Another process holds it.
-    """
-    path = shop_paths(config).lock
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BusyError(f"another job is at work on this shop ({path} is locked); try again when it is done") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def checked_features(config: Config) -> dict[str, Any]:
     """Builds features from canonical data that the gate has passed."""
     require_passed(shop_paths(config), CANONICAL)
     return build_features(config)
 
 
+def passed(result: GateResult) -> list[str]:
+    """The warnings of a gate that passed, which are logged too; GateRefusedError where it did not pass."""
+    raise_if_refused(result)
+    failed = [finding for finding in result.findings if not finding.success]
+    warnings = [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
+    for warning in warnings:
+        log.warning("warning: %s", warning)
+    return warnings
+
+
 def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     """Runs the whole chain under the shop's lock.
 
     Returns:
-        {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "evaluation"}.
+        {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "warnings", "evaluation"}.
 
     Raises:
         BusyError: Another job is at work on the shop.
@@ -81,9 +72,9 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
 
     with shop_lock(config):
         ingested = stage("ingest", lambda: ingest(config))
-        raise_if_refused(stage("validate", lambda: validate_canonical(paths, config)))
+        warnings = passed(stage("validate", lambda: validate_canonical(paths, config)))
         features = stage("build_features", lambda: build_features(config))
-        raise_if_refused(stage("validate_sequences", lambda: validate_sequences(paths, config)))
+        warnings += passed(stage("validate_sequences", lambda: validate_sequences(paths, config)))
         with feature_store(config) as store:
             stage("materialize", lambda: materialize(config, store, full=False))
             stage("train", lambda: train_job(config, store, show_progress=show_progress))
@@ -93,15 +84,17 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
                 "evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES, show_progress=show_progress)
             )
             published = stage("release", lambda: publish(config, store))
+    logged = ingested["events"].get("event_log", {})
     return {
         "release": published["release"],
         "dataset": paths.root.name,
         "seconds": seconds | {"total": round(sum(seconds.values()), 2)},
         "counts": {
-            "events": ingested["events"]["kept"],
+            "events": ingested["events"]["kept"] + logged.get("kept", 0),
             "products": ingested["products"]["kept"],
             "buyers": features["rows"]["buyers"],
-            "quarantined": ingested["events"]["bad"] + ingested["products"]["bad"],
+            "quarantined": ingested["events"]["bad"] + logged.get("bad", 0) + ingested["products"]["bad"],
         },
+        "warnings": warnings,
         "evaluation": evaluation,
     }

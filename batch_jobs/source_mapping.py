@@ -4,7 +4,6 @@ import importlib.util
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
@@ -15,15 +14,15 @@ from feature_repo.config import ConfigError, DataConfig, Section
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
 
+METADATA = "metadata"  # a product's further values as JSON, in a mapping
+
 # Names that shops give to the canonical fields, compared without case, spaces, dashes and underscores. The first one
 # that a file has is taken, so `id` comes last: in a file of events it may be the event's own.
-TIMESTAMP = "timestamp"
-METADATA = "metadata"
 ALIASES: dict[str, tuple[str, ...]] = {
     c.BUYER_ID: ("buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id"),
     c.PRODUCT_ID: ("product", "item", "item_id", "sku", "id"),
     c.EVENT_TYPE: ("event", "event_name", "action", "type"),
-    TIMESTAMP: ("event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp"),
+    c.TIMESTAMP: ("event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp"),
     c.EVENT_ID: ("uuid",),
     c.TITLE: ("name", "product_name", "title_ar"),
     c.DESCRIPTION: ("desc", "details", "product_description"),
@@ -47,6 +46,11 @@ class TableMapping(Section):
     query: str | None = Field(None, description="DuckDB query over the view `source`, read instead of the file's rows")
     columns: dict[str, str] = Field(default_factory=dict, description="Canonical field -> column of the file")
     sql: dict[str, str] = Field(default_factory=dict, description="Canonical field -> DuckDB expression")
+
+
+class EventsMapping(TableMapping):
+    """The events of a source."""
+
     exclude: dict[str, str] = Field(default_factory=dict, description="Reason -> condition of rows that do not belong")
 
 
@@ -65,7 +69,7 @@ class SourceMapping(Section):
     licence: str
     folder: str = Field(description="Path, `$VARIABLE/path`, or `package:NAME/path` for data inside a Python package")
     deduplicate: bool = Field(False, description="Merge products of equal title, description and brand")
-    events: TableMapping
+    events: EventsMapping
     products: TableMapping
     photos: TableMapping | None = None
     cut: CutMapping | None = None
@@ -173,8 +177,3 @@ def _plain(name: str) -> str:
 
 def _quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
-
-
-def describe(mapping: SourceMapping) -> dict[str, Any]:
-    """What a report says about the source."""
-    return {"description": mapping.description, "licence": mapping.licence}

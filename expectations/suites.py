@@ -24,7 +24,11 @@ OLDEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 
 # Columns that only the check tables have.
 REPEATED_EVENT_ID, UNKNOWN_PRODUCT = "repeated_event_id", "unknown_product"
-BAD_EVENT_SHARE, BAD_PRODUCT_SHARE = "bad_event_share", "bad_product_share"
+BAD_EVENT_SHARE, BAD_PRODUCT_SHARE, DUPLICATE_ID_SHARE = (
+    "bad_event_share",
+    "bad_product_share",
+    "duplicate_product_id_share",
+)
 LENGTH, UNEQUAL_LENGTHS, UNSORTED_BUYER, LAST_EVENT_TIME = (
     "length",
     "unequal_lengths",
@@ -162,9 +166,12 @@ def _events() -> Suite:
 
 
 def _ingest(limits: ExpectationsConfig) -> Suite:
+    # As JSON, since `reasons` has only the reasons that occurred.
+    repeated_ids = f"coalesce((to_json(products) ->> '$.reasons.{c.DUPLICATE_PRODUCT_ID}')::BIGINT, 0)"
     query = f"""
         SELECT coalesce(events.bad / nullif(events.read - events.excluded, 0), 0) AS {BAD_EVENT_SHARE},
-               coalesce(products.bad / nullif(products.read - products.excluded, 0), 0) AS {BAD_PRODUCT_SHARE}
+               coalesce(products.bad / nullif(products.read - products.excluded, 0), 0) AS {BAD_PRODUCT_SHARE},
+               coalesce({repeated_ids} / nullif(products.read - products.excluded, 0), 0) AS {DUPLICATE_ID_SHARE}
         FROM {INGEST}"""
     return Suite(
         INGEST,
@@ -179,6 +186,12 @@ def _ingest(limits: ExpectationsConfig) -> Suite:
                 "bad_product_share",
                 f"of the products read are bad (at most {limits.max_bad_product_share:.1%} may be)",
                 gxe.ExpectColumnMaxToBeBetween(column=BAD_PRODUCT_SHARE, max_value=limits.max_bad_product_share),
+            ),
+            # An id column that collapsed to few values would otherwise be found only through the events it orphans.
+            Check(
+                "duplicate_product_id_share",
+                f"of the products read repeat an earlier id (at most {limits.max_bad_product_share:.1%} may)",
+                gxe.ExpectColumnMaxToBeBetween(column=DUPLICATE_ID_SHARE, max_value=limits.max_bad_product_share),
             ),
         ),
     )

@@ -72,7 +72,7 @@ class TrainingConfig(Section):
         512, description="Pairs per step; the rest of a batch are negatives"
     )
     learning_rate: PositiveFloat = Field(0.001, description="Adam's step size")
-    num_epochs: PositiveInt = Field(8, description="Passes over the contexts at most; each draws one target a context")
+    num_epochs: PositiveInt = Field(8, description="Passes over the contexts at most")
     targets_per_context: PositiveInt = Field(
         4, description="Pairs drawn from one context (a basket has several products) per epoch; they share its history"
     )
@@ -194,7 +194,7 @@ def load_config(
     Args:
         path: The YAML file; None reads `config/default.yaml` where it exists and the defaults elsewhere.
         overrides: `section.key=value` strings; values are read as YAML.
-        environ: The environment; None takes the process's own, over a `.env` file in the working directory.
+        environ: The environment; None takes `environment()`.
 
     Raises:
         FileNotFoundError: `path` does not exist.
@@ -202,7 +202,7 @@ def load_config(
     """
     values = _read_yaml(path)
     if environ is None:
-        environ = {**{k: v for k, v in dotenv_values(".env").items() if v is not None}, **os.environ}
+        environ = environment()
     for name, value in sorted(environ.items()):
         if name.startswith(ENV_PREFIX):
             _assign(values, name.removeprefix(ENV_PREFIX).lower().split("__"), value, where=f"${name}")
@@ -215,6 +215,11 @@ def load_config(
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, path)) from None
+
+
+def environment() -> dict[str, str]:
+    """The process's environment, over a `.env` file in the working directory."""
+    return {**{name: value for name, value in dotenv_values(".env").items() if value is not None}, **os.environ}
 
 
 def _read_yaml(path: Path | None) -> dict[str, Any]:

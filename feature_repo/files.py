@@ -10,9 +10,12 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; when the block ends without an error it takes `path`'s place at once."""
+    """Yields a temporary path beside `path`; when the block ends without an error it takes `path`'s place at once.
+
+    One writer at a time: the temporary name is always the same, so that a killed writer's left-over is overwritten.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call; os.replace says atomic

@@ -23,6 +23,11 @@ class ShopPaths:
         return self.root / "canonical" / "products.parquet"
 
     @property
+    def product_aliases(self) -> Path:
+        """Products that ingest merged into another, one row per id that is gone."""
+        return self.root / "canonical" / "product_aliases.parquet"
+
+    @property
     def quarantine(self) -> Path:
         """Rows that ingest left out, with reason and source line."""
         return self.root / "canonical" / "quarantine.parquet"
@@ -59,7 +64,7 @@ class ShopPaths:
 
     @property
     def feature_report(self) -> Path:
-        """Counts, cut-off and time split of the last feature build."""
+        """Counts, cut-off, time split and data version of the last feature build."""
         return self.root / "features" / "report.json"
 
     @property

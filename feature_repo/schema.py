@@ -1,4 +1,7 @@
-"""The feature-schema hash: models, releases and the online store must agree on what the features are."""
+"""The feature-schema hash: a model or release works only with code and configuration that make the same features.
+
+It says what this program makes and expects, not what an online store holds; `tawsiya refresh` brings that up to date.
+"""
 
 import hashlib
 import json

@@ -7,10 +7,12 @@ with feature_store(config) as store:
 """
 
 import datetime as dt
+import hashlib
+import json
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -19,14 +21,19 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 from feast import FeatureStore as FeastStore
-from feast import RepoConfig
+from feast import Project, RepoConfig
 from feast.data_source import PushMode
-from feast.errors import FeastObjectNotFoundException
-from feast.infra.online_stores.redis import RedisOnlineStore
+from feast.errors import FeastObjectNotFoundException, ProjectObjectNotFoundException
 from feast.online_response import OnlineResponse
+from feast.version import get_version as feast_version
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError
+from redis.retry import Retry
 
 from feature_repo import columns as c
-from feature_repo.config import Config, ConfigError
+from feature_repo.config import Config, ConfigError, environment
 from feature_repo.definitions import (
     HISTORY_VIEW,
     ONLINE_SERVICE,
@@ -34,9 +41,12 @@ from feature_repo.definitions import (
     RECENT_PUSH_SOURCE,
     RECENT_VIEW,
     TRAINING_SERVICE,
+    Definitions,
     definitions,
 )
 from feature_repo.embedded_redis import embedded_redis
+from feature_repo.errors import StoreUnavailableError
+from feature_repo.event_claims import EventClaim, claimed
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.schema import schema_hash
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, sequence
@@ -47,33 +57,43 @@ STORE_YAML = Path(__file__).with_name("feature_store.yaml")
 REDIS_VARIABLE = "TAWSIYA_REDIS"
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
 BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-# A push holds its buyer's lock for some milliseconds; a holder that died must not block the buyer for long.
-LOCK_SECONDS, LOCK_WAIT_SECONDS = 5.0, 5.0
-
-
-class StoreUnavailableError(RuntimeError):
-    """The online store cannot take the request now; trying again later may succeed."""
+FINGERPRINT = "definitions"  # tag of the Feast project
+# A push holds its buyer's lock for some milliseconds; a holder that died must not block the buyer for ever.
+LOCK_SECONDS, LOCK_WAIT_SECONDS = 30.0, 5.0
+# Of the connection, where $TAWSIYA_REDIS does not say otherwise: without them a silent server is waited for for ever.
+TIMEOUTS = {"socket_connect_timeout": 1, "socket_timeout": 10}
 
 
 @contextmanager
-def feature_store(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator["FeatureStore"]:
+def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> Iterator["FeatureStore"]:
     """Opens the shop's feature store; with `feature_store.online: embedded` also its Valkey server.
+
+    Args:
+        config: The configuration.
+        environ: The environment; None takes `config.environment()`.
 
     Raises:
         ConfigError: `online: redis`, and $TAWSIYA_REDIS does not name the server.
+        StoreUnavailableError: The online store fails while the block needs it.
     """
     paths = shop_paths(config)
-    if config.feature_store.online == "embedded":
-        with embedded_redis(paths.redis) as address:
-            yield FeatureStore(config, paths, f"{address.host}:{address.port}", "redis")
-        return
-    connection = environ.get(REDIS_VARIABLE, "")
-    if ":" not in connection:
-        raise ConfigError(
-            f"feature_store.online is `redis`: set ${REDIS_VARIABLE} to host:port[,key=value...], e.g. redis:6379 "
-            f"(now {connection!r}), or use `embedded`"
-        )
-    yield FeatureStore(config, paths, connection, environ.get(REDIS_TYPE_VARIABLE, "redis"))
+    environ = environment() if environ is None else environ
+    try:
+        if config.feature_store.online == "embedded":
+            with embedded_redis(paths.redis) as address:
+                yield FeatureStore(config, paths, f"{address.host}:{address.port}", "redis")
+            return
+        connection = environ.get(REDIS_VARIABLE, "")
+        if not re.match(r"[^=:,/\s]+:\d+(,|$)", connection):
+            # Without its value, which may hold a password.
+            raise ConfigError(
+                f"feature_store.online is `redis`: set ${REDIS_VARIABLE} to host:port[,key=value...], e.g. redis:6379 "
+                f"(now it {'does not begin with host:port' if connection else 'is empty'}), or use `embedded`"
+            )
+        yield FeatureStore(config, paths, connection, environ.get(REDIS_TYPE_VARIABLE, "redis"))
+    except (RedisError, RedisClusterException) as error:
+        reason = str(error).partition("\n")[0]
+        raise StoreUnavailableError(f"the online store (Redis) failed: {reason}; is it up and reachable?") from error
 
 
 class FeatureStore:
@@ -81,26 +101,38 @@ class FeatureStore:
 
     def __init__(self, config: Config, paths: ShopPaths, redis_connection: str, redis_type: str) -> None:
         """Connects; makes no change and sends nothing."""
+        self._project = project_name(paths)
         variables = {
             "TAWSIYA_SHOP_DIR": str(paths.root),
-            REDIS_VARIABLE: redis_connection,
+            "TAWSIYA_PROJECT": self._project,
+            REDIS_VARIABLE: _connection(redis_connection),
             REDIS_TYPE_VARIABLE: redis_type,
         }
         # Filled in here and not through the environment, so that one process can hold the stores of several shops.
-        content = yaml.safe_load(Template(STORE_YAML.read_text(encoding="utf-8")).substitute(variables))
+        content = _filled_in(yaml.safe_load(STORE_YAML.read_text(encoding="utf-8")), variables)
         content["materialization"] = {"online_write_batch_size": config.feature_store.online_write_batch_size}
         repo_config = RepoConfig(**content)
         repo_config.repo_path = paths.root
         self._feast = FeastStore(config=repo_config)
         self._definitions = definitions(paths)
+        self._fingerprint = _fingerprint(self._definitions)
         self._max_length = config.model.buyer_tower.max_interaction_history
-        self._redis: Any = RedisOnlineStore()._get_client(repo_config.online_store)
+        # Feast's own client, so that these settings hold for its reads and writes too.
+        self._redis: Any = self._feast._get_provider().online_store._get_client(repo_config.online_store)
+        # Once more for a connection that had gone stale, and at once: redis-py would retry a dead server for seconds.
+        self._redis.set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
         self.schema_hash = schema_hash(self._definitions, self._max_length)
 
     def apply(self) -> None:
-        """Registers the definitions; a no-op where nothing changed."""
-        Path(str(self._feast.config.registry.path)).parent.mkdir(parents=True, exist_ok=True)
-        self._feast.apply(list(self._definitions))
+        """Registers the definitions; where nothing changed, nothing is written."""
+        try:
+            if self._feast.registry.get_project(self._project).tags.get(FINGERPRINT) == self._fingerprint:
+                return
+        except ProjectObjectNotFoundException:
+            pass
+        # The project comes last in the registry's file and carries the fingerprint of all the rest.
+        project = Project(name=self._project, tags={FINGERPRINT: self._fingerprint})
+        self._feast.apply([project, *self._definitions])
 
     def materialize(self, *, full: bool) -> None:
         """Copies the newest features into the online store: all of them, or those built since the last time."""
@@ -136,16 +168,12 @@ class FeatureStore:
         """Adds events to the buyer's recent ones; the next read of this buyer, by any process, sees them.
 
         Raises:
-            StoreUnavailableError: Another writer held the buyer's lock for too long.
+            StoreUnavailableError: Another writer held the buyer's lock for too long, or this one lost it. Nothing was
+                written.
         """
         # Push replaces the arrays, and Feast drops a write that is not newer than the stored one. So: one writer per
         # buyer at a time, also across processes, and a stamp that always rises.
-        lock = self._redis.lock(
-            f"tawsiya:lock:{buyer_id}", timeout=LOCK_SECONDS, blocking_timeout=LOCK_WAIT_SECONDS, sleep=0.01
-        )
-        if not lock.acquire():
-            raise StoreUnavailableError(f"the events of one buyer were locked for {LOCK_WAIT_SECONDS:.0f} s; try again")
-        try:
+        with self._buyer_lock(buyer_id) as lock:
             row = self._read(buyer_id)
             merged = merge_sequences(_sequence_of(row, RECENT_VIEW), events, self._max_length)
             stamp = max(dt.datetime.now(dt.UTC), row.stamp(RECENT_VIEW) + dt.timedelta(microseconds=1))
@@ -158,17 +186,30 @@ class FeatureStore:
                     c.EVENT_TIMES: [merged.event_times],
                 }
             )
+            # A process that was stopped for a while may find that the next writer has been and gone.
+            if not lock.owned():
+                raise StoreUnavailableError("the lock on the buyer's events ran out before they were written")
             self._feast.push(RECENT_PUSH_SOURCE, frame, to=PushMode.ONLINE)
+
+    @contextmanager
+    def _buyer_lock(self, buyer_id: str) -> Iterator[Any]:
+        lock = self._redis.lock(
+            f"{self._project}:lock:{buyer_id}", timeout=LOCK_SECONDS, blocking_timeout=LOCK_WAIT_SECONDS, sleep=0.01
+        )
+        if not lock.acquire():
+            raise StoreUnavailableError(f"the events of one buyer were locked for {LOCK_WAIT_SECONDS:.0f} s; try again")
+        try:
+            yield lock
         finally:
-            lock.release()
+            try:
+                lock.release()
+            except RedisError as error:
+                # Lost or unreachable, it runs out by itself; whether the write succeeded is decided already.
+                log.warning("the lock on a buyer's events was not released: %s", error)
 
-    def claim_event(self, event_id: str, seconds: int) -> bool:
-        """Marks an event id as seen for `seconds`; False where it was seen already."""
-        return bool(self._redis.set(f"tawsiya:event:{event_id}", 1, nx=True, ex=seconds))
-
-    def unclaim_event(self, event_id: str) -> None:
-        """Takes a mark back, for an event that could not be stored after all."""
-        self._redis.delete(f"tawsiya:event:{event_id}")
+    def claim_events(self, event_ids: Collection[str]) -> AbstractContextManager[EventClaim]:
+        """Claims event ids for the block; see event_claims.claimed, also for the errors."""
+        return claimed(self._redis, self._project, event_ids)
 
     def ping(self) -> bool:
         """Whether the online store answers."""
@@ -181,6 +222,42 @@ class FeatureStore:
             raise StoreUnavailableError("the feature store is empty; run `tawsiya materialize` first") from None
         response = self._feast.get_online_features(service, [{c.BUYER_ID: buyer_id}], full_feature_names=True)
         return _BuyerRow(response)
+
+
+def project_name(paths: ShopPaths) -> str:
+    """The shop's Feast project, the end of its keys in Redis: of one length, so that none ends with another."""
+    return f"tawsiya_{hashlib.sha256(paths.root.name.encode()).hexdigest()[:12]}"
+
+
+def _fingerprint(objects: Definitions) -> str:
+    """A hash of the definitions as they are before Feast adds to them."""
+    content = [feast_version(), *(_without_meta(MessageToDict(one.to_proto())) for one in objects)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_meta(node: Any) -> Any:
+    """Less `meta`, which holds when an object was made."""
+    if isinstance(node, dict):
+        return {key: _without_meta(value) for key, value in node.items() if key != "meta"}
+    return [_without_meta(value) for value in node] if isinstance(node, list) else node
+
+
+def _filled_in(node: Any, variables: Mapping[str, str]) -> Any:
+    """Parsed YAML with $NAME replaced in its strings; the values are not read as YAML, whatever they hold."""
+    if isinstance(node, dict):
+        return {key: _filled_in(value, variables) for key, value in node.items()}
+    return Template(node).substitute(variables) if isinstance(node, str) else node
+
+
+def _connection(text: str) -> str:
+    """Feast's connection string, with time-outs, and with name and password as text also where they look like JSON."""
+    parts = text.split(",")
+    given = {part.partition("=")[0] for part in parts}
+    for place, part in enumerate(parts):
+        key, sign, value = part.partition("=")
+        if sign and key in ("username", "password"):
+            parts[place] = f"{key}={json.dumps(value)}"
+    return ",".join([*parts, *(f"{key}={value}" for key, value in TIMEOUTS.items() if key not in given)])
 
 
 class _BuyerRow:

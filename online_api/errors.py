@@ -8,11 +8,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import LockError
+from redis.exceptions import LockError, RedisClusterException
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 
-from feature_repo.store import StoreUnavailableError
+from feature_repo.errors import StoreUnavailableError
 from online_api.schemas import FieldProblem, Problem, describe
 from online_api.service import RequestTooLongError
 
@@ -26,7 +26,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(RequestTooLongError, _too_long)
     app.add_exception_handler(StoreUnavailableError, _unavailable)
-    for error in (RedisConnectionError, RedisTimeoutError, LockError):
+    for error in (RedisConnectionError, RedisTimeoutError, RedisClusterException, LockError):
         app.add_exception_handler(error, _no_redis)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)

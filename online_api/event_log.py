@@ -29,7 +29,7 @@ class LoggedEvent:
             c.BUYER_ID: self.buyer_id,
             c.PRODUCT_ID: self.product_id,
             c.EVENT_TYPE: self.event_type,
-            "timestamp": moment.isoformat(timespec="milliseconds"),
+            c.TIMESTAMP: moment.isoformat(timespec="milliseconds"),
         }
         return json.dumps(content, ensure_ascii=False) + "\n"
 

@@ -41,7 +41,8 @@ def milliseconds(value: object) -> int:
         except ValueError:
             raise _unreadable_timestamp() from None
         time_ms = ((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) - EPOCH) // MILLISECOND
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    # Compared and not converted: JSON may hold integers beyond any float.
+    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < YEAR_9999_MS:
         time_ms = math.floor(value if value >= FIRST_MILLISECONDS else value * 1000)
     if not 0 <= time_ms < YEAR_9999_MS:
         raise _unreadable_timestamp()

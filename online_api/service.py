@@ -1,6 +1,5 @@
 """What the API does, without HTTP: from buyers and events to vectors, products and stored events."""
 
-import logging
 import time
 import uuid
 from collections import defaultdict
@@ -10,13 +9,12 @@ from contextlib import contextmanager
 
 import numpy as np
 from pydantic import ValidationError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPE_CODES
-from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, sequence
 from online_api.event_log import EventLog, LoggedEvent
 from online_api.schemas import (
@@ -35,9 +33,6 @@ from online_api.schemas import (
 )
 from training.artifacts.recommender import Recommender, open_current
 
-log = logging.getLogger(__name__)
-
-CLAIM_SECONDS = 86_400  # how long an event id is remembered
 CLOCK_SKEW_MS = 5_000  # how far a caller's clock may be ahead of ours
 
 
@@ -61,7 +56,7 @@ def open_service(config: Config) -> Iterator["RecommendationService"]:
     Raises:
         ConfigError: `feature_store.online: redis` without an address.
         FileNotFoundError: No release is live.
-        SchemaMismatchError: The live release was made for other features than the store holds.
+        SchemaMismatchError: The live release was made for other features than this code and configuration make.
         ValueError: The live release is damaged.
     """
     paths = shop_paths(config)
@@ -126,36 +121,32 @@ class RecommendationService:
 
         Raises:
             RequestTooLongError: Too many events.
-            StoreUnavailableError, RedisError, OSError: Not all events were stored. The ids of those that were not are
-                free again, so that the whole request can be repeated.
+            StoreUnavailableError, RedisError, OSError: Not all events were stored. The ids of those that were not will
+                be free again, at the latest when their claims run out, so that the whole request can be repeated.
         """
         self._check_length("events", len(events), self._limits.max_events_per_request)
         now = self._clock()
         valid, rejected = self._sort_out(events, now)
-        fresh: list[LoggedEvent] = []
-        claimed: set[str] = set()
-        try:
-            for event in valid:
-                if event.event_id is None:
-                    fresh.append(_logged(event, uuid.uuid4().hex, now))
-                elif self._store.claim_event(event.event_id, CLAIM_SECONDS):
-                    claimed.add(event.event_id)
-                    fresh.append(_logged(event, event.event_id, now))
+        with self._store.claim_events({event.event_id for event in valid if event.event_id is not None}) as claim:
+            # By id, so that one that is repeated within the request counts once.
+            named = {event.event_id: event for event in reversed(valid) if event.event_id in claim.fresh}
+            fresh = [
+                _logged(event, event.event_id or uuid.uuid4().hex, now)
+                for event in valid
+                if event.event_id is None or named.get(event.event_id) is event
+            ]
             if fresh:
                 self._event_log.append(fresh)
             for buyer_id, theirs in _by_buyer(fresh).items():
-                self._store.push_events(buyer_id, _sequence_of(theirs))
-                claimed.difference_update(event.event_id for event in theirs)
-        finally:
-            # Empty unless something failed: then a retry must not be taken for a duplicate.
-            self._unclaim(claimed)
+                self._store.push_events(buyer_id, self._sequence_of(theirs))
+                claim.stored([event.event_id for event in theirs])
         return EventsResponse(accepted=len(fresh), duplicates=len(valid) - len(fresh), rejected=rejected)
 
     def health(self) -> Health:
         """Whether everything answers; without the feature store, only requests with interactions can be served."""
         try:
             reachable = self._store.ping()
-        except RedisError:
+        except (RedisError, RedisClusterException):
             reachable = False
         return Health(
             status="ok" if reachable else "degraded",
@@ -179,7 +170,7 @@ class RecommendationService:
         given = [interaction.timestamp for interaction in interactions if interaction.timestamp is not None]
         newest = max([self._clock(), *given])
         events = sequence(
-            [product_key(interaction.product_id) for interaction in interactions],
+            [self._recommender.product_key(interaction.product_id) for interaction in interactions],
             [EVENT_TYPE_CODES[interaction.event_type] for interaction in interactions],
             [
                 newest + place if interaction.timestamp is None else interaction.timestamp
@@ -218,16 +209,17 @@ class RecommendationService:
             raise _RefusedEventError(reason) from None
         if event.timestamp is not None and event.timestamp > now + CLOCK_SKEW_MS:
             raise _RefusedEventError("timestamp: lies in the future")
-        if self._recommender.positions(np.array([product_key(event.product_id)]))[0] < 0:
+        if self._recommender.positions(np.array([self._recommender.product_key(event.product_id)]))[0] < 0:
             raise _RefusedEventError(f"product_id: the live release does not know product {event.product_id!r}")
         return event
 
-    def _unclaim(self, event_ids: set[str]) -> None:
-        try:
-            for event_id in event_ids:
-                self._store.unclaim_event(event_id)
-        except RedisError:
-            log.exception("event ids stay taken for up to %d s although not stored: %s", CLAIM_SECONDS, event_ids)
+    def _sequence_of(self, events: list[LoggedEvent]) -> Sequence:
+        """Events as ingest will store them: one of a merged product has the key of the product that stands for it."""
+        return sequence(
+            [self._recommender.product_key(event.product_id) for event in events],
+            [EVENT_TYPE_CODES[event.event_type] for event in events],
+            [event.time_ms for event in events],
+        )
 
     @staticmethod
     def _check_length(name: str, length: int, limit: int) -> None:
@@ -246,11 +238,3 @@ def _by_buyer(events: list[LoggedEvent]) -> dict[str, list[LoggedEvent]]:
     for event in events:
         groups[event.buyer_id].append(event)
     return groups
-
-
-def _sequence_of(events: list[LoggedEvent]) -> Sequence:
-    return sequence(
-        [product_key(event.product_id) for event in events],
-        [EVENT_TYPE_CODES[event.event_type] for event in events],
-        [event.time_ms for event in events],
-    )

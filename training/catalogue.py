@@ -67,6 +67,14 @@ def read_catalogue(path: Path) -> Catalogue:
     )
 
 
+def require_same_products(embedded_ids: npt.NDArray[np.str_], product_ids: list[str]) -> None:
+    """Checks that product embeddings are those of the catalogue, in its order; ValueError names the remedy."""
+    if embedded_ids.tolist() != product_ids:
+        raise ValueError(
+            "the product embeddings are not those of the current products; run `tawsiya embed` and `tawsiya index`"
+        )
+
+
 @dataclass(frozen=True)
 class Vocabularies:
     """Names that have a learned vector; index 0 is <UNK>.
@@ -91,7 +99,8 @@ def build_vocabularies(catalogue: Catalogue, trained_positions: npt.NDArray[np.i
 
 
 def _names(values: Sequence[str | None]) -> tuple[str, ...]:
-    counts = Counter(value for value in values if value is not None)
+    # A shop's own "<UNK>" shares index 0: vocabularies hold a name once.
+    counts = Counter(value for value in values if value is not None and value != UNKNOWN_NAME)
     return (UNKNOWN_NAME, *(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 

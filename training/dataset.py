@@ -3,8 +3,10 @@
 Legend: C contexts, E events, T targets of all contexts.
 """
 
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
+from feature_repo.files import read_json
 from feature_repo.store import FeatureStore
 from training.catalogue import Catalogue
 from training.histories import UNKNOWN_PRODUCT, Histories
 
-TRAIN, TEST = "train", "test"  # values of the contexts' split column
 _ROW = "context_row"
 
 
@@ -44,6 +46,19 @@ class Contexts:
     def take(self, rows: npt.NDArray[np.int64]) -> "Contexts":
         """The contexts of `rows`, in that order."""
         return Contexts(self.buyer_ids[rows], self.times_us[rows], self.histories.take(rows), self.targets.take(rows))
+
+
+class TimeSplit(NamedTuple):
+    """Start and end of the test days; what came before the start is for training."""
+
+    test_from: dt.datetime
+    data_end: dt.datetime
+
+
+def read_time_split(feature_report: Path) -> TimeSplit:
+    """The time split of the last feature build; FileNotFoundError names the command that makes it."""
+    report = read_json(feature_report, "tawsiya build-features")
+    return TimeSplit(*(dt.datetime.fromisoformat(report[field]) for field in TimeSplit._fields))
 
 
 def read_contexts(store: FeatureStore, path: Path, catalogue: Catalogue, split: str) -> Contexts:

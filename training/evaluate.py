@@ -20,10 +20,11 @@ from feature_repo import columns as c
 from feature_repo.paths import ShopPaths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import load_embeddings
-from training.artifacts.model import load_model
+from training.artifacts.lineage import require_source
+from training.artifacts.model import WEIGHTS, load_model
 from training.baselines import ItemKNN, PersonalFrequency, Popularity, Ranker, RecentPopularity, TrainingEvents
-from training.catalogue import Catalogue, read_catalogue
-from training.dataset import TEST, Contexts, read_contexts
+from training.catalogue import Catalogue, read_catalogue, require_same_products
+from training.dataset import Contexts, read_contexts, read_time_split
 from training.encoding import TwoTowerRanker, encode_buyers
 from training.histories import Histories
 from training.metrics import CatalogueFacts, Targets
@@ -39,7 +40,7 @@ class TestSet:
         targets: What these buyers chose, each product once.
         events: All events before the test, buyer codes of test buyers first.
         test_from: Start of the test days.
-        test_to: Time of the last event.
+        test_to: End of the data (see batch_jobs.build_features).
     """
 
     contexts: Contexts
@@ -59,12 +60,16 @@ def evaluate(
 
     Raises:
         FileNotFoundError: Features, model or embeddings are missing; the message names the command that makes them.
-        ValueError: No test buyer has a history and a known product to predict.
+        ValueError: No test buyer has a history and a known product to predict; or the embeddings are those of other
+            products.
     """
     catalogue = read_catalogue(paths.product_features)
+    embeddings = load_embeddings(paths.embeddings)
+    require_same_products(embeddings.product_ids, catalogue.product_ids)
     test = read_test_set(store, paths, catalogue)
     model, _, _ = load_model(paths.model)
-    item_ND = torch.from_numpy(np.array(load_embeddings(paths.embeddings).vectors_ND))
+    require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
+    item_ND = torch.from_numpy(np.array(embeddings.vectors_ND))
     buyer_BD = encode_buyers(model, item_ND, test.contexts.histories)
     cutoff_ms = int(test.test_from.timestamp() * 1000)
     rankers: list[Ranker] = [
@@ -95,9 +100,8 @@ def evaluate(
 
 def read_test_set(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> TestSet:
     """Reads the test contexts, through Feast, and the events before them."""
-    contexts = read_contexts(store, paths.contexts, catalogue, TEST)
-    # All test contexts ask one tick before the test begins.
-    test_from = pd.Timestamp(int(contexts.times_us[0]) + 1, unit="us", tz="UTC").to_pydatetime()
+    test_from, test_to = read_time_split(paths.feature_report)
+    contexts = read_contexts(store, paths.contexts, catalogue, c.TEST)
     frame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
     before = frame[frame[c.EVENT_TIME] < test_from]
     seen = np.isin(catalogue.product_keys, before[c.PRODUCT_KEY].unique())
@@ -117,7 +121,6 @@ def read_test_set(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -
         n_buyers=len(buyers),
         n_products=len(catalogue),
     )
-    test_to = frame[c.EVENT_TIME].max().to_pydatetime()
     return TestSet(contexts, Targets(targets.offsets, targets.products), events, test_from, test_to)
 
 

@@ -11,26 +11,23 @@ from torch import Tensor
 def info_nce(
     buyer_BD: Tensor,
     candidate_CD: Tensor,
-    candidate_C: Tensor,
-    context_B: Tensor,
+    chosen_BC: Tensor,
     *,
     temperature: float,
     log_q_C: Tensor | None = None,
 ) -> Tensor:
     """The InfoNCE loss (van den Oord et al. 2018): cross-entropy of each pair's product against all candidates.
 
-    Candidate b is the product of pair b for b < B; the candidates after B are random negatives, shared by all pairs. No
-    negative, and so masked, is a candidate that is the pair's own product (chosen by two buyers of the batch, or drawn
-    by chance) or that was chosen together with it.
+    Candidate b is the product of pair b for b < B; the candidates after B are random negatives, shared by all pairs.
 
     Args:
         buyer_BD: Unit buyer vectors.
         candidate_CD: Unit product vectors.
-        candidate_C: Product numbers of the candidates.
-        context_B: Numbers of the pairs' contexts.
+        chosen_BC: True where the buyer of pair b chose the candidate's product at that moment: such a candidate, in the
+            batch for another pair or drawn by chance, is no negative and is masked.
         temperature: Scores are divided by it.
-        log_q_C: Log of the chance to be drawn as a candidate; subtracted from the scores of in-batch sampling, which
-            otherwise punishes popular products (Yi et al. 2019). None: no correction.
+        log_q_C: Log of the chance to be drawn as a candidate; subtracted from the scores, since sampling otherwise
+            punishes products that are drawn often (Yi et al. 2019). None: no correction.
 
     Returns:
         The mean loss, a scalar.
@@ -38,8 +35,7 @@ def info_nce(
     logit_BC = (buyer_BD / temperature) @ candidate_CD.T
     if log_q_C is not None:
         logit_BC = logit_BC - log_q_C
-    n_pairs = len(buyer_BD)
-    masked_BC = candidate_C[:n_pairs, None] == candidate_C[None, :]
-    masked_BC[:, :n_pairs] |= context_B[:, None] == context_B[None, :]
-    masked_BC[:, :n_pairs].fill_diagonal_(False)
-    return F.cross_entropy(logit_BC.masked_fill(masked_BC, -torch.inf), torch.arange(n_pairs, device=logit_BC.device))
+    own_B = torch.arange(len(buyer_BD), device=logit_BC.device)
+    no_negative_BC = chosen_BC.clone()
+    no_negative_BC[own_B, own_B] = False
+    return F.cross_entropy(logit_BC.masked_fill(no_negative_BC, -torch.inf), own_B)

@@ -130,7 +130,9 @@ class Attention(nn.Module):
         """Builds the scorer."""
         super().__init__()
         self.score = nn.Sequential(
-            nn.Linear(spec.embedding_dim, spec.attention_hidden_dim), nn.Tanh(), nn.Linear(spec.attention_hidden_dim, 1)
+            nn.Linear(spec.embedding_dim, spec.attention_hidden_dim),
+            nn.Tanh(),
+            nn.Linear(spec.attention_hidden_dim, 1, bias=False),
         )
 
     def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from feature_repo.config import Config, TrainingConfig
 from feature_repo.files import write_json
 from feature_repo.transforms.events import weight_by_code
-from training.artifacts.checkpoint import Progress, load_checkpoint, save_checkpoint
+from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import ModelCard, load_model, save_model
 from training.catalogue import Catalogue, ItemFeatures, Vocabularies, build_vocabularies, item_features
 from training.dataset import Contexts
@@ -97,13 +97,16 @@ def train(
     training, validation = _split(contexts, settings.validation_split)
     vocabularies = build_vocabularies(catalogue, training.targets.products)
     items = item_features(catalogue, text_NT, vocabularies).to(device)
-    share_N = _share(training.targets, len(catalogue)).to(device)
+    share_N = _share(training.targets, len(catalogue), settings.targets_per_context).to(device)
     # ---- model -----------------------------------------------------------------------------------------------------
     torch.manual_seed(settings.seed)
     model = TwoTower(_spec(config, text_NT.shape[1], vocabularies)).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     checkpoint, best = folder / "checkpoint", folder / "best"
-    run_version = f"{data_version} {config.model.model_dump_json()} {settings.model_dump_json()}"
+    run_version = " ".join(
+        [data_version, card.text_encoder, card.schema_hash]
+        + [section.model_dump_json() for section in (config.model, settings, config.event_weights)]
+    )
     progress = load_checkpoint(checkpoint, model, optimizer, run_version, best) or Progress()
     # ---- epochs ----------------------------------------------------------------------------------------------------
     while progress.epoch < settings.num_epochs and progress.epochs_since_best < settings.patience:
@@ -116,7 +119,7 @@ def train(
         batches = list(batches_of(training.targets, len(catalogue), settings, rng))
         bar = tqdm(batches, desc=f"epoch {epoch}/{settings.num_epochs}", unit="step", disable=not show_progress)
         for step, batch in enumerate(bar):
-            loss = _loss(model, items, training.histories, batch, settings, share_N)
+            loss = _loss(model, items, training, batch, settings, share_N)
             if not torch.isfinite(loss):
                 raise NonFiniteLossError(
                     f"the loss is {loss.item()} in epoch {epoch}, batch {step} (first contexts {batch.contexts[:5]}); "
@@ -142,14 +145,17 @@ def train(
     save_model(folder, model, vocabularies, card)
     write_json(folder / CURVES, {"epochs": progress.history, "best_epoch": progress.best_epoch})
     shutil.rmtree(best)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    delete_checkpoint(checkpoint)
     return card
 
 
 def _split(contexts: Contexts, share: float) -> tuple[Contexts, Contexts]:
-    """Training and validation contexts: validation is the latest share."""
+    """Training and validation contexts with a product to predict: validation is the latest share."""
+    contexts = contexts.take(np.flatnonzero(np.diff(contexts.targets.offsets) > 0))
     if len(contexts) < 2:
-        raise ValueError(f"training needs two contexts or more, there are {len(contexts)}; load more events")
+        raise ValueError(
+            f"training needs two contexts with a product or more, there are {len(contexts)}; load more events"
+        )
     n_validation = min(len(contexts) - 1, max(1, round(len(contexts) * share)))
     order = np.argsort(contexts.times_us, kind="stable")
     return contexts.take(order[:-n_validation]), contexts.take(order[-n_validation:])
@@ -166,10 +172,12 @@ def _spec(config: Config, text_dim: int, vocabularies: Vocabularies) -> ModelSpe
     )
 
 
-def _share(targets: Histories, n_products: int) -> torch.Tensor:
-    """Each product's share of the targets, (N,)."""
-    counts_N = np.bincount(targets.products, minlength=n_products)
-    return torch.from_numpy(counts_N / max(1, counts_N.sum())).float()
+def _share(targets: Histories, n_products: int, targets_per_context: int) -> torch.Tensor:
+    """Each product's expected share of an epoch's pairs, (N,): of a large basket, only some products are drawn."""
+    sizes = np.diff(targets.offsets)
+    drawn = np.repeat(np.minimum(sizes, targets_per_context) / sizes, sizes)
+    counts_N = np.bincount(targets.products, weights=drawn, minlength=n_products)
+    return torch.from_numpy(counts_N / counts_N.sum()).float()
 
 
 def batches_of(
@@ -177,10 +185,10 @@ def batches_of(
 ) -> Iterator[Batch]:
     """One epoch: every context once, each with up to `targets_per_context` of its products, in batches of pairs.
 
-    Several pairs of one context share its history, which is encoded once; that is most of a step's work.
+    A batch ends with the context that fills it, and so may hold up to targets_per_context - 1 pairs more than
+    batch_size. Several pairs of one context share its history, which is encoded once; that is most of a step's work.
     """
-    contexts = rng.permutation(len(targets))
-    contexts = contexts[np.diff(targets.offsets)[contexts] > 0]
+    contexts = rng.permutation(np.flatnonzero(np.diff(targets.offsets) > 0))
     taken = np.minimum(np.diff(targets.offsets)[contexts], settings.targets_per_context)
     batch_of_context = np.cumsum(taken) // settings.batch_size
     for rows in np.split(np.arange(len(contexts)), np.flatnonzero(np.diff(batch_of_context)) + 1):
@@ -196,14 +204,14 @@ def batches_of(
 def _loss(
     model: TwoTower,
     items: ItemFeatures,
-    histories: Histories,
+    training: Contexts,
     batch: Batch,
     settings: TrainingConfig,
     share_N: torch.Tensor,
 ) -> torch.Tensor:
     """InfoNCE of one batch. Each distinct product goes through the item tower once, however often it occurs."""
     device = items.text_NT.device
-    history = histories.take(batch.contexts)
+    history = training.histories.take(batch.contexts)
     candidate_C = np.concatenate([batch.target_B, batch.negatives])
     needed = np.concatenate([[0], history.products[history.products != UNKNOWN_PRODUCT], candidate_C])
     unique_U, place = np.unique(needed, return_inverse=True)
@@ -211,26 +219,34 @@ def _loss(
     local = np.searchsorted(unique_U, history.products.clip(min=0)).astype(np.int32)
     local[history.products == UNKNOWN_PRODUCT] = UNKNOWN_PRODUCT
     buyer_CD = encode_histories(model.buyer_tower, item_UD, dataclasses.replace(history, products=local))
-    candidates = torch.from_numpy(candidate_C).to(device)
+    place_C = place[-len(candidate_C) :]
+    chosen_BC = _chosen(training.targets.take(batch.contexts), unique_U)[:, place_C][batch.context_B]
     # A candidate comes from the batch (with its share of the targets) or from the even draw (Yang et al. 2020).
     n_pairs, n_negatives = len(batch.target_B), len(batch.negatives)
-    q_C = (n_pairs * share_N[candidates] + n_negatives / len(share_N)) / (n_pairs + n_negatives)
+    share_C = share_N[torch.from_numpy(candidate_C).to(device)]
+    q_C = (n_pairs * share_C + n_negatives / len(share_N)) / (n_pairs + n_negatives)
     return info_nce(
         F.embedding(torch.from_numpy(batch.context_B).to(device), buyer_CD),
-        F.embedding(torch.from_numpy(place[-len(candidate_C) :]).to(device), item_UD),
-        candidates,
-        torch.from_numpy(batch.context_B).to(device),
+        F.embedding(torch.from_numpy(place_C).to(device), item_UD),
+        torch.from_numpy(chosen_BC).to(device),
         temperature=settings.temperature,
         log_q_C=settings.logq_exponent * q_C.log(),
     )
 
 
+def _chosen(targets: Histories, products_U: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each context's buyer chose each of the sorted `products_U`: (contexts, U)."""
+    chosen = np.zeros((len(targets), len(products_U)), dtype=bool)
+    owners = np.repeat(np.arange(len(targets)), np.diff(targets.offsets))
+    place = np.searchsorted(products_U, targets.products).clip(max=len(products_U) - 1)
+    found = products_U[place] == targets.products
+    chosen[owners[found], place[found]] = True
+    return chosen
+
+
 def _validate(model: TwoTower, items: ItemFeatures, validation: Contexts) -> dict[str, float]:
     """Ranks all products for an even sample of the validation contexts."""
-    has_targets = np.flatnonzero(np.diff(validation.targets.offsets) > 0)
-    sample = validation.take(has_targets[:: max(1, len(has_targets) // VALIDATION_CONTEXTS)][:VALIDATION_CONTEXTS])
-    if len(sample) == 0:
-        raise ValueError("no validation context has a product of the catalogue; raise training.validation_split")
+    sample = validation.take(np.unique(np.linspace(0, len(validation) - 1, VALIDATION_CONTEXTS).astype(np.int64)))
     item_ND = encode_catalogue(model, items)
     ranker = TwoTowerRanker(encode_buyers(model, item_ND, sample.histories), item_ND)
     targets = Targets(sample.targets.offsets, sample.targets.products)

@@ -14,6 +14,7 @@ from batch_jobs.ingest import ingest
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.transforms.keys import product_key
+from online_api.event_log import EventLog, LoggedEvent
 
 VIEW, CART, PURCHASE = 0, 1, 2
 PRODUCTS = "id,title\np1,قهوة\np2,Mug\np3,Cup\n"
@@ -105,6 +106,7 @@ def test_the_report_tells_rows_cut_off_and_split(config: Config) -> None:
     found = report(config)
     assert found["rows"] == {"buyer_sequences": 4, "contexts": 4, "products": 3, "buyers": 2}
     assert found["test_from"] == "2024-03-08T00:00:00+00:00"
+    assert found["data_end"] == "2024-03-09T09:30:00+00:00"
     assert utc("2024-03-09T09:30:00") < dt.datetime.fromisoformat(found["as_of"]) <= dt.datetime.now(dt.UTC)
 
 
@@ -136,11 +138,13 @@ def test_building_twice_changes_nothing_but_the_stamps(tmp_path: Path) -> None:
     stamps = ["event_timestamp", "created_timestamp"]
     before = [pq.read_table(path).drop_columns(stamps) for path in (paths.sequence_features, paths.product_features)]
     contexts, first = pq.read_table(paths.contexts), report(config)["as_of"]
+    version = report(config)["data_version"]
     build_features(config)
     after = [pq.read_table(path).drop_columns(stamps) for path in (paths.sequence_features, paths.product_features)]
     assert after == before
     assert pq.read_table(paths.contexts) == contexts
     assert report(config)["as_of"] > first
+    assert report(config)["data_version"] == version
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,74 @@ def test_the_last_whole_days_are_the_test(
 def test_every_event_lies_in_one_context(config: Config) -> None:
     contexts = rows(shop_paths(config).contexts)
     assert sum(len(row["product_keys"]) for row in contexts) == len(rows(shop_paths(config).events)) == 7
+
+
+# --- what the API logged ----------------------------------------------------------------------------------------------
+
+
+def built_with_log(folder: Path, *logged: tuple[str, str, str], events: str = EVENTS) -> Config:
+    """A shop with logged views: (buyer, product, time)."""
+    config = shop(folder, events=events, products=PRODUCTS)
+    log = EventLog(shop_paths(config).event_log)
+    log.append(
+        [LoggedEvent(f"e{n}", buyer, product, "view", ms(time)) for n, (buyer, product, time) in enumerate(logged)]
+    )
+    ingest(config)
+    build_features(config)
+    return config
+
+
+def test_events_logged_after_the_end_of_the_source_are_in_histories_but_not_judged(
+    tmp_path: Path, config: Config
+) -> None:
+    later = built_with_log(tmp_path, ("u1", "p3", "2025-06-01T10:00:00"), ("u3", "p2", "2025-06-02T10:00:00"))
+    for name in ("test_from", "data_end", "data_version"):
+        assert report(later)[name] == report(config)[name]
+    assert rows(shop_paths(later).contexts) == rows(shop_paths(config).contexts)
+    as_of = dt.datetime.fromisoformat(report(later)["as_of"])
+    found = {r["buyer_id"]: r for r in rows(shop_paths(later).sequence_features) if r["event_timestamp"] == as_of}
+    assert found["u1"]["product_keys"] == [*BASKET, P3, P3, P1, P2, P3]
+    assert found["u3"]["event_times"] == [ms("2025-06-02T10:00:00")]
+
+
+def test_events_logged_before_the_end_of_the_source_are_judged(tmp_path: Path, config: Config) -> None:
+    moments = ["2024-03-02T10:00:00", "2024-03-09T09:30:00", "2024-03-09T09:30:00.001"]
+    mixed = built_with_log(tmp_path, *(("u3", "p1", moment) for moment in moments))
+    assert report(mixed)["data_end"] == report(config)["data_end"]
+    assert report(mixed)["data_version"] != report(config)["data_version"]
+    found = [(r["split"], r["product_keys"]) for r in rows(shop_paths(mixed).contexts) if r["buyer_id"] == "u3"]
+    assert found == [("train", [P1]), ("test", [P1])]
+
+
+def test_a_shop_that_has_only_logged_events_is_judged_by_them(tmp_path: Path) -> None:
+    config = built_with_log(
+        tmp_path, ("u1", "p1", "2024-03-01T10:00:00"), ("u1", "p2", "2024-03-09T10:00:00"), events=HEADER
+    )
+    assert report(config)["data_end"] == "2024-03-09T10:00:00+00:00"
+    assert [row["split"] for row in rows(shop_paths(config).contexts)] == ["train", "test"]
+
+
+def test_the_data_version_follows_what_training_reads(tmp_path: Path) -> None:
+    def version(name: str, events: str = EVENTS, max_length: int = 100, test_days: int = 1) -> str:
+        found: str = report(built(tmp_path / name, events, max_length, test_days))["data_version"]
+        return found
+
+    same = {version("a"), version("b")}
+    assert len(same) == 1
+    others = {
+        version("fewer", EVENTS[: EVENTS.rindex("u2")]),
+        version("shorter", max_length=2),
+        version("earlier", test_days=2),
+    }
+    assert len(others | same) == 4
+    config = built(tmp_path / "products")
+    (tmp_path / "products" / "products.csv").write_text(PRODUCTS.replace("Mug", "Big mug"), encoding="utf-8")
+    ingest(config)
+    build_features(config)
+    assert report(config)["data_version"] not in others | same
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
 
 
 def test_there_must_be_canonical_data(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from processes import Finished, tawsiya
 from tiny_shop import events, products, write_csv, write_shop
 
 from batch_jobs.cli import app
-from batch_jobs.refresh import shop_lock
+from batch_jobs.lock import shop_lock
 from feature_repo.config import load_config
 from feature_repo.paths import shop_paths
 

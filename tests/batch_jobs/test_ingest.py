@@ -128,13 +128,14 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
     }  # fmt: skip
     assert report["products"] == {
         "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1, "broken_metadata": 1,
+        "unreadable_price": 0, "unreadable_stock": 0,
         "reasons": {"duplicate_content": 1, "duplicate_product_id": 1, "missing_product_id": 1},
     }  # fmt: skip
 
 
 def test_ingesting_twice_gives_the_same_bytes(bilingual: Config) -> None:
     paths = shop_paths(bilingual)
-    files = (paths.events, paths.products, paths.quarantine, paths.ingest_report)
+    files = (paths.events, paths.products, paths.product_aliases, paths.quarantine, paths.ingest_report)
     before = [file.read_bytes() for file in files]
     ingest(bilingual)
     assert [file.read_bytes() for file in files] == before
@@ -267,6 +268,32 @@ def test_a_column_wins_over_the_metadata(tmp_path: Path) -> None:
     assert (kept_products(config)["p1"]["brand"], kept_products(config)["p1"]["stock"]) == ("Own", 4)
 
 
+@pytest.mark.parametrize(
+    ("text", "price", "stock"),
+    [
+        ("", None, None),
+        (" 3 ", 3.0, 3),
+        ("-1", -1.0, -1),
+        ("1e30", 1e30, "unreadable"),
+        ('"12,50"', "unreadable", "unreadable"),
+        ("abc", "unreadable", "unreadable"),
+        ("inf", "unreadable", "unreadable"),
+        ("nan", "unreadable", "unreadable"),
+    ],
+)
+def test_prices_and_stocks_that_cannot_be_read_are_counted(
+    tmp_path: Path, text: str, price: float | str | None, stock: int | str | None
+) -> None:
+    config = shop(tmp_path, events=EVENTS, products=f"id,title,price,stock\np1,قهوة,{text},{text}\np2,Mug,1,1\n")
+    report = ingest(config)["products"]
+    product = kept_products(config)["p1"]
+    for value, found, count in (
+        (price, product["price"], report["unreadable_price"]),
+        (stock, product["stock"], report["unreadable_stock"]),
+    ):
+        assert (found, count) == ((None, 1) if value == "unreadable" else (value, 0))
+
+
 @pytest.mark.parametrize("products", ["id,title\n", "id,title\n,nameless\n", PRODUCTS, "id\np1\n"])
 def test_the_types_of_the_products_do_not_depend_on_their_values(tmp_path: Path, products: str) -> None:
     config = shop(tmp_path, events=EVENTS, products=products)
@@ -357,6 +384,52 @@ def test_a_failed_ingest_leaves_the_last_one_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="required column"):
         ingest(config)
     assert kept_events(config) == before
+
+
+MAPPING = """
+description: d
+licence: l
+folder: .
+events: {path: e, query: "%(query)s", sql: {event_type: "%(sql)s"}, exclude: {returned: "%(exclude)s"}}
+products: {path: p, sql: {price: "%(price)s"}}
+cut: {description: d, events: "%(cut)s"}
+"""
+GOOD_SQL = {
+    "query": "SELECT * FROM source", "sql": "'view'", "exclude": "amount::INT < 0", "price": "1", "cut": "true",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        ({"query": "SELECT * FROM sauce"}, r"^events\.query of the source mapping cannot be used: .*sauce"),
+        ({"query": "SELEC * FROM source"}, r"^events\.query of the source mapping cannot be used: "),
+        ({"sql": "lower(kind)"}, r"^events\.sql\.event_type of the source mapping cannot be used: .*kind"),
+        ({"sql": "lower('x'"}, r"^events\.sql\.event_type of the source mapping cannot be used: "),
+        ({"exclude": "amont < 0"}, r"^events\.exclude\.returned of the source mapping cannot be used: .*amont"),
+        ({"price": "no_such(id)"}, r"^products\.sql\.price of the source mapping cannot be used: .*no_such"),
+        ({"cut": "week > 3"}, r"^cut\.events of the source mapping cannot be used: .*week"),
+        ({"exclude": "buyer_id::INT < 0"}, r"^the SQL of .*tills\.yaml does not fit its data: .*'u1'"),
+    ],
+)
+def test_sql_of_the_mapping_that_does_not_work_is_named(tmp_path: Path, spoilt: dict[str, str], said: str) -> None:
+    mapping = tmp_path / "tills.yaml"
+    mapping.write_text(MAPPING % (GOOD_SQL | spoilt), encoding="utf-8")
+    events = "buyer_id,product_id,timestamp,amount\nu1,p1,2024-03-01,3\n"
+    config = shop(tmp_path, events=events, products=PRODUCTS, source=str(mapping))
+    with pytest.raises(ValueError, match=said):
+        ingest(config)
+    mapping.write_text(MAPPING % GOOD_SQL, encoding="utf-8")
+    assert ingest(config)["events"]["kept"] == 1
+
+
+def test_what_the_machine_cannot_do_is_a_plain_failure(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    folder = shop_paths(config).event_log
+    folder.mkdir(parents=True)
+    (folder / "unmounted.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RuntimeError, match=rf"^ingest could not work in {shop_paths(config).root}: IO Error"):
+        ingest(config)
 
 
 # --- unreadable rows --------------------------------------------------------------------------------------------------
@@ -462,6 +535,36 @@ def test_equal_products_become_the_first_and_their_events_follow(tmp_path: Path)
     ]
 
 
+def test_the_ids_of_merged_products_are_kept(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=TWIN_EVENTS, products=TWINS)
+    ingest(config)
+    assert rows(shop_paths(config).product_aliases) == [
+        {"product_id": "p3", "duplicate_of": "p1"},
+        {"product_id": "p4", "duplicate_of": "p2"},
+    ]
+    (tmp_path / "products.csv").write_text(PRODUCTS, encoding="utf-8")
+    ingest(config)
+    aliases = pq.read_table(shop_paths(config).product_aliases)
+    assert (aliases.num_rows, aliases.schema.types) == (0, [pa.string(), pa.string()])
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        (["1,p1", "1,p2", "2,p2"], ["1,p1", "2,p2"]),  # the second falls by its id and takes no other with it
+        (["1,p1", "2,p1", "2,p2"], ["1,p1"]),  # id 2 is the second, which is the first
+        (["1,p1", "1,p1", "2,p1"], ["1,p1"]),
+        ([",p1", ",p1", "1,p1", ",p2"], [",p1", ",p2"]),
+    ],
+)
+def test_events_are_told_apart_by_id_and_then_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
+    lines = "".join(f"u1,{line.split(',')[1]},view,2024-03-01,{line.split(',')[0]}\n" for line in source)
+    config = shop(tmp_path, events=HEADER.replace("\n", ",event_id\n") + lines, products=PRODUCTS)
+    counts = ingest(config)["events"]
+    assert sorted(row["product_id"] for row in kept_events(config)) == [line.split(",")[1] for line in kept]
+    assert (counts["read"], counts["kept"], counts["duplicates"]) == (len(source), len(kept), len(source) - len(kept))
+
+
 def test_equal_products_stay_apart_where_the_mapping_says_so(tmp_path: Path) -> None:
     mapping = tmp_path / "apart.yaml"
     content = Path(CSV_MAPPING).read_text(encoding="utf-8")
@@ -492,6 +595,7 @@ def test_events_that_the_api_logged_are_merged(tmp_path: Path) -> None:
         ("u2", "p2", "purchase", utc("2024-03-02T10:00:00")),
         ("عمر", "p1", "view", utc("2024-03-03T10:00:00.125")),
     ]
+    assert [row["origin"] for row in kept_events(config)] == ["source", "source", "event_log"]
     assert kept_events(config)[-1]["event_id"] == "e1"
     assert kept_events(config)[0]["event_id"] != "e3"  # the export wins
     assert quarantined(config) == [("event_log", 2, "unknown_product"), ("event_log", 3, "duplicate_event")]
@@ -500,6 +604,32 @@ def test_events_that_the_api_logged_are_merged(tmp_path: Path) -> None:
         "read": 3, "kept": 1, "excluded": 0, "duplicates": 1, "bad": 1,
         "reasons": {"duplicate_event": 1, "unknown_product": 1},
     }  # fmt: skip
+
+
+def test_source_and_log_are_counted_apart_and_every_row_once(tmp_path: Path) -> None:
+    mapping = tmp_path / "tills.yaml"
+    content = Path(CSV_MAPPING).read_text(encoding="utf-8")
+    rule = """  path: events.csv\n  exclude: {"till's test": "event_type = 'test'"}\n"""
+    mapping.write_text(content.replace("  path: events.csv\n", rule), encoding="utf-8")
+    source = "u1,p1,view,2024-03-01 10:00:00\nu3,p1,test,2024-03-01\nu1,p1\nu2,p404,view,2024-03-01\n"
+    config = shop(tmp_path, events=EVENTS + source, products=PRODUCTS, source=str(mapping))
+    folder = shop_paths(config).event_log
+    EventLog(folder).append(
+        [
+            logged("e1", "u9", "p1", "2024-03-03T10:00:00"),
+            logged("e1", "u9", "p1", "2024-03-03T10:00:00"),
+            logged("e2", "u1", "p1", "2024-03-01T10:00:00"),
+            logged("e3", "u9", "p404", "2024-03-03T10:00:00"),
+        ]
+    )
+    with (folder / "torn.jsonl").open("wb") as file:
+        file.write(b'{"event_id": "e4", "buy\n\xff\xfe\n')
+    report = ingest(config)["events"]
+    log = report["event_log"]
+    for counts, expected in ((report, (6, 2, 1, 1, 2)), (log, (6, 1, 0, 2, 3))):
+        assert tuple(counts[name] for name in ("read", "kept", "excluded", "duplicates", "bad")) == expected
+    assert report["reasons"]["till's test"] == 1
+    assert report["kept"] + log["kept"] == len(kept_events(config)) == 3
 
 
 @pytest.mark.parametrize("torn_bytes", [1, 30, 100])

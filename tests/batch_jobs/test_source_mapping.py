@@ -6,6 +6,7 @@ import pytest
 
 from batch_jobs.source_mapping import (
     ALIASES,
+    EventsMapping,
     SourceMapping,
     TableMapping,
     field_expression,
@@ -17,7 +18,7 @@ from feature_repo.config import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
 SHIPPED = sorted((REPOSITORY / "config/sources").glob("*.yaml"))
-TABLE = TableMapping(path="events.csv")
+TABLE = EventsMapping(path="events.csv")
 
 
 def mapping(folder: str) -> SourceMapping:

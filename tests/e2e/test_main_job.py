@@ -234,7 +234,7 @@ def with_unknown_types(rows: list[Row]) -> list[Row]:
     ("table", "spoil", "expectation"),
     [
         ("products", without_ids, "ingest: bad_product_share"),
-        ("products", with_one_id, "ingest: bad_event_share"),
+        ("products", with_one_id, "ingest: duplicate_product_id_share"),
         ("products", without_titles, "products: title_present"),
         ("products", with_negative_prices, "products: price_not_negative"),
         ("events", with_garbage_times, "events: events_not_empty"),

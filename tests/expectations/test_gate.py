@@ -177,8 +177,14 @@ BAD_EVENTS = {
 }
 BAD_REPORTS = {
     # 6 of 90 that no rule excluded; of all 100 read it would be just above the limit, too
-    "bad_event_share": ("events", "6.7% of the events read are bad (at most 5.0% may be)"),
-    "bad_product_share": ("products", "6.7% of the products read are bad (at most 5.0% may be)"),
+    "bad_event_share": ("events", {"bad": 6}, "6.7% of the events read are bad (at most 5.0% may be)"),
+    "bad_product_share": ("products", {"bad": 6}, "6.7% of the products read are bad (at most 5.0% may be)"),
+    # merged content does not count
+    "duplicate_product_id_share": (
+        "products",
+        {"reasons": {"duplicate_product_id": 6, "duplicate_content": 50}},
+        "6.7% of the products read repeat an earlier id (at most 5.0% may)",
+    ),
 }
 BAD_SEQUENCES = {
     "sequence_lengths_equal": (changed(good_sequences(), 2, event_types=[1]), "of different lengths, e.g. 2/1/2"),
@@ -232,10 +238,17 @@ def test_bad_events_are_named(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BAD_REPORTS)
 def test_bad_shares_of_rows_are_named(name: str, tmp_path: Path) -> None:
-    table, observed = BAD_REPORTS[name]
+    table, counts, observed = BAD_REPORTS[name]
     report = good_report()
-    report[table]["bad"] = 6
+    report[table] |= counts
     check(validate_canonical(write_canonical(tmp_path, report=report), Config()), name, observed)
+
+
+@pytest.mark.parametrize("reasons", [{}, {"duplicate_content": 50}, {"duplicate_product_id": 4}])
+def test_few_repeated_product_ids_pass(reasons: dict[str, int], tmp_path: Path) -> None:
+    report = good_report()
+    report["products"]["reasons"] = reasons
+    assert failures(validate_canonical(write_canonical(tmp_path, report=report), Config())) == {}
 
 
 @pytest.mark.parametrize("name", BAD_SEQUENCES)

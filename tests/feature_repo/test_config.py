@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.config import Config, ConfigError, known_keys, load_config
+from feature_repo.config import Config, ConfigError, environment, known_keys, load_config
 
 REPOSITORY = Path(__file__).parents[2]
 NOTHING: dict[str, str] = {}
@@ -186,3 +186,12 @@ def test_every_setting_is_described() -> None:
         field = section.model_fields[last]  # type: ignore[attr-defined]
         is_section = hasattr(field.annotation, "model_fields")
         assert is_section or field.description, f"{key} has no description"
+
+
+def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("TAWSIYA_REDIS=file:1\nTAWSIYA__API__PORT=81\nTAWSIYA__API__WORKERS=2\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAWSIYA_REDIS", raising=False)
+    monkeypatch.setenv("TAWSIYA__API__PORT", "82")
+    assert environment()["TAWSIYA_REDIS"] == "file:1"
+    assert (load_config().api.port, load_config().api.workers) == (82, 2)

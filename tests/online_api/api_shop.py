@@ -57,6 +57,7 @@ def publish_random_release(config: Config, schema_hash: str) -> None:
         embeddings=paths.embeddings,
         index=paths.index,
         products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
+        aliases=pq.read_table(paths.product_aliases),
         popular=np.array([3, 2, 1, 0, 4], dtype=np.int32),
         metrics={},
         about={"schema_hash": schema_hash},

@@ -1,6 +1,9 @@
 """Events: from the storefront into the log and the feature store, and back out of both."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 from batch_jobs.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.config import Config
+from feature_repo.errors import StoreUnavailableError
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.keys import product_key
@@ -78,10 +82,12 @@ def test_broken_events_do_not_stop_the_others(client: httpx.Client, store: Featu
         event("partial", timestamp="tomorrow"),
         {"buyer_id": "partial"},
         event("partial", event_id=5),
+        event("partial", timestamp=10**400),
+        event("partial", timestamp=-(10**400)),
         event(" partial ", " p2 ", timestamp=soon),
     )
     assert result["accepted"] == 2
-    assert [rejected["index"] for rejected in result["rejected"]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [rejected["index"] for rejected in result["rejected"]] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     reasons = [rejected["reason"] for rejected in result["rejected"]]
     assert reasons[0] == "event_type: unknown event type 'wishlist'; known are view, add_to_cart, purchase"
     assert reasons[1] == "product_id: the live release does not know product 'gone'"
@@ -148,3 +154,52 @@ def test_a_failure_leaves_the_event_id_free(
     blocked.unlink()
     assert service.record_events(body).accepted == 1
     assert store.read_sequence("unlucky").event_times.tolist() == [NOON]
+
+
+# Dies with the event's id claimed and nothing stored; argv: configuration and event as JSON.
+KILLED = """
+import json, os, signal, sys
+from feature_repo.config import Config
+from feature_repo.paths import shop_paths
+from feature_repo.store import feature_store
+from online_api.event_log import EventLog
+from online_api.service import RecommendationService
+from training.artifacts.recommender import open_current
+
+class Deadly(EventLog):
+    def append(self, events):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config = Config.model_validate_json(sys.argv[1])
+with feature_store(config) as store:
+    recommender = open_current(shop_paths(config).releases, schema_hash=store.schema_hash)
+    RecommendationService(config, store, recommender, Deadly(shop_paths(config).event_log)).record_events(
+        [json.loads(sys.argv[2])]
+    )
+"""
+
+
+def test_a_killed_request_loses_no_event(
+    client: httpx.Client, config: Config, store: FeatureStore, log_folder: Path
+) -> None:
+    body = event("survivor", event_id="killed-1", timestamp=NOON)
+    command = [sys.executable, "-c", KILLED, config.model_dump_json(), json.dumps(body)]
+    assert subprocess.run(command, cwd=Path.cwd(), check=False).returncode == -signal.SIGKILL
+    # It may still be at work, for all that others know: the caller shall come again, with the whole request.
+    answer = client.post("/v1/events", json={"events": [event("survivor", "p2", event_id="fresh-1"), body]})
+    assert answer.status_code == 503
+    assert logged(log_folder, "survivor") == []
+    (claim,) = store._redis.keys("*:event:killed-1")
+    store._redis.pexpire(claim, 1)  # instead of waiting for half a minute
+    time.sleep(0.01)
+    assert post(client, body, event("survivor", "p2", event_id="fresh-1"))["accepted"] == 2
+    assert post(client, body)["duplicates"] == 1
+    assert [line[c.EVENT_ID] for line in logged(log_folder, "survivor")] == ["killed-1", "fresh-1"]
+    assert store.read_sequence("survivor").event_times[0] == NOON
+
+
+def test_an_event_at_work_elsewhere_is_not_taken_twice(service: RecommendationService, store: FeatureStore) -> None:
+    body = [event("twice", event_id="at-work", timestamp=NOON)]
+    with store.claim_events(["at-work"]), pytest.raises(StoreUnavailableError):
+        service.record_events(body)
+    assert service.record_events(body).accepted == 1

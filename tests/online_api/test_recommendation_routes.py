@@ -168,6 +168,7 @@ def test_a_broken_interaction_is_named(client: httpx.Client) -> None:
         b'{"interactions": [{"product_id": "a\\u0000b", "event_type": "view"}]}',
         b'{"interactions": [{"product_id": "p1", "event_type": "view", "timestamp": NaN}]}',
         b'{"interactions": [{"product_id": "p1", "event_type": "view", "timestamp": 1e300}]}',
+        b'{"interactions": [{"product_id": "p1", "event_type": "view", "timestamp": 1' + b"0" * 400 + b"}]}",
         b'{"interactions": [{"product_id": "p1", "event_type": "view", "timestamp": "yesterday"}]}',
         b'{"interactions": [], "buyer_id": "' + b"x" * 257 + b'"}',
         b'\xff{"interactions": []}',

@@ -15,7 +15,8 @@ from parity_shop import Event, Stored, build, log_events, offline, online, pushe
 from feature_repo import columns as c
 from feature_repo.config import Config
 from feature_repo.definitions import RECENT_PUSH_SOURCE
-from feature_repo.store import FeatureStore, StoreUnavailableError, feature_store
+from feature_repo.errors import StoreUnavailableError
+from feature_repo.store import FeatureStore, feature_store
 
 REPOSITORY = Path(__file__).parents[2]
 DAY = 24 * 3600 * 1000
@@ -162,8 +163,8 @@ def test_a_second_shop_in_the_process_keeps_to_itself(tmp_path: Path, store: Fea
         assert offline(other, BUYERS) == last(other_events)
         assert online(store, BUYERS) == last({**EVENTS, "عمر": [*EVENTS["عمر"], (4 * DAY, "p2", "view")]})
         assert offline(store, BUYERS) == last(EVENTS)
-        assert other.claim_event("e1", seconds=60)
-        assert store.claim_event("e1", seconds=60)  # an event id of one shop is free in the other
+        with other.claim_events(["e1"]) as theirs, store.claim_events(["e1"]) as ours:
+            assert theirs.fresh == ours.fresh == {"e1"}  # an event id of one shop is free in the other
 
 
 # --- concurrent writers -----------------------------------------------------------------------------------------------

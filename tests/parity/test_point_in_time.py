@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity_shop import PRODUCT_IDS, START, Event, Stored, build, log_events, ms, rebuild, shop, stored
+from parity_shop import PRODUCT_IDS, START, Event, Stored, build, log_events, ms, offline, rebuild, shop, stored
 
+from feature_repo.columns import TEST, TRAIN
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.store import feature_store
 from feature_repo.transforms.events import EVENT_TYPES
 from training.catalogue import read_catalogue
-from training.dataset import TEST, TRAIN, read_contexts
+from training.dataset import read_contexts
 from training.histories import Histories
 
 DAY = 24 * 3600 * 1000
@@ -144,6 +145,21 @@ def test_what_arrives_late_takes_its_place_and_no_other(tmp_path: Path) -> None:
         assert {asked: answer for asked, answer in found.items() if asked[0] not in ("u1", "u9")} == others
         early = {asked: answer for asked, answer in before[split].items() if asked[1] <= ms(min(late)[0])}
         assert all(found[asked][0] == history for asked, (history, _) in early.items())
+
+
+def test_what_the_api_logged_after_the_export_moves_no_split(tmp_path: Path) -> None:
+    config, events = shop(tmp_path, MAX_LENGTH), random_events(5)
+    build(config, events)
+    log_events(config, "u1", (400 * DAY, "p3", "purchase"))
+    log_events(config, "u9", (400 * DAY, "p1", "view"))
+    rebuild(config)
+    for split in (TRAIN, TEST):
+        assert read(config, split) == expected(events, split)
+    with feature_store(config) as store:
+        assert offline(store, ["u1", "u9"]) == {
+            "u1": stored([*events["u1"], (400 * DAY, "p3", "purchase")])[-MAX_LENGTH:],
+            "u9": stored([(400 * DAY, "p1", "view")]),
+        }
 
 
 def test_a_buyer_without_a_past_has_an_empty_history(tmp_path: Path) -> None:

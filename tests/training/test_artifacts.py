@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo import columns as c
 from feature_repo.errors import GateRefusedError
-from feature_repo.transforms.keys import product_keys
+from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from training.artifacts.embeddings import ID_TO_INDEX, ProductEmbeddings, load_embeddings, save_embeddings
 from training.artifacts.index import INDEX_FILE, FlatIndex
@@ -55,6 +55,7 @@ SPEC = ModelSpec(
     attention_hidden_dim=4,
     event_weights=(1.0, 5.0, 10.0),
 )
+ALIASES = pa.table({c.PRODUCT_ID: ["twin", "lost"], c.DUPLICATE_OF: ["ق3", "p9"]})
 VOCABULARIES = Vocabularies(("<UNK>", "نور"), ("<UNK>", "tea", "coffee"), np.array([11, 12], dtype=np.int64))
 MODEL_CARD = ModelCard("tiny-float32-1a2b", "buyer_training", SCHEMA, epoch=3, metrics={"recall@20": 0.25})
 
@@ -206,7 +207,7 @@ class Shop:
         save_embeddings(folder / "embeddings", ProductEmbeddings(vectors_ND, np.array(PRODUCT_IDS)))
         FlatIndex.build(vectors_ND).save(folder / "index")
 
-    def write(self, schema_hash: str = SCHEMA) -> str:
+    def write(self, schema_hash: str = SCHEMA, aliases: pa.Table | None = ALIASES) -> str:
         products = pa.table(
             {
                 c.PRODUCT_ID: PRODUCT_IDS,
@@ -221,6 +222,7 @@ class Shop:
             embeddings=self.folder / "embeddings",
             index=self.folder / "index",
             products=products,
+            aliases=aliases,
             popular=np.array([2, 0, 3, 1], dtype=np.int32),
             metrics={"models": {"two_tower": {"recall@20": 0.25}}},
             about={"dataset": "shop", "schema_hash": schema_hash, "n_products": 4},
@@ -249,6 +251,7 @@ FILES = [
     "model/model.safetensors",
     "model/product_keys.npy",
     "popularity.npy",
+    "product_aliases.arrow",
     "product_embeddings.npy",
     "product_id_to_index.json",
     "product_ids.npy",
@@ -479,6 +482,21 @@ def test_the_recommender_knows_its_release(recommender: Recommender, shop: Shop)
         c.PRICE: 3.0,
     }
     assert recommender.positions(product_keys(["p4", "p9", "p1"])).tolist() == [3, -1, 0]
+
+
+def test_a_merged_product_has_the_key_of_the_one_that_stands_for_it(recommender: Recommender) -> None:
+    assert recommender.product_key("twin") == recommender.product_key("ق3") == product_key("ق3")
+    assert recommender.product_key("p1") == product_key("p1")
+    unknown = np.array([recommender.product_key(product_id) for product_id in ("lost", "never heard of")])
+    assert recommender.positions(unknown).tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("aliases", [None, ALIASES.slice(0, 0)], ids=["none", "empty"])
+def test_a_release_needs_no_merged_products(shop: Shop, aliases: pa.Table | None) -> None:
+    promote(shop.releases, shop.write(aliases=aliases))
+    recommender = open_current(shop.releases, schema_hash=SCHEMA)
+    assert recommender.product_key("twin") == product_key("twin")
+    assert recommender.positions(np.array([recommender.product_key("p4")])).tolist() == [3]
 
 
 def test_a_buyer_is_what_the_buyer_tower_makes_of_the_events(recommender: Recommender) -> None:

@@ -15,10 +15,11 @@ from feature_repo import columns as c
 from feature_repo.config import Config
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore, feature_store
+from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.catalogue import Catalogue, read_catalogue
-from training.dataset import TEST, TRAIN, Contexts, read_contexts
+from training.dataset import Contexts, read_contexts
 from training.evaluate import TestSet as EvaluationSet
-from training.evaluate import _distinct, read_test_set
+from training.evaluate import _distinct, evaluate, read_test_set
 from training.histories import Histories
 
 PRODUCTS = """id,title
@@ -142,12 +143,19 @@ def test_rankers_train_on_all_events_before_the_test(evaluated: EvaluationSet, c
     assert (events.n_buyers, events.n_products) == (4, 4)
 
 
+def test_embeddings_of_other_products_are_refused(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> None:
+    ids = np.array([*catalogue.product_ids[:-1], "gone"])
+    save_embeddings(paths.embeddings, ProductEmbeddings(np.eye(len(ids), 8, dtype=np.float32), ids))
+    with pytest.raises(ValueError, match="not those of the current products; run `tawsiya embed`"):
+        evaluate(store, paths, [5])
+
+
 # ---- training contexts -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def training(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> Contexts:
-    return read_contexts(store, paths.contexts, catalogue, TRAIN)
+    return read_contexts(store, paths.contexts, catalogue, c.TRAIN)
 
 
 def test_training_asks_at_each_moment_what_is_chosen_then(training: Contexts, catalogue: Catalogue) -> None:
@@ -174,7 +182,7 @@ def test_products_that_left_the_catalogue_are_no_targets_but_stay_in_histories(
         [catalogue.brands[row] for row in kept],
         [catalogue.categories[row] for row in kept],
     )
-    contexts = read_contexts(store, paths.contexts, smaller, TRAIN)
+    contexts = read_contexts(store, paths.contexts, smaller, c.TRAIN)
     assert named(contexts.targets, smaller) == [[], ["p2"], [], ["p2"], ["p3"]]
     assert contexts.histories.products.tolist() == [-1]
 
@@ -183,11 +191,11 @@ def test_missing_contexts_name_their_command_and_an_empty_split_its_setting(
     store: FeatureStore, catalogue: Catalogue, paths: ShopPaths, tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
-        read_contexts(store, tmp_path / "contexts.parquet", catalogue, TRAIN)
+        read_contexts(store, tmp_path / "contexts.parquet", catalogue, c.TRAIN)
     table = pq.read_table(paths.contexts)
-    pq.write_table(table.filter(pc.field(c.SPLIT) == TRAIN), tmp_path / "contexts.parquet")
+    pq.write_table(table.filter(pc.field(c.SPLIT) == c.TRAIN), tmp_path / "contexts.parquet")
     with pytest.raises(ValueError, match=r"has no test contexts; check data\.test_days"):
-        read_contexts(store, tmp_path / "contexts.parquet", catalogue, TEST)
+        read_contexts(store, tmp_path / "contexts.parquet", catalogue, c.TEST)
 
 
 def test_distinct_keeps_each_seen_product_once_per_context() -> None:

@@ -31,10 +31,10 @@ def brute_force(
         for candidate, product in enumerate(products):
             score = float(buyer_BD[pair] @ candidate_CD[candidate]) / temperature
             score -= log_q[candidate] if log_q else 0.0
-            chosen_with_it = candidate < len(contexts) and contexts[candidate] == context
+            chosen = [products[other] for other, its in enumerate(contexts) if its == context]
             if candidate == pair:
                 own = score
-            elif product == products[pair] or chosen_with_it:
+            elif product in chosen:
                 continue
             exponents.append(score)
         losses.append(math.log(sum(math.exp(exponent) for exponent in exponents)) - own)
@@ -49,11 +49,13 @@ def loss_of(
     temperature: float = 1.0,
     log_q: list[float] | None = None,
 ) -> float:
+    product_C, context_B = np.array(products), np.array(contexts)
+    together_BB = context_B[:, None] == context_B[None, :]
+    same_BC = product_C[: len(contexts), None] == product_C[None, :]
     loss = info_nce(
         torch.tensor(np.asarray(buyers)),
         torch.tensor(np.asarray(candidates)),
-        torch.tensor(products),
-        torch.tensor(contexts),
+        torch.tensor(together_BB @ same_BC),
         temperature=temperature,
         log_q_C=None if log_q is None else torch.tensor(log_q, dtype=torch.float64),
     )
@@ -132,8 +134,7 @@ def learned_scores(*, corrected: bool) -> npt.NDArray[np.float64]:
         loss = info_nce(
             torch.ones(64, 1, dtype=torch.float64),
             score_N[products][:, None],
-            products,
-            torch.arange(64),
+            products[:, None] == products[None, :],
             temperature=1.0,
             log_q_C=log_q_N[products] if corrected else None,
         )
@@ -148,3 +149,14 @@ def test_the_correction_gives_a_product_back_what_its_popularity_costs_as_a_nega
     # The popular product is drawn 8 times as often as either rare one.
     assert (corrected[0] - corrected[1]) - (plain[0] - plain[1]) == pytest.approx(math.log(8), abs=0.1)
     assert corrected[0] > corrected[1]
+
+
+def test_a_product_of_the_same_context_is_no_negative_wherever_it_comes_from() -> None:
+    # Context 0 chose products 1 and 2. Product 2 comes again as context 1's target and from the random draw.
+    buyers = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    candidates = [[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.0, 1.0]]
+    loss = loss_of(buyers, candidates, products=[1, 2, 2, 2, 9], contexts=[0, 0, 1])
+    # Pair 0 is left with product 9 (scores 1 against 0), pair 1 too (.5 against 0), pair 2 with 1 and 9 (.5, 0, 1).
+    first, second = math.log(math.e + 1) - 1, math.log(math.exp(0.5) + 1) - 0.5
+    third = math.log(math.exp(0.5) + 1 + math.e) - 0.5
+    assert loss == pytest.approx((first + second + third) / 3)

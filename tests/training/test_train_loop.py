@@ -202,6 +202,30 @@ def test_a_checkpoint_goes_on_bit_by_bit_and_only_in_its_own_run(tmp_path: Path)
     assert (checkpoint / STATE).is_file()
 
 
+@pytest.mark.parametrize("killed_while", ["writing the second", "swapping", "deleting the old one"])
+def test_a_kill_while_saving_leaves_one_whole_checkpoint(killed_while: str, tmp_path: Path) -> None:
+    run(settings(num_epochs=1), two_groups(40), tmp_path / "best")
+    model, _, _ = load_model(tmp_path / "best")
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    first, second = Progress(epoch=2, best_epoch=1), Progress(epoch=4, best_epoch=1)
+    checkpoint, new, best = tmp_path / "checkpoint", tmp_path / ".checkpoint.new", tmp_path / "best"
+    save_checkpoint(checkpoint, model, optimizer, "data", first, best)
+    kept = shutil.copytree(checkpoint, tmp_path / "kept")
+    save_checkpoint(checkpoint, model, optimizer, "data", second, best)
+    # What lies there when the process is killed at that moment of the second save.
+    checkpoint.rename(new)
+    if killed_while == "writing the second":
+        (new / PROGRESS).unlink()
+        kept.rename(checkpoint)
+    elif killed_while == "deleting the old one":
+        (kept / PROGRESS).unlink()
+        shutil.rmtree(kept / "best")
+        kept.rename(checkpoint)
+
+    expected = first if killed_while == "writing the second" else second
+    assert load_checkpoint(checkpoint, *fresh_model_like(model), "data", best) == expected
+
+
 def fresh_model_like(model: TwoTower) -> tuple[TwoTower, torch.optim.Adam]:
     fresh = TwoTower(model.spec)
     return fresh, torch.optim.Adam(fresh.parameters(), lr=0.01)
@@ -233,7 +257,7 @@ def test_a_run_that_diverges_is_stopped(tmp_path: Path) -> None:
 
 
 def test_one_context_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="training needs two contexts or more, there are 1"):
+    with pytest.raises(ValueError, match="training needs two contexts with a product or more, there are 1"):
         run(settings(), contexts_of([([0], [1])]), tmp_path)
 
 

@@ -1,7 +1,6 @@
 """Checkpoints of a run in progress: weights, optimizer state and progress, without pickle."""
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -47,7 +46,7 @@ class Progress:
 def save_checkpoint(
     folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, progress: Progress, best: Path
 ) -> None:
-    """Writes a checkpoint beside the last one and swaps them, so that a crash leaves one of the two.
+    """Writes a checkpoint beside the last one and swaps them, so that a crash leaves one of the two whole.
 
     Args:
         folder: The checkpoint.
@@ -57,22 +56,23 @@ def save_checkpoint(
         progress: How far the run is.
         best: Folder of the best epoch's model, copied into the checkpoint: a resumed run must not lose it.
     """
-    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(best, temporary / best.name)
+    new = _new(folder)
+    _delete(new)
+    shutil.copytree(best, new / best.name)
     tensors = {_MODEL + name: value.contiguous() for name, value in model.state_dict().items()}
     for parameter, state in optimizer.state_dict()["state"].items():
         tensors |= {f"{_OPTIMIZER}{parameter}.{name}": value.contiguous() for name, value in state.items()}
-    save_file(tensors, temporary / STATE)
-    write_json(temporary / PROGRESS, {"run_version": run_version, **asdict(progress)})
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    save_file(tensors, new / STATE)
+    write_json(new / PROGRESS, {"run_version": run_version, **asdict(progress)})
+    _swap(folder)
 
 
 def load_checkpoint(
     folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, best: Path
 ) -> Progress | None:
     """Restores a checkpoint of the same run into model, optimizer and the folder `best`; None where there is none."""
+    if (_new(folder) / PROGRESS).is_file():
+        _swap(folder)  # the run was killed before it could
     path = folder / PROGRESS
     if not path.is_file():
         return None
@@ -90,3 +90,24 @@ def load_checkpoint(
     shutil.rmtree(best, ignore_errors=True)
     shutil.copytree(folder / best.name, best)
     return replace(Progress(), **content)
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Deletes the checkpoint of a run that is over."""
+    _delete(_new(folder))
+    _delete(folder)
+
+
+def _new(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.new")
+
+
+def _swap(folder: Path) -> None:
+    _delete(folder)
+    _new(folder).rename(folder)
+
+
+def _delete(folder: Path) -> None:
+    """Progress is written last and deleted first: a folder that has it is whole, whenever the process is killed."""
+    (folder / PROGRESS).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -13,18 +13,19 @@ import torch
 import torch.nn.functional as F
 
 from feature_repo import columns as c
+from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import Sequence
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.index import FlatIndex
 from training.artifacts.model import load_model
-from training.artifacts.release import MODEL_FOLDER, POPULARITY, PRODUCTS, current_release, verify_release
+from training.artifacts.release import ALIASES, MODEL_FOLDER, POPULARITY, PRODUCTS, current_release, verify_release
 from training.catalogue import KeyIndex
 
 PRODUCT_COLUMNS = (c.PRODUCT_ID, c.PRODUCT_KEY, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.PRICE, c.PHOTO)
 
 
 class SchemaMismatchError(RuntimeError):
-    """The release was made for other features than the store now holds; serving it would be wrong."""
+    """The release was made for other features than this code and configuration make; serving it would be wrong."""
 
 
 class Ranked(NamedTuple):
@@ -52,16 +53,16 @@ class Recommender:
         self.manifest = verify_release(folder)
         if self.manifest["schema_hash"] != schema_hash:
             raise SchemaMismatchError(
-                f"release {folder.name} was made for feature schema {self.manifest['schema_hash']}, the feature store "
-                f"has {schema_hash}; run `tawsiya refresh`, or go back to the code and configuration of that release"
+                f"release {folder.name} was made for feature schema {self.manifest['schema_hash']}, this code and "
+                f"configuration make {schema_hash}; run `tawsiya refresh`, or go back to those of that release"
             )
         self.name: str = self.manifest["name"]
         model, _, self.card = load_model(folder / MODEL_FOLDER)
         self._buyer_tower = model.buyer_tower
         self._vectors_ND = load_embeddings(folder).vectors_ND
         self._index = FlatIndex.load(folder)
-        with pa.memory_map(str(folder / PRODUCTS)) as source:
-            self._products = pa.ipc.open_file(source).read_all()
+        self._products = _map_arrow(folder / PRODUCTS)
+        self._kept_keys = _kept_keys(folder / ALIASES)
         self._keys = KeyIndex(self._products[c.PRODUCT_KEY].to_numpy())
         self.popular: npt.NDArray[np.int32] = np.load(folder / POPULARITY, allow_pickle=False)
 
@@ -73,6 +74,14 @@ class Recommender:
     def dim(self) -> int:
         """The length of a vector, D."""
         return int(self._vectors_ND.shape[1])
+
+    def product_key(self, product_id: str) -> int:
+        """The key under which sequences hold a product: its own, or that of the product it was merged into.
+
+        Whether the release knows the product is for `positions` to say.
+        """
+        kept = self._kept_keys.get(product_id)
+        return product_key(product_id) if kept is None else kept
 
     def positions(self, product_keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Positions of product keys; -1 for a product that the release does not have."""
@@ -111,6 +120,20 @@ class Recommender:
         """The product's columns (PRODUCT_COLUMNS)."""
         row: dict[str, Any] = self._products.slice(position, 1).to_pylist()[0]
         return row
+
+
+def _map_arrow(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def _kept_keys(path: Path) -> dict[str, int]:
+    """For each id of a merged product the key of the product that stands for it."""
+    if not path.is_file():
+        return {}  # the shop merges no products, or the release is older than aliases
+    aliases = _map_arrow(path)
+    keys = product_keys(aliases[c.DUPLICATE_OF].to_pylist()).tolist()
+    return dict(zip(aliases[c.PRODUCT_ID].to_pylist(), keys, strict=True))
 
 
 def open_current(releases: Path, *, schema_hash: str) -> Recommender:

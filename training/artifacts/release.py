@@ -5,6 +5,7 @@
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
         product_index.faiss
         products.arrow            product columns for answers, memory-mapped
+        product_aliases.arrow     ids of merged products, and of those that stand for them
         popularity.npy            positions of products, most bought lately first
         metrics.json              offline evaluation
         manifest.json             what this is, and the sha256 of every file
@@ -32,11 +33,12 @@ from feature_repo.errors import GateRefusedError
 from feature_repo.files import write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.index import INDEX_FILE
+from training.artifacts.lineage import sha256
 
 log = logging.getLogger(__name__)
 
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
-MODEL_FOLDER, PRODUCTS, POPULARITY = "model", "products.arrow", "popularity.npy"
+MODEL_FOLDER, PRODUCTS, ALIASES, POPULARITY = "model", "products.arrow", "product_aliases.arrow", "popularity.npy"
 FORMAT_VERSION = 1
 
 
@@ -47,6 +49,7 @@ def write_release(
     embeddings: Path,
     index: Path,
     products: pa.Table,
+    aliases: pa.Table | None = None,
     popular: npt.NDArray[np.int32],
     metrics: dict[str, Any],
     about: dict[str, Any],
@@ -59,6 +62,7 @@ def write_release(
         embeddings: Folder of the product embeddings.
         index: Folder of the index.
         products: Product columns in the order of the embeddings.
+        aliases: Merged products, product_id -> duplicate_of; None for a shop that merges none.
         popular: Product positions, most popular first.
         metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
         about: Further facts for the manifest (dataset, schema hash, counts).
@@ -72,11 +76,12 @@ def write_release(
     shutil.copytree(model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
     for source, name in ((embeddings, VECTORS), (embeddings, IDS), (embeddings, ID_TO_INDEX), (index, INDEX_FILE)):
         shutil.copy2(source / name, folder / name)
-    with pa.OSFile(str(folder / PRODUCTS), "wb") as sink, pa.ipc.new_file(sink, products.schema) as writer:
-        writer.write_table(products)
+    _write_arrow(folder / PRODUCTS, products)
+    if aliases is not None:
+        _write_arrow(folder / ALIASES, aliases)
     np.save(folder / POPULARITY, popular, allow_pickle=False)
     write_json(folder / METRICS, metrics)
-    sums = {str(path.relative_to(folder)): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    sums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     created = dt.datetime.now(dt.UTC)
     manifest = {"format_version": FORMAT_VERSION, "created": created.isoformat(), **about, "sha256": sums}
     # Names sort by time: what came before a damaged release is known without reading it.
@@ -120,7 +125,7 @@ def verify_release(folder: Path) -> dict[str, Any]:
     if unknown := sorted(present - sums.keys()):
         raise ValueError(f"release {folder.name} holds files that its manifest does not know: {', '.join(unknown)}")
     for name, expected in sums.items():
-        if _sha256(folder / name) != expected:
+        if sha256(folder / name) != expected:
             raise ValueError(f"release {folder.name} is damaged: {name} does not match its sha256 sum")
     return manifest
 
@@ -208,6 +213,6 @@ def _content_hash(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _write_arrow(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)

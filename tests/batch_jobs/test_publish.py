@@ -1,0 +1,51 @@
+"""What a release calls popular."""
+
+from pathlib import Path
+
+from csv_shop import HEADER, shop
+
+from batch_jobs.build_features import build_features
+from batch_jobs.ingest import ingest
+from batch_jobs.publish import _popular
+from feature_repo.config import Config
+from feature_repo.paths import shop_paths
+from feature_repo.transforms.keys import product_keys
+from online_api.event_log import EventLog, LoggedEvent
+
+IDS = ["p1", "p2", "p3", "p4", "p5"]
+PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)
+# The data end on 1 April at noon, so that the last 30 days begin on 2 March at noon.
+EVENTS = HEADER + "".join(
+    f"{buyer},{product},view,{time}\n"
+    for buyer, product, time in [
+        ("u1", "p1", "2024-01-01"),
+        ("u2", "p1", "2024-01-01"),
+        ("u3", "p1", "2024-03-02 11:59:59"),
+        ("u1", "p2", "2024-03-02 12:00:00"),
+        ("u1", "p3", "2024-01-01"),
+        ("u1", "p3", "2024-04-01 12:00:00"),
+    ]
+)
+
+
+def popular(config: Config) -> list[str]:
+    ingest(config)
+    build_features(config)
+    return [IDS[position] for position in _popular(shop_paths(config), product_keys(IDS))]
+
+
+def test_the_last_days_count_first_then_all_then_the_position(tmp_path: Path) -> None:
+    assert popular(shop(tmp_path, events=EVENTS, products=PRODUCTS)) == ["p3", "p2", "p1", "p4", "p5"]
+
+
+def test_one_event_of_today_does_not_make_all_others_old(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
+    assert popular(config) == ["p3", "p2", "p5", "p1", "p4"]
+
+
+def test_products_without_a_past_keep_their_order(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    ingest(config)
+    build_features(config)
+    assert _popular(shop_paths(config), product_keys(["x", "y", "p1"])).tolist() == [2, 0, 1]

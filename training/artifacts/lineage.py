@@ -1,0 +1,36 @@
+"""What an artifact was made from, so that parts which do not belong together are refused instead of mixed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from feature_repo.files import write_json
+
+RECORD = "made_from.json"
+
+
+def record_source(folder: Path, source: Path) -> None:
+    """Notes in `folder` that it was made from the file `source`."""
+    write_json(folder / RECORD, {source.name: sha256(source)})
+
+
+def require_source(folder: Path, source: Path, command: str) -> None:
+    """Checks that `folder` was made from `source` as it is now.
+
+    Raises:
+        FileNotFoundError: There is no such artifact, or no source.
+        ValueError: It was made from another state of `source`; the message names `command`, which makes it again.
+    """
+    record = folder / RECORD
+    if not record.is_file() or not source.is_file():
+        raise FileNotFoundError(f"{folder} or {source} is missing; run `{command}` first")
+    if json.loads(record.read_text(encoding="utf-8")).get(source.name) != sha256(source):
+        raise ValueError(
+            f"{folder} was made from another {source.name} than the one in {source.parent}; run `{command}`"
+        )
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
