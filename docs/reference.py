@@ -15,8 +15,8 @@ One YAML file (`--config`, default `config/default.yaml`). A value comes from th
 the environment (`TAWSIYA__SECTION__KEY=value`, also from a `.env` file in the working directory), the file, the
 default. Unknown keys are refused. `tawsiya config show` prints what is in force.
 
-Besides, `TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`) name the
-server where `feature_store.online` is `redis`.
+Besides, `TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`), from the
+environment or `.env`, name the server where `feature_store.online` is `redis`.
 
 This page is made by `python docs/reference.py` from `feature_repo/config.py`.
 """

@@ -73,9 +73,20 @@ def raise_if_refused(result: GateResult) -> None:
         return
     lines = [f"the {result.stage} data in {result.paths.root} were refused:"]
     lines += [f"  {finding.table}: {finding.name}: {finding.observed}" for finding in result.blockers]
-    lines.append(f"quarantined rows: {result.paths.quarantine}")
+    lines.append(f"quarantined rows: {result.paths.quarantine}{_main_reasons(result.paths)}")
     lines.append(f"report: {result.paths.validation / 'data_docs' / 'index.html'}")
     raise GateRefusedError("\n".join(lines))
+
+
+def _main_reasons(paths: ShopPaths, most: int = 3) -> str:
+    """What ingest left most rows out for, as " (events: unknown_product 31,004; ...)"; empty where it left none out."""
+    report = json.loads(paths.ingest_report.read_text(encoding="utf-8")) if paths.ingest_report.is_file() else {}
+    parts = []
+    for table in ("events", "products"):
+        reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[:most]
+        if reasons:
+            parts.append(f"{table}: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def require_passed(paths: ShopPaths, *stages: str) -> None:

@@ -326,7 +326,7 @@ def test_a_refusal_names_the_quarantine_and_the_report_and_keeps_refusing(tmp_pa
     with pytest.raises(GateRefusedError) as refusal:
         require_passed(paths, CANONICAL)
     assert "products: price_not_negative: 1 of 2 rows (50.0%) have a price below 0, e.g. -3.0" in str(refusal.value)
-    assert str(paths.quarantine) in str(refusal.value)
+    assert f"{paths.quarantine} (events: no product 2" in str(refusal.value)
     assert str(paths.validation / "data_docs" / "index.html") in str(refusal.value)
 
 
