@@ -312,6 +312,8 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
 
     def show(answer: Answer) -> str:
         rows = answer["releases"]
+        if not rows:
+            return "there are no releases of this shop (data.source) here yet; `tawsiya refresh` makes one"
         return "\n".join(f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products" for row in rows)
 
     run_job(job, config, overrides, as_json, show)

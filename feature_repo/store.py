@@ -57,6 +57,9 @@ STORE_YAML = Path(__file__).with_name("feature_store.yaml")
 REDIS_VARIABLE = "TAWSIYA_REDIS"
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
 BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# Feast's join carries a buyer's earlier rows, arrays and all, before it keeps the latest one: all contexts of a year of
+# Complete Journey at once took 21 GB.
+HISTORICAL_CHUNK = 10_000
 FINGERPRINT = "definitions"  # tag of the Feast project
 # A push holds its buyer's lock for some milliseconds; a holder that died must not block the buyer for ever.
 LOCK_SECONDS, LOCK_WAIT_SECONDS = 30.0, 5.0
@@ -145,19 +148,23 @@ class FeatureStore:
         else:
             self._feast.materialize_incremental(now, feature_views=views)
 
-    def historical_sequences(self, contexts: pd.DataFrame) -> pa.Table:
+    def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
         """The sequences that buyers had at given moments (point-in-time join through the training feature service).
 
         Args:
             contexts: buyer_id, event_timestamp (UTC) and any columns to keep. Feast joins with <=: to leave out the
                 event to predict, ask one microsecond before it.
+            chunk: Contexts of one join.
 
         Returns:
             The contexts, in any order, with product_keys, event_types and event_times; null where there was no event.
         """
         self.apply()
         service = self._feast.get_feature_service(TRAINING_SERVICE)
-        return self._feast.get_historical_features(entity_df=contexts, features=service).to_arrow()
+        parts = [contexts.iloc[start : start + chunk].copy() for start in range(0, max(1, len(contexts)), chunk)]
+        return pa.concat_tables(
+            self._feast.get_historical_features(entity_df=part, features=service).to_arrow() for part in parts
+        )
 
     def read_sequence(self, buyer_id: str) -> Sequence:
         """The buyer's last events: materialized and pushed ones together; empty for an unknown buyer."""

@@ -21,6 +21,7 @@ from online_api.storefront import add_storefront
 
 log = logging.getLogger(__name__)
 
+UVICORN_STARTUP_FAILURE = 3
 CONFIG_VARIABLE = "TAWSIYA_SERVE_CONFIG"
 DOCS, OPENAPI, DOCS_ASSETS = "/docs", "/openapi.json", "/docs/assets"
 
@@ -71,7 +72,16 @@ def serve(config: Config) -> None:
         log.warning("the API is open (no keys yet): whoever reaches http://%s:%d may use it", api.host, api.port)
         if api.workers == 1:
             # No access log: it would go to stdout, which belongs to the command line's own answer.
-            uvicorn.run(create_app(config, service), host=api.host, port=api.port, access_log=False)
+            try:
+                uvicorn.run(create_app(config, service), host=api.host, port=api.port, access_log=False)
+            except SystemExit as stop:
+                if stop.code != UVICORN_STARTUP_FAILURE:
+                    raise
+                # As an exit code it would say that a gate refused.
+                raise RuntimeError(
+                    f"the API could not listen on {api.host}:{api.port}; if the port is taken, choose another one with "
+                    "--set api.port=..."
+                ) from None
             return
         os.environ[CONFIG_VARIABLE] = config.model_dump_json()
         factory = f"{__name__}:{app_from_environment.__name__}"

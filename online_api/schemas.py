@@ -102,7 +102,7 @@ class EncodeBuyerRequest(BaseModel):
 
     buyer_id: Identifier | None = Field(None, description="Its stored history counts where `interactions` is empty")
     interactions: list[Interaction] = Field(
-        description="At most `api.max_interactions_per_request` (100); unknown products are skipped"
+        default=[], description="At most `api.max_interactions_per_request` (100); unknown products are skipped"
     )
 
 

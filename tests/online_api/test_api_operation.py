@@ -138,6 +138,24 @@ def test_serve_ends_cleanly_on_sigterm(
     assert f"no keys yet): whoever reaches http://127.0.0.1:{port} may use it" in err
 
 
+def test_a_taken_port_is_a_failure_that_says_what_to_do(
+    config: Config, store: FeatureStore, recommender: Recommender, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        api = {"port": taken.getsockname()[1], "workers": 1}
+        script = tmp_path / "serve_shop.py"
+        script.write_text(SERVE)
+        content = json.dumps(config.model_dump(mode="json") | {"api": api})
+        environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+        server = subprocess.run(
+            [sys.executable, script, content], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert server.returncode == 1, server.stderr
+    assert "choose another one with --set api.port=" in server.stderr
+
+
 def _wait_until_healthy(url: str) -> None:
     deadline = time.monotonic() + 60
     while True:

@@ -107,12 +107,12 @@ def online(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Store
     return {buyer: as_stored(store.read_sequence(buyer)) for buyer in buyers}
 
 
-def offline(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Stored]]:
+def offline(store: FeatureStore, buyers: Collection[str], chunk: int = 1000) -> dict[str, list[Stored]]:
     """What training would read for each buyer, asked now."""
     asked = pd.DataFrame({c.BUYER_ID: list(buyers), c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
     return {
         row[c.BUYER_ID]: list(
             zip(row[c.EVENT_TIMES] or [], row[c.PRODUCT_KEYS] or [], row[c.EVENT_TYPES] or [], strict=True)
         )
-        for row in store.historical_sequences(asked).to_pylist()
+        for row in store.historical_sequences(asked, chunk).to_pylist()
     }
