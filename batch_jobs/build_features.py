@@ -1,5 +1,6 @@
 """Features from canonical events and products: what Feast serves, and what training has to predict.
 
+buyer_purchases  all that a buyer ever bought, as of now
 buyer_sequences  a buyer's last events at each moment that training asks for, and now (for materialize)
 contexts         those moments: buyer, time, the products chosen then, and the part of the time split they fall in
 products         the product columns that pages and the towers read
@@ -62,6 +63,7 @@ def build_features(config: Config) -> dict[str, Any]:
     sequences = _sequences(positioned, contexts, as_of, config.model.buyer_tower.max_interaction_history)
     counts = {
         "buyer_sequences": _write(con, sequences.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP]), paths.sequence_features),
+        "buyer_purchases": _write(con, _purchases(positioned, as_of).order_by(c.BUYER_ID), paths.purchase_features),
         "contexts": _write(con, contexts.drop(POSITION).order_by([c.EVENT_TIMESTAMP, c.BUYER_ID]), paths.contexts),
         "products": _write(con, _product_features(con, paths, as_of), paths.product_features),
         "buyers": int(events[c.BUYER_ID].nunique().execute()),
@@ -149,6 +151,16 @@ def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_lengt
     return rolling_sequences(positioned, anchors.mutate(**{c.CREATED_TIMESTAMP: stamp}), max_length)
 
 
+def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
+    """Feast's buyer-purchases rows: one per buyer who ever bought, stamped as the cut-off rows are."""
+    stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
+    bought = positioned.filter(positioned[c.EVENT_TYPE] == EVENT_TYPE_CODES["purchase"])
+    distinct = bought.select(c.BUYER_ID, c.PRODUCT_KEY).distinct()
+    keys = distinct[c.PRODUCT_KEY].collect(order_by=distinct[c.PRODUCT_KEY])
+    by_buyer = distinct.group_by(c.BUYER_ID).agg(**{c.PURCHASED_KEYS: keys})
+    return by_buyer.mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
+
+
 def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Table:
     """Products are known as they are at this build; a shop's export does not say since when."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
@@ -186,6 +198,7 @@ def _write_empty_recent(path: Path) -> None:
             (c.PRODUCT_KEYS, pa.list_(pa.int64())),
             (c.EVENT_TYPES, pa.list_(pa.int32())),
             (c.EVENT_TIMES, pa.list_(pa.int64())),
+            (c.PURCHASED_KEYS, pa.list_(pa.int64())),
         ]
     )
     with replacing(path) as temporary:

@@ -15,7 +15,7 @@ TABLE_NAME = "products"
 DUPLICATE_CONTENT = "duplicate_content"
 MISSING_ID = "missing_product_id"
 # Columns of the frame that say whether a value is there but cannot be read; the row is kept without it.
-UNREADABLE_VALUES = ("broken_metadata", "unreadable_price", "unreadable_stock")
+UNREADABLE_VALUES = ("broken_metadata", "unreadable_price", "unreadable_stock", "unreadable_hidden")
 
 
 def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dict[str, Any]:
@@ -82,16 +82,20 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
                    trim(({required_expression(table, c.PRODUCT_ID, found)})::VARCHAR) AS product_id,
                    {expression(c.TITLE)}, {expression(c.DESCRIPTION)}, {expression(c.TEXT)},
                    {expression(c.BRAND, "brand")}, {expression(c.CATEGORY, "catalog_id", "category")},
-                   {expression(c.PRICE, "price")}, {expression(c.STOCK, "stock")}, {expression(c.PHOTO, "photo")}
+                   {expression(c.PRICE, "price")}, {expression(c.STOCK, "stock")}, {expression(c.PHOTO, "photo")},
+                   {expression(c.HIDDEN, "hidden")}
             FROM parsed),
         typed AS (
             SELECT * REPLACE (
                        CASE WHEN isfinite(try_cast(price AS DOUBLE)) THEN price::DOUBLE END AS price,
-                       try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock),
-                   price AS price_text, stock AS stock_text
+                       try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock,
+                       -- DuckDB reads true/false, t/f, yes/no, y/n, 1/0 in any case. What cannot be read is shown.
+                       coalesce(try_cast(hidden AS BOOLEAN), false) AS hidden),
+                   price AS price_text, stock AS stock_text,
+                   hidden IS NOT NULL AND try_cast(hidden AS BOOLEAN) IS NULL AS unreadable_hidden
             FROM named)
         SELECT source_line, product_id, coalesce(title, '') AS title, coalesce(description, '') AS description, text,
-               brand, category, price, stock, photo, broken_metadata,
+               brand, category, price, stock, photo, hidden, broken_metadata, unreadable_hidden,
                price IS NULL AND price_text IS NOT NULL AS unreadable_price,
                stock IS NULL AND stock_text IS NOT NULL AS unreadable_stock
         FROM typed ORDER BY source_line

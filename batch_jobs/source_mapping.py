@@ -31,6 +31,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     c.PRICE: ("unit_price", "sale_price"),
     c.STOCK: ("quantity_in_stock", "stock_quantity", "inventory"),
     c.PHOTO: ("thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link"),
+    c.HIDDEN: ("is_hidden", "unlisted"),
     METADATA: ("meta", "attributes"),
 }
 

@@ -35,6 +35,7 @@ CATEGORY = "category"
 PRICE = "price"
 STOCK = "stock"
 PHOTO = "photo"
+HIDDEN = "hidden"  # true: never recommended
 DUPLICATE_OF = "duplicate_of"  # in the table of merged products: the id of the product that stands for this one
 
 # Feature tables, as Feast wants them.
@@ -47,6 +48,8 @@ TRAIN, TEST = "train", "test"  # values of SPLIT
 PRODUCT_KEYS = "product_keys"  # int64
 EVENT_TYPES = "event_types"  # int32, codes of transforms.events.EVENT_TYPES
 EVENT_TIMES = "event_times"  # int64, milliseconds since 1970, UTC
+
+PURCHASED_KEYS = "purchased_keys"  # int64, distinct keys of all products a buyer ever bought
 
 # Quarantine: what ingest left out, and why.
 TABLE = "table"

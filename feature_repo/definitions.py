@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
-from feast.types import Array, Float64, Int32, Int64, String
+from feast.types import Array, Bool, Float64, Int32, Int64, String
 
 from feature_repo import columns as c
 from feature_repo.paths import ShopPaths
@@ -20,6 +20,7 @@ ONLINE_SERVICE = "buyer_online"
 PRODUCT_SERVICE = "product_online"
 HISTORY_VIEW = "buyer_history"
 RECENT_VIEW = "buyer_recent"
+PURCHASES_VIEW = "buyer_purchases"
 PRODUCT_VIEW = "product"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
 NO_EXPIRY = timedelta(0)
@@ -34,6 +35,7 @@ class Definitions(NamedTuple):
     history_view: FeatureView
     recent_source: PushSource
     recent_view: FeatureView
+    purchases_view: FeatureView
     training_service: FeatureService
     online_service: FeatureService
     product_service: FeatureService
@@ -59,6 +61,7 @@ def definitions(shop: ShopPaths) -> Definitions:
             Field(name=c.PRICE, dtype=Float64),
             Field(name=c.STOCK, dtype=Int64),
             Field(name=c.PHOTO, dtype=String),
+            Field(name=c.HIDDEN, dtype=Bool),
         ],
         source=_parquet("product_source", shop.product_features),
     )
@@ -82,13 +85,22 @@ def definitions(shop: ShopPaths) -> Definitions:
             name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
         ),
     )
+    purchased = Field(name=c.PURCHASED_KEYS, dtype=Array(Int64))
     recent_view = FeatureView(
         name=RECENT_VIEW,
         description="A buyer's events since the last materialize, and some before; written by push only",
         entities=[buyer],
         ttl=NO_EXPIRY,
-        schema=sequence_schema,
+        schema=[*sequence_schema, purchased],
         source=recent_source,
+    )
+    purchases_view = FeatureView(
+        name=PURCHASES_VIEW,
+        description="All products a buyer ever bought, up to the row's time; written by materialize only",
+        entities=[buyer],
+        ttl=NO_EXPIRY,
+        schema=[Field(name=c.BUYER_ID, dtype=String), purchased],
+        source=_parquet("buyer_purchases_source", shop.purchase_features),
     )
     return Definitions(
         buyer=buyer,
@@ -97,8 +109,9 @@ def definitions(shop: ShopPaths) -> Definitions:
         history_view=history_view,
         recent_source=recent_source,
         recent_view=recent_view,
+        purchases_view=purchases_view,
         training_service=FeatureService(name=TRAINING_SERVICE, features=[history_view]),
-        online_service=FeatureService(name=ONLINE_SERVICE, features=[history_view, recent_view]),
+        online_service=FeatureService(name=ONLINE_SERVICE, features=[history_view, recent_view, purchases_view]),
         product_service=FeatureService(name=PRODUCT_SERVICE, features=[product_view]),
     )
 
@@ -117,6 +130,7 @@ if _shop_dir := os.environ.get("TAWSIYA_SHOP_DIR"):
         history_view,
         recent_source,
         recent_view,
+        purchases_view,
         training_service,
         online_service,
         product_service,

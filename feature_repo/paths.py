@@ -53,6 +53,11 @@ class ShopPaths:
         return self.root / "features" / "buyer_sequences.parquet"
 
     @property
+    def purchase_features(self) -> Path:
+        """Feast's buyer-purchases source: what each buyer ever bought, as of the last build."""
+        return self.root / "features" / "buyer_purchases.parquet"
+
+    @property
     def recent_features(self) -> Path:
         """Feast's batch source of the pushed view; empty, since only pushes write that view."""
         return self.root / "features" / "buyer_recent.parquet"

@@ -15,7 +15,7 @@ SEQUENCE_VERSION = 1
 
 def schema_hash(objects: Definitions, max_length: int) -> str:
     """A short hash of all that a model relies on: views, fields and types, event codes, sequence length and version."""
-    views = (objects.product_view, objects.history_view, objects.recent_view)
+    views = (objects.product_view, objects.history_view, objects.recent_view, objects.purchases_view)
     content = {
         "views": {view.name: sorted((field.name, str(field.dtype)) for field in view.schema) for view in views},
         "event_types": EVENT_TYPES,

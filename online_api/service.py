@@ -111,7 +111,7 @@ class RecommendationService:
 
     def recommend_for_buyer(self, buyer_id: str, k: int) -> RecommendationResponse:
         """Products for the buyer's stored history; StoreUnavailableError where it cannot be read."""
-        return self._recommend(buyer_id, self._store.read_sequence(buyer_id), k, "personalised")
+        return self._recommend(buyer_id, self._store.online.read_sequence(buyer_id), k, "personalised")
 
     def record_events(self, events: Rows[object]) -> EventsResponse:
         """Stores events: in the log, then in the feature store, where the next recommendation sees them.
@@ -127,7 +127,7 @@ class RecommendationService:
         self._check_length("events", len(events), self._limits.max_events_per_request)
         now = self._clock()
         valid, rejected = self._sort_out(events, now)
-        with self._store.claim_events({event.event_id for event in valid if event.event_id is not None}) as claim:
+        with self._store.online.claim_events({event.event_id for event in valid if event.event_id is not None}) as claim:
             # By id, so that one that is repeated within the request counts once.
             named = {event.event_id: event for event in reversed(valid) if event.event_id in claim.fresh}
             fresh = [
@@ -138,14 +138,14 @@ class RecommendationService:
             if fresh:
                 self._event_log.append(fresh)
             for buyer_id, theirs in _by_buyer(fresh).items():
-                self._store.push_events(buyer_id, self._sequence_of(theirs))
+                self._store.online.push_events({buyer_id: self._sequence_of(theirs)})
                 claim.stored([event.event_id for event in theirs])
         return EventsResponse(accepted=len(fresh), duplicates=len(valid) - len(fresh), rejected=rejected)
 
     def health(self) -> Health:
         """Whether everything answers; without the feature store, only requests with interactions can be served."""
         try:
-            reachable = self._store.ping()
+            reachable = self._store.online.ping()
         except (RedisError, RedisClusterException):
             reachable = False
         return Health(
@@ -163,7 +163,7 @@ class RecommendationService:
             return self._session(request.interactions), "session"
         if request.buyer_id is None:
             return EMPTY_SEQUENCE, "session"
-        return self._store.read_sequence(request.buyer_id), "personalised"
+        return self._store.online.read_sequence(request.buyer_id), "personalised"
 
     def _session(self, interactions: Rows[Interaction]) -> Sequence:
         """Interactions as a sequence, cut and ordered as stored ones are; those without a time become the newest."""

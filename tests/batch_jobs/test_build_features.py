@@ -104,7 +104,7 @@ def test_a_sequence_stands_at_each_event_before_a_context_and_at_the_cut_off(con
 
 def test_the_report_tells_rows_cut_off_and_split(config: Config) -> None:
     found = report(config)
-    assert found["rows"] == {"buyer_sequences": 4, "contexts": 4, "products": 3, "buyers": 2}
+    assert found["rows"] == {"buyer_sequences": 4, "buyer_purchases": 1, "contexts": 4, "products": 3, "buyers": 2}
     assert found["test_from"] == "2024-03-08T00:00:00+00:00"
     assert found["data_end"] == "2024-03-09T09:30:00+00:00"
     assert utc("2024-03-09T09:30:00") < dt.datetime.fromisoformat(found["as_of"]) <= dt.datetime.now(dt.UTC)

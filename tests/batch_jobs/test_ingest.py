@@ -84,6 +84,7 @@ def test_bilingual_products_are_whole(bilingual: Config) -> None:
         "price": 799.5,
         "stock": 4,
         "photo": "https://example.com/p1.jpg",
+        "hidden": False,
     }
     assert products["p3"]["description"] == 'هيل، "محمصة" 250g'
     assert products["p3"]["price"] == 32.0  # from the metadata, as its own column is empty
@@ -128,7 +129,7 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
     }  # fmt: skip
     assert report["products"] == {
         "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1, "broken_metadata": 1,
-        "unreadable_price": 0, "unreadable_stock": 0,
+        "unreadable_price": 0, "unreadable_stock": 0, "unreadable_hidden": 0,
         "reasons": {"duplicate_content": 1, "duplicate_product_id": 1, "missing_product_id": 1},
     }  # fmt: skip
 
@@ -294,16 +295,28 @@ def test_prices_and_stocks_that_cannot_be_read_are_counted(
         assert (found, count) == ((None, 1) if value == "unreadable" else (value, 0))
 
 
+@pytest.mark.parametrize(
+    ("text", "hidden", "unreadable"),
+    [("", False, 0), ("no", False, 0), ("FALSE", False, 0), ("1", True, 0), ("Yes", True, 0), ("maybe", False, 1)],
+)
+def test_products_can_be_hidden(tmp_path: Path, text: str, hidden: bool, unreadable: int) -> None:
+    config = shop(tmp_path, events=EVENTS, products=f"id,title,Is Hidden\np1,قهوة,{text}\np2,Mug,\n")
+    report = ingest(config)["products"]
+    assert (kept_products(config)["p1"]["hidden"], report["unreadable_hidden"]) == (hidden, unreadable)
+    assert kept_products(config)["p2"]["hidden"] is False
+
+
 @pytest.mark.parametrize("products", ["id,title\n", "id,title\n,nameless\n", PRODUCTS, "id\np1\n"])
 def test_the_types_of_the_products_do_not_depend_on_their_values(tmp_path: Path, products: str) -> None:
     config = shop(tmp_path, events=EVENTS, products=products)
     ingest(config)
     schema = pq.read_schema(shop_paths(config).products)
-    numbers = {"product_key": pa.int64(), "price": pa.float64(), "stock": pa.int64()}
+    numbers = {"product_key": pa.int64(), "price": pa.float64(), "stock": pa.int64(), "hidden": pa.bool_()}
     assert {field.name: field.type for field in schema} == {
         name: numbers.get(name, pa.string())
         for name in (
             "product_id", "product_key", "title", "description", "text", "brand", "category", "price", "stock", "photo",
+            "hidden",
         )
     }  # fmt: skip
 

@@ -56,7 +56,7 @@ class Shop:
     def sequence(self, buyer: str = BUYER) -> list[list[int]]:
         """The buyer's events in the online store."""
         with feature_store(self.config) as store:
-            return [part.tolist() for part in store.read_sequence(buyer)]
+            return [part.tolist() for part in store.online.read_sequence(buyer)]
 
 
 def outcome(answer: dict[str, Any]) -> dict[str, Any]:

@@ -54,9 +54,9 @@ def test_an_event_is_in_the_next_recommendation(client: httpx.Client) -> None:
 
 
 def test_an_event_joins_the_stored_history(client: httpx.Client, store: FeatureStore) -> None:
-    before = store.read_sequence("u2")
+    before = store.online.read_sequence("u2")
     post(client, event("u2", "p1"))
-    after = store.read_sequence("u2")
+    after = store.online.read_sequence("u2")
     assert after.product_keys.tolist() == [*before.product_keys.tolist(), product_key("p1")]
 
 
@@ -65,7 +65,7 @@ def test_event_ids_are_taken_once(client: httpx.Client, store: FeatureStore, log
     second = event("repeater", "p2", event_id="e2", timestamp=NOON + 1)
     assert post(client, first, first) == {"accepted": 1, "duplicates": 1, "rejected": []}
     assert post(client, first, second) == {"accepted": 1, "duplicates": 1, "rejected": []}
-    assert store.read_sequence("repeater").event_times.tolist() == [NOON, NOON + 1]
+    assert store.online.read_sequence("repeater").event_times.tolist() == [NOON, NOON + 1]
     assert [line[c.EVENT_ID] for line in logged(log_folder, "repeater")] == ["e1", "e2"]
 
 
@@ -92,7 +92,7 @@ def test_broken_events_do_not_stop_the_others(client: httpx.Client, store: Featu
     assert reasons[0] == "event_type: unknown event type 'wishlist'; known are view, add_to_cart, purchase"
     assert reasons[1] == "product_id: the live release does not know product 'gone'"
     assert reasons[4] == "timestamp: lies in the future"
-    stored = store.read_sequence("partial")
+    stored = store.online.read_sequence("partial")
     assert stored.product_keys.tolist() == [product_key("p1"), product_key("p2")]
     assert stored.event_times[-1] < soon
 
@@ -116,7 +116,7 @@ def test_posts_at_once_lose_nothing_and_mix_nothing(
     with ThreadPoolExecutor(30) as pool:
         assert list(pool.map(send, range(30))) == [1] * 30
     for buyer_id, numbers in (("crowd-a", range(20)), ("crowd-b", range(20, 30))):
-        assert store.read_sequence(buyer_id).event_times.tolist() == [NOON + number for number in numbers]
+        assert store.online.read_sequence(buyer_id).event_times.tolist() == [NOON + number for number in numbers]
         assert len(logged(log_folder, buyer_id)) == len(numbers)
 
 
@@ -153,7 +153,7 @@ def test_a_failure_leaves_the_event_id_free(
         service.record_events(body)
     blocked.unlink()
     assert service.record_events(body).accepted == 1
-    assert store.read_sequence("unlucky").event_times.tolist() == [NOON]
+    assert store.online.read_sequence("unlucky").event_times.tolist() == [NOON]
 
 
 # Dies with the event's id claimed and nothing stored; argv: configuration and event as JSON.
@@ -189,17 +189,17 @@ def test_a_killed_request_loses_no_event(
     answer = client.post("/v1/events", json={"events": [event("survivor", "p2", event_id="fresh-1"), body]})
     assert answer.status_code == 503
     assert logged(log_folder, "survivor") == []
-    (claim,) = store._redis.keys("*:event:killed-1")
-    store._redis.pexpire(claim, 1)  # instead of waiting for half a minute
+    (claim,) = store.online.redis.keys("*:event:killed-1")
+    store.online.redis.pexpire(claim, 1)  # instead of waiting for half a minute
     time.sleep(0.01)
     assert post(client, body, event("survivor", "p2", event_id="fresh-1"))["accepted"] == 2
     assert post(client, body)["duplicates"] == 1
     assert [line[c.EVENT_ID] for line in logged(log_folder, "survivor")] == ["killed-1", "fresh-1"]
-    assert store.read_sequence("survivor").event_times[0] == NOON
+    assert store.online.read_sequence("survivor").event_times[0] == NOON
 
 
 def test_an_event_at_work_elsewhere_is_not_taken_twice(service: RecommendationService, store: FeatureStore) -> None:
     body = [event("twice", event_id="at-work", timestamp=NOON)]
-    with store.claim_events(["at-work"]), pytest.raises(StoreUnavailableError):
+    with store.online.claim_events(["at-work"]), pytest.raises(StoreUnavailableError):
         service.record_events(body)
     assert service.record_events(body).accepted == 1

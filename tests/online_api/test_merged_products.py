@@ -73,7 +73,7 @@ def test_events_of_a_merged_product_are_the_same_in_both_stores(
         ]
     )
     assert (answer.accepted, [rejected.index for rejected in answer.rejected]) == (3, [3])
-    pushed = twin_store.read_sequence("u9")
+    pushed = twin_store.online.read_sequence("u9")
     assert pushed.product_keys.tolist() == [product_key(KEPT)] * 2
 
     ingest(twin_config)
@@ -83,4 +83,4 @@ def test_events_of_a_merged_product_are_the_same_in_both_stores(
     assert offline[c.PRODUCT_KEYS] == pushed.product_keys.tolist()
     assert offline[c.EVENT_TIMES] == pushed.event_times.tolist() == [NOON, NOON + 1]
     twin_store.materialize(full=False)
-    assert twin_store.read_sequence("u9").product_keys.tolist() == pushed.product_keys.tolist()
+    assert twin_store.online.read_sequence("u9").product_keys.tolist() == pushed.product_keys.tolist()

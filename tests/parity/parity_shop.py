@@ -20,6 +20,7 @@ from online_api.event_log import EventLog, LoggedEvent
 REPOSITORY = Path(__file__).parents[2]
 PRODUCT_IDS = ("p1", "p2", "p3")
 START = datetime(2024, 3, 1, tzinfo=UTC)
+DAY = 24 * 3600 * 1000  # milliseconds
 
 # Milliseconds since START, product, event type.
 Event = tuple[int, str, str]
@@ -104,7 +105,7 @@ def log_events(config: Config, buyer: str, *events: Event) -> None:
 
 def online(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Stored]]:
     """What a recommendation would read for each buyer."""
-    return {buyer: as_stored(store.read_sequence(buyer)) for buyer in buyers}
+    return {buyer: as_stored(store.online.read_sequence(buyer)) for buyer in buyers}
 
 
 def offline(store: FeatureStore, buyers: Collection[str], chunk: int = 1000) -> dict[str, list[Stored]]:

@@ -10,16 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from feast.data_source import PushMode
-from parity_shop import Event, Stored, build, log_events, offline, online, pushed, rebuild, shop, stored
+from parity_shop import DAY, Event, Stored, build, log_events, offline, online, pushed, rebuild, shop, stored
 
 from feature_repo import columns as c
 from feature_repo.config import Config
 from feature_repo.definitions import RECENT_PUSH_SOURCE
-from feature_repo.errors import StoreUnavailableError
 from feature_repo.store import FeatureStore, feature_store
 
 REPOSITORY = Path(__file__).parents[2]
-DAY = 24 * 3600 * 1000
 MAX_LENGTH = 4
 
 # u1 has more events than a sequence holds, with ties; half-seconds must not be rounded; عمر has one event.
@@ -90,8 +88,8 @@ def test_materializing_again_changes_nothing(store: FeatureStore) -> None:
 
 def test_a_push_is_read_at_once_and_takes_its_place(store: FeatureStore) -> None:
     for event in [(4 * DAY + 700, "p1", "view"), (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")]:
-        store.push_events("u1", pushed(event))
-        store.push_events("nobody", pushed(event))
+        store.online.push_events({"u1": pushed(event)})
+        store.online.push_events({"nobody": pushed(event)})
     found = online(store, BUYERS)
     assert found["u1"] == stored([*EVENTS["u1"], (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])[-4:]
     assert found["nobody"] == stored([(2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])
@@ -102,11 +100,11 @@ def test_a_push_is_read_at_once_and_takes_its_place(store: FeatureStore) -> None
 def test_pushes_and_materialize_never_overwrite_each_other(config: Config, store: FeatureStore, full: bool) -> None:
     seen = {"u1": (4 * DAY, "p1", "view"), "nobody": (4 * DAY + 1, "p2", "view")}
     for buyer, event in seen.items():
-        store.push_events(buyer, pushed(event))
+        store.online.push_events({buyer: pushed(event)})
     late = {**EVENTS, "u 2": [*EVENTS["u 2"], (DAY + 1, "p3", "view")]}
     build(config, late)
     store.materialize(full=full)
-    store.push_events("u 2", pushed((5 * DAY, "p1", "purchase")))
+    store.online.push_events({"u 2": pushed((5 * DAY, "p1", "purchase"))})
     store.materialize(full=full)
     together = {buyer: list(theirs) for buyer, theirs in late.items()}
     together["u1"].append(seen["u1"])
@@ -119,9 +117,9 @@ def test_pushed_events_that_come_back_through_the_log_are_not_there_twice(config
     events: list[Event] = [(4 * DAY + 555, "p1", "view"), (4 * DAY + 500, "p1", "view"), (4 * DAY + 500, "p3", "view")]
     for event in events:
         log_events(config, "عمر", event)
-        store.push_events("عمر", pushed(event))
+        store.online.push_events({"عمر": pushed(event)})
     log_events(config, "nobody", events[0])
-    store.push_events("nobody", pushed(events[0]))
+    store.online.push_events({"nobody": pushed(events[0])})
     together = {**EVENTS, "عمر": [*EVENTS["عمر"], *events], "nobody": events[:1]}
     assert online(store, BUYERS) == last(together)
     rebuild(config)
@@ -130,27 +128,31 @@ def test_pushed_events_that_come_back_through_the_log_are_not_there_twice(config
 
 
 def test_the_stores_agree_again_after_the_online_store_was_lost(config: Config, store: FeatureStore) -> None:
-    store._redis.flushall()
+    store.online.redis.flushall()
     assert online(store, ["u1"]) == {"u1": []}
     store.materialize(full=True)
     assert online(store, BUYERS) == last(EVENTS)
 
 
-def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
+def test_a_store_that_was_never_filled_knows_nobody(tmp_path: Path) -> None:
     config = shop(tmp_path)
     build(config, EVENTS)
-    with feature_store(config) as store, pytest.raises(StoreUnavailableError, match="run `tawsiya materialize` first"):
-        store.read_sequence("u1")
+    with feature_store(config) as store:
+        (buyer,) = store.online.read_buyers(["u1"], purchases=True)
+        assert (len(buyer.events.event_times), len(buyer.purchased), buyer.as_of_ms) == (0, 0, 0)
+        assert store.online.materialized_at() == 0
 
 
 def test_a_push_lands_although_another_worker_has_a_clock_ahead(store: FeatureStore) -> None:
     first, second = pushed((4 * DAY, "p1", "view")), pushed((5 * DAY, "p2", "view"))
     ahead = dt.datetime.now(dt.UTC).replace(microsecond=999_000) + dt.timedelta(seconds=60)
     row = {name: [array] for name, array in zip((c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES), first, strict=True)}
-    frame = pd.DataFrame({c.BUYER_ID: ["nobody"], c.EVENT_TIMESTAMP: [pd.Timestamp(ahead)], **row})
+    frame = pd.DataFrame(
+        {c.BUYER_ID: ["nobody"], c.EVENT_TIMESTAMP: [pd.Timestamp(ahead)], **row, c.PURCHASED_KEYS: [[]]}
+    )
     store._feast.push(RECENT_PUSH_SOURCE, frame, to=PushMode.ONLINE)
-    store.push_events("nobody", second)
-    store.push_events("nobody", pushed((6 * DAY, "p3", "view")))
+    store.online.push_events({"nobody": second})
+    store.online.push_events({"nobody": pushed((6 * DAY, "p3", "view"))})
     whole = stored([(4 * DAY, "p1", "view"), (5 * DAY, "p2", "view"), (6 * DAY, "p3", "view")])
     assert online(store, ["nobody"]) == {"nobody": whole}
 
@@ -161,14 +163,14 @@ def test_a_second_shop_in_the_process_keeps_to_itself(tmp_path: Path, store: Fea
     build(other_config, other_events)
     with feature_store(other_config) as other:
         other.materialize(full=True)
-        other.push_events("u 2", pushed((9, "p1", "view")))
-        store.push_events("عمر", pushed((4 * DAY, "p2", "view")))
+        other.online.push_events({"u 2": pushed((9, "p1", "view"))})
+        store.online.push_events({"عمر": pushed((4 * DAY, "p2", "view"))})
         of_other = last({**other_events, "u 2": [(9, "p1", "view")]})
         assert online(other, BUYERS) == of_other
         assert offline(other, BUYERS) == last(other_events)
         assert online(store, BUYERS) == last({**EVENTS, "عمر": [*EVENTS["عمر"], (4 * DAY, "p2", "view")]})
         assert offline(store, BUYERS) == last(EVENTS)
-        with other.claim_events(["e1"]) as theirs, store.claim_events(["e1"]) as ours:
+        with other.online.claim_events(["e1"]) as theirs, store.online.claim_events(["e1"]) as ours:
             assert theirs.fresh == ours.fresh == {"e1"}  # an event id of one shop is free in the other
 
 
@@ -183,11 +185,11 @@ from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.sequences import sequence
 
 with feature_store(Config.model_validate_json(sys.argv[1])) as store:
-    store.read_sequence("u1")
+    store.online.read_sequence("u1")
     print("ready", flush=True)
     sys.stdin.readline()
     for time in range(int(sys.argv[2]), int(sys.argv[3])):
-        store.push_events("u1", sequence([product_key("p1")], [0], [time]))
+        store.online.push_events({"u1": sequence([product_key("p1")], [0], [time])})
 """
 
 
@@ -209,6 +211,6 @@ def test_concurrent_pushes_of_threads_and_processes_lose_nothing(tmp_path: Path)
             child.stdin.write("go\n")
             child.stdin.flush()
             with ThreadPoolExecutor(4) as pool:
-                list(pool.map(lambda event: store.push_events("u1", pushed(event)), of_threads))
+                list(pool.map(lambda event: store.online.push_events({"u1": pushed(event)}), of_threads))
         assert child.returncode == 0
         assert online(store, ["u1"]) == {"u1": stored([*EVENTS["u1"], *of_child, *of_threads])}

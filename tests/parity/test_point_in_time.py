@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity_shop import PRODUCT_IDS, START, Event, Stored, build, log_events, ms, offline, rebuild, shop, stored
+from parity_shop import DAY, PRODUCT_IDS, START, Event, Stored, build, log_events, ms, offline, rebuild, shop, stored
 
 from feature_repo.columns import TEST, TRAIN
 from feature_repo.config import Config
@@ -16,7 +16,6 @@ from training.catalogue import read_catalogue
 from training.dataset import read_contexts
 from training.histories import Histories
 
-DAY = 24 * 3600 * 1000
 MAX_LENGTH = 4
 
 Events = dict[str, list[Event]]

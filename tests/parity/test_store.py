@@ -46,7 +46,7 @@ def environ(address: RedisAddress) -> dict[str, str]:
 @pytest.fixture
 def store(config: Config, server: RedisAddress) -> Iterator[FeatureStore]:
     with feature_store(config, environ(server)) as store:
-        store._redis.flushall()
+        store.online.redis.flushall()
         store.materialize(full=True)
         yield store
 
@@ -82,7 +82,7 @@ def test_a_store_works_with_any_password_and_folder(tmp_path: Path, server: Redi
     odd = odd.model_copy(update={"feature_store": odd.feature_store.model_copy(update={"online": "redis"})})
     address = f"{server.host}:{server.port},username=odd,password={password}"
     with feature_store(odd, {"TAWSIYA_REDIS": address}) as store:
-        assert store.ping()
+        assert store.online.ping()
         store.apply()
         assert registry(odd).is_file()
 
@@ -101,14 +101,14 @@ def test_the_address_may_stand_in_the_env_file(
     monkeypatch.delenv("TAWSIYA_REDIS", raising=False)
     monkeypatch.chdir(tmp_path)
     with feature_store(config) as store:
-        assert store.ping()
+        assert store.online.ping()
 
 
 def test_a_server_that_is_gone_is_one_short_error_at_once(config: Config) -> None:
     started = time.monotonic()
     gone = {"TAWSIYA_REDIS": "127.0.0.1:1"}
     with pytest.raises(StoreUnavailableError) as error, feature_store(config, gone) as store:
-        store.ping()
+        store.online.ping()
     assert time.monotonic() - started < 1
     assert "127.0.0.1:1" in str(error.value)
     assert "\n" not in str(error.value)
@@ -128,12 +128,12 @@ def test_shops_on_one_server_do_not_see_each_other(
     build(other_config, {"u2": HISTORY})
     with feature_store(other_config, environ(server)) as other:
         other.materialize(full=True)
-        store.push_events("u3", pushed(EVENT))
-        found = {buyer: [len(one.read_sequence(buyer).event_times) for one in (store, other)] for buyer in BUYERS}
-        assert found == {"u1": [2, 0], "u2": [0, 2], "u3": [1, 0]}
-        with store._buyer_lock("u1"):
-            other.push_events("u1", pushed(EVENT))
-        with store.claim_events(["e1"]) as ours, other.claim_events(["e1"]) as theirs:
+        store.online.push_events({"u3": pushed(EVENT)})
+        found = [[len(one.events.event_times) for one in each.online.read_buyers(BUYERS)] for each in (store, other)]
+        assert found == [[2, 0, 1], [0, 2, 0]]
+        with store.online._locks.some_of(["u1"]):
+            other.online.push_events({"u1": pushed(EVENT)})
+        with store.online.claim_events(["e1"]) as ours, other.online.claim_events(["e1"]) as theirs:
             assert ours.fresh == theirs.fresh == {"e1"}
 
 
@@ -177,21 +177,17 @@ def test_the_registry_is_replaced_and_never_rewritten(config: Config, store: Fea
 def test_opening_a_store_writes_no_registry(tmp_path: Path, config: Config, server: RedisAddress) -> None:
     empty = config.model_copy(update={"data_dir": tmp_path})
     with feature_store(empty, environ(server)) as store:
-        with pytest.raises(StoreUnavailableError, match="tawsiya materialize"):
-            store.read_sequence("u1")
+        store.online.read_sequence("u1")
         assert not registry(empty).exists()
 
 
 @pytest.mark.parametrize("keep", [0, 100, -7])
 def test_a_damaged_registry_heals(config: Config, store: FeatureStore, server: RedisAddress, keep: int) -> None:
     registry(config).write_bytes(registry(config).read_bytes()[:keep])
-    store._redis.flushall()
+    store.online.redis.flushall()
     with feature_store(config, environ(server)) as reopened:
-        if keep >= 0:
-            with pytest.raises(StoreUnavailableError, match="tawsiya materialize"):
-                reopened.read_sequence("u1")
         reopened.materialize(full=keep < 0)
-        assert len(reopened.read_sequence("u1").event_times) == 2
+        assert len(reopened.online.read_sequence("u1").event_times) == 2
 
 
 def test_reads_go_on_while_another_process_materializes(
@@ -202,59 +198,59 @@ def test_reads_go_on_while_another_process_materializes(
         view.state = state
         store._feast.registry.apply_feature_view(view, store._project)
         with feature_store(config, environ(server)) as reader:
-            assert len(reader.read_sequence("u1").event_times) == 2
+            assert len(reader.online.read_sequence("u1").event_times) == 2
 
 
 # --- lock and claims --------------------------------------------------------------------------------------------------
 
 
 def lose_lock_when(store: FeatureStore, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deletes every lock after a call of Feast's `method`, as if it had run out during the call."""
-    original = getattr(store._feast, method)
+    """Deletes every lock after a call of the online store's `method`, as if it had run out during the call."""
+    original = getattr(store.online._store, method)
 
     def losing(*arguments: object, **options: object) -> object:
         result = original(*arguments, **options)
-        store._redis.delete(*store._redis.keys("*:lock:*"))
+        store.online.redis.delete(*store.online.redis.keys("*:lock:*"))
         return result
 
-    monkeypatch.setattr(store._feast, method, losing)
+    monkeypatch.setattr(store.online._store, method, losing)
 
 
 def test_without_its_lock_a_push_writes_nothing(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        lose_lock_when(store, "get_online_features", patch)
+        lose_lock_when(store, "read_views", patch)
         with pytest.raises(StoreUnavailableError, match="ran out"):
-            store.push_events("u9", pushed(EVENT))
-    assert len(store.read_sequence("u9").event_times) == 0
+            store.online.push_events({"u9": pushed(EVENT)})
+    assert len(store.online.read_sequence("u9").event_times) == 0
 
 
 def test_a_lock_lost_after_the_write_is_no_failure(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    lose_lock_when(store, "push", monkeypatch)
-    store.push_events("u9", pushed(EVENT))
-    assert len(store.read_sequence("u9").event_times) == 1
+    lose_lock_when(store, "online_write_batch", monkeypatch)
+    store.online.push_events({"u9": pushed(EVENT)})
+    assert len(store.online.read_sequence("u9").event_times) == 1
 
 
 def test_ids_are_claimed_by_one_at_a_time_and_stored_once(store: FeatureStore) -> None:
-    with store.claim_events(["a", "b"]) as claim:
+    with store.online.claim_events(["a", "b"]) as claim:
         assert claim.fresh == {"a", "b"}
         claim.stored(["a"])
-        with store.claim_events(["a", "c"]) as other:
+        with store.online.claim_events(["a", "c"]) as other:
             assert other.fresh == {"c"}
-        with pytest.raises(StoreUnavailableError, match="try again"), store.claim_events(["c", "b"]):
+        with pytest.raises(StoreUnavailableError, match="try again"), store.online.claim_events(["c", "b"]):
             pass
-    with store.claim_events(["a", "b", "c"]) as later:
+    with store.online.claim_events(["a", "b", "c"]) as later:
         assert later.fresh == {"b", "c"}
 
 
 def test_the_claim_of_a_killed_request_runs_out(store: FeatureStore) -> None:
-    killed = store.claim_events(["a"])
+    killed = store.online.claim_events(["a"])
     killed.__enter__()
-    (key,) = store._redis.keys("*:event:a")
-    assert 0 < store._redis.ttl(key) <= PENDING_SECONDS
-    store._redis.delete(key)  # it ran out, and another request came
-    with store.claim_events(["a"]) as other:
+    (key,) = store.online.redis.keys("*:event:a")
+    assert 0 < store.online.redis.ttl(key) <= PENDING_SECONDS
+    store.online.redis.delete(key)  # it ran out, and another request came
+    with store.online.claim_events(["a"]) as other:
         killed.__exit__(None, None, None)  # it was only slow: what it frees is not the other's
-        with pytest.raises(StoreUnavailableError), store.claim_events(["a"]):
+        with pytest.raises(StoreUnavailableError), store.online.claim_events(["a"]):
             pass
         other.stored(["a"])
-        assert store._redis.ttl(key) > 80_000
+        assert store.online.redis.ttl(key) > 80_000

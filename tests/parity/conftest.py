@@ -1,0 +1,15 @@
+"""What the parity tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+from parity_shop import shop
+
+from feature_repo.store import FeatureStore, feature_store
+
+
+@pytest.fixture(scope="module")
+def batch_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
+    """A store that nothing was materialized into."""
+    with feature_store(shop(tmp_path_factory.mktemp("batch"))) as store:
+        yield store

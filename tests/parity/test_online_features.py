@@ -1,0 +1,121 @@
+"""What the online store holds beside sequences, and many buyers at once: purchases, live products, batches."""
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parity_shop import DAY, Event, as_stored, build, pushed, shop, stored
+
+from feature_repo.buyer_locks import BuyerLocks
+from feature_repo.config import Config
+from feature_repo.store import FeatureStore, feature_store
+from feature_repo.transforms.keys import product_key
+
+LAST: Event = (9 * DAY, "p1", "view")
+
+
+def bought(store: FeatureStore, buyer: str) -> set[int]:
+    return set(store.online.read_buyers([buyer], purchases=True)[0].purchased.tolist())
+
+
+def keys(*products: str) -> set[int]:
+    return {product_key(product) for product in products}
+
+
+def short(folder: Path) -> Config:
+    """A shop whose histories hold two events."""
+    return shop(folder, max_length=2)
+
+
+def test_what_was_bought_is_known_however_long_ago(tmp_path: Path) -> None:
+    config = short(tmp_path)
+    build(config, {"u1": [(0, "p1", "purchase"), *((time, "p2", "view") for time in range(1, 9)), LAST], "u2": [LAST]})
+    with feature_store(config) as store:
+        store.materialize(full=True)
+        assert bought(store, "u1") == keys("p1")
+        assert bought(store, "u2") == bought(store, "nobody") == set()
+        store.online.push_events({"u2": pushed((0, "p3", "purchase"))})
+        for time_ms in range(1, 9):
+            store.online.push_events({"u2": pushed((9 * DAY + time_ms, "p2", "view"))})
+        assert bought(store, "u2") == keys("p3")
+        assert product_key("p3") not in store.online.read_sequence("u2").product_keys
+
+
+def test_pushed_and_materialized_purchases_are_one_set(tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    purchase: Event = (10 * DAY, "p2", "purchase")
+    build(config, {"u1": [(0, "p1", "purchase"), LAST]})
+    with feature_store(config) as store:
+        store.materialize(full=True)
+        store.online.push_events({"u1": pushed(purchase)})
+        assert bought(store, "u1") == keys("p1", "p2")
+        build(config, {"u1": [(0, "p1", "purchase"), LAST, purchase]})
+        store.materialize(full=False)
+        store.online.push_events({"u1": pushed((11 * DAY, "p3", "view"))})
+        assert bought(store, "u1") == keys("p1", "p2")
+        # Kept once: the pushed part holds no more what materialize brought.
+        (row,) = store.online._merged({"u1": pushed()})
+        assert list(row[1]["purchased_keys"].int64_list_val.val) == []
+
+
+def test_live_products_are_those_of_the_last_materialize(tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    assert config.data.products_path is not None
+    catalogue = Path(config.data.products_path)
+    catalogue.write_text("id,title,price,stock,hidden\np1,a,1.5,3,no\np2,b,,,TRUE\np3,c,2,0,\n", encoding="utf-8")
+    build(config, {"u1": [(0, "p1", "view"), LAST]})
+    with feature_store(config) as store:
+        store.materialize(full=True)
+        first = store.online.materialized_at()
+        live = store.online.read_products(["p2", "p1", "gone"])
+        assert math.isnan(live.price_P[0])
+        assert live.price_P[1] == 1.5
+        assert live.stock_P.tolist() == [-1, 3, -1]
+        assert live.hidden_P.tolist() == [True, False, False]
+        catalogue.write_text("id,title,price,stock,hidden\np1,a,9,0,yes\n", encoding="utf-8")
+        build(config, {"u1": [(0, "p1", "view"), LAST]})
+        time.sleep(0.002)
+        store.materialize(full=False)
+        assert store.online.materialized_at() > first
+        live = store.online.read_products(["p1"])
+        assert (live.price_P[0], live.stock_P[0], live.hidden_P[0]) == (9, 0, True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c"]),
+        st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["p1", "p2"]), st.sampled_from(["view", "purchase"]))),
+    )
+)
+def test_many_buyers_in_one_push_are_as_many_pushes(batch_store: FeatureStore, batch: dict[str, list[Event]]) -> None:
+    batch_store.online.redis.flushall()
+    batch_store.online.push_events({buyer: pushed(*events) for buyer, events in batch.items()})
+    buyers = ["c", "a", "b"]
+    for buyer, found in zip(buyers, batch_store.online.read_buyers(buyers, purchases=True), strict=True):
+        events = batch.get(buyer, [])
+        assert as_stored(found.events) == stored(events)
+        assert set(found.purchased.tolist()) == keys(*(product for _, product, kind in events if kind == "purchase"))
+
+
+def test_a_busy_buyer_does_not_hold_up_the_others(batch_store: FeatureStore) -> None:
+    online = batch_store.online
+    locks = BuyerLocks(online.redis, batch_store._project)
+    online.redis.flushall()
+    with locks.some_of(["a"]) as held:
+        assert held.buyers == ["a"]
+        with locks.some_of(["a", "b"]) as rest:
+            assert rest.buyers == ["b"]
+    with locks.some_of(["a", "b"]) as both:
+        assert both.buyers == ["a", "b"]
+
+
+def test_reading_many_keeps_their_order(batch_store: FeatureStore) -> None:
+    names = [f"b{number}" for number in range(50)]
+    batch_store.online.push_events({name: pushed((place, "p1", "view")) for place, name in enumerate(names)})
+    found = [buyer.events.event_times for buyer in batch_store.online.read_buyers(names[::-1])]
+    offsets = np.concatenate(found) - found[-1][0]
+    assert offsets.tolist() == list(range(49, -1, -1))
