@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, locked, run_job
+from batch_jobs.keys_cli import keys_app
 from feature_repo.config import Config, ConfigError
 
 # Read by OpenMP when torch is first imported. Its threads otherwise spin while they wait, which slows text
@@ -26,6 +27,7 @@ release_app = typer.Typer(help="List, check and switch releases.", no_args_is_he
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
 app.add_typer(config_app, name="config")
+app.add_typer(keys_app, name="keys")
 
 
 @app.command()
@@ -282,10 +284,11 @@ def recommend(
 
 
 def _recommend(settings: Config, buyer: str, k: int) -> Answer:
-    from online_api.service import open_service
+    from online_api.questions import Question
+    from online_api.runtime import open_runtime
 
-    with open_service(settings) as service:
-        return service.recommend_for_buyer(buyer, k).model_dump(mode="json")
+    with open_runtime(settings) as runtime:
+        return runtime.service.answer([Question(buyer_id=buyer, k=k)])[0].payload
 
 
 @app.command()
@@ -295,7 +298,7 @@ def serve(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
 
 
 def _serve(settings: Config) -> None:
-    from online_api.app import serve as run
+    from online_api.server import serve as run
 
     run(settings)
 

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from feature_repo import columns as c
 from feature_repo.config import Config
 from feature_repo.definitions import TRAINING_SERVICE
+from feature_repo.errors import GateRefusedError
 from feature_repo.files import read_json, write_json
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import VECTORS, ProductEmbeddings, load_embeddings, save_embeddings
-from training.artifacts.index import FlatIndex
+from training.artifacts.index import FlatIndex, VectorIndex, build_index
+from training.artifacts.index_recall import recall_against_exact
 from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, ModelCard, load_model
 from training.catalogue import item_features, read_catalogue
@@ -21,6 +24,8 @@ from training.encoding import encode_catalogue, resolve_device
 from training.evaluate import evaluate
 from training.text_features import text_vectors
 from training.train import train
+
+INDEX_RECALL_K = (10, 100)
 
 
 def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True) -> dict[str, Any]:
@@ -66,14 +71,31 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
 
 
 def index_job(config: Config) -> dict[str, Any]:
-    """Builds the vector index over the product embeddings."""
+    """Builds the vector index over the product embeddings.
+
+    Raises:
+        GateRefusedError: It is not exact, and finds less than `index.min_recall` of what an exact search finds.
+    """
     paths = shop_paths(config)
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
-    embeddings = load_embeddings(paths.embeddings)
-    index = FlatIndex.build(np.asarray(embeddings.vectors_ND))
+    vectors_ND = load_embeddings(paths.embeddings).vectors_ND
+    index = build_index(vectors_ND, config.index.type)
+    recall = {} if isinstance(index, FlatIndex) else _index_recall(index, vectors_ND, config.index.min_recall)
     index.save(paths.index)
     record_source(paths.index, paths.embeddings / VECTORS)
-    return {"type": config.index.type, "n_products": len(index), "dim": index.dim}
+    return {"type": index.kind, "n_products": len(index), "dim": index.dim, **recall}
+
+
+def _index_recall(index: VectorIndex, vectors_ND: npt.NDArray[np.float32], min_recall: float) -> dict[str, float]:
+    """Measured recall against an exact search, by the name under which the job answers it."""
+    recall = {f"index_recall@{k}": recall_against_exact(index, vectors_ND, k) for k in INDEX_RECALL_K}
+    for name, value in recall.items():
+        if value < min_recall:
+            raise GateRefusedError(
+                f"{name} of the {index.kind} index is {value:.4f}, below index.min_recall={min_recall}; "
+                "set index.type=flat for an exact index, or lower the limit"
+            )
+    return recall
 
 
 def evaluate_job(

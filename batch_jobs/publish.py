@@ -15,7 +15,7 @@ from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.artifacts.recommender import PRODUCT_COLUMNS
+from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import delete_old, promote, write_release
 from training.catalogue import KeyIndex, require_same_products
 from training.dataset import read_time_split

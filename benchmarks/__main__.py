@@ -1,7 +1,10 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import freshness, quality
+from benchmarks import freshness, index, online, quality, resilience
 
 if __name__ == "__main__":
     quality.main([])
     freshness.main([])
+    index.main([])
+    online.main([])
+    resilience.main([])

@@ -8,48 +8,16 @@ views one product. Figures are milliseconds.
 
 import argparse
 import json
-import socket
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import httpx
 import numpy as np
 
-START_SECONDS = 120
+from benchmarks.served import tawsiya
+
 GIVE_UP_SECONDS = 5.0
-
-
-@contextmanager
-def served() -> Iterator[httpx.Client]:
-    """A client of a server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("tawsiya")), "serve", "--set", f"api.port={port}"]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            _wait(client, server)
-            yield client
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def _wait(client: httpx.Client, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            client.get("/health").raise_for_status()
-            return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise SystemExit("the server did not start; run `make demo` first, and `tawsiya serve` to see why")
 
 
 def one_round(client: httpx.Client) -> tuple[float, float]:
@@ -73,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    with served() as client:
-        one_round(client)  # warms the server up
-        figures = np.array([one_round(client) for _ in range(options.rounds)])
+    with tawsiya() as service:
+        one_round(service.client)  # warms the server up
+        figures = np.array([one_round(service.client) for _ in range(options.rounds)])
     plain, shown = (dict(zip(("p50", "p95"), np.percentile(column, [50, 95]), strict=True)) for column in figures.T)
     result = {"plain_request_ms": plain, "event_to_changed_answer_ms": shown, "ratio_p50": shown["p50"] / plain["p50"]}
     print(json.dumps(result) if options.json else "\n".join(f"{key}: {value}" for key, value in result.items()))  # noqa: T201

@@ -151,7 +151,13 @@ class InferenceConfig(Section):
 class IndexConfig(Section):
     """The vector index."""
 
-    type: Literal["flat"] = Field("flat", description="`flat` is exact inner product")
+    type: Literal["auto", "flat", "pq_fastscan"] = Field(
+        "auto",
+        description="`flat` is exact, `pq_fastscan` nearly so and faster; `auto` is flat for up to 50,000 products",
+    )
+    min_recall: Fraction = Field(
+        0.95, description="An index that finds less than this share of the true nearest products is refused"
+    )
 
 
 class ReleaseConfig(Section):
@@ -163,11 +169,39 @@ class ReleaseConfig(Section):
 class ApiConfig(Section):
     """The online service."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on")
+    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback only with API keys")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="Port to listen on")
     workers: PositiveInt = Field(1, description="uvicorn worker processes")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
     max_interactions_per_request: PositiveInt = Field(100, description="Longest history a request may carry")
     max_events_per_request: PositiveInt = Field(1000, description="Most events one POST /v1/events may carry")
+    duplicate_window_seconds: PositiveInt = Field(
+        10, description="An event without an id that says the same as one this long ago is that one again"
+    )
+    max_body_bytes: PositiveInt = Field(4_000_000, description="Longest body of a request")
+    body_timeout_seconds: PositiveFloat = Field(10, description="A body must be complete by then")
+    request_timeout_seconds: PositiveFloat = Field(2, description="A request for products is given up after this")
+    max_waiting: PositiveInt = Field(256, description="Requests that may wait for the model; more get 503")
+    max_batch: PositiveInt = Field(32, description="Most requests that the model answers in one call")
+    store_timeout_seconds: PositiveFloat = Field(
+        0.25, description="A request waits for the feature store for so long, and is then answered without it"
+    )
+    requests_per_second_per_key: PositiveFloat = Field(
+        2000, description="Lasting rate of each API key that has no limit of its own"
+    )
+    burst_per_key: PositiveInt = Field(4000, description="Requests of such a key at once, after a pause")
+    requests_per_second_per_address: PositiveFloat = Field(4000, description="Lasting rate of each client address")
+    burst_per_address: PositiveInt = Field(8000, description="Requests of an address at once, after a pause")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses whose X-Forwarded-For tells the client's address"
+    )
+    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the API from a browser")
+    rules_path: Path = Field(
+        Path("config/rules.yaml"), description="Merchandising rules (docs/merchandising.md); no such file: no rules"
+    )
+    otlp_endpoint: str = Field(
+        "", description="OTLP/HTTP collector of traces, such as http://localhost:4318 (extra `otel`); empty: no traces"
+    )
 
 
 class Config(Section):

@@ -14,6 +14,7 @@ All locks are `flock`, because the kernel drops them when a process dies in what
 belong to somebody else. Process ids in files would need a guess at each of these.
 
 If the last user is killed with -9, nobody is left to stop the server: it stays up, and the next user to leave stops it.
+If the server is killed, its users keep their address: it comes back on its port, by `revive` or with the next user.
 """
 
 import fcntl
@@ -33,13 +34,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from feature_repo.errors import StoreUnavailableError
+
 _HOST = "127.0.0.1"
 _START_ATTEMPTS = 3  # another process may take the free port before the server binds it
 _PATIENCE_S = 30.0  # for a server that says nothing; one that says it is loading may take as long as it needs
 _POLL_S = 0.02
 
 
-class EmbeddedRedisError(RuntimeError):
+class EmbeddedRedisError(StoreUnavailableError):
     """The embedded server cannot be started, reached or stopped; the message says why and what to do."""
 
 
@@ -57,7 +60,8 @@ def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
 
     Any number of processes, and of blocks within a process, may use a folder at once. Data persist in the folder: a
     crash of the machine costs at most the last second or two of writes, a crash of the server none. After a crash the
-    next block to be entered starts the server again, on another port: the addresses of older blocks are void.
+    next block to be entered, or `revive`, starts the server again: on the port it had, so that the addresses of older
+    blocks hold, unless somebody else has taken that port.
 
     A forked child uses its parent's server while the parent's block lasts; to outlive it, it enters a block of its own.
 
@@ -81,6 +85,16 @@ def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
                 server.leave()
 
 
+def revive(folder: Path) -> None:
+    """Starts the server of `folder` again where it died under its users; does nothing where it lives or nobody uses it.
+
+    Raises:
+        EmbeddedRedisError: It does not start, for example because its port, which its users know, is taken.
+    """
+    with ExitStack() as files:
+        _Server(folder.resolve(), files).revive()
+
+
 class _Server:
     """One user's view of a folder's server. The files stay open, so that leaving works in a deleted folder too."""
 
@@ -96,12 +110,23 @@ class _Server:
         """Become a user of the server; start it if need be and wait until it has loaded its data."""
         with self._one_at_a_time():
             fcntl.flock(self.users, fcntl.LOCK_SH)
-            for _ in range(_START_ATTEMPTS):
+            for attempt in range(_START_ATTEMPTS):
                 if not self._alive():
-                    self._launch(_free_port())
+                    # Where it died under other users, they know it by the port it had.
+                    self._launch((self._recorded_port() if attempt == 0 else None) or _free_port())
                 if self._wait_until_loaded():
                     return RedisAddress(_HOST, self._read_record()["port"])
             raise self._error("does not start")
+
+    def revive(self) -> None:
+        """Start the server again on its port, if it died and has users."""
+        with self._one_at_a_time():
+            port = self._recorded_port()
+            if port is None or self._alive() or _lock_alone(self.users):
+                return
+            self._launch(port)
+            if not self._wait_until_loaded():
+                raise self._error("does not start again")
 
     def leave(self) -> None:
         """Stop being a user, and stop the server if there is no other."""
@@ -186,6 +211,12 @@ class _Server:
         # Not read(): its buffer would keep what the file said before another process restarted the server.
         record: dict[str, Any] = json.loads(os.pread(self.record.fileno(), 65536, 0))
         return record
+
+    def _recorded_port(self) -> int | None:
+        """The port of the last server of the folder; None where there was none."""
+        empty = os.fstat(self.record.fileno()).st_size == 0
+        port: int | None = None if empty else self._read_record()["port"]
+        return port
 
     def _error(self, what: str) -> EmbeddedRedisError:
         tail = self.log.read_text(errors="replace").splitlines()[-10:] if self.log.exists() else ["(no log)"]

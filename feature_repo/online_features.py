@@ -5,7 +5,7 @@ Legend: B buyers, E events or keys, P products.
 
 import datetime as dt
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Rows
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from feast.protos.feast.types.Value_pb2 import Int32List, Int64List, Value
 from feature_repo import columns as c
 from feature_repo.buyer_locks import BuyerLocks
 from feature_repo.definitions import Definitions
-from feature_repo.event_claims import EventClaim, claimed
-from feature_repo.online_store import PipelinedRedisOnlineStore, Row, ViewRead
+from feature_repo.event_claims import Claim, EventClaims, claimed
+from feature_repo.online_store import PipelinedRedisOnlineStore, Row
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences
 
@@ -28,6 +28,7 @@ SEQUENCE_FEATURES = (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)
 LIVE_FEATURES = (c.PRICE, c.STOCK, c.HIDDEN)
 NO_KEYS = np.empty(0, dtype=np.int64)
 PRODUCTS_PER_READ = 1_000
+BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 PURCHASE = EVENT_TYPE_CODES["purchase"]
 
 
@@ -52,11 +53,13 @@ class LiveProducts(NamedTuple):
         price_P: (P,) float64, NaN where unknown.
         stock_P: (P,) int64, -1 where unknown.
         hidden_P: (P,) bool.
+        known_P: (P,) bool, whether the store has the product at all.
     """
 
     price_P: npt.NDArray[np.float64]
     stock_P: npt.NDArray[np.int64]
     hidden_P: npt.NDArray[np.bool_]
+    known_P: npt.NDArray[np.bool_]
 
 
 class OnlineFeatures:
@@ -77,6 +80,16 @@ class OnlineFeatures:
         self._store, self._config, self._views = store, config, definitions
         self._max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
+        history, recent, purchases = definitions.history_view, definitions.recent_view, definitions.purchases_view
+        self._sequences = store.plan({history: SEQUENCE_FEATURES, recent: SEQUENCE_FEATURES})
+        self._everything = store.plan(
+            {
+                history: SEQUENCE_FEATURES,
+                recent: (*SEQUENCE_FEATURES, c.PURCHASED_KEYS),
+                purchases: (c.PURCHASED_KEYS,),
+            }
+        )
+        self._live_products = store.plan({definitions.product_view: LIVE_FEATURES})
 
     def read_buyers(self, buyer_ids: Rows[str], *, purchases: bool = False) -> list[BuyerFeatures]:
         """The features of B buyers, in one round trip; of an unknown one, nothing.
@@ -86,20 +99,20 @@ class OnlineFeatures:
             purchases: Also what they ever bought.
         """
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in buyer_ids]
-        recent_features = (*SEQUENCE_FEATURES, c.PURCHASED_KEYS) if purchases else SEQUENCE_FEATURES
-        reads = [
-            ViewRead(self._views.history_view, SEQUENCE_FEATURES, entities),
-            ViewRead(self._views.recent_view, recent_features, entities),
-        ]
         if not purchases:
-            rows = zip(*self._store.read_views(self._config, reads), strict=True)
-            return [BuyerFeatures(self._events(history, recent), NO_KEYS, _ms(history)) for history, recent in rows]
-        reads.append(ViewRead(self._views.purchases_view, (c.PURCHASED_KEYS,), entities))
+            rows = self._store.read_views(self._config, entities, self._sequences)
+            return [
+                BuyerFeatures(self._events(history, recent), NO_KEYS, history.stamp_us // 1000)
+                for history, recent in zip(*rows, strict=True)
+            ]
+        rows = self._store.read_views(self._config, entities, self._everything)
         return [
             BuyerFeatures(
-                self._events(history, recent), np.union1d(_purchased(bought), _purchased(recent)), _ms(history)
+                self._events(history, recent),
+                np.union1d(_purchased(bought), _purchased(recent)),
+                history.stamp_us // 1000,
             )
-            for history, recent, bought in zip(*self._store.read_views(self._config, reads), strict=True)
+            for history, recent, bought in zip(*rows, strict=True)
         ]
 
     def read_sequence(self, buyer_id: str) -> Sequence:
@@ -129,12 +142,13 @@ class OnlineFeatures:
         rows: list[Row] = []
         for start in range(0, len(product_ids), PRODUCTS_PER_READ):
             part = [_entity(c.PRODUCT_ID, product_id) for product_id in product_ids[start : start + PRODUCTS_PER_READ]]
-            rows += self._store.read_views(self._config, [ViewRead(self._views.product_view, LIVE_FEATURES, part)])[0]
-        values = [row[1] for row in rows]
+            rows += self._store.read_views(self._config, part, self._live_products)[0]
+        values = [row.values for row in rows]
         return LiveProducts(
             price_P=np.array([_price(value[c.PRICE]) for value in values], dtype=np.float64),
             stock_P=np.array([_stock(value[c.STOCK]) for value in values], dtype=np.int64),
             hidden_P=np.array([value[c.HIDDEN].bool_val for value in values], dtype=np.bool_),
+            known_P=np.array([row.stamp_us > 0 for row in rows], dtype=np.bool_),
         )
 
     def materialized_at(self) -> int:
@@ -145,9 +159,9 @@ class OnlineFeatures:
         """Says that features were copied just now, for those who keep copies of their own."""
         self.redis.set(self._materialized_key, int(_now().timestamp() * 1000))
 
-    def claim_events(self, event_ids: Collection[str]) -> AbstractContextManager[EventClaim]:
-        """Claims event ids for the block; see event_claims.claimed, also for the errors."""
-        return claimed(self.redis, self._config.project, event_ids)
+    def claim_events(self, claims: Mapping[str, Claim]) -> AbstractContextManager[EventClaims]:
+        """Claims events, by name, for the block; see event_claims.claimed, also for the errors."""
+        return claimed(self.redis, self._config.project, claims)
 
     def ping(self) -> bool:
         """Whether the online store answers."""
@@ -169,18 +183,14 @@ class OnlineFeatures:
     ) -> list[tuple[EntityKey, dict[str, Value], dt.datetime, dt.datetime]]:
         """The new rows of the recent view, as Feast writes them; the buyers' locks are held."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in events]
-        reads = [
-            ViewRead(self._views.recent_view, (*SEQUENCE_FEATURES, c.PURCHASED_KEYS), entities),
-            ViewRead(self._views.purchases_view, (c.PURCHASED_KEYS,), entities),
-        ]
-        recent, bought = self._store.read_views(self._config, reads)
+        _, recent, bought = self._store.read_views(self._config, entities, self._everything)
         now, rows = _now(), []
-        for entity, (stamp, values), history, new in zip(entities, recent, bought, events.values(), strict=True):
-            merged = merge_sequences(_sequence_of((stamp, values)), new, self._max_length)
-            purchased = np.union1d(_purchased((stamp, values)), new.product_keys[new.event_types == PURCHASE])
+        for entity, row, history, new in zip(entities, recent, bought, events.values(), strict=True):
+            merged = merge_sequences(_sequence_of(row), new, self._max_length)
+            purchased = np.union1d(_purchased(row), new.product_keys[new.event_types == PURCHASE])
             # What materialize has brought meanwhile need not be kept twice: the array would only ever grow.
             purchased = np.setdiff1d(purchased, _purchased(history))
-            after = max(now, stamp + dt.timedelta(microseconds=1))
+            after = max(now, BEFORE_ALL_DATA + dt.timedelta(microseconds=row.stamp_us + 1))
             rows.append((entity, _recent_values(merged, purchased), after, after))
         return rows
 
@@ -191,7 +201,7 @@ def _entity(join_key: str, value: str) -> EntityKey:
 
 def _sequence_of(row: Row) -> Sequence:
     """A row's sequence; a missing buyer's values are unset, and read as empty."""
-    values = row[1]
+    values = row.values
     keys = values[c.PRODUCT_KEYS].int64_list_val.val
     if not keys:
         return EMPTY_SEQUENCE
@@ -203,7 +213,7 @@ def _sequence_of(row: Row) -> Sequence:
 
 
 def _purchased(row: Row) -> npt.NDArray[np.int64]:
-    return np.array(row[1][c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
+    return np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
 
 
 def _recent_values(events: Sequence, purchased: npt.NDArray[np.int64]) -> dict[str, Value]:
@@ -221,10 +231,6 @@ def _price(value: Value) -> float:
 
 def _stock(value: Value) -> int:
     return value.int64_val if value.HasField("int64_val") else -1
-
-
-def _ms(row: Row) -> int:
-    return int(row[0].timestamp() * 1000)
 
 
 def _now() -> dt.datetime:

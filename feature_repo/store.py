@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -39,9 +40,9 @@ from feature_repo.definitions import (
     Definitions,
     definitions,
 )
-from feature_repo.embedded_redis import embedded_redis
+from feature_repo.embedded_redis import embedded_redis, revive
 from feature_repo.errors import StoreUnavailableError
-from feature_repo.online_features import OnlineFeatures
+from feature_repo.online_features import BEFORE_ALL_DATA, OnlineFeatures
 from feature_repo.online_store import PipelinedRedisOnlineStore
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.schema import schema_hash
@@ -51,7 +52,6 @@ log = logging.getLogger(__name__)
 STORE_YAML = Path(__file__).with_name("feature_store.yaml")
 REDIS_VARIABLE = "TAWSIYA_REDIS"
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
-BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # Feast's join carries a buyer's earlier rows, arrays and all, before it keeps the latest one: all contexts of a year of
 # Complete Journey at once took 21 GB.
 HISTORICAL_CHUNK = 10_000
@@ -77,7 +77,8 @@ def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> I
     try:
         if config.feature_store.online == "embedded":
             with embedded_redis(paths.redis) as address:
-                yield FeatureStore(config, paths, f"{address.host}:{address.port}", "redis")
+                connection = f"{address.host}:{address.port}"
+                yield FeatureStore(config, paths, connection, "redis", partial(revive, paths.redis))
             return
         connection = environ.get(REDIS_VARIABLE, "")
         if not re.match(r"[^=:,/\s]+:\d+(,|$)", connection):
@@ -95,12 +96,28 @@ def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> I
 class FeatureStore:
     """One shop's features, offline and online."""
 
-    def __init__(self, config: Config, paths: ShopPaths, redis_connection: str, redis_type: str) -> None:
-        """Connects; makes no change and sends nothing."""
-        self._project = project_name(paths)
+    def __init__(
+        self,
+        config: Config,
+        paths: ShopPaths,
+        redis_connection: str,
+        redis_type: str,
+        revive: Callable[[], None] | None = None,
+    ) -> None:
+        """Connects; makes no change and sends nothing.
+
+        Args:
+            config: The configuration.
+            paths: Where the shop's files lie.
+            redis_connection: Feast's connection string, host:port,key=value,...
+            redis_type: `redis` or `redis_cluster`.
+            revive: Starts the server again where it died; None where it is not ours.
+        """
+        self.revive = revive
+        self.project = project_name(paths)
         variables = {
             "TAWSIYA_SHOP_DIR": str(paths.root),
-            "TAWSIYA_PROJECT": self._project,
+            "TAWSIYA_PROJECT": self.project,
             REDIS_VARIABLE: _connection(redis_connection),
             REDIS_TYPE_VARIABLE: redis_type,
         }
@@ -116,15 +133,21 @@ class FeatureStore:
         self.online = self._online_features(repo_config, self._feast._get_provider().online_store)
         self.schema_hash = schema_hash(self._definitions, self._max_length)
 
+    @property
+    def connection(self) -> tuple[str, str]:
+        """Connection string (it may hold a password) and type of the online store, as Feast names them."""
+        online = self._feast.config.online_store
+        return online.connection_string, str(online.redis_type.value)
+
     def apply(self) -> None:
         """Registers the definitions; where nothing changed, nothing is written."""
         try:
-            if self._feast.registry.get_project(self._project).tags.get(FINGERPRINT) == self._fingerprint:
+            if self._feast.registry.get_project(self.project).tags.get(FINGERPRINT) == self._fingerprint:
                 return
         except ProjectObjectNotFoundException:
             pass
         # The project comes last in the registry's file and carries the fingerprint of all the rest.
-        project = Project(name=self._project, tags={FINGERPRINT: self._fingerprint})
+        project = Project(name=self.project, tags={FINGERPRINT: self._fingerprint})
         self._feast.apply([project, *self._definitions])
 
     def materialize(self, *, full: bool) -> None:

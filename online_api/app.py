@@ -1,113 +1,145 @@
-"""The HTTP application, and the server that runs it."""
+"""The HTTP application: routes, middleware and what lives as long as it does."""
 
-import logging
-import os
-import signal
+import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import torch
-import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from threadpoolctl import threadpool_limits
 
+from feature_repo.api_keys import api_keys_path
 from feature_repo.config import Config
+from online_api.access import AccessControl
+from online_api.api_keys import KeyRing
+from online_api.batcher import Batcher
 from online_api.errors import add_error_handlers
-from online_api.routes import router
-from online_api.service import RecommendationService, open_service
+from online_api.logs import AccessLog, json_logger, log_salt
+from online_api.metrics import Metrics
+from online_api.middleware import BodyLimit, ObserveRequests
+from online_api.problems import Problem
+from online_api.rate_limit import RateLimiter, limiter_client
+from online_api.routes import events, operations, products, recommendations
+from online_api.routes.shared import Parts
+from online_api.runtime import Runtime, open_runtime
 from online_api.storefront import add_storefront
+from online_api.tracing import open_tracer
 
-log = logging.getLogger(__name__)
-
-UVICORN_STARTUP_FAILURE = 3
-CONFIG_VARIABLE = "TAWSIYA_SERVE_CONFIG"
 DOCS, OPENAPI, DOCS_ASSETS = "/docs", "/openapi.json", "/docs/assets"
+DESCRIPTION = "Recommendations for one shop. Errors are application/problem+json (RFC 9457)."
 
 
-def create_app(config: Config, service: RecommendationService | None = None) -> FastAPI:
+def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: Path | None = None) -> FastAPI:
     """The application.
 
     Args:
         config: The configuration.
-        service: What answers; None opens the configured shop's at start-up (see open_service for the errors).
+        runtime: What answers; None opens the configured shop's at start-up (see open_runtime for the errors).
+        shared_metrics: Folder in which several workers add up their metrics; see Metrics.
     """
+    metrics = runtime.metrics if runtime is not None else Metrics(shared_metrics)
+    keys = KeyRing.load(api_keys_path(config))
+    tracer = open_tracer(config.api.otlp_endpoint)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Requests run in parallel, so threads within one only get in each other's way.
+        # Requests run in parallel, so threads within one only get in each other's way. FAISS: see service.answer.
         torch.set_num_threads(1)
-        if service is not None:
-            app.state.service = service
-            yield
-            return
-        with open_service(config) as opened:
-            app.state.service = opened
-            yield
+        threadpool_limits(1, "blas")
+        with open_runtime(config, metrics) if runtime is None else nullcontext(runtime) as opened:
+            async with _served(app, config, opened, keys):
+                yield
+        if tracer is not None:
+            tracer.close()
 
     app = FastAPI(
         title="Tawsiya",
-        description="Recommendations for one shop. Errors are application/problem+json (RFC 9457).",
+        description=DESCRIPTION,
         lifespan=lifespan,
         openapi_url=OPENAPI,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own OpenTelemetry records paths and query strings, which hold buyers' ids; ours does not.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
-    app.include_router(router)
+    for router in (
+        recommendations.query_router,
+        recommendations.router,
+        products.query_router,
+        products.router,
+        events.router,
+        operations.router,
+        operations.metrics_router,
+        operations.admin_router,
+    ):
+        app.include_router(router)
     add_error_handlers(app)
     _add_docs(app)
-    add_storefront(app)
+    if not keys.any():
+        add_storefront(app)  # its page calls the API from the browser, without a key
+    _add_middleware(app, config, metrics, AccessLog(json_logger(config.api.log_level), log_salt()), tracer)
     return app
 
 
-def serve(config: Config) -> None:
-    """Runs the API on `api.host` and `api.port` until it is told to stop; the errors are those of open_service."""
-    # uvicorn ends by sending itself the signal again. As an exception it unwinds the block, which closes the store.
-    signal.signal(signal.SIGTERM, _exit)
+@asynccontextmanager
+async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing) -> AsyncIterator[None]:
+    """Puts what the routes need into the application's state, for the block."""
     api = config.api
-    # Opened here also for several workers, which open their own: a shop that cannot be served is then one clear error
-    # before a socket is open, and a worker that restarts does not restart the embedded store.
-    with open_service(config) as service:
-        log.warning("the API is open (no keys yet): whoever reaches http://%s:%d may use it", api.host, api.port)
-        if api.workers == 1:
-            # No access log: it would go to stdout, which belongs to the command line's own answer.
-            try:
-                uvicorn.run(create_app(config, service), host=api.host, port=api.port, access_log=False)
-            except SystemExit as stop:
-                if stop.code != UVICORN_STARTUP_FAILURE:
-                    raise
-                # As an exit code it would say that a gate refused.
-                raise RuntimeError(
-                    f"the API could not listen on {api.host}:{api.port}; if the port is taken, choose another one with "
-                    "--set api.port=..."
-                ) from None
-            return
-        os.environ[CONFIG_VARIABLE] = config.model_dump_json()
-        factory = f"{__name__}:{app_from_environment.__name__}"
-        uvicorn.run(
-            factory,
-            factory=True,
-            host=api.host,
-            port=api.port,
-            workers=api.workers,
-            access_log=False,
-            # A worker that says nothing for so long is killed; importing Feast alone takes longer than the default.
-            timeout_worker_healthcheck=60,
+    batcher = Batcher(
+        runtime.service.answer,
+        runtime.metrics,
+        max_batch=api.max_batch,
+        max_waiting=api.max_waiting,
+        patience_s=api.request_timeout_seconds,
+    )
+    redis = limiter_client(*runtime.store.connection)
+    limiter = RateLimiter(redis, runtime.store.project)
+    app.state.access = AccessControl(keys, limiter, api, runtime.metrics)
+    with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
+        app.state.parts = Parts(runtime, batcher, text_thread)
+        gc.freeze()  # what is there now stays: the collector need not look through it while requests wait
+        try:
+            yield
+        finally:
+            await limiter.close()
+            await redis.aclose()
+
+
+def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: AccessLog, tracer: Any) -> None:
+    """Inside out: what is added last sees a request first."""
+    api = config.api
+    app.add_middleware(BodyLimit, metrics, api.max_body_bytes, api.body_timeout_seconds)
+    if api.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=api.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["X-API-Key", "Content-Type"],
+            expose_headers=["X-Request-ID", "Retry-After"],
         )
-
-
-def app_from_environment() -> FastAPI:
-    """The application of one of several workers; `serve` leaves the configuration in the environment."""
-    return create_app(Config.model_validate_json(os.environ[CONFIG_VARIABLE]))
-
-
-def _exit(*_: object) -> None:
-    raise SystemExit(0)
+    app.add_middleware(ObserveRequests, metrics, access_log, tracer)
 
 
 def _add_docs(app: FastAPI) -> None:
-    """Swagger UI from our own files: a shop's network may not reach a CDN."""
+    """Swagger UI from our own files, since a shop's network may not reach a CDN; and the schema of problems."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version="1", description=app.description, routes=app.routes)
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schema["components"]["schemas"] |= {**problem.pop("$defs"), Problem.__name__: problem}
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
     app.mount(DOCS_ASSETS, StaticFiles(packages=[("fastapi_swagger", "resources")]))
 
     @app.get(DOCS, include_in_schema=False)

@@ -1,43 +1,66 @@
-"""Errors as answers: the one place where an exception becomes a status and application/problem+json (RFC 9457)."""
+"""Errors as answers: the one place where an exception becomes a status and a problem."""
 
 import logging
-import uuid
+import math
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import LockError, RedisClusterException
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
 
-from feature_repo.errors import StoreUnavailableError
-from online_api.schemas import FieldProblem, Problem, describe
-from online_api.service import RequestTooLongError
+from feature_repo.errors import GateRefusedError, StoreUnavailableError
+from feature_repo.event_claims import EventsAtWorkError
+from feature_repo.lock import BusyError
+from online_api.access import ForbiddenError, RateLimitedError, UnauthorisedError
+from online_api.batcher import OverloadedError
+from online_api.event_log import EventLogUnavailableError
+from online_api.limits import RequestTooLongError
+from online_api.logs import REQUEST_ID
+from online_api.problems import MEDIA_TYPE, FieldProblem, Problem, describe
+from training.artifacts.recommender import SchemaMismatchError
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
+RETRY_SOON = {"Retry-After": "1"}
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Makes every error of `app` a problem."""
+    """Makes every error of `app` a problem; what has no handler here becomes one in ObserveRequests."""
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(RequestTooLongError, _too_long)
-    app.add_exception_handler(StoreUnavailableError, _unavailable)
-    for error in (RedisConnectionError, RedisTimeoutError, RedisClusterException, LockError):
-        app.add_exception_handler(error, _no_redis)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(RateLimitedError, _rate_limited)
+    app.add_exception_handler(BusyError, _busy)
+    app.add_exception_handler(OverloadedError, _overloaded)
+    for error, status, headers in (
+        (RequestTooLongError, 422, {}),
+        (UnauthorisedError, 401, {"WWW-Authenticate": "ApiKey"}),
+        (ForbiddenError, 403, {}),
+        (StoreUnavailableError, 503, RETRY_SOON),
+        (EventLogUnavailableError, 503, RETRY_SOON),
+        (EventsAtWorkError, 503, RETRY_SOON),
+        (GateRefusedError, 409, {}),
+        (SchemaMismatchError, 409, {}),
+    ):
+        app.add_exception_handler(error, _plain(status, headers))
 
 
 def _answer(
-    status: int, detail: str, errors: list[FieldProblem] | None = None, request_id: str | None = None
+    status: int, detail: str, errors: list[FieldProblem] | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     title = HTTPStatus(status).phrase
-    problem = Problem(title=title, status=status, detail=detail, errors=errors or [], request_id=request_id)
-    return JSONResponse(problem.model_dump(exclude_none=True), status, media_type=MEDIA_TYPE)
+    problem = Problem(title=title, status=status, detail=detail, errors=errors or [], request_id=REQUEST_ID.get())
+    return JSONResponse(problem.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
+
+
+def _plain(status: int, headers: Mapping[str, str]):  # type: ignore[no-untyped-def]  # Starlette's handler type
+    """A handler for errors whose message is meant for the caller."""
+
+    def handler(_: Request, error: Exception) -> JSONResponse:
+        return _answer(status, str(error), headers=headers)
+
+    return handler
 
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:
@@ -47,28 +70,22 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
     return _answer(422, detail, problems)
 
 
-def _too_long(_: Request, error: Exception) -> JSONResponse:
-    return _answer(422, str(error))
-
-
-def _unavailable(_: Request, error: Exception) -> JSONResponse:
-    return _answer(503, str(error))
-
-
-def _no_redis(_: Request, error: Exception) -> JSONResponse:
-    log.error("the online store does not answer: %s", error)
-    return _answer(503, "the feature store does not answer now; try again")
-
-
 def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    answer = _answer(error.status_code, error.detail)
-    answer.headers.update(error.headers or {})
-    return answer
+    # FastAPI answers a body that is no UTF-8 with 400, and one that is no JSON with 422; to a caller they are the same.
+    status = 422 if error.status_code == 400 else error.status_code
+    return _answer(status, error.detail, headers=error.headers)
 
 
-def _unexpected(_: Request, error: Exception) -> JSONResponse:
-    """Says nothing of the error but an id, under which the log has it; the server logs the traceback itself."""
-    request_id = uuid.uuid4().hex
-    log.error("request %s failed: %r", request_id, error)
-    return _answer(500, "an unexpected error; the server's log has it under the request_id", request_id=request_id)
+def _busy(_: Request, __: Exception) -> JSONResponse:
+    return _answer(409, "another job is at work on this shop; try again when it is done")
+
+
+def _rate_limited(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RateLimitedError)
+    return _answer(429, str(error), headers={"Retry-After": str(math.ceil(error.retry_after_s))})
+
+
+def _overloaded(request: Request, error: Exception) -> JSONResponse:
+    request.app.state.parts.runtime.metrics.rejected("overload").inc()
+    return _answer(503, str(error), headers=RETRY_SOON)

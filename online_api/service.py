@@ -1,47 +1,32 @@
-"""What the API does, without HTTP: from buyers and events to vectors, products and stored events."""
+"""What the API answers, without HTTP: from buyers, interactions and products to lists of products.
+
+Legend: B questions of one batch, K results, L events, N products, D dimensions.
+"""
 
 import time
-import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
-from contextlib import contextmanager
+from dataclasses import replace
 
+import faiss
 import numpy as np
-from pydantic import ValidationError
-from redis.exceptions import RedisClusterException, RedisError
 
-from feature_repo.config import Config
-from feature_repo.paths import shop_paths
-from feature_repo.store import FeatureStore, feature_store
+from feature_repo.online_features import OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, sequence
-from online_api.event_log import EventLog, LoggedEvent
-from online_api.schemas import (
-    EncodeBuyerRequest,
-    EncodeBuyerResponse,
-    Event,
-    EventsResponse,
-    Health,
-    Interaction,
-    RecommendationResponse,
-    RecommendedProduct,
-    RejectedEvent,
-    RetrieveRequest,
-    Source,
-    describe,
-)
-from training.artifacts.recommender import Recommender, open_current
+from online_api.answers import Source
+from online_api.catalogue import Selection
+from online_api.limits import RequestTooLongError
+from online_api.live_release import LiveRelease, ReleaseKeeper
+from online_api.payloads import recommendations
+from online_api.questions import Payload, Question, Reply, Stages, Subject
+from online_api.ranking import ByPopularity, BySimilarity, Scorer, rank
+from online_api.requests import NO_FILTERS, Interaction
+from online_api.store_guard import StoreGuard
+from online_api.text_vectors import Role, TextVectors
+from training.artifacts.recommender import Floats, Ranked, Readable
 
-CLOCK_SKEW_MS = 5_000  # how far a caller's clock may be ahead of ours
-
-
-class RequestTooLongError(ValueError):
-    """A request carries more than the configuration allows."""
-
-
-class _RefusedEventError(ValueError):
-    """An event cannot be taken; the message says why."""
+NOTHING_READABLE = Readable(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64))
 
 
 def now_ms() -> int:
@@ -49,128 +34,146 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@contextmanager
-def open_service(config: Config) -> Iterator["RecommendationService"]:
-    """The service over the shop's feature store and live release.
-
-    Raises:
-        ConfigError: `feature_store.online: redis` without an address.
-        FileNotFoundError: No release is live.
-        SchemaMismatchError: The live release was made for other features than this code and configuration make.
-        ValueError: The live release is damaged.
-    """
-    paths = shop_paths(config)
-    with feature_store(config) as store:
-        recommender = open_current(paths.releases, schema_hash=store.schema_hash)
-        yield RecommendationService(config, store, recommender, EventLog(paths.event_log))
-
-
 class RecommendationService:
-    """Recommendations and events of one shop; safe to use from several threads."""
+    """Answers questions in batches; safe to use from several threads."""
 
     def __init__(
         self,
-        config: Config,
-        store: FeatureStore,
-        recommender: Recommender,
-        event_log: EventLog,
+        keeper: ReleaseKeeper,
+        online: OnlineFeatures,
+        guard: StoreGuard,
+        texts: TextVectors,
+        *,
+        max_history: int,
+        max_interactions: int,
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        """Takes its parts open; `clock` gives milliseconds since 1970."""
-        self._limits = config.api
-        self._max_history = config.model.buyer_tower.max_interaction_history
-        self._store = store
-        self._recommender = recommender
-        self._event_log = event_log
-        self._clock = clock
-
-    def encode_buyer(self, request: EncodeBuyerRequest) -> EncodeBuyerResponse:
-        """The buyer's vector; that of an empty history where nothing usable is known.
-
-        Raises:
-            RequestTooLongError: Too many interactions.
-            StoreUnavailableError: The stored history is needed and cannot be read.
-        """
-        events, _ = self._history(request)
-        vector_D = self._recommender.encode_buyer(events)
-        if vector_D is None:
-            vector_D = self._recommender.empty_buyer()
-        return EncodeBuyerResponse(
-            embedding=vector_D.tolist(), embedding_dim=len(vector_D), release=self._recommender.name
-        )
-
-    def retrieve(self, request: RetrieveRequest) -> RecommendationResponse:
-        """Products for the request's interactions, or for the buyer's stored history where it has none.
-
-        Raises:
-            RequestTooLongError: Too many interactions.
-            StoreUnavailableError: The stored history is needed and cannot be read.
-        """
-        events, source = self._history(request)
-        return self._recommend(request.buyer_id, events, request.k, source)
-
-    def recommend_for_buyer(self, buyer_id: str, k: int) -> RecommendationResponse:
-        """Products for the buyer's stored history; StoreUnavailableError where it cannot be read."""
-        return self._recommend(buyer_id, self._store.online.read_sequence(buyer_id), k, "personalised")
-
-    def record_events(self, events: Rows[object]) -> EventsResponse:
-        """Stores events: in the log, then in the feature store, where the next recommendation sees them.
+        """Takes its parts open.
 
         Args:
-            events: One JSON object each, as schemas.Event describes it; one that is not usable is listed as rejected.
-
-        Raises:
-            RequestTooLongError: Too many events.
-            StoreUnavailableError, RedisError, OSError: Not all events were stored. The ids of those that were not will
-                be free again, at the latest when their claims run out, so that the whole request can be repeated.
+            keeper: The live release.
+            online: Buyers' features.
+            guard: Stands between the two.
+            texts: Encodes texts that the release does not have.
+            max_history: Events of a buyer that count.
+            max_interactions: Most interactions of one request.
+            clock: Milliseconds since 1970.
         """
-        self._check_length("events", len(events), self._limits.max_events_per_request)
-        now = self._clock()
-        valid, rejected = self._sort_out(events, now)
-        with self._store.online.claim_events({event.event_id for event in valid if event.event_id is not None}) as claim:
-            # By id, so that one that is repeated within the request counts once.
-            named = {event.event_id: event for event in reversed(valid) if event.event_id in claim.fresh}
-            fresh = [
-                _logged(event, event.event_id or uuid.uuid4().hex, now)
-                for event in valid
-                if event.event_id is None or named.get(event.event_id) is event
-            ]
-            if fresh:
-                self._event_log.append(fresh)
-            for buyer_id, theirs in _by_buyer(fresh).items():
-                self._store.online.push_events({buyer_id: self._sequence_of(theirs)})
-                claim.stored([event.event_id for event in theirs])
-        return EventsResponse(accepted=len(fresh), duplicates=len(valid) - len(fresh), rejected=rejected)
+        self.keeper, self._online, self._guard, self._texts = keeper, online, guard, texts
+        self._max_history, self._max_interactions, self._clock = max_history, max_interactions, clock
 
-    def health(self) -> Health:
-        """Whether everything answers; without the feature store, only requests with interactions can be served."""
-        try:
-            reachable = self._store.online.ping()
-        except (RedisError, RedisClusterException):
-            reachable = False
-        return Health(
-            status="ok" if reachable else "degraded",
-            release=self._recommender.name,
-            products=len(self._recommender),
-            embedding_dim=self._recommender.dim,
-            feature_store="ok" if reachable else "unavailable",
-        )
+    def answer(self, questions: Rows[Question]) -> list[Reply]:
+        """Replies to B questions, in their order; one state of release, prices and rules serves them all."""
+        faiss.omp_set_num_threads(1)  # of this thread: requests run in parallel, threads within one get in the way
+        live = self.keeper.live
+        started = time.perf_counter()
+        subjects = self._subjects(live, questions)
+        read = time.perf_counter()
+        self._encode(live, subjects)
+        encoded = time.perf_counter()
+        found = self._search(live, subjects)
+        searched = time.perf_counter()
+        stages: Stages = [("features", started, read), ("encode", read, encoded), ("search", encoded, searched)]
+        replies = []
+        for subject, ranked in zip(subjects, found, strict=True):
+            begun = time.perf_counter()
+            payload = self._payload(live, subject, ranked)
+            replies.append(Reply(payload, [*stages, ("rank", begun, time.perf_counter())]))
+        return replies
 
-    def _history(self, request: EncodeBuyerRequest) -> tuple[Sequence, Source]:
-        """The events that speak for the buyer of a request."""
-        if request.interactions:
-            self._check_length("interactions", len(request.interactions), self._limits.max_interactions_per_request)
-            return self._session(request.interactions), "session"
-        if request.buyer_id is None:
-            return EMPTY_SEQUENCE, "session"
-        return self._store.online.read_sequence(request.buyer_id), "personalised"
+    def encode_buyer(self, question: Question) -> Payload:
+        """The buyer's vector (EncodeBuyerResponse); that of an empty history where nothing usable is known."""
+        live = self.keeper.live
+        subjects = self._subjects(live, [question])
+        self._encode(live, subjects)
+        buyer = subjects[0].buyer
+        vector_D = live.recommender.encoder.empty() if buyer is None else buyer.vector_D
+        return {
+            "embedding": vector_D.tolist(),
+            "embedding_dim": len(vector_D),
+            "release": live.recommender.name,
+            "degraded": subjects[0].degraded,
+        }
 
-    def _session(self, interactions: Rows[Interaction]) -> Sequence:
+    def product(self, product_id: str) -> Payload | None:
+        """One product (ProductDetails), or the one that stands for it; None where the release has neither."""
+        live = self.keeper.live
+        position = live.catalogue.position_of(product_id)
+        if position < 0:
+            return None
+        return {
+            **live.catalogue.shown(position),
+            "hidden": bool(live.catalogue.hidden_N[position]),
+            "release": live.recommender.name,
+        }
+
+    def check_length(self, interactions: Rows[Interaction]) -> None:
+        """RequestTooLongError where a request carries too many interactions."""
+        if len(interactions) > self._max_interactions:
+            raise RequestTooLongError("interactions", len(interactions), self._max_interactions)
+
+    def new_texts(self, interactions: Rows[Interaction]) -> dict[str, str]:
+        """The texts of those products that the live release does not have, by product id."""
+        table = self.keeper.live.recommender.products
+        return {one.product_id: one.text for one in interactions if one.text and table.position_of(one.product_id) < 0}
+
+    def text_vectors(self, texts: Rows[str], role: Role) -> tuple[Floats, str] | None:
+        """Vectors of texts, (M, D), and their release; None while there is no encoder. Takes milliseconds per text."""
+        recommender = self.keeper.live.recommender
+        vectors_MD = self._texts.vectors(recommender, texts, role)
+        return None if vectors_MD is None else (vectors_MD, recommender.name)
+
+    # --- whose events -------------------------------------------------------------------------------------------------
+
+    def _subjects(self, live: LiveRelease, questions: Rows[Question]) -> list[Subject]:
+        """The questions with the events that speak for them: those of the session, else those that are stored."""
+        subjects = [self._subject(live, question) for question in questions]
+        waiting = [
+            subject
+            for subject in subjects
+            if subject.question.buyer_id is not None
+            and (subject.source == "popular" or subject.question.new_only)
+            and not subject.question.popular
+        ]
+        if not waiting:
+            return subjects
+        buyer_ids = [str(subject.question.buyer_id) for subject in waiting]
+        purchases = any(subject.question.new_only for subject in waiting)
+        rows = self._guard.call(lambda: self._online.read_buyers(buyer_ids, purchases=purchases))
+        for place, subject in enumerate(waiting):
+            if rows is None:
+                subject.degraded.append("feature_store")
+                continue
+            subject.stored = rows[place]
+            if subject.source == "popular":
+                readable = live.recommender.readable(rows[place].events)
+                if len(readable.positions_L):
+                    subject.source, subject.readable = "personalised", readable
+        return subjects
+
+    def _subject(self, live: LiveRelease, question: Question) -> Subject:
+        """Who a question is about, as far as the question itself says."""
+        if question.release not in (None, live.recommender.name):  # swapped since the texts were encoded
+            degraded = (*question.degraded, "text_encoder")
+            question = replace(question, vector=None, texts={}, release=None, degraded=degraded)
+        new = {live.recommender.products.product_key(one): vector_D for one, vector_D in question.texts.items()}
+        readable = NOTHING_READABLE
+        source: Source = "popular"
+        if question.interactions:
+            readable = live.recommender.readable(self._sequence(live, question.interactions), new)
+            source = "session" if len(readable.positions_L) else "popular"
+        if question.vector is not None:
+            source = "search"
+        elif question.like is not None and live.catalogue.position_of(question.like) >= 0:
+            source = "similar"
+        return Subject(question, source, readable, new, list(question.degraded))
+
+    def _sequence(self, live: LiveRelease, interactions: Rows[Interaction]) -> Sequence:
         """Interactions as a sequence, cut and ordered as stored ones are; those without a time become the newest."""
         given = [interaction.timestamp for interaction in interactions if interaction.timestamp is not None]
         newest = max([self._clock(), *given])
         events = sequence(
-            [self._recommender.product_key(interaction.product_id) for interaction in interactions],
+            [live.recommender.products.product_key(interaction.product_id) for interaction in interactions],
             [EVENT_TYPE_CODES[interaction.event_type] for interaction in interactions],
             [
                 newest + place if interaction.timestamp is None else interaction.timestamp
@@ -179,62 +182,61 @@ class RecommendationService:
         )
         return merge_sequences(events, EMPTY_SEQUENCE, self._max_history)
 
-    def _recommend(self, buyer_id: str | None, events: Sequence, k: int, source: Source) -> RecommendationResponse:
-        vector_D = self._recommender.encode_buyer(events)
-        if vector_D is None:
-            ranked, source = self._recommender.most_popular(k), "popular"
-        else:
-            ranked = self._recommender.nearest(vector_D, k)
-        items = [
-            RecommendedProduct(score=score, **self._recommender.product(position))
-            for position, score in zip(ranked.positions.tolist(), ranked.scores.tolist(), strict=True)
+    # --- vectors ------------------------------------------------------------------------------------------------------
+
+    def _encode(self, live: LiveRelease, subjects: Rows[Subject]) -> None:
+        known = [subject for subject in subjects if subject.source in ("session", "personalised")]
+        histories = [live.recommender.history(subject.readable, subject.new) for subject in known]
+        for subject, buyer in zip(known, live.recommender.encoder.encode(histories), strict=True):
+            subject.buyer = buyer
+
+    def _search(self, live: LiveRelease, subjects: Rows[Subject]) -> list[Ranked | None]:
+        """What is nearest among all products, in one call for those whom no filter concerns."""
+        found: list[Ranked | None] = [None] * len(subjects)
+        if live.catalogue.select(NO_FILTERS).allowed_N is not None:
+            return found  # some products are hidden, so everybody has a filter
+        plain = [
+            (place, subject.buyer.vector_D)
+            for place, subject in enumerate(subjects)
+            if subject.buyer is not None and subject.question.filters is NO_FILTERS
         ]
-        return RecommendationResponse(buyer_id=buyer_id, release=self._recommender.name, source=source, items=items)
+        if plain:
+            k = max(subjects[place].question.k for place, _ in plain)
+            ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
+            for (place, _), one in zip(plain, ranked, strict=True):
+                found[place] = one
+        return found
 
-    def _sort_out(self, events: Rows[object], now: int) -> tuple[list[Event], list[RejectedEvent]]:
-        valid, rejected = [], []
-        for index, raw in enumerate(events):
-            try:
-                valid.append(self._checked(raw, now))
-            except _RefusedEventError as error:
-                rejected.append(RejectedEvent(index=index, reason=str(error)))
-        return valid, rejected
+    # --- answers ------------------------------------------------------------------------------------------------------
 
-    def _checked(self, raw: object, now: int) -> Event:
-        try:
-            event = Event.model_validate(raw)
-        except ValidationError as error:
-            problems = [describe(item) for item in error.errors()]
-            reason = "; ".join(f"{problem.field or 'event'}: {problem.message}" for problem in problems)
-            raise _RefusedEventError(reason) from None
-        if event.timestamp is not None and event.timestamp > now + CLOCK_SKEW_MS:
-            raise _RefusedEventError("timestamp: lies in the future")
-        if self._recommender.positions(np.array([self._recommender.product_key(event.product_id)]))[0] < 0:
-            raise _RefusedEventError(f"product_id: the live release does not know product {event.product_id!r}")
-        return event
-
-    def _sequence_of(self, events: list[LoggedEvent]) -> Sequence:
-        """Events as ingest will store them: one of a merged product has the key of the product that stands for it."""
-        return sequence(
-            [self._recommender.product_key(event.product_id) for event in events],
-            [EVENT_TYPE_CODES[event.event_type] for event in events],
-            [event.time_ms for event in events],
+    def _payload(self, live: LiveRelease, subject: Subject, found: Ranked | None) -> Payload:
+        question = subject.question
+        selection = self._selection(live, subject)
+        rules = live.rules.active(self._clock()) if question.rules else None
+        scorer = self._scorer(live, subject, found)
+        listed = rank(
+            scorer, selection, question.k, question.diversity, rules, live.catalogue, live.recommender.vectors_ND
         )
+        return recommendations(live, subject, selection, listed, rules)
 
-    @staticmethod
-    def _check_length(name: str, length: int, limit: int) -> None:
-        if length > limit:
-            raise RequestTooLongError(f"{name}: {length} are too many; one request may carry {limit}")
+    def _selection(self, live: LiveRelease, subject: Subject) -> Selection:
+        question, table, n_products = subject.question, live.recommender.products, len(live.catalogue)
+        selection = live.catalogue.select(question.filters)
+        if question.exclude:
+            selection = selection.without(table.known_positions(question.exclude), "excluded", n_products)
+        if subject.source == "similar":
+            selection = selection.without(table.known_positions([str(question.like)]), "excluded", n_products)
+        if question.new_only and subject.stored is not None:
+            bought = table.positions(subject.stored.purchased)
+            selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
+        return selection
 
-
-def _logged(event: Event, event_id: str, now: int) -> LoggedEvent:
-    # A caller's clock may be a little ahead of ours; the log must not be, for ingest takes no event of the future.
-    time_ms = now if event.timestamp is None else min(event.timestamp, now)
-    return LoggedEvent(event_id, event.buyer_id, event.product_id, event.event_type, time_ms)
-
-
-def _by_buyer(events: list[LoggedEvent]) -> dict[str, list[LoggedEvent]]:
-    groups = defaultdict(list)
-    for event in events:
-        groups[event.buyer_id].append(event)
-    return groups
+    def _scorer(self, live: LiveRelease, subject: Subject, found: Ranked | None) -> Scorer:
+        if subject.buyer is not None:
+            return BySimilarity(live.recommender, subject.buyer.vector_D, found)
+        if subject.question.vector is not None:
+            return BySimilarity(live.recommender, subject.question.vector)
+        if subject.source == "similar":
+            position = live.catalogue.position_of(str(subject.question.like))
+            return BySimilarity(live.recommender, live.recommender.vectors_ND[position])
+        return ByPopularity(live.recommender)

@@ -7,13 +7,8 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parent / "static"
-HEADERS = {
-    # Scripts and styles from this server only, none of them inline. Photos lie wherever the shop keeps them.
-    "Content-Security-Policy": "default-src 'self'; img-src *; base-uri 'none'; frame-ancestors 'none'",
-    # The page's address names the buyer, which is no business of the photos' servers.
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+# Scripts and styles from this server only, none of them inline. Photos lie wherever the shop keeps them.
+HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src *; base-uri 'none'; frame-ancestors 'none'"}
 
 
 def add_storefront(app: FastAPI) -> None:

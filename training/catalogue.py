@@ -22,16 +22,19 @@ class KeyIndex:
 
     def __init__(self, keys: npt.NDArray[np.int64]) -> None:
         """Args: keys, (N,), distinct; their order defines the positions."""
-        self._order = np.argsort(keys)
-        self._sorted = keys[self._order]
+        order = np.argsort(keys)
+        self._order: npt.NDArray[np.int32] = order.astype(np.int32)
+        self._sorted = keys[order]
 
     def positions(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Positions, same shape as `keys`; UNKNOWN_PRODUCT for a key that is not there."""
         if len(self._sorted) == 0:
             return np.full(keys.shape, UNKNOWN_PRODUCT, dtype=np.int32)
-        place = np.searchsorted(self._sorted, keys).clip(max=len(self._sorted) - 1)
-        found = self._sorted[place] == keys
-        return np.where(found, self._order[place], UNKNOWN_PRODUCT).astype(np.int32)
+        place = np.searchsorted(self._sorted, keys)
+        place[place == len(self._sorted)] = 0
+        positions = self._order[place]
+        positions[self._sorted[place] != keys] = UNKNOWN_PRODUCT
+        return positions
 
 
 @dataclass(frozen=True)

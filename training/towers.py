@@ -107,12 +107,28 @@ class ItemTower(nn.Module):
         return F.normalize(item_ND, dim=-1)
 
 
+def pooling_shares(logits_BL: Tensor, weights_BL: Tensor) -> Tensor:
+    """Each event's share of its history, (B, L): softmax(logit + ln weight), zeros for a history without weight."""
+    joined_BL = torch.where(weights_BL > 0, logits_BL + weights_BL.clamp_min(1e-30).log(), -torch.inf)
+    # softmax over nothing but -inf is NaN; such rows become zeros.
+    return torch.softmax(joined_BL, dim=1).nan_to_num()
+
+
+# An aggregator that weighs each product by itself has `item_logits`: its result is the sum of the history's product
+# vectors times pooling_shares. Serving then looks the logits up instead of computing them for every request, and can
+# say what each event contributed. An aggregator of another kind (a transformer, say) has only `forward`.
+
+
 class WeightedAverage(nn.Module):
     """Mean of the history's product vectors, weighted by event type; nothing to learn."""
 
     def __init__(self, spec: ModelSpec) -> None:  # noqa: ARG002 - the aggregators' common signature
         """Has no layers."""
         super().__init__()
+
+    def item_logits(self, items: Tensor) -> Tensor:
+        """Zeros: (..., D) -> (...)."""
+        return items.new_zeros(items.shape[:-1])
 
     def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
         """(B, D); a history without weight gives zeros."""
@@ -121,10 +137,7 @@ class WeightedAverage(nn.Module):
 
 
 class Attention(nn.Module):
-    """Additive attention D -> hidden -> 1 (Bahdanau et al. 2015), joined with event weights.
-
-    The shares are softmax(score + ln weight): the softmax times the weights, normalised again.
-    """
+    """Additive attention D -> hidden -> 1 (Bahdanau et al. 2015), joined with event weights (see pooling_shares)."""
 
     def __init__(self, spec: ModelSpec) -> None:
         """Builds the scorer."""
@@ -135,12 +148,14 @@ class Attention(nn.Module):
             nn.Linear(spec.attention_hidden_dim, 1, bias=False),
         )
 
+    def item_logits(self, items: Tensor) -> Tensor:
+        """Scores of products: (..., D) -> (...)."""
+        logits: Tensor = self.score(items).squeeze(-1)
+        return logits
+
     def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
         """(B, D); a history without weight gives zeros."""
-        score_BL = self.score(items_BLD).squeeze(-1)
-        logit_BL = torch.where(weights_BL > 0, score_BL + weights_BL.clamp_min(1e-30).log(), -torch.inf)
-        # softmax over nothing but -inf is NaN; such rows become zeros.
-        share_BL = torch.softmax(logit_BL, dim=1).nan_to_num()
+        share_BL = pooling_shares(self.item_logits(items_BLD), weights_BL)
         return torch.einsum("bl,bld->bd", share_BL, items_BLD)
 
 
@@ -167,10 +182,16 @@ class BuyerTower(nn.Module):
             types_BL: Event-type codes.
             mask_BL: True where there is an event.
         """
-        weights_BL = self.weight_by_type[types_BL] * mask_BL
-        buyer_BD = self.aggregate(items_BLD, weights_BL)
-        has_events_B = (weights_BL > 0).any(dim=1, keepdim=True)
-        return F.normalize(torch.where(has_events_B, buyer_BD, self.empty), dim=-1)
+        return self.from_weights(items_BLD, self.weight_by_type[types_BL] * mask_BL)
+
+    def from_weights(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
+        """As forward, from event weights that are 0 where there is no event."""
+        return self.normalised(self.aggregate(items_BLD, weights_BL), weights_BL)
+
+    def normalised(self, pooled_BD: Tensor, weights_BL: Tensor) -> Tensor:
+        """An aggregate at unit length; the learned vector where the history has no weight."""
+        has_events_B1 = (weights_BL > 0).any(dim=1, keepdim=True)
+        return F.normalize(torch.where(has_events_B1, pooled_BD, self.empty), dim=-1)
 
 
 class TwoTower(nn.Module):

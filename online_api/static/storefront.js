@@ -14,6 +14,7 @@ const state = {
   buyer: new URLSearchParams(location.search).get("buyer")?.trim() || guest(),
   items: [],
   source: null,
+  degraded: [],
   release: null,
   ranks: null, // product id -> place in the list before the last click; null where there was none
   done: [], // {event, title, ms}, newest first; no ms until the new list is there
@@ -33,6 +34,11 @@ function text(key, values = {}) {
 
 function number(value, digits) {
   return value.toLocaleString(state.language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+// A text that may run in the other direction than the one around it (U+2068 and U+2069 are Unicode's isolate).
+function isolated(title) {
+  return `\u2068${title}\u2069`;
 }
 
 // ---- What happens
@@ -55,7 +61,8 @@ async function update(product, event) {
     if (buyer !== state.buyer) return;
     if (mine === turn) {
       state.ranks = event ? new Map(state.items.map((item, rank) => [item.product_id, rank])) : null;
-      Object.assign(state, { items: answer.items, source: answer.source, release: answer.release });
+      const { items, source, degraded, release } = answer;
+      Object.assign(state, { items, source, degraded, release });
       renderProducts();
     }
     // Rounded up, for nothing takes 0 ms. Drawing the list is part of it.
@@ -73,7 +80,8 @@ async function update(product, event) {
 }
 
 function switchBuyer(buyer) {
-  Object.assign(state, { buyer, items: [], source: null, release: null, ranks: null, done: [], status: { key: "loading" } });
+  Object.assign(state, { buyer, items: [], source: null, degraded: [], release: null });
+  Object.assign(state, { ranks: null, done: [], status: { key: "loading" } });
   history.replaceState(null, "", "?" + new URLSearchParams({ buyer }));
   update();
   render();
@@ -116,11 +124,15 @@ function render() {
 
 // Everything but the product list.
 function renderAround() {
-  const { source, release, status, error, done } = state;
+  const { source, degraded, release, status, error, done } = state;
   element("source").hidden = element("release").hidden = source === null;
   element("source").dataset.source = source;
   element("source").textContent = source && text(`source_${source}`);
+  // With a part away, why the list is as it is is what the notice says.
+  element("hint").hidden = degraded.length > 0;
   element("hint").textContent = source && text(state.items.length ? `hint_${source}` : "empty");
+  element("degraded").hidden = degraded.length === 0;
+  element("degraded").textContent = degraded.map((part) => text(`degraded_${part}`)).join(" ");
   element("release-name").textContent = release;
   element("status").textContent = status && text(status.key, status.values);
   element("error").hidden = error === null;
@@ -148,7 +160,9 @@ function card(item, rank) {
   part("category").textContent = item.category;
   part("brand").textContent = item.brand;
   part("price").textContent = item.price === null ? "" : text("price", { price: number(item.price, 2) });
+  part("stock").textContent = item.stock === 0 ? text("out_of_stock") : "";
   part("score").textContent = text("score", { score: number(item.score, 3) });
+  part("because").textContent = because(item.because);
   part("initials").textContent = initials(item);
   part("tile").style.setProperty("--hue", hue(item.category ?? item.product_id));
   if (item.photo) part("tile").append(photo(item.photo));
@@ -160,6 +174,15 @@ function card(item, rank) {
     button.addEventListener("click", () => update(item, event));
   }
   return node;
+}
+
+// What the buyer did that speaks for a product. The API names two events at most; here each product comes once.
+function because(reasons) {
+  const [first, second] = reasons
+    .filter((one, place) => place === reasons.findIndex((other) => other.product_id === one.product_id))
+    .map((one) => text(`act_${one.event_type}`, { title: isolated(one.title || one.product_id) }));
+  if (!first) return "";
+  return second ? text("because_two", { first, second }) : text("because_one", { first });
 }
 
 function mark(place, climb) {

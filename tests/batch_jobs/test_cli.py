@@ -14,8 +14,8 @@ from processes import Finished, tawsiya
 from tiny_shop import events, products, write_csv, write_shop
 
 from batch_jobs.cli import app
-from batch_jobs.lock import shop_lock
 from feature_repo.config import load_config
+from feature_repo.lock import shop_lock
 from feature_repo.paths import shop_paths
 
 SCRIPT = Path(sys.executable).with_name("tawsiya")
@@ -37,7 +37,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield path
 
 
-GROUPS = ("release", "config")
+GROUPS = ("release", "config", "keys")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 # In the order of a shop's first day. `serve` is missing because it never ends.
 CHAIN = [
@@ -57,6 +57,9 @@ CHAIN = [
     ("release", "rollback"),
     ("release", "promote"),
     ("config", "show"),
+    ("keys", "create", "--name", "x", "--scope", "read"),
+    ("keys", "list"),
+    ("keys", "revoke", "x"),
 ]
 
 
@@ -185,7 +188,12 @@ def test_a_setting_that_cannot_be_used_is_bad_usage(shop: Shop, arguments: list[
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != ("serve",)], ids=" ".join)
 def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command: tuple[str, ...]) -> None:
-    needed = {("recommend",): ["--buyer", "b01"], ("release", "promote"): ["name"]}.get(command, [])
+    needed = {
+        ("recommend",): ["--buyer", "b01"],
+        ("release", "promote"): ["name"],
+        ("keys", "create"): ["--name", "x", "--scope", "read"],
+        ("keys", "revoke"): ["x"],
+    }.get(command, [])
     finished = shop.run(*command, *needed, "--set", "model.embeding_dim=8", "--json")
     assert (finished.code, finished.stdout) == (BAD_USAGE, "")
     assert "did you mean model.embedding_dim?" in finished.stderr

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from feature_repo.config import BuyerTowerConfig
 from training import towers
+from training.artifacts.buyer_encoder import BuyerEncoder, History
 from training.artifacts.model import ModelCard, load_model, save_model
 from training.catalogue import Vocabularies
-from training.towers import AGGREGATORS, ModelSpec, TwoTower
+from training.towers import AGGREGATORS, ModelSpec, TwoTower, pooling_shares
 
 DIM = 6
 SPEC = ModelSpec(
@@ -133,3 +134,57 @@ def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
     loaded, _, _ = load_model(tmp_path)
     assert type(loaded.buyer_tower.aggregate) is AGGREGATORS[name]
     assert torch.equal(encode(loaded, HISTORIES), encode(model, HISTORIES))
+
+
+# ---- what serving asks of an aggregator ------------------------------------------------------------------------------
+
+
+class LargestValues(nn.Module):
+    """An aggregator of the other kind: its result is no sum of the history's products."""
+
+    def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
+        largest_BD: Tensor = (items_BLD * weights_BL[:, :, None]).amax(dim=1)
+        return largest_BD
+
+
+@every_aggregator
+def test_item_logits_make_the_same_as_the_aggregator_itself(name: str) -> None:
+    aggregate = model_with(name).buyer_tower.aggregate
+    if not hasattr(aggregate, "item_logits"):
+        pytest.skip(f"{name} weighs no product by itself")
+    items_BLD = torch.randn(3, 4, DIM, generator=torch.Generator().manual_seed(3))
+    weights_BL = torch.tensor([[1.0, 0.0, 10.0, 0.5], [0.0, 0.0, 0.0, 0.0], [1e-6, 1e6, 0.0, 0.0]])
+    with torch.no_grad():
+        logits_BL = aggregate.item_logits(items_BLD)  # type: ignore[operator]
+        shares_BL = pooling_shares(logits_BL, weights_BL)
+        pooled_BD = torch.einsum("bl,bld->bd", shares_BL, items_BLD)
+        torch.testing.assert_close(pooled_BD, aggregate(items_BLD, weights_BL), rtol=0, atol=1e-6)
+    torch.testing.assert_close(shares_BL.sum(dim=1), torch.tensor([1.0, 0.0, 1.0]))
+    assert not shares_BL[weights_BL == 0].any()
+
+
+@pytest.mark.parametrize("name", [*sorted(AGGREGATORS), "of another kind"])
+def test_serving_encodes_what_the_tower_does_and_explains_it(name: str) -> None:
+    tower = model_with(name if name in AGGREGATORS else "attention").buyer_tower
+    if name not in AGGREGATORS:
+        tower.aggregate = LargestValues()
+    encoder = BuyerEncoder(tower, torch.device("cpu"))
+    items_LD = np.random.default_rng(4).normal(size=(3, DIM)).astype(np.float32)
+    types_L = np.array([0, 2, 1])
+    targets_KD = np.random.default_rng(5).normal(size=(2, DIM)).astype(np.float32)
+
+    def score(events: list[int]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        with torch.no_grad():
+            items_BLD, types_BL = torch.from_numpy(items_LD[events])[None], torch.from_numpy(types_L[events])[None]
+            vector_BD = tower(items_BLD, types_BL, torch.ones(1, len(events), dtype=torch.bool))
+        return targets_KD @ vector_BD[0].numpy()
+
+    [buyer] = encoder.encode([History(items_LD, types_L, encoder.item_logits(items_LD))])
+    np.testing.assert_allclose(targets_KD @ buyer.vector_D, score([0, 1, 2]), atol=1e-5)
+    parts_KL = encoder.contributions(buyer, targets_KD)
+    if buyer.factors_L is not None:
+        np.testing.assert_allclose(parts_KL.sum(axis=1), score([0, 1, 2]), atol=1e-5)
+    else:
+        left_out = [score([1, 2]), score([0, 2]), score([0, 1])]
+        np.testing.assert_allclose(parts_KL, score([0, 1, 2])[:, None] - np.stack(left_out, axis=1), atol=1e-5)
+    assert (buyer.factors_L is None) == (not hasattr(tower.aggregate, "item_logits"))

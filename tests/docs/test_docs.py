@@ -53,10 +53,10 @@ def test_every_command_is_described() -> None:
 
 
 def test_every_route_is_described() -> None:
-    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
     for path, methods in create_app(Config()).openapi()["paths"].items():
         for method in methods:
-            assert f"{method.upper()} {path}" in text, f"docs/operations.md does not describe {method.upper()} {path}"
+            assert f"{method.upper()} {path}" in text, f"docs/api.md does not describe {method.upper()} {path}"
 
 
 def test_every_column_alias_is_described() -> None:
@@ -72,7 +72,7 @@ def test_every_source_is_described_and_loads() -> None:
         assert f"| `{path.stem}` |" in text
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "docs/sources.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "docs/security.md", "docs/sources.md"])
 def test_commands_in_code_blocks_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))

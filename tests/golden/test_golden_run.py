@@ -29,5 +29,6 @@ def test_the_curves_are_those_written_down(
 ) -> None:
     run(settings(num_epochs=4, patience=4, **changes), two_groups(), tmp_path)
     epochs = json.loads((tmp_path / CURVES).read_text())["epochs"]
-    assert [round(epoch["loss"], 6) for epoch in epochs] == pytest.approx(losses, abs=1e-4)
+    # Two CPUs add up in different orders: the last loss has been seen to differ by 2e-4.
+    assert [round(epoch["loss"], 6) for epoch in epochs] == pytest.approx(losses, abs=1e-3)
     assert [epoch["recall@20"] for epoch in epochs] == pytest.approx(recalls, abs=0.02)

@@ -1,35 +1,45 @@
-"""The parts of a tiny shop: its tables, a release with random weights, and a real server."""
+"""The parts of a tiny shop: its tables, a release with random weights, a real server, and answers that are checked."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import torch
 import uvicorn
 from fastapi import FastAPI
 
+from batch_jobs.build_features import build_features
+from batch_jobs.ingest import ingest
 from feature_repo.config import Config
 from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.paths import shop_paths
+from feature_repo.store import feature_store
+from online_api.answers import Answer, RecommendationResponse
+from online_api.metrics import Metrics
+from online_api.problems import Problem
+from online_api.runtime import Runtime, make_runtime
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.index import FlatIndex
 from training.artifacts.model import ModelCard, save_model
-from training.artifacts.recommender import PRODUCT_COLUMNS
+from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import promote, write_release
 from training.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
 from training.towers import ModelSpec, TwoTower
 
-# p1 is Arabic, p5 has no price, no brand and no category.
-PRODUCTS = """id,title,description,brand,category,price
-p1,هاتف ذكي ١٢٨ جيجا,شاشة ٦ بوصة,نور,phones,799.5
-p2,Smartphone 128GB,6 inch screen,Nour,phones,799.5
-p3,قهوة عربية,هيل,Dallah,coffee,32
-p4,Running shoes,,,shoes,120
-p5,Plain thing,,,,
+# p1 is Arabic, p2 is sold out, p5 has no price, no brand, no category and no stock.
+PRODUCTS = """id,title,description,brand,category,price,stock
+p1,هاتف ذكي ١٢٨ جيجا,شاشة ٦ بوصة,نور,phones,799.5,3
+p2,Smartphone 128GB,6 inch screen,Nour,phones,799.5,0
+p3,قهوة عربية,هيل,Dallah,coffee,32,12
+p4,Running shoes,,,shoes,120,1
+p5,Plain thing,,,,,
 """
 EVENTS = """buyer_id,product_id,event_type,timestamp
 u1,p1,view,2024-03-01 10:00:00
@@ -39,8 +49,40 @@ u2,p4,view,2024-03-05 10:00:00
 """
 N_PRODUCTS, TEXT_DIM, DIM = 5, 8, 16
 
+# A shop for filters: t2 is sold out, t4 and m4 are hidden, g1 has neither brand nor category, price or stock, and m9
+# has the text of m1, into which ingest merges it.
+BAZAAR_PRODUCTS = """id,title,description,brand,category,price,stock,hidden
+t1,Green tea,,Dallah,tea,20,5,false
+t2,Black tea,,Dallah,tea,30,0,false
+t3,شاي بالنعناع,أوراق كاملة,نور,tea,40,,false
+t4,Secret tea,,Dallah,tea,10,9,true
+m1,Tea mug,,Acme,mugs,15,7,false
+m/2,Travel mug,,Acme,mugs,60,1,false
+فنجان,فنجان قهوة,,نور,mugs,25,9,false
+m4,Secret mug,,Acme,mugs,20,9,true
+g1,Gift card,,,,,,false
+m9,tea  MUG,,Acme,mugs,14,2,false
+"""
+BAZAAR_EVENTS = """buyer_id,product_id,event_type,timestamp
+b1,t1,purchase,2024-03-01 10:00:00
+b1,m9,purchase,2024-03-01 10:01:00
+b1,t3,view,2024-03-02 10:00:00
+b2,فنجان,view,2024-03-05 10:00:00
+"""
+# As publish_random_release has it, less the hidden ones.
+BAZAAR_POPULAR = ["m1", "m/2", "g1", "t1", "t2", "t3", "فنجان"]
 
-def publish_random_release(config: Config, schema_hash: str) -> None:
+Json = dict[str, Any]
+
+
+def publish_random_release(config: Config, schema_hash: str, text_encoder: str = "random") -> None:
+    """Makes a release live: of random text vectors, with products 3, 2, 1, 0 and then the others as the popular ones.
+
+    Args:
+        config: Of the shop.
+        schema_hash: Of its features.
+        text_encoder: Id of the encoder that the release names, which has TEXT_DIM dimensions.
+    """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     vocabularies = build_vocabularies(catalogue, np.arange(len(catalogue), dtype=np.int32))
@@ -48,7 +90,7 @@ def publish_random_release(config: Config, schema_hash: str) -> None:
     text_NT = np.random.default_rng(7).normal(size=(len(catalogue), TEXT_DIM)).astype(np.float32)
     with torch.inference_mode():
         vectors_ND = item_features(catalogue, text_NT, vocabularies).encode(model.item_tower, slice(None)).numpy()
-    save_model(paths.model, model, vocabularies, ModelCard("random", TRAINING_SERVICE, schema_hash, epoch=1))
+    save_model(paths.model, model, vocabularies, ModelCard(text_encoder, TRAINING_SERVICE, schema_hash, epoch=1))
     save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND, np.array(catalogue.product_ids)))
     FlatIndex.build(vectors_ND).save(paths.index)
     name = write_release(
@@ -58,7 +100,7 @@ def publish_random_release(config: Config, schema_hash: str) -> None:
         index=paths.index,
         products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
         aliases=pq.read_table(paths.product_aliases),
-        popular=np.array([3, 2, 1, 0, 4], dtype=np.int32),
+        popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
         metrics={},
         about={"schema_hash": schema_hash},
     )
@@ -84,9 +126,86 @@ def _random_model(vocabularies: Vocabularies) -> TwoTower:
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx.Client]:
-    """A client of `app`, which runs under uvicorn in a thread."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical"))
+def open_shop(
+    folder: Path, products: str, events: str, *, text_encoder: str = "random", **sections: Json
+) -> Iterator[Runtime]:
+    """A shop of its own, released and materialized.
+
+    Args:
+        folder: An empty one, for everything.
+        products: products.csv.
+        events: events.csv.
+        text_encoder: See publish_random_release.
+        sections: Of the configuration.
+    """
+    (folder / "products.csv").write_text(products, encoding="utf-8")
+    (folder / "events.csv").write_text(events, encoding="utf-8")
+    tables = {f"{table}_path": str(folder / f"{table}.csv") for table in ("events", "products")}
+    data = {"source": "csv", "test_days": 1, **tables}
+    config = Config.model_validate({"data_dir": folder / "var", "data": data, **sections})
+    ingest(config)
+    build_features(config)
+    with feature_store(config) as store:
+        store.materialize(full=True)
+        publish_random_release(config, store.schema_hash, text_encoder)
+        runtime = make_runtime(config, store, Metrics())
+        try:
+            yield runtime
+        finally:
+            runtime.guard.close()
+
+
+def body_of(answer: httpx.Response, model: type[Answer] = RecommendationResponse) -> Json:
+    """The body of a good answer, which is what its documentation says: every field is there, and no other."""
+    assert answer.status_code == 200, answer.text
+    body: Json = answer.json()
+    assert model.model_validate_json(answer.content, strict=True).model_dump() == body
+    return body
+
+
+def items_of(answer: httpx.Response) -> list[Json]:
+    """The products of a list, each there once, with a score that is the sum of its parts."""
+    body = body_of(answer)
+    items: list[Json] = body["items"]
+    assert len({item["product_id"] for item in items}) == len(items) <= body["matching"]
+    for item in items:
+        assert item["score"] == pytest.approx(sum(item["score_parts"].values()))
+    return items
+
+
+def ids_of(answer: httpx.Response) -> list[str]:
+    """The ids of a list's products."""
+    return [item["product_id"] for item in items_of(answer)]
+
+
+def problem_of(answer: httpx.Response, status: int) -> Json:
+    """The body of an error, which is a problem of this status."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: Json = answer.json()
+    assert Problem.model_validate(problem).status == status
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    return problem
+
+
+def interaction(product_id: str, event_type: str = "view", **more: Any) -> Json:
+    """One interaction of a request."""
+    return {"product_id": product_id, "event_type": event_type, **more}
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Until the condition holds."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+@contextmanager
+def serving(app: FastAPI, **options: Any) -> Iterator[httpx.Client]:
+    """A client of `app`, which runs under uvicorn in a thread; the options are uvicorn's."""
+    options = {"host": "127.0.0.1", "log_level": "critical", **options, "port": 0}
+    server = uvicorn.Server(uvicorn.Config(app, **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -13,8 +13,8 @@ from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from online_api.app import create_app
-from online_api.event_log import EventLog
-from online_api.service import RecommendationService
+from online_api.metrics import Metrics
+from online_api.runtime import Runtime, make_runtime
 from training.artifacts.recommender import Recommender, open_current
 
 
@@ -48,13 +48,15 @@ def recommender(config: Config, store: FeatureStore) -> Recommender:
 
 
 @pytest.fixture(scope="session")
-def service(config: Config, store: FeatureStore, recommender: Recommender) -> RecommendationService:
-    return RecommendationService(config, store, recommender, EventLog(shop_paths(config).event_log))
+def runtime(config: Config, store: FeatureStore, recommender: Recommender) -> Iterator[Runtime]:
+    runtime = make_runtime(config, store, Metrics())
+    yield runtime
+    runtime.guard.close()
 
 
 @pytest.fixture(scope="session")
-def client(config: Config, service: RecommendationService) -> Iterator[httpx.Client]:
-    with serving(create_app(config, service)) as client:
+def client(config: Config, runtime: Runtime) -> Iterator[httpx.Client]:
+    with serving(create_app(config, runtime)) as client:
         yield client
 
 

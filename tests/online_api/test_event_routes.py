@@ -1,30 +1,32 @@
-"""Events: from the storefront into the log and the feature store, and back out of both."""
+"""POST /v1/events over HTTP: into the log and the feature store, and back out; test_event_intake.py has the rest."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
-import pytest
+from api_shop import serving
 
 from batch_jobs.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.config import Config
-from feature_repo.errors import StoreUnavailableError
+from feature_repo.event_claims import Claim
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.keys import product_key
-from online_api.event_log import EventLog, LoggedEvent
-from online_api.service import RecommendationService
-from training.artifacts.recommender import Recommender
+from online_api.app import create_app
+from online_api.event_intake import EventIntake
+from online_api.event_log import EventLog
+from online_api.pending_events import PendingEvents
+from online_api.runtime import Runtime
+from online_api.service import now_ms
 
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
+NOTHING = {"accepted": 0, "duplicates": 0, "pending": 0, "rejected": []}
 
 
 def event(buyer_id: str, product_id: str = "p1", event_type: str = "view", **more: Any) -> dict[str, Any]:
@@ -46,10 +48,10 @@ def logged(folder: Path, buyer_id: str) -> list[dict[str, Any]]:
 def test_an_event_is_in_the_next_recommendation(client: httpx.Client) -> None:
     url = "/v1/buyers/newcomer/recommendations"
     assert client.get(url).json()["source"] == "popular"
-    assert post(client, event("newcomer", "p2", "Purchase")) == {"accepted": 1, "duplicates": 0, "rejected": []}
+    assert post(client, event("newcomer", "p2", "Purchase", timestamp=NOON)) == NOTHING | {"accepted": 1}
     answer = client.get(url).json()
     assert answer["source"] == "personalised"
-    session = {"interactions": [{"product_id": "p2", "event_type": "purchase"}]}
+    session = {"interactions": [{"product_id": "p2", "event_type": "purchase", "timestamp": NOON}]}
     assert answer["items"] == client.post("/retrieve", json=session).json()["items"]
 
 
@@ -63,8 +65,8 @@ def test_an_event_joins_the_stored_history(client: httpx.Client, store: FeatureS
 def test_event_ids_are_taken_once(client: httpx.Client, store: FeatureStore, log_folder: Path) -> None:
     first = event("repeater", event_id="e1", timestamp=NOON)
     second = event("repeater", "p2", event_id="e2", timestamp=NOON + 1)
-    assert post(client, first, first) == {"accepted": 1, "duplicates": 1, "rejected": []}
-    assert post(client, first, second) == {"accepted": 1, "duplicates": 1, "rejected": []}
+    assert post(client, first, first) == NOTHING | {"accepted": 1, "duplicates": 1}
+    assert post(client, first, second) == NOTHING | {"accepted": 1, "duplicates": 1}
     assert store.online.read_sequence("repeater").event_times.tolist() == [NOON, NOON + 1]
     assert [line[c.EVENT_ID] for line in logged(log_folder, "repeater")] == ["e1", "e2"]
 
@@ -98,7 +100,7 @@ def test_broken_events_do_not_stop_the_others(client: httpx.Client, store: Featu
 
 
 def test_nothing_and_too_much(client: httpx.Client, config: Config) -> None:
-    assert post(client) == {"accepted": 0, "duplicates": 0, "rejected": []}
+    assert post(client) == NOTHING
     many = [event("many")] * (config.api.max_events_per_request + 1)
     answer = client.post("/v1/events", json={"events": many})
     assert answer.status_code == 422
@@ -131,75 +133,36 @@ def test_ingest_reads_the_log(client: httpx.Client, config: Config) -> None:
     assert found[0][c.EVENT_TIME].isoformat() == "2025-11-23T14:30:00.250000+00:00"
 
 
-def test_a_torn_line_harms_no_other(tmp_path: Path) -> None:
-    log = EventLog(tmp_path)
-    one, two = (LoggedEvent(event_id, "u1", "p1", "view", NOON) for event_id in ("one", "two"))
-    log.append([one])
-    (path,) = tmp_path.iterdir()
-    with path.open("a") as file:
-        file.write('{"event_id": "to')
-    log.append([two])
-    assert path.read_text() == one.line() + '{"event_id": "to\n' + two.line()
+def later(answer: httpx.Response) -> str:
+    """What an answer says that tells the caller to come again."""
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    detail: str = answer.json()["detail"]
+    return detail
 
 
-def test_a_failure_leaves_the_event_id_free(
-    config: Config, store: FeatureStore, recommender: Recommender, tmp_path: Path
-) -> None:
+def test_an_event_at_work_elsewhere_shall_come_again(client: httpx.Client, store: FeatureStore) -> None:
+    body = event("twice", event_id="at-work", timestamp=NOON)
+    with store.online.claim_events({"id:at-work": Claim("another", 60)}):
+        assert "try again" in later(client.post("/v1/events", json={"events": [body]}))
+    assert post(client, body) == NOTHING | {"accepted": 1}
+
+
+def test_without_a_log_events_shall_come_again(runtime: Runtime, store: FeatureStore, tmp_path: Path) -> None:
     blocked = tmp_path / "log"
     blocked.touch()  # a file where the log wants its folder
-    service = RecommendationService(config, store, recommender, EventLog(blocked))
-    body = [event("unlucky", event_id="retried", timestamp=NOON)]
-    with pytest.raises(FileExistsError):
-        service.record_events(body)
-    blocked.unlink()
-    assert service.record_events(body).accepted == 1
-    assert store.online.read_sequence("unlucky").event_times.tolist() == [NOON]
-
-
-# Dies with the event's id claimed and nothing stored; argv: configuration and event as JSON.
-KILLED = """
-import json, os, signal, sys
-from feature_repo.config import Config
-from feature_repo.paths import shop_paths
-from feature_repo.store import feature_store
-from online_api.event_log import EventLog
-from online_api.service import RecommendationService
-from training.artifacts.recommender import open_current
-
-class Deadly(EventLog):
-    def append(self, events):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-config = Config.model_validate_json(sys.argv[1])
-with feature_store(config) as store:
-    recommender = open_current(shop_paths(config).releases, schema_hash=store.schema_hash)
-    RecommendationService(config, store, recommender, Deadly(shop_paths(config).event_log)).record_events(
-        [json.loads(sys.argv[2])]
+    intake = EventIntake(
+        store.online,
+        runtime.guard,
+        EventLog(blocked),
+        PendingEvents(tmp_path / "pending"),
+        lambda: runtime.keeper.live.recommender.products,
+        runtime.config.api,
+        runtime.metrics,
+        now_ms,
     )
-"""
-
-
-def test_a_killed_request_loses_no_event(
-    client: httpx.Client, config: Config, store: FeatureStore, log_folder: Path
-) -> None:
-    body = event("survivor", event_id="killed-1", timestamp=NOON)
-    command = [sys.executable, "-c", KILLED, config.model_dump_json(), json.dumps(body)]
-    assert subprocess.run(command, cwd=Path.cwd(), check=False).returncode == -signal.SIGKILL
-    # It may still be at work, for all that others know: the caller shall come again, with the whole request.
-    answer = client.post("/v1/events", json={"events": [event("survivor", "p2", event_id="fresh-1"), body]})
-    assert answer.status_code == 503
-    assert logged(log_folder, "survivor") == []
-    (claim,) = store.online.redis.keys("*:event:killed-1")
-    store.online.redis.pexpire(claim, 1)  # instead of waiting for half a minute
-    time.sleep(0.01)
-    assert post(client, body, event("survivor", "p2", event_id="fresh-1"))["accepted"] == 2
-    assert post(client, body)["duplicates"] == 1
-    assert [line[c.EVENT_ID] for line in logged(log_folder, "survivor")] == ["killed-1", "fresh-1"]
-    assert store.online.read_sequence("survivor").event_times[0] == NOON
-
-
-def test_an_event_at_work_elsewhere_is_not_taken_twice(service: RecommendationService, store: FeatureStore) -> None:
-    body = [event("twice", event_id="at-work", timestamp=NOON)]
-    with store.online.claim_events(["at-work"]), pytest.raises(StoreUnavailableError):
-        service.record_events(body)
-    assert service.record_events(body).accepted == 1
+    with serving(create_app(runtime.config, replace(runtime, intake=intake))) as client:
+        answer = client.post("/v1/events", json={"events": [event("unlucky", event_id="retried")]})
+        assert str(tmp_path) not in later(answer)
+        blocked.unlink()
+        assert post(client, event("unlucky", event_id="retried")) == NOTHING | {"accepted": 1}

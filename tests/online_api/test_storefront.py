@@ -1,19 +1,22 @@
 """The storefront demo: its files, and what a visitor sees in a real browser."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import httpx
 import pytest
-from api_shop import serving
+from api_shop import Json, items_of, serving
 from browser import CHROMIUM, Page, browser_page
 
-from feature_repo.config import Config
 from feature_repo.transforms.events import EVENT_TYPES
+from online_api.answers import EventsResponse, RecommendationResponse, Source
 from online_api.app import create_app
-from online_api.schemas import EventsResponse, RecommendationResponse, RecommendedProduct, Source
+from online_api.event_intake import EventIntake
+from online_api.questions import Question, Reply
+from online_api.runtime import Runtime
 from online_api.service import RecommendationService
 from online_api.storefront import STATIC
 
@@ -38,6 +41,7 @@ def test_page_is_served_under_a_strict_policy(client: httpx.Client) -> None:
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"].startswith("default-src 'self';")
     assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["referrer-policy"] == "no-referrer"  # the page's address names the buyer
     assets = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
     assert {"docs", "static/storefront.css", "static/storefront.js"} <= set(assets)
     for asset in assets:
@@ -74,7 +78,8 @@ def test_every_text_that_is_asked_for_exists() -> None:
     asked = set(re.findall(r'data-text="(\w+)"', html))
     asked |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
     asked |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
-    asked |= {*EVENT_TYPES, *(f"did_{event_type}" for event_type in EVENT_TYPES)}
+    asked |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout")}
+    asked |= {*EVENT_TYPES, *(f"{kind}_{event_type}" for kind in ("did", "act") for event_type in EVENT_TYPES)}
     assert asked <= _texts()["en"].keys()
     assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPES)
 
@@ -207,49 +212,127 @@ def _offline(page: Page, offline: bool) -> None:
     )
 
 
+def tell(client: httpx.Client, buyer_id: str, *deeds: tuple[str, str]) -> None:
+    events = [{"buyer_id": buyer_id, "product_id": product_id, "event_type": deed} for product_id, deed in deeds]
+    assert client.post("/v1/events", json={"events": events}).json()["accepted"] == len(deeds)
+
+
+def test_products_say_why_they_are_there(page: Page, client: httpx.Client) -> None:
+    tell(client, "curious", ("p3", "purchase"), ("p4", "view"))
+    visit(page, client, "/?buyer=curious")
+    coffee, shoes = "bought \u2068قهوة عربية\u2069", "viewed \u2068Running shoes\u2069"
+    reasons = page.texts(".card .because")
+    assert f"Because you {coffee} and {shoes}" in reasons or f"Because you {shoes} and {coffee}" in reasons
+    items = items_of(client.get("/v1/buyers/curious/recommendations"))
+    assert [bool(reason) for reason in reasons] == [bool(item["because"]) for item in items]
+    page.click("#language")
+    turned = page.texts(".card .because")
+    assert any("اشتريت \u2068قهوة عربية\u2069" in reason for reason in turned)
+    assert all(reason.startswith("لأنك ") for reason in turned if reason)
+
+    tell(client, "phoner", ("p1", "view"), ("p1", "add_to_cart"))  # one product
+    visit(page, client, "/?buyer=phoner")
+    page.click("#language")
+    named = {reason for reason in page.texts(".card .because") if reason}
+    phone = "\u2068هاتف ذكي ١٢٨ جيجا\u2069"
+    assert named <= {f"Because you viewed {phone}", f"Because you added {phone} to the cart"}
+    assert named
+
+    visit(page, client, "/?buyer=nobody")
+    assert set(page.texts(".card .because")) == {""}
+
+
+def test_what_is_sold_out_says_so(page: Page, client: httpx.Client) -> None:
+    visit(page, client)
+    sold_out = dict(zip(page.texts(".card .title"), page.texts(".card .stock"), strict=True))
+    assert sold_out == dict.fromkeys(FIRST_TITLES, "") | {"Smartphone 128GB": "Out of stock"}
+
+
 class ChangingShop:
-    """Stands in for the service: hostile texts, and a list that changes with the first event."""
+    """Stands in for the service and for the intake: hostile texts, and a list that changes with the first event."""
 
     def __init__(self) -> None:
         self._told = False
 
-    def recommend_for_buyer(self, buyer_id: str, _k: int) -> RecommendationResponse:
-        ids = ["b", "new", "a"] if self._told else ["a", "b", "c"]
-        items = [self._product(product_id) for product_id in ids]
-        return RecommendationResponse(buyer_id=buyer_id, release="r1", source="popular", items=items)
+    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+        """What the service answers."""
+        return [Reply(self._payload(question), []) for question in questions]
 
-    def record_events(self, events: list[dict[str, Any]]) -> EventsResponse:
+    def record(self, events: list[Any]) -> EventsResponse:
+        """What the intake answers."""
         self._told = True
-        return EventsResponse(accepted=len(events), duplicates=0, rejected=[])
+        return EventsResponse(accepted=len(events), duplicates=0, pending=0, rejected=[])
+
+    def replay(self) -> None:
+        """Nothing waits."""
+
+    def _payload(self, question: Question) -> Json:
+        ids = ["b", "new", "a"] if self._told else ["a", "b", "c"]
+        answer = {
+            "buyer_id": question.buyer_id,
+            "release": "r1",
+            "source": "popular",
+            "degraded": ["feature_store"] if self._told else [],
+            "features": None,
+            "matching": 4,
+            "dropped": {},
+            "items": [self._product(product_id) for product_id in ids],
+        }
+        return RecommendationResponse.model_validate(answer).model_dump()
 
     @staticmethod
-    def _product(product_id: str) -> RecommendedProduct:
+    def _product(product_id: str) -> Json:
         hostile = f"<img src=x onerror=\"document.title='owned'\">{product_id}"
-        return RecommendedProduct(
-            product_id=product_id,
-            score=1,
-            title=hostile,
-            description="",
-            brand=hostile,
-            category=hostile,
-            photo=None,
-            price=9.5,
-        )
+        reason = {"product_id": "a", "title": hostile, "event_type": "view", "timestamp": 0, "contribution": 1}
+        return {
+            "product_id": product_id,
+            "title": hostile,
+            "description": "",
+            "brand": hostile,
+            "category": hostile,
+            "photo": None,
+            "price": 9.5,
+            "stock": 0,
+            "score": 1,
+            "score_parts": {"similarity": 1, "rules": 0},
+            "rules": [],
+            "because": [reason],
+        }
 
 
-def test_changes_are_marked_and_markup_stays_text(page: Page, config: Config) -> None:
-    shop = cast("RecommendationService", ChangingShop())
-    with serving(create_app(config, shop)) as client:
-        visit(page, client)
-        assert page.texts(".mark:not([hidden])") == []
-        page.js("document.querySelector('.card:nth-child(3) [data-event=view]').focus()")
-        page.press_enter()
-        page.wait_for("document.querySelector('#done li') !== null")
-        assert page.texts(".mark:not([hidden])") == ["↑1", "New", "↓2"]
-        assert page.js("document.querySelector('.mark').ariaLabel") == "up by 1"
-        assert re.fullmatch(r"Updated in \d+ ms · 1 new · 2 moved", page.text("#status"))
-        assert page.js("document.activeElement.id") == "heading"  # the card that had the focus is gone
-        assert page.texts(".card .title")[0] == "<img src=x onerror=\"document.title='owned'\">b"
-        assert page.text(".card .price") == "Price 9.50"
-        assert page.js("document.querySelectorAll('.card img').length") == 0
-        assert page.js("document.title") == "Tawsiya"
+@pytest.fixture
+def changing(runtime: Runtime) -> Iterator[httpx.Client]:
+    shop = ChangingShop()
+    parts = {"service": cast("RecommendationService", shop), "intake": cast("EventIntake", shop)}
+    with serving(create_app(runtime.config, replace(runtime, **parts))) as client:
+        yield client
+
+
+def test_changes_are_marked_and_markup_stays_text(page: Page, changing: httpx.Client) -> None:
+    visit(page, changing)
+    assert page.texts(".mark:not([hidden])") == []
+    page.js("document.querySelector('.card:nth-child(3) [data-event=view]').focus()")
+    page.press_enter()
+    page.wait_for("document.querySelector('#done li') !== null")
+    assert page.texts(".mark:not([hidden])") == ["↑1", "New", "↓2"]
+    assert page.js("document.querySelector('.mark').ariaLabel") == "up by 1"
+    assert re.fullmatch(r"Updated in \d+ ms · 1 new · 2 moved", page.text("#status"))
+    assert page.js("document.activeElement.id") == "heading"  # the card that had the focus is gone
+    assert page.texts(".card .title")[0] == "<img src=x onerror=\"document.title='owned'\">b"
+    assert page.texts(".card .because")[0].endswith(
+        "viewed \u2068<img src=x onerror=\"document.title='owned'\">b\u2069"
+    )
+    assert page.text(".card .price") == "Price 9.50"
+    assert page.js("document.querySelectorAll('.card img').length") == 0
+    assert page.js("document.title") == "Tawsiya"
+
+
+def test_a_list_made_without_a_part_says_so(page: Page, changing: httpx.Client) -> None:
+    visit(page, changing)
+    assert page.js("document.querySelector('#degraded').hidden && !document.querySelector('#hint').hidden")
+    page.click(".card [data-event=view]")
+    page.wait_for("!document.querySelector('#degraded').hidden")
+    assert page.text("#degraded").startswith("This buyer's history cannot be read at the moment")
+    assert page.js("document.querySelector('#hint').hidden")  # it would say that nothing is known of the buyer
+    page.click("#language")
+    assert page.text("#degraded").startswith("تتعذّر الآن قراءة سجل هذا المشتري")

@@ -15,10 +15,12 @@ from parity_shop import DAY, Event, Stored, build, log_events, offline, online, 
 from feature_repo import columns as c
 from feature_repo.config import Config
 from feature_repo.definitions import RECENT_PUSH_SOURCE
+from feature_repo.event_claims import Claim
 from feature_repo.store import FeatureStore, feature_store
 
 REPOSITORY = Path(__file__).parents[2]
 MAX_LENGTH = 4
+CLAIM = Claim("token", 60)
 
 # u1 has more events than a sequence holds, with ties; half-seconds must not be rounded; عمر has one event.
 EVENTS: dict[str, list[Event]] = {
@@ -170,7 +172,7 @@ def test_a_second_shop_in_the_process_keeps_to_itself(tmp_path: Path, store: Fea
         assert offline(other, BUYERS) == last(other_events)
         assert online(store, BUYERS) == last({**EVENTS, "عمر": [*EVENTS["عمر"], (4 * DAY, "p2", "view")]})
         assert offline(store, BUYERS) == last(EVENTS)
-        with other.online.claim_events(["e1"]) as theirs, store.online.claim_events(["e1"]) as ours:
+        with other.online.claim_events({"e1": CLAIM}) as theirs, store.online.claim_events({"e1": CLAIM}) as ours:
             assert theirs.fresh == ours.fresh == {"e1"}  # an event id of one shop is free in the other
 
 

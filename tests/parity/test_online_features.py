@@ -75,6 +75,7 @@ def test_live_products_are_those_of_the_last_materialize(tmp_path: Path) -> None
         assert live.price_P[1] == 1.5
         assert live.stock_P.tolist() == [-1, 3, -1]
         assert live.hidden_P.tolist() == [True, False, False]
+        assert live.known_P.tolist() == [True, True, False]
         catalogue.write_text("id,title,price,stock,hidden\np1,a,9,0,yes\n", encoding="utf-8")
         build(config, {"u1": [(0, "p1", "view"), LAST]})
         time.sleep(0.002)
@@ -103,7 +104,7 @@ def test_many_buyers_in_one_push_are_as_many_pushes(batch_store: FeatureStore, b
 
 def test_a_busy_buyer_does_not_hold_up_the_others(batch_store: FeatureStore) -> None:
     online = batch_store.online
-    locks = BuyerLocks(online.redis, batch_store._project)
+    locks = BuyerLocks(online.redis, batch_store.project)
     online.redis.flushall()
     with locks.some_of(["a"]) as held:
         assert held.buyers == ["a"]

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from feature_repo.config import Config, ConfigError
 from feature_repo.definitions import HISTORY_VIEW
 from feature_repo.embedded_redis import RedisAddress, embedded_redis
 from feature_repo.errors import StoreUnavailableError
-from feature_repo.event_claims import PENDING_SECONDS
+from feature_repo.event_claims import PENDING_SECONDS, Claim, EventsAtWorkError
 from feature_repo.paths import shop_paths
 from feature_repo.store import STORE_YAML, FeatureStore, _connection, _filled_in, feature_store, project_name
 
@@ -133,7 +134,7 @@ def test_shops_on_one_server_do_not_see_each_other(
         assert found == [[2, 0, 1], [0, 2, 0]]
         with store.online._locks.some_of(["u1"]):
             other.online.push_events({"u1": pushed(EVENT)})
-        with store.online.claim_events(["e1"]) as ours, other.online.claim_events(["e1"]) as theirs:
+        with store.online.claim_events(claims("e1")) as ours, other.online.claim_events(claims("e1")) as theirs:
             assert ours.fresh == theirs.fresh == {"e1"}
 
 
@@ -196,7 +197,7 @@ def test_reads_go_on_while_another_process_materializes(
     view = store._feast.get_feature_view(HISTORY_VIEW)
     for state in (FeatureViewState.MATERIALIZING, FeatureViewState.GENERATED):  # at work; killed, and failed again
         view.state = state
-        store._feast.registry.apply_feature_view(view, store._project)
+        store._feast.registry.apply_feature_view(view, store.project)
         with feature_store(config, environ(server)) as reader:
             assert len(reader.online.read_sequence("u1").event_times) == 2
 
@@ -230,27 +231,63 @@ def test_a_lock_lost_after_the_write_is_no_failure(store: FeatureStore, monkeypa
     assert len(store.online.read_sequence("u9").event_times) == 1
 
 
-def test_ids_are_claimed_by_one_at_a_time_and_stored_once(store: FeatureStore) -> None:
-    with store.online.claim_events(["a", "b"]) as claim:
-        assert claim.fresh == {"a", "b"}
-        claim.stored(["a"])
-        with store.online.claim_events(["a", "c"]) as other:
+def claims(*names: str, token: str = "ours", seconds: int = 60) -> dict[str, Claim]:
+    return dict.fromkeys(names, Claim(token, seconds))
+
+
+def test_events_are_claimed_by_one_at_a_time_and_stored_once(store: FeatureStore) -> None:
+    with store.online.claim_events(claims("a", "b")) as claimed:
+        assert claimed.fresh == {"a", "b"}
+        claimed.stored(["a"])
+        with store.online.claim_events(claims("a", "c", token="theirs")) as other:
             assert other.fresh == {"c"}
-        with pytest.raises(StoreUnavailableError, match="try again"), store.online.claim_events(["c", "b"]):
+        with (
+            pytest.raises(EventsAtWorkError, match="try again"),
+            store.online.claim_events(claims("c", "b", token="theirs")),
+        ):
             pass
-    with store.online.claim_events(["a", "b", "c"]) as later:
+    with store.online.claim_events(claims("a", "b", "c", token="theirs")) as later:
         assert later.fresh == {"b", "c"}
 
 
+def test_who_comes_while_another_is_at_work_waits_for_the_outcome(store: FeatureStore) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with store.online.claim_events(claims("a", "b")) as claimed:
+            waiting = pool.submit(lambda: store.online.claim_events(claims("a", "b", token="theirs")).__enter__())
+            time.sleep(0.05)
+            claimed.stored(["a"])
+        assert waiting.result().fresh == {"b"}
+
+
+def test_a_stored_event_is_remembered_for_as_long_as_was_asked(store: FeatureStore) -> None:
+    with store.online.claim_events(claims("a", seconds=86_400) | claims("b", seconds=10)) as claimed:
+        claimed.stored(["a", "b"])
+    a, b = (store.online.redis.ttl(*store.online.redis.keys(f"*:event:{name}")) for name in ("a", "b"))
+    assert 86_000 < a <= 86_400
+    assert 0 < b <= 10
+
+
+def test_what_is_kept_can_be_claimed_again_under_its_token_only(store: FeatureStore) -> None:
+    with store.online.claim_events(claims("a")) as claimed:
+        claimed.keep(["a"])
+    with pytest.raises(EventsAtWorkError), store.online.claim_events(claims("a", token="theirs")):
+        pass
+    with store.online.claim_events(claims("a")) as again:
+        assert again.fresh == {"a"}
+    with store.online.claim_events(claims("a", token="theirs")) as other:
+        assert other.fresh == {"a"}
+
+
 def test_the_claim_of_a_killed_request_runs_out(store: FeatureStore) -> None:
-    killed = store.online.claim_events(["a"])
+    killed = store.online.claim_events(claims("a"))
     killed.__enter__()
     (key,) = store.online.redis.keys("*:event:a")
     assert 0 < store.online.redis.ttl(key) <= PENDING_SECONDS
     store.online.redis.delete(key)  # it ran out, and another request came
-    with store.online.claim_events(["a"]) as other:
+    with store.online.claim_events(claims("a", token="theirs")) as other:
         killed.__exit__(None, None, None)  # it was only slow: what it frees is not the other's
-        with pytest.raises(StoreUnavailableError), store.online.claim_events(["a"]):
+        with pytest.raises(EventsAtWorkError), store.online.claim_events(claims("a", token="third")):
             pass
         other.stored(["a"])
-        assert store.online.redis.ttl(key) > 80_000
+    with store.online.claim_events(claims("a")) as again:
+        assert not again.fresh

@@ -21,7 +21,8 @@ from feature_repo.errors import GateRefusedError
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from training.artifacts.embeddings import ID_TO_INDEX, ProductEmbeddings, load_embeddings, save_embeddings
-from training.artifacts.index import INDEX_FILE, FlatIndex
+from training.artifacts.index import INDEX_FILE, FlatIndex, Found, build_index, load_index
+from training.artifacts.index_recall import buyer_like_queries, recall_against_exact
 from training.artifacts.model import CARD, WEIGHTS, ModelCard, load_model, save_model
 from training.artifacts.recommender import Recommender, SchemaMismatchError, open_current
 from training.artifacts.release import (
@@ -165,16 +166,47 @@ def test_flat_index_equals_brute_force(n: int, dim: int, k: int, n_queries: int,
     assert all(len(set(row)) == len(row) for row in positions_BK.tolist())
 
 
-def test_an_index_survives_the_disk(tmp_path: Path) -> None:
-    vectors_ND = unit_vectors(20)
-    index = FlatIndex.build(vectors_ND)
-    index.save(tmp_path)
-    loaded = FlatIndex.load(tmp_path)
-    assert (len(loaded), loaded.dim) == (20, DIM)
-    for written, read in zip(index.search(vectors_ND[:3], 5), loaded.search(vectors_ND[:3], 5), strict=True):
-        assert_array_equal(written, read)
+def test_a_missing_index_names_its_command(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run `tawsiya index` first"):
-        FlatIndex.load(tmp_path / "nowhere")
+        load_index(tmp_path, unit_vectors(4))
+
+
+def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
+    build_index(unit_vectors(40), "pq_fastscan").save(tmp_path)
+    for other_ND in (unit_vectors(41), unit_vectors(40, DIM + 1)):
+        with pytest.raises(ValueError, match=r"of 40 products in 8 dimensions, .* run `tawsiya index` again"):
+            load_index(tmp_path, other_ND)
+
+
+@pytest.mark.parametrize(("n", "kind"), [(50_000, "flat"), (50_001, "pq_fastscan")])
+def test_auto_chooses_by_the_number_of_products(n: int, kind: str) -> None:
+    assert build_index(unit_vectors(n, 2), "auto").kind == kind
+
+
+def test_recall_counts_what_is_as_good_as_the_kth_best() -> None:
+    vectors_ND = np.repeat(unit_vectors(5), 20, axis=0)
+
+    class Wrong(FlatIndex):
+        """Finds the best product's twins, but the opposite of the last half of them."""
+
+        def search(self, queries_BD: npt.NDArray[np.float32], k: int) -> Found:
+            scores_BK, positions_BK = super().search(queries_BD, k)
+            scores_BK[:, k // 2 :] *= -1
+            return scores_BK, positions_BK
+
+    assert recall_against_exact(FlatIndex(vectors_ND[::-1]), vectors_ND, 10) == 1
+    assert recall_against_exact(Wrong(vectors_ND), vectors_ND, 10) == 0.5
+    assert recall_against_exact(FlatIndex(vectors_ND[:80]), vectors_ND, 10) == pytest.approx(0.8, abs=0.1)
+
+
+def test_queries_that_look_like_buyers_are_seeded_unit_vectors_near_some_products() -> None:
+    vectors_ND = unit_vectors(200, 32)
+    queries_QD, again_QD, others_QD = (buyer_like_queries(vectors_ND, 50, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert_array_equal(queries_QD, again_QD)
+    assert not np.array_equal(queries_QD, others_QD)
+    assert queries_QD.dtype == np.float32
+    assert_allclose(np.linalg.norm(queries_QD, axis=1), np.ones(50), atol=1e-6)
+    assert np.median((queries_QD @ vectors_ND.T).max(axis=1)) > 0.7
 
 
 @pytest.mark.parametrize(
@@ -213,7 +245,13 @@ class Shop:
                 c.PRODUCT_ID: PRODUCT_IDS,
                 c.PRODUCT_KEY: product_keys(PRODUCT_IDS),
                 c.TITLE: ["tea", "coffee", "قهوة", "shoes"],
+                c.DESCRIPTION: ["", "", "", ""],
+                c.BRAND: pa.array([None, "Dallah", "Dallah", None], pa.string()),
+                c.CATEGORY: pa.array(["drinks", "drinks", "drinks", None], pa.string()),
+                c.PHOTO: pa.nulls(4, pa.string()),
                 c.PRICE: [1.5, None, 3.0, 4.0],
+                c.STOCK: pa.nulls(4, pa.int64()),
+                c.HIDDEN: [False, False, False, True],
             }
         )
         return write_release(
@@ -475,54 +513,50 @@ def test_a_damaged_or_missing_release_is_not_served(shop: Shop) -> None:
 def test_the_recommender_knows_its_release(recommender: Recommender, shop: Shop) -> None:
     assert (len(recommender), recommender.dim, recommender.name) == (4, DIM, shop.live)
     assert recommender.card == MODEL_CARD
-    assert recommender.product(2) == {
-        c.PRODUCT_ID: "ق3",
-        c.PRODUCT_KEY: int(product_keys(["ق3"])[0]),
-        c.TITLE: "قهوة",
-        c.PRICE: 3.0,
-    }
-    assert recommender.positions(product_keys(["p4", "p9", "p1"])).tolist() == [3, -1, 0]
+    assert recommender.products.row(2)[c.TITLE] == "قهوة"
+    assert recommender.products.prices_N[2] == 3.0
+    assert recommender.products.positions(product_keys(["p4", "p9", "p1"])).tolist() == [3, -1, 0]
 
 
 def test_a_merged_product_has_the_key_of_the_one_that_stands_for_it(recommender: Recommender) -> None:
-    assert recommender.product_key("twin") == recommender.product_key("ق3") == product_key("ق3")
-    assert recommender.product_key("p1") == product_key("p1")
-    unknown = np.array([recommender.product_key(product_id) for product_id in ("lost", "never heard of")])
-    assert recommender.positions(unknown).tolist() == [-1, -1]
+    assert recommender.products.product_key("twin") == recommender.products.product_key("ق3") == product_key("ق3")
+    assert recommender.products.product_key("p1") == product_key("p1")
+    unknown = np.array([recommender.products.product_key(product_id) for product_id in ("lost", "never heard of")])
+    assert recommender.products.positions(unknown).tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("aliases", [None, ALIASES.slice(0, 0)], ids=["none", "empty"])
 def test_a_release_needs_no_merged_products(shop: Shop, aliases: pa.Table | None) -> None:
     promote(shop.releases, shop.write(aliases=aliases))
     recommender = open_current(shop.releases, schema_hash=SCHEMA)
-    assert recommender.product_key("twin") == product_key("twin")
-    assert recommender.positions(np.array([recommender.product_key("p4")])).tolist() == [3]
+    assert recommender.products.product_key("twin") == product_key("twin")
+    assert recommender.products.positions(np.array([recommender.products.product_key("p4")])).tolist() == [3]
 
 
 def test_a_buyer_is_what_the_buyer_tower_makes_of_the_events(recommender: Recommender) -> None:
     events = sequence(product_keys(["p4", "gone", "p2"]), [0, 2, 2], [1, 2, 3])
-    vector_D = recommender.encode_buyer(events)
-    assert vector_D is not None
+    buyer = recommender.encode_buyer(events)
+    assert buyer is not None
     items_1LD = torch.from_numpy(unit_vectors(4)[[3, 1]])[None]
     with torch.no_grad():
         expected_1D = random_model().eval().buyer_tower(items_1LD, torch.tensor([[0, 2]]), torch.tensor([[True, True]]))
-    assert_allclose(vector_D, expected_1D[0], atol=1e-6)
+    assert_allclose(buyer.vector_D, expected_1D[0], atol=1e-6)
 
 
 def test_a_buyer_without_known_products_has_no_vector_of_the_events(recommender: Recommender) -> None:
     assert recommender.encode_buyer(EMPTY_SEQUENCE) is None
     assert recommender.encode_buyer(sequence(product_keys(["gone"]), [2], [1])) is None
     empty = random_model().buyer_tower.empty.detach()
-    assert_allclose(recommender.empty_buyer(), empty / empty.norm(), atol=1e-6)
+    assert_allclose(recommender.encoder.empty(), empty / empty.norm(), atol=1e-6)
 
 
 def test_the_nearest_products_come_best_first(recommender: Recommender) -> None:
     scores_N = unit_vectors(4) @ unit_vectors(4)[1]
-    ranked = recommender.nearest(unit_vectors(4)[1], 3)
+    (ranked,) = recommender.nearest(unit_vectors(4)[1:2], 3)
     assert ranked.positions.tolist() == np.argsort(-scores_N)[:3].tolist()
     assert ranked.positions[0] == 1
     assert_allclose(ranked.scores, np.sort(scores_N)[::-1][:3], atol=1e-6)
-    assert len(recommender.nearest(unit_vectors(4)[1], 100).positions) == 4
+    assert len(recommender.nearest(unit_vectors(4)[1:2], 100)[0].positions) == 4
 
 
 def test_popular_products_come_in_the_order_of_the_release(recommender: Recommender) -> None:
@@ -533,10 +567,10 @@ def test_popular_products_come_in_the_order_of_the_release(recommender: Recommen
 
 
 def test_an_open_recommender_outlives_the_deletion_of_its_release(recommender: Recommender, shop: Shop) -> None:
-    before = recommender.nearest(unit_vectors(4)[0], 4)
+    (before,) = recommender.nearest(unit_vectors(4)[:1], 4)
     assert shop.live is not None
     shutil.rmtree(shop.releases / shop.live)
-    after = recommender.nearest(unit_vectors(4)[0], 4)
+    (after,) = recommender.nearest(unit_vectors(4)[:1], 4)
     assert_array_equal(before.positions, after.positions)
-    assert recommender.product(3)[c.TITLE] == "shoes"
+    assert recommender.products.row(3)[c.TITLE] == "shoes"
     assert recommender.encode_buyer(sequence(product_keys(["p1"]), [2], [1])) is not None

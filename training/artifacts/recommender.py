@@ -1,27 +1,31 @@
 """A loaded release: encodes buyers, finds products, looks them up. What the API and `tawsiya recommend` run on.
 
-Legend: K results, L events, N products, D dimensions.
+Legend: B buyers, K results, L events, N products, D dimensions.
 """
 
+import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
-import torch.nn.functional as F
 
-from feature_repo import columns as c
-from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import Sequence
+from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
-from training.artifacts.index import FlatIndex
+from training.artifacts.index import load_index
 from training.artifacts.model import load_model
+from training.artifacts.product_table import ProductTable
 from training.artifacts.release import ALIASES, MODEL_FOLDER, POPULARITY, PRODUCTS, current_release, verify_release
-from training.catalogue import KeyIndex
 
-PRODUCT_COLUMNS = (c.PRODUCT_ID, c.PRODUCT_KEY, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.PRICE, c.PHOTO)
+# Below so many allowed products they are all compared: a millisecond at the most, and it cannot miss one.
+EXACT_SEARCH_PRODUCTS = 5_000
+
+Floats = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
+Allowed = npt.NDArray[np.bool_]
 
 
 class SchemaMismatchError(RuntimeError):
@@ -36,15 +40,36 @@ class Ranked(NamedTuple):
         scores: (K,) float32, inner products.
     """
 
-    positions: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
+    positions: Positions
+    scores: Floats
+
+    def first(self, k: int) -> "Ranked":
+        """The K best."""
+        return Ranked(self.positions[:k], self.scores[:k])
+
+
+class Readable(NamedTuple):
+    """Events whose products have a vector.
+
+    Attributes:
+        events: L events, oldest first.
+        positions_L: (L,) positions of their products; -1 for those that the release does not have.
+    """
+
+    events: Sequence
+    positions_L: Positions
 
 
 class Recommender:
     """The live parts of a release, read-only and safe to use from several threads."""
 
-    def __init__(self, folder: Path, *, schema_hash: str) -> None:
+    def __init__(self, folder: Path, *, schema_hash: str, device: torch.device | None = None) -> None:
         """Checks and loads a release.
+
+        Args:
+            folder: The release.
+            schema_hash: Of the features that this program makes.
+            device: Where buyers are encoded; None is the CPU.
 
         Raises:
             ValueError: The release is damaged.
@@ -57,88 +82,117 @@ class Recommender:
                 f"configuration make {schema_hash}; run `tawsiya refresh`, or go back to those of that release"
             )
         self.name: str = self.manifest["name"]
-        model, _, self.card = load_model(folder / MODEL_FOLDER)
-        self._buyer_tower = model.buyer_tower
-        self._vectors_ND = load_embeddings(folder).vectors_ND
-        self._index = FlatIndex.load(folder)
-        self._products = _map_arrow(folder / PRODUCTS)
-        self._kept_keys = _kept_keys(folder / ALIASES)
-        self._keys = KeyIndex(self._products[c.PRODUCT_KEY].to_numpy())
+        self.created = dt.datetime.fromisoformat(self.manifest["created"])
+        self.folder = folder
+        model, self.vocabularies, self.card = load_model(folder / MODEL_FOLDER)
+        self.item_tower = model.item_tower
+        self.encoder = BuyerEncoder(model.buyer_tower, device or torch.device("cpu"))
+        # Indexing a plain view is faster than indexing the memmap object it views.
+        self.vectors_ND: Floats = np.asarray(load_embeddings(folder).vectors_ND)
+        self._logit_N = self.encoder.item_logits(self.vectors_ND)
+        self._index = load_index(folder, self.vectors_ND)
+        self.products = ProductTable(folder / PRODUCTS, folder / ALIASES)
         self.popular: npt.NDArray[np.int32] = np.load(folder / POPULARITY, allow_pickle=False)
+        self._popularity_N = np.empty(len(self.popular), dtype=np.float32)
+        self._popularity_N[self.popular] = 1 / np.arange(1, len(self.popular) + 1)
 
     def __len__(self) -> int:
         """The number of products, N."""
-        return len(self._vectors_ND)
+        return len(self.vectors_ND)
 
     @property
     def dim(self) -> int:
         """The length of a vector, D."""
-        return int(self._vectors_ND.shape[1])
+        return int(self.vectors_ND.shape[1])
 
-    def product_key(self, product_id: str) -> int:
-        """The key under which sequences hold a product: its own, or that of the product it was merged into.
+    def readable(self, events: Sequence, new: Mapping[int, Floats] | None = None) -> Readable:
+        """The events whose products have a vector: the release's, or one of `new` (by product key)."""
+        positions_L = self.products.positions(events.product_keys).astype(np.int64)
+        readable_L = positions_L >= 0
+        if readable_L.all():
+            return Readable(events, positions_L)
+        if new:
+            readable_L |= np.isin(events.product_keys, list(new))
+        keys, types, times = events
+        return Readable(Sequence(keys[readable_L], types[readable_L], times[readable_L]), positions_L[readable_L])
 
-        Whether the release knows the product is for `positions` to say.
+    def history(self, readable: Readable, new: Mapping[int, Floats] | None = None) -> History:
+        """Events as the buyer tower reads them; `new` as it was given to `readable`."""
+        events, positions_L = readable
+        items_LD = self.vectors_ND[positions_L]
+        logits_L = None if self._logit_N is None else self._logit_N[positions_L]
+        new_L = np.flatnonzero(positions_L < 0) if new else ()
+        if new and len(new_L):
+            items_LD[new_L] = [new[key] for key in events.product_keys[new_L].tolist()]
+            if logits_L is not None:
+                logits_L[new_L] = self.encoder.item_logits(items_LD[new_L])
+        return History(items_LD, events.event_types.astype(np.int64), logits_L)
+
+    def encode_buyer(self, events: Sequence) -> EncodedBuyer | None:
+        """One buyer, from events oldest first; None where none of their products is known."""
+        readable = self.readable(events)
+        return self.encoder.encode([self.history(readable)])[0] if len(readable.positions_L) else None
+
+    def nearest(self, vectors_BD: Floats, k: int) -> list[Ranked]:
+        """For each vector the K products with the highest inner product."""
+        scores_BK, positions_BK = self._index.search(vectors_BD, k)
+        return [Ranked(*pair) for pair in zip(positions_BK, scores_BK, strict=True)]
+
+    def nearest_allowed(self, vector_D: Floats, k: int, allowed_N: Allowed, n_allowed: int) -> Ranked:
+        """The K best of the allowed products; all of them where there are fewer.
+
+        Few allowed products are all compared. Of many, the index gives some more than K, enough for K allowed ones as
+        long as being allowed and being near have little to do with each other; where it was not enough, four times as
+        many, until it is cheaper to compare all.
+
+        Args:
+            vector_D: (D,) unit vector.
+            k: K.
+            allowed_N: (N,) which products may be found.
+            n_allowed: How many these are.
         """
-        kept = self._kept_keys.get(product_id)
-        return product_key(product_id) if kept is None else kept
+        k = min(k, n_allowed)
+        n_fetched = int((k + 8) * len(self) / max(n_allowed, 1))
+        while n_allowed > EXACT_SEARCH_PRODUCTS and n_fetched < n_allowed // 8:
+            (found,) = self.nearest(vector_D[None, :], n_fetched)
+            kept = allowed_N[found.positions]
+            if kept.sum() >= k:
+                return Ranked(found.positions[kept], found.scores[kept]).first(k)
+            n_fetched *= 4
+        positions = np.flatnonzero(allowed_N)
+        if n_allowed > len(self) // 8:  # reading all in order is faster than picking so many
+            return best(positions, (self.vectors_ND @ vector_D)[positions], k)
+        return best(positions, self.similarity(vector_D, positions), k)
 
-    def positions(self, product_keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Positions of product keys; -1 for a product that the release does not have."""
-        return self._keys.positions(product_keys)
+    def similarity(self, vector_D: Floats, positions: Positions) -> Floats:
+        """Inner products of a vector with some products."""
+        scores: Floats = self.vectors_ND[positions] @ vector_D
+        return scores
 
-    def encode_buyer(self, events: Sequence) -> npt.NDArray[np.float32] | None:
-        """The buyer's unit vector, (D,), from events oldest first; None where none of their products is known."""
-        positions_L = self.positions(events.product_keys)
-        known_L = positions_L >= 0
-        if not known_L.any():
-            return None
-        items_1LD = torch.from_numpy(self._vectors_ND[positions_L[known_L]]).unsqueeze(0)
-        types_1L = torch.from_numpy(events.event_types[known_L].astype(np.int64)).unsqueeze(0)
-        with torch.inference_mode():
-            buyer_1D: torch.Tensor = self._buyer_tower(items_1LD, types_1L, torch.ones_like(types_1L, dtype=torch.bool))
-        vector: npt.NDArray[np.float32] = buyer_1D[0].numpy()
-        return vector
+    def most_popular(self, k: int, allowed_N: Allowed | None = None) -> Ranked:
+        """The K most popular (allowed) products, with their popularity as the score."""
+        popular = self.popular if allowed_N is None else self.popular[allowed_N[self.popular]]
+        positions = popular[:k].astype(np.int64)
+        return Ranked(positions, self.popularity(positions))
 
-    def empty_buyer(self) -> npt.NDArray[np.float32]:
-        """The unit vector learned for a buyer without history, (D,)."""
-        with torch.inference_mode():
-            vector: npt.NDArray[np.float32] = F.normalize(self._buyer_tower.empty, dim=0).numpy()
-        return vector
-
-    def nearest(self, vector_D: npt.NDArray[np.float32], k: int) -> Ranked:
-        """The K products with the highest inner product."""
-        scores_1K, positions_1K = self._index.search(vector_D[None, :], k)
-        return Ranked(positions_1K[0], scores_1K[0])
-
-    def most_popular(self, k: int) -> Ranked:
-        """The K most popular products; scores fall from 1 by rank, since counts are no similarity."""
-        positions = self.popular[:k].astype(np.int64)
-        return Ranked(positions, (1 / np.arange(1, len(positions) + 1)).astype(np.float32))
-
-    def product(self, position: int) -> dict[str, Any]:
-        """The product's columns (PRODUCT_COLUMNS)."""
-        row: dict[str, Any] = self._products.slice(position, 1).to_pylist()[0]
-        return row
+    def popularity(self, positions: Positions) -> Floats:
+        """1 for the most popular product, 1/2 for the next and so on: counts are no similarity."""
+        popularity: Floats = self._popularity_N[positions]
+        return popularity
 
 
-def _map_arrow(path: Path) -> pa.Table:
-    with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).read_all()
+def best(positions: Positions, scores: Floats, k: int) -> Ranked:
+    """The K highest scores, best first; equal ones in the order given."""
+    if k < len(scores):
+        kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k])  # more than K where some equal the K-th
+        positions, scores = positions[kept], scores[kept]
+    order = np.argsort(-scores, kind="stable")[:k]
+    return Ranked(positions[order], scores[order])
 
 
-def _kept_keys(path: Path) -> dict[str, int]:
-    """For each id of a merged product the key of the product that stands for it."""
-    if not path.is_file():
-        return {}  # the shop merges no products, or the release is older than aliases
-    aliases = _map_arrow(path)
-    keys = product_keys(aliases[c.DUPLICATE_OF].to_pylist()).tolist()
-    return dict(zip(aliases[c.PRODUCT_ID].to_pylist(), keys, strict=True))
-
-
-def open_current(releases: Path, *, schema_hash: str) -> Recommender:
+def open_current(releases: Path, *, schema_hash: str, device: torch.device | None = None) -> Recommender:
     """Loads the live release; FileNotFoundError where none was promoted yet. Further errors: see Recommender."""
     folder = current_release(releases)
     if folder is None:
         raise FileNotFoundError(f"no release is live in {releases}; run `tawsiya refresh` first")
-    return Recommender(folder, schema_hash=schema_hash)
+    return Recommender(folder, schema_hash=schema_hash, device=device)

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
 MODEL_FOLDER, PRODUCTS, ALIASES, POPULARITY = "model", "products.arrow", "product_aliases.arrow", "popularity.npy"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def write_release(

@@ -1,0 +1,189 @@
+"""The shop that the online benchmarks serve: synthetic data through the product's own jobs, made once and kept.
+
+    var/benchmarks/online-<products>-<buyers>-<seed>/
+        source/             products.csv and events.csv (see synthetic_shop)
+        online-....yaml     the mapping that names them
+        bench_shop.json     written last: the shop is whole, and of this feature schema and release format
+        canonical/, features/, releases/, ...
+
+Training is left out: the model has seeded random weights, and the release says so. Speed does not depend on weights;
+what it recommends means nothing.
+"""
+
+import datetime as dt
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from batch_jobs.build_features import build_features
+from batch_jobs.ingest import ingest
+from batch_jobs.materialize import materialize
+from batch_jobs.model_jobs import embed_job, index_job
+from batch_jobs.publish import publish
+from batch_jobs.refresh import passed
+from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
+from expectations.gate import validate_canonical, validate_sequences
+from feature_repo import columns as c
+from feature_repo.config import Config, load_config
+from feature_repo.definitions import TRAINING_SERVICE, definitions
+from feature_repo.files import read_json, write_json
+from feature_repo.lock import shop_lock
+from feature_repo.paths import ShopPaths, models_dir, shop_paths
+from feature_repo.schema import schema_hash
+from feature_repo.store import FeatureStore, feature_store
+from feature_repo.transforms.events import weight_by_code
+from training.artifacts.model import ModelCard, save_model
+from training.artifacts.release import FORMAT_VERSION, current_release
+from training.catalogue import Vocabularies, build_vocabularies, read_catalogue
+from training.text_encoder import load_text_encoder
+from training.towers import ModelSpec, TwoTower
+
+DATA_DIR = Path("var/benchmarks")
+MAPPING = """description: Synthetic, made by benchmarks.synthetic_shop
+licence: none needed, nobody's data
+folder: {folder}
+events:
+  path: {events}
+products:
+  path: {products}
+"""
+NOT_EVALUATED = {"models": {}, "note": "not evaluated: an untrained model with random weights, made by a benchmark"}
+
+
+@dataclass(frozen=True)
+class BenchShop:
+    """A shop with a live release.
+
+    Attributes:
+        size: What it was drawn from.
+        overrides: `--set` values that make any command work on this shop.
+    """
+
+    size: ShopSize
+    overrides: tuple[str, ...]
+
+    @property
+    def config(self) -> Config:
+        """The shop's configuration."""
+        return load_config(overrides=self.overrides)
+
+    @property
+    def paths(self) -> ShopPaths:
+        """The shop's files."""
+        return shop_paths(self.config)
+
+    @property
+    def release(self) -> Path:
+        """Folder of the live release."""
+        folder = current_release(self.paths.releases)
+        assert folder is not None, "a shop that is made has a release"
+        return folder
+
+    def full_histories(self) -> dict[str, dict[str, list[int]]]:
+        """Product keys and event types of the buyers whose stored history is as long as it may be, by buyer id."""
+        as_of = dt.datetime.fromisoformat(read_json(self.paths.feature_report, "tawsiya build-features")["as_of"])
+        columns = [c.BUYER_ID, c.PRODUCT_KEYS, c.EVENT_TYPES]
+        # Of all the rows that training asks for, the ones that materialize took.
+        latest = pq.read_table(
+            self.paths.sequence_features, columns=columns, filters=[(c.EVENT_TIMESTAMP, "==", as_of)]
+        )
+        full = self.config.model.buyer_tower.max_interaction_history
+        return {row.pop(c.BUYER_ID): row for row in latest.to_pylist() if len(row[c.PRODUCT_KEYS]) == full}
+
+
+def bench_shop(size: ShopSize, data_dir: Path = DATA_DIR, settings: tuple[str, ...] = ()) -> BenchShop:
+    """The shop of this size: the one that lies there, where it is whole and fits the code's feature schema, or new.
+
+    Args:
+        size: Size and seed.
+        data_dir: Where benchmarks keep their shops; text encoder and text vectors in it are shared.
+        settings: Further `--set` values. They are not part of the shop's name: delete the folder after a change of
+            those that the jobs read.
+    """
+    name = f"online-{size.products}-{size.buyers}-{size.seed}"
+    mapping = data_dir / name / f"{name}.yaml"
+    # On the CPU also where there is a GPU: figures of two machines should differ in as little as possible.
+    overrides = (f"data_dir={data_dir}", f"data.source={mapping}", "inference.device=cpu", *settings)
+    shop = BenchShop(size, overrides)
+    done = shop.paths.root / "bench_shop.json"
+    about = {
+        "products": size.products,
+        "buyers": size.buyers,
+        "events_per_buyer": size.events_per_buyer,
+        "schema_hash": _schema_hash(shop.config),
+        "release_format": FORMAT_VERSION,
+    }
+    if not done.is_file() or read_json(done, "") != about:
+        _make(shop, mapping)
+        write_json(done, about)
+    return shop
+
+
+def release_again(shop: BenchShop) -> str:
+    """Publishes the shop's parts once more; returns the name of the new release, which is live."""
+    with shop_lock(shop.config), feature_store(shop.config) as store:
+        return str(publish(shop.config, store)["release"])
+
+
+def _make(shop: BenchShop, mapping: Path) -> None:
+    config, paths, start = shop.config, shop.paths, time.monotonic()
+
+    def done(stage: str) -> None:
+        print(f"bench shop: {stage} after {time.monotonic() - start:.0f} s", file=sys.stderr)  # noqa: T201
+
+    source = paths.root / "source"
+    write_shop(source, shop.size)
+    mapping.write_text(MAPPING.format(folder=source, events=EVENTS_FILE, products=PRODUCTS_FILE), encoding="utf-8")
+    done("data written")
+    with shop_lock(config):
+        ingest(config)
+        passed(validate_canonical(paths, config))
+        build_features(config)
+        passed(validate_sequences(paths, config))
+        done("features built")
+        with feature_store(config) as store:
+            materialize(config, store, full=True)
+            done("materialized")
+            _save_untrained_model(config, store, shop.size.seed)
+            embed_job(config)
+            index_job(config)
+            done("embedded and indexed")
+            write_json(paths.evaluation, NOT_EVALUATED)
+            publish(config, store)
+            done("release published")
+
+
+def _save_untrained_model(config: Config, store: FeatureStore, seed: int) -> None:
+    paths = shop_paths(config)
+    catalogue = read_catalogue(paths.product_features)
+    # As in a shop where every product was bought: each has a vector of its own.
+    vocabularies = build_vocabularies(catalogue, catalogue.positions(catalogue.product_keys))
+    encoder = load_text_encoder(config.model.item_tower.text_encoder, models_dir(config))
+    model = _untrained_model(config, encoder.dimension, vocabularies, seed)
+    save_model(paths.model, model, vocabularies, ModelCard(encoder.encoder_id, TRAINING_SERVICE, store.schema_hash, 1))
+
+
+def _untrained_model(config: Config, text_dim: int, vocabularies: Vocabularies, seed: int) -> TwoTower:
+    torch.manual_seed(seed)
+    spec = ModelSpec.from_config(
+        config.model,
+        text_dim=text_dim,
+        n_brands=len(vocabularies.brands),
+        n_categories=len(vocabularies.categories),
+        n_ids=len(vocabularies.product_keys) + 1,
+        event_weights=weight_by_code(config.event_weights),
+    )
+    model = TwoTower(spec).eval()
+    if model.item_tower.identity is not None:
+        # Zeros at birth, which would leave the variants of a model with one vector between them.
+        nn.init.normal_(model.item_tower.identity.weight, std=0.5 * spec.embedding_dim**-0.5)
+    return model
+
+
+def _schema_hash(config: Config) -> str:
+    return schema_hash(definitions(shop_paths(config)), config.model.buyer_tower.max_interaction_history)

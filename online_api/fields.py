@@ -1,0 +1,98 @@
+"""The types of fields that requests share: ids, event types, times, numbers of products."""
+
+import datetime as dt
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from feature_repo.transforms.events import EVENT_TYPES, normalise_event_type
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MILLISECOND = dt.timedelta(milliseconds=1)
+# Seconds reach this number in the year 5138, milliseconds reached it in 1973.
+FIRST_MILLISECONDS = 100_000_000_000
+YEAR_9999_MS = 253_370_764_800_000
+TIME_FORMS = "ISO 8601 (UTC where it names no zone), or epoch seconds or milliseconds"
+
+
+def milliseconds(value: object) -> int:
+    """Milliseconds since 1970 of an ISO 8601 string (UTC where it names no zone) or of epoch seconds or milliseconds.
+
+    Raises:
+        PydanticCustomError: It is none of these, or lies outside the years 1970 to 9998.
+    """
+    time_ms = -1
+    if isinstance(value, str):
+        try:
+            moment = dt.datetime.fromisoformat(value)
+        except ValueError:
+            raise _unreadable_timestamp() from None
+        time_ms = ((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) - EPOCH) // MILLISECOND
+    # Compared and not converted: JSON may hold integers beyond any float.
+    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < YEAR_9999_MS:
+        time_ms = math.floor(value if value >= FIRST_MILLISECONDS else value * 1000)
+    if not 0 <= time_ms < YEAR_9999_MS:
+        raise _unreadable_timestamp()
+    return time_ms
+
+
+def _unreadable_timestamp() -> PydanticCustomError:
+    return PydanticCustomError(
+        "timestamp", "expected ISO 8601 such as 2026-11-23T17:30:00Z, or epoch seconds or milliseconds as a number"
+    )
+
+
+def _canonical_event_type(name: str) -> str:
+    known = normalise_event_type(name)
+    if known is None:
+        raise PydanticCustomError(
+            "unknown_event_type",
+            "unknown event type '{name}'; known are {known}",
+            {"name": name, "known": ", ".join(EVENT_TYPES)},
+        )
+    return known
+
+
+def _json_number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("json_number", "expected a number")
+    return value
+
+
+# Control characters are refused because no shop's ids hold them, and tools downstream (SQL, logs) stumble over them.
+# The pattern also says what stripping and min_length do, for readers of the schema: something must be left.
+Identifier = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=256,
+        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
+    ),
+]
+EventType = Annotated[
+    str,
+    Field(
+        max_length=64,
+        description="Any usual spelling of these is understood too ('Add to Cart')",
+        json_schema_extra={"enum": list(EVENT_TYPES)},
+    ),
+    AfterValidator(_canonical_event_type),
+]
+Timestamp = Annotated[
+    int,
+    BeforeValidator(milliseconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time", "pattern": r"^(19[7-9]\d|[2-8]\d{3})-"},
+                {"type": "number", "minimum": 0, "exclusiveMaximum": YEAR_9999_MS},
+            ]
+        }
+    ),
+]
+K = Annotated[int, Field(ge=1, le=100, description="Number of products")]
+# For bodies: JSON has numbers of its own, so `true` is no 1 and "5" no 5. Query strings have text alone.
+JsonNumber = BeforeValidator(_json_number)

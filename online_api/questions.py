@@ -1,0 +1,74 @@
+"""What is asked, what is known about who asks, and what is answered: the service's own types, without HTTP."""
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass, field
+from typing import Any
+
+from feature_repo.online_features import BuyerFeatures
+from online_api.answers import Source
+from online_api.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
+from training.artifacts.buyer_encoder import EncodedBuyer
+from training.artifacts.recommender import Floats, Readable
+
+Stages = list[tuple[str, float, float]]
+Payload = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request for products.
+
+    Attributes:
+        k: How many.
+        buyer_id: Whose stored history counts where `interactions` says nothing.
+        interactions: What the buyer did just now.
+        like: A product, to find similar ones.
+        vector: Stands for a query; see TextVectors.
+        texts: Vectors of products that the release does not have, by id.
+        release: The release that these vectors belong to; another one cannot read them.
+        popular: Asks for what sells best, whoever the buyer is.
+        filters, exclude, new_only, diversity, rules: As RecommendationRequest has them.
+        degraded: What was down before the question was asked.
+    """
+
+    k: int = 10
+    buyer_id: str | None = None
+    interactions: Rows[Interaction] = ()
+    like: str | None = None
+    vector: Floats | None = None
+    texts: dict[str, Floats] = field(default_factory=dict)
+    release: str | None = None
+    popular: bool = False
+    filters: Filters = NO_FILTERS
+    exclude: Rows[str] = ()
+    new_only: bool = False
+    diversity: Diversity = NO_DIVERSITY
+    rules: bool = True
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer to one question: `payload` is a RecommendationResponse as plain values, the rest is for the record."""
+
+    payload: Payload
+    stages: Stages
+
+    @property
+    def source(self) -> Source:
+        """What the answer is made from."""
+        source: Source = self.payload["source"]
+        return source
+
+
+@dataclass(slots=True)
+class Subject:
+    """Who or what a question is about, once its events are known."""
+
+    question: Question
+    source: Source
+    readable: Readable
+    new: dict[int, Floats]  # vectors of the question's texts, by product key
+    degraded: list[str]
+    stored: BuyerFeatures | None = None
+    buyer: EncodedBuyer | None = None

@@ -1,0 +1,90 @@
+"""Routes that take a query string, without FastAPI's general machinery between the request and the handler.
+
+FastAPI collects and converts the thirteen parameters of a list one by one, which costs 0.2 ms, a fifth of the whole
+request; pydantic validates them all at once in 0.01 ms. The documentation is FastAPI's own in both cases.
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.types import Receive, Scope, Send
+
+from online_api.access import HEADER
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class QueryRoute(APIRoute):
+    """A route whose handler takes `request`, parameters of the path, and one model of all parameters of the query."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """As APIRoute."""
+        super().__init__(*arguments, **options)
+        handler = self.get_route_handler()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await handler(Request(scope, receive))
+            await response(scope, receive, send)
+
+        # Without the stacks of exits that FastAPI keeps for dependencies with `yield`; errors are handled further out.
+        self.app = app
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's hook for routes of one's own; what it returns answers the request."""
+        hints = get_type_hints(self.endpoint, include_extras=True)
+        names = list(inspect.signature(self.endpoint).parameters)
+        models = {name: model for name in names if (model := _query_model(hints[name])) is not None}
+        path = {name: TypeAdapter(hints[name]) for name in names if name not in models and name != "request"}
+        checks = [depends.dependency for depends in self.dependencies]
+        lists = {name: _list_fields(model) for name, model in models.items()}
+        endpoint: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
+
+        async def handler(request: Request) -> Response:
+            token = request.headers.get(HEADER.model.name)
+            for check in checks:
+                await check(request, token)  # type: ignore[misc]  # `access.needs` makes them
+            try:
+                arguments = {name: one.validate_python(request.path_params[name]) for name, one in path.items()}
+            except ValidationError as error:
+                raise _invalid(error, "path", *path) from None
+            try:
+                for name, model in models.items():
+                    arguments[name] = model.model_validate(_values(request, lists[name]))
+            except ValidationError as error:
+                raise _invalid(error, "query") from None
+            return await endpoint(request=request, **arguments)
+
+        return handler
+
+
+def _query_model(hint: Any) -> type[BaseModel] | None:
+    """The model of a parameter `Annotated[Model, Query()]`."""
+    if get_origin(hint) is not Annotated:
+        return None
+    kind = get_args(hint)[0]
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _list_fields(model: type[BaseModel]) -> frozenset[str]:
+    fields = model.model_fields.items()
+    return frozenset(field.alias or name for name, field in fields if get_origin(field.annotation) is list)
+
+
+def _values(request: Request, lists: frozenset[str]) -> dict[str, Any]:
+    """The query's parameters; of one that is no list but given twice the last counts."""
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in lists:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    return values
+
+
+def _invalid(error: ValidationError, *place: str) -> RequestValidationError:
+    return RequestValidationError([{**item, "loc": (*place, *item["loc"])} for item in error.errors()])

@@ -1,0 +1,116 @@
+"""The server that runs the application."""
+
+import logging
+import os
+import secrets
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from feature_repo.api_keys import api_keys_path, read_keys
+from feature_repo.config import Config, ConfigError
+from online_api.access import is_loopback
+from online_api.app import create_app
+from online_api.logs import SALT_VARIABLE, configure_logging
+from online_api.metrics import MULTIPROCESS_VARIABLE
+from online_api.runtime import open_runtime
+
+log = logging.getLogger(__name__)
+
+UVICORN_STARTUP_FAILURE = 3
+CONFIG_VARIABLE = "TAWSIYA_SERVE_CONFIG"
+SHUTDOWN_SECONDS = 10
+
+
+def serve(config: Config) -> None:
+    """Runs the API on `api.host` and `api.port` until it is told to stop.
+
+    Raises:
+        ConfigError: It would be open to other machines: `api.host` is not loopback, and there are no API keys.
+        RuntimeError: It could not listen. Further errors are those of open_runtime.
+    """
+    _require_keys_or_loopback(config)
+    configure_logging(config.api.log_level)
+    # uvicorn ends by sending itself the signal again. As an exception it unwinds the block, which closes the store.
+    signal.signal(signal.SIGTERM, _exit)
+    # Opened here also for several workers, which open their own: a shop that cannot be served is then one clear error
+    # before a socket is open, and a worker that restarts does not restart the embedded store.
+    with open_runtime(config) as runtime:
+        app = create_app(config, runtime)
+        try:
+            if config.api.workers == 1:
+                uvicorn.run(app, **uvicorn_options(config))
+            else:
+                _run_many(config)
+        except SystemExit as stop:
+            if stop.code != UVICORN_STARTUP_FAILURE:
+                raise
+            # As an exit code it would say that a gate refused.
+            raise RuntimeError(
+                f"the API could not listen on {config.api.host}:{config.api.port}; if the port is taken, choose "
+                "another one with --set api.port=..."
+            ) from None
+
+
+def app_from_environment() -> FastAPI:
+    """The application of one of several workers; `serve` leaves the configuration in the environment."""
+    config = Config.model_validate_json(os.environ[CONFIG_VARIABLE])
+    configure_logging(config.api.log_level)
+    return create_app(config, shared_metrics=Path(os.environ[MULTIPROCESS_VARIABLE]))
+
+
+def _run_many(config: Config) -> None:
+    with tempfile.TemporaryDirectory(prefix="tawsiya-metrics-") as folder:
+        # Of the workers' environment, before they import prometheus_client.
+        os.environ[MULTIPROCESS_VARIABLE] = folder
+        os.environ[CONFIG_VARIABLE] = config.model_dump_json()
+        # One salt for all, or each worker would give a buyer another name in the logs.
+        os.environ[SALT_VARIABLE] = os.environ.get(SALT_VARIABLE) or secrets.token_hex(32)
+        uvicorn.run(
+            f"{__name__}:{app_from_environment.__name__}",
+            factory=True,
+            workers=config.api.workers,
+            # A worker that says nothing for so long is killed; importing Feast alone takes longer than the default.
+            timeout_worker_healthcheck=60,
+            **uvicorn_options(config),
+        )
+
+
+def uvicorn_options(config: Config) -> dict[str, Any]:
+    """How uvicorn serves the application."""
+    api = config.api
+    return {
+        "host": api.host,
+        "port": api.port,
+        "access_log": False,  # ours says more, and no buyer's id
+        "log_config": None,
+        "server_header": False,
+        "proxy_headers": bool(api.trusted_proxies),
+        "forwarded_allow_ips": list(api.trusted_proxies),
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+    }
+
+
+def _require_keys_or_loopback(config: Config) -> None:
+    api = config.api
+    if read_keys(api_keys_path(config)):
+        return
+    if not is_loopback(api.host):
+        raise ConfigError(
+            f"api.host is {api.host} and there are no API keys, so every machine that reaches it could do everything; "
+            "make one with `tawsiya keys create --name shop --scope read --scope write`, or listen on 127.0.0.1"
+        )
+    log.warning(
+        "THE API IS OPEN: there are no API keys, so every program on this machine that reaches http://%s:%d may read, "
+        "write and roll back releases; `tawsiya keys create` makes keys",
+        api.host,
+        api.port,
+    )
+
+
+def _exit(*_: object) -> None:
+    raise SystemExit(0)

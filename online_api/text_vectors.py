@@ -1,0 +1,71 @@
+"""Vectors of texts that no release has: new products in a session, and what a buyer types into a search field.
+
+The text encoder takes hundreds of megabytes and seconds to load, and most shops never send a text: so it is loaded in
+the background when the first text arrives, and that text goes unanswered.
+
+Legend: M texts, D dimensions of the towers.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from training.artifacts.recommender import Floats, Recommender
+from training.towers import UNKNOWN
+
+if TYPE_CHECKING:  # importing it loads sentence-transformers
+    from training.text_encoder import TextEncoder
+
+log = logging.getLogger(__name__)
+
+Role = Literal["passage", "query"]
+
+
+class TextVectors:
+    """The item tower over texts alone; safe to use from several threads."""
+
+    def __init__(self, load: Callable[[], "TextEncoder"]) -> None:
+        """Takes what loads the text encoder, which may fail with a ValueError, an OSError or an ImportError."""
+        self._load = load
+        self._encoder: TextEncoder | None = None
+        self._loading: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def vectors(self, recommender: Recommender, texts: Sequence[str], role: Role) -> Floats | None:
+        """Unit vectors of texts among the release's products, (M, D); None while there is no encoder for it."""
+        encoder = self._ready()
+        if encoder is None:
+            return None
+        if encoder.encoder_id != recommender.card.text_encoder:
+            log.error("release %s was made with text encoder %s, the configuration names %s: texts are left out",
+                      recommender.name, recommender.card.text_encoder, encoder.encoder_id)  # fmt: skip
+            return None
+        encode = encoder.encode_passages if role == "passage" else encoder.encode_queries
+        text_MT = torch.from_numpy(encode(texts))
+        unknown_M = torch.full((len(texts),), UNKNOWN)
+        with torch.inference_mode():
+            vectors_MD: Floats = recommender.item_tower(text_MT, unknown_M, unknown_M, unknown_M).numpy()
+        return vectors_MD
+
+    def wait(self) -> None:
+        """Waits until an encoder that is being loaded is there, or is known not to come."""
+        if self._loading is not None:
+            self._loading.join()
+
+    def _ready(self) -> "TextEncoder | None":
+        if self._encoder is None:
+            with self._lock:
+                if self._loading is None:
+                    self._loading = threading.Thread(target=self._load_once, name="text-encoder", daemon=True)
+                    self._loading.start()
+        return self._encoder
+
+    def _load_once(self) -> None:
+        """Loads the encoder; one that cannot be had is not asked for again before a restart."""
+        try:
+            self._encoder = self._load()
+        except (ValueError, OSError, ImportError) as error:
+            log.error("texts will be left out: %s", error)

@@ -1,0 +1,222 @@
+"""Releases that change while requests are answered."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from api_shop import body_of, interaction, problem_of, serving, wait_for
+from shop_variants import copied, metric, running
+
+from feature_repo import columns as c
+from feature_repo.config import Config
+from feature_repo.lock import shop_lock
+from feature_repo.paths import shop_paths
+from feature_repo.store import FeatureStore
+from online_api.answers import ReleaseChange, Releases
+from online_api.app import create_app
+from online_api.live_release import LiveRelease
+from online_api.questions import Question
+from online_api.runtime import Runtime
+from online_api.service import RecommendationService
+from online_api.text_vectors import TextVectors
+from training.artifacts.product_table import PRODUCT_COLUMNS
+from training.artifacts.recommender import Recommender
+from training.artifacts.release import current_release, delete_old, promote, write_release
+
+HISTORY = "/v1/buyers/u1/recommendations"
+RELOAD, ROLLBACK = "/v1/admin/releases/reload", "/v1/admin/releases/rollback"
+MARK = " (new)"  # ends each title of the second release
+
+
+class Shop(NamedTuple):
+    """A copy of the shop with two releases, of which the first is live, and a client of its API."""
+
+    runtime: Runtime
+    releases: Path
+    old: str
+    new: str
+    client: httpx.Client
+
+
+@pytest.fixture
+def shop(config: Config, store: FeatureStore, recommender: Recommender, tmp_path: Path) -> Iterator[Shop]:
+    copy = copied(config, tmp_path / "var")
+    releases = shop_paths(copy).releases
+    new = write_second_release(copy, store.schema_hash)
+    with running(copy, store) as runtime, serving(create_app(copy, runtime)) as client:
+        yield Shop(runtime, releases, recommender.name, new, client)
+
+
+def write_second_release(config: Config, schema_hash: str) -> str:
+    """The same model with other titles and the popular products the other way round; returns its name."""
+    paths = shop_paths(config)
+    products = pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS))
+    titles = pa.array([f"{title}{MARK}" for title in products[c.TITLE].to_pylist()])
+    return write_release(
+        paths.releases,
+        model=paths.model,
+        embeddings=paths.embeddings,
+        index=paths.index,
+        products=products.set_column(products.schema.get_field_index(c.TITLE), c.TITLE, titles),
+        aliases=pq.read_table(paths.product_aliases),
+        popular=pa.array([4, 0, 1, 2, 3], pa.int32()).to_numpy(),
+        metrics={},
+        about={"schema_hash": schema_hash},
+    )
+
+
+def serves(shop: Shop, name: str) -> bool:
+    return bool(body_of(shop.client.get(HISTORY))["release"] == name)
+
+
+class Shoppers:
+    """Threads that ask in different ways without a pause, and note each answer that is not whole."""
+
+    def __init__(self, shop: Shop, n_threads: int = 4) -> None:
+        self._shop = shop
+        self.errors: list[str] = []
+        self.seen = {shop.old: 0, shop.new: 0}
+        self._leave = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(n_threads)]
+
+    def __enter__(self) -> "Shoppers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, number: int) -> None:
+        client = self._shop.client
+        session = {"interactions": [interaction("p1")], "k": 5}
+        while not self._leave.is_set():
+            answers = (client.get(HISTORY), client.post("/retrieve", json=session), client.get("/v1/trending"))
+            answer = answers[number % len(answers)]
+            if fault := self._fault(answer):
+                self.errors.append(f"{answer.request.url}: {fault}")
+
+    def _fault(self, answer: httpx.Response) -> str | None:
+        if answer.status_code != 200:
+            return f"{answer.status_code}: {answer.text}"
+        body = answer.json()
+        release, items = body["release"], body["items"]
+        self.seen[release] += 1
+        if {item["title"].endswith(MARK) for item in items} != {release == self._shop.new} or len(items) != 5:
+            return f"{release} gave {[item['title'] for item in items]}"
+        best = {self._shop.old: "p4", self._shop.new: "p5"}[release]
+        if body["source"] == "popular" and items[0]["product_id"] != best:
+            return f"{release} gave {items[0]['product_id']} as the most popular product"
+        return None
+
+
+def test_swaps_under_load_fail_no_request_and_mix_no_releases(shop: Shop) -> None:
+    with Shoppers(shop) as shoppers:
+        for _ in range(5):
+            for name in (shop.new, shop.old):
+                promote(shop.releases, name)
+                wait_for(lambda name=name: serves(shop, name))  # type: ignore[misc]
+    assert shoppers.errors == []
+    assert min(shoppers.seen.values()) > 0
+    assert metric(shop.client, 'tawsiya_release_loads_total{outcome="loaded"}') == 11
+    assert metric(shop.client, f'tawsiya_release_info{{release="{shop.old}"}}') == 1
+    assert metric(shop.client, f'tawsiya_release_info{{release="{shop.new}"}}') == 0
+
+
+class SwappedAway:
+    """A keeper whose release is swapped, and deleted, as soon as a request has taken it."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+
+    @property
+    def live(self) -> LiveRelease:
+        keeper = self._shop.runtime.keeper
+        taken = keeper.live
+        promote(self._shop.releases, self._shop.new)
+        keeper.reload()
+        delete_old(self._shop.releases, keep=1)
+        return taken
+
+
+def test_a_request_ends_with_the_release_that_it_began_with(shop: Shop) -> None:
+    """Its mapped files stay readable although they are deleted."""
+    runtime, question = shop.runtime, Question(buyer_id="u1")
+    expected = runtime.service.answer([question])[0].payload
+    service = RecommendationService(
+        SwappedAway(shop),  # type: ignore[arg-type]
+        runtime.online,
+        runtime.guard,
+        TextVectors(lambda: pytest.fail("no text was sent")),
+        max_history=100,
+        max_interactions=100,
+    )
+    assert service.answer([question])[0].payload == expected
+    assert not (shop.releases / shop.old).exists()
+    assert runtime.service.answer([question])[0].payload["release"] == shop.new
+
+
+# ---- the admin routes ------------------------------------------------------------------------------------------------
+
+
+def test_releases_are_listed(shop: Shop) -> None:
+    listed = body_of(shop.client.get("/v1/admin/releases"), Releases)["releases"]
+    assert [(row["name"], row["live"], row["serving"]) for row in listed] == [
+        (shop.old, True, True),
+        (shop.new, False, False),
+    ]
+
+
+def test_reload_takes_over_at_once(shop: Shop) -> None:
+    assert body_of(shop.client.post(RELOAD), ReleaseChange) == {"release": shop.old, "changed": False}
+    promote(shop.releases, shop.new)
+    assert body_of(shop.client.post(RELOAD), ReleaseChange)["release"] == shop.new
+    assert serves(shop, shop.new)
+    listed = body_of(shop.client.get("/v1/admin/releases"), Releases)["releases"]
+    assert [row["serving"] for row in listed] == [False, True]
+
+
+def test_rollback_goes_back_by_one(shop: Shop) -> None:
+    promote(shop.releases, shop.new)
+    shop.client.post(RELOAD)
+    assert body_of(shop.client.post(ROLLBACK), ReleaseChange) == {"release": shop.old, "changed": True}
+    assert serves(shop, shop.old)
+    live = current_release(shop.releases)
+    assert live is not None
+    assert live.name == shop.old
+    assert "no earlier release" in problem_of(shop.client.post(ROLLBACK), 409)["detail"]
+    assert serves(shop, shop.old)
+
+
+def test_rollback_waits_for_no_batch_job(shop: Shop) -> None:
+    promote(shop.releases, shop.new)
+    shop.client.post(RELOAD)
+    with shop_lock(shop.runtime.config):
+        problem = problem_of(shop.client.post(ROLLBACK), 409)
+    assert "another job" in problem["detail"]
+    assert str(shop.releases.parent) not in problem["detail"]
+    assert serves(shop, shop.new)
+
+
+def test_a_rollback_to_what_cannot_be_served_changes_nothing(
+    config: Config, store: FeatureStore, recommender: Recommender, tmp_path: Path
+) -> None:
+    assert recommender
+    copy = copied(config, tmp_path / "var")
+    releases = shop_paths(copy).releases
+    write_second_release(copy, "0123456789abcdef")  # of other features, and older than the next one
+    served = write_second_release(copy, store.schema_hash)
+    promote(releases, served)
+    with running(copy, store) as runtime, serving(create_app(copy, runtime)) as client:
+        assert "feature schema 0123456789abcdef" in problem_of(client.post(ROLLBACK), 409)["detail"]
+        assert body_of(client.get(HISTORY))["release"] == served
+    live = current_release(releases)
+    assert live is not None
+    assert live.name == served

@@ -1,0 +1,247 @@
+"""Texts that no release has: new products in a session, and searches; with a real, tiny encoder and without one."""
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from api_shop import (
+    BAZAAR_EVENTS,
+    BAZAAR_POPULAR,
+    BAZAAR_PRODUCTS,
+    DIM,
+    EVENTS,
+    N_PRODUCTS,
+    PRODUCTS,
+    Json,
+    body_of,
+    ids_of,
+    interaction,
+    items_of,
+    open_shop,
+    problem_of,
+    serving,
+    wait_for,
+)
+
+from online_api.answers import EncodeBuyerResponse
+from online_api.app import create_app
+from online_api.runtime import Runtime
+from online_api.text_vectors import TextVectors
+from training.artifacts.recommender import Recommender
+from training.text_encoder import TextEncoder, load_text_encoder
+from training.towers import UNKNOWN
+
+TEXT = "blue running shoes"
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """The tiny encoder with prefixes, so that a query has another vector than a passage."""
+    folder = tmp_path_factory.mktemp("encoders") / "prefixed"
+    shutil.copytree(tiny_encoder, folder)
+    settings = folder / "config_sentence_transformers.json"
+    prompts = {"prompts": {"query": "query: ", "passage": "passage: "}}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | prompts))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_folder: Path) -> TextEncoder:
+    return load_text_encoder(str(encoder_folder), encoder_folder.parent)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, encoder: TextEncoder) -> Iterator[Runtime]:
+    """A shop whose release was made with the encoder that its configuration names."""
+    model: Json = {"item_tower": {"text_encoder": str(encoder_folder)}}
+    folder = tmp_path_factory.mktemp("shop")
+    with open_shop(folder, PRODUCTS, EVENTS, text_encoder=encoder.encoder_id, model=model) as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="module")
+def client(shop: Runtime) -> Iterator[httpx.Client]:
+    with serving(create_app(shop.config, shop)) as client:
+        # The first text only starts the loading of the encoder.
+        wait_for(lambda: body_of(client.get("/v1/search", params={"q": "a"}))["degraded"] == [])
+        yield client
+
+
+@pytest.fixture(scope="module")
+def wordless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A shop whose encoder's folder is empty."""
+    model: Json = {"item_tower": {"text_encoder": str(tmp_path_factory.mktemp("encoder"))}}
+    folder = tmp_path_factory.mktemp("bazaar")
+    with (
+        open_shop(folder, BAZAAR_PRODUCTS, BAZAAR_EVENTS, model=model) as runtime,
+        serving(create_app(runtime.config, runtime)) as client,
+    ):
+        yield client
+
+
+def recommend(client: httpx.Client, *interactions: Json, **more: Any) -> httpx.Response:
+    return client.post("/v1/recommendations", json={"interactions": list(interactions), **more})
+
+
+def tower(recommender: Recommender, text_MT: Any) -> Any:
+    unknown_M = torch.full((len(text_MT),), UNKNOWN)
+    with torch.inference_mode():
+        return recommender.item_tower(torch.from_numpy(text_MT), unknown_M, unknown_M, unknown_M).numpy()
+
+
+# ---- Searches
+
+
+def test_a_search_orders_products_by_what_the_query_means(
+    client: httpx.Client, shop: Runtime, encoder: TextEncoder
+) -> None:
+    recommender = shop.keeper.live.recommender
+    (vector_D,) = tower(recommender, encoder.encode_queries(["running shoes"]))
+    answer = client.get("/v1/search", params={"q": "running shoes"})
+    body = body_of(answer)
+    assert (body["source"], body["degraded"], body["buyer_id"]) == ("search", [], None)
+    order = np.argsort(-(recommender.vectors_ND @ vector_D), kind="stable")
+    product_ids = recommender.products.product_ids.to_pylist()
+    assert ids_of(answer) == [product_ids[position] for position in order]
+    for item in items_of(answer):
+        position = recommender.products.position_of(item["product_id"])
+        assert item["score"] == pytest.approx(recommender.vectors_ND[position] @ vector_D, abs=1e-6)
+        assert item["because"] == []
+
+
+def test_a_search_takes_the_conditions_of_any_list(client: httpx.Client) -> None:
+    answer = client.get("/v1/search", params={"q": "هاتف", "category": "phones", "in_stock": True, "k": 5})
+    assert ids_of(answer) == ["p1"]
+    assert body_of(answer)["dropped"] == {"out_of_stock": 1, "category": 3}
+
+
+@pytest.mark.parametrize("parameters", [{}, {"q": ""}, {"q": "x" * 501}, {"q": "tea", "k": 0}])
+def test_a_broken_search_is_a_problem(client: httpx.Client, parameters: Json) -> None:
+    problem_of(client.get("/v1/search", params=parameters), 422)
+
+
+# ---- Products that only the session knows
+
+
+def test_a_new_product_with_a_text_counts(client: httpx.Client) -> None:
+    answer = recommend(client, interaction("new/1", "add_to_cart", text=TEXT))
+    body = body_of(answer)
+    assert (body["source"], body["degraded"]) == ("session", [])
+    assert len(ids_of(answer)) == N_PRODUCTS
+    reasons = [item["because"] for item in body["items"] if item["because"]]
+    assert reasons
+    for (reason,) in reasons:
+        assert (reason["product_id"], reason["title"], reason["event_type"]) == ("new/1", TEXT, "add_to_cart")
+
+
+def test_its_vector_is_that_of_its_text(client: httpx.Client, shop: Runtime, encoder: TextEncoder) -> None:
+    # An only event is all of the buyer's vector.
+    answer = client.post("/encode_buyer", json={"interactions": [interaction("new/1", text=TEXT)]})
+    (expected_D,) = tower(shop.keeper.live.recommender, encoder.encode_passages([TEXT]))
+    np.testing.assert_allclose(body_of(answer, EncodeBuyerResponse)["embedding"], expected_D, atol=1e-5)
+
+
+def test_it_counts_beside_known_products(client: httpx.Client) -> None:
+    known, new = interaction("p1"), interaction("new/1", "purchase", text=TEXT)
+    both = items_of(recommend(client, known, new))
+    assert both != items_of(recommend(client, known))
+    assert both != items_of(recommend(client, new))
+    assert {reason["product_id"] for item in both for reason in item["because"]} == {"p1", "new/1"}
+
+
+def test_a_known_product_keeps_its_own_vector(client: httpx.Client) -> None:
+    told = items_of(recommend(client, interaction("p1", text=TEXT)))
+    plain = items_of(recommend(client, interaction("p1")))
+    assert [item["score"] for item in told] == [item["score"] for item in plain]
+    assert {reason["title"] for item in told for reason in item["because"]} == {"هاتف ذكي ١٢٨ جيجا"}
+
+
+def test_a_new_product_without_a_text_is_skipped(client: httpx.Client) -> None:
+    assert body_of(recommend(client, interaction("new/1")))["source"] == "popular"
+    assert body_of(recommend(client, interaction("new/1", text="")))["source"] == "popular"
+    assert body_of(recommend(client, interaction("new/1"), buyer_id="u1"))["source"] == "personalised"
+    problem_of(recommend(client, interaction("new/1", text="x" * 2001)), 422)
+
+
+# ---- Without an encoder
+
+
+def test_without_an_encoder_texts_are_left_out(wordless: httpx.Client) -> None:
+    new = interaction("new/1", text=TEXT)
+    for _ in range(2):  # before it is known that the encoder does not come, and after
+        searched = wordless.get("/v1/search", params={"q": "tea"})
+        assert (body_of(searched)["source"], body_of(searched)["degraded"]) == ("popular", ["text_encoder"])
+        assert ids_of(searched) == BAZAAR_POPULAR
+        assert body_of(wordless.get("/v1/search", params={"q": "t", "brand": "نور"}))["source"] == "popular_in_filter"
+        for answer, source in (
+            (recommend(wordless, new), "popular"),
+            (recommend(wordless, new, buyer_id="b1"), "personalised"),
+            (recommend(wordless, new, interaction("t1")), "session"),
+        ):
+            assert (body_of(answer)["source"], body_of(answer)["degraded"]) == (source, ["text_encoder"])
+        encoded = wordless.post("/encode_buyer", json={"interactions": [new]})
+        assert body_of(encoded, EncodeBuyerResponse)["degraded"] == ["text_encoder"]
+    assert body_of(recommend(wordless, interaction("t1")))["degraded"] == []
+
+
+# ---- TextVectors itself
+
+
+def test_the_first_text_goes_unanswered_and_loading_happens_once(shop: Runtime, encoder: TextEncoder) -> None:
+    recommender = shop.keeper.live.recommender
+    let_go, loads = threading.Event(), []
+
+    def load() -> TextEncoder:
+        loads.append(1)
+        assert let_go.wait(30)
+        return encoder
+
+    texts = TextVectors(load)
+    texts.wait()
+    assert loads == []
+    assert [texts.vectors(recommender, ["a"], "query") for _ in range(3)] == [None] * 3
+    let_go.set()
+    texts.wait()
+    assert loads == [1]
+    vectors_MD = texts.vectors(recommender, ["a", "b"], "passage")
+    assert vectors_MD is not None
+    assert vectors_MD.shape == (2, DIM)
+    np.testing.assert_allclose(np.linalg.norm(vectors_MD, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(vectors_MD, tower(recommender, encoder.encode_passages(["a", "b"])), atol=1e-6)
+
+
+@pytest.mark.parametrize("error", [ValueError("no such folder"), OSError("disk"), ImportError("torch")])
+def test_an_encoder_that_cannot_be_had_is_asked_for_once(
+    shop: Runtime, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    loads = []
+
+    def load() -> TextEncoder:
+        loads.append(1)
+        raise error
+
+    texts = TextVectors(load)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(2):
+            assert texts.vectors(shop.keeper.live.recommender, ["a"], "query") is None
+            texts.wait()
+    assert loads == [1]
+    assert f"texts will be left out: {error}" in caplog.text
+
+
+def test_the_encoder_of_another_release_gives_no_vectors(
+    recommender: Recommender, encoder: TextEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = TextVectors(lambda: encoder)
+    texts.vectors(recommender, ["a"], "query")
+    texts.wait()
+    assert texts.vectors(recommender, ["a"], "query") is None
+    assert "made with text encoder random" in caplog.text

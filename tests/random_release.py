@@ -1,0 +1,105 @@
+"""A release of random products on disk, without a feature store and without training: what tests of serving load."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from feature_repo import columns as c
+from feature_repo.transforms.keys import product_keys
+from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
+from training.artifacts.index import IndexType, build_index
+from training.artifacts.model import ModelCard, save_model
+from training.artifacts.release import write_release
+from training.catalogue import Vocabularies
+from training.towers import ModelSpec, TwoTower
+
+SCHEMA = "0123456789abcdef"
+SPEC = ModelSpec(
+    text_dim=4,
+    embedding_dim=16,
+    hidden_dim=8,
+    categorical_dim=2,
+    dropout=0.1,
+    n_brands=1,
+    n_categories=1,
+    n_ids=1,
+    aggregation="attention",
+    attention_hidden_dim=8,
+    event_weights=(1.0, 5.0, 10.0),
+)
+BRANDS = (None, "نور", "Nour", "Dallah", "Acme")
+CATEGORIES = (None, "phones", "coffee", "قهوة", "shoes", "gifts")
+PRICES = (None, 0.0, 9.99, 10.0, 20.0, 50.0)
+STOCKS = (None, 0, 1, 7)
+
+
+def unit_vectors(n: int, dim: int = SPEC.embedding_dim, seed: int = 1) -> npt.NDArray[np.float32]:
+    """(n, dim) random unit vectors."""
+    vectors = np.random.default_rng(seed).normal(size=(n, dim))
+    unit: npt.NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def random_products(n_products: int, seed: int = 1) -> pa.Table:
+    """Product columns with every kind of gap; one in ten products is hidden."""
+    rng = np.random.default_rng(seed)
+    product_ids = [f"p{number}" for number in range(n_products)]
+
+    def drawn(values: tuple[object, ...]) -> list[object]:
+        return [values[place] for place in rng.integers(len(values), size=n_products)]
+
+    return pa.table(
+        {
+            c.PRODUCT_ID: product_ids,
+            c.PRODUCT_KEY: product_keys(product_ids),
+            c.TITLE: [f"title {number}" for number in range(n_products)],
+            c.DESCRIPTION: [""] * n_products,
+            c.BRAND: pa.array(drawn(BRANDS), pa.string()),
+            c.CATEGORY: pa.array(drawn(CATEGORIES), pa.string()),
+            c.PHOTO: pa.nulls(n_products, pa.string()),
+            c.PRICE: pa.array(drawn(PRICES), pa.float64()),
+            c.STOCK: pa.array(drawn(STOCKS), pa.int64()),
+            c.HIDDEN: rng.random(n_products) < 0.1,
+        }
+    )
+
+
+def write_random_release(
+    folder: Path, n_products: int, index_type: IndexType = "flat", aggregation: str = "attention"
+) -> Path:
+    """Writes a release of `random_products` in random popularity and with a random model; returns its folder."""
+    torch.manual_seed(1)
+    model = TwoTower(replace(SPEC, aggregation=aggregation))
+    save_model(
+        folder / "model",
+        model,
+        Vocabularies(("<UNK>",), ("<UNK>",), np.empty(0, dtype=np.int64)),
+        ModelCard("random", "buyer_training", SCHEMA, epoch=1),
+    )
+    products = random_products(n_products)
+    vectors_ND = unit_vectors(n_products)
+    product_ids = np.array(products[c.PRODUCT_ID].to_pylist())
+    save_embeddings(folder / "embeddings", ProductEmbeddings(vectors_ND, product_ids))
+    build_index(vectors_ND, index_type).save(folder / "index")
+    name = write_release(
+        folder / "releases",
+        model=folder / "model",
+        embeddings=folder / "embeddings",
+        index=folder / "index",
+        products=products,
+        popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
+        metrics={},
+        about={"schema_hash": SCHEMA},
+    )
+    return folder / "releases" / name
+
+
+def write_arrow(path: Path, table: pa.Table) -> Path:
+    """Writes one table as a release holds it; returns its path."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return path
