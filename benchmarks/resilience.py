@@ -247,8 +247,12 @@ def seconds_to_recover(up: Window, answers: Sequence[Seen]) -> float | None:
 
 
 def seconds_degraded(up: Window, answers: Sequence[Seen]) -> float:
-    """From the start of a window to the last answer that lacks something; 0 where none does."""
-    return max((seen.end_ns - up.start_ns for seen in up.of(answers) if not seen.whole), default=0) / 1e9
+    """From the start of a window to the last answer that lacks something; 0 where none does.
+
+    What was under way when the window ended does not count: the next kill has come in between.
+    """
+    lacking = [seen.end_ns for seen in up.of(answers) if not seen.whole and seen.end_ns < up.end_ns]
+    return (max(lacking) - up.start_ns) / 1e9 if lacking else 0
 
 
 def _kind(seen: Seen) -> str:

@@ -1,6 +1,7 @@
 """The HTTP application: routes, middleware and what lives as long as it does."""
 
 import gc
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
@@ -33,6 +34,7 @@ from online_api.runtime import Runtime, open_runtime
 from online_api.storefront import add_storefront
 from online_api.tracing import open_tracer
 
+SWITCH_SECONDS = 0.0005
 DOCS, OPENAPI, DOCS_ASSETS = "/docs", "/openapi.json", "/docs/assets"
 DESCRIPTION = "Recommendations for one shop. Errors are application/problem+json (RFC 9457)."
 
@@ -53,6 +55,8 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Requests run in parallel, so threads within one only get in each other's way. FAISS: see service.answer.
         torch.set_num_threads(1)
+        # A thread that loads a release or stores events must not keep the event loop waiting for 5 ms at a time.
+        sys.setswitchinterval(SWITCH_SECONDS)
         threadpool_limits(1, "blas")
         with open_runtime(config, metrics) if runtime is None else nullcontext(runtime) as opened:
             async with _served(app, config, opened, keys):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import torch
 
 from feature_repo.online_features import LiveProducts, OnlineFeatures
@@ -64,7 +65,7 @@ class ReleaseKeeper:
         self._refused: str | None = None  # a release that could not be loaded is not tried every second
         self._materialized_at = -1
         self._next_look = 0.0
-        self._live_values: tuple[str, LiveProducts] | None = None  # and the release whose order they have
+        self._live_values: tuple[pa.Array, LiveProducts] | None = None  # and the ids of the products whose they are
         folder = current_release(releases)
         if folder is None:
             raise FileNotFoundError(f"no release is live in {releases}; run `tawsiya refresh` first")
@@ -125,7 +126,7 @@ class ReleaseKeeper:
         """Reads price, stock and visibility, unless those that are here are the newest; whether it read any."""
         try:
             materialized_at = self._online.materialized_at()
-            known = self._live_values is not None and self._live_values[0] == recommender.name
+            known = self._known_values(recommender) is not None
             if known and materialized_at == self._materialized_at:
                 self._metrics.live_products_refreshed.set_to_current_time()
                 return False
@@ -133,7 +134,7 @@ class ReleaseKeeper:
         except STORE_ERRORS as error:
             log.warning("prices, stock and visibility stay as they were: %s", str(error).partition("\n")[0])
             return False
-        self._live_values, self._materialized_at = (recommender.name, values), materialized_at
+        self._live_values, self._materialized_at = (recommender.products.product_ids, values), materialized_at
         self._metrics.live_products_refreshed.set_to_current_time()
         self._metrics.features_as_of.set(materialized_at / 1000)
         return True
@@ -156,10 +157,14 @@ class ReleaseKeeper:
         log.info("release %s is live", recommender.name)
         return state
 
+    def _known_values(self, recommender: Recommender) -> LiveProducts | None:
+        """The values that are here, if they are of the same products in the same order, as most releases have them."""
+        if self._live_values is None or not self._live_values[0].equals(recommender.products.product_ids):
+            return None
+        return self._live_values[1]
+
     def _state(self, recommender: Recommender) -> LiveRelease:
-        values = self._live_values
-        live = values[1] if values is not None and values[0] == recommender.name else None
-        catalogue = LiveCatalogue(recommender.products, live)
+        catalogue = LiveCatalogue(recommender.products, self._known_values(recommender))
         return LiveRelease(recommender, catalogue, compile_rules(self._book, catalogue))
 
 

@@ -86,6 +86,9 @@ class Recommender:
         self.folder = folder
         model, self.vocabularies, self.card = load_model(folder / MODEL_FOLDER)
         self.item_tower = model.item_tower
+        # The release's own products are encoded already, and a new one has no vector of its own: its row is zeros.
+        # Kept, these vectors would be in the memory of every worker, as large as all product vectors.
+        self.item_tower.identity = None
         self.encoder = BuyerEncoder(model.buyer_tower, device or torch.device("cpu"))
         # Indexing a plain view is faster than indexing the memmap object it views.
         self.vectors_ND: Floats = np.asarray(load_embeddings(folder).vectors_ND)
