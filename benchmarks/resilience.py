@@ -37,7 +37,7 @@ from training.artifacts.release import list_releases, promote
 
 CONCURRENCY = 8
 LONGEST_SECONDS = 900  # of a load; it is told to stop before
-SWAPS, SWAP_WINDOW_SECONDS = 20, 2.0
+SWAPS, SWAP_WINDOW_SECONDS = 20, 4.0
 KILLS, UP_SECONDS, DOWN_SECONDS = 10, 4.0, 2.0
 POLL_SECONDS = 0.02
 REDIS_START_SECONDS = 30.0
