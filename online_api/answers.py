@@ -44,8 +44,8 @@ class Because(Answer):
     contribution: float = Field(description="Its share of `score_parts.similarity`; those of all events add up to it")
 
 
-class RecommendedProduct(Answer):
-    """One product of an answer."""
+class ShownProduct(Answer):
+    """What answers show of a product."""
 
     product_id: str
     title: str
@@ -54,7 +54,12 @@ class RecommendedProduct(Answer):
     category: str | None
     photo: str | None
     price: float | None = Field(description="As the feature store has it, at most 10 s old")
-    stock: int | None
+    stock: int | None = Field(description="As the feature store has it, at most 10 s old")
+
+
+class RecommendedProduct(ShownProduct):
+    """One product of an answer."""
+
     score: float = Field(description="Higher is better; comparable within one answer only")
     score_parts: ScoreParts
     rules: list[str] = Field(description="Names of the shop's rules that moved the product")
@@ -93,17 +98,9 @@ class EncodeBuyerResponse(Answer):
     degraded: list[str] = Field(description=DEGRADED)
 
 
-class ProductDetails(Answer):
+class ProductDetails(ShownProduct):
     """One product."""
 
-    product_id: str
-    title: str
-    description: str
-    brand: str | None
-    category: str | None
-    photo: str | None
-    price: float | None
-    stock: int | None
     hidden: bool
     release: str
 

@@ -50,10 +50,6 @@ class Selection(NamedTuple):
             allowed_N, self.n_allowed - n_dropped, {**self.dropped, reason: self.dropped.get(reason, 0) + n_dropped}
         )
 
-    def allows(self, position: int) -> bool:
-        """Whether one product is allowed."""
-        return self.allowed_N is None or bool(self.allowed_N[position])
-
     def among(self, positions: Positions) -> Positions:
         """The allowed ones of some products."""
         return positions if self.allowed_N is None else positions[self.allowed_N[positions]]

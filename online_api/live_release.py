@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,16 +169,17 @@ class ReleaseKeeper:
         return LiveRelease(recommender, catalogue, compile_rules(self._book, catalogue))
 
 
-class _in_the_background:  # noqa: N801 - reads as what it does
+@contextlib.contextmanager
+def _in_the_background() -> Iterator[None]:
     """Lets requests go first on the processor while this thread loads a release (Linux: niceness is per thread)."""
-
-    def __enter__(self) -> None:
-        self._set(NICENESS)
-
-    def __exit__(self, *_: object) -> None:
-        self._set(0)
-
-    @staticmethod
-    def _set(niceness: int) -> None:
-        with contextlib.suppress(PermissionError):  # only root may go back
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+    if sys.platform != "linux":
+        yield
+        return
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, max(before, NICENESS))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):  # only root may go back; the thread does nothing else of urgency
+            os.setpriority(os.PRIO_PROCESS, thread, before)

@@ -83,8 +83,7 @@ class Recommender:
             )
         self.name: str = self.manifest["name"]
         self.created = dt.datetime.fromisoformat(self.manifest["created"])
-        self.folder = folder
-        model, self.vocabularies, self.card = load_model(folder / MODEL_FOLDER)
+        model, _, self.card = load_model(folder / MODEL_FOLDER)
         self.item_tower = model.item_tower
         # The release's own products are encoded already, and a new one has no vector of its own: its row is zeros.
         # Kept, these vectors would be in the memory of every worker, as large as all product vectors.
