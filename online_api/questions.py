@@ -46,6 +46,11 @@ class Question:
     rules: bool = True
     degraded: tuple[str, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for the best K of all products, so that a search for K may answer it."""
+        return self.filters is NO_FILTERS and not self.exclude and not self.new_only and self.diversity.is_plain
+
 
 @dataclass(slots=True)
 class Reply:

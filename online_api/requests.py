@@ -115,7 +115,7 @@ class RecommendationRequest(RetrieveRequest):
     filters: Annotated[Filters, AfterValidator(_recognised)] = NO_FILTERS
     exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description="Products that must not appear")
     new_only: bool = Field(
-        False, strict=True, description="Leave out whatever this buyer ever bought (`buyer_id` is needed)"
+        False, strict=True, description="Leave out whatever this buyer ever bought (no effect without `buyer_id`)"
     )
     diversity: Diversity = NO_DIVERSITY
     rules: bool = Field(True, strict=True, description="Apply the shop's merchandising rules")

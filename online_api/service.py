@@ -191,14 +191,14 @@ class RecommendationService:
             subject.buyer = buyer
 
     def _search(self, live: LiveRelease, subjects: Rows[Subject]) -> list[Ranked | None]:
-        """What is nearest among all products, in one call for those whom no filter concerns."""
+        """What is nearest among all products, in one call for those who ask for just that."""
         found: list[Ranked | None] = [None] * len(subjects)
         if live.catalogue.select(NO_FILTERS).allowed_N is not None:
             return found  # some products are hidden, so everybody has a filter
         plain = [
             (place, subject.buyer.vector_D)
             for place, subject in enumerate(subjects)
-            if subject.buyer is not None and subject.question.filters is NO_FILTERS
+            if subject.buyer is not None and subject.question.is_plain
         ]
         if plain:
             k = max(subjects[place].question.k for place, _ in plain)
