@@ -2,7 +2,7 @@
 
 buyer_purchases  all that a buyer ever bought, as of now
 buyer_sequences  a buyer's last events at each moment that training asks for, and now (for materialize)
-contexts         those moments: buyer, time, the products chosen then, and the part of the time split they fall in
+contexts         those moments: buyer, time, how many events came before, the products chosen then, and the split
 products         the product columns that pages and the towers read
 
 The clock of the data is the last event of the source. Events that the API logged after it belong to sequences, but are
@@ -21,15 +21,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
-from ibis.expr.types import Table
+from ibis.expr.types import Table, Value
 
 from feature_repo import columns as c
-from feature_repo.config import Config
+from feature_repo.config import Ask, Config
 from feature_repo.files import replacing, write_json
 from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 from training.artifacts.lineage import sha256
+from training.dataset import TimeSplit
 
 ONE_TICK = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
@@ -40,9 +41,9 @@ def build_features(config: Config) -> dict[str, Any]:
     """Writes the feature tables of the canonical data.
 
     Returns:
-        The report: rows per table, `as_of` (the cut-off that online rows carry), `test_from` (start of the test
-        split), `data_end` (its end, the last event of the source), all three ISO 8601 UTC, and `data_version`: a hash
-        of what training depends on, the same for two builds of the same data.
+        The report: rows per table, `as_of` (the cut-off that online rows carry), `validation_from` and `test_from`
+        (start of these splits), `data_end` (the end of the test, the last event of the source), all four ISO 8601 UTC,
+        and `data_version`: a hash of what training depends on, the same for two builds of the same data.
 
     Raises:
         FileNotFoundError: There are no canonical data yet.
@@ -57,14 +58,14 @@ def build_features(config: Config) -> dict[str, Any]:
     con.raw_sql("SET TimeZone = 'UTC'")
     events = con.read_parquet(paths.events)
     data_end = _data_end(events)
-    test_from = _test_from(events, data_end, config.data.test_days)
+    split = _time_split(events, data_end, config.data.test_days)
     positioned = con.create_table("positioned", with_positions(_coded(events)), temp=True)
-    contexts = con.create_table("contexts", _contexts(positioned, test_from, data_end), temp=True)
+    contexts = con.create_table("contexts", _contexts(positioned, split, config.data.ask), temp=True)
     sequences = _sequences(positioned, contexts, as_of, config.model.buyer_tower.max_interaction_history)
     counts = {
         "buyer_sequences": _write(con, sequences.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP]), paths.sequence_features),
         "buyer_purchases": _write(con, _purchases(positioned, as_of).order_by(c.BUYER_ID), paths.purchase_features),
-        "contexts": _write(con, contexts.drop(POSITION).order_by([c.EVENT_TIMESTAMP, c.BUYER_ID]), paths.contexts),
+        "contexts": _write(con, contexts.order_by([c.EVENT_TIMESTAMP, c.BUYER_ID]), paths.contexts),
         "products": _write(con, _product_features(con, paths, as_of), paths.product_features),
         "buyers": int(events[c.BUYER_ID].nunique().execute()),
     }
@@ -72,8 +73,7 @@ def build_features(config: Config) -> dict[str, Any]:
     report = {
         "rows": counts,
         "as_of": as_of.isoformat(),
-        "test_from": test_from.isoformat(),
-        "data_end": data_end.isoformat(),
+        **split.as_json(),
         "data_version": _data_version(paths, config),
     }
     write_json(paths.feature_report, report)
@@ -90,15 +90,20 @@ def _data_end(events: Table) -> dt.datetime:
     return data_end
 
 
-def _test_from(events: Table, data_end: dt.datetime, test_days: int) -> dt.datetime:
-    """Midnight (UTC) `test_days` whole days before the day of `data_end`."""
+def _time_split(events: Table, data_end: dt.datetime, test_days: int) -> TimeSplit:
+    """The test from midnight (UTC) `test_days` whole days before the day of `data_end`, the validation as long before.
+
+    Of data so short that the validation would leave nothing to train on, it gets the latter half before the test.
+    """
     midnight = data_end.replace(hour=0, minute=0, second=0, microsecond=0)
     test_from = midnight - dt.timedelta(days=test_days)
-    if test_from <= events[c.EVENT_TIME].min().execute().to_pydatetime():
+    first = events[c.EVENT_TIME].min().execute().to_pydatetime()
+    if test_from <= first:
         raise ValueError(
             f"all events lie within the last {test_days} days, so none is left to train on; lower data.test_days"
         )
-    return test_from
+    validation_from = test_from - min(dt.timedelta(days=test_days), (test_from - first) / 2)
+    return TimeSplit(validation_from, test_from, data_end)
 
 
 def _coded(events: Table) -> Table:
@@ -114,23 +119,42 @@ def _coded(events: Table) -> Table:
     )
 
 
-def _contexts(positioned: Table, test_from: dt.datetime, data_end: dt.datetime) -> Table:
-    """The moments up to `data_end` to predict, each asked one tick before it, since Feast joins with <=.
+def _contexts(positioned: Table, split: TimeSplit, ask: Ask) -> Table:
+    """The moments up to the end of the data to predict, each asked one tick before it, since Feast joins with <=.
 
-    Training has one context per buyer and moment of events (a basket). The test has one per buyer: the start of the
-    test days, with all that follows as the answer. POSITION is that of the last event before the moment, -1 for none.
+    Training has one context per buyer and moment of events (a basket), those of the validation days included, which a
+    model that is chosen by them may learn from afterwards. Validation and test ask as `data.ask` says: per buyer, at
+    the start of the days with all that follows as the answer, or at each moment within them.
     """
-    boundary, end = (ibis.literal(moment).cast(UTC_MICROSECONDS) for moment in (test_from, data_end))
+    validation, test, end = (
+        ibis.literal(moment).cast(UTC_MICROSECONDS)
+        for moment in (split.validation_from, split.test_from, split.data_end)
+    )
     positioned = positioned.filter(positioned[c.EVENT_TIMESTAMP] <= end)
-    in_test = positioned[c.EVENT_TIMESTAMP] >= boundary
-    moment = in_test.ifelse(boundary, positioned[c.EVENT_TIMESTAMP]) - ONE_TICK
-    split = in_test.ifelse(c.TEST, c.TRAIN)
-    asked = positioned.mutate(**{c.EVENT_TIMESTAMP: moment, c.SPLIT: split})
-    return asked.group_by([c.BUYER_ID, c.EVENT_TIMESTAMP, c.SPLIT]).agg(
+    before_test = positioned.filter(positioned[c.EVENT_TIMESTAMP] < test)
+    validated = before_test.filter(before_test[c.EVENT_TIMESTAMP] >= validation)
+    tested = positioned.filter(positioned[c.EVENT_TIMESTAMP] >= test)
+    per_buyer = ask == "per_buyer"
+    return ibis.union(
+        _asked(before_test, c.TRAIN),
+        _asked(validated, c.VALIDATION, at=validation if per_buyer else None),
+        _asked(tested, c.TEST, at=test if per_buyer else None),
+    )
+
+
+def _asked(events: Table, split: str, at: Value | None = None) -> Table:
+    """One row per buyer and moment: how many events came before, and the products chosen.
+
+    The moment is `at`, with all the events as its choices, or each moment of the events.
+    """
+    moment = (events[c.EVENT_TIMESTAMP] if at is None else at) - ONE_TICK
+    events = events.mutate(**{c.EVENT_TIMESTAMP: moment.cast(UTC_MICROSECONDS), c.SPLIT: ibis.literal(split)})
+    return events.group_by([c.BUYER_ID, c.EVENT_TIMESTAMP, c.SPLIT]).agg(
         **{
-            POSITION: asked[POSITION].min() - 1,
-            c.PRODUCT_KEYS: asked[c.PRODUCT_KEY].collect(order_by=asked[POSITION]),
-            c.EVENT_TYPES: asked[c.EVENT_TYPE].collect(order_by=asked[POSITION]),
+            c.EVENTS_BEFORE: events[POSITION].min(),
+            c.PRODUCT_KEYS: events[c.PRODUCT_KEY].collect(order_by=events[POSITION]),
+            c.EVENT_TYPES: events[c.EVENT_TYPE].collect(order_by=events[POSITION]),
+            c.EVENT_TIMES: events[c.EVENT_TIME].collect(order_by=events[POSITION]),
         }
     )
 
@@ -141,7 +165,8 @@ def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_lengt
     The cut-off row is stamped with the time of this build and not with the buyer's last event: Feast drops an online
     write that is not newer than what it holds, and an event that arrives late would never be seen.
     """
-    asked = contexts.filter(contexts[POSITION] >= 0).select(c.BUYER_ID, POSITION).distinct()
+    last = contexts.mutate(**{POSITION: contexts[c.EVENTS_BEFORE] - 1})
+    asked = last.filter(last[POSITION] >= 0).select(c.BUYER_ID, POSITION).distinct()
     asked = asked.inner_join(positioned.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP), [c.BUYER_ID, POSITION])
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
     latest = positioned.group_by(c.BUYER_ID).agg(**{POSITION: positioned[POSITION].max()})
@@ -177,6 +202,7 @@ def _data_version(paths: ShopPaths, config: Config) -> str:
         "contexts": sha256(paths.contexts),
         "products": sha256(paths.products),
         "test_days": config.data.test_days,
+        "ask": config.data.ask,
         "max_interaction_history": config.model.buyer_tower.max_interaction_history,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -4,6 +4,7 @@ Every command takes --config, --set and --json, and ends with 0 (done), 1 (faile
 (refused by a gate). Jobs import their libraries when they run, so that `tawsiya --help` answers at once.
 """
 
+import json
 import os
 import signal
 import sys
@@ -14,13 +15,12 @@ import typer
 
 from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, locked, run_job
 from batch_jobs.keys_cli import keys_app
+from batch_jobs.shown import demo_text, evaluation_text, training_text
 from feature_repo.config import Config, ConfigError
 
 # Read by OpenMP when torch is first imported. Its threads otherwise spin while they wait, which slows text
 # encoding down by a factor of 3 to 5 on a machine that has other work too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-TABLE_METRICS = ("recall@20", "ndcg@20", "hit_rate@20", "mrr@20")
 
 app = typer.Typer(name="tawsiya", help="Feature-store backed two-tower recommender.", no_args_is_help=True)
 release_app = typer.Typer(help="List, check and switch releases.", no_args_is_help=True)
@@ -105,17 +105,33 @@ def materialize(
 
 
 @app.command()
-def train(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Train the two towers; an interrupted run goes on where it was."""
+def train(
+    search: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Try N settings on the validation days first, and train with the best"),
+    ] = None,
+    search_minutes: Annotated[
+        float | None, typer.Option(min=0, metavar="M", help="Begin no trial of the search after so many minutes")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the two towers; an interrupted run goes on where it was, and so does a search."""
 
     def job(settings: Config) -> Answer:
-        from batch_jobs.model_jobs import train_job
+        from batch_jobs.model_jobs import search_job, train_job
         from feature_repo.store import feature_store
 
         with feature_store(settings) as store:
-            return train_job(settings, store)
+            if search is None:
+                return train_job(settings, store)
+            kept = [override.partition("=")[0].strip() for override in overrides or ()]
+            return search_job(settings, store, n_trials=search, minutes=search_minutes, kept=kept)
 
-    run_job(locked(job), config, overrides, as_json)
+    if search is None and search_minutes is not None:
+        raise typer.BadParameter("--search-minutes ends a search early: say how long it may be with --search N")
+    run_job(locked(job), config, overrides, as_json, show=training_text)
 
 
 @app.command()
@@ -146,24 +162,30 @@ def index(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
 def evaluate(
     k_values: Annotated[str, typer.Option(help="Cut-offs, separated by commas")] = "1,5,10,20",
     output: Annotated[Path | None, typer.Option(help="Also write the result to this file")] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="OTHER.json", help="Show this other evaluation beside it in the report (repeatable)"),
+    ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the model with simple baselines on the test days."""
+    """Compare the model with simple baselines on the test days, as JSON and as an HTML report."""
 
     def job(settings: Config) -> Answer:
         from batch_jobs.model_jobs import evaluate_job
         from feature_repo.files import write_json
+        from feature_repo.paths import shop_paths
         from feature_repo.store import feature_store
 
+        others = {str(path): _evaluation(path) for path in compare or ()}
         with feature_store(settings) as store:
-            result = evaluate_job(settings, store, _cut_offs(k_values))
+            result = evaluate_job(settings, store, _cut_offs(k_values), others=others)
         if output is not None:
             write_json(output, result)
-        return result
+        return result | {"report": str(shop_paths(settings).evaluation_report)}
 
-    run_job(locked(job), config, overrides, as_json, show=_evaluation_table)
+    run_job(locked(job), config, overrides, as_json, show=evaluation_text)
 
 
 def _cut_offs(text: str) -> list[int]:
@@ -173,17 +195,15 @@ def _cut_offs(text: str) -> list[int]:
     return values
 
 
-def _evaluation_table(answer: Answer) -> str:
-    from training.ranking import format_table
-
-    models = answer["models"]
-    found = [name for name in TABLE_METRICS if name in models["two_tower"]] or sorted(models["two_tower"])
-    split = answer["split"]
-    title = (
-        f"{answer['n_buyers']} buyers, {answer['n_products']} products ranked, test {split['test_from'][:10]} to "
-        f"{split['test_to'][:10]}"
-    )
-    return f"{title}\n{format_table(models, found)}"
+def _evaluation(path: Path) -> Answer:
+    """The result of another evaluation."""
+    try:
+        content: Answer = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--compare {path}: cannot be read: {error}") from None
+    if not isinstance(content, dict) or not content.get("targets"):
+        raise ConfigError(f"--compare {path}: not what `tawsiya evaluate --output` writes; evaluate that run again")
+    return content
 
 
 @app.command()
@@ -217,14 +237,16 @@ def demo(
 
     def job(settings: Config) -> Answer:
         from batch_jobs.refresh import refresh as run
+        from feature_repo.paths import shop_paths
 
         answer = run(settings)
         evaluation = answer.pop("evaluation")
         del answer["warnings"]  # logged already
-        return answer | {"metrics": evaluation["models"], "sample": _sample(settings)}
+        report = str(shop_paths(settings).evaluation_report)
+        return answer | {"metrics": evaluation["targets"], "report": report, "sample": _sample(settings)}
 
     def show(answer: Answer) -> str:
-        return _demo_summary(answer, serve_after)
+        return demo_text(answer, serve_after)
 
     run_job(job, config, chosen, as_json, show)
     if serve_after:
@@ -245,25 +267,6 @@ def _sample(settings: Config, k: int = 10) -> Answer:
     shown = (c.PRODUCT_ID, c.TITLE, "score")
     items = [{name: item[name] for name in shown} for item in answer["items"]]
     return {c.BUYER_ID: answer[c.BUYER_ID], "recommendations": items}
-
-
-def _demo_summary(answer: Answer, serving: bool) -> str:
-    from training.ranking import format_table
-
-    metrics, sample, counts = answer["metrics"], answer["sample"], answer["counts"]
-    lines = [
-        f"{answer['dataset']}: {counts['events']:,} events of {counts['buyers']:,} buyers, "
-        f"{counts['products']:,} products",
-        f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s",
-        "",
-        format_table(metrics, TABLE_METRICS),
-        "",
-        f"For buyer {sample['buyer_id']}:",
-        *(f"  {item['score']:.3f}  {item['title']}" for item in sample["recommendations"]),
-    ]
-    if not serving:
-        lines += ["", f"Next: tawsiya recommend --buyer {sample['buyer_id']}, or tawsiya serve"]
-    return "\n".join(lines)
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""CSV exports as shops write them: one broken row must cost that row and not the file.
+"""CSV exports as shops write them, and files of lines: one broken row must cost that row and not the file.
 
-The delimiter and the columns come from the header line alone. DuckDB's own sniffer looks at the rows too, and a single
-unclosed quote or surplus comma there makes it read the whole file as one column, or shift the columns of every row.
+The delimiter and the columns of a CSV come from its header line alone. DuckDB's own sniffer looks at the rows too, and
+a single unclosed quote or surplus comma there makes it read the whole file as one column, or shift the columns of every
+row.
 """
 
 import csv
@@ -31,11 +32,27 @@ def csv_rows(path: Path, view: str) -> str:
     columns = ", ".join(f"{sql_string(name)}: '{TEXT}'" for name in _column_names(header, delimiter))
     return (
         f"read_csv({sql_string(str(path))}, auto_detect = false, header = true, columns = {{{columns}}}, "
-        f"delim = '{delimiter}', quote = '\"', escape = '\"', {keep_rejects(view)})"
+        f"delim = '{delimiter}', quote = '\"', escape = '\"', {_keep_rejects(view)})"
     )
 
 
-def keep_rejects(view: str) -> str:
+def line_rows(path: Path, view: str) -> str:
+    """The DuckDB table expression of a text file's lines, in the text column `line`; blank lines are left out.
+
+    Lines that are not UTF-8 go to the temporary table `{view}_rejects`.
+
+    Args:
+        path: The file, or a pattern of several.
+        view: Names the rejects.
+    """
+    # The delimiter is a control character that text does not hold, so that a line is one column whatever it says.
+    return (
+        f"(SELECT line FROM read_csv({sql_string(str(path))}, auto_detect = false, header = false, delim = '\x01', "
+        f"quote = '', escape = '', columns = {{'line': '{TEXT}'}}, {_keep_rejects(view)}) WHERE line IS NOT NULL)"
+    )
+
+
+def _keep_rejects(view: str) -> str:
     """The options of read_csv that send unreadable rows to the temporary table `{view}_rejects`."""
     return f"ignore_errors = true, store_rejects = true, rejects_table = '{view}_rejects', rejects_scan = '{view}_scan'"
 
@@ -55,7 +72,7 @@ def rejects(db: duckdb.DuckDBPyConnection, view: str, *, header: bool = True) ->
     """
 
 
-def renumber(db: duckdb.DuckDBPyConnection, view: str) -> None:
+def renumber(db: duckdb.DuckDBPyConnection, view: str, *, header: bool) -> None:
     """Lets the source_line of `{view}_rows`, which counts readable rows, count the unreadable ones before it too."""
     rows = f"{view}_rows"
     db.execute(f"""
@@ -63,7 +80,7 @@ def renumber(db: duckdb.DuckDBPyConnection, view: str) -> None:
         FROM (
             SELECT r.rowid AS id, gaps.shift FROM {rows} r
             ASOF JOIN (
-                SELECT gap, max(before + len(lines)) AS shift FROM ({_gaps(view, header=True)}) GROUP BY gap
+                SELECT gap, max(before + len(lines)) AS shift FROM ({_gaps(view, header=header)}) GROUP BY gap
             ) gaps ON r.source_line >= gaps.gap
         ) moved
         WHERE {rows}.rowid = moved.id

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.csv_source import csv_rows, renumber, sql_string
+from batch_jobs.csv_source import csv_rows, line_rows, renumber, sql_string
 from batch_jobs.ingest_events import stage_events
 from batch_jobs.ingest_products import stage_products
 from batch_jobs.source_mapping import (
@@ -105,8 +105,8 @@ def _open_table(
     Raises:
         ValueError: The file cannot be read as what it claims to be, or the table's SQL does not fit it.
     """
-    is_csv = path.suffix != ".parquet"
-    rows = f"SELECT * FROM {csv_rows(path, view) if is_csv else f'read_parquet({sql_string(str(path))})'}"
+    is_text = table.lines or path.suffix != ".parquet"
+    rows = f"SELECT * FROM {_file_rows(table, path, view)}"
     try:
         if table.query is not None:
             db.execute(f"CREATE OR REPLACE TEMP VIEW source AS {rows}")
@@ -115,8 +115,8 @@ def _open_table(
         db.execute(f"CREATE TEMP TABLE {view}_rows AS SELECT row_number() OVER () AS source_line, * FROM ({rows})")
     except duckdb.Error as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    if is_csv and table.query is None:
-        renumber(db, view)
+    if is_text and table.query is None:
+        renumber(db, view, header=not table.lines)
     condition = condition or "true"
     _check_sql(db, f"cut.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
     exclude = table.exclude if isinstance(table, EventsMapping) else {}
@@ -124,6 +124,13 @@ def _open_table(
         for key, expression in expressions.items():
             _check_sql(db, f"{name}.{kind}.{key}", f"SELECT ({expression}) FROM {view}_rows")
     db.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {view}_rows WHERE {condition}")
+
+
+def _file_rows(table: TableMapping, path: Path, view: str) -> str:
+    """The DuckDB table expression of a file's rows."""
+    if table.lines:
+        return line_rows(path, view)
+    return f"read_parquet({sql_string(str(path))})" if path.suffix == ".parquet" else csv_rows(path, view)
 
 
 def _check_sql(db: duckdb.DuckDBPyConnection, field: str, query: str) -> None:

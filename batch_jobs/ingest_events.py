@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.csv_source import keep_rejects, sql_string
+from batch_jobs.csv_source import line_rows, sql_string
 from batch_jobs.quarantine import UNREADABLE, counts, quarantine_rows, unreadable_rows
 from batch_jobs.source_mapping import EventsMapping, SourceMapping, field_expression, required_expression
 from feature_repo import columns as c
@@ -39,7 +39,7 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     quarantine_rows(db, TABLE_NAME, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
     if logged:
         quarantine_rows(db, LOGGED_TABLE_NAME, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
-    read += unreadable_rows(db, TABLE_NAME, "event_source")
+    read += unreadable_rows(db, TABLE_NAME, "event_source", header=not mapping.events.lines)
     logged += unreadable_rows(db, LOGGED_TABLE_NAME, "event_log_source", header=False)
     report = counts(db, TABLE_NAME, read=read, excluded=excluded, duplicates=(DUPLICATE,))
     if logged:
@@ -66,14 +66,11 @@ def _open_event_log(db: duckdb.DuckDBPyConnection, event_log: Path) -> bool:
     """Creates the view `event_log_source` of the log's lines, where there are any."""
     if not any(event_log.glob("*.jsonl")):
         return False
-    # One text column per line: a line torn by a crash is then one bad row and not the end of the file. JSON writes the
-    # delimiter, an ASCII control character, as \u0001, so that no id that a caller makes up can hold it.
+    # Read as lines: one that a crash tore is then one bad row and not the end of the file. JSON writes the control
+    # character that line_rows splits at as \u0001, so that no id that a caller makes up can hold it.
     db.execute(f"""
         CREATE TEMP TABLE event_log_source_rows AS
-        SELECT row_number() OVER () AS source_line, line
-        FROM read_csv({sql_string(f"{event_log}/*.jsonl")}, auto_detect = false, header = false, delim = '\x01',
-                      quote = '', escape = '', columns = {{'line': 'VARCHAR'}}, {keep_rejects("event_log_source")})
-        WHERE line IS NOT NULL
+        SELECT row_number() OVER () AS source_line, line FROM {line_rows(event_log / "*.jsonl", "event_log_source")}
     """)
     db.execute("CREATE TEMP VIEW event_log_source AS SELECT * FROM event_log_source_rows")
     return True

@@ -52,7 +52,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
     rejected = pd.DataFrame({c.SOURCE_LINE: frame[c.SOURCE_LINE], c.REASON: reason}).dropna()
     db.register("rejected_products", rejected)
     quarantine_rows(db, TABLE_NAME, "product_source", "SELECT * FROM rejected_products")
-    unreadable = unreadable_rows(db, TABLE_NAME, "product_source")
+    unreadable = unreadable_rows(db, TABLE_NAME, "product_source", header=not mapping.products.lines)
     duplicates = (c.DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT)
     report = counts(db, TABLE_NAME, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
     return {**report, **unreadable_values}

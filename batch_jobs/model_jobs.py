@@ -1,6 +1,8 @@
 """The model jobs: train, embed, index and evaluate, each from files to files."""
 
-from collections.abc import Sequence
+import dataclasses
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,33 +20,116 @@ from training.artifacts.index import FlatIndex, VectorIndex, build_index
 from training.artifacts.index_recall import recall_against_exact
 from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, ModelCard, load_model
+from training.artifacts.rescorer import Rescorer
 from training.catalogue import item_features, read_catalogue
-from training.dataset import read_contexts
-from training.encoding import encode_catalogue, resolve_device
+from training.dataset import read_contexts, read_time_split
+from training.device import resolve_device
+from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.evaluate import evaluate
+from training.questions import read_question
+from training.report import write_report
+from training.rescoring import fit_rescorer
+from training.search import BEST, search
 from training.text_features import text_vectors
-from training.train import train
+from training.tracking import PICTURE, RunTracker
+from training.train import CHOSEN, SELECTION_METRIC, TrainingData, train
 
 INDEX_RECALL_K = (10, 100)
 
 
 def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True) -> dict[str, Any]:
-    """Trains the towers on the features of the last build; returns the model card."""
+    """Trains the towers on the features of the last build and fits the re-scorer; returns what the model reached."""
+    data, encoder_id = training_data(config, store, show_progress=show_progress)
+    return _train(config, store, data, _card(encoder_id, store), show_progress=show_progress)
+
+
+def search_job(
+    config: Config,
+    store: FeatureStore,
+    *,
+    n_trials: int,
+    minutes: float | None = None,
+    kept: Collection[str] = (),
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Searches for better settings (see training.search), and trains with the best as `train_job` does.
+
+    Returns:
+        What train_job returns, and `search`: metric, value and settings of the best trial, all trials, and the file
+        that holds the settings.
+    """
+    folder = shop_paths(config).search
+    data, encoder_id = training_data(config, store, show_progress=show_progress)
+    card = _card(encoder_id, store)
+    found = search(
+        config, data, card, folder, n_trials=n_trials, minutes=minutes, kept=kept, show_progress=show_progress
+    )
+    answer = _train(found.config, store, data, card, show_progress=show_progress)
+    return answer | {
+        "search": {
+            "metric": SELECTION_METRIC,
+            "value": found.value,
+            "settings": found.settings,
+            "trials": found.trials,
+            "file": str(folder / BEST),
+        }
+    }
+
+
+def _train(
+    config: Config, store: FeatureStore, data: TrainingData, card: ModelCard, *, show_progress: bool
+) -> dict[str, Any]:
+    paths = shop_paths(config)
+    with RunTracker(config, SELECTION_METRIC) as tracker:
+        card = train(config, data, card, paths.model, tracker=tracker, show_progress=show_progress)
+    shutil.copy(tracker.folder / PICTURE, paths.model)
+    rescorer = fit_on_validation(config, store, data)
+    rescorer.save(paths.model)
+    shutil.rmtree(paths.model / CHOSEN)
+    return {
+        "epoch": card.epoch,
+        "metrics": card.metrics,
+        "rescorer": dataclasses.asdict(rescorer),
+        "n_contexts": len(data.contexts),
+        "n_products": len(data.catalogue),
+        "run": str(tracker.folder),
+    }
+
+
+def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
+    return ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0)
+
+
+def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -> tuple[TrainingData, str]:
+    """What training reads, and the id of the text encoder."""
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
-    contexts = read_contexts(store, paths.contexts, catalogue, c.TRAIN)
-    card = train(
-        config,
-        catalogue,
-        text_NT,
-        contexts,
-        ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0),
-        paths.model,
-        data_version=read_json(paths.feature_report, "tawsiya build-features")["data_version"],
-        show_progress=show_progress,
+    report = read_json(paths.feature_report, "tawsiya build-features")
+    contexts, validation = (
+        read_contexts(
+            store,
+            paths.contexts,
+            catalogue,
+            split,
+            config.model.buyer_tower.max_interaction_history,
+            config.data.target_events,
+        )
+        for split in (c.TRAIN, c.VALIDATION)
     )
-    return {"epoch": card.epoch, "metrics": card.metrics, "n_contexts": len(contexts), "n_products": len(catalogue)}
+    start = read_time_split(paths.feature_report).validation_from
+    return TrainingData(
+        catalogue, text_NT, contexts, validation, int(start.timestamp() * 1e6), report["data_version"]
+    ), encoder_id
+
+
+def fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:
+    """The re-scorer that suits the model which has not seen the validation days."""
+    question = read_question(store, config, data.catalogue, c.VALIDATION)
+    model, vocabularies, _ = load_model(shop_paths(config).model / CHOSEN)
+    item_ND = encode_catalogue(model, item_features(data.catalogue, data.text_NT, vocabularies))
+    ranker = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND)
+    return fit_rescorer(ranker, question.asked(in_full=False))
 
 
 def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
@@ -99,10 +184,24 @@ def _index_recall(index: VectorIndex, vectors_ND: npt.NDArray[np.float32], min_r
 
 
 def evaluate_job(
-    config: Config, store: FeatureStore, k_values: Sequence[int], *, show_progress: bool = True
+    config: Config,
+    store: FeatureStore,
+    k_values: Sequence[int],
+    *,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+    show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Compares the model with the baselines, and keeps the result for the release."""
+    """Compares the model with the baselines; keeps the result for the release, and as a page.
+
+    Args:
+        config: The configuration.
+        store: The feature store.
+        k_values: Cut-offs.
+        others: Evaluations to show beside this one on the page, by name.
+        show_progress: Progress bars on stderr.
+    """
     paths = shop_paths(config)
-    result = evaluate(store, paths, k_values, show_progress=show_progress)
+    result = evaluate(config, store, k_values, show_progress=show_progress)
     write_json(paths.evaluation, result)
+    write_report(paths.evaluation_report, {paths.root.name: result, **(others or {})})
     return result

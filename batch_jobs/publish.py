@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
@@ -17,6 +18,7 @@ from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import delete_old, promote, write_release
+from training.artifacts.rescorer import Floats, Rescorer, recent_popularity
 from training.catalogue import KeyIndex, require_same_products
 from training.dataset import read_time_split
 
@@ -41,6 +43,8 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
     require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
+    split = read_time_split(paths.feature_report)
+    events = _events(paths, products[c.PRODUCT_KEY].to_numpy())
     name = write_release(
         paths.releases,
         model=paths.model,
@@ -48,7 +52,9 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         index=paths.index,
         products=products,
         aliases=pq.read_table(paths.product_aliases),
-        popular=_popular(paths, products[c.PRODUCT_KEY].to_numpy()),
+        popular=_popular(events, split.data_end, len(products)),
+        lately=_lately(events, split.data_end, len(products), Rescorer.load(paths.model)),
+        as_of_ms=_ms(split.data_end),
         metrics=evaluation,
         about={
             "dataset": paths.root.name,
@@ -61,13 +67,31 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     return {"release": name, "deleted": delete_old(paths.releases, config.release.keep)}
 
 
-def _popular(paths: ShopPaths, product_keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+def _events(paths: ShopPaths, product_keys: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """All events of the release's products, with the product's position instead of its key."""
+    events: pd.DataFrame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
+    events[c.PRODUCT_KEY] = KeyIndex(product_keys).positions(events[c.PRODUCT_KEY].to_numpy())
+    return events.loc[events[c.PRODUCT_KEY] >= 0]
+
+
+def _popular(events: pd.DataFrame, data_end: dt.datetime, n_products: int) -> npt.NDArray[np.int32]:
     """Positions of all products: those with most events since the last days of the data first, ties by all events."""
-    since = read_time_split(paths.feature_report).data_end - dt.timedelta(days=POPULARITY_DAYS)
-    events = pq.read_table(paths.events, columns=[c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
-    positions_E = KeyIndex(product_keys).positions(events[c.PRODUCT_KEY].to_numpy())
-    known_E, recent_E = positions_E >= 0, (events[c.EVENT_TIME] >= since).to_numpy()
-    ever_N, lately_N = (
-        np.bincount(positions_E[counted_E], minlength=len(product_keys)) for counted_E in (known_E, known_E & recent_E)
-    )
+    recent = events[events[c.EVENT_TIME] >= data_end - dt.timedelta(days=POPULARITY_DAYS)]
+    ever_N, lately_N = (np.bincount(part[c.PRODUCT_KEY], minlength=n_products) for part in (events, recent))
     return np.lexsort((-ever_N, -lately_N)).astype(np.int32)
+
+
+def _lately(events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer) -> Floats:
+    """What the re-scorer's popularity term counts, up to the end of the data."""
+    return recent_popularity(
+        pd.factorize(events[c.BUYER_ID])[0],
+        events[c.PRODUCT_KEY].to_numpy(),
+        events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64),
+        until_ms=_ms(data_end) + 1,
+        days=rescorer.popularity_days,
+        n_products=n_products,
+    )
+
+
+def _ms(moment: dt.datetime) -> int:
+    return int(moment.timestamp() * 1000)

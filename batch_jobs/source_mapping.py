@@ -43,7 +43,8 @@ class TableMapping(Section):
     `columns`, else from the column that bears its name or a usual variation of it (ALIASES).
     """
 
-    path: str = Field(description="File name in the source's folder: CSV, gzipped CSV or Parquet")
+    path: str = Field(description="File name in the source's folder: CSV, gzipped CSV, Parquet, or text (see `lines`)")
+    lines: bool = Field(False, description="Read the file as text: one row per line, in the column `line`")
     query: str | None = Field(None, description="DuckDB query over the view `source`, read instead of the file's rows")
     columns: dict[str, str] = Field(default_factory=dict, description="Canonical field -> column of the file")
     sql: dict[str, str] = Field(default_factory=dict, description="Canonical field -> DuckDB expression")

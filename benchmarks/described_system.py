@@ -30,6 +30,7 @@ from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.release import MODEL_FOLDER
 from training.catalogue import item_features, read_catalogue
+from training.prefixes import Prefixes
 from training.text_encoder import load_text_encoder
 
 HOST = "127.0.0.1"
@@ -91,10 +92,17 @@ class DescribedSystem:
         features = self._features
         with torch.inference_mode():
             item_LD = self._model.item_tower(
-                text_LT, features.brand_N[rows_L], features.category_N[rows_L], features.id_N[rows_L]
+                text_LT,
+                features.brand_N[rows_L],
+                features.category_N[rows_L],
+                features.price_N[rows_L],
+                features.id_N[rows_L],
             )
-            mask_1L = torch.ones_like(types_1L, dtype=torch.bool)
-            vector_1D: npt.NDArray[np.float32] = self._model.buyer_tower(item_LD[None], types_1L, mask_1L).numpy()
+            zeros_L = torch.zeros_like(rows_L)  # the described tower knows no time
+            prefixes = Prefixes(
+                torch.tensor([0, len(rows_L)]), torch.arange(len(rows_L)), types_1L[0], zeros_L, zeros_L, zeros_L[:1]
+            )
+            vector_1D: npt.NDArray[np.float32] = self._model.buyer_tower(item_LD, prefixes).numpy()
         return vector_1D
 
 

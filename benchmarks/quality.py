@@ -1,60 +1,267 @@
-"""How good the recommendations are: the whole chain on each data set, the model beside the baselines.
+"""How good the recommendations are: the product's own chain on real data, beside baselines that are tuned alike.
 
-    python -m benchmarks.quality [--datasets complete_journey,online_retail] [--seeds 7,8,9] [--json]
+    python -m benchmarks.quality --dataset online_retail [--models two_tower,ease] [--seeds 3] [--json]
+    python -m benchmarks.quality --dataset amazon_5core [--data DIR] [--cold]
 
-Several seeds train several models on one split; the spread of the two-tower's figures is shown beside their mean.
+Everything is chosen on the validation days before the test: the two-tower's epochs and re-scorer, each baseline's
+parameters and the same re-scorer on top of it (its weights may be 0). Each model's result is kept under a hash of all
+that it depends on, so a run that was stopped goes on where it was. `two_tower` is as served, `two_tower_alone` the
+inner product by itself; their figures are means over the seeds.
 """
 
 import argparse
+import hashlib
 import json
-import os
+import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
-from batch_jobs.refresh import refresh
-from feature_repo.config import load_config
-from training.ranking import format_table
+from batch_jobs.model_jobs import embed_job, train_job
+from benchmarks.quality_data import DATA_SETS, DataSet, prepared
+from feature_repo import columns as c
+from feature_repo.config import Config
+from feature_repo.files import read_json
+from feature_repo.paths import shop_paths
+from feature_repo.store import FeatureStore, feature_store
+from training.artifacts.embeddings import load_embeddings
+from training.artifacts.model import load_model
+from training.artifacts.rescorer import Rescorer
+from training.baselines.base import Ranker
+from training.baselines.masked import MaskedRanker
+from training.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
+from training.bootstrap import mean_intervals, paired_interval
+from training.catalogue import Catalogue, read_catalogue
+from training.encoding import TwoTowerRanker, encode_buyers
+from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
+from training.metrics import accuracy_per_buyer
+from training.questions import ALL, COLD_ITEMS, Question, as_targets, read_question
+from training.ranking import format_table, rank_all
+from training.rescoring import RescoredRanker, fit_rescorer
+from training.text_features import text_vectors
 
-METRICS = ("recall@20", "ndcg@20")
-SHARED_DATA = "TAWSIYA_SHARED_DATA"
+MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # of one tuning; others try their whole grid
+K_VALUES = (10, 20)
+K = 20
+METRIC = f"ndcg@{K}"  # by which baselines are tuned and the best of them is named
+VERSION = 1  # raise it when what a model's result means has changed
+
+log = logging.getLogger("benchmarks.quality")
+PerBuyer = dict[str, npt.NDArray[np.float64]]
+Results = dict[str, dict[str, PerBuyer]]  # by kind of target, then by model
 
 
-def measure(dataset: str, seeds: Sequence[int]) -> dict[str, dict[str, float]]:
-    """{model: {metric: mean over seeds}}, and for the two-tower `metric_min` and `metric_max`."""
-    runs = []
-    for seed in seeds:
-        overrides = [f"data.source={dataset}", "data_dir=var/benchmarks", f"training.seed={seed}"]
-        runs.append(refresh(load_config(overrides=overrides))["evaluation"]["models"])
-    models = {name: {key: float(np.mean([run[name][key] for run in runs])) for key in METRICS} for name in runs[0]}
-    for key in METRICS:
-        values = [run["two_tower"][key] for run in runs]
-        models["two_tower"] |= {f"{key}_min": min(values), f"{key}_max": max(values)}
-    return models
+class Bench:
+    """One data set with its questions, and the results kept of it."""
+
+    def __init__(self, config: Config, store: FeatureStore, dataset: DataSet) -> None:
+        """Reads catalogue, texts and questions."""
+        self.config, self.store, self.dataset = config, store, dataset
+        self.paths = shop_paths(config)
+        self.catalogue: Catalogue = read_catalogue(self.paths.product_features)
+        self.text_NT, _ = text_vectors(config, self.catalogue, show_progress=False)
+        self.validation = read_question(store, config, self.catalogue, c.VALIDATION)
+        self.test = read_question(store, config, self.catalogue, c.TEST)
+        self.data_version = read_json(self.paths.feature_report, "tawsiya build-features")["data_version"]
+        self.seconds: dict[str, float] = {}
+
+    def kept(self, model: str, facts: Mapping[str, Any], make: Callable[[], Results]) -> Results:
+        """The results of `make`, from disk where they were made before of the same facts."""
+        key = json.dumps([VERSION, model, self.data_version, list(self.dataset.kinds), facts], sort_keys=True)
+        path = self.paths.root / "results" / f"{model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        if not path.is_file():
+            start = time.monotonic()
+            results = make()
+            arrays: dict[str, Any] = {
+                f"{kind}/{name}/{metric}": values
+                for kind, models in results.items()
+                for name, metrics in models.items()
+                for metric, values in metrics.items()
+            }
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, **arrays, seconds=np.array(time.monotonic() - start))
+        return self._read(model, path)
+
+    def _read(self, model: str, path: Path) -> Results:
+        results: Results = {}
+        with np.load(path, allow_pickle=False) as arrays:
+            self.seconds[model] = self.seconds.get(model, 0.0) + float(arrays["seconds"])
+            for name in arrays.files:
+                if name != "seconds":
+                    kind, ranker, metric = name.split("/")
+                    results.setdefault(kind, {}).setdefault(ranker, {})[metric] = arrays[name]
+        return results
+
+    def judged(self, rankers: Mapping[str, Sequence[Ranker]]) -> Results:
+        """Every buyer's metrics, by kind of target and ranker."""
+        results: Results = {}
+        for kind in self.kinds:
+            rows, targets = self.test.targets(kind)
+            for ranker in rankers[kind]:
+                asked = ranker if kind == ALL else MaskedRanker(ranker, self.test.bought)
+                ranked_BK = rank_all(asked, rows, K, show_progress=False)
+                per_buyer = accuracy_per_buyer(ranked_BK, as_targets(targets), K_VALUES)
+                results.setdefault(kind, {})[ranker.name] = per_buyer
+        return results
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of targets that there are; products without any event too where somebody chose one."""
+        return [*self.dataset.kinds, *([COLD_ITEMS] if len(self.test.targets(COLD_ITEMS)[0]) else [])]
+
+
+def two_tower(bench: Bench, config: Config) -> Results:
+    """Trains with the product's job and judges the model as served and the towers alone."""
+
+    def make() -> Results:
+        log.info("two_tower, seed %d", config.training.seed)
+        train_job(config, bench.store, show_progress=False)
+        embed_job(config, show_progress=False)
+        model, _, _ = load_model(bench.paths.model)
+        item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
+        towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
+        rescorer, asked = Rescorer.load(bench.paths.model), bench.test.asked(in_full=False)
+        return bench.judged(
+            {
+                kind: [RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER), towers]
+                for kind in bench.kinds
+            }
+        )
+
+    sections = (config.model, config.training, config.event_weights)
+    return bench.kept(TWO_TOWER, {"settings": [section.model_dump(mode="json") for section in sections]}, make)
+
+
+def baseline(bench: Bench, name: str) -> Results:
+    """Tunes a baseline on the validation for each kind of target, adds the re-scorer, and judges it on the test."""
+    trials = MAX_TRIALS.get(name, 100)
+
+    def make() -> Results:
+        rankers: dict[str, list[Ranker]] = {}
+        validation, test = (_problem(question, bench.text_NT) for question in (bench.validation, bench.test))
+        for kind in bench.kinds:
+            if kind == COLD_ITEMS and rankers:
+                rankers[kind] = next(iter(rankers.values()))
+                continue
+            tuned, rescorer = _tuned(bench, BASELINES[name], kind, validation, trials)
+            log.info("%s, %s: %s, %s", name, kind, tuned, rescorer)
+            fitted = BASELINES[name].fit(test, tuned)
+            asked = bench.test.asked(in_full=True)
+            rankers[kind] = [RescoredRanker(fitted, rescorer, asked, new_only=kind != ALL, name=name)]
+        return bench.judged(rankers)
+
+    grid = {parameter: list(values) for parameter, values in BASELINES[name].grid.items()}
+    return bench.kept(name, {"grid": grid, "trials": trials}, make)
+
+
+def _tuned(
+    bench: Bench, method: Baseline, kind: str, validation: Problem, trials: int
+) -> tuple[dict[str, Any], Rescorer]:
+    rows, targets = bench.validation.targets(kind)
+    asked = Problem(
+        validation.events, validation.asked.take(rows.astype(np.int64)), validation.cutoff_ms, validation.text_NT
+    )
+    parameters, _ = tune(
+        method if kind == ALL else masked(method), asked, as_targets(targets), K, METRIC, max_trials=trials
+    )
+    return parameters, fit_rescorer(method.fit(validation, parameters), bench.validation.asked(in_full=True))
+
+
+def _problem(question: Question, text_NT: npt.NDArray[np.float32]) -> Problem:
+    return Problem(question.events, question.histories, question.start_ms, text_NT)
+
+
+def summary(bench: Bench, results: Sequence[Results]) -> dict[str, Any]:
+    """Means and intervals by kind of target and model; several results of one model (seeds) are averaged by buyer."""
+    targets: dict[str, Any] = {}
+    for name in bench.kinds:
+        models: dict[str, list[PerBuyer]] = {}
+        for result in results:
+            for model, per_buyer in result.get(name, {}).items():
+                models.setdefault(model, []).append(per_buyer)
+        averaged = {
+            model: {metric: np.mean([run[metric] for run in runs], axis=0) for metric in runs[0]}
+            for model, runs in models.items()
+        }
+        if averaged:
+            targets[name] = _described(averaged, models)
+    return targets
+
+
+def _described(averaged: dict[str, PerBuyer], runs: dict[str, list[PerBuyer]]) -> dict[str, Any]:
+    means = {
+        model: {name: float(values.mean()) for name, values in metrics.items()} for model, metrics in averaged.items()
+    }
+    answer: dict[str, Any] = {
+        "n": len(next(iter(averaged.values()))[METRIC]),
+        "models": means,
+        "ci": {model: mean_intervals(metrics) for model, metrics in averaged.items()},
+        "seeds": {
+            model: [{metric: float(values.mean()) for metric, values in run.items()} for run in of_model]
+            for model, of_model in runs.items()
+            if len(of_model) > 1
+        },
+    }
+    others = [model for model in means if not model.startswith(TWO_TOWER)]
+    if TWO_TOWER in means and others:
+        best = max(others, key=lambda model: means[model][METRIC])
+        answer["best_baseline"] = {
+            "name": best,
+            "ratio": means[TWO_TOWER][METRIC] / means[best][METRIC] if means[best][METRIC] else None,
+            "difference": {
+                name: paired_interval(averaged[TWO_TOWER][name], averaged[best][name]) for name in averaged[best]
+            },
+        }
+    return answer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--datasets", default="complete_journey,online_retail")
-    parser.add_argument("--seeds", default="7", help="separated by commas")
+    parser.add_argument("--dataset", choices=sorted(DATA_SETS), required=True)
+    parser.add_argument("--data", type=Path, help="amazon_5core: a folder with sequences.txt and items.csv")
+    parser.add_argument(
+        "--cold", action="store_true", help="amazon_5core: hold a tenth of the products out of training"
+    )
+    parser.add_argument("--models", default=f"{TWO_TOWER},{','.join(BASELINES)}", help="separated by commas")
+    parser.add_argument("--seeds", type=int, default=1, help="how many two-towers are trained and averaged")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", help="section.key=value, as tawsiya has"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if SHARED_DATA not in os.environ and (shared := Path("../shared/data")).is_dir():
-        os.environ[SHARED_DATA] = str(shared.resolve())
-    results = {}
-    for dataset in options.datasets.split(","):
-        if dataset == "online_retail" and SHARED_DATA not in os.environ:
-            print(f"{dataset}: skipped, ${SHARED_DATA} is not set", file=sys.stderr)  # noqa: T201
-            continue
-        results[dataset] = measure(dataset, [int(seed) for seed in options.seeds.split(",")])
-        if not options.json:
-            columns = [*METRICS, *(f"{key}_{end}" for key in METRICS for end in ("min", "max"))]
-            print(f"\n{dataset}\n{format_table(results[dataset], columns)}")  # noqa: T201
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    config = prepared(options.dataset, options.data, cold=options.cold, overrides=options.overrides)
+    with feature_store(config) as store:
+        bench = Bench(config, store, DATA_SETS[options.dataset])
+        results = []
+        for model in options.models.split(","):
+            if model == TWO_TOWER:
+                for seed in range(options.seeds):
+                    training = config.training.model_copy(update={"seed": config.training.seed + seed})
+                    results.append(two_tower(bench, config.model_copy(update={"training": training})))
+            else:
+                results.append(baseline(bench, model))
+        answer = {
+            "dataset": options.dataset,
+            "note": bench.dataset.note,
+            "split": split_facts(bench.test),
+            "n_products": len(bench.catalogue),
+            "targets": summary(bench, results),
+            "seconds": {model: round(seconds, 1) for model, seconds in bench.seconds.items()},
+        }
     if options.json:
-        print(json.dumps(results))  # noqa: T201
+        print(json.dumps(answer))  # noqa: T201
+        return
+    for name, judged in answer["targets"].items():
+        columns = [f"{metric}@{k}" for k in K_VALUES for metric in ("recall", "ndcg")]
+        print(f"\n{options.dataset}, {name}: {judged['n']} buyers\n{format_table(judged['models'], columns)}")  # noqa: T201
 
 
 if __name__ == "__main__":

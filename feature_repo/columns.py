@@ -42,7 +42,8 @@ DUPLICATE_OF = "duplicate_of"  # in the table of merged products: the id of the 
 EVENT_TIMESTAMP = "event_timestamp"  # from when on the row is true
 CREATED_TIMESTAMP = "created_timestamp"  # decides between rows of one event_timestamp
 SPLIT = "split"  # part of the time split that a context falls in
-TRAIN, TEST = "train", "test"  # values of SPLIT
+TRAIN, VALIDATION, TEST = "train", "validation", "test"  # values of SPLIT
+EVENTS_BEFORE = "events_before"  # of the buyer, strictly before a context's moment
 
 # Buyer sequences: three arrays of one length, oldest first.
 PRODUCT_KEYS = "product_keys"  # int64

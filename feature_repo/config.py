@@ -34,24 +34,40 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
+EventType = Literal["view", "add_to_cart", "purchase"]
+Ask = Literal["per_buyer", "per_moment"]
+
+
 class ItemTowerConfig(Section):
     """The product side of the model."""
 
     text_encoder: str = Field("bundled", description="`bundled`, or a sentence-transformers name or folder")
-    use_categorical_features: bool = Field(True, description="Add learned brand and category embeddings to the text")
-    categorical_embedding_dim: PositiveInt = Field(64, description="Size of the brand and of the category embedding")
+    text_residual: bool = Field(
+        True, description="Add the whitened text vector to the projection's result; needs vectors of embedding_dim"
+    )
+    use_categorical_features: bool = Field(
+        True, description="Add learned embeddings of brand, category and price range to the text"
+    )
+    categorical_embedding_dim: PositiveInt = Field(64, description="Size of each of these embeddings")
     projection_hidden_dim: PositiveInt = Field(256, description="Hidden size of the projection")
     dropout: Fraction = Field(0.1, description="Dropout of the projection while training")
     id_embedding: bool = Field(
         True, description="Add a learned vector per trained product; products never trained on keep the text alone"
+    )
+    id_dropout: Fraction = Field(
+        0.1,
+        description="Share of products that a training step sees without that vector, so that text alone serves too",
     )
 
 
 class BuyerTowerConfig(Section):
     """The buyer side of the model."""
 
-    aggregation_method: Literal["weighted_avg", "attention"] = Field("attention", description="How events are joined")
+    aggregation_method: Literal["weighted_avg", "attention", "recency_attention", "transformer"] = Field(
+        "recency_attention", description="How events are joined"
+    )
     attention_hidden_dim: PositiveInt = Field(128, description="Hidden size of the attention scorer")
+    transformer_dim: Annotated[int, Field(ge=2, multiple_of=2)] = Field(64, description="Width of the transformer")
     max_interaction_history: Annotated[int, Field(gt=0, le=1000)] = Field(
         100, description="Most recent events kept per buyer, online and offline"
     )
@@ -69,27 +85,43 @@ class TrainingConfig(Section):
     """The training loop."""
 
     batch_size: Annotated[int, Field(ge=2)] = Field(
-        512, description="Pairs per step; the rest of a batch are negatives"
+        3072, description="Choices per step, all those of a context together; what others chose are the negatives"
     )
-    learning_rate: PositiveFloat = Field(0.001, description="Adam's step size")
-    num_epochs: PositiveInt = Field(8, description="Passes over the contexts at most")
-    targets_per_context: PositiveInt = Field(
-        4, description="Pairs drawn from one context (a basket has several products) per epoch; they share its history"
+    learning_rate: PositiveFloat = Field(0.002, description="Adam's largest step size")
+    num_epochs: PositiveInt = Field(5, description="Passes over the contexts at most")
+    patience: PositiveInt = Field(2, description="Stop after this many epochs without a better validation")
+    refit: bool = Field(
+        True, description="After the best epoch is known, train again for so long with the validation days included"
     )
     temperature: PositiveFloat = Field(0.07, description="InfoNCE temperature")
+    learn_temperature: bool = Field(False, description="Learn the temperature from there on")
+    candidates: Literal["auto", "sampled", "all"] = Field(
+        "auto",
+        description="What a chosen product is told apart from: `sampled` the batch's and random ones, `all` the whole "
+        "catalogue; `auto` is all for up to 5,000 products",
+    )
     num_negatives: Annotated[int, Field(ge=0)] = Field(
-        4, description="Random negatives drawn per context, beside the batch's own; all pairs share them"
+        0, description="Random negatives drawn per context, beside the batch's own; all contexts share them"
+    )
+    num_hard_negatives: Annotated[int, Field(ge=0)] = Field(
+        0, description="Negatives drawn per context from the products nearest to what was chosen, as of the last epoch"
     )
     logq_exponent: Fraction = Field(
-        1.0, description="Strength of the correction for how often a candidate is drawn: 0 is none, 1 the full one"
+        0.0, description="Strength of the correction for how often a candidate is drawn: 0 is none, 1 the full one"
     )
-    validation_split: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.1, description="Share of the contexts, the latest ones, kept for validation"
+    weigh_events: bool = Field(False, description="Weigh what was chosen by its event's weight, not all alike")
+    half_life_days: Annotated[float, Field(ge=0)] = Field(
+        15, description="A context this much older than the newest counts half; 0 counts all alike"
     )
-    patience: PositiveInt = Field(3, description="Stop after this many epochs without a better validation recall")
     save_every_n_epochs: PositiveInt = Field(2, description="Checkpoint interval; the best epoch is always kept")
+    num_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="Processes that prepare batches beside the training process"
+    )
     freeze_text_encoder: Literal[True] = Field(True, description="Text vectors are constants, encoded once")
     seed: int = Field(7, description="Seed of every random draw")
+    mlflow_uri: str = Field(
+        "", description="MLflow server, or file:// folder, that hears of each run too (extra `mlflow`); empty: none"
+    )
 
 
 class EventWeights(Section):
@@ -114,7 +146,17 @@ class DataConfig(Section):
     events_path: str | None = Field(None, description="Read events from here instead of the mapping's path")
     products_path: str | None = Field(None, description="Read products from here instead of the mapping's path")
     photos_path: str | None = Field(None, description="Read photos from here instead of the mapping's path")
-    test_days: PositiveInt = Field(30, description="The last whole days of events, kept for evaluation")
+    test_days: PositiveInt = Field(
+        30, description="The last whole days of events, kept for evaluation; the model is chosen by as many before them"
+    )
+    ask: Ask = Field(
+        "per_buyer",
+        description="What evaluation asks: `per_buyer` all that follows the start of these days, `per_moment` what is "
+        "chosen at each moment within them (sessions)",
+    )
+    target_events: frozenset[EventType] = Field(
+        frozenset({"view", "add_to_cart", "purchase"}), min_length=1, description="Events that training predicts"
+    )
 
 
 class FeatureStoreConfig(Section):

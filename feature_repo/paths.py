@@ -93,6 +93,16 @@ class ShopPaths:
         return self.root / "model"
 
     @property
+    def runs(self) -> Path:
+        """Folder of training runs: event files for TensorBoard, settings and a picture of each."""
+        return self.root / "runs"
+
+    @property
+    def search(self) -> Path:
+        """Folder of the searches for better settings."""
+        return self.root / "search"
+
+    @property
     def embeddings(self) -> Path:
         """Folder of product embeddings and their ids."""
         return self.root / "embeddings"
@@ -106,6 +116,11 @@ class ShopPaths:
     def evaluation(self) -> Path:
         """Metrics of the last evaluation."""
         return self.root / "evaluation.json"
+
+    @property
+    def evaluation_report(self) -> Path:
+        """The last evaluation as a page."""
+        return self.root / "report.html"
 
     @property
     def releases(self) -> Path:

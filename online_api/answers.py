@@ -31,6 +31,8 @@ class ScoreParts(Answer):
     """What a score is made of; the parts add up to it."""
 
     similarity: float = Field(description="Inner product of buyer and product; for popular products 1 / rank")
+    popularity: float = Field(description="What the product gains for its buyers of the last days")
+    repeat: float = Field(description="What it gains for the buyer's own events with it; 0 with `new_only`")
     rules: float = Field(description="Boosts less buries of the shop's rules")
 
 
@@ -41,7 +43,7 @@ class Because(Answer):
     title: str
     event_type: str
     timestamp: int = Field(description="Milliseconds since 1970, UTC")
-    contribution: float = Field(description="Its share of `score_parts.similarity`; those of all events add up to it")
+    contribution: float = Field(description="Its share of `score_parts.similarity`; the rest is what most buyers like")
 
 
 class ShownProduct(Answer):

@@ -27,7 +27,7 @@ def recommendations(
     if source == "popular" and question.filters is not NO_FILTERS:
         source = "popular_in_filter"
     positions = listed.positions.tolist()
-    scores = zip(listed.scores.tolist(), listed.adjustments.tolist(), strict=True)
+    parts = zip(*(part.tolist() for part in (*listed.parts, listed.adjustments)), strict=True)
     return {
         c.BUYER_ID: question.buyer_id,
         "release": live.recommender.name,
@@ -39,13 +39,18 @@ def recommendations(
         "items": [
             {
                 **live.catalogue.shown(position),
-                "score": similarity + adjustment,
-                "score_parts": {"similarity": similarity, "rules": adjustment},
+                "score": similarity + popularity + repeat + adjustment,
+                "score_parts": {
+                    "similarity": similarity,
+                    "popularity": popularity,
+                    "repeat": repeat,
+                    "rules": adjustment,
+                },
                 "rules": [] if rules is None else _rule_names(rules, listed, position),
                 "because": reasons,
             }
-            for position, (similarity, adjustment), reasons in zip(
-                positions, scores, _because(live, subject, listed), strict=True
+            for position, (similarity, popularity, repeat, adjustment), reasons in zip(
+                positions, parts, _because(live, subject, listed), strict=True
             )
         ],
     }

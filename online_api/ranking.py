@@ -11,10 +11,33 @@ from online_api.catalogue import Booleans, LiveCatalogue, Selection
 from online_api.diversity import Candidates, diversify
 from online_api.requests import Diversity
 from online_api.rules import ActiveRules, place_pins
-from training.artifacts.recommender import EXACT_SEARCH_PRODUCTS, Floats, Positions, Ranked, Recommender, best
+from training.artifacts.recommender import (
+    EXACT_SEARCH_PRODUCTS,
+    Floats,
+    Positions,
+    Ranked,
+    Recommender,
+    Repeats,
+    best,
+    pool_size,
+)
 
 # Diversity chooses among so many times K candidates, and among so many at least.
 POOL, SMALLEST_POOL = 5, 100
+
+
+class Parts(NamedTuple):
+    """What the scores of K products are made of; they add up to the scores.
+
+    Attributes:
+        similarity: The inner product; of popular products their popularity.
+        popularity: The re-scorer's popularity term.
+        repeat: Its repeat term.
+    """
+
+    similarity: Floats
+    popularity: Floats
+    repeat: Floats
 
 
 class Scorer(Protocol):
@@ -25,6 +48,9 @@ class Scorer(Protocol):
 
     def scores(self, positions: Positions) -> Floats:
         """Scores of some products."""
+
+    def parts(self, positions: Positions) -> Parts:
+        """What these scores are made of."""
 
 
 class BySimilarity:
@@ -46,6 +72,54 @@ class BySimilarity:
         """See Scorer."""
         return self._recommender.similarity(self._vector_D, positions)
 
+    def parts(self, positions: Positions) -> Parts:
+        """See Scorer."""
+        return _plain(self.scores(positions))
+
+
+class ForBuyer:
+    """The inner product with a buyer's vector, plus the re-scorer's terms (see training.artifacts.rescorer)."""
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        vector_D: Floats,
+        repeats: Repeats,
+        *,
+        new_only: bool,
+        found: Ranked | None = None,
+    ) -> None:
+        """Takes the buyer's vector and repeat term, and what a search over all products found for it already."""
+        self._near = BySimilarity(recommender, vector_D, found)
+        self._recommender, self._new_only = recommender, new_only
+        self._repeats = Repeats(repeats.positions[:0], repeats.terms[:0]) if new_only else repeats
+
+    def top(self, k: int, selection: Selection) -> Ranked:
+        """See Scorer. The best are among the nearest, the buyer's own products and what sells lately."""
+        pool = pool_size(k)
+        parts = [
+            self._near.top(pool, selection).positions,
+            selection.among(self._repeats.positions),
+            self._recommender.popular_lately(pool, selection.allowed_N),
+        ]
+        positions = np.unique(np.concatenate(parts))
+        return best(positions, self.scores(positions), k)
+
+    def scores(self, positions: Positions) -> Floats:
+        """See Scorer."""
+        similarity, popularity, repeat = self.parts(positions)
+        return similarity + popularity + repeat
+
+    def parts(self, positions: Positions) -> Parts:
+        """See Scorer."""
+        repeat = np.zeros(len(positions), dtype=np.float32)
+        if len(self._repeats.positions):
+            places = np.searchsorted(self._repeats.positions, positions).clip(max=len(self._repeats.positions) - 1)
+            found = self._repeats.positions[places] == positions
+            repeat[found] = self._repeats.terms[places[found]]
+        popularity = self._recommender.popularity_term(positions, new_only=self._new_only)
+        return Parts(self._near.scores(positions), popularity, repeat)
+
 
 class ByPopularity:
     """What sells best."""
@@ -62,21 +136,30 @@ class ByPopularity:
         """See Scorer."""
         return self._recommender.popularity(positions)
 
+    def parts(self, positions: Positions) -> Parts:
+        """See Scorer."""
+        return _plain(self.scores(positions))
+
 
 class Listed(NamedTuple):
     """The products of an answer, in their order.
 
     Attributes:
         positions: (K,).
-        scores: (K,) the scorer's.
+        parts: What the scorer makes of them.
         adjustments: (K,) what the rules add.
         pinned_by: The rule that pinned a product.
     """
 
     positions: Positions
-    scores: Floats
+    parts: Parts
     adjustments: Floats
     pinned_by: dict[int, str]
+
+    @property
+    def scores(self) -> Floats:
+        """(K,) the scorer's."""
+        return self.parts.similarity + self.parts.popularity + self.parts.repeat
 
 
 def rank(
@@ -94,13 +177,13 @@ def rank(
     """
     if rules is None and diversity.is_plain:
         found = scorer.top(k, selection)
-        return Listed(found.positions, found.scores, np.zeros_like(found.scores), {})
+        return Listed(found.positions, scorer.parts(found.positions), np.zeros_like(found.scores), {})
     chosen = _diverse(scorer, selection, k, diversity, rules, catalogue, vectors_ND)
     if rules is None:
-        return Listed(chosen, scorer.scores(chosen), np.zeros(len(chosen), dtype=np.float32), {})
+        return Listed(chosen, scorer.parts(chosen), np.zeros(len(chosen), dtype=np.float32), {})
     placed = place_pins(chosen, np.zeros(len(chosen), np.float32), rules.pins, selection.allowed_N, k)
     positions = placed.positions_K
-    return Listed(positions, scorer.scores(positions), _adjustments(rules, positions), placed.pinned_by)
+    return Listed(positions, scorer.parts(positions), _adjustments(rules, positions), placed.pinned_by)
 
 
 def _diverse(
@@ -167,6 +250,10 @@ def _adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRules |
         ]
     positions = np.unique(np.concatenate(parts))
     return best(positions, scorer.scores(positions) + rules.adjustment_N[positions], k)
+
+
+def _plain(scores: Floats) -> Parts:
+    return Parts(scores, np.zeros_like(scores), np.zeros_like(scores))
 
 
 def _and(selection: Selection, some_N: Booleans | None) -> Selection:

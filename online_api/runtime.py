@@ -19,7 +19,7 @@ from online_api.rule_book import RuleFile
 from online_api.service import RecommendationService, now_ms
 from online_api.store_guard import StoreGuard
 from online_api.text_vectors import TextVectors
-from training.encoding import resolve_device
+from training.device import resolve_device
 
 WRITE_TIMEOUT_SECONDS = 1.0
 WATCH_SECONDS, REPLAY_SECONDS = 1.0, 0.5

@@ -20,11 +20,11 @@ from online_api.limits import RequestTooLongError
 from online_api.live_release import LiveRelease, ReleaseKeeper
 from online_api.payloads import recommendations
 from online_api.questions import Payload, Question, Reply, Stages, Subject
-from online_api.ranking import ByPopularity, BySimilarity, Scorer, rank
+from online_api.ranking import ByPopularity, BySimilarity, ForBuyer, Scorer, rank
 from online_api.requests import NO_FILTERS, Interaction
 from online_api.store_guard import StoreGuard
 from online_api.text_vectors import Role, TextVectors
-from training.artifacts.recommender import Floats, Ranked, Readable
+from training.artifacts.recommender import Floats, Ranked, Readable, pool_size
 
 NOTHING_READABLE = Readable(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64))
 
@@ -201,7 +201,7 @@ class RecommendationService:
             if subject.buyer is not None and subject.question.is_plain
         ]
         if plain:
-            k = max(subjects[place].question.k for place, _ in plain)
+            k = pool_size(max(subjects[place].question.k for place, _ in plain))
             ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
             for (place, _), one in zip(plain, ranked, strict=True):
                 found[place] = one
@@ -233,7 +233,13 @@ class RecommendationService:
 
     def _scorer(self, live: LiveRelease, subject: Subject, found: Ranked | None) -> Scorer:
         if subject.buyer is not None:
-            return BySimilarity(live.recommender, subject.buyer.vector_D, found)
+            return ForBuyer(
+                live.recommender,
+                subject.buyer.vector_D,
+                live.recommender.repeats(subject.readable),
+                new_only=subject.question.new_only,
+                found=found,
+            )
         if subject.question.vector is not None:
             return BySimilarity(live.recommender, subject.question.vector)
         if subject.source == "similar":

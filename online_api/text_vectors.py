@@ -47,7 +47,7 @@ class TextVectors:
         text_MT = torch.from_numpy(encode(texts))
         unknown_M = torch.full((len(texts),), UNKNOWN)
         with torch.inference_mode():
-            vectors_MD: Floats = recommender.item_tower(text_MT, unknown_M, unknown_M, unknown_M).numpy()
+            vectors_MD: Floats = recommender.item_tower(text_MT, unknown_M, unknown_M, unknown_M, unknown_M).numpy()
         return vectors_MD
 
     def wait(self) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from tiny_model import tiny_spec
 
 from feature_repo import columns as c
 from feature_repo.transforms.keys import product_keys
@@ -14,23 +15,13 @@ from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.index import IndexType, build_index
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import write_release
+from training.artifacts.rescorer import Rescorer
 from training.catalogue import Vocabularies
-from training.towers import ModelSpec, TwoTower
+from training.towers import TwoTower
 
 SCHEMA = "0123456789abcdef"
-SPEC = ModelSpec(
-    text_dim=4,
-    embedding_dim=16,
-    hidden_dim=8,
-    categorical_dim=2,
-    dropout=0.1,
-    n_brands=1,
-    n_categories=1,
-    n_ids=1,
-    aggregation="attention",
-    attention_hidden_dim=8,
-    event_weights=(1.0, 5.0, 10.0),
-)
+AS_OF_MS = 1_700_000_000_000
+SPEC = tiny_spec(embedding_dim=16, hidden_dim=8, attention_hidden_dim=8)
 BRANDS = (None, "نور", "Nour", "Dallah", "Acme")
 CATEGORIES = (None, "phones", "coffee", "قهوة", "shoes", "gifts")
 PRICES = (None, 0.0, 9.99, 10.0, 20.0, 50.0)
@@ -69,7 +60,11 @@ def random_products(n_products: int, seed: int = 1) -> pa.Table:
 
 
 def write_random_release(
-    folder: Path, n_products: int, index_type: IndexType = "flat", aggregation: str = "attention"
+    folder: Path,
+    n_products: int,
+    index_type: IndexType = "flat",
+    aggregation: str = "attention",
+    rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
 ) -> Path:
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder."""
     torch.manual_seed(1)
@@ -77,9 +72,10 @@ def write_random_release(
     save_model(
         folder / "model",
         model,
-        Vocabularies(("<UNK>",), ("<UNK>",), np.empty(0, dtype=np.int64)),
+        Vocabularies(("<UNK>",), ("<UNK>",), (), np.empty(0, dtype=np.int64)),
         ModelCard("random", "buyer_training", SCHEMA, epoch=1),
     )
+    rescorer.save(folder / "model")
     products = random_products(n_products)
     vectors_ND = unit_vectors(n_products)
     product_ids = np.array(products[c.PRODUCT_ID].to_pylist())
@@ -92,6 +88,8 @@ def write_random_release(
         index=folder / "index",
         products=products,
         popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
+        lately=np.log1p(np.random.default_rng(3).integers(0, 9, n_products)).astype(np.float32),
+        as_of_ms=AS_OF_MS,
         metrics={},
         about={"schema_hash": SCHEMA},
     )

@@ -11,11 +11,12 @@ from training.artifacts.model import ModelCard
 from training.catalogue import Catalogue
 from training.dataset import Contexts
 from training.histories import Histories
-from training.train import train
+from training.train import TrainingData, train
 
 GROUP_SIZE = 40
 N_PRODUCTS = 2 * GROUP_SIZE
 TEXT_DIM = 8
+VALIDATION_SHARE = 0.25
 HOUR_US = 3_600_000_000
 CARD = ModelCard("random-vectors", "buyer_training", "schema", epoch=0)
 
@@ -25,18 +26,21 @@ ITEM_TOWER: dict[str, Any] = {
     "categorical_embedding_dim": 4,
     "projection_hidden_dim": 16,
     "dropout": 0.1,
+    "text_residual": False,
     "id_embedding": True,
+    "id_dropout": 0.0,
 }
 BUYER_TOWER: dict[str, Any] = {"aggregation_method": "attention", "attention_hidden_dim": 8}
 TRAINING: dict[str, Any] = {
     "batch_size": 64,
     "learning_rate": 0.01,
     "num_epochs": 8,
-    "targets_per_context": 2,
     "temperature": 0.1,
+    "candidates": "sampled",
     "num_negatives": 2,
     "logq_exponent": 0.0,
-    "validation_split": 0.25,
+    "half_life_days": 0,
+    "refit": False,
     "patience": 8,
     "save_every_n_epochs": 2,
     "seed": 7,
@@ -64,6 +68,7 @@ def catalogue() -> Catalogue:
         texts=[f"product {number}" for number in numbers],
         brands=[f"brand {number % 5}" for number in numbers],
         categories=[None] * N_PRODUCTS,
+        prices=np.full(N_PRODUCTS, np.nan),
     )
 
 
@@ -73,12 +78,26 @@ def text_vectors() -> npt.NDArray[np.float32]:
 
 
 def contexts_of(rows: list[tuple[list[int], list[int]]]) -> Contexts:
-    """Contexts one hour apart from (history, targets) pairs; events of all types."""
+    """Contexts one hour apart from (history, targets) pairs, each of a buyer of its own; events of all types."""
+    timelines = _histories([history for history, _ in rows])
     return Contexts(
         buyer_ids=np.array([f"b{row}" for row in range(len(rows))], dtype=object),
         times_us=np.arange(len(rows), dtype=np.int64) * HOUR_US,
-        histories=_histories([history for history, _ in rows]),
+        timelines=timelines,
+        starts=timelines.offsets[:-1],
+        ends=timelines.offsets[1:],
         targets=_histories([targets for _, targets in rows]),
+    )
+
+
+def data_of(contexts: Contexts, text_NT: npt.NDArray[np.float32] | None = None, version: str = "1") -> TrainingData:
+    """The latest quarter of the contexts is the validation."""
+    order = np.argsort(contexts.times_us, kind="stable")
+    n_validation = max(1, round(len(contexts) * VALIDATION_SHARE))
+    latest = contexts.times_us[order[-n_validation]]
+    validation = contexts.take(np.sort(order[-n_validation:]))
+    return TrainingData(
+        catalogue(), text_vectors() if text_NT is None else text_NT, contexts, validation, int(latest), version
     )
 
 
@@ -104,6 +123,4 @@ def two_groups(n_contexts: int = 400) -> Contexts:
 
 def run(config: Config, contexts: Contexts, folder: Path, data_version: str = "1") -> ModelCard:
     """Trains without progress bars."""
-    return train(
-        config, catalogue(), text_vectors(), contexts, CARD, folder, data_version=data_version, show_progress=False
-    )
+    return train(config, data_of(contexts, version=data_version), CARD, folder, show_progress=False)

@@ -84,6 +84,7 @@ def write_shop(folder: Path, text_encoder: Path) -> Path:
                 "categorical_embedding_dim": 4,
                 "projection_hidden_dim": 16,
                 "dropout": 0.1,
+                "text_residual": False,
             },
             "buyer_tower": {"aggregation_method": "attention", "attention_hidden_dim": 8},
         },
@@ -95,7 +96,6 @@ def write_shop(folder: Path, text_encoder: Path) -> Path:
             "temperature": 0.1,
             "num_negatives": 2,
             "save_every_n_epochs": 1,
-            "validation_split": 0.1,
             "seed": 7,
         },
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -15,6 +16,7 @@ from training.histories import UNKNOWN_PRODUCT
 from training.towers import UNKNOWN, ItemTower
 
 UNKNOWN_NAME = "<UNK>"
+PRICE_RANGES = 16
 
 
 class KeyIndex:
@@ -46,6 +48,7 @@ class Catalogue:
     texts: list[str]
     brands: list[str | None]
     categories: list[str | None]
+    prices: npt.NDArray[np.float64]  # NaN where it is not known
 
     def __len__(self) -> int:
         """The number of products."""
@@ -60,13 +63,14 @@ def read_catalogue(path: Path) -> Catalogue:
     """Reads the product features; FileNotFoundError names the command that makes them."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
-    table = pq.read_table(path, columns=[c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY])
+    table = pq.read_table(path, columns=[c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY, c.PRICE])
     return Catalogue(
         product_ids=table[c.PRODUCT_ID].to_pylist(),
         product_keys=table[c.PRODUCT_KEY].to_numpy(),
         texts=table[c.TEXT].to_pylist(),
         brands=table[c.BRAND].to_pylist(),
         categories=table[c.CATEGORY].to_pylist(),
+        prices=table[c.PRICE].cast(pa.float64()).to_pandas().to_numpy(),
     )
 
 
@@ -84,12 +88,20 @@ class Vocabularies:
 
     Attributes:
         brands, categories: Names by index.
+        price_edges: Where one price range ends and the next begins, ascending; no edges where no price is known. Range
+            r, from 0, has index r + 1.
         product_keys: Keys of the products with a vector of their own, (n,); key i has index i + 1.
     """
 
     brands: tuple[str, ...]
     categories: tuple[str, ...]
+    price_edges: tuple[float, ...]
     product_keys: npt.NDArray[np.int64]
+
+    @property
+    def n_prices(self) -> int:
+        """Price ranges and <UNK>."""
+        return len(self.price_edges) + 2 if self.price_edges else 1
 
 
 def build_vocabularies(catalogue: Catalogue, trained_positions: npt.NDArray[np.int32]) -> Vocabularies:
@@ -97,6 +109,7 @@ def build_vocabularies(catalogue: Catalogue, trained_positions: npt.NDArray[np.i
     return Vocabularies(
         brands=_names(catalogue.brands),
         categories=_names(catalogue.categories),
+        price_edges=_price_edges(catalogue.prices),
         product_keys=catalogue.product_keys[np.unique(trained_positions)],
     )
 
@@ -107,18 +120,28 @@ def _names(values: Sequence[str | None]) -> tuple[str, ...]:
     return (UNKNOWN_NAME, *(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
+def _price_edges(prices_N: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Edges of ranges that hold about as many products each: shops of any currency have cheap and dear products."""
+    known = prices_N[np.isfinite(prices_N)]
+    if len(known) == 0:
+        return ()
+    edges = np.unique(np.quantile(known, np.arange(1, PRICE_RANGES) / PRICE_RANGES))
+    return tuple(edges.tolist())
+
+
 @dataclass(frozen=True)
 class ItemFeatures:
     """Inputs of the item tower for N products.
 
     Attributes:
         text_NT: (N, T) float32 text vectors.
-        brand_N, category_N, id_N: (N,) int64 vocabulary indices, 0 for unknown.
+        brand_N, category_N, price_N, id_N: (N,) int64 vocabulary indices, 0 for unknown.
     """
 
     text_NT: torch.Tensor
     brand_N: torch.Tensor
     category_N: torch.Tensor
+    price_N: torch.Tensor
     id_N: torch.Tensor
 
     def __len__(self) -> int:
@@ -127,12 +150,17 @@ class ItemFeatures:
 
     def to(self, device: torch.device) -> "ItemFeatures":
         """The same features on a device."""
-        return ItemFeatures(*(part.to(device) for part in (self.text_NT, self.brand_N, self.category_N, self.id_N)))
+        parts = (self.text_NT, self.brand_N, self.category_N, self.price_N, self.id_N)
+        return ItemFeatures(*(part.to(device) for part in parts))
 
     def encode(self, tower: ItemTower, positions: torch.Tensor | slice) -> torch.Tensor:
         """The tower's vectors of the products at `positions`."""
         vectors: torch.Tensor = tower(
-            self.text_NT[positions], self.brand_N[positions], self.category_N[positions], self.id_N[positions]
+            self.text_NT[positions],
+            self.brand_N[positions],
+            self.category_N[positions],
+            self.price_N[positions],
+            self.id_N[positions],
         )
         return vectors
 
@@ -146,5 +174,11 @@ def item_features(catalogue: Catalogue, text_NT: npt.NDArray[np.float32], vocabu
         text_NT=torch.from_numpy(np.ascontiguousarray(text_NT)),
         brand_N=torch.tensor([brand_index.get(name or UNKNOWN_NAME, UNKNOWN) for name in catalogue.brands]),
         category_N=torch.tensor([category_index.get(name or UNKNOWN_NAME, UNKNOWN) for name in catalogue.categories]),
+        price_N=torch.from_numpy(_price_indices(catalogue.prices, vocabularies.price_edges)),
         id_N=torch.from_numpy(ids),
     )
+
+
+def _price_indices(prices_N: npt.NDArray[np.float64], edges: tuple[float, ...]) -> npt.NDArray[np.int64]:
+    ranges_N = np.searchsorted(np.asarray(edges), prices_N, side="right").astype(np.int64) + 1
+    return np.where(np.isfinite(prices_N) & bool(edges), ranges_N, UNKNOWN)

@@ -1,133 +1,136 @@
-"""Offline evaluation: the model beside simple baselines, on one global split in time, ranking all products.
+"""Offline evaluation: the released model beside simple baselines, on one global split in time, ranking all products."""
 
-The test asks once per buyer, at the start of the test days, for everything that the buyer chooses from then on. Buyers
-and products that were not seen before that moment are left out: no model here could know the buyers, and new products
-are a question of their own.
-"""
-
-import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 
 from feature_repo import columns as c
-from feature_repo.paths import ShopPaths
+from feature_repo.config import Config
+from feature_repo.files import read_json
+from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.baselines import ItemKNN, PersonalFrequency, Popularity, Ranker, RecentPopularity, TrainingEvents
+from training.artifacts.rescorer import Rescorer
+from training.baselines.base import Ranker
+from training.baselines.item_knn import ItemKNN
+from training.baselines.masked import MaskedRanker
+from training.baselines.personal_frequency import PersonalFrequency
+from training.baselines.popularity import Popularity, RecentPopularity
+from training.bootstrap import LEVEL, RESAMPLES
 from training.catalogue import Catalogue, read_catalogue, require_same_products
-from training.dataset import Contexts, read_contexts, read_time_split
 from training.encoding import TwoTowerRanker, encode_buyers
-from training.histories import Histories
-from training.metrics import CatalogueFacts, Targets
-from training.ranking import compare
+from training.metrics import CatalogueFacts
+from training.questions import ALL, COLD_ITEMS, NEW_ITEMS, Question, as_targets, read_question
+from training.ranking import judge, rank_all
+from training.rescoring import RescoredRanker
+from training.slices import script_of, slice_targets
+from training.train import CURVES
 
-
-@dataclass(frozen=True)
-class TestSet:
-    """What every ranker is asked.
-
-    Attributes:
-        contexts: One per test buyer; buyer code b is context b.
-        targets: What these buyers chose, each product once.
-        events: All events before the test, buyer codes of test buyers first.
-        test_from: Start of the test days.
-        test_to: End of the data (see batch_jobs.build_features).
-    """
-
-    contexts: Contexts
-    targets: Targets
-    events: TrainingEvents
-    test_from: dt.datetime
-    test_to: dt.datetime
+TWO_TOWER, TOWERS_ALONE = "two_tower", "two_tower_alone"
 
 
 def evaluate(
-    store: FeatureStore, paths: ShopPaths, k_values: Sequence[int], *, show_progress: bool = True
+    config: Config, store: FeatureStore, k_values: Sequence[int], *, show_progress: bool = True
 ) -> dict[str, Any]:
-    """Compares the trained model with the baselines.
+    """Compares the trained model, as it is served and without its re-scorer, with the baselines.
 
     Returns:
-        {"split", "n_buyers", "n_products", "models": {name: {"recall@20": ..., ...}}}.
+        {"split", "n_products", "targets": {kind: {"n", "models", "ci", "slices"}}, "curves"}: metrics, confidence
+        intervals and slices by model; a kind of target (see questions) that nobody chose is left out.
 
     Raises:
         FileNotFoundError: Features, model or embeddings are missing; the message names the command that makes them.
-        ValueError: No test buyer has a history and a known product to predict; or the embeddings are those of other
-            products.
+        ValueError: No test buyer has a history and a product to predict; or the embeddings are those of other products.
     """
+    paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
-    embeddings = load_embeddings(paths.embeddings)
-    require_same_products(embeddings.product_ids, catalogue.product_ids)
-    test = read_test_set(store, paths, catalogue)
+    item_ND = _released_vectors(paths, catalogue)
+    question = read_question(store, config, catalogue, c.TEST)
     model, _, _ = load_model(paths.model)
-    require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
-    item_ND = torch.from_numpy(np.array(embeddings.vectors_ND))
-    buyer_BD = encode_buyers(model, item_ND, test.contexts.histories)
-    cutoff_ms = int(test.test_from.timestamp() * 1000)
-    rankers: list[Ranker] = [
-        TwoTowerRanker(buyer_BD, item_ND),
-        Popularity(test.events),
-        RecentPopularity(test.events, cutoff_ms),
-        PersonalFrequency(test.events, cutoff_ms),
-        ItemKNN(test.events),
-    ]
-    facts = CatalogueFacts(
-        popularity=test.events.popularity().astype(np.int64),
-        categories=pd.factorize(pd.Series(catalogue.categories, dtype="object"))[0],
-        vectors=item_ND.numpy(),
-    )
-    buyers = np.arange(len(test.contexts), dtype=np.int32)
+    towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
+    rescorer = Rescorer.load(paths.model)
+    asked = question.asked(in_full=False)
+    baselines = _baselines(question)
+    rankers: dict[str, list[Ranker]] = {}
+    for kind in (ALL, NEW_ITEMS, COLD_ITEMS):
+        served = RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER)
+        rankers[kind] = [served, towers, *baselines]
     return {
-        "split": {
-            "method": "global, by time",
-            "test_from": test.test_from.isoformat(),
-            "test_to": test.test_to.isoformat(),
-            "targets": "all products chosen in the test days, repeats included, of buyers and products seen before",
-        },
-        "n_buyers": len(buyers),
+        "split": split_facts(question),
         "n_products": len(catalogue),
-        "models": compare(rankers, buyers, test.targets, list(k_values), facts, show_progress=show_progress),
+        "targets": judged(question, rankers, catalogue, k_values, item_ND, show_progress=show_progress),
+        "curves": read_json(paths.model / CURVES, "tawsiya train"),
     }
 
 
-def read_test_set(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> TestSet:
-    """Reads the test contexts, through Feast, and the events before them."""
-    test_from, test_to = read_time_split(paths.feature_report)
-    contexts = read_contexts(store, paths.contexts, catalogue, c.TEST)
-    frame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
-    before = frame[frame[c.EVENT_TIME] < test_from]
-    seen = np.isin(catalogue.product_keys, before[c.PRODUCT_KEY].unique())
-    targets = _distinct(contexts.targets, seen)
-    rows = np.flatnonzero((np.diff(contexts.histories.offsets) > 0) & (np.diff(targets.offsets) > 0))
-    if len(rows) == 0:
-        raise ValueError(
-            "no test buyer has a history and a product seen before; check data.test_days against the events"
-        )
-    contexts, targets = contexts.take(rows), targets.take(rows)
-    others = pd.Index(before[c.BUYER_ID].unique()).difference(pd.Index(contexts.buyer_ids), sort=True)
-    buyers = pd.Index(contexts.buyer_ids).append(others)
-    events = TrainingEvents(
-        buyers=buyers.get_indexer(before[c.BUYER_ID]).astype(np.int32),
-        products=catalogue.positions(before[c.PRODUCT_KEY].to_numpy()),
-        event_times=before[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64),
-        n_buyers=len(buyers),
-        n_products=len(catalogue),
+def judged(
+    question: Question,
+    rankers: dict[str, list[Ranker]],
+    catalogue: Catalogue,
+    k_values: Sequence[int],
+    item_ND: torch.Tensor | None,
+    *,
+    show_progress: bool,
+) -> dict[str, Any]:
+    """The `targets` of an evaluation: what each kind's rankers reach.
+
+    Args:
+        question: Of the test.
+        rankers: By kind of target; in lists of new or cold products nothing is ranked that the buyer bought before.
+        catalogue: The products.
+        k_values: Cut-offs.
+        item_ND: Product vectors, for diversity; None leaves it out.
+        show_progress: Progress bars on stderr.
+    """
+    counts_N = np.bincount(question.events.products, minlength=len(catalogue))
+    scripts_N = np.array([script_of(text) for text in catalogue.texts])
+    facts = CatalogueFacts(
+        popularity=counts_N,
+        categories=pd.factorize(pd.Series(catalogue.categories, dtype="object"))[0],
+        vectors=None if item_ND is None else item_ND.numpy(),
     )
-    return TestSet(contexts, Targets(targets.offsets, targets.products), events, test_from, test_to)
+    answers = {}
+    for kind, models in rankers.items():
+        rows, chosen = question.targets(kind)
+        if len(rows) == 0:
+            continue
+        targets = as_targets(chosen)
+        slices = slice_targets(targets, question.histories.lengths[rows], counts_N, scripts_N)
+        answer: dict[str, Any] = {"n": len(rows), "models": {}, "ci": {}, "slices": {}}
+        for ranker in models:
+            asked = ranker if kind == ALL else MaskedRanker(ranker, question.bought)
+            ranked_BK = rank_all(asked, rows, max(k_values), show_progress=show_progress)
+            judgement = judge(ranked_BK, targets, k_values, facts, slices)
+            answer["models"][ranker.name] = judgement.metrics
+            answer["ci"][ranker.name] = judgement.intervals
+            answer["slices"][ranker.name] = judgement.slices
+        answers[kind] = answer
+    return answers
 
 
-def _distinct(targets: Histories, seen_N: npt.NDArray[np.bool_]) -> Histories:
-    """Each target once per context, those of `seen_N` only."""
-    owners = np.repeat(np.arange(len(targets)), np.diff(targets.offsets))
-    pairs = np.unique(np.stack([owners, targets.products], axis=1)[seen_N[targets.products]], axis=0)
-    offsets = np.searchsorted(pairs[:, 0], np.arange(len(targets) + 1)).astype(np.int64)
-    zeros = np.zeros(len(pairs))
-    return Histories(offsets, pairs[:, 1].astype(np.int32), zeros.astype(np.int32), zeros.astype(np.int64))
+def split_facts(question: Question) -> dict[str, str]:
+    """What a reader of the figures must know."""
+    return {
+        "method": "global, by time; all products ranked",
+        "test_from": question.start.isoformat(),
+        "test_to": question.end.isoformat(),
+        "intervals": f"{LEVEL:.0%}, percentile bootstrap over buyers, {RESAMPLES} resamples",
+    }
+
+
+def _released_vectors(paths: ShopPaths, catalogue: Catalogue) -> torch.Tensor:
+    embeddings = load_embeddings(paths.embeddings)
+    require_same_products(embeddings.product_ids, catalogue.product_ids)
+    require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
+    return torch.from_numpy(np.array(embeddings.vectors_ND))
+
+
+def _baselines(question: Question) -> list[Ranker]:
+    """Those that take seconds; `python -m benchmarks.quality` tunes these and the others."""
+    parts = (question.events, question.histories, question.start_ms)
+    return [Popularity(*parts), RecentPopularity(*parts), PersonalFrequency(*parts), ItemKNN(*parts)]

@@ -1,6 +1,6 @@
 """Event histories of many buyers in one flat container, as training and evaluation use them.
 
-Legend: B buyers (or contexts), L events of one, E events of all, N products of the catalogue.
+Legend: B buyers (or contexts), E events of all, N products of the catalogue.
 """
 
 from dataclasses import dataclass
@@ -44,23 +44,35 @@ class Histories:
         """The number of histories, B."""
         return len(self.offsets) - 1
 
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(B,) events of each history."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> npt.NDArray[np.int64]:
+        """(E,) the history that each event belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
     def take(self, rows: npt.NDArray[np.int64]) -> "Histories":
         """The histories of `rows`, in that order."""
-        starts, lengths = self.offsets[rows], np.diff(self.offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        events = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return self.windows(self.offsets[rows], self.offsets[rows + 1])
+
+    def windows(self, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> "Histories":
+        """The events starts[b]:ends[b] of all events as histories of their own; windows may overlap."""
+        events, offsets = ranges(starts, ends)
         return Histories(offsets, self.products[events], self.event_types[events], self.event_times[events])
 
-    def padded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Products and event types as (B, L) matrices, left-aligned; L is the longest history, at least 1.
+    def where(self, kept: npt.NDArray[np.bool_]) -> "Histories":
+        """The same histories with the events of `kept`, (E,), alone."""
+        offsets = np.concatenate([[0], np.cumsum(kept)])[self.offsets].astype(np.int64)
+        return Histories(offsets, self.products[kept], self.event_types[kept], self.event_times[kept])
 
-        Padding and unknown products are UNKNOWN_PRODUCT; their event type is 0.
-        """
-        lengths = np.diff(self.offsets)
-        width = max(1, int(lengths.max(initial=0)))
-        products_BL = np.full((len(self), width), UNKNOWN_PRODUCT, dtype=np.int64)
-        types_BL = np.zeros((len(self), width), dtype=np.int64)
-        filled = np.arange(width) < lengths[:, None]
-        products_BL[filled] = self.products
-        types_BL[filled] = self.event_types
-        return products_BL, types_BL
+
+def ranges(
+    starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The numbers from starts[b] to ends[b] - 1 of all b back to back, and the offsets, (B + 1,), of each b's."""
+    lengths = ends - starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1]), offsets

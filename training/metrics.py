@@ -4,12 +4,14 @@ Legend: B buyers, K products in each ranked list, k one cut-off (k <= K), N prod
 buyers, D vector dimension. NO_PRODUCT in a list is an empty place: it never hits and is never counted as recommended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from training.histories import ranges
 
 NO_PRODUCT = -1
 
@@ -52,6 +54,11 @@ class Targets:
     def __len__(self) -> int:
         """The number of buyers, B."""
         return len(self.offsets) - 1
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Targets":
+        """The targets of the buyers in `rows`, in that order."""
+        places, offsets = ranges(self.offsets[rows], self.offsets[rows + 1])
+        return Targets(offsets, self.positions[places])
 
     @property
     def buyers(self) -> npt.NDArray[np.int64]:
@@ -109,8 +116,8 @@ def mrr(hits_Bk: Booleans) -> Floats:
     return np.where(hits_Bk.any(axis=1), 1 / (1 + hits_Bk.argmax(axis=1)), 0.0)
 
 
-def accuracy_metrics(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, float]:
-    """recall@k, precision@k, hit_rate@k, ndcg@k and mrr@k, each averaged over buyers.
+def accuracy_per_buyer(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, Floats]:
+    """recall@k, precision@k, hit_rate@k, ndcg@k and mrr@k of every buyer, (B,) each: what intervals are made from.
 
     Args:
         ranked_BK: (B, K) product positions, best first, NO_PRODUCT where there is none.
@@ -123,15 +130,25 @@ def accuracy_metrics(ranked_BK: Integers, targets: Targets, k_values: Sequence[i
     _check_lists(ranked_BK, k_values)
     hits_BK = _among(ranked_BK, targets.buyers, targets.positions, len(targets))
     n_targets_B = np.diff(targets.offsets)
-    metrics = {}
+    per_buyer = {}
     for k in k_values:
         hits_Bk = hits_BK[:, :k]
-        metrics[f"recall@{k}"] = float(recall(hits_Bk, n_targets_B).mean())
-        metrics[f"precision@{k}"] = float(precision(hits_Bk).mean())
-        metrics[f"hit_rate@{k}"] = float(hit_rate(hits_Bk).mean())
-        metrics[f"ndcg@{k}"] = float(ndcg(hits_Bk, n_targets_B).mean())
-        metrics[f"mrr@{k}"] = float(mrr(hits_Bk).mean())
-    return metrics
+        per_buyer[f"recall@{k}"] = recall(hits_Bk, n_targets_B)
+        per_buyer[f"precision@{k}"] = precision(hits_Bk)
+        per_buyer[f"hit_rate@{k}"] = hit_rate(hits_Bk)
+        per_buyer[f"ndcg@{k}"] = ndcg(hits_Bk, n_targets_B)
+        per_buyer[f"mrr@{k}"] = mrr(hits_Bk)
+    return per_buyer
+
+
+def means(per_buyer: Mapping[str, Floats]) -> dict[str, float]:
+    """Each metric averaged over buyers."""
+    return {metric: float(values_B.mean()) for metric, values_B in per_buyer.items()}
+
+
+def accuracy_metrics(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, float]:
+    """The means of `accuracy_per_buyer`, whose arguments and errors these are."""
+    return means(accuracy_per_buyer(ranked_BK, targets, k_values))
 
 
 def coverage(ranked_BK: Integers, n_products: int, k_values: Sequence[int]) -> dict[str, float]:
@@ -196,19 +213,26 @@ def category_relevance(
     return {f"category_relevance@{k}": _mean_of_lists(relevant_BK[:, :k], present_BK[:, :k]) for k in k_values}
 
 
-def list_metrics(
-    ranked_BK: Integers, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts | None = None
+def beyond_accuracy(
+    ranked_BK: Integers, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts
 ) -> dict[str, float]:
-    """Every metric of this module that `catalogue` has the facts for; without it accuracy alone."""
-    metrics = accuracy_metrics(ranked_BK, targets, k_values)
-    if catalogue is None:
-        return metrics
-    metrics |= coverage(ranked_BK, len(catalogue.popularity), k_values)
+    """Coverage and novelty; diversity and category_relevance where `catalogue` has the facts for them."""
+    metrics = coverage(ranked_BK, len(catalogue.popularity), k_values)
     metrics |= novelty(ranked_BK, catalogue.popularity, k_values)
     if catalogue.vectors is not None:
         metrics |= diversity(ranked_BK, catalogue.vectors, k_values)
     if catalogue.categories is not None:
         metrics |= category_relevance(ranked_BK, targets, catalogue.categories, k_values)
+    return metrics
+
+
+def list_metrics(
+    ranked_BK: Integers, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts | None = None
+) -> dict[str, float]:
+    """Every metric of this module that `catalogue` has the facts for; without it accuracy alone."""
+    metrics = accuracy_metrics(ranked_BK, targets, k_values)
+    if catalogue is not None:
+        metrics |= beyond_accuracy(ranked_BK, targets, k_values, catalogue)
     return metrics
 
 

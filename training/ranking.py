@@ -1,16 +1,47 @@
 """From scores to ranked lists and to a table of models side by side.
 
-Legend: B buyers, N products of the catalogue, k products in each ranked list.
+Legend: B buyers, N products of the catalogue, k products in each ranked list, T targets of all buyers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from training.baselines import Ranker, top_positions
-from training.metrics import NO_PRODUCT, CatalogueFacts, Targets, list_metrics
+from training.baselines.base import Ranker, top_positions
+from training.bootstrap import mean_intervals
+from training.metrics import (
+    NO_PRODUCT,
+    Booleans,
+    CatalogueFacts,
+    Floats,
+    Integers,
+    Targets,
+    accuracy_per_buyer,
+    beyond_accuracy,
+    list_metrics,
+    means,
+)
+from training.slices import slice_metrics
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the ranked lists of one ranker are worth.
+
+    Attributes:
+        metrics: {"recall@20": mean over buyers, ...}.
+        per_buyer: (B,) values of each accuracy metric, for `bootstrap.paired_interval` with another ranker's.
+        intervals: {metric: (low, high)} of the means of `per_buyer`; see training.bootstrap.
+        slices: {slice: {"n": buyers, metric: mean}}; see training.slices.
+    """
+
+    metrics: dict[str, float]
+    per_buyer: dict[str, Floats]
+    intervals: dict[str, tuple[float, float]]
+    slices: dict[str, dict[str, float]]
 
 
 def rank_all(
@@ -81,6 +112,35 @@ def compare(
         )
         for ranker in rankers
     }
+
+
+def judge(
+    ranked_Bk: Integers,
+    targets: Targets,
+    k_values: Sequence[int],
+    catalogue: CatalogueFacts | None = None,
+    slices: Mapping[str, Booleans] | None = None,
+) -> Judgement:
+    """Everything an evaluation reports of one ranker, from lists that were ranked once.
+
+    Args:
+        ranked_Bk: lists of all B buyers, as `rank_all` returns them.
+        targets: what these B buyers took, in the same order.
+        k_values: cut-offs between 1 and k.
+        catalogue: adds the metrics beyond accuracy that it has the facts for.
+        slices: (T,) targets of each slice, as `slices.slice_targets` returns them.
+
+    Raises:
+        ValueError: see `metrics.accuracy_per_buyer`.
+    """
+    per_buyer = accuracy_per_buyer(ranked_Bk, targets, k_values)
+    beyond = {} if catalogue is None else beyond_accuracy(ranked_Bk, targets, k_values, catalogue)
+    return Judgement(
+        metrics=means(per_buyer) | beyond,
+        per_buyer=per_buyer,
+        intervals=mean_intervals(per_buyer),
+        slices=slice_metrics(ranked_Bk, targets, slices or {}, k_values),
+    )
 
 
 def format_table(models: dict[str, dict[str, float]], columns: Sequence[str]) -> str:

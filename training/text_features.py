@@ -6,7 +6,7 @@ import numpy.typing as npt
 from feature_repo.config import Config
 from feature_repo.paths import models_dir, text_vectors_dir
 from training.catalogue import Catalogue
-from training.encoding import resolve_device
+from training.device import resolve_device
 from training.text_encoder import TextEncoder, load_text_encoder
 from training.text_vectors import encode_distinct
 

@@ -1,18 +1,24 @@
 """The two towers: products and buyers as unit vectors of one space, whose inner product is the score.
 
-Legend: N products, B buyers, L events of a history, T text dimensions, D embedding dimensions.
+Legend: N products, P buyers' prefixes, Z events of all prefixes, T text dimensions, D embedding dimensions.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feature_repo.config import ModelConfig
+from feature_repo.config import ModelConfig, TrainingConfig
+from training.aggregators import AGGREGATORS
+from training.prefixes import Prefixes
 
 UNKNOWN = 0  # index of <UNK> in every vocabulary
+WHITENING_FLOOR = 0.1  # of the mean variance, added to each direction's: noise is not blown up
 
 
 @dataclass(frozen=True)
@@ -20,9 +26,10 @@ class ModelSpec:
     """All that is needed to build a model, and so to read its weights.
 
     Attributes:
-        n_brands, n_categories: Vocabulary sizes with <UNK> at index 0; both 0 without categorical features.
+        n_brands, n_categories, n_prices: Vocabulary sizes with <UNK> at index 0; all 0 without categorical features.
         n_ids: Products with a learned vector of their own, plus 1 for all others; 0 without such vectors.
         event_weights: Weight of each event-type code.
+        max_history: Longest history that the buyer tower reads.
     """
 
     text_dim: int
@@ -30,12 +37,19 @@ class ModelSpec:
     hidden_dim: int
     categorical_dim: int
     dropout: float
+    text_residual: bool
     n_brands: int
     n_categories: int
+    n_prices: int
     n_ids: int
+    id_dropout: float
     aggregation: str
     attention_hidden_dim: int
+    transformer_dim: int
+    max_history: int
     event_weights: tuple[float, ...]
+    temperature: float
+    learn_temperature: bool
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -50,152 +64,168 @@ class ModelSpec:
     def from_config(
         cls,
         config: ModelConfig,
+        training: TrainingConfig,
         *,
         text_dim: int,
         n_brands: int,
         n_categories: int,
+        n_prices: int,
         n_ids: int,
         event_weights: tuple[float, ...],
     ) -> "ModelSpec":
-        """The model that the configuration describes, for data of these sizes."""
+        """The model that the configuration describes, for data of these sizes.
+
+        Raises:
+            ValueError: A residual of text vectors of another size than the product vectors is asked for.
+        """
         item, buyer = config.item_tower, config.buyer_tower
+        if item.text_residual and text_dim != config.embedding_dim:
+            raise ValueError(
+                f"model.item_tower.text_residual adds the text vector ({text_dim} dimensions) to the product vector "
+                f"(model.embedding_dim={config.embedding_dim}): make both equal, or set it to false"
+            )
+        # A vocabulary of <UNK> alone tells no products apart.
+        n_brands, n_categories, n_prices = (
+            size if item.use_categorical_features and size > 1 else 0 for size in (n_brands, n_categories, n_prices)
+        )
         return cls(
             text_dim=text_dim,
             embedding_dim=config.embedding_dim,
             hidden_dim=item.projection_hidden_dim,
             categorical_dim=item.categorical_embedding_dim,
             dropout=item.dropout,
-            n_brands=n_brands if item.use_categorical_features else 0,
-            n_categories=n_categories if item.use_categorical_features else 0,
+            text_residual=item.text_residual,
+            n_brands=n_brands,
+            n_categories=n_categories,
+            n_prices=n_prices,
             n_ids=n_ids if item.id_embedding else 0,
+            id_dropout=item.id_dropout,
             aggregation=buyer.aggregation_method,
             attention_hidden_dim=buyer.attention_hidden_dim,
+            transformer_dim=buyer.transformer_dim,
+            max_history=buyer.max_interaction_history,
             event_weights=event_weights,
+            temperature=training.temperature,
+            learn_temperature=training.learn_temperature,
         )
 
 
 class ItemTower(nn.Module):
-    """[text, brand, category] -> hidden -> D with ReLU and dropout, plus the product's own vector; unit length."""
+    """[text, brand, category, price] -> hidden -> D, plus the text itself and the product's own vector; unit length.
+
+    The text and the own vector are residuals: a product starts as its (whitened) text, the projection learns what to
+    make of text and attributes, and the own vector what neither says. A product without history has no own vector.
+    """
+
+    text_mean: Tensor
+    text_transform: Tensor
 
     def __init__(self, spec: ModelSpec) -> None:
         """Builds the layers; a part that the spec leaves out has no parameters."""
         super().__init__()
+        self._id_dropout = spec.id_dropout
         self.brand = nn.Embedding(spec.n_brands, spec.categorical_dim) if spec.n_brands else None
         self.category = nn.Embedding(spec.n_categories, spec.categorical_dim) if spec.n_categories else None
-        n_categorical = sum(part is not None for part in (self.brand, self.category))
+        self.price = nn.Embedding(spec.n_prices, spec.categorical_dim) if spec.n_prices else None
+        n_categorical = sum(part is not None for part in (self.brand, self.category, self.price))
         self.projection = nn.Sequential(
             nn.Linear(spec.text_dim + n_categorical * spec.categorical_dim, spec.hidden_dim),
             nn.ReLU(),
             nn.Dropout(spec.dropout),
             nn.Linear(spec.hidden_dim, spec.embedding_dim),
         )
+        self._text_residual = spec.text_residual
+        if spec.text_residual:
+            self.register_buffer("text_mean", torch.zeros(spec.text_dim))
+            self.register_buffer("text_transform", torch.eye(spec.text_dim))
         # Starts at zero: a product is its text until its own history says more. Index 0 stays there for all others.
         self.identity = nn.Embedding(spec.n_ids, spec.embedding_dim, padding_idx=UNKNOWN) if spec.n_ids else None
         if self.identity is not None:
             nn.init.zeros_(self.identity.weight)
 
-    def forward(self, text_NT: Tensor, brand_N: Tensor, category_N: Tensor, id_N: Tensor) -> Tensor:
+    def whiten(self, text_NT: npt.NDArray[np.float32]) -> None:
+        """Sets the transform of the residual's text from a catalogue's text vectors; nothing without a residual.
+
+        Sentence encoders put all texts into a narrow cone, where every cosine is high. Centred and whitened (Su et al.
+        2021, Whitening Sentence Representations), texts of different products stand apart from the first step on.
+        """
+        if not self._text_residual:
+            return
+        mean_T = text_NT.mean(axis=0)
+        centred_NT = text_NT - mean_T
+        variance_T, direction_TT = np.linalg.eigh(centred_NT.T @ centred_NT / len(text_NT))
+        scale_T = (variance_T.clip(min=0) + WHITENING_FLOOR * variance_T.mean() + 1e-12) ** -0.5
+        self.text_mean.copy_(torch.from_numpy(mean_T))
+        self.text_transform.copy_(torch.from_numpy((direction_TT * scale_T) @ direction_TT.T))
+
+    def forward(self, text_NT: Tensor, brand_N: Tensor, category_N: Tensor, price_N: Tensor, id_N: Tensor) -> Tensor:
         """Product vectors, (N, D), of unit length."""
+        text_NT = self._read(text_NT)
         parts = [text_NT]
-        if self.brand is not None:
-            parts.append(self.brand(brand_N))
-        if self.category is not None:
-            parts.append(self.category(category_N))
+        for table, index_N in ((self.brand, brand_N), (self.category, category_N), (self.price, price_N)):
+            if table is not None:
+                parts.append(table(index_N))
         item_ND: Tensor = self.projection(torch.cat(parts, dim=-1))
+        if self._text_residual:
+            item_ND = item_ND + text_NT
         if self.identity is not None:
-            item_ND = item_ND + self.identity(id_N)
+            item_ND = item_ND + self._own(id_N)
         return F.normalize(item_ND, dim=-1)
 
+    def _read(self, text_NT: Tensor) -> Tensor:
+        if not self._text_residual:
+            return text_NT
+        return F.normalize((text_NT - self.text_mean) @ self.text_transform, dim=-1)
 
-def pooling_shares(logits_BL: Tensor, weights_BL: Tensor) -> Tensor:
-    """Each event's share of its history, (B, L): softmax(logit + ln weight), zeros for a history without weight."""
-    joined_BL = torch.where(weights_BL > 0, logits_BL + weights_BL.clamp_min(1e-30).log(), -torch.inf)
-    # softmax over nothing but -inf is NaN; such rows become zeros.
-    return torch.softmax(joined_BL, dim=1).nan_to_num()
-
-
-# An aggregator that weighs each product by itself has `item_logits`: its result is the sum of the history's product
-# vectors times pooling_shares. Serving then looks the logits up instead of computing them for every request, and can
-# say what each event contributed. An aggregator of another kind (a transformer, say) has only `forward`.
-
-
-class WeightedAverage(nn.Module):
-    """Mean of the history's product vectors, weighted by event type; nothing to learn."""
-
-    def __init__(self, spec: ModelSpec) -> None:  # noqa: ARG002 - the aggregators' common signature
-        """Has no layers."""
-        super().__init__()
-
-    def item_logits(self, items: Tensor) -> Tensor:
-        """Zeros: (..., D) -> (...)."""
-        return items.new_zeros(items.shape[:-1])
-
-    def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
-        """(B, D); a history without weight gives zeros."""
-        share_BL = weights_BL / weights_BL.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights_BL.dtype).tiny)
-        return torch.einsum("bl,bld->bd", share_BL, items_BLD)
-
-
-class Attention(nn.Module):
-    """Additive attention D -> hidden -> 1 (Bahdanau et al. 2015), joined with event weights (see pooling_shares)."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        """Builds the scorer."""
-        super().__init__()
-        self.score = nn.Sequential(
-            nn.Linear(spec.embedding_dim, spec.attention_hidden_dim),
-            nn.Tanh(),
-            nn.Linear(spec.attention_hidden_dim, 1, bias=False),
-        )
-
-    def item_logits(self, items: Tensor) -> Tensor:
-        """Scores of products: (..., D) -> (...)."""
-        logits: Tensor = self.score(items).squeeze(-1)
-        return logits
-
-    def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
-        """(B, D); a history without weight gives zeros."""
-        share_BL = pooling_shares(self.item_logits(items_BLD), weights_BL)
-        return torch.einsum("bl,bld->bd", share_BL, items_BLD)
-
-
-AGGREGATORS: dict[str, type[nn.Module]] = {"weighted_avg": WeightedAverage, "attention": Attention}
+    def _own(self, id_N: Tensor) -> Tensor:
+        """The products' own vectors; in training some are left out, so that text alone must serve too."""
+        assert self.identity is not None
+        if self.training and self._id_dropout:
+            id_N = id_N.masked_fill(torch.rand(id_N.shape, device=id_N.device) < self._id_dropout, UNKNOWN)
+        # embedding() is indexing whose gradient is several times faster on a CPU.
+        own_ND: Tensor = self.identity(id_N)
+        return own_ND
 
 
 class BuyerTower(nn.Module):
-    """A history's product vectors -> one unit vector; an empty history has a learned vector of its own."""
+    """A history's product vectors -> one unit vector; an empty history has a learned vector of its own.
 
-    weight_by_type: Tensor
+    An aggregator with `adds_prior` has that vector added to every history's: what most buyers like is then learned
+    once, a short history moves little away from it, and an empty one is no special case.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         """Builds the aggregator that the spec names."""
         super().__init__()
         self.aggregate = AGGREGATORS[spec.aggregation](spec)
         self.empty = nn.Parameter(torch.randn(spec.embedding_dim) / spec.embedding_dim**0.5)
-        self.register_buffer("weight_by_type", torch.tensor(spec.event_weights), persistent=False)
+        self.event_weights = spec.event_weights
 
-    def forward(self, items_BLD: Tensor, types_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """Buyer vectors, (B, D), of unit length.
+    @property
+    def adds_prior(self) -> bool:
+        """Whether `empty` is added to every history's vector."""
+        return bool(getattr(self.aggregate, "adds_prior", False))
+
+    def forward(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
+        """Buyer vectors, (P, D), of unit length.
 
         Args:
-            items_BLD: Vectors of the events' products.
-            types_BL: Event-type codes.
-            mask_BL: True where there is an event.
+            items_UD: Product vectors.
+            prefixes: Histories, whose items are rows of items_UD.
         """
-        return self.from_weights(items_BLD, self.weight_by_type[types_BL] * mask_BL)
-
-    def from_weights(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
-        """As forward, from event weights that are 0 where there is no event."""
-        return self.normalised(self.aggregate(items_BLD, weights_BL), weights_BL)
-
-    def normalised(self, pooled_BD: Tensor, weights_BL: Tensor) -> Tensor:
-        """An aggregate at unit length; the learned vector where the history has no weight."""
-        has_events_B1 = (weights_BL > 0).any(dim=1, keepdim=True)
-        return F.normalize(torch.where(has_events_B1, pooled_BD, self.empty), dim=-1)
+        if 0 in self.event_weights:
+            weight_by_type = torch.tensor(self.event_weights, device=items_UD.device)
+            prefixes = prefixes.where(weight_by_type[prefixes.types_Z] > 0)
+        joined_PD: Tensor = self.aggregate(items_UD, prefixes)
+        if self.adds_prior:
+            joined_PD = joined_PD + self.empty
+        else:
+            joined_PD = torch.where(prefixes.lengths[:, None] > 0, joined_PD, self.empty)
+        return F.normalize(joined_PD, dim=-1)
 
 
 class TwoTower(nn.Module):
-    """Both towers."""
+    """Both towers, and the temperature that turns their inner products into logits."""
 
     def __init__(self, spec: ModelSpec) -> None:
         """Builds both towers."""
@@ -203,3 +233,6 @@ class TwoTower(nn.Module):
         self.spec = spec
         self.item_tower = ItemTower(spec)
         self.buyer_tower = BuyerTower(spec)
+        self.log_temperature = nn.Parameter(
+            torch.tensor(math.log(spec.temperature)), requires_grad=spec.learn_temperature
+        )

@@ -11,7 +11,7 @@ from csv_shop import HEADER, Row, rows, shop
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest
-from feature_repo.config import Config
+from feature_repo.config import Ask, Config
 from feature_repo.paths import shop_paths
 from feature_repo.transforms.keys import product_key
 from online_api.event_log import EventLog, LoggedEvent
@@ -40,8 +40,10 @@ def ms(text: str) -> int:
     return int(utc(text).timestamp() * 1000)
 
 
-def built(folder: Path, events: str = EVENTS, max_length: int = 100, test_days: int = 1) -> Config:
-    config = shop(folder, events=events, products=PRODUCTS, test_days=test_days)
+def built(
+    folder: Path, events: str = EVENTS, max_length: int = 100, test_days: int = 1, ask: Ask = "per_buyer"
+) -> Config:
+    config = shop(folder, events=events, products=PRODUCTS, test_days=test_days, ask=ask)
     model = {"buyer_tower": {"max_interaction_history": max_length}}
     config = Config.model_validate({**config.model_dump(), "model": model})
     ingest(config)
@@ -64,18 +66,31 @@ def test_products_sort_as_this_file_says() -> None:
 
 
 def test_a_context_is_a_moment_of_choice_asked_one_tick_before(config: Config) -> None:
-    def context(buyer: str, moment: str, split: str, keys: list[int], types: list[int]) -> Row:
-        asked = utc(moment) - MICROSECOND
+    def context(buyer: str, asked: str, split: str, before: int, events: list[tuple[int, int]], *times: str) -> Row:
         return {
-            "buyer_id": buyer, "event_timestamp": asked, "split": split, "product_keys": keys, "event_types": types,
+            "buyer_id": buyer, "event_timestamp": utc(asked) - MICROSECOND, "split": split, "events_before": before,
+            "product_keys": [key for key, _ in events], "event_types": [kind for _, kind in events],
+            "event_times": [ms(time) for time in times],
         }  # fmt: skip
 
+    first, second = "2024-03-01T10:00:00", "2024-03-07T23:59:59.999"
+    third, fourth, fifth = "2024-03-08T00:00:00", "2024-03-09T09:00:00.500", "2024-03-09T09:30:00"
+    basket, shoes = [(key, PURCHASE) for key in BASKET], [(P3, VIEW), (P3, CART)]
+    # One test day; the validation has the day before it.
     assert rows(shop_paths(config).contexts) == [
-        context("u1", "2024-03-01T10:00:00", "train", BASKET, [PURCHASE, PURCHASE]),
-        context("u1", "2024-03-07T23:59:59.999", "train", [P3, P3], [VIEW, CART]),
-        context("u1", "2024-03-08T00:00:00", "test", [P1, P2], [VIEW, VIEW]),
-        context("u2", "2024-03-08T00:00:00", "test", [P3], [VIEW]),
+        context("u1", first, "train", 0, basket, first, first),
+        context("u1", "2024-03-07T00:00:00", "validation", 2, shoes, second, second),
+        context("u1", second, "train", 2, shoes, second, second),
+        context("u1", third, "test", 4, [(P1, VIEW), (P2, VIEW)], third, fourth),
+        context("u2", third, "test", 0, [(P3, VIEW)], fifth),
     ]
+
+
+def test_each_moment_may_be_asked_by_itself(tmp_path: Path) -> None:
+    config = built(tmp_path, ask="per_moment")
+    asked = [(row["split"], row["buyer_id"], row["events_before"]) for row in rows(shop_paths(config).contexts)]
+    assert [row for row in asked if row[0] == "test"] == [("test", "u1", 4), ("test", "u1", 5), ("test", "u2", 0)]
+    assert [row for row in asked if row[0] == "validation"] == [("validation", "u1", 2)]
 
 
 def test_a_sequence_stands_at_each_event_before_a_context_and_at_the_cut_off(config: Config) -> None:
@@ -104,7 +119,8 @@ def test_a_sequence_stands_at_each_event_before_a_context_and_at_the_cut_off(con
 
 def test_the_report_tells_rows_cut_off_and_split(config: Config) -> None:
     found = report(config)
-    assert found["rows"] == {"buyer_sequences": 4, "buyer_purchases": 1, "contexts": 4, "products": 3, "buyers": 2}
+    assert found["rows"] == {"buyer_sequences": 4, "buyer_purchases": 1, "contexts": 5, "products": 3, "buyers": 2}
+    assert found["validation_from"] == "2024-03-07T00:00:00+00:00"
     assert found["test_from"] == "2024-03-08T00:00:00+00:00"
     assert found["data_end"] == "2024-03-09T09:30:00+00:00"
     assert utc("2024-03-09T09:30:00") < dt.datetime.fromisoformat(found["as_of"]) <= dt.datetime.now(dt.UTC)
@@ -164,8 +180,8 @@ def test_the_last_whole_days_are_the_test(
     assert (splits.count("train"), splits.count("test")) == (train, test)
 
 
-def test_every_event_lies_in_one_context(config: Config) -> None:
-    contexts = rows(shop_paths(config).contexts)
+def test_every_event_lies_in_one_context_to_train_on_or_to_test(config: Config) -> None:
+    contexts = [row for row in rows(shop_paths(config).contexts) if row["split"] != "validation"]
     assert sum(len(row["product_keys"]) for row in contexts) == len(rows(shop_paths(config).events)) == 7
 
 
@@ -256,4 +272,4 @@ def test_some_events_must_come_before_the_test_days(tmp_path: Path, test_days: i
 
 
 def test_a_data_dir_may_hold_quotes(tmp_path: Path) -> None:
-    assert report(built(tmp_path / "l'atelier"))["rows"]["contexts"] == 4
+    assert report(built(tmp_path / "l'atelier"))["rows"]["contexts"] == 5

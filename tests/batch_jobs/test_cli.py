@@ -39,12 +39,14 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 GROUPS = ("release", "config", "keys")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
+SEARCH = ("train", "--search", "2", "--set", "training.temperature=0.11")
 # In the order of a shop's first day. `serve` is missing because it never ends.
 CHAIN = [
     ("ingest",),
     ("validate",),
     ("build-features",),
     ("materialize",),
+    SEARCH,
     ("train",),
     ("embed",),
     ("index",),
@@ -124,8 +126,31 @@ def test_answers_say_what_was_done(answers: dict[tuple[str, ...], Finished]) -> 
     assert 1 <= answers[("train",)].answer["epoch"] <= 6
     assert answers[("embed",)].answer == {"n_products": 40, "dim": 16}
     assert answers[("index",)].answer == {"type": "flat", "n_products": 40, "dim": 16}
-    assert answers[("evaluate",)].answer["models"]["two_tower"]["recall@20"] > 0.5
+    assert answers[("evaluate",)].answer["targets"]["all"]["models"]["two_tower"]["recall@20"] > 0.5
+    assert answers[("demo", "--no-serve")].answer["metrics"] == answers[("refresh",)].answer["evaluation"]["targets"]
     assert answers[("config", "show")].answer["training"]["seed"] == 7
+
+
+def test_train_keeps_the_course_of_the_run(built: Shop, answers: dict[tuple[str, ...], Finished]) -> None:
+    paths = shop_paths(load_config(built.config_file))
+    run = Path(answers[("train",)].answer["run"])
+    assert run.parent == paths.runs
+    assert {path.name for path in run.iterdir()} == {"selection", "refit", "curves.png", "settings.yaml"}
+    assert (paths.model / "curves.png").is_file()
+    assert (paths.releases / "current" / "model" / "curves.png").is_file()
+
+
+def test_a_search_answers_with_its_trials_and_trains_with_the_best(answers: dict[tuple[str, ...], Finished]) -> None:
+    answer = answers[SEARCH].answer
+    search = answer["search"]
+    best = max(search["trials"], key=lambda trial: trial["value"])
+    assert [trial["trial"] for trial in search["trials"]] == [1, 2]
+    assert (search["metric"], search["value"], search["settings"]) == ("ndcg@20", best["value"], best["settings"])
+    assert "training.temperature" not in search["settings"], "--set keeps it"
+    assert load_config(Path(search["file"])).training.learning_rate == search["settings"]["training.learning_rate"]
+    assert answer["metrics"]["ndcg@20"] == search["value"]
+    trained = load_config(Path(answer["run"]) / "settings.yaml").training
+    assert (trained.temperature, trained.learning_rate) == (0.11, search["settings"]["training.learning_rate"])
 
 
 def test_recommend_answers_as_the_api_does(answers: dict[tuple[str, ...], Finished]) -> None:
@@ -152,6 +177,9 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert evaluated.code == DONE
     assert "two_tower" in evaluated.stdout
     assert "personal_frequency" in evaluated.stdout
+    report = shop_paths(load_config(built.config_file)).evaluation_report
+    assert str(report) in evaluated.stdout
+    assert "personal_frequency" in report.read_text(encoding="utf-8")
     listed = built.run("release", "list")
     assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
@@ -162,8 +190,38 @@ def test_evaluate_writes_its_result_to_a_file_too(built: Shop, tmp_path: Path) -
     output = tmp_path / "deep" / "evaluation.json"
     finished = built.run("evaluate", "--k-values", "3, 7", "--output", str(output), "--json")
     assert finished.code == DONE
-    assert json.loads(output.read_text()) == finished.answer
-    assert {"recall@3", "recall@7"} <= finished.answer["models"]["two_tower"].keys()
+    evaluation = json.loads(output.read_text())
+    assert evaluation | {"report": finished.answer["report"]} == finished.answer
+    assert {"recall@3", "recall@7"} <= evaluation["targets"]["all"]["models"]["two_tower"].keys()
+
+
+@pytest.mark.usefixtures("answers")
+def test_evaluate_shows_other_runs_beside_it(built: Shop, tmp_path: Path) -> None:
+    other = tmp_path / "last week.json"
+    assert built.run("evaluate", "--output", str(other)).code == DONE
+    finished = built.run("evaluate", "--compare", str(other), "--json")
+    assert finished.code == DONE
+    page = Path(finished.answer["report"]).read_text(encoding="utf-8")
+    assert f"Evaluation: shop, {other}</title>" in page
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("{", "cannot be read"),
+        ("[]", "not what `tawsiya evaluate --output` writes"),
+        ('{"models": {}}', "evaluate that run again"),
+    ],
+)
+def test_what_is_no_evaluation_is_not_compared(shop: Shop, tmp_path: Path, content: str | None, message: str) -> None:
+    other = tmp_path / "other.json"
+    if content is not None:
+        other.write_text(content)
+    finished = shop.run("evaluate", "--compare", str(other))
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    assert f"--compare {other}: " in finished.stderr
+    assert message in finished.stderr
 
 
 # ---- bad usage and configuration: 2 ----------------------------------------------------------------------------------
@@ -201,7 +259,14 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["no-such-command"], ["train", "--no-such-option"], ["recommend"], ["recommend", "--buyer", "b", "-k", "0"]],
+    [
+        ["no-such-command"],
+        ["train", "--no-such-option"],
+        ["train", "--search", "0"],
+        ["train", "--search-minutes", "5"],
+        ["recommend"],
+        ["recommend", "--buyer", "b", "-k", "0"],
+    ],
 )
 def test_bad_usage_of_the_command_line(shop: Shop, arguments: list[str]) -> None:
     finished = script(shop.folder, *arguments)

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 from csv_shop import HEADER, shop
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest
-from batch_jobs.publish import _popular
+from batch_jobs.publish import _events, _lately, _popular
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.transforms.keys import product_keys
 from online_api.event_log import EventLog, LoggedEvent
+from training.artifacts.rescorer import Rescorer
+from training.dataset import read_time_split
 
 IDS = ["p1", "p2", "p3", "p4", "p5"]
 PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)
@@ -31,7 +34,15 @@ EVENTS = HEADER + "".join(
 def popular(config: Config) -> list[str]:
     ingest(config)
     build_features(config)
-    return [IDS[position] for position in _popular(shop_paths(config), product_keys(IDS))]
+    return [IDS[position] for position in popular_of(config, IDS)]
+
+
+def popular_of(config: Config, product_ids: list[str]) -> list[int]:
+    paths = shop_paths(config)
+    positions: list[int] = _popular(
+        _events(paths, product_keys(product_ids)), read_time_split(paths.feature_report).data_end, len(product_ids)
+    ).tolist()
+    return positions
 
 
 def test_the_last_days_count_first_then_all_then_the_position(tmp_path: Path) -> None:
@@ -48,4 +59,17 @@ def test_products_without_a_past_keep_their_order(tmp_path: Path) -> None:
     config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
     ingest(config)
     build_features(config)
-    assert _popular(shop_paths(config), product_keys(["x", "y", "p1"])).tolist() == [2, 0, 1]
+    assert popular_of(config, ["x", "y", "p1"]) == [2, 0, 1]
+
+
+def test_buyers_lately_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
+    ingest(config)
+    build_features(config)
+    paths = shop_paths(config)
+    end = read_time_split(paths.feature_report).data_end
+    events = _events(paths, product_keys(IDS))
+    # 30 days and a millisecond before the end of 1 April at noon is 2 March at noon.
+    assert np.expm1(_lately(events, end, 5, Rescorer(popularity_days=31))).round().tolist() == [1, 1, 1, 0, 0]
+    assert np.expm1(_lately(events, end, 5, Rescorer(popularity_days=7))).round().tolist() == [0, 0, 1, 0, 0]

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from typer.main import get_command
 
 from batch_jobs.cli import app
 from batch_jobs.source_mapping import ALIASES, load_mapping
 from feature_repo.config import Config, load_config
 from online_api.app import create_app
+from training.aggregators import AGGREGATORS
+from training.evaluate import TOWERS_ALONE, TWO_TOWER
+from training.questions import ALL, COLD_ITEMS, NEW_ITEMS
+from training.search import BEST, SPACE, STUDY
+from training.tracking import PICTURE, SETTINGS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -72,7 +78,9 @@ def test_every_source_is_described_and_loads() -> None:
         assert f"| `{path.stem}` |" in text
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "docs/security.md", "docs/sources.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/operations.md", "docs/security.md", "docs/sources.md", "docs/training.md"]
+)
 def test_commands_in_code_blocks_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -84,6 +92,27 @@ def test_commands_in_code_blocks_exist(page: str) -> None:
             assert words[1] in _commands() or " ".join(words[1:3]) in _commands(), f"{page}: {line}"
         elif words[:1] == ["make"]:
             assert words[1] in targets, f"{page}: {line}"
+
+
+def test_every_setting_that_is_searched_is_described_with_its_values() -> None:
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    for key, distribution in SPACE.items():
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{key}` |")), "")
+        assert row, f"docs/training.md has no row for {key}"
+        if isinstance(distribution, CategoricalDistribution):
+            tried = ", ".join(
+                f"`{value}`" if isinstance(value, str) else f"{value:g}" for value in distribution.choices
+            )
+        else:
+            assert isinstance(distribution, FloatDistribution)
+            tried = f"{distribution.low:g} to {distribution.high:g}"
+        assert f"| {tried}" in row
+
+
+def test_what_training_can_be_asked_for_is_described() -> None:
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    for name in [*AGGREGATORS, ALL, NEW_ITEMS, COLD_ITEMS, TWO_TOWER, TOWERS_ALONE, PICTURE, SETTINGS, BEST, STUDY]:
+        assert re.search(rf"`[^`\n]*\b{re.escape(name)}\b", text), name
 
 
 def test_relative_links_lead_somewhere() -> None:

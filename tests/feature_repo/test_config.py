@@ -34,7 +34,7 @@ def test_set_wins_over_environment_over_file_over_default(file: Path) -> None:
         return training.batch_size, training.patience
 
     environ = {"TAWSIYA__TRAINING__BATCH_SIZE": "128"}
-    assert Config().training.batch_size == 512
+    assert Config().training.batch_size == 3072
     assert batch_size_and_patience([], NOTHING) == (64, 5)
     assert batch_size_and_patience([], environ) == (128, 5)
     assert batch_size_and_patience(["training.batch_size=256"], environ) == (256, 5)
@@ -101,7 +101,7 @@ def test_an_unknown_key_is_refused_in_the_file_and_in_the_environment_too(tmp_pa
     [
         ("training.batch_size=many", "training.batch_size", "'many'"),
         ("training.batch_size=1", "training.batch_size", "1"),
-        ("training.validation_split=1", "training.validation_split", "1"),
+        ("training.logq_exponent=2", "training.logq_exponent", "2"),
         ("training.freeze_text_encoder=false", "training.freeze_text_encoder", "False"),
         ("model.item_tower.dropout=1.5", "model.item_tower.dropout", "1.5"),
         ("model.buyer_tower.aggregation_method=mean", "model.buyer_tower.aggregation_method", "'mean'"),

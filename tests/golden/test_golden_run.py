@@ -12,8 +12,8 @@ from synthetic import run, settings, two_groups
 
 from training.train import CURVES
 
-PLAIN = ([5.2018, 4.818871, 4.731314, 4.487353], [0.28, 0.32, 0.4, 0.495])
-CORRECTED = ([5.24592, 4.877499, 4.768556, 4.52218], [0.26, 0.295, 0.335, 0.465])
+PLAIN = ([4.788718, 4.077191, 4.038464, 3.995161], [0.29, 0.31, 0.345, 0.365])
+CORRECTED = ([4.816744, 4.102246, 4.071408, 4.022235], [0.3, 0.325, 0.35, 0.365])
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -14,6 +14,7 @@ import pytest
 import torch
 import uvicorn
 from fastapi import FastAPI
+from tiny_model import tiny_spec
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest
@@ -30,8 +31,9 @@ from training.artifacts.index import FlatIndex
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import promote, write_release
+from training.artifacts.rescorer import Rescorer
 from training.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
-from training.towers import ModelSpec, TwoTower
+from training.towers import TwoTower
 
 # p1 is Arabic, p2 is sold out, p5 has no price, no brand, no category and no stock.
 PRODUCTS = """id,title,description,brand,category,price,stock
@@ -92,6 +94,7 @@ def publish_random_release(config: Config, schema_hash: str, text_encoder: str =
         vectors_ND = item_features(catalogue, text_NT, vocabularies).encode(model.item_tower, slice(None)).numpy()
     save_model(paths.model, model, vocabularies, ModelCard(text_encoder, TRAINING_SERVICE, schema_hash, epoch=1))
     save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND, np.array(catalogue.product_ids)))
+    Rescorer().save(paths.model)
     FlatIndex.build(vectors_ND).save(paths.index)
     name = write_release(
         paths.releases,
@@ -101,6 +104,8 @@ def publish_random_release(config: Config, schema_hash: str, text_encoder: str =
         products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
         aliases=pq.read_table(paths.product_aliases),
         popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
+        lately=np.zeros(len(catalogue), dtype=np.float32),
+        as_of_ms=0,
         metrics={},
         about={"schema_hash": schema_hash},
     )
@@ -109,7 +114,7 @@ def publish_random_release(config: Config, schema_hash: str, text_encoder: str =
 
 def _random_model(vocabularies: Vocabularies) -> TwoTower:
     torch.manual_seed(7)
-    spec = ModelSpec(
+    spec = tiny_spec(
         text_dim=TEXT_DIM,
         embedding_dim=DIM,
         hidden_dim=12,
@@ -118,9 +123,7 @@ def _random_model(vocabularies: Vocabularies) -> TwoTower:
         n_brands=len(vocabularies.brands),
         n_categories=len(vocabularies.categories),
         n_ids=len(vocabularies.product_keys) + 1,
-        aggregation="attention",
         attention_hidden_dim=8,
-        event_weights=(1.0, 5.0, 10.0),
     )
     return TwoTower(spec).eval()
 

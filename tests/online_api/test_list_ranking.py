@@ -13,7 +13,7 @@ from random_release import BRANDS, CATEGORIES, SCHEMA, random_products, unit_vec
 
 from feature_repo import columns as c
 from online_api.catalogue import LiveCatalogue, Selection
-from online_api.ranking import ByPopularity, BySimilarity, Listed, Scorer, rank
+from online_api.ranking import ByPopularity, BySimilarity, Listed, Parts, Scorer, rank
 from online_api.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters
 from online_api.rule_book import RuleBook
 from online_api.rules import ActiveRules, compile_rules
@@ -288,6 +288,9 @@ class InOrder:
     def scores(self, positions: Positions) -> Floats:
         scores: Floats = self.scores_N[positions]
         return scores
+
+    def parts(self, positions: Positions) -> Parts:
+        return Parts(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 2)
 
 
 def shelf_of(folder: Path, brands: list[str | None], hidden: set[int]) -> LiveCatalogue:

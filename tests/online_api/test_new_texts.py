@@ -94,7 +94,7 @@ def recommend(client: httpx.Client, *interactions: Json, **more: Any) -> httpx.R
 def tower(recommender: Recommender, text_MT: Any) -> Any:
     unknown_M = torch.full((len(text_MT),), UNKNOWN)
     with torch.inference_mode():
-        return recommender.item_tower(torch.from_numpy(text_MT), unknown_M, unknown_M, unknown_M).numpy()
+        return recommender.item_tower(torch.from_numpy(text_MT), *[unknown_M] * 4).numpy()
 
 
 # ---- Searches

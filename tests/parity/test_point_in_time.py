@@ -1,22 +1,25 @@
 """What training reads was known strictly before the moment it predicts: checked against brute force, event by event."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from parity_shop import DAY, PRODUCT_IDS, START, Event, Stored, build, log_events, ms, offline, rebuild, shop, stored
 
-from feature_repo.columns import TEST, TRAIN
+from feature_repo.columns import BUYER_ID, EVENT_TIMESTAMP, PRODUCT_KEYS, TEST, TRAIN, VALIDATION
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
-from feature_repo.store import feature_store
+from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPES
-from training.catalogue import read_catalogue
-from training.dataset import read_contexts
+from training.catalogue import Catalogue, read_catalogue
+from training.dataset import Contexts, read_contexts
 from training.histories import Histories
 
 MAX_LENGTH = 4
+SPLITS = (TRAIN, VALIDATION, TEST)
 
 Events = dict[str, list[Event]]
 # The history and the products chosen, each once, of each buyer and moment in milliseconds since 1970.
@@ -37,24 +40,42 @@ def random_events(seed: int, n_events: int = 60) -> Events:
 
 
 def products_of(events: list[Event]) -> list[int]:
-    """The keys of the products in events, each once, in the order of the events."""
-    return list(dict.fromkeys(key for _, key, _ in stored(events)))
+    """The keys of the products in events, each once."""
+    return sorted({key for _, key, _ in stored(events)})
 
 
-def expected(events: Events, split: str) -> Answers:
-    """By brute force: at each moment of choice, the last events strictly before it."""
+def expected(events: Events, split: str, ask: str = "per_buyer") -> Answers:
+    """By brute force: at each moment asked about, the last events strictly before it."""
     latest = max(time for theirs in events.values() for time, *_ in theirs)
-    boundary = (latest // DAY - 1) * DAY
+    test_from = (latest // DAY - 1) * DAY
+    first = min(time for theirs in events.values() for time, *_ in theirs)
+    validation_from = test_from - min(DAY, (test_from - first) // 2)
+    start, end = {TRAIN: (0, test_from), VALIDATION: (validation_from, test_from), TEST: (test_from, latest + 1)}[split]
     answers: Answers = {}
     for buyer, theirs in events.items():
         for time, *_ in theirs:
-            moment = min(time, boundary)
-            if (split == TEST) != (time >= boundary):
+            if not start <= time < end:
                 continue
-            chosen = [event for event in theirs if (event[0] == time if split == TRAIN else event[0] >= boundary)]
+            together = split != TRAIN and ask == "per_buyer"
+            moment = start if together else time
+            chosen = [event for event in theirs if (start <= event[0] < end if together else event[0] == time)]
             history = stored(event for event in theirs if event[0] < moment)[-MAX_LENGTH:]
             answers[buyer, ms(moment)] = (history, products_of(chosen))
     return answers
+
+
+def rows_of(store: FeatureStore, contexts: Contexts) -> list[list[int]]:
+    """The product keys that Feast itself has for each context, one tick before its moment, asked one by one."""
+    stamps = pd.to_datetime(contexts.times_us, unit="us", utc=True)
+    asked = pd.DataFrame({BUYER_ID: contexts.buyer_ids, EVENT_TIMESTAMP: stamps, "place": np.arange(len(contexts))})
+    return [keys or [] for keys in store.historical_sequences(asked).sort_by("place")[PRODUCT_KEYS].to_pylist()]
+
+
+def keys_of(contexts: Contexts, catalogue: Catalogue) -> list[list[int]]:
+    """The product keys of each context's window."""
+    histories = contexts.histories
+    keys = catalogue.product_keys[histories.products].tolist()
+    return [keys[start:stop] for start, stop in itertools.pairwise(histories.offsets.tolist())]
 
 
 def read(config: Config, split: str) -> Answers:
@@ -62,7 +83,8 @@ def read(config: Config, split: str) -> Answers:
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     with feature_store(config) as store:
-        contexts = read_contexts(store, paths.contexts, catalogue, split)
+        contexts = read_contexts(store, paths.contexts, catalogue, split, MAX_LENGTH)
+        assert rows_of(store, contexts) == keys_of(contexts, catalogue)
 
     def events_of(histories: Histories, row: int) -> list[Stored]:
         part = slice(histories.offsets[row], histories.offsets[row + 1])
@@ -75,7 +97,10 @@ def read(config: Config, split: str) -> Answers:
         assert asked_us % 1000 == 999, "a moment is asked one microsecond before it"
         asked = (buyer, (asked_us + 1) // 1000)
         assert asked not in answers
-        answers[asked] = (events_of(contexts.histories, row), [key for _, key, _ in events_of(contexts.targets, row)])
+        answers[asked] = (
+            events_of(contexts.histories, row),
+            sorted(key for _, key, _ in events_of(contexts.targets, row)),
+        )
     return answers
 
 
@@ -83,10 +108,29 @@ def read(config: Config, split: str) -> Answers:
 def test_every_history_is_the_last_events_strictly_before(tmp_path: Path, seed: int) -> None:
     config, events = shop(tmp_path, MAX_LENGTH), random_events(seed)
     build(config, events)
-    for split in (TRAIN, TEST):
+    for split in SPLITS:
         found = read(config, split)
         assert found == expected(events, split)
         assert all(time < moment for (_, moment), (history, _) in found.items() for time, *_ in history)
+
+
+def test_each_moment_of_the_test_may_be_asked_by_itself(tmp_path: Path) -> None:
+    config, events = shop(tmp_path, MAX_LENGTH), random_events(6)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"ask": "per_moment"})})
+    build(config, events)
+    for split in SPLITS:
+        assert read(config, split) == expected(events, split, "per_moment")
+
+
+def test_baskets_larger_than_the_longest_history_leave_gaps_that_nobody_sees(tmp_path: Path) -> None:
+    basket: list[Event] = [(DAY, product, kind) for product in PRODUCT_IDS for kind in EVENT_TYPES]
+    assert len(basket) > 2 * MAX_LENGTH
+    later: list[Event] = [(2 * DAY, "p1", "view"), (3 * DAY, "p2", "view"), (6 * DAY, "p1", "view")]
+    events: Events = {"u1": sorted([(0, "p3", "view"), *basket, *later]), "u2": sorted(basket)}
+    config = shop(tmp_path, MAX_LENGTH)
+    build(config, events)
+    for split in (TRAIN, TEST):
+        assert read(config, split) == expected(events, split)
 
 
 def at_the_same_moment(moment: int) -> Event:
@@ -179,9 +223,9 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     catalogue = read_catalogue(paths.product_features)
     with feature_store(config) as store:
         with pytest.raises(ValueError, match=r"has no holiday contexts; check data\.test_days"):
-            read_contexts(store, paths.contexts, catalogue, "holiday")
+            read_contexts(store, paths.contexts, catalogue, "holiday", MAX_LENGTH)
         with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
-            read_contexts(store, paths.root / "nowhere.parquet", catalogue, TRAIN)
+            read_contexts(store, paths.root / "nowhere.parquet", catalogue, TRAIN, MAX_LENGTH)
 
 
 def test_the_brute_force_day_starts_at_midnight() -> None:

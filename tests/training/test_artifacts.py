@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from tiny_model import tiny_spec
 
 from feature_repo import columns as c
 from feature_repo.errors import GateRefusedError
@@ -37,27 +38,18 @@ from training.artifacts.release import (
     verify_release,
     write_release,
 )
+from training.artifacts.rescorer import Rescorer
 from training.catalogue import Vocabularies
-from training.towers import ModelSpec, TwoTower
+from training.histories import Histories
+from training.prefixes import prefixes_of
+from training.towers import TwoTower
 
 PRODUCT_IDS = ["p1", "p2", "ق3", "p4"]
 DIM = 8
 SCHEMA = "0123456789abcdef"
-SPEC = ModelSpec(
-    text_dim=4,
-    embedding_dim=DIM,
-    hidden_dim=6,
-    categorical_dim=2,
-    dropout=0.1,
-    n_brands=2,
-    n_categories=3,
-    n_ids=3,
-    aggregation="attention",
-    attention_hidden_dim=4,
-    event_weights=(1.0, 5.0, 10.0),
-)
+SPEC = tiny_spec(embedding_dim=DIM, n_brands=2, n_categories=3, n_ids=3)
 ALIASES = pa.table({c.PRODUCT_ID: ["twin", "lost"], c.DUPLICATE_OF: ["ق3", "p9"]})
-VOCABULARIES = Vocabularies(("<UNK>", "نور"), ("<UNK>", "tea", "coffee"), np.array([11, 12], dtype=np.int64))
+VOCABULARIES = Vocabularies(("<UNK>", "نور"), ("<UNK>", "tea", "coffee"), (2.5,), np.array([11, 12], dtype=np.int64))
 MODEL_CARD = ModelCard("tiny-float32-1a2b", "buyer_training", SCHEMA, epoch=3, metrics={"recall@20": 0.25})
 
 
@@ -82,6 +74,7 @@ def test_a_model_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert card == MODEL_CARD
     assert loaded.spec == SPEC
     assert (vocabularies.brands, vocabularies.categories) == (VOCABULARIES.brands, VOCABULARIES.categories)
+    assert vocabularies.price_edges == VOCABULARIES.price_edges
     assert_array_equal(vocabularies.product_keys, VOCABULARIES.product_keys)
     assert not loaded.training
     assert loaded.state_dict().keys() == model.state_dict().keys()
@@ -91,22 +84,22 @@ def test_a_model_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_event_weights_come_from_the_model_and_not_from_todays_configuration(tmp_path: Path) -> None:
     model = TwoTower(replace(SPEC, event_weights=(0.0, 2.0, 3.0)))
     save_model(tmp_path, model, VOCABULARIES, MODEL_CARD)
-    assert load_model(tmp_path)[0].buyer_tower.weight_by_type.tolist() == [0, 2, 3]
+    assert load_model(tmp_path)[0].buyer_tower.event_weights == (0, 2, 3)
 
 
 def test_a_model_is_plain_data(tmp_path: Path) -> None:
     save_model(tmp_path, random_model(), VOCABULARIES, MODEL_CARD)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CARD, WEIGHTS, "product_keys.npy"]
     content = json.loads((tmp_path / CARD).read_text(encoding="utf-8"))
-    assert content["format_version"] == 1
+    assert content["format_version"] == 2
     assert content["brands"] == ["<UNK>", "نور"]
 
 
 def test_another_format_version_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path, random_model(), VOCABULARIES, MODEL_CARD)
     content = json.loads((tmp_path / CARD).read_text())
-    (tmp_path / CARD).write_text(json.dumps(content | {"format_version": 2}))
-    with pytest.raises(ValueError, match=r"model\.json has format version 2, this program reads 1; train again"):
+    (tmp_path / CARD).write_text(json.dumps(content | {"format_version": 1}))
+    with pytest.raises(ValueError, match=r"model\.json has format version 1, this program reads 2; train again"):
         load_model(tmp_path)
 
 
@@ -235,6 +228,7 @@ class Shop:
         self.folder = folder
         self.releases = folder / "releases"
         save_model(folder / "model", random_model(), VOCABULARIES, MODEL_CARD)
+        Rescorer().save(folder / "model")
         vectors_ND = unit_vectors(4)
         save_embeddings(folder / "embeddings", ProductEmbeddings(vectors_ND, np.array(PRODUCT_IDS)))
         FlatIndex.build(vectors_ND).save(folder / "index")
@@ -262,6 +256,8 @@ class Shop:
             products=products,
             aliases=aliases,
             popular=np.array([2, 0, 3, 1], dtype=np.int32),
+            lately=np.zeros(4, dtype=np.float32),
+            as_of_ms=0,
             metrics={"models": {"two_tower": {"recall@20": 0.25}}},
             about={"dataset": "shop", "schema_hash": schema_hash, "n_products": 4},
         )
@@ -288,7 +284,9 @@ FILES = [
     "model/model.json",
     "model/model.safetensors",
     "model/product_keys.npy",
+    "model/rescorer.json",
     "popularity.npy",
+    "recent_popularity.npy",
     "product_aliases.arrow",
     "product_embeddings.npy",
     "product_id_to_index.json",
@@ -480,6 +478,7 @@ def test_what_a_killed_training_run_left_stays_out_of_a_release(shop: Shop) -> N
         CARD,
         WEIGHTS,
         "product_keys.npy",
+        "rescorer.json",
     ]
 
 
@@ -537,9 +536,12 @@ def test_a_buyer_is_what_the_buyer_tower_makes_of_the_events(recommender: Recomm
     events = sequence(product_keys(["p4", "gone", "p2"]), [0, 2, 2], [1, 2, 3])
     buyer = recommender.encode_buyer(events)
     assert buyer is not None
-    items_1LD = torch.from_numpy(unit_vectors(4)[[3, 1]])[None]
+    known = Histories(
+        np.array([0, 2]), np.array([3, 1], np.int32), np.array([0, 2], np.int32), np.array([1, 3], np.int64)
+    )
+    prefixes = prefixes_of(known, np.array([0]), np.array([2]))
     with torch.no_grad():
-        expected_1D = random_model().eval().buyer_tower(items_1LD, torch.tensor([[0, 2]]), torch.tensor([[True, True]]))
+        expected_1D = random_model().eval().buyer_tower(torch.from_numpy(unit_vectors(4)), prefixes)
     assert_allclose(buyer.vector_D, expected_1D[0], atol=1e-6)
 
 

@@ -1,5 +1,7 @@
 """Buyers as the online service encodes them: in batches, with what each event contributed."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -8,47 +10,55 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from random_release import SPEC, unit_vectors
-from torch import Tensor, nn
+from torch import Tensor
 
+from training.aggregators import AGGREGATORS, Pooling
 from training.artifacts.buyer_encoder import CHUNK, BuyerEncoder, History
-from training.towers import AGGREGATORS, BuyerTower, ModelSpec
+from training.histories import Histories
+from training.prefixes import prefixes_of
+from training.towers import BuyerTower
 
 CPU = torch.device("cpu")
 ITEMS_ND = unit_vectors(50)
 TARGETS_KD = unit_vectors(7, seed=2)
 
-pooling = pytest.mark.parametrize("aggregation", sorted(AGGREGATORS))
+POOLING = sorted(name for name, kind in AGGREGATORS.items() if issubclass(kind, Pooling))
+HOUR = 3_600_000
+
+pooling = pytest.mark.parametrize("aggregation", POOLING)
 few_examples = settings(max_examples=40, deadline=None)
 
-# Of one event each: the product's place in ITEMS_ND and the event-type code.
-EVENTS = st.lists(st.tuples(st.integers(0, len(ITEMS_ND) - 1), st.integers(0, 2)), min_size=1, max_size=12)
+# Of one event each: the product's place in ITEMS_ND, the event-type code and the hours since the event before.
+EVENTS = st.lists(
+    st.tuples(st.integers(0, len(ITEMS_ND) - 1), st.integers(0, 2), st.sampled_from([0, 1, 30, 5000])),
+    min_size=1,
+    max_size=12,
+)
 WEIGHTS = st.tuples(*[st.sampled_from([0.0, 0.001, 1.0, 5.0, 100.0])] * 3)
 
-Events = list[tuple[int, int]]
-
-
-class SumOfSquares(nn.Module):
-    """An aggregator that is no weighted sum of its products."""
-
-    def forward(self, items_BLD: Tensor, weights_BL: Tensor) -> Tensor:
-        return torch.einsum("bl,bld->bd", weights_BL, items_BLD.square())
+Events = list[tuple[int, int, int]]
 
 
 def tower(aggregation: str = "attention", weights: tuple[float, ...] = SPEC.event_weights) -> BuyerTower:
+    """A tower of random weights throughout, those that training starts at zero too."""
     torch.manual_seed(3)
-    return BuyerTower(ModelSpec(**(SPEC.as_json() | {"aggregation": aggregation, "event_weights": weights})))
+    random = BuyerTower(replace(SPEC, aggregation=aggregation, event_weights=weights))
+    with torch.no_grad():
+        for parameter in random.parameters():
+            parameter.add_(torch.randn_like(parameter) / 4)
+    return random.eval()
 
 
-def tower_without_logits() -> BuyerTower:
-    squares = tower()
-    squares.aggregate = SumOfSquares()
-    return squares
+def columns(events: Events) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Products, types and times."""
+    products, types, hours = (np.array(column, dtype=np.int64) for column in zip(*events, strict=True))
+    return products, types, 1_700_000_000_000 + np.cumsum(hours) * HOUR
 
 
 def history(encoder: BuyerEncoder, events: Events) -> History:
     logits_N = encoder.item_logits(ITEMS_ND)
-    products, types = (np.array(column, dtype=np.int64) for column in zip(*events, strict=True))
-    return History(ITEMS_ND[products], types, None if logits_N is None else logits_N[products])
+    products, types, times = columns(events)
+    return History(ITEMS_ND[products], types, times, None if logits_N is None else logits_N[products])
 
 
 def vectors(encoder: BuyerEncoder, batch: list[Events]) -> npt.NDArray[np.float32]:
@@ -57,23 +67,21 @@ def vectors(encoder: BuyerEncoder, batch: list[Events]) -> npt.NDArray[np.float3
 
 def forward(buyer_tower: BuyerTower, events: Events) -> npt.NDArray[np.float32]:
     """The vector as training computes it."""
-    products, types = (torch.tensor(column) for column in zip(*events, strict=True))
-    mask_BL = torch.ones(1, len(events), dtype=torch.bool)
+    products, types, times = columns(events)
+    ends = np.array([len(events)])
+    timeline = Histories(np.array([0, len(events)]), products.astype(np.int32), types.astype(np.int32), times)
     with torch.no_grad():
-        vector_BD: Tensor = buyer_tower(torch.from_numpy(ITEMS_ND)[products][None], types[None], mask_BL)
-    return vector_BD[0].numpy()
+        vector_PD: Tensor = buyer_tower(torch.from_numpy(ITEMS_ND), prefixes_of(timeline, ends - len(events), ends))
+    return vector_PD[0].numpy()
 
 
-TOWERS = [
-    *(pytest.param(tower(name), id=name) for name in sorted(AGGREGATORS)),
-    pytest.param(tower_without_logits(), id="no logits"),
-]
-
-
-@pytest.mark.parametrize("buyer_tower", TOWERS)
+@pytest.mark.parametrize("aggregation", sorted(AGGREGATORS))
 @few_examples
-@given(batch=st.lists(EVENTS, min_size=1, max_size=6))
-def test_a_batch_equals_each_alone_and_the_tower_itself(buyer_tower: BuyerTower, batch: list[Events]) -> None:
+@given(batch=st.lists(EVENTS, min_size=1, max_size=6), weights=WEIGHTS)
+def test_a_batch_equals_each_alone_and_the_tower_itself(
+    aggregation: str, batch: list[Events], weights: tuple[float, ...]
+) -> None:
+    buyer_tower = tower(aggregation, weights)
     encoder = BuyerEncoder(buyer_tower, CPU)
     together_BD = vectors(encoder, batch)
     for vector_D, events in zip(together_BD, batch, strict=True):
@@ -85,10 +93,10 @@ def test_no_buyers_give_no_vectors() -> None:
     assert BuyerEncoder(tower(), CPU).encode([]) == []
 
 
-@pooling
+@pytest.mark.parametrize("aggregation", ["weighted_avg", "attention"])
 def test_a_history_of_one_event_is_its_product(aggregation: str) -> None:
     encoder = BuyerEncoder(tower(aggregation), CPU)
-    [buyer] = encoder.encode([history(encoder, [(4, 1)])])
+    [buyer] = encoder.encode([history(encoder, [(4, 1, 0)])])
     assert_allclose(buyer.vector_D, ITEMS_ND[4], atol=1e-6)
     assert_allclose(encoder.contributions(buyer, TARGETS_KD)[:, 0], TARGETS_KD @ ITEMS_ND[4], atol=1e-6)
 
@@ -96,27 +104,33 @@ def test_a_history_of_one_event_is_its_product(aggregation: str) -> None:
 @pooling
 @few_examples
 @given(events=EVENTS, others=EVENTS, weights=WEIGHTS)
-def test_contributions_of_a_pooling_tower_sum_to_the_score(
+def test_contributions_and_what_all_buyers_have_sum_to_the_inner_product(
     aggregation: str, events: Events, others: Events, weights: tuple[float, ...]
 ) -> None:
-    encoder = BuyerEncoder(tower(aggregation, weights), CPU)
+    buyer_tower = tower(aggregation, weights)
+    encoder = BuyerEncoder(buyer_tower, CPU)
     [buyer, _] = encoder.encode([history(encoder, events), history(encoder, others)])
     parts_KL = encoder.contributions(buyer, TARGETS_KD)
     assert parts_KL.shape == (len(TARGETS_KD), len(events))
-    counts = [weights[event_type] > 0 for _, event_type in events]
-    assert not parts_KL[:, ~np.array(counts)].any()
-    if any(counts):
-        assert_allclose(parts_KL.sum(axis=1), TARGETS_KD @ buyer.vector_D, atol=1e-4)
-    else:
+    counts = np.array([weights[event_type] > 0 for _, event_type, _ in events])
+    assert not parts_KL[:, ~counts].any()
+    if not counts.any():
         assert_array_equal(buyer.vector_D, encoder.empty())
+        return
+    assert buyer.factors_L is not None
+    # The shares sum to 1, so the factors sum to 1 / norm: that is also the prior's factor.
+    prior_D = buyer_tower.empty.detach().numpy() * buyer.factors_L.sum() if buyer_tower.adds_prior else 0
+    expected_K = TARGETS_KD @ (buyer.vector_D - prior_D)
+    assert_allclose(parts_KL.sum(axis=1), expected_K, atol=1e-4)
 
 
 def test_contributions_are_the_weighted_products_over_the_norm() -> None:
     # Weights 1 and 3, products at a right angle: the sum (1, 3) / 4 has the norm sqrt(10) / 4.
-    right_angle = ModelSpec(**(SPEC.as_json() | {"aggregation": "weighted_avg", "event_weights": (1.0, 3.0)}))
+    right_angle = replace(SPEC, aggregation="weighted_avg", event_weights=(1.0, 3.0))
     encoder = BuyerEncoder(BuyerTower(right_angle), CPU)
     items_LD = np.eye(2, SPEC.embedding_dim, dtype=np.float32)
-    [buyer] = encoder.encode([History(items_LD, np.array([0, 1]), encoder.item_logits(items_LD))])
+    events = History(items_LD, np.array([0, 1]), np.array([0, 0]), encoder.item_logits(items_LD))
+    [buyer] = encoder.encode([events])
     assert_allclose(encoder.contributions(buyer, items_LD), np.diag([1, 3]) / 10**0.5, atol=1e-6)
 
 
@@ -125,17 +139,27 @@ def test_contributions_are_the_weighted_products_over_the_norm() -> None:
 def test_elsewhere_a_contribution_is_what_leaving_the_event_out_costs(
     events: Events, weights: tuple[float, ...]
 ) -> None:
-    squares = tower_without_logits()
-    squares.weight_by_type = torch.tensor(weights)
-    encoder = BuyerEncoder(squares, CPU)
+    transformer = tower("transformer", weights)
+    encoder = BuyerEncoder(transformer, CPU)
     [buyer] = encoder.encode([history(encoder, events)])
-    score_K = TARGETS_KD @ forward(squares, events)
-    left_out = [events[:place] + events[place + 1 :] for place in range(len(events))]
-    without_LK = [TARGETS_KD @ forward(squares, others) if others else np.zeros(len(score_K)) for others in left_out]
+    score_K = TARGETS_KD @ forward(transformer, events)
+    left_out = [_without(events, place) for place in range(len(events))]
+    without_LK = [
+        TARGETS_KD @ forward(transformer, others) if others else np.zeros(len(score_K)) for others in left_out
+    ]
     assert buyer.factors_L is None
     assert_allclose(
-        encoder.contributions(buyer, TARGETS_KD), np.stack([score_K - row for row in without_LK], axis=1), atol=1e-5
+        encoder.contributions(buyer, TARGETS_KD), np.stack([score_K - row for row in without_LK], axis=1), atol=1e-4
     )
+
+
+def _without(events: Events, place: int) -> Events:
+    """The other events, at the times that they had."""
+    left = [list(event) for event in events]
+    if place + 1 < len(left):
+        left[place + 1][2] += left[place][2]
+    del left[place]
+    return [(product, kind, hours) for product, kind, hours in left]
 
 
 def test_logits_of_many_products_are_those_of_each() -> None:
@@ -143,11 +167,12 @@ def test_logits_of_many_products_are_those_of_each() -> None:
     items_ND.setflags(write=False)  # as a memory-mapped file
     attention = tower()
     logits_N = BuyerEncoder(attention, CPU).item_logits(items_ND)
+    assert isinstance(attention.aggregate, Pooling)
     with torch.no_grad():
-        expected_N = attention.aggregate.item_logits(torch.tensor(items_ND))  # type: ignore[operator]
+        expected_N = attention.aggregate.item_logits(torch.tensor(items_ND))
     assert logits_N is not None
     assert_allclose(logits_N, expected_N.numpy(), atol=1e-6)
-    assert BuyerEncoder(tower_without_logits(), CPU).item_logits(items_ND) is None
+    assert BuyerEncoder(tower("transformer"), CPU).item_logits(items_ND) is None
 
 
 def test_a_buyer_without_history_has_a_learned_unit_vector() -> None:
@@ -163,13 +188,10 @@ def test_serving_turns_training_behaviour_off() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-@pytest.mark.parametrize("aggregation", [*sorted(AGGREGATORS), None])
-def test_a_gpu_gives_the_same(aggregation: str | None) -> None:
-    def make() -> BuyerTower:
-        return tower(aggregation) if aggregation else tower_without_logits()
-
-    batch: list[Events] = [[(1, 0)], [(2, 1), (3, 2), (2, 0)], [(place, place % 3) for place in range(50)] * 2]
-    cpu, gpu = BuyerEncoder(make(), CPU), BuyerEncoder(make(), torch.device("cuda"))
+@pytest.mark.parametrize("aggregation", sorted(AGGREGATORS))
+def test_a_gpu_gives_the_same(aggregation: str) -> None:
+    batch: list[Events] = [[(1, 0, 0)], [(2, 1, 0), (3, 2, 7), (2, 0, 0)], [(n, n % 3, n) for n in range(50)] * 2]
+    cpu, gpu = BuyerEncoder(tower(aggregation), CPU), BuyerEncoder(tower(aggregation), torch.device("cuda"))
     assert_allclose(vectors(gpu, batch), vectors(cpu, batch), atol=1e-4)
     assert_allclose(gpu.empty(), cpu.empty(), atol=1e-4)
     for events in batch:

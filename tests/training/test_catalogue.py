@@ -10,7 +10,9 @@ BRANDS = ["b", UNKNOWN_NAME, "a", None, "b", UNKNOWN_NAME]
 
 def catalogue() -> Catalogue:
     n = len(BRANDS)
-    return Catalogue([f"p{i}" for i in range(n)], np.arange(n, dtype=np.int64), ["text"] * n, BRANDS, [None] * n)
+    return Catalogue(
+        [f"p{i}" for i in range(n)], np.arange(n, dtype=np.int64), ["text"] * n, BRANDS, [None] * n, np.full(n, np.nan)
+    )
 
 
 def test_a_brand_that_is_called_unknown_is_unknown() -> None:

@@ -1,16 +1,21 @@
 """Histories, the catalogue's look-ups and the batches of an epoch, on literal rows and against plain Python."""
 
 import itertools
+import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
-from feature_repo.config import TrainingConfig
+from feature_repo.config import Config
+from training.batches import Batch, EpochBatches, candidates_are_all, choice_weights
 from training.catalogue import (
     UNKNOWN_NAME,
     Catalogue,
@@ -19,8 +24,8 @@ from training.catalogue import (
     build_vocabularies,
     item_features,
 )
+from training.dataset import DAY_US, Contexts, distinct
 from training.histories import UNKNOWN_PRODUCT, Histories
-from training.train import Batch, batches_of
 
 N_PRODUCTS = 30
 
@@ -57,16 +62,18 @@ def test_take_picks_rows_in_the_order_asked(rows: list[list[int]], data: st.Data
     assert as_lists(taken) == [as_lists(histories)[row] for row in wanted]
 
 
-@given(rows=product_lists)
-def test_padded_puts_each_history_at_the_left(rows: list[list[int]]) -> None:
+@given(rows=product_lists, data=st.data())
+def test_windows_may_overlap_and_where_keeps_some_events(rows: list[list[int]], data: st.DataObject) -> None:
     histories = histories_of(rows)
-    products_BL, types_BL = histories.padded()
-    width = max([1, *map(len, rows)])
-    assert products_BL.shape == types_BL.shape == (len(rows), width)
-    for row, events in enumerate(as_lists(histories)):
-        rest = width - len(events)
-        assert products_BL[row].tolist() == [product for product, _, _ in events] + [UNKNOWN_PRODUCT] * rest
-        assert types_BL[row].tolist() == [kind for _, kind, _ in events] + [0] * rest
+    events = list(zip(histories.products, histories.event_types, histories.event_times, strict=True))
+    edges = st.tuples(st.integers(0, len(events)), st.integers(0, len(events))).map(sorted)
+    windows = data.draw(st.lists(edges, max_size=5))
+    starts, ends = (np.array([window[side] for window in windows], dtype=np.int64) for side in (0, 1))
+    assert as_lists(histories.windows(starts, ends)) == [events[start:end] for start, end in windows]
+    kept = histories.products % 2 == 0
+    assert as_lists(histories.where(kept)) == [
+        [event for event in row if event[0] % 2 == 0] for row in as_lists(histories)
+    ]
 
 
 @pytest.mark.parametrize("offsets", [[], [1, 2], [0, 1], [0, 3], [0, 2, 1, 2]])
@@ -108,6 +115,7 @@ def four_products() -> Catalogue:
         texts=["tea", "قهوة", "shoes", ""],
         brands=["نور", "Dallah", "نور", None],
         categories=["tea", "coffee", None, "coffee"],
+        prices=np.array([1.0, 2.0, np.nan, 40.0]),
     )
 
 
@@ -122,7 +130,12 @@ def test_vocabularies_start_with_unknown_and_fall_by_count() -> None:
 def test_names_of_one_count_stand_in_alphabetical_order() -> None:
     catalogue = four_products()
     shuffled = Catalogue(
-        catalogue.product_ids, catalogue.product_keys, catalogue.texts, ["z", "b", "a", "z"], ["y", "x", None, None]
+        catalogue.product_ids,
+        catalogue.product_keys,
+        catalogue.texts,
+        ["z", "b", "a", "z"],
+        ["y", "x", None, None],
+        catalogue.prices,
     )
     vocabularies = build_vocabularies(shuffled, np.array([], dtype=np.int32))
     assert vocabularies.brands == (UNKNOWN_NAME, "z", "a", "b")
@@ -132,18 +145,31 @@ def test_names_of_one_count_stand_in_alphabetical_order() -> None:
 
 def test_item_features_look_names_and_products_up() -> None:
     text_NT = np.arange(8, dtype=np.float32).reshape(4, 2)
-    vocabularies = Vocabularies((UNKNOWN_NAME, "نور"), (UNKNOWN_NAME, "tea", "coffee"), np.array([30, 10]))
+    vocabularies = Vocabularies((UNKNOWN_NAME, "نور"), (UNKNOWN_NAME, "tea", "coffee"), (2.0, 9.5), np.array([30, 10]))
     items = item_features(four_products(), text_NT, vocabularies)
     assert len(items) == 4
     assert torch.equal(items.text_NT, torch.from_numpy(text_NT))
     assert items.brand_N.tolist() == [1, 0, 1, 0]
     assert items.category_N.tolist() == [1, 2, 0, 2]
+    assert items.price_N.tolist() == [1, 2, 0, 3]  # below 2, from 2 to 9.5, unknown, from 9.5
     assert items.id_N.tolist() == [0, 1, 0, 2]
+
+
+def test_price_ranges_hold_about_as_many_products_each() -> None:
+    catalogue = four_products()
+    many = Catalogue(*[[None] * 1600] * 5, prices=np.random.default_rng(1).lognormal(size=1600))  # type: ignore[arg-type]
+    edges = build_vocabularies(replace(many, product_keys=np.arange(1600)), np.array([], dtype=np.int32)).price_edges
+    assert len(edges) == 15
+    assert np.histogram(many.prices, [0, *edges, np.inf])[0].tolist() == [100] * 16
+    unpriced = replace(catalogue, prices=np.full(4, np.nan))
+    vocabularies = build_vocabularies(unpriced, np.array([], dtype=np.int32))
+    assert (vocabularies.price_edges, vocabularies.n_prices) == ((), 1)
+    assert item_features(unpriced, np.zeros((4, 1), np.float32), vocabularies).price_N.tolist() == [0] * 4
 
 
 def test_a_product_added_after_training_has_index_0() -> None:
     vocabularies = build_vocabularies(four_products(), np.arange(4, dtype=np.int32))
-    newcomer = Catalogue(["e"], np.array([50]), ["lamp"], ["New brand"], ["lamps"])
+    newcomer = Catalogue(["e"], np.array([50]), ["lamp"], ["New brand"], ["lamps"], np.array([np.nan]))
     items = item_features(newcomer, np.zeros((1, 2), dtype=np.float32), vocabularies)
     assert (items.brand_N.tolist(), items.category_N.tolist(), items.id_N.tolist()) == ([0], [0], [0])
 
@@ -151,69 +177,158 @@ def test_a_product_added_after_training_has_index_0() -> None:
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 targets_of_contexts = st.lists(
-    st.lists(st.integers(0, N_PRODUCTS - 1), max_size=6, unique=True), min_size=1, max_size=25
-).filter(any)
+    st.tuples(st.integers(0, 3), st.lists(st.integers(0, N_PRODUCTS - 1), min_size=1, max_size=6, unique=True)),
+    min_size=1,
+    max_size=25,
+)
 
 
-def batches(targets: list[list[int]], settings: TrainingConfig, seed: int = 1) -> list[Batch]:
-    return list(batches_of(histories_of(targets), N_PRODUCTS, settings, np.random.default_rng(seed)))
+def contexts_of(rows: list[tuple[int, list[int]]]) -> Contexts:
+    """Contexts of buyers by number, one day apart; each buyer's history are the products chosen before, all views."""
+    rows = sorted(rows, key=lambda row: row[0])
+    timelines = histories_of(
+        [[product for number, row in rows for product in row if number == one] for one in range(4)]
+    )
+    timelines = replace(timelines, event_types=np.full(len(timelines.products), 0, dtype=np.int32))
+    ends, seen = [], {number: timelines.offsets[number] for number in range(4)}
+    for number, row in rows:
+        ends.append(seen[number])
+        seen[number] += len(row)
+    return Contexts(
+        buyer_ids=np.array([f"b{number}" for number, _ in rows], dtype=object),
+        times_us=np.arange(len(rows), dtype=np.int64) * DAY_US,
+        timelines=timelines,
+        starts=timelines.offsets[[number for number, _ in rows]],
+        ends=np.array(ends, dtype=np.int64),
+        targets=histories_of([row for _, row in rows]),
+    )
 
 
-@settings(max_examples=200, deadline=None)
+def config(**training: Any) -> Config:
+    return Config.model_validate({"training": {"half_life_days": 0, "candidates": "sampled"} | training})
+
+
+def epoch_of(rows: list[tuple[int, list[int]]], number: int = 1, **training: Any) -> EpochBatches:
+    return EpochBatches(contexts_of(rows), N_PRODUCTS, config(**training), number)
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
 @given(
-    targets=targets_of_contexts,
+    rows=targets_of_contexts,
     batch_size=st.integers(2, 12),
-    per_context=st.integers(1, 4),
     num_negatives=st.integers(0, 3),
-    seed=st.integers(0, 99),
+    candidates=st.sampled_from(["sampled", "all"]),
 )
 def test_an_epoch_asks_each_context_once(
-    targets: list[list[int]], batch_size: int, per_context: int, num_negatives: int, seed: int
+    rows: list[tuple[int, list[int]]], batch_size: int, num_negatives: int, candidates: str
 ) -> None:
-    training = TrainingConfig(batch_size=batch_size, targets_per_context=per_context, num_negatives=num_negatives)
-    epoch = batches(targets, training, seed)
-
-    asked = np.concatenate([batch.contexts for batch in epoch])
-    assert sorted(asked) == [row for row, chosen in enumerate(targets) if chosen]
+    contexts = contexts_of(rows)
+    epoch = EpochBatches(
+        contexts, N_PRODUCTS, config(batch_size=batch_size, num_negatives=num_negatives, candidates=candidates), 1
+    )
+    assert sorted(np.concatenate([batch.contexts for batch in epoch])) == list(range(len(rows)))
     for batch in epoch:
-        pairs = list(zip(batch.contexts[batch.context_B], batch.target_B, strict=True))
-        assert len(set(pairs)) == len(pairs)
-        assert all(target in targets[context] for context, target in pairs)
-        expected = [min(len(targets[context]), per_context) for context in batch.contexts]
-        assert_array_equal(np.bincount(batch.context_B, minlength=len(batch.contexts)), expected)
-        # The last context of a batch is not torn apart.
-        assert len(pairs) < batch_size + per_context
-        assert len(batch.negatives) % (num_negatives or 1) == 0
-        assert bool(len(batch.negatives)) == bool(num_negatives)
-        assert all(0 <= negative < N_PRODUCTS for negative in batch.negatives)
+        products_U = batch.products_U.numpy()
+        assert (np.diff(products_U) > 0).all()
+        candidate_C = products_U[batch.candidates_C.numpy()]
+        assert (np.diff(candidate_C) > 0).all()
+        chosen = [as_lists(contexts.targets)[row] for row in batch.contexts.tolist()]
+        expected = [(owner, product) for owner, row in enumerate(chosen) for product, _, _ in row]
+        places = zip(batch.choices.owner_T.tolist(), candidate_C[batch.choices.place_T.numpy()], strict=True)
+        assert list(places) == expected
+        assert_allclose(batch.choices.weight_T, [1 / len(row) for row in chosen for _ in row], rtol=1e-6)
+        assert len(expected) < batch_size + max(map(len, chosen))
+        if candidates == "all":
+            assert candidate_C.tolist() == list(range(N_PRODUCTS))
+        elif not num_negatives:
+            assert candidate_C.tolist() == sorted({product for _, product in expected})
+        offsets = batch.prefixes.offsets_P1.tolist()
+        read = products_U[batch.prefixes.items_Z.numpy()]
+        for place, row in enumerate(batch.contexts.tolist()):
+            before = [product for product, _, _ in as_lists(contexts.histories)[row]]
+            assert read[offsets[place] : offsets[place + 1]].tolist() == before
 
 
-def shapes_of(epoch: list[Batch]) -> list[list[npt.NDArray[np.int64]]]:
-    return [[batch.contexts, batch.context_B, batch.target_B, batch.negatives] for batch in epoch]
+def tensors_of(batch: Batch) -> list[npt.NDArray[Any]]:
+    tensors = (batch.contexts, batch.products_U, *batch.prefixes, batch.candidates_C)
+    return [part.numpy() for part in tensors]
 
 
-def test_a_seed_gives_the_same_epoch_and_another_seed_another() -> None:
-    targets = [[product, product + 1, product + 2] for product in range(27)]
-    training = TrainingConfig(batch_size=8, targets_per_context=2, num_negatives=1)
-    first, again, other = (shapes_of(batches(targets, training, seed)) for seed in (1, 1, 2))
-    for parts, same in zip(first, again, strict=True):
-        for part, copy in zip(parts, same, strict=True):
-            assert_array_equal(part, copy)
-    assert first[0][0].tolist() != other[0][0].tolist()
-
-
-def test_every_target_of_a_long_context_is_drawn_sooner_or_later() -> None:
-    training = TrainingConfig(batch_size=8, targets_per_context=2, num_negatives=1)
-    seen = {
-        target
-        for seed in range(40)
-        for batch in batches([list(range(10))], training, seed)
-        for target in batch.target_B
-    }
-    assert seen == set(range(10))
+def test_a_batch_is_a_function_of_seed_epoch_and_number() -> None:
+    rows = [(number % 4, [number, number + 1, number + 2]) for number in range(27)]
+    first = epoch_of(rows, batch_size=8, num_negatives=1)
+    again = epoch_of(rows, batch_size=8, num_negatives=1)
+    by_workers = epoch_of(rows, batch_size=8, num_negatives=1, num_workers=2)
+    for number, batch in enumerate(by_workers.loader()):
+        for part, same, worked in zip(*map(tensors_of, (first[number], again[number], batch)), strict=True):
+            assert_array_equal(part, same)
+            assert_array_equal(part, worked)
+    assert number == len(first) - 1
+    for changes in ({"seed": 8}, {"number": 2}):
+        other = epoch_of(rows, batch_size=8, num_negatives=1, **changes)
+        assert [batch.contexts.tolist() for batch in other] != [batch.contexts.tolist() for batch in first]
 
 
 def test_negatives_reach_the_whole_catalogue() -> None:
-    training = TrainingConfig(batch_size=64, targets_per_context=1, num_negatives=20)
-    [batch] = batches([[0]] * 50, training)
-    assert set(batch.negatives) == set(range(N_PRODUCTS))
+    [batch] = epoch_of([(0, [0])] * 20, batch_size=64, num_negatives=50)
+    assert batch.products_U[batch.candidates_C].tolist() == list(range(N_PRODUCTS))
+
+
+def test_log_q_is_the_chance_to_be_among_the_candidates() -> None:
+    # Targets 0 (three quarters of all) and 1; a batch holds 2 contexts of one choice and draws 2 products of 30.
+    rows = [(number % 4, [0 if number % 4 else 1]) for number in range(40)]
+    epoch = epoch_of(rows, batch_size=2, num_negatives=1)
+    chances = {0: 1 - 0.25**2 * (29 / 30) ** 2, 1: 1 - 0.75**2 * (29 / 30) ** 2}
+    for batch in epoch:
+        for product, log_q in zip(batch.products_U[batch.candidates_C].tolist(), batch.log_q_C.tolist(), strict=True):
+            assert math.exp(log_q) == pytest.approx(chances.get(product, 1 - (29 / 30) ** 2), rel=1e-4)
+    everything = epoch_of(rows, batch_size=2, candidates="all")
+    assert not everything[0].log_q_C.any()
+
+
+def test_auto_takes_all_products_of_a_small_catalogue() -> None:
+    assert [candidates_are_all("auto", n_products) for n_products in (10, 5000, 5001)] == [True, True, False]
+    assert (candidates_are_all("all", 10**6), candidates_are_all("sampled", 10)) == (True, False)
+
+
+def test_hard_negatives_are_neighbours_of_what_was_chosen() -> None:
+    hard_NH = np.tile(np.array([[20, 21]], dtype=np.int32), (N_PRODUCTS, 1))
+    hard_NH[3] = [25, 26]
+    settings = config(batch_size=4, num_hard_negatives=8)
+    [batch] = EpochBatches(contexts_of([(0, [3]), (1, [3])]), N_PRODUCTS, settings, 1, hard_NH)
+    assert batch.products_U[batch.candidates_C].tolist() == [3, 25, 26]
+
+
+def test_a_context_counts_one_in_all_by_event_and_age_where_asked() -> None:
+    contexts = contexts_of([(0, [1, 2]), (0, [3])])
+    contexts = replace(contexts, targets=replace(contexts.targets, event_types=np.array([0, 2, 1], dtype=np.int32)))
+    assert choice_weights(contexts, config()).tolist() == [0.5, 0.5, 1]
+    weighed = choice_weights(contexts, config(weigh_events=True))
+    assert_allclose(weighed, [1 / 11, 10 / 11, 1], rtol=1e-6)
+    # The first context is a day older than the second.
+    assert_allclose(choice_weights(contexts, config(half_life_days=1)), [0.25, 0.25, 1], rtol=1e-6)
+
+
+# ---- contexts --------------------------------------------------------------------------------------------------------
+
+
+def test_distinct_keeps_the_strongest_event_of_each_product() -> None:
+    histories = Histories(
+        np.array([0, 4, 5]),
+        np.array([3, 1, 3, 3, 3], dtype=np.int32),
+        np.array([0, 1, 2, 1, 0], dtype=np.int32),
+        np.array([10, 20, 30, 40, 50]),
+    )
+    assert as_lists(distinct(histories)) == [[(1, 1, 20), (3, 2, 30)], [(3, 0, 50)]]
+
+
+def test_what_was_bought_before_is_no_discovery() -> None:
+    contexts = contexts_of([(0, [1, 2]), (0, [2, 3]), (1, [2])])
+    types = np.array([2, 0, 0, 0, 2], dtype=np.int32)  # buyer 0 bought 1 and viewed 2 before the second context
+    contexts = replace(contexts, timelines=replace(contexts.timelines, event_types=types))
+    targets = histories_of([[1, 2], [1, 2, 3], [2]])
+    found = replace(contexts, targets=targets).new_to_the_buyer()
+    assert [[product for product, _, _ in row] for row in as_lists(found.targets)] == [[1, 2], [2, 3], [2]]
+    assert [len(row) for row in as_lists(contexts.purchases)] == [0, 1, 0]
+    none_left = replace(contexts, targets=histories_of([[1], [1], [2]])).new_to_the_buyer()
+    assert none_left.buyer_ids.tolist() == ["b0", "b1"]

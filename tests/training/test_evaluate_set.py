@@ -17,10 +17,10 @@ from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.catalogue import Catalogue, read_catalogue
-from training.dataset import Contexts, read_contexts
-from training.evaluate import TestSet as EvaluationSet
-from training.evaluate import _distinct, evaluate, read_test_set
+from training.dataset import Contexts, read_contexts, read_time_split
+from training.evaluate import evaluate
 from training.histories import Histories
+from training.questions import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, Question, read_question
 
 PRODUCTS = """id,title
 p1,tea
@@ -84,8 +84,8 @@ def catalogue(paths: ShopPaths) -> Catalogue:
 
 
 @pytest.fixture(scope="module")
-def evaluated(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> EvaluationSet:
-    return read_test_set(store, paths, catalogue)
+def question(store: FeatureStore, config: Config, catalogue: Catalogue) -> Question:
+    return read_question(store, config, catalogue, c.TEST)
 
 
 def named(histories: Histories, catalogue: Catalogue) -> list[list[str]]:
@@ -96,58 +96,80 @@ def named(histories: Histories, catalogue: Catalogue) -> list[list[str]]:
     ]
 
 
-def test_only_buyers_with_a_past_and_a_known_product_are_asked_about(evaluated: EvaluationSet) -> None:
-    # ben does nothing in the test, cat did nothing before it, dan chooses only p4, which nobody knew.
-    assert evaluated.contexts.buyer_ids.tolist() == ["ann", "eve"]
+def targets_of(question: Question, kind: str, catalogue: Catalogue) -> dict[str, list[str]]:
+    """The products that each buyer chose."""
+    rows, targets = question.targets(kind)
+    chosen = [sorted(row) for row in named(targets, catalogue)]
+    return dict(zip(question.contexts.buyer_ids[rows].tolist(), chosen, strict=True))
 
 
-def test_the_test_begins_at_midnight_and_ends_with_the_last_event(evaluated: EvaluationSet) -> None:
-    assert evaluated.test_from.isoformat() == "2024-06-11T00:00:00+00:00"
-    assert evaluated.test_to.isoformat() == "2024-06-20T11:00:00+00:00"
-    assert evaluated.contexts.times_us.tolist() == [day(11, "00:00:00") * 1000 - 1] * 2
+def test_only_buyers_with_a_past_are_asked_about(question: Question) -> None:
+    # ben does nothing in the test, cat did nothing before it.
+    assert question.contexts.buyer_ids.tolist() == ["ann", "dan", "eve"]
 
 
-def test_targets_are_each_known_product_once_repeats_included(evaluated: EvaluationSet, catalogue: Catalogue) -> None:
-    targets = evaluated.targets
-    ids = [catalogue.product_ids[position] for position in targets.positions]
-    assert targets.offsets.tolist() == [0, 2, 3]
-    # ann meets p3 on the first tick of the test and again, and p1 once more; p4 is new and left out.
-    assert (sorted(ids[:2]), ids[2:]) == (["p1", "p3"], ["p2"])
+def test_the_test_begins_at_midnight_and_ends_with_the_last_event(question: Question) -> None:
+    assert question.start.isoformat() == "2024-06-11T00:00:00+00:00"
+    assert question.end.isoformat() == "2024-06-20T11:00:00+00:00"
+    assert question.contexts.times_us.tolist() == [day(11, "00:00:00") * 1000 - 1] * 3
 
 
-def test_histories_end_before_the_test(evaluated: EvaluationSet, catalogue: Catalogue) -> None:
-    histories = evaluated.contexts.histories
-    ann, eve = named(histories, catalogue)
-    assert (ann[0], sorted(ann[1:]), eve) == ("p1", ["p1", "p2", "p2"], ["p1"])
-    assert histories.event_times.tolist() == [day(1), day(2), day(2), day(2), day(3)]
-    assert histories.event_types[0] == 0
-    assert sorted(histories.event_types[1:4]) == [0, 2, 2]
+def test_targets_by_kind(question: Question, catalogue: Catalogue) -> None:
+    # ann meets p3 on the first tick of the test and again, and p1, which she bought, once more; nobody knew p4.
+    assert targets_of(question, ALL, catalogue) == {"ann": ["p1", "p3"], "eve": ["p2"]}
+    assert targets_of(question, NEW_ITEMS, catalogue) == {"ann": ["p3"], "eve": ["p2"]}
+    assert targets_of(question, COLD_ITEMS, catalogue) == {"ann": ["p4"], "dan": ["p4"]}
+    assert targets_of(question, NEXT, catalogue) == {"ann": ["p3", "p4"], "dan": ["p4"], "eve": ["p2"]}
 
 
-def test_rankers_train_on_all_events_before_the_test(evaluated: EvaluationSet, catalogue: Catalogue) -> None:
-    events = evaluated.events
-    buyers = ["ann", "eve", "ben", "dan"]  # the buyers asked about first, then the others by name
+def test_what_was_bought_is_not_new(question: Question, catalogue: Catalogue) -> None:
+    assert [sorted(row) for row in named(question.bought, catalogue)] == [["p1", "p2"], [], []]
+
+
+def test_histories_end_before_the_test_and_are_whole(question: Question, catalogue: Catalogue) -> None:
+    for histories in (question.contexts.histories, question.histories):
+        ann, dan, eve = named(histories, catalogue)
+        assert (ann[0], sorted(ann[1:]), dan, eve) == ("p1", ["p1", "p2", "p2"], ["p2"], ["p1"])
+        assert histories.event_times.tolist() == [day(1), day(2), day(2), day(2), day(5), day(3)]
+        assert histories.event_types[0] == 0
+        assert sorted(histories.event_types[1:4]) == [0, 2, 2]
+
+
+def test_rankers_train_on_all_events_before_the_test(question: Question, catalogue: Catalogue) -> None:
+    events = question.events
     rows = sorted(
-        (buyers[buyer], catalogue.product_ids[product], int(time))
+        (int(buyer), catalogue.product_ids[product], int(time))
         for buyer, product, time in zip(events.buyers, events.products, events.event_times, strict=True)
     )
+    ann, ben, dan, eve = 0, 1, 3, 4  # by name; cat is the third
     assert rows == [
-        ("ann", "p1", day(1)),
-        ("ann", "p1", day(2)),
-        ("ann", "p2", day(2)),
-        ("ann", "p2", day(2)),
-        ("ben", "p3", day(10, "23:59:59.999")),
-        ("dan", "p2", day(5)),
-        ("eve", "p1", day(3)),
+        (ann, "p1", day(1)),
+        (ann, "p1", day(2)),
+        (ann, "p2", day(2)),
+        (ann, "p2", day(2)),
+        (ben, "p3", day(10, "23:59:59.999")),
+        (dan, "p2", day(5)),
+        (eve, "p1", day(3)),
     ]
-    assert (events.n_buyers, events.n_products) == (4, 4)
+    assert (events.n_buyers, events.n_products) == (5, 4)
 
 
-def test_embeddings_of_other_products_are_refused(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> None:
+def test_the_validation_asks_the_days_before_the_test(
+    store: FeatureStore, config: Config, catalogue: Catalogue
+) -> None:
+    # Nine days would reach back beyond the first event: the validation has the latter half of what is before the test.
+    times = read_time_split(shop_paths(config).feature_report)
+    assert times.validation_from.isoformat() == "2024-06-06T05:00:00+00:00"
+    with pytest.raises(ValueError, match="no validation buyer has a history and a product to predict"):
+        read_question(store, config, catalogue, c.VALIDATION)
+
+
+def test_embeddings_of_other_products_are_refused(config: Config, store: FeatureStore, catalogue: Catalogue) -> None:
     ids = np.array([*catalogue.product_ids[:-1], "gone"])
-    save_embeddings(paths.embeddings, ProductEmbeddings(np.eye(len(ids), 8, dtype=np.float32), ids))
+    embeddings = ProductEmbeddings(np.eye(len(ids), 8, dtype=np.float32), ids)
+    save_embeddings(shop_paths(config).embeddings, embeddings)
     with pytest.raises(ValueError, match="not those of the current products; run `tawsiya embed`"):
-        evaluate(store, paths, [5])
+        evaluate(config, store, [5])
 
 
 # ---- training contexts -----------------------------------------------------------------------------------------------
@@ -155,15 +177,15 @@ def test_embeddings_of_other_products_are_refused(store: FeatureStore, paths: Sh
 
 @pytest.fixture(scope="module")
 def training(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> Contexts:
-    return read_contexts(store, paths.contexts, catalogue, c.TRAIN)
+    return read_contexts(store, paths.contexts, catalogue, c.TRAIN, 100)
 
 
 def test_training_asks_at_each_moment_what_is_chosen_then(training: Contexts, catalogue: Catalogue) -> None:
-    assert training.buyer_ids.tolist() == ["ann", "ann", "eve", "dan", "ben"]
-    moments = [day(1), day(2), day(3), day(5), day(10, "23:59:59.999")]
+    assert training.buyer_ids.tolist() == ["ann", "ann", "ben", "dan", "eve"]
+    moments = [day(1), day(2), day(10, "23:59:59.999"), day(5), day(3)]
     assert training.times_us.tolist() == [moment * 1000 - 1 for moment in moments]
     # The view and the purchase of p2 at one moment are one choice.
-    assert [sorted(row) for row in named(training.targets, catalogue)] == [["p1"], ["p1", "p2"], ["p1"], ["p2"], ["p3"]]
+    assert [sorted(row) for row in named(training.targets, catalogue)] == [["p1"], ["p1", "p2"], ["p3"], ["p2"], ["p1"]]
 
 
 def test_a_history_holds_what_came_strictly_before(training: Contexts, catalogue: Catalogue) -> None:
@@ -171,7 +193,7 @@ def test_a_history_holds_what_came_strictly_before(training: Contexts, catalogue
     assert training.histories.event_times.tolist() == [day(1)]
 
 
-def test_products_that_left_the_catalogue_are_no_targets_but_stay_in_histories(
+def test_products_that_left_the_catalogue_are_in_no_targets_and_no_histories(
     store: FeatureStore, paths: ShopPaths, catalogue: Catalogue
 ) -> None:
     kept = [row for row, product_id in enumerate(catalogue.product_ids) if product_id != "p1"]
@@ -181,31 +203,25 @@ def test_products_that_left_the_catalogue_are_no_targets_but_stay_in_histories(
         [catalogue.texts[row] for row in kept],
         [catalogue.brands[row] for row in kept],
         [catalogue.categories[row] for row in kept],
+        catalogue.prices[kept],
     )
-    contexts = read_contexts(store, paths.contexts, smaller, c.TRAIN)
-    assert named(contexts.targets, smaller) == [[], ["p2"], [], ["p2"], ["p3"]]
-    assert contexts.histories.products.tolist() == [-1]
+    contexts = read_contexts(store, paths.contexts, smaller, c.TRAIN, 100)
+    assert named(contexts.targets, smaller) == [[], ["p2"], ["p3"], ["p2"], []]
+    assert contexts.histories.lengths.tolist() == [0, 0, 0, 0, 0]
+
+
+def test_only_the_events_asked_for_are_targets(store: FeatureStore, paths: ShopPaths, catalogue: Catalogue) -> None:
+    contexts = read_contexts(store, paths.contexts, catalogue, c.TRAIN, 100, ["purchase"])
+    assert [sorted(row) for row in named(contexts.targets, catalogue)] == [[], ["p1", "p2"], [], [], []]
+    assert contexts.targets.event_types.tolist() == [2, 2]
 
 
 def test_missing_contexts_name_their_command_and_an_empty_split_its_setting(
     store: FeatureStore, catalogue: Catalogue, paths: ShopPaths, tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
-        read_contexts(store, tmp_path / "contexts.parquet", catalogue, c.TRAIN)
+        read_contexts(store, tmp_path / "contexts.parquet", catalogue, c.TRAIN, 100)
     table = pq.read_table(paths.contexts)
     pq.write_table(table.filter(pc.field(c.SPLIT) == c.TRAIN), tmp_path / "contexts.parquet")
     with pytest.raises(ValueError, match=r"has no test contexts; check data\.test_days"):
-        read_contexts(store, tmp_path / "contexts.parquet", catalogue, c.TEST)
-
-
-def test_distinct_keeps_each_seen_product_once_per_context() -> None:
-    rows = [[3, 1, 3], [], [0, 2], [2, 2]]
-    targets = Histories(
-        np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
-        np.array([product for row in rows for product in row], dtype=np.int32),
-        np.zeros(7, dtype=np.int32),
-        np.zeros(7, dtype=np.int64),
-    )
-    distinct = _distinct(targets, seen_N=np.array([False, True, True, True]))
-    assert distinct.offsets.tolist() == [0, 2, 2, 3, 4]
-    assert distinct.products.tolist() == [1, 3, 2, 2]
+        read_contexts(store, tmp_path / "contexts.parquet", catalogue, c.TEST, 100)

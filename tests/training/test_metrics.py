@@ -12,6 +12,7 @@ from training.metrics import (
     CatalogueFacts,
     Targets,
     accuracy_metrics,
+    accuracy_per_buyer,
     category_relevance,
     coverage,
     diversity,
@@ -43,6 +44,22 @@ def test_accuracy_by_hand() -> None:
             "mrr@3": (1 + 0) / 2,
         }
     )
+
+
+def test_accuracy_per_buyer_by_hand() -> None:
+    per_buyer = accuracy_per_buyer(RANKED, TARGETS, [2, 3])
+
+    # Buyer 0 hits at ranks 1 and 3, buyer 1 never.
+    assert {metric: values.tolist() for metric, values in per_buyer.items() if metric.endswith("@2")} == {
+        "recall@2": [1 / 3, 0],
+        "precision@2": [1 / 2, 0],
+        "hit_rate@2": [1, 0],
+        "ndcg@2": [pytest.approx(1 / (1 + 1 / math.log2(3))), 0],
+        "mrr@2": [1, 0],
+    }
+    assert per_buyer["recall@3"].tolist() == [2 / 3, 0]
+    assert {values.dtype for values in per_buyer.values()} == {np.dtype(np.float64)}
+    assert list(per_buyer) == list(accuracy_metrics(RANKED, TARGETS, [2, 3]))
 
 
 def test_ideal_dcg_stops_at_the_number_of_targets() -> None:

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from training.bootstrap import paired_interval
 from training.metrics import CatalogueFacts, Targets
-from training.ranking import compare, format_table, rank_all
+from training.ranking import compare, format_table, judge, rank_all
 
 
 class Fixed:
@@ -121,6 +122,39 @@ def test_compare_refuses() -> None:
         compare([GOOD], BUYERS, TARGETS, [])
     with pytest.raises(ValueError, match="1 ranked lists but targets of 2"):
         compare([GOOD], BUYERS[:1], TARGETS, [1], show_progress=False)
+
+
+def test_judge_by_hand() -> None:
+    slices = {"all": np.ones(3, dtype=bool), "product 2": TARGETS.positions == 2, "none": np.zeros(3, dtype=bool)}
+
+    judgement = judge(np.array([[1, 2], [0, 2]]), TARGETS, [1], CatalogueFacts(np.array([1, 1, 2])), slices)
+
+    assert judgement.metrics["recall@1"] == (1 / 2 + 1) / 2
+    assert judgement.metrics["coverage@1"] == pytest.approx(2 / 3)
+    assert judgement.per_buyer["recall@1"].tolist() == [1 / 2, 1]
+    assert judgement.intervals["recall@1"] == (1 / 2, 1)  # either buyer alone is drawn a quarter of the time
+    assert judgement.slices["all"]["recall@1"] == judgement.metrics["recall@1"]
+    assert judgement.slices["product 2"]["recall@1"] == 0
+    assert list(judgement.slices) == ["all", "product 2"]
+
+
+def test_judge_says_the_same_as_compare() -> None:
+    facts = CatalogueFacts(np.array([1, 1, 2]), np.array([0, 0, 1]), np.eye(3, dtype=np.float32))
+
+    for ranker in (GOOD, BAD):
+        ranked = rank_all(ranker, BUYERS, 2, show_progress=False)
+        judgement = judge(ranked, TARGETS, [1, 2], facts)
+        assert {ranker.name: judgement.metrics} == compare(
+            [ranker], BUYERS, TARGETS, [1, 2], facts, show_progress=False
+        )
+        assert judgement.slices == {}
+
+
+def test_judgements_of_the_same_buyers_can_be_paired() -> None:
+    good, bad = (judge(rank_all(one, BUYERS, 1, show_progress=False), TARGETS, [1]) for one in (GOOD, BAD))
+
+    # Recall of the first product: 1/2 against 0 and 1 against 0.
+    assert paired_interval(good.per_buyer["recall@1"], bad.per_buyer["recall@1"]) == (1 / 2, 1)
 
 
 def test_table_puts_the_best_first() -> None:

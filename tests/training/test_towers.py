@@ -11,26 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
+from tiny_model import prefixes, tiny_spec
 from torch import Tensor, nn
 
-from feature_repo.config import ModelConfig
-from training.towers import UNKNOWN, Attention, BuyerTower, ItemTower, ModelSpec, TwoTower, WeightedAverage
+from feature_repo.config import ModelConfig, TrainingConfig
+from training.aggregators import Attention, RecencyAttention, WeightedAverage
+from training.towers import UNKNOWN, BuyerTower, ItemTower, ModelSpec, TwoTower
 
 Array = npt.NDArray[np.float32]
 
-SPEC = ModelSpec(
-    text_dim=3,
-    embedding_dim=4,
-    hidden_dim=5,
-    categorical_dim=2,
-    dropout=0.1,
-    n_brands=3,
-    n_categories=4,
-    n_ids=3,
-    aggregation="attention",
-    attention_hidden_dim=6,
-    event_weights=(1.0, 5.0, 10.0),
-)
+SPEC = tiny_spec(text_dim=3, embedding_dim=4, hidden_dim=5, n_brands=3, n_categories=4, n_ids=3, attention_hidden_dim=6)
 VIEW, CART, PURCHASE = 0, 1, 2
 
 
@@ -60,7 +50,7 @@ def tiny_item_tower() -> ItemTower:
 
 
 def encode_item(tower: ItemTower, text: list[float], brand: int, category: int, product: int) -> list[float]:
-    indices = [torch.tensor([index]) for index in (brand, category, product)]
+    indices = [torch.tensor([index]) for index in (brand, category, UNKNOWN, product)]
     vector: list[float] = tower(torch.tensor([text]), *indices)[0].tolist()
     return vector
 
@@ -90,7 +80,8 @@ def test_item_tower_equals_numpy(text_NT: Array, seed: int) -> None:
     fill(tower, {name: rng.normal(size=value.shape) for name, value in tower.state_dict().items()})
     brand_N, category_N, id_N = (rng.integers(0, size, len(text_NT)) for size in (3, 4, 3))
     with torch.no_grad():
-        actual_ND = tower(torch.from_numpy(text_NT), *(torch.from_numpy(part) for part in (brand_N, category_N, id_N)))
+        indices = (torch.from_numpy(part) for part in (brand_N, category_N, np.zeros_like(id_N), id_N))
+        actual_ND = tower(torch.from_numpy(text_NT), *indices)
 
     weights = {name: value.numpy().astype(np.float64) for name, value in tower.state_dict().items()}
     joined = np.hstack([text_NT, weights["brand.weight"][brand_N], weights["category.weight"][category_N]])
@@ -105,22 +96,94 @@ def test_item_tower_equals_numpy(text_NT: Array, seed: int) -> None:
 def test_dropout_works_in_training_only() -> None:
     torch.manual_seed(1)
     tower = ItemTower(replace(SPEC, dropout=0.5, hidden_dim=64))
-    inputs = torch.randn(5, 3), *(torch.zeros(5, dtype=torch.int64) for _ in range(3))
+    inputs = torch.randn(5, 3), *(torch.zeros(5, dtype=torch.int64) for _ in range(4))
     assert not torch.equal(tower(*inputs), tower(*inputs))
     tower.eval()
     assert torch.equal(tower(*inputs), tower(*inputs))
 
 
-def test_a_part_that_is_switched_off_has_no_parameters() -> None:
-    config = ModelConfig.model_validate({"item_tower": {"use_categorical_features": False, "id_embedding": False}})
-    spec = ModelSpec.from_config(
-        config, text_dim=3, n_brands=9, n_categories=9, n_ids=9, event_weights=(1.0, 5.0, 10.0)
+def spec_from(item_tower: dict[str, Any], **sizes: int) -> ModelSpec:
+    sizes = {"n_brands": 9, "n_categories": 9, "n_prices": 9, "n_ids": 9} | sizes
+    config = ModelConfig.model_validate({"item_tower": item_tower})
+    return ModelSpec.from_config(
+        config, TrainingConfig(), text_dim=sizes.pop("text_dim", 3), event_weights=(1.0, 5.0, 10.0), **sizes
     )
-    assert (spec.n_brands, spec.n_categories, spec.n_ids) == (0, 0, 0)
+
+
+def test_a_part_that_is_switched_off_has_no_parameters() -> None:
+    spec = spec_from({"use_categorical_features": False, "id_embedding": False, "text_residual": False})
+    assert (spec.n_brands, spec.n_categories, spec.n_prices, spec.n_ids) == (0, 0, 0, 0)
     tower = ItemTower(spec)
     names = [name for name, _ in tower.named_parameters()]
     assert names == ["projection.0.weight", "projection.0.bias", "projection.3.weight", "projection.3.bias"]
+    assert not list(tower.buffers())
     assert tower.projection[0].in_features == 3
+
+
+def test_a_vocabulary_of_unknown_alone_has_no_parameters() -> None:
+    spec = spec_from({"text_residual": False}, n_brands=1, n_prices=1)
+    assert (spec.n_brands, spec.n_categories, spec.n_prices) == (0, 9, 0)
+
+
+def test_a_residual_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"adds the text vector \(3 dimensions\) to the product vector .*=384\)"):
+        spec_from({"text_residual": True})
+    assert spec_from({"text_residual": True}, text_dim=384).text_residual
+
+
+def test_the_text_is_a_residual_and_price_has_its_table() -> None:
+    tower = ItemTower(
+        tiny_spec(text_dim=2, embedding_dim=2, hidden_dim=2, categorical_dim=1, n_prices=3, text_residual=True)
+    ).eval()
+    fill(
+        tower,
+        {
+            "price.weight": [[0], [5], [-1]],
+            "projection.0.weight": [[1, 0, 1], [0, 1, 0]],
+            "projection.0.bias": [0, 0],
+            "projection.3.weight": [[1, 0], [0, 1]],
+            "projection.3.bias": [0, 0],
+            "text_mean": [1, 0],
+            "text_transform": [[2, 0], [0, 1]],
+        },
+    )
+    zero = torch.tensor([0])
+    with torch.no_grad():
+        vector_D = tower(torch.tensor([[2.5, 4.0]]), zero, zero, torch.tensor([1]), zero)[0]
+    # (2.5 - 1, 4) * (2, 1) = (3, 4) -> (.6, .8); with price 5: hidden (5.6, .8); plus the text: (6.2, 1.6).
+    assert_allclose(vector_D, np.array([6.2, 1.6]) / np.hypot(6.2, 1.6), rtol=1e-6)
+
+
+def test_whitened_texts_are_centred_and_of_even_spread() -> None:
+    rng = np.random.default_rng(1)
+    # A narrow cone: all vectors are near one, and differ far more in one direction than in another.
+    text_NT = (5 + rng.normal(size=(4000, 3)) * [1.0, 0.5, 2.0]).astype(np.float32)
+    tower = ItemTower(tiny_spec(text_dim=3, embedding_dim=3, text_residual=True))
+    tower.whiten(text_NT)
+    white_NT = ((torch.from_numpy(text_NT) - tower.text_mean) @ tower.text_transform).numpy()
+    assert_allclose(white_NT.mean(axis=0), 0, atol=1e-3)
+    variances = np.linalg.eigvalsh(np.cov(white_NT.T))
+    # The floor is a tenth of the mean variance, 1.75: v / (v + .175) for v = .25, 1 and 4.
+    assert_allclose(variances, [0.25 / 0.425, 1 / 1.175, 4 / 4.175], rtol=0.06)
+    plain = ItemTower(SPEC)
+    plain.whiten(text_NT)
+    assert not list(plain.buffers())
+
+
+def test_id_dropout_leaves_own_vectors_out_in_training_only() -> None:
+    torch.manual_seed(2)
+    tower = ItemTower(tiny_spec(n_ids=3, id_dropout=0.5, dropout=0.0))
+    torch.nn.init.normal_(tower.identity.weight[1:])  # type: ignore[union-attr]
+    text_NT, zeros = torch.randn(1, 4).expand(200, 4), torch.zeros(200, dtype=torch.int64)
+    ids = torch.full((200,), 2)
+    with torch.no_grad():
+        trained = tower(text_NT, zeros, zeros, zeros, ids)
+        text_alone = tower(text_NT, zeros, zeros, zeros, zeros)
+        served = tower.eval()(text_NT, zeros, zeros, zeros, ids)
+    left_out = torch.isclose(trained, text_alone).all(dim=1)
+    assert 60 < left_out.sum() < 140
+    assert torch.isclose(trained[~left_out], served[~left_out]).all()
+    assert not torch.isclose(served, text_alone).all(dim=1).any()
 
 
 def test_spec_survives_json() -> None:
@@ -136,11 +199,11 @@ def buyer_tower(aggregation: str, event_weights: tuple[float, ...] = (1.0, 5.0, 
 
 
 @torch.no_grad()
-def encode_buyer(tower: BuyerTower, items: npt.ArrayLike, types: list[int], mask: list[bool] | None = None) -> Array:
+def encode_buyer(tower: BuyerTower, items: npt.ArrayLike, types: list[int], hours: list[int] | None = None) -> Array:
     """The vector of one buyer."""
-    items_LD = torch.tensor(np.asarray(items, dtype=np.float32)).reshape(len(types), -1)
-    mask_L = torch.tensor([True] * len(types) if mask is None else mask, dtype=torch.bool)
-    vector: Tensor = tower(items_LD[None], torch.tensor([types], dtype=torch.int64), mask_L[None])[0]
+    items_UD = torch.tensor(np.asarray(items, dtype=np.float32)).reshape(len(types), -1)
+    events = list(zip(range(len(types)), types, hours or [0] * len(types), strict=True))
+    vector: Tensor = tower(items_UD, prefixes([events]))[0]
     return vector.numpy()
 
 
@@ -151,17 +214,41 @@ def test_weighted_average_by_hand() -> None:
 
 
 def test_weighted_average_weights_sum_to_one() -> None:
-    average = WeightedAverage(SPEC)(torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]), torch.tensor([[1.0, 3.0]]))
-    assert average.tolist() == [[0.5, 3.0]]
+    average = WeightedAverage(replace(SPEC, event_weights=(1.0, 3.0, 10.0)))
+    joined = average(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), prefixes([[(0, VIEW, 0), (1, CART, 0)]]))
+    assert_allclose(joined, [[0.5, 3.0]], rtol=1e-6)
 
 
 def test_attention_by_hand() -> None:
     attention = Attention(replace(SPEC, embedding_dim=2, attention_hidden_dim=1))
     fill(attention, {"score.0.weight": [[1, -1]], "score.0.bias": [0], "score.2.weight": [[2]]})
-    joined = attention(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), torch.tensor([[1.0, 10.0]]))
-    # Scores 2 tanh(1) and 2 tanh(-1).
+    with torch.no_grad():
+        joined = attention(torch.eye(2), prefixes([[(0, VIEW, 0), (1, PURCHASE, 7)]]))
+    # Scores 2 tanh(1) and 2 tanh(-1); the spec's towers do not ask when.
     shares = np.array([1, 10]) * np.exp(2 * np.tanh([1, -1]))
-    assert_allclose(joined.detach()[0], shares / shares.sum(), rtol=1e-6)
+    assert_allclose(joined[0], shares / shares.sum(), rtol=1e-6)
+
+
+def test_recency_attention_by_hand() -> None:
+    attention = RecencyAttention(replace(SPEC, embedding_dim=2, attention_hidden_dim=1))
+    fill(attention.score, {"0.weight": [[0, 0]], "0.bias": [0], "2.weight": [[0]]})
+    with torch.no_grad():
+        attention.of_type[:] = torch.tensor([0.5, 0.0, -1.0])
+        attention.of_rank[:3] = torch.tensor([0.0, -0.25, -0.5])
+        attention.of_gap[:] = 0
+        attention.of_gap[7] = 2.0  # 12 to 15 hours
+        joined = attention(torch.eye(2), prefixes([[(0, VIEW, 0), (1, PURCHASE, 13)]]))
+    # ln weight + type + rank (one event later than the first) + gap (of 13 hours)
+    logits = np.array([np.log(1) + 0.5 - 0.25 + 2, np.log(10) - 1])
+    assert_allclose(joined[0], np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
+
+
+def test_recency_attention_starts_from_the_configured_weights_and_prefers_late_events() -> None:
+    attention = RecencyAttention(SPEC)
+    tables = attention.event_logits()
+    assert_allclose(tables.of_type.detach(), np.log([1, 5, 10]), rtol=1e-6)
+    assert tables.of_rank is not None
+    assert (tables.of_rank.diff() < 0).all()
 
 
 @settings(max_examples=50, deadline=None)
@@ -172,99 +259,69 @@ def test_attention_by_hand() -> None:
 def test_softmax_of_score_plus_log_weight_is_the_weighted_softmax_normalised_again(
     items_LD: Array, data: st.DataObject
 ) -> None:
-    weights_L = np.array(
-        data.draw(st.lists(st.sampled_from([0.0, 1.0, 5.0, 10.0]), min_size=len(items_LD), max_size=len(items_LD)))
-    )
+    types = data.draw(st.lists(st.integers(0, 2), min_size=len(items_LD), max_size=len(items_LD)))
     torch.manual_seed(5)
     attention = Attention(SPEC)
     with torch.no_grad():
-        actual_D = attention(torch.from_numpy(items_LD)[None], torch.tensor(weights_L, dtype=torch.float32)[None])[0]
+        events = [(place, kind, 0) for place, kind in enumerate(types)]
+        actual_D = attention(torch.from_numpy(items_LD), prefixes([events]))[0]
         scores_L = attention.score(torch.from_numpy(items_LD))[:, 0].double().numpy()
     softmax_L = np.exp(scores_L) / np.exp(scores_L).sum()
-    weighted_L = softmax_L * weights_L
-    expected_D = weighted_L / (weighted_L.sum() or 1) @ items_LD
-    assert_allclose(actual_D, expected_D, atol=1e-5)
+    weighted_L = softmax_L * np.array([1.0, 5.0, 10.0])[types]
+    assert_allclose(actual_D, weighted_L / weighted_L.sum() @ items_LD, atol=1e-5)
 
 
 @pytest.mark.parametrize("aggregation", ["weighted_avg", "attention"])
-class TestBuyerTower:
-    def test_an_empty_history_gives_the_learned_vector(self, aggregation: str) -> None:
-        tower = buyer_tower(aggregation)
-        expected_D = (tower.empty / tower.empty.norm()).detach().numpy()
-        assert_allclose(encode_buyer(tower, np.ones((2, 4)), [PURCHASE, VIEW], [False, False]), expected_D, rtol=1e-6)
-        assert_allclose(encode_buyer(tower, np.ones((2, 4)) * 9, [VIEW, CART], [False, False]), expected_D, rtol=1e-6)
+def test_stronger_events_pull_harder(aggregation: str) -> None:
+    tower = buyer_tower(aggregation)
+    tea, shoes = [1, 0, 0, 0], [0, 1, 0, 0]
+    bought_tea = encode_buyer(tower, [tea, shoes], [PURCHASE, VIEW])
+    viewed_tea = encode_buyer(tower, [tea, shoes], [VIEW, PURCHASE])
+    assert bought_tea @ tea > viewed_tea @ tea
 
-    def test_events_of_weight_zero_are_no_events(self, aggregation: str) -> None:
-        tower = buyer_tower(aggregation, event_weights=(0.0, 5.0, 10.0))
-        items = np.random.default_rng(1).normal(size=(3, 4))
-        with_view = encode_buyer(tower, items, [CART, VIEW, PURCHASE])
-        assert_allclose(with_view, encode_buyer(tower, items[[0, 2]], [CART, PURCHASE]), atol=1e-6)
-        only_views = encode_buyer(tower, items, [VIEW, VIEW, VIEW])
-        assert_allclose(only_views, (tower.empty / tower.empty.norm()).detach(), atol=1e-6)
 
-    def test_stronger_events_pull_harder(self, aggregation: str) -> None:
-        tower = buyer_tower(aggregation)
-        tea, shoes = [1, 0, 0, 0], [0, 1, 0, 0]
-        bought_tea = encode_buyer(tower, [tea, shoes], [PURCHASE, VIEW])
-        viewed_tea = encode_buyer(tower, [tea, shoes], [VIEW, PURCHASE])
-        assert bought_tea @ tea > viewed_tea @ tea
+@pytest.mark.parametrize("aggregation", ["weighted_avg", "attention"])
+def test_an_empty_history_teaches_nothing_but_its_own_vector(aggregation: str) -> None:
+    tower = buyer_tower(aggregation)
+    items_UD = torch.randn(2, 4, requires_grad=True)
+    tower(items_UD, prefixes([[]]))[0, 0].backward()
+    assert items_UD.grad is None or not items_UD.grad.any()
+    assert tower.empty.grad is not None
+    assert tower.empty.grad.abs().max() > 0
 
-    def test_vectors_have_unit_length(self, aggregation: str) -> None:
-        tower = buyer_tower(aggregation)
-        items = np.random.default_rng(2).normal(size=(6, 4)) * 100
-        assert_allclose(np.linalg.norm(encode_buyer(tower, items, [VIEW, CART, PURCHASE] * 2)), 1, atol=1e-6)
 
-    @settings(max_examples=40, deadline=None)
-    @given(
-        types=st.lists(st.sampled_from([VIEW, CART, PURCHASE]), max_size=5),
-        padding=st.integers(1, 4),
-        garbage=st.floats(-1e6, 1e6, width=32),
-        seed=st.integers(0, 99),
-    )
-    def test_padding_never_changes_a_vector(
-        self, aggregation: str, types: list[int], padding: int, garbage: float, seed: int
-    ) -> None:
-        tower = buyer_tower(aggregation)
-        items = np.random.default_rng(seed).normal(size=(len(types) + padding, 4))
-        items[len(types) :] = garbage
-        mask = [True] * len(types) + [False] * padding
-        padded = encode_buyer(tower, items, types + [PURCHASE] * padding, mask)
-        exact = (
-            encode_buyer(tower, items[: len(types)], types) if types else (tower.empty / tower.empty.norm()).detach()
-        )
-        assert_allclose(padded, exact, atol=1e-6)
+@pytest.mark.parametrize("aggregation", ["recency_attention", "transformer"])
+def test_what_most_buyers_like_is_added_to_every_history(aggregation: str) -> None:
+    tower = buyer_tower(aggregation)
+    items = np.random.default_rng(1).normal(size=(2, 4))
+    with torch.no_grad():
+        joined_D = tower.aggregate(torch.tensor(items, dtype=torch.float32), prefixes([[(0, 0, 0), (1, 2, 5)]]))[0]
+        expected_D = torch.nn.functional.normalize(joined_D + tower.empty, dim=0)
+    assert_allclose(encode_buyer(tower, items, [VIEW, PURCHASE], [0, 5]), expected_D, atol=1e-6)
 
-    def test_gradient_reaches_every_parameter(self, aggregation: str) -> None:
-        torch.manual_seed(4)
-        model = TwoTower(replace(SPEC, aggregation=aggregation)).eval()
-        ids = torch.tensor([0, 1, 2])
-        item_ND = model.item_tower(torch.randn(3, 3), torch.tensor([0, 1, 2]), torch.tensor([1, 3, 2]), ids)
-        # One buyer with two events, one without any.
-        items_BLD = item_ND[:2].expand(2, 2, 4)
-        mask_BL = torch.tensor([[True, True], [False, False]])
-        buyer_BD = model.buyer_tower(items_BLD, torch.tensor([[VIEW, PURCHASE], [VIEW, VIEW]]), mask_BL)
-        (buyer_BD @ torch.randn(4, 1)).sum().backward()
 
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.abs().max() > 0, name
-        assert model.item_tower.identity is not None
-        assert model.item_tower.identity.weight.grad is not None
-        assert_array_equal(model.item_tower.identity.weight.grad[UNKNOWN], np.zeros(4))
-
-    def test_an_empty_history_teaches_nothing_but_its_own_vector(self, aggregation: str) -> None:
-        tower = buyer_tower(aggregation)
-        items_BLD = torch.randn(1, 2, 4, requires_grad=True)
-        tower(items_BLD, torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.bool))[0, 0].backward()
-        assert items_BLD.grad is not None
-        assert_array_equal(items_BLD.grad, np.zeros((1, 2, 4)))
-        assert tower.empty.grad is not None
-        assert tower.empty.grad.abs().max() > 0
+def test_gradient_reaches_every_parameter_of_both_towers() -> None:
+    torch.manual_seed(4)
+    model = TwoTower(SPEC).eval()
+    ids = torch.tensor([0, 1, 2])
+    zeros = torch.zeros(3, dtype=torch.int64)
+    item_UD = model.item_tower(torch.randn(3, 3), torch.tensor([0, 1, 2]), torch.tensor([1, 3, 2]), zeros, ids)
+    buyer_PD = model.buyer_tower(item_UD, prefixes([[(0, VIEW, 0), (1, PURCHASE, 0)], []]))
+    (buyer_PD @ torch.randn(4, 1)).sum().backward()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            assert name == "log_temperature"
+            continue
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+    assert model.item_tower.identity is not None
+    assert model.item_tower.identity.weight.grad is not None
+    assert_array_equal(model.item_tower.identity.weight.grad[UNKNOWN], np.zeros(4))
 
 
 def test_a_product_starts_as_its_text_alone() -> None:
     tower = ItemTower(SPEC).eval()
     text_NT = torch.randn(2, 3)
     zeros = torch.zeros(2, dtype=torch.int64)
-    own = tower(text_NT, zeros, zeros, torch.tensor([1, 2]))
-    assert torch.equal(own, tower(text_NT, zeros, zeros, zeros))
+    own = tower(text_NT, zeros, zeros, zeros, torch.tensor([1, 2]))
+    assert torch.equal(own, tower(text_NT, zeros, zeros, zeros, zeros))

@@ -4,12 +4,13 @@ import itertools
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
 from processes import Background
 from safetensors.numpy import load_file
 from synthetic import (
@@ -18,6 +19,7 @@ from synthetic import (
     N_PRODUCTS,
     catalogue,
     contexts_of,
+    data_of,
     run,
     settings,
     text_vectors,
@@ -30,7 +32,7 @@ from training.artifacts.model import WEIGHTS, load_model
 from training.catalogue import item_features
 from training.encoding import encode_buyers, encode_catalogue
 from training.towers import TwoTower
-from training.train import CURVES, NonFiniteLossError, train
+from training.train import CHOSEN, CURVES, SELECTION_METRIC, NonFiniteLossError, _learning_rate, train
 
 CHANCE = 20 / N_PRODUCTS
 
@@ -58,23 +60,34 @@ def test_learns_which_products_go_together(tmp_path: Path) -> None:
 
     model, vocabularies, _ = load_model(tmp_path)
     item_ND = encode_catalogue(model, item_features(catalogue(), text_vectors(), vocabularies))
-    buyer_BD = encode_buyers(model, item_ND, contexts.histories)
+    buyer_BD = encode_buyers(model, item_ND, contexts)
     top = (buyer_BD @ item_ND.T).topk(20).indices.numpy()
     own_group = top // GROUP_SIZE == (np.arange(len(contexts)) % 2)[:, None]
     assert own_group.mean() > 0.95
 
 
-@pytest.mark.parametrize("changes", [{"logq_exponent": 1.0}, {"num_negatives": 0}, {"targets_per_context": 1}])
-def test_learns_with_other_settings_too(changes: dict[str, float], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"logq_exponent": 1.0},
+        {"num_negatives": 0},
+        {"candidates": "all"},
+        {"num_hard_negatives": 1},
+        {"weigh_events": True, "half_life_days": 30},
+        {"learn_temperature": True},
+        {"num_workers": 1},
+    ],
+    ids=str,
+)
+def test_learns_with_other_settings_too(changes: dict[str, Any], tmp_path: Path) -> None:
     assert run(settings(**changes), two_groups(), tmp_path).metrics["recall@20"] > 1.5 * CHANCE
 
 
 def test_the_artifact_is_the_best_epoch(tmp_path: Path) -> None:
     contexts = two_groups()
     card = run(settings(), contexts, tmp_path)
-    recalls = curve(tmp_path, "recall@20")
-    assert card.epoch == 1 + int(np.argmax(recalls))
-    assert card.metrics["recall@20"] == max(recalls)
+    assert card.epoch == 1 + int(np.argmax(curve(tmp_path, SELECTION_METRIC)))
+    assert card.metrics["recall@20"] == curve(tmp_path, "recall@20")[card.epoch - 1]
     model, vocabularies, loaded = load_model(tmp_path)
     assert loaded == card
     assert (loaded.text_encoder, loaded.feature_service, loaded.schema_hash) == (
@@ -86,7 +99,9 @@ def test_the_artifact_is_the_best_epoch(tmp_path: Path) -> None:
     # The kept weights give that recall again: the latest quarter of the contexts is the validation.
     validation = contexts.take(np.arange(300, 400))
     item_ND = encode_catalogue(model, item_features(catalogue(), text_vectors(), vocabularies))
-    top = (encode_buyers(model, item_ND, validation.histories) @ item_ND.T).topk(20).indices.numpy()
+    scores_BN = encode_buyers(model, item_ND, validation) @ item_ND.T
+    scores_BN[validation.purchases.owners, validation.purchases.products] = -torch.inf
+    top = scores_BN.topk(20).indices.numpy()
     offsets = validation.targets.offsets
     found = [
         np.isin(validation.targets.products[a:b], top[row]).mean()
@@ -97,7 +112,9 @@ def test_the_artifact_is_the_best_epoch(tmp_path: Path) -> None:
 
 def test_nothing_but_the_artifact_is_left(tmp_path: Path) -> None:
     run(settings(num_epochs=2), two_groups(40), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([CARD_FILE, WEIGHTS, "product_keys.npy", CURVES])
+    # The model that has not seen the validation stays for whoever fits something on it.
+    files = [CARD_FILE, WEIGHTS, "product_keys.npy", CURVES, CHOSEN]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 
 
 def test_products_of_validation_only_have_no_vector_of_their_own(tmp_path: Path) -> None:
@@ -143,12 +160,12 @@ def test_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     noise = [(rng.integers(0, N_PRODUCTS, 2).tolist(), [int(rng.integers(N_PRODUCTS))]) for _ in range(100)]
     card = run(settings(num_epochs=200, patience=3), contexts_of(noise), tmp_path)
-    recalls = curve(tmp_path, "recall@20")
-    assert len(recalls) == card.epoch + 3 < 200
-    assert max(recalls[card.epoch :]) <= card.metrics["recall@20"]
+    values = curve(tmp_path, SELECTION_METRIC)
+    assert len(values) == card.epoch + 3 < 200
+    assert max(values[card.epoch :]) <= card.metrics[SELECTION_METRIC]
 
 
-LONG = {"num_epochs": 60, "patience": 60, "save_every_n_epochs": 2}
+LONG = {"num_epochs": 60, "patience": 60, "save_every_n_epochs": 2, "refit": True}
 
 
 def train_on_one_thread(folder: Path) -> None:
@@ -156,15 +173,15 @@ def train_on_one_thread(folder: Path) -> None:
     run(settings(**LONG), two_groups(100), folder)
 
 
-def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("phase", ["chosen", "refitted"])
+def test_a_killed_run_ends_with_the_same_weights(phase: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(settings(**LONG), two_groups(100), whole)
 
-    progress = killed / "checkpoint" / PROGRESS
+    progress = killed / f"{phase}_checkpoint" / PROGRESS
     Background(train_on_one_thread, killed).kill_when(progress.is_file)
     assert progress.is_file()
     assert not (killed / CARD_FILE).exists(), "the run ended before it was killed"
-    assert json.loads(progress.read_text())["epoch"] < 60
 
     run(settings(**LONG), two_groups(100), killed)
     assert weights(killed) == weights(whole)
@@ -245,7 +262,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_model(tmp_path: Pa
     broken = text_vectors()
     broken[:] = np.nan
     with pytest.raises(NonFiniteLossError, match=r"the loss is nan in epoch 1, batch 0 \(first contexts \[") as caught:
-        train(settings(), catalogue(), broken, two_groups(40), CARD, tmp_path, data_version="1", show_progress=False)
+        train(settings(), data_of(two_groups(40), broken), CARD, tmp_path, show_progress=False)
     assert "lower training.learning_rate or raise training.temperature" in str(caught.value)
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path)
@@ -256,15 +273,48 @@ def test_a_run_that_diverges_is_stopped(tmp_path: Path) -> None:
         run(settings(learning_rate=1e36, batch_size=16), two_groups(100), tmp_path)
 
 
-def test_one_context_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="training needs two contexts with a product or more, there are 1"):
+def test_without_contexts_on_either_side_of_the_validation_there_is_nothing_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no context with a product to train on, before the validation days; load"):
         run(settings(), contexts_of([([0], [1])]), tmp_path)
+    data = data_of(two_groups(40))
+    nothing = replace(data, validation=data.validation.take(np.arange(0)))
+    with pytest.raises(ValueError, match=r"no context with a product to validate with; load more events"):
+        train(settings(), nothing, CARD, tmp_path, show_progress=False)
 
 
-def test_validation_is_the_latest_share_whatever_the_order_of_contexts(tmp_path: Path) -> None:
+def test_selection_never_learns_from_the_validation_days(tmp_path: Path) -> None:
     contexts = two_groups(100)
-    shuffled = contexts.take(np.random.default_rng(4).permutation(100))
-    run(settings(num_epochs=1), contexts, tmp_path / "ordered")
-    run(settings(num_epochs=1), shuffled, tmp_path / "shuffled")
-    assert weights(tmp_path / "ordered") == weights(tmp_path / "shuffled")
-    assert_allclose(curve(tmp_path / "ordered", "recall@20"), curve(tmp_path / "shuffled", "recall@20"))
+    changed = replace(contexts, targets=replace(contexts.targets, products=contexts.targets.products.copy()))
+    late = contexts.targets.owners >= 75
+    changed.targets.products[late] = (changed.targets.products[late] + 1) % N_PRODUCTS
+    for name, data in (("clean", contexts), ("changed", changed)):
+        run(settings(num_epochs=2), data, tmp_path / name)
+    assert curve(tmp_path / "clean", "loss") == curve(tmp_path / "changed", "loss")
+
+
+def test_a_refit_learns_the_products_of_the_validation_days_too(tmp_path: Path) -> None:
+    rows = [([0, 1], [2, 3]), ([1], [2]), ([0], [3])] * 5 + [([0], [2, 9])] * 5
+    card = run(settings(num_epochs=3, refit=True), contexts_of(rows), tmp_path)
+    _, vocabularies, loaded = load_model(tmp_path)
+    assert vocabularies.product_keys.tolist() == catalogue().product_keys[[2, 3, 9]].tolist()
+    content = json.loads((tmp_path / CURVES).read_text())
+    assert len(content["refit"]) == content["best_epoch"] == card.epoch
+    # The metrics are those of the model that had not seen them.
+    assert loaded.metrics == content["epochs"][card.epoch - 1]
+
+
+def test_the_temperature_is_learned_only_where_asked(tmp_path: Path) -> None:
+    for learned in (False, True):
+        run(settings(num_epochs=2, learn_temperature=learned), two_groups(100), tmp_path / str(learned))
+    temperatures = [math.exp(load_model(tmp_path / name)[0].log_temperature.item()) for name in ("False", "True")]
+    assert temperatures[0] == pytest.approx(0.1)
+    assert abs(temperatures[1] - 0.1) > 1e-3
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [_learning_rate(step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(1 / 50, rel=1e-3)
+    assert rates[:50] == sorted(rates[:50])
+    assert rates[49:] == sorted(rates[49:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05, abs=1e-4)
+    assert _learning_rate(1, 20) == pytest.approx(1, abs=0.01)  # two steps of twenty

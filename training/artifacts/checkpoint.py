@@ -32,9 +32,12 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
     def after_epoch(self, metrics: dict[str, float], selection: str) -> "Progress":
-        """The progress after one more epoch; it is the best one if its selection metric beats all before."""
-        best = max((epoch[selection] for epoch in self.history), default=float("-inf"))
-        is_best = metrics[selection] > best
+        """The progress after one more epoch.
+
+        It is the best one if its selection metric beats all before, or if nobody measures that metric.
+        """
+        best = max((epoch.get(selection, float("-inf")) for epoch in self.history), default=float("-inf"))
+        is_best = metrics.get(selection, float("inf")) > best
         return Progress(
             epoch=self.epoch + 1,
             best_epoch=self.epoch + 1 if is_best else self.best_epoch,

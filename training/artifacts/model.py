@@ -17,7 +17,7 @@ from feature_repo.files import write_json
 from training.catalogue import Vocabularies
 from training.towers import ModelSpec, TwoTower
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, CARD, PRODUCT_KEYS = "model.safetensors", "model.json", "product_keys.npy"
 
 
@@ -51,6 +51,7 @@ def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: 
         "spec": model.spec.as_json(),
         "brands": vocabularies.brands,
         "categories": vocabularies.categories,
+        "price_edges": vocabularies.price_edges,
         "text_encoder": card.text_encoder,
         "feature_service": card.feature_service,
         "schema_hash": card.schema_hash,
@@ -78,7 +79,10 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
     model = TwoTower(ModelSpec.from_json(content["spec"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
     vocabularies = Vocabularies(
-        tuple(content["brands"]), tuple(content["categories"]), np.load(folder / PRODUCT_KEYS, allow_pickle=False)
+        tuple(content["brands"]),
+        tuple(content["categories"]),
+        tuple(content["price_edges"]),
+        np.load(folder / PRODUCT_KEYS, allow_pickle=False),
     )
     card = ModelCard(
         content["text_encoder"],

@@ -18,7 +18,20 @@ from training.artifacts.embeddings import load_embeddings
 from training.artifacts.index import load_index
 from training.artifacts.model import load_model
 from training.artifacts.product_table import ProductTable
-from training.artifacts.release import ALIASES, MODEL_FOLDER, POPULARITY, PRODUCTS, current_release, verify_release
+from training.artifacts.release import (
+    ALIASES,
+    MODEL_FOLDER,
+    POPULARITY,
+    PRODUCTS,
+    RECENT_POPULARITY,
+    current_release,
+    verify_release,
+)
+from training.artifacts.rescorer import Rescorer
+
+# The re-scorer orders so many times K of the towers' nearest products, and so many at least.
+POOL, SMALLEST_POOL = 4, 200
+MOST_POPULAR = 5_000  # products whose popularity term is looked at whatever the towers say
 
 # Below so many allowed products they are all compared: a millisecond at the most, and it cannot miss one.
 EXACT_SEARCH_PRODUCTS = 5_000
@@ -46,6 +59,18 @@ class Ranked(NamedTuple):
     def first(self, k: int) -> "Ranked":
         """The K best."""
         return Ranked(self.positions[:k], self.scores[:k])
+
+
+class Repeats(NamedTuple):
+    """The repeat term of one buyer's own products.
+
+    Attributes:
+        positions: (R,) int64, ascending.
+        terms: (R,) float32.
+    """
+
+    positions: Positions
+    terms: Floats
 
 
 class Readable(NamedTuple):
@@ -93,6 +118,14 @@ class Recommender:
         self.vectors_ND: Floats = np.asarray(load_embeddings(folder).vectors_ND)
         self._logit_N = self.encoder.item_logits(self.vectors_ND)
         self._index = load_index(folder, self.vectors_ND)
+        self._rescorer = Rescorer.load(folder / MODEL_FOLDER)
+        self._as_of_ms: int = self.manifest["as_of_ms"]
+        weights = np.asarray(model.spec.event_weights, dtype=np.float32)
+        self._relative_weights = weights / weights.max()
+        lately_N: Floats = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
+        self._lately_N = {new: self._rescorer.popularity(lately_N, new_only=new) for new in (False, True)}
+        order = np.argsort(-lately_N, kind="stable")[: min(MOST_POPULAR, int((lately_N > 0).sum()))]
+        self._most_popular_lately: Positions = order.astype(np.int64)
         self.products = ProductTable(folder / PRODUCTS, folder / ALIASES)
         self.popular: npt.NDArray[np.int32] = np.load(folder / POPULARITY, allow_pickle=False)
         self._popularity_N = np.empty(len(self.popular), dtype=np.float32)
@@ -122,13 +155,12 @@ class Recommender:
         """Events as the buyer tower reads them; `new` as it was given to `readable`."""
         events, positions_L = readable
         items_LD = self.vectors_ND[positions_L]
-        logits_L = None if self._logit_N is None else self._logit_N[positions_L]
+        logits_L = self._logit_N[positions_L]
         new_L = np.flatnonzero(positions_L < 0) if new else ()
         if new and len(new_L):
             items_LD[new_L] = [new[key] for key in events.product_keys[new_L].tolist()]
-            if logits_L is not None:
-                logits_L[new_L] = self.encoder.item_logits(items_LD[new_L])
-        return History(items_LD, events.event_types.astype(np.int64), logits_L)
+            logits_L[new_L] = self.encoder.item_logits(items_LD[new_L])
+        return History(items_LD, events.event_types.astype(np.int64), events.event_times, logits_L)
 
     def encode_buyer(self, events: Sequence) -> EncodedBuyer | None:
         """One buyer, from events oldest first; None where none of their products is known."""
@@ -166,6 +198,26 @@ class Recommender:
             return best(positions, (self.vectors_ND @ vector_D)[positions], k)
         return best(positions, self.similarity(vector_D, positions), k)
 
+    def repeats(self, readable: Readable) -> Repeats:
+        """The re-scorer's repeat term of the products of a history."""
+        events, positions_L = readable
+        weights_L = self._relative_weights[events.event_types]
+        counts_L = self._rescorer.repeats(events.event_times, weights_L, self._as_of_ms)
+        positions, places_L = np.unique(positions_L, return_inverse=True)
+        counts = np.bincount(places_L, counts_L, minlength=len(positions)).astype(np.float32)
+        known = positions >= 0
+        return Repeats(positions[known], self._rescorer.repeat_term(counts[known]))
+
+    def popularity_term(self, positions: Positions, *, new_only: bool) -> Floats:
+        """The re-scorer's popularity term of some products."""
+        terms: Floats = self._lately_N[new_only][positions]
+        return terms
+
+    def popular_lately(self, k: int, allowed_N: Allowed | None = None) -> Positions:
+        """The K (allowed) products with the largest popularity term; fewer where no more had a buyer lately."""
+        positions = self._most_popular_lately
+        return (positions if allowed_N is None else positions[allowed_N[positions]])[:k]
+
     def similarity(self, vector_D: Floats, positions: Positions) -> Floats:
         """Inner products of a vector with some products."""
         scores: Floats = self.vectors_ND[positions] @ vector_D
@@ -181,6 +233,11 @@ class Recommender:
         """1 for the most popular product, 1/2 for the next and so on: counts are no similarity."""
         popularity: Floats = self._popularity_N[positions]
         return popularity
+
+
+def pool_size(k: int) -> int:
+    """How many of the towers' nearest products the re-scorer should see to find the K best."""
+    return max(POOL * k, SMALLEST_POOL)
 
 
 def best(positions: Positions, scores: Floats, k: int) -> Ranked:

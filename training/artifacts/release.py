@@ -7,6 +7,7 @@
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and of those that stand for them
         popularity.npy            positions of products, most bought lately first
+        recent_popularity.npy     what the re-scorer's popularity term counts (see rescorer.py)
         metrics.json              offline evaluation
         manifest.json             what this is, and the sha256 of every file
     releases/current              -> the live release
@@ -38,8 +39,9 @@ from training.artifacts.lineage import sha256
 log = logging.getLogger(__name__)
 
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
-MODEL_FOLDER, PRODUCTS, ALIASES, POPULARITY = "model", "products.arrow", "product_aliases.arrow", "popularity.npy"
-FORMAT_VERSION = 2
+MODEL_FOLDER, PRODUCTS, ALIASES = "model", "products.arrow", "product_aliases.arrow"
+POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
+FORMAT_VERSION = 3
 
 
 def write_release(
@@ -51,6 +53,8 @@ def write_release(
     products: pa.Table,
     aliases: pa.Table | None = None,
     popular: npt.NDArray[np.int32],
+    lately: npt.NDArray[np.float32],
+    as_of_ms: int,
     metrics: dict[str, Any],
     about: dict[str, Any],
 ) -> str:
@@ -64,6 +68,8 @@ def write_release(
         products: Product columns in the order of the embeddings.
         aliases: Merged products, product_id -> duplicate_of; None for a shop that merges none.
         popular: Product positions, most popular first.
+        lately: (N,) the products' artifacts.rescorer.recent_popularity.
+        as_of_ms: The end of the data, from which the re-scorer counts back.
         metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
         about: Further facts for the manifest (dataset, schema hash, counts).
     """
@@ -80,10 +86,12 @@ def write_release(
     if aliases is not None:
         _write_arrow(folder / ALIASES, aliases)
     np.save(folder / POPULARITY, popular, allow_pickle=False)
+    np.save(folder / RECENT_POPULARITY, lately, allow_pickle=False)
     write_json(folder / METRICS, metrics)
     sums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     created = dt.datetime.now(dt.UTC)
-    manifest = {"format_version": FORMAT_VERSION, "created": created.isoformat(), **about, "sha256": sums}
+    facts = {"format_version": FORMAT_VERSION, "created": created.isoformat(), "as_of_ms": as_of_ms}
+    manifest = {**facts, **about, "sha256": sums}
     # Names sort by time: what came before a damaged release is known without reading it.
     name = f"{created:%Y%m%dT%H%M%S}.{created.microsecond // 1000:03}Z-{_content_hash(manifest)}"
     manifest["name"] = name

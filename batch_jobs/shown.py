@@ -1,0 +1,120 @@
+"""The answers of the longer commands as text for people."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batch_jobs.command import Answer
+
+SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
+
+
+def training_text(answer: Answer) -> str:
+    """What `tawsiya train` reached; with a search, its trials first."""
+    run = Path(answer["run"])
+    lines = list(_search_lines(answer["search"])) if "search" in answer else []
+    return "\n".join(
+        [
+            *lines,
+            f"trained on {answer['n_contexts']:,} contexts and {answer['n_products']:,} products, "
+            f"best epoch {answer['epoch']}:",
+            *(f"  {metric} {value:.4f}" for metric, value in answer["metrics"].items()),
+            "re-scorer:",
+            *(f"  {name} {value:.4g}" for name, value in answer["rescorer"].items()),
+            f"curves: {run / 'curves.png'}; all runs: tensorboard --logdir {run.parent}",
+        ]
+    )
+
+
+def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:
+    names = list(search["settings"])
+    head = ["trial", search["metric"], "epoch", "seconds", "state", *(name.rpartition(".")[2] for name in names)]
+    rows = [
+        [
+            str(trial["trial"]),
+            _number(trial["value"], ".4f"),
+            _number(trial["epoch"], "d"),
+            f"{trial['seconds']:.1f}",
+            trial["state"],
+            *(_spelled(trial["settings"][name]) for name in names),
+        ]
+        for trial in search["trials"]
+    ]
+    yield from _table([head, *rows])
+    yield ""
+    yield f"best: {search['metric']} {search['value']:.4f}; its settings, also in {search['file']}:"
+    yield from (f"  --set {name}={value}" for name, value in search["settings"].items())
+    yield ""
+
+
+def evaluation_text(answer: Answer) -> str:
+    """What `tawsiya evaluate` found: a table for each kind of target, the best model first."""
+    split, lines = answer["split"], []
+    for kind in answer["targets"]:
+        lines += [*_kind_lines(answer["targets"], kind), ""]
+    days = f"test {split['test_from'][:10]} to {split['test_to'][:10]}"
+    return "\n".join(
+        [
+            f"{answer['n_products']:,} products, all ranked; {days}",
+            "",
+            *lines,
+            f"in brackets: {split['intervals']}",
+            f"more metrics, slices and curves: {answer['report']}",
+        ]
+    )
+
+
+def demo_text(answer: Answer, serving: bool) -> str:
+    """What `tawsiya demo` made; with `serving` the API follows."""
+    sample, counts = answer["sample"], answer["counts"]
+    lines = [
+        f"{answer['dataset']}: {counts['events']:,} events of {counts['buyers']:,} buyers, "
+        f"{counts['products']:,} products",
+        f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s",
+        "",
+        *_kind_lines(answer["metrics"], next(iter(answer["metrics"]))),
+        f"more: {answer['report']}",
+        "",
+        f"For buyer {sample['buyer_id']}:",
+        *(f"  {item['score']:.3f}  {item['title']}" for item in sample["recommendations"]),
+    ]
+    if not serving:
+        lines += ["", f"Next: tawsiya recommend --buyer {sample['buyer_id']}, or tawsiya serve"]
+    return "\n".join(lines)
+
+
+def _kind_lines(targets: Mapping[str, Any], kind: str) -> list[str]:
+    """One kind of target: a line for each model, with intervals."""
+    judged = targets[kind]
+    models, intervals = judged["models"], judged["ci"]
+    k = max(int(metric.rpartition("@")[2]) for metrics in models.values() for metric in metrics)
+    columns = [f"{name}@{k}" for name in SHOWN_METRICS]
+    rows = [
+        [model, *(_with_interval(metrics[column], intervals[model][column]) for column in columns)]
+        for model, metrics in sorted(models.items(), key=lambda item: -item[1][columns[0]])
+    ]
+    return [f"{kind}, {judged['n']:,} buyers", *_table([["model", *columns], *rows])]
+
+
+def _with_interval(value: float, interval: Sequence[float]) -> str:
+    return f"{value:.4f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _spelled(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows with aligned columns, the first to the left and the others to the right; a line under the first row."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        )
+        for first, *others in rows
+    ]
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]

@@ -1,0 +1,101 @@
+"""The re-scorer: what the towers' inner product cannot say, as two explicit terms on top of it.
+
+Buyers buy again what they bought, and what sells changes by the week; an inner product of trained vectors knows
+neither. So a product's score for a buyer is
+
+    inner product + popularity weight * ln(1 + buyers lately) + repeat weight * ln(1 + the buyer's own events, decayed)
+
+with weights and spans that training.rescoring fits on the validation days. For a list of new products only, the
+repeat term is off and the popularity term has a weight of its own.
+
+Legend: L events of one buyer, N products of the catalogue.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.files import write_json
+
+RESCORER = "rescorer.json"
+DAY_MS = 86_400_000
+
+Floats = npt.NDArray[np.float32]
+Longs = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """The fitted weights, in units of the inner product.
+
+    Attributes:
+        popularity_days: Over how many days buyers are counted.
+        popularity_weight: Of the popularity term in a list of any products.
+        new_popularity_weight: Of the popularity term in a list of new products.
+        repeat_weight: Of the repeat term.
+        repeat_half_life_days: An event so many days before the release's data end counts half.
+    """
+
+    popularity_days: int = 14
+    popularity_weight: float = 0.0
+    new_popularity_weight: float = 0.0
+    repeat_weight: float = 0.0
+    repeat_half_life_days: float = 90.0
+
+    def save(self, folder: Path) -> None:
+        """Writes it beside a model."""
+        write_json(folder / RESCORER, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Rescorer":
+        """The inverse of save; ValueError where the folder has none."""
+        path = folder / RESCORER
+        if not path.is_file():
+            raise ValueError(f"{path} is missing; run `tawsiya train` again")
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def popularity(self, lately_N: Floats, *, new_only: bool) -> Floats:
+        """The popularity term of products, from their `recent_popularity`."""
+        return lately_N * np.float32(self.new_popularity_weight if new_only else self.popularity_weight)
+
+    def repeats(self, event_times: Longs, weights_L: Floats, as_of_ms: int) -> Floats:
+        """What each event of a history counts, (L,), before `repeat_term`."""
+        return decayed(event_times, weights_L, as_of_ms, self.repeat_half_life_days)
+
+    def repeat_term(self, counts: Floats) -> Floats:
+        """The repeat term of products, from the sums of what their events count."""
+        return np.log1p(counts) * np.float32(self.repeat_weight)
+
+
+def decayed(event_times: Longs, weights: Floats, as_of_ms: int, half_life_days: float) -> Floats:
+    """Event weights, halved for every `half_life_days` before `as_of_ms`; later events count in full."""
+    age_days = np.maximum(as_of_ms - event_times, 0) / DAY_MS
+    faded: Floats = (weights * np.exp2(-age_days / half_life_days)).astype(np.float32)
+    return faded
+
+
+def recent_popularity(
+    buyers: npt.NDArray[np.integer],
+    products: npt.NDArray[np.integer],
+    event_times: Longs,
+    *,
+    until_ms: int,
+    days: int,
+    n_products: int,
+) -> Floats:
+    """ln(1 + number of different buyers in the last days before `until_ms`) of each product, (N,).
+
+    Args:
+        buyers: Buyer codes of events.
+        products: Their products' positions; an event with a negative one is left out.
+        event_times: Milliseconds since 1970.
+        until_ms: Exclusive end of the days.
+        days: How many.
+        n_products: N.
+    """
+    within = (event_times < until_ms) & (event_times >= until_ms - days * DAY_MS) & (products >= 0)
+    pairs = np.unique(buyers[within].astype(np.int64) * n_products + products[within])
+    return np.log1p(np.bincount(pairs % n_products, minlength=n_products)).astype(np.float32)
