@@ -6,8 +6,8 @@
         bench_shop.json     written last: the shop is whole, and of this feature schema and release format
         canonical/, features/, releases/, ...
 
-Training is left out: the model has seeded random weights, and the release says so. Speed does not depend on weights;
-what it recommends means nothing.
+Training is left out: the model has seeded random weights and the re-scorer made-up ones, and the release says so. Speed
+does not depend on weights; what it recommends means nothing.
 """
 
 import datetime as dt
@@ -39,6 +39,7 @@ from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import weight_by_code
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import FORMAT_VERSION, current_release
+from training.artifacts.rescorer import Rescorer
 from training.catalogue import Vocabularies, build_vocabularies, read_catalogue
 from training.text_encoder import load_text_encoder
 from training.towers import ModelSpec, TwoTower
@@ -52,7 +53,9 @@ events:
 products:
   path: {products}
 """
-NOT_EVALUATED = {"models": {}, "note": "not evaluated: an untrained model with random weights, made by a benchmark"}
+# Of the size that fits on real shops have, so that a request does all that it does there.
+RESCORER = Rescorer(popularity_weight=0.1, new_popularity_weight=0.05, repeat_weight=0.6)
+NOT_EVALUATED = {"targets": {}, "note": "not evaluated: an untrained model with random weights, made by a benchmark"}
 
 
 @dataclass(frozen=True)
@@ -166,15 +169,18 @@ def _save_untrained_model(config: Config, store: FeatureStore, seed: int) -> Non
     encoder = load_text_encoder(config.model.item_tower.text_encoder, models_dir(config))
     model = _untrained_model(config, encoder.dimension, vocabularies, seed)
     save_model(paths.model, model, vocabularies, ModelCard(encoder.encoder_id, TRAINING_SERVICE, store.schema_hash, 1))
+    RESCORER.save(paths.model)
 
 
 def _untrained_model(config: Config, text_dim: int, vocabularies: Vocabularies, seed: int) -> TwoTower:
     torch.manual_seed(seed)
     spec = ModelSpec.from_config(
         config.model,
+        config.training,
         text_dim=text_dim,
         n_brands=len(vocabularies.brands),
         n_categories=len(vocabularies.categories),
+        n_prices=vocabularies.n_prices,
         n_ids=len(vocabularies.product_keys) + 1,
         event_weights=weight_by_code(config.event_weights),
     )

@@ -65,8 +65,12 @@ def write_random_release(
     index_type: IndexType = "flat",
     aggregation: str = "attention",
     rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
+    lately: npt.NDArray[np.float32] | None = None,
 ) -> Path:
-    """Writes a release of `random_products` in random popularity and with a random model; returns its folder."""
+    """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
+
+    `lately` is what the re-scorer counts of each product; None draws it.
+    """
     torch.manual_seed(1)
     model = TwoTower(replace(SPEC, aggregation=aggregation))
     save_model(
@@ -88,12 +92,18 @@ def write_random_release(
         index=folder / "index",
         products=products,
         popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
-        lately=np.log1p(np.random.default_rng(3).integers(0, 9, n_products)).astype(np.float32),
+        lately=drawn_lately(n_products) if lately is None else lately,
         as_of_ms=AS_OF_MS,
         metrics={},
         about={"schema_hash": SCHEMA},
     )
     return folder / "releases" / name
+
+
+def drawn_lately(n_products: int) -> npt.NDArray[np.float32]:
+    """What the re-scorer counts of each product of a random release: up to eight buyers."""
+    counts = np.random.default_rng(3).integers(0, 9, n_products)
+    return np.log1p(counts).astype(np.float32)
 
 
 def write_arrow(path: Path, table: pa.Table) -> Path:

@@ -76,17 +76,19 @@ class Question:
 
     def asked(self, *, in_full: bool) -> Asked:
         """The question for the re-scorer, with histories in full or as serving has them."""
-        all_rows, all_targets = self.targets(ALL)
-        new_rows, new_targets = self.targets(NEW_ITEMS)
         return Asked(
             histories=self.histories if in_full else self.contexts.histories,
             bought=self.bought,
-            targets=(all_rows, as_targets(all_targets)),
-            new_targets=(new_rows, as_targets(new_targets)),
+            targets=self._rows_and_targets(ALL),
+            new_targets=self._rows_and_targets(NEW_ITEMS),
             events=self.events,
             as_of_ms=self.start_ms,
             event_weights=self.event_weights,
         )
+
+    def _rows_and_targets(self, kind: str) -> tuple[Codes, Targets] | None:
+        rows, targets = self.targets(kind)
+        return (rows, as_targets(targets)) if len(rows) else None
 
 
 def read_question(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Question:

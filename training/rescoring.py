@@ -32,7 +32,7 @@ class Asked:
     Attributes:
         histories: What the repeat term counts, B histories.
         bought: Products that are not new to each of the B buyers.
-        targets, new_targets: Rows of the histories with a target of the kind, and these targets.
+        targets, new_targets: Rows of the histories with a target of the kind, and these targets; None without any.
         events: All events before `as_of_ms`, for the popularity term.
         as_of_ms: The moment that days and half-lives count back from.
         event_weights: Of each event-type code, 1 for the strongest.
@@ -40,8 +40,8 @@ class Asked:
 
     histories: Histories
     bought: Histories
-    targets: tuple[Codes, Targets]
-    new_targets: tuple[Codes, Targets]
+    targets: tuple[Codes, Targets] | None
+    new_targets: tuple[Codes, Targets] | None
     events: TrainingEvents
     as_of_ms: int
     event_weights: npt.NDArray[np.float32]
@@ -94,11 +94,11 @@ def fit_rescorer(ranker: Ranker, asked: Asked) -> Rescorer:
 
     Coordinate-wise over a declared grid in units of the ranker's own scores, so that it serves rankers of any scale:
     first the popularity term on targets new to the buyer, then both terms on all targets. Weights of 0 are in the grid:
-    a term that does not help is left out.
+    a term that does not help, or that nobody's choice speaks for, is left out.
     """
     rescorer = Rescorer()
-    rows, targets = _sampled(asked.new_targets, asked.events.n_products)
-    if len(rows):
+    if asked.new_targets is not None:
+        rows, targets = _sampled(asked.new_targets, asked.events.n_products)
         scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
         spread = _spread(scores_BN)
         bought = asked.bought.take(rows.astype(np.int64))
@@ -114,6 +114,8 @@ def fit_rescorer(ranker: Ranker, asked: Asked) -> Rescorer:
             for days in (DAYS if weight else DAYS[:1])
         )
         rescorer = _finer(_best(tried, new_value), "new_popularity_weight", new_value)
+    if asked.targets is None:
+        return rescorer
     rows, targets = _sampled(asked.targets, asked.events.n_products)
     scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
     spread = _spread(scores_BN)
@@ -154,7 +156,7 @@ def _with(rescorer: Rescorer, field: str, weight: float) -> Rescorer:
 def _sampled(question: tuple[Codes, Targets], n_products: int) -> tuple[Codes, Targets]:
     rows, targets = question
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_SCORES // n_products)).astype(np.int64))
-    return rows[places], targets.take(places) if len(places) else targets
+    return rows[places], targets.take(places)
 
 
 def _spread(scores_BN: torch.Tensor) -> float:

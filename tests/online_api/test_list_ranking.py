@@ -9,36 +9,55 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from random_release import BRANDS, CATEGORIES, SCHEMA, random_products, unit_vectors, write_arrow, write_random_release
+from random_release import (
+    BRANDS,
+    CATEGORIES,
+    SCHEMA,
+    drawn_lately,
+    random_products,
+    unit_vectors,
+    write_arrow,
+    write_random_release,
+)
 
 from feature_repo import columns as c
 from online_api.catalogue import LiveCatalogue, Selection
-from online_api.ranking import ByPopularity, BySimilarity, Listed, Parts, Scorer, rank
+from online_api.ranking import ByPopularity, BySimilarity, ForBuyer, Listed, Parts, Scorer, rank
 from online_api.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters
 from online_api.rule_book import RuleBook
 from online_api.rules import ActiveRules, compile_rules
 from training.artifacts.index import IndexType
 from training.artifacts.product_table import ProductTable
-from training.artifacts.recommender import Floats, Positions, Ranked, Recommender, best
+from training.artifacts.recommender import Floats, Positions, Ranked, Recommender, Repeats, best
+from training.artifacts.rescorer import Rescorer
 
 N_PRODUCTS = 12_000  # beyond EXACT_SEARCH_PRODUCTS, also of the products that one rule moves
 ROUNDING = 1e-6
 
+# The popularity terms are small beside the similarities: the best of all are among the nearest and the buyer's own.
+RESCORER = Rescorer(popularity_weight=0.01, new_popularity_weight=0.005)
+
 Rules = list[dict[str, object]]
+Whom = tuple[str, int]  # a kind of question and a seed
 
 
 class Shop:
     """A release and its catalogue."""
 
     def __init__(self, folder: Path, index_type: IndexType) -> None:
-        self.recommender = Recommender(write_random_release(folder, N_PRODUCTS, index_type), schema_hash=SCHEMA)
+        release = write_random_release(folder, N_PRODUCTS, index_type, rescorer=RESCORER)
+        self.recommender = Recommender(release, schema_hash=SCHEMA)
         self.catalogue = LiveCatalogue(self.recommender.products, None)
 
-    def scorer(self, seed: int | None) -> Scorer:
-        """By similarity to a random vector, or by popularity."""
-        if seed is None:
+    def scorer(self, whom: Whom) -> Scorer:
+        """Whatever orders the products of an answer."""
+        kind, seed = whom
+        if kind == "anybody":
             return ByPopularity(self.recommender)
-        return BySimilarity(self.recommender, unit_vectors(1, seed=seed)[0])
+        vector_D = unit_vectors(1, seed=seed)[0]
+        if kind == "query":
+            return BySimilarity(self.recommender, vector_D)
+        return ForBuyer(self.recommender, vector_D, random_repeats(seed), new_only=kind == "buyer of new products")
 
     def selection(self, filters: Filters, excluded: list[int]) -> Selection:
         positions = np.unique(np.array(excluded, dtype=np.int64))
@@ -91,9 +110,16 @@ def pin(position: int, *product_ids: str) -> dict[str, object]:
     return {"action": "pin", "position": position, "match": {"product_ids": list(product_ids)}}
 
 
+def random_repeats(seed: int) -> Repeats:
+    """Terms of up to twenty products of one buyer."""
+    rng = np.random.default_rng(seed)
+    positions = np.unique(rng.integers(N_PRODUCTS, size=20))
+    return Repeats(positions, rng.random(len(positions), dtype=np.float32))
+
+
 few_examples = settings(max_examples=40, deadline=None)
 RESULTS = st.integers(1, 100)
-SEEDS = st.none() | st.integers(0, 10**6)  # None: by popularity
+WHOM = st.tuples(st.sampled_from(["anybody", "query", "buyer", "buyer of new products"]), st.integers(0, 10**6))
 EXCLUDED = st.lists(st.integers(0, N_PRODUCTS - 1), max_size=20)
 FILTERS = st.sampled_from(
     [
@@ -145,11 +171,11 @@ DIVERSITIES = st.builds(
 
 
 @few_examples
-@given(SEEDS, FILTERS, EXCLUDED, MOVES, RESULTS)
+@given(WHOM, FILTERS, EXCLUDED, MOVES, RESULTS)
 def test_boosts_and_buries_rank_the_whole_catalogue(
-    shop: Shop, seed: int | None, filters: Filters, excluded: list[int], moves: Rules, k: int
+    shop: Shop, whom: Whom, filters: Filters, excluded: list[int], moves: Rules, k: int
 ) -> None:
-    scorer, selection, rules = shop.scorer(seed), shop.selection(filters, excluded), active(shop.catalogue, moves)
+    scorer, selection, rules = shop.scorer(whom), shop.selection(filters, excluded), active(shop.catalogue, moves)
     listed = shop.rank(scorer, selection, k, NO_DIVERSITY, rules)
     adjusted_N = scorer.scores(np.arange(N_PRODUCTS)) + adjustments(rules)
     expected = -np.sort(-adjusted_N[selection.among(np.arange(N_PRODUCTS))])[:k]
@@ -157,11 +183,11 @@ def test_boosts_and_buries_rank_the_whole_catalogue(
 
 
 @few_examples
-@given(SEEDS, FILTERS, EXCLUDED, MOVES, PINS.filter(bool), RESULTS)
+@given(WHOM, FILTERS, EXCLUDED, MOVES, PINS.filter(bool), RESULTS)
 def test_pins_take_their_places_in_the_ranked_catalogue(
-    shop: Shop, seed: int | None, filters: Filters, excluded: list[int], moves: Rules, pins: Rules, k: int
+    shop: Shop, whom: Whom, filters: Filters, excluded: list[int], moves: Rules, pins: Rules, k: int
 ) -> None:
-    scorer, selection = shop.scorer(seed), shop.selection(filters, excluded)
+    scorer, selection = shop.scorer(whom), shop.selection(filters, excluded)
     rules = active(shop.catalogue, [*moves, *pins])
     listed = shop.rank(scorer, selection, k, NO_DIVERSITY, rules)
     assert len(listed.positions) == min(k, selection.n_allowed)
@@ -177,10 +203,10 @@ def test_pins_take_their_places_in_the_ranked_catalogue(
 
 
 @few_examples
-@given(SEEDS, FILTERS, EXCLUDED, MOVES, CAPS, CAPS, RESULTS)
+@given(WHOM, FILTERS, EXCLUDED, MOVES, CAPS, CAPS, RESULTS)
 def test_caps_leave_out_only_what_is_full_or_worse(
     shop: Shop,
-    seed: int | None,
+    whom: Whom,
     filters: Filters,
     excluded: list[int],
     moves: Rules,
@@ -188,7 +214,7 @@ def test_caps_leave_out_only_what_is_full_or_worse(
     per_category: int | None,
     k: int,
 ) -> None:
-    scorer, selection, rules = shop.scorer(seed), shop.selection(filters, excluded), active(shop.catalogue, moves)
+    scorer, selection, rules = shop.scorer(whom), shop.selection(filters, excluded), active(shop.catalogue, moves)
     diversity = Diversity(max_per_brand=per_brand, max_per_category=per_category)
     listed = shop.rank(scorer, selection, k, diversity, rules)
     totals = listed.scores + listed.adjustments
@@ -208,10 +234,10 @@ def test_caps_leave_out_only_what_is_full_or_worse(
 
 
 @few_examples
-@given(SEEDS, FILTERS, EXCLUDED, MOVES, PINS, RESULTS, st.sampled_from([0.0, 0.5, 0.99]))
+@given(WHOM, FILTERS, EXCLUDED, MOVES, PINS, RESULTS, st.sampled_from([0.0, 0.5, 0.99]))
 def test_without_caps_k_are_filled_on_an_approximate_index(
     fast_shop: Shop,
-    seed: int | None,
+    whom: Whom,
     filters: Filters,
     excluded: list[int],
     moves: Rules,
@@ -222,17 +248,17 @@ def test_without_caps_k_are_filled_on_an_approximate_index(
     selection = fast_shop.selection(filters, excluded)
     rules = active(fast_shop.catalogue, [*moves, *pins])
     for diversity in (NO_DIVERSITY, Diversity(lambda_=lambda_)):
-        listed = fast_shop.rank(fast_shop.scorer(seed), selection, k, diversity, rules)
+        listed = fast_shop.rank(fast_shop.scorer(whom), selection, k, diversity, rules)
         assert len(listed.positions) == min(k, selection.n_allowed)
 
 
 @few_examples
-@given(SEEDS, FILTERS, MOVES, DIVERSITIES, RESULTS)
+@given(WHOM, FILTERS, MOVES, DIVERSITIES, RESULTS)
 def test_nothing_more_would_fit_into_a_short_list(
-    fast_shop: Shop, seed: int | None, filters: Filters, moves: Rules, diversity: Diversity, k: int
+    fast_shop: Shop, whom: Whom, filters: Filters, moves: Rules, diversity: Diversity, k: int
 ) -> None:
     catalogue, selection = fast_shop.catalogue, fast_shop.selection(filters, [])
-    listed = fast_shop.rank(fast_shop.scorer(seed), selection, k, diversity, active(catalogue, moves))
+    listed = fast_shop.rank(fast_shop.scorer(whom), selection, k, diversity, active(catalogue, moves))
     left_out = np.setdiff1d(selection.among(np.arange(N_PRODUCTS)), listed.positions)
     fits = np.full(len(left_out), len(listed.positions) < k)
     for codes_N, cap in (
@@ -246,17 +272,49 @@ def test_nothing_more_would_fit_into_a_short_list(
     assert not fits.any()
 
 
-@pytest.mark.parametrize("seed", [1, None])
+@pytest.mark.parametrize("whom", [("query", 1), ("anybody", 0), ("buyer", 1)])
 @pytest.mark.parametrize("diversity", [NO_DIVERSITY, Diversity(lambda_=0.5, max_per_brand=1)])
 @pytest.mark.parametrize(
     "rules", [[], [pin(1, "p3"), moved("boost", 1, brands=["Acme"])], [moved("bury", 1, min_price=0)]]
 )
-def test_everything_filtered_out_is_an_empty_list(
-    shop: Shop, seed: int | None, diversity: Diversity, rules: Rules
-) -> None:
+def test_everything_filtered_out_is_an_empty_list(shop: Shop, whom: Whom, diversity: Diversity, rules: Rules) -> None:
     nothing = shop.selection(Filters(categories=("hats",)), [])
-    listed = shop.rank(shop.scorer(seed), nothing, 10, diversity, active(shop.catalogue, rules))
+    listed = shop.rank(shop.scorer(whom), nothing, 10, diversity, active(shop.catalogue, rules))
     assert (len(listed.positions), len(listed.scores), len(listed.adjustments)) == (0, 0, 0)
+
+
+def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: Path) -> None:
+    lately = np.zeros(N_PRODUCTS, dtype=np.float32)
+    vector_D = unit_vectors(1, seed=4)[0]
+    farthest = np.argsort(unit_vectors(N_PRODUCTS) @ vector_D)
+    sold, own = int(farthest[0]), int(farthest[1])
+    lately[sold] = 4
+    rescorer = Rescorer(popularity_weight=1, new_popularity_weight=0.125)
+    release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, lately=lately)
+    recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, N_PRODUCTS, {})
+    repeats = Repeats(np.array([own]), np.array([3], dtype=np.float32))
+    nearest = farthest[::-1].tolist()
+
+    def top(*, new_only: bool, selection: Selection = everything) -> list[int]:
+        return ForBuyer(recommender, vector_D, repeats, new_only=new_only).top(4, selection).positions.tolist()
+
+    assert top(new_only=False) == [sold, own, *nearest[:2]]
+    assert top(new_only=True) == nearest[:4]  # 4 x 0.125 is not enough for the farthest, and no repeats count
+    assert top(new_only=False, selection=everything.without(farthest[:1], "excluded", N_PRODUCTS))[0] == own
+    assert top(new_only=False, selection=everything.without(farthest[:2], "excluded", N_PRODUCTS)) == nearest[:4]
+
+
+def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
+    vector_D, repeats = unit_vectors(1, seed=4)[0], Repeats(np.array([3, 7]), np.array([0.5, 0.25], dtype=np.float32))
+    positions = np.array([7, 0, 3, N_PRODUCTS - 1])
+    for new_only, repeated in ((False, [0.25, 0, 0.5, 0]), (True, [0, 0, 0, 0])):
+        scorer = ForBuyer(shop.recommender, vector_D, repeats, new_only=new_only)
+        similarity, popularity, repeat = scorer.parts(positions)
+        assert_allclose(similarity, shop.recommender.vectors_ND[positions] @ vector_D, atol=ROUNDING)
+        weight = RESCORER.new_popularity_weight if new_only else RESCORER.popularity_weight
+        assert_allclose(popularity, weight * drawn_lately(N_PRODUCTS)[positions], atol=ROUNDING)
+        assert repeat.tolist() == repeated
+        assert_allclose(scorer.scores(positions), similarity + popularity + repeat, atol=ROUNDING)
 
 
 def test_what_a_search_found_already_is_used_as_far_as_it_goes(shop: Shop) -> None:

@@ -12,10 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from random_release import SPEC, unit_vectors
 from torch import Tensor
 
-from training.aggregators import AGGREGATORS, Pooling
+from training.aggregators import AGGREGATORS, CausalTransformer, Pooling
 from training.artifacts.buyer_encoder import CHUNK, BuyerEncoder, History
 from training.histories import Histories
-from training.prefixes import prefixes_of
+from training.prefixes import Prefixes, prefixes_of
 from training.towers import BuyerTower
 
 CPU = torch.device("cpu")
@@ -56,9 +56,8 @@ def columns(events: Events) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
 
 
 def history(encoder: BuyerEncoder, events: Events) -> History:
-    logits_N = encoder.item_logits(ITEMS_ND)
     products, types, times = columns(events)
-    return History(ITEMS_ND[products], types, times, None if logits_N is None else logits_N[products])
+    return History(ITEMS_ND[products], types, times, encoder.item_logits(ITEMS_ND)[products])
 
 
 def vectors(encoder: BuyerEncoder, batch: list[Events]) -> npt.NDArray[np.float32]:
@@ -67,12 +66,17 @@ def vectors(encoder: BuyerEncoder, batch: list[Events]) -> npt.NDArray[np.float3
 
 def forward(buyer_tower: BuyerTower, events: Events) -> npt.NDArray[np.float32]:
     """The vector as training computes it."""
+    with torch.no_grad():
+        vector_PD: Tensor = buyer_tower(torch.from_numpy(ITEMS_ND), prefixes(events))
+    return vector_PD[0].numpy()
+
+
+def prefixes(events: Events) -> Prefixes:
+    """The events as training reads them."""
     products, types, times = columns(events)
     ends = np.array([len(events)])
     timeline = Histories(np.array([0, len(events)]), products.astype(np.int32), types.astype(np.int32), times)
-    with torch.no_grad():
-        vector_PD: Tensor = buyer_tower(torch.from_numpy(ITEMS_ND), prefixes_of(timeline, ends - len(events), ends))
-    return vector_PD[0].numpy()
+    return prefixes_of(timeline, ends - len(events), ends)
 
 
 @pytest.mark.parametrize("aggregation", sorted(AGGREGATORS))
@@ -87,6 +91,18 @@ def test_a_batch_equals_each_alone_and_the_tower_itself(
     for vector_D, events in zip(together_BD, batch, strict=True):
         assert_allclose(vector_D, vectors(encoder, [events])[0], atol=1e-5)
         assert_allclose(vector_D, forward(buyer_tower, events), atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregation", sorted(AGGREGATORS))
+@few_examples
+@given(batch=st.lists(EVENTS, min_size=1, max_size=6), weights=WEIGHTS)
+def test_one_pass_over_all_histories_joins_them_as_each_alone(
+    aggregation: str, batch: list[Events], weights: tuple[float, ...]
+) -> None:
+    encoder = BuyerEncoder(tower(aggregation, weights), CPU)
+    histories = [history(encoder, events) for events in batch]
+    alone_BD = [encoder._joined(one, encoder._shares(one)) for one in histories]
+    assert_allclose(encoder._joined_together(histories), alone_BD, atol=1e-5)
 
 
 def test_no_buyers_give_no_vectors() -> None:
@@ -117,7 +133,6 @@ def test_contributions_and_what_all_buyers_have_sum_to_the_inner_product(
     if not counts.any():
         assert_array_equal(buyer.vector_D, encoder.empty())
         return
-    assert buyer.factors_L is not None
     # The shares sum to 1, so the factors sum to 1 / norm: that is also the prior's factor.
     prior_D = buyer_tower.empty.detach().numpy() * buyer.factors_L.sum() if buyer_tower.adds_prior else 0
     expected_K = TARGETS_KD @ (buyer.vector_D - prior_D)
@@ -136,30 +151,19 @@ def test_contributions_are_the_weighted_products_over_the_norm() -> None:
 
 @few_examples
 @given(events=EVENTS, weights=WEIGHTS)
-def test_elsewhere_a_contribution_is_what_leaving_the_event_out_costs(
-    events: Events, weights: tuple[float, ...]
-) -> None:
-    transformer = tower("transformer", weights)
-    encoder = BuyerEncoder(transformer, CPU)
+def test_of_a_transformer_the_sum_that_it_adds_to_is_explained(events: Events, weights: tuple[float, ...]) -> None:
+    buyer_tower = tower("transformer", weights)
+    encoder = BuyerEncoder(buyer_tower, CPU)
     [buyer] = encoder.encode([history(encoder, events)])
-    score_K = TARGETS_KD @ forward(transformer, events)
-    left_out = [_without(events, place) for place in range(len(events))]
-    without_LK = [
-        TARGETS_KD @ forward(transformer, others) if others else np.zeros(len(score_K)) for others in left_out
-    ]
-    assert buyer.factors_L is None
-    assert_allclose(
-        encoder.contributions(buyer, TARGETS_KD), np.stack([score_K - row for row in without_LK], axis=1), atol=1e-4
-    )
-
-
-def _without(events: Events, place: int) -> Events:
-    """The other events, at the times that they had."""
-    left = [list(event) for event in events]
-    if place + 1 < len(left):
-        left[place + 1][2] += left[place][2]
-    del left[place]
-    return [(product, kind, hours) for product, kind, hours in left]
+    transformer, items_ND = buyer_tower.aggregate, torch.from_numpy(ITEMS_ND)
+    assert isinstance(transformer, CausalTransformer)
+    counting = prefixes(events)
+    counting = counting.where(torch.tensor(weights)[counting.types_Z] > 0)
+    with torch.no_grad():
+        norm = (transformer(items_ND, counting) + buyer_tower.empty).norm().item()
+        # The places of events are counted with those that have no weight.
+        pooled_D = transformer.attention(items_ND, prefixes(events))[0].numpy()
+    assert_allclose(encoder.contributions(buyer, TARGETS_KD).sum(axis=1), TARGETS_KD @ pooled_D / norm, atol=1e-4)
 
 
 def test_logits_of_many_products_are_those_of_each() -> None:
@@ -170,9 +174,7 @@ def test_logits_of_many_products_are_those_of_each() -> None:
     assert isinstance(attention.aggregate, Pooling)
     with torch.no_grad():
         expected_N = attention.aggregate.item_logits(torch.tensor(items_ND))
-    assert logits_N is not None
     assert_allclose(logits_N, expected_N.numpy(), atol=1e-6)
-    assert BuyerEncoder(tower("transformer"), CPU).item_logits(items_ND) is None
 
 
 def test_a_buyer_without_history_has_a_learned_unit_vector() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from training.catalogue import (
     build_vocabularies,
     item_features,
 )
-from training.dataset import DAY_US, Contexts, distinct
+from training.dataset import DAY_US, Contexts, _covering, distinct
 from training.histories import UNKNOWN_PRODUCT, Histories
 
 N_PRODUCTS = 30
@@ -310,6 +311,29 @@ def test_a_context_counts_one_in_all_by_event_and_age_where_asked() -> None:
 
 
 # ---- contexts --------------------------------------------------------------------------------------------------------
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(
+    counts=st.lists(st.lists(st.integers(0, 40), max_size=7, unique=True).map(sorted), max_size=3),
+    max_length=st.integers(1, 12),
+)
+def test_the_joined_contexts_hold_what_any_context_sees_and_are_as_few_as_can_be(
+    counts: list[list[int]], max_length: int
+) -> None:
+    """Of each buyer's contexts, by the number of events before each."""
+    buyers = np.array([buyer for buyer, row in enumerate(counts) for _ in row], dtype=np.int64)
+    before = np.array([count for row in counts for count in row], dtype=np.int64)
+    found = _covering(buyers, before, max_length)
+
+    def seen(some: Sequence[int]) -> set[int]:
+        return {event for count in some for event in range(max(0, count - max_length), count)}
+
+    for buyer, row in enumerate(counts):
+        joined = before[found[buyers[found] == buyer]].tolist()
+        assert seen(joined) == seen(row)
+        fewer = itertools.combinations(row, max(0, len(joined) - 1))
+        assert not joined or all(seen(some) != seen(row) for some in fewer)
 
 
 def test_distinct_keeps_the_strongest_event_of_each_product() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,40 @@ def test_terms_by_hand() -> None:
     np.testing.assert_allclose(new_product.scores(rows) - base[rows], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("new_only", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_equal_plain_python(seed: int, new_only: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n_products, day = 6, [int(day) for day in rng.integers(0, 200, 40)]
+    past = [
+        [(int(rng.integers(n_products)), int(rng.integers(3)), AS_OF - day.pop() * DAY_MS) for _ in range(n_events)]
+        for n_events in (0, 1, 5, 12)
+    ]
+    sold = [(int(rng.integers(5)), int(rng.integers(n_products)), int(rng.integers(1, 60))) for _ in range(40)]
+    events = TrainingEvents(
+        *(np.array([event[part] for event in sold], np.int32) for part in (0, 1)),
+        AS_OF - np.array([days for *_, days in sold]) * DAY_MS,
+        5,
+        n_products,
+    )
+    asked = replace(asked_of(past, [[0]] * 4), events=events)
+    rescorer = Rescorer(30, *rng.uniform(0.1, 2, 3).tolist(), 45.0)
+    base = rng.normal(size=(4, n_products)).astype(np.float32)
+
+    def score(buyer: int, product: int) -> float:
+        lately = {one for one, sold_product, days in sold if sold_product == product and days <= 30}
+        weight = rescorer.new_popularity_weight if new_only else rescorer.popularity_weight
+        value = float(base[buyer, product]) + weight * math.log(1 + len(lately))
+        own = [(kind, time) for bought, kind, time in past[buyer] if bought == product]
+        counts = [(0.1, 0.5, 1.0)[kind] * 0.5 ** ((AS_OF - time) / DAY_MS / 45) for kind, time in own]
+        return value if new_only else value + rescorer.repeat_weight * math.log(1 + sum(counts))
+
+    rows = np.array([3, 1, 0, 2, 3], dtype=np.int32)
+    expected = [[score(buyer, product) for product in range(n_products)] for buyer in rows.tolist()]
+    ranker = RescoredRanker(Fixed(base), rescorer, asked, new_only=new_only, name="x")
+    np.testing.assert_allclose(ranker.scores(rows), expected, atol=1e-5)
+
+
 def test_an_event_fades_and_one_after_the_data_counts_in_full() -> None:
     times = AS_OF - np.array([0, 30, 60, -5]) * DAY_MS
     counts = decayed(times, np.array([1, 1, 0.5, 1], dtype=np.float32), AS_OF, 30)
@@ -119,6 +154,7 @@ def test_saved_and_read_back(tmp_path: Path) -> None:
 def value_of(asked: Asked, rescorer: Rescorer, scores: npt.NDArray[np.float32], *, new_only: bool) -> float:
     """Recall in ten."""
     ranker = RescoredRanker(Fixed(scores), rescorer, asked, new_only=new_only, name="x")
+    assert asked.targets is not None
     rows, targets = asked.targets
     top = np.argsort(-ranker.scores(rows), axis=1)[:, :10]
     edges = enumerate(itertools.pairwise(targets.offsets.tolist()))
@@ -134,6 +170,54 @@ def test_finds_that_buyers_buy_again() -> None:
     assert rescorer.repeat_weight > 0
     assert value_of(asked, rescorer, noise(2), new_only=False) > 0.95
     assert value_of(asked, Rescorer(), noise(2), new_only=False) < 0.3
+
+
+def test_finds_how_long_a_purchase_is_remembered() -> None:
+    rng = np.random.default_rng(6)
+    own = [[int(one) for one in rng.choice(N_PRODUCTS, 33, replace=False)] for _ in range(N_BUYERS)]
+    # Thirty products that were bought three times long ago are done with, three bought yesterday come again.
+    past = [
+        [(one, 2, AS_OF - 200 * DAY_MS) for one in row[3:] for _ in range(3)]
+        + [(one, 2, AS_OF - DAY_MS) for one in row[:3]]
+        for row in own
+    ]
+    asked = asked_of(past, [row[:3] for row in own])
+    rescorer = fit_rescorer(Fixed(noise(6)), asked)
+    assert rescorer.repeat_half_life_days <= 90
+    assert value_of(asked, rescorer, noise(7), new_only=False) > 0.95
+
+
+def test_finds_over_how_many_days_popularity_counts() -> None:
+    rng = np.random.default_rng(7)
+    asked = asked_of([[]] * N_BUYERS, [[int(rng.integers(8))] for _ in range(N_BUYERS)], dict.fromkeys(range(8), 20))
+    # Last month's fashion had more buyers.
+    gone = np.repeat(np.arange(20, 50, dtype=np.int32), 40)
+    events = TrainingEvents(
+        np.concatenate([asked.events.buyers, np.arange(len(gone), dtype=np.int32) % 40]),
+        np.concatenate([asked.events.products, gone]),
+        np.concatenate([asked.events.event_times, np.full(len(gone), AS_OF - 25 * DAY_MS)]),
+        N_BUYERS,
+        N_PRODUCTS,
+    )
+    asked = replace(asked, events=events)
+    rescorer = fit_rescorer(Fixed(noise(8)), asked)
+    assert rescorer.popularity_days <= 14
+    assert value_of(asked, rescorer, noise(9), new_only=True) > 0.95
+
+
+def test_weights_are_in_units_of_the_scores() -> None:
+    rng = np.random.default_rng(8)
+    own = [[int(one) for one in rng.choice(N_PRODUCTS, 3, replace=False)] for _ in range(N_BUYERS)]
+    asked = asked_of(
+        [[(one, 2, AS_OF - DAY_MS) for one in row] for row in own],
+        [[*row[:1], int(rng.integers(8))] if row[0] >= 8 else row for row in own],
+        dict.fromkeys(range(8), 30),
+    )
+    plain, large = (fit_rescorer(Fixed(noise(10) * factor), asked) for factor in (1, 64))
+    assert plain.repeat_weight > 0
+    assert plain.popularity_weight > 0
+    for name in ("popularity_weight", "new_popularity_weight", "repeat_weight"):
+        assert getattr(large, name) == pytest.approx(64 * getattr(plain, name))
 
 
 def test_finds_what_sells_lately() -> None:
@@ -156,4 +240,4 @@ def test_leaves_out_terms_that_only_disturb() -> None:
     asked = asked_of(wrong, best.tolist(), unpopular)
     rescorer = fit_rescorer(Fixed(scores), asked)
     assert value_of(asked, rescorer, scores, new_only=False) == 1
-    assert rescorer.repeat_weight == 0
+    assert (rescorer.repeat_weight, rescorer.popularity_weight, rescorer.new_popularity_weight) == (0, 0, 0)

@@ -4,11 +4,13 @@ import itertools
 import json
 import math
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from processes import Background
@@ -30,9 +32,11 @@ from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkp
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import WEIGHTS, load_model
 from training.catalogue import item_features
+from training.dataset import DAY_US
 from training.encoding import encode_buyers, encode_catalogue
 from training.towers import TwoTower
-from training.train import CHOSEN, CURVES, SELECTION_METRIC, NonFiniteLossError, _learning_rate, train
+from training.tracking import Tracker
+from training.train import CHOSEN, CURVES, SELECTION_METRIC, NonFiniteLossError, _learning_rate, train, validate
 
 CHANCE = 20 / N_PRODUCTS
 
@@ -168,22 +172,35 @@ def test_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
 LONG = {"num_epochs": 60, "patience": 60, "save_every_n_epochs": 2, "refit": True}
 
 
+class FirstSteps(Tracker):
+    """Keeps with which step each phase begins."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, int] = {}
+
+    def step(self, phase: str, step: int, loss: float, learning_rate: float) -> None:  # noqa: ARG002
+        self.first.setdefault(phase, step)
+
+
 def train_on_one_thread(folder: Path) -> None:
     torch.set_num_threads(1)
     run(settings(**LONG), two_groups(100), folder)
 
 
-@pytest.mark.parametrize("phase", ["chosen", "refitted"])
-def test_a_killed_run_ends_with_the_same_weights(phase: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("folder", "phases"), [("chosen", {"selection", "refit"}), ("refitted", {"refit"})])
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(folder: str, phases: set[str], tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(settings(**LONG), two_groups(100), whole)
 
-    progress = killed / f"{phase}_checkpoint" / PROGRESS
+    progress = killed / f"{folder}_checkpoint" / PROGRESS
     Background(train_on_one_thread, killed).kill_when(progress.is_file)
     assert progress.is_file()
     assert not (killed / CARD_FILE).exists(), "the run ended before it was killed"
 
-    run(settings(**LONG), two_groups(100), killed)
+    steps = FirstSteps()
+    train(settings(**LONG), data_of(two_groups(100)), CARD, killed, tracker=steps, show_progress=False)
+    assert set(steps.first) == phases
+    assert steps.first["refit" if folder == "refitted" else "selection"] > 0
     assert weights(killed) == weights(whole)
     assert (killed / CURVES).read_text() == (whole / CURVES).read_text()
 
@@ -246,6 +263,46 @@ def test_a_kill_while_saving_leaves_one_whole_checkpoint(killed_while: str, tmp_
 def fresh_model_like(model: TwoTower) -> tuple[TwoTower, torch.optim.Adam]:
     fresh = TwoTower(model.spec)
     return fresh, torch.optim.Adam(fresh.parameters(), lr=0.01)
+
+
+def test_validation_asks_for_what_the_buyer_had_not_bought(tmp_path: Path) -> None:
+    # The third event of each history is a purchase, the others are none.
+    rng = np.random.default_rng(5)
+    past = [rng.permutation(N_PRODUCTS)[:5].tolist() for _ in range(30)]
+    run(settings(num_epochs=2), two_groups(40), tmp_path)
+    model, vocabularies, _ = load_model(tmp_path)
+    items = item_features(catalogue(), text_vectors(), vocabularies)
+
+    repeats = contexts_of([(row[:3], [row[2]]) for row in past])
+    both = contexts_of([(row[:3], [row[2], row[3]] if number % 2 else [row[2]]) for number, row in enumerate(past)])
+    viewed_or_new = contexts_of([(row[:3], [row[1], row[3]]) for row in past])
+    found = [validate(model, items, contexts)["recall@20"] for contexts in (repeats, both, viewed_or_new)]
+
+    item_ND = encode_catalogue(model, items)
+    scores_BN = (encode_buyers(model, item_ND, repeats) @ item_ND.T).numpy()
+    new_BN = scores_BN.copy()
+    new_BN[np.arange(30), [row[2] for row in past]] = -np.inf
+
+    def recall(scores_BN: npt.NDArray[np.float32], buyers: Iterable[int], places: list[int]) -> float:
+        top_BK = np.argsort(-scores_BN, axis=1)[:, :20]
+        return float(np.mean([np.isin([past[buyer][place] for place in places], top_BK[buyer]) for buyer in buyers]))
+
+    # Only where nobody chose anything new are repeats asked for.
+    expected = [
+        recall(scores_BN, range(30), [2]),
+        recall(new_BN, range(1, 30, 2), [3]),
+        recall(new_BN, range(30), [1, 3]),
+    ]
+    assert found == pytest.approx(expected)
+
+
+def test_contexts_so_old_that_they_no_longer_count_stop_nothing(tmp_path: Path) -> None:
+    contexts = two_groups(80)
+    ten_years_us = 10 * 365 * DAY_US
+    contexts = replace(contexts, times_us=contexts.times_us + np.where(np.arange(80) < 40, 0, ten_years_us))
+    # With batches of two some hold old contexts alone, whose weight of 2^-243 is 0 in single precision.
+    run(settings(batch_size=2, half_life_days=15, num_epochs=2), contexts, tmp_path)
+    assert np.isfinite(curve(tmp_path, "loss")).all()
 
 
 def test_progress_keeps_the_first_of_equal_epochs() -> None:

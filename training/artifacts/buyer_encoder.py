@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from training.aggregators import CausalTransformer, Pooling
@@ -147,8 +146,7 @@ class BuyerEncoder:
 
     def empty(self) -> Floats:
         """The unit vector learned for a buyer without history, (D,)."""
-        with torch.inference_mode():
-            vector: Floats = F.normalize(self._tower.empty, dim=0).cpu().numpy()
+        vector: Floats = self._empty_D / np.sqrt(self._empty_D @ self._empty_D)
         return vector
 
     def contributions(self, buyer: EncodedBuyer, targets_KD: Floats) -> Floats:
