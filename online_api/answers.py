@@ -28,7 +28,7 @@ class Answer(BaseModel):
 
 
 class ScoreParts(Answer):
-    """What a score is made of; the parts add up to it."""
+    """What a score is made of; the parts add up to it. The middle two are 0 but in lists for a buyer with a history."""
 
     similarity: float = Field(description="Inner product of buyer and product; for popular products 1 / rank")
     popularity: float = Field(description="What the product gains for its buyers of the last days")
@@ -43,7 +43,9 @@ class Because(Answer):
     title: str
     event_type: str
     timestamp: int = Field(description="Milliseconds since 1970, UTC")
-    contribution: float = Field(description="Its share of `score_parts.similarity`; the rest is what most buyers like")
+    contribution: float = Field(
+        description="Its share of `score_parts.similarity`; what all events leave of it is what most buyers like"
+    )
 
 
 class ShownProduct(Answer):
@@ -65,7 +67,7 @@ class RecommendedProduct(ShownProduct):
     score: float = Field(description="Higher is better; comparable within one answer only")
     score_parts: ScoreParts
     rules: list[str] = Field(description="Names of the shop's rules that moved the product")
-    because: list[Because] = Field(description="The two events that contributed most to this score")
+    because: list[Because] = Field(description="The two events that contributed most to `score_parts.similarity`")
 
 
 class FeatureAge(Answer):

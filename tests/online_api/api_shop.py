@@ -77,13 +77,20 @@ BAZAAR_POPULAR = ["m1", "m/2", "g1", "t1", "t2", "t3", "فنجان"]
 Json = dict[str, Any]
 
 
-def publish_random_release(config: Config, schema_hash: str, text_encoder: str = "random") -> None:
+def publish_random_release(
+    config: Config,
+    schema_hash: str,
+    text_encoder: str = "random",
+    rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
+) -> None:
     """Makes a release live: of random text vectors, with products 3, 2, 1, 0 and then the others as the popular ones.
 
     Args:
         config: Of the shop.
         schema_hash: Of its features.
         text_encoder: Id of the encoder that the release names, which has TEXT_DIM dimensions.
+        rescorer: Of the release, for which the product at position p had p buyers lately, and whose data ended in 1970:
+            all events are later, and count in full.
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
@@ -94,7 +101,7 @@ def publish_random_release(config: Config, schema_hash: str, text_encoder: str =
         vectors_ND = item_features(catalogue, text_NT, vocabularies).encode(model.item_tower, slice(None)).numpy()
     save_model(paths.model, model, vocabularies, ModelCard(text_encoder, TRAINING_SERVICE, schema_hash, epoch=1))
     save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND, np.array(catalogue.product_ids)))
-    Rescorer().save(paths.model)
+    rescorer.save(paths.model)
     FlatIndex.build(vectors_ND).save(paths.index)
     name = write_release(
         paths.releases,
@@ -104,7 +111,7 @@ def publish_random_release(config: Config, schema_hash: str, text_encoder: str =
         products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
         aliases=pq.read_table(paths.product_aliases),
         popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
-        lately=np.zeros(len(catalogue), dtype=np.float32),
+        lately=np.log1p(np.arange(len(catalogue))).astype(np.float32),
         as_of_ms=0,
         metrics={},
         about={"schema_hash": schema_hash},
@@ -130,7 +137,13 @@ def _random_model(vocabularies: Vocabularies) -> TwoTower:
 
 @contextmanager
 def open_shop(
-    folder: Path, products: str, events: str, *, text_encoder: str = "random", **sections: Json
+    folder: Path,
+    products: str,
+    events: str,
+    *,
+    text_encoder: str = "random",
+    rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
+    **sections: Json,
 ) -> Iterator[Runtime]:
     """A shop of its own, released and materialized.
 
@@ -138,7 +151,7 @@ def open_shop(
         folder: An empty one, for everything.
         products: products.csv.
         events: events.csv.
-        text_encoder: See publish_random_release.
+        text_encoder, rescorer: See publish_random_release.
         sections: Of the configuration.
     """
     (folder / "products.csv").write_text(products, encoding="utf-8")
@@ -150,7 +163,7 @@ def open_shop(
     build_features(config)
     with feature_store(config) as store:
         store.materialize(full=True)
-        publish_random_release(config, store.schema_hash, text_encoder)
+        publish_random_release(config, store.schema_hash, text_encoder, rescorer)
         runtime = make_runtime(config, store, Metrics())
         try:
             yield runtime

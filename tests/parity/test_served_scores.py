@@ -1,0 +1,129 @@
+"""One model, one set of histories: what serving recommends is what evaluation ranks first, with the same scores."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
+
+from feature_repo.transforms.sequences import Sequence
+from online_api.catalogue import Selection
+from online_api.ranking import ForBuyer
+from training.aggregators import AGGREGATORS
+from training.artifacts.model import load_model
+from training.artifacts.recommender import Ranked, Recommender
+from training.artifacts.release import MODEL_FOLDER
+from training.artifacts.rescorer import DAY_MS, Rescorer
+from training.baselines.base import TrainingEvents
+from training.baselines.masked import MaskedRanker
+from training.dataset import PURCHASE
+from training.encoding import TwoTowerRanker
+from training.histories import Histories
+from training.prefixes import prefixes_of
+from training.rescoring import Asked, RescoredRanker
+
+N_BUYERS, N_PRODUCTS, K = 40, 180, 20  # so few products that serving looks at all of them
+RESCORER = Rescorer(14, 0.3, 0.2, 0.5, 30.0)
+WEIGHTS = np.array(SPEC.event_weights, dtype=np.float32)
+ROWS = np.arange(N_BUYERS, dtype=np.int32)
+
+Listed = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
+
+
+class Shop(NamedTuple):
+    """A release, and the question that evaluation asks of the same histories."""
+
+    folder: Path
+    asked: Asked
+
+
+def histories() -> Histories:
+    """1 to 60 events per buyer of the last 100 days, several of most products, some of one moment."""
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(1, 61, N_BUYERS)
+    offsets = np.cumsum([0, *lengths]).astype(np.int64)
+    days = [np.sort(rng.integers(0, 100, length)) - 100 for length in lengths]
+    return Histories(
+        offsets,
+        (N_PRODUCTS * rng.random(offsets[-1]) ** 3).astype(np.int32),
+        rng.integers(0, len(WEIGHTS), offsets[-1]).astype(np.int32),
+        AS_OF_MS + np.concatenate(days) * DAY_MS,
+    )
+
+
+@pytest.fixture(scope="module", params=sorted(AGGREGATORS))
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    past = histories()
+    events = TrainingEvents(past.owners.astype(np.int32), past.products, past.event_times, N_BUYERS, N_PRODUCTS)
+    asked = Asked(
+        histories=past,
+        bought=past.where(past.event_types == PURCHASE),
+        targets=None,
+        new_targets=None,
+        events=events,
+        as_of_ms=AS_OF_MS,
+        event_weights=WEIGHTS / WEIGHTS.max(),
+    )
+    lately = asked.popularity(RESCORER.popularity_days)
+    assert (lately > 0).any()
+    assert (lately == 0).any()
+    folder = write_random_release(
+        tmp_path_factory.mktemp(request.param),
+        N_PRODUCTS,
+        aggregation=request.param,
+        rescorer=RESCORER,
+        lately=lately,
+    )
+    return Shop(folder, asked)
+
+
+def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
+    """The first K of every buyer as evaluation ranks them."""
+    model, _, _ = load_model(shop.folder / MODEL_FOLDER)
+    item_ND = torch.from_numpy(np.load(shop.folder / "product_embeddings.npy"))
+    past = shop.asked.histories
+    with torch.no_grad():
+        buyer_BD = model.buyer_tower(item_ND, prefixes_of(past, past.offsets[:-1], past.offsets[1:]))
+    ranker = RescoredRanker(TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.asked, new_only=new_only, name="x")
+    scores_BN = (MaskedRanker(ranker, shop.asked.bought) if new_only else ranker).scores(ROWS)
+    order_BK = np.argsort(-scores_BN, axis=1, kind="stable")[:, :K]
+    return list(zip(order_BK, np.take_along_axis(scores_BN, order_BK, axis=1), strict=True))
+
+
+def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
+    """The first K of every buyer as the service ranks them."""
+    recommender = Recommender(shop.folder, schema_hash=SCHEMA)
+    keys_N = np.array([recommender.products.product_key(f"p{number}") for number in range(N_PRODUCTS)])
+    past, found = shop.asked.histories, []
+    for start, end in zip(past.offsets[:-1], past.offsets[1:], strict=True):
+        stored = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
+        readable = recommender.readable(stored)
+        (buyer,) = recommender.encoder.encode([recommender.history(readable)])
+        everything = Selection(None, N_PRODUCTS, {})
+        bought = np.unique(past.products[start:end][past.event_types[start:end] == PURCHASE]).astype(np.int64)
+        selection = everything.without(bought, "purchased", N_PRODUCTS) if new_only else everything
+        scorer = ForBuyer(recommender, buyer.vector_D, recommender.repeats(readable), new_only=new_only)
+        found.append(scorer.top(K, selection))
+    return found
+
+
+@pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])
+def test_serving_recommends_what_evaluation_ranks_first(shop: Shop, new_only: bool) -> None:
+    served, ranked = online(shop, new_only=new_only), offline(shop, RESCORER, new_only=new_only)
+    assert len(served) == len(ranked) == N_BUYERS
+    for (positions, scores), (expected, expected_scores) in zip(served, ranked, strict=True):
+        assert_allclose(scores, expected_scores, atol=1e-5)
+        assert_array_equal(positions, expected)
+
+
+@pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])
+def test_the_terms_decide_what_comes_first(shop: Shop, new_only: bool) -> None:
+    """Or else the two could agree without them."""
+    with_terms, towers_alone = (offline(shop, one, new_only=new_only) for one in (RESCORER, Rescorer()))
+    pairs = zip(with_terms, towers_alone, strict=True)
+    changed = [set(positions.tolist()) != set(plain.tolist()) for (positions, _), (plain, _) in pairs]
+    assert sum(changed) > 0.9 * N_BUYERS
