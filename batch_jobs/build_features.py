@@ -27,7 +27,7 @@ from feature_repo import columns as c
 from feature_repo.config import Ask, Config
 from feature_repo.files import replacing, write_json
 from feature_repo.paths import ShopPaths, shop_paths
-from feature_repo.transforms.events import EVENT_TYPE_CODES
+from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 from training.artifacts.lineage import sha256
 from training.dataset import TimeSplit
@@ -179,10 +179,15 @@ def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_lengt
 def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
     """Feast's buyer-purchases rows: one per buyer who ever bought, stamped as the cut-off rows are."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
-    bought = positioned.filter(positioned[c.EVENT_TYPE] == EVENT_TYPE_CODES["purchase"])
-    distinct = bought.select(c.BUYER_ID, c.PRODUCT_KEY).distinct()
-    keys = distinct[c.PRODUCT_KEY].collect(order_by=distinct[c.PRODUCT_KEY])
-    by_buyer = distinct.group_by(c.BUYER_ID).agg(**{c.PURCHASED_KEYS: keys})
+    bought = positioned.filter(positioned[c.EVENT_TYPE] == PURCHASE)
+    distinct = bought.select(c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME).distinct()
+    order = [distinct[c.EVENT_TIME], distinct[c.PRODUCT_KEY]]
+    by_buyer = distinct.group_by(c.BUYER_ID).agg(
+        **{
+            c.PURCHASED_KEYS: distinct[c.PRODUCT_KEY].collect(order_by=order),
+            c.PURCHASED_TIMES: distinct[c.EVENT_TIME].collect(order_by=order),
+        }
+    )
     return by_buyer.mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
 
 
@@ -225,6 +230,7 @@ def _write_empty_recent(path: Path) -> None:
             (c.EVENT_TYPES, pa.list_(pa.int32())),
             (c.EVENT_TIMES, pa.list_(pa.int64())),
             (c.PURCHASED_KEYS, pa.list_(pa.int64())),
+            (c.PURCHASED_TIMES, pa.list_(pa.int64())),
         ]
     )
     with replacing(path) as temporary:

@@ -129,7 +129,7 @@ def fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -
     model, vocabularies, _ = load_model(shop_paths(config).model / CHOSEN)
     item_ND = encode_catalogue(model, item_features(data.catalogue, data.text_NT, vocabularies))
     ranker = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND)
-    return fit_rescorer(ranker, question.asked(in_full=False))
+    return fit_rescorer(ranker, question.asked())
 
 
 def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:

@@ -4,9 +4,10 @@
     python -m benchmarks.quality --dataset amazon_5core [--data DIR] [--cold]
 
 Everything is chosen on the validation days before the test: the two-tower's epochs and re-scorer, each baseline's
-parameters and the same re-scorer on top of it (its weights may be 0). Each model's result is kept under a hash of all
-that it depends on, so a run that was stopped goes on where it was. `two_tower` is as served, `two_tower_alone` the
-inner product by itself; their figures are means over the seeds.
+parameters and the popularity term on top of it. In lists of any products `x_rescored` has the repeat term too: what
+the product's re-scorer makes of another ranking. Each model's result is kept under a hash of all that it depends on, so
+a run that was stopped goes on where it was. `two_tower` is as served, `two_tower_alone` the inner product by itself;
+their figures are means over the seeds.
 """
 
 import argparse
@@ -50,7 +51,7 @@ MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # of one tuning
 K_VALUES = (10, 20)
 K = 20
 METRIC = f"ndcg@{K}"  # by which baselines are tuned and the best of them is named
-VERSION = 1  # raise it when what a model's result means has changed
+VERSION = 2  # raise it when what a model's result means has changed
 
 log = logging.getLogger("benchmarks.quality")
 PerBuyer = dict[str, npt.NDArray[np.float64]]
@@ -126,7 +127,7 @@ def two_tower(bench: Bench, config: Config) -> Results:
         model, _, _ = load_model(bench.paths.model)
         item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
         towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
-        rescorer, asked = Rescorer.load(bench.paths.model), bench.test.asked(in_full=False)
+        rescorer, asked = Rescorer.load(bench.paths.model), bench.test.asked()
         return bench.judged(
             {
                 kind: [RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER), towers]
@@ -139,7 +140,10 @@ def two_tower(bench: Bench, config: Config) -> Results:
 
 
 def baseline(bench: Bench, name: str) -> Results:
-    """Tunes a baseline on the validation for each kind of target, adds the re-scorer, and judges it on the test."""
+    """Tunes a baseline on the validation for each kind of target, adds the popularity term, and judges it on the test.
+
+    In lists of any products also with the repeat term, as `name`_rescored: what the re-scorer makes of it.
+    """
     trials = MAX_TRIALS.get(name, 100)
 
     def make() -> Results:
@@ -147,22 +151,23 @@ def baseline(bench: Bench, name: str) -> Results:
         validation, test = (_problem(question, bench.text_NT) for question in (bench.validation, bench.test))
         for kind in bench.kinds:
             if kind == COLD_ITEMS and rankers:
-                rankers[kind] = next(iter(rankers.values()))
+                rankers[kind] = next(iter(rankers.values()))[:1]
                 continue
-            tuned, rescorer = _tuned(bench, BASELINES[name], kind, validation, trials)
-            log.info("%s, %s: %s, %s", name, kind, tuned, rescorer)
-            fitted = BASELINES[name].fit(test, tuned)
-            asked = bench.test.asked(in_full=True)
-            rankers[kind] = [RescoredRanker(fitted, rescorer, asked, new_only=kind != ALL, name=name)]
+            tuned = _tuned(bench, BASELINES[name], kind, validation, trials)
+            on_validation, fitted = (BASELINES[name].fit(problem, tuned) for problem in (validation, test))
+            rankers[kind] = []
+            for label, repeats in ((name, False), (f"{name}_rescored", True))[: 2 if kind == ALL else 1]:
+                rescorer = fit_rescorer(on_validation, bench.validation.asked(), repeats=repeats)
+                log.info("%s, %s: %s, %s", label, kind, tuned, rescorer)
+                rescored = RescoredRanker(fitted, rescorer, bench.test.asked(), new_only=kind != ALL, name=label)
+                rankers[kind].append(rescored)
         return bench.judged(rankers)
 
     grid = {parameter: list(values) for parameter, values in BASELINES[name].grid.items()}
     return bench.kept(name, {"grid": grid, "trials": trials}, make)
 
 
-def _tuned(
-    bench: Bench, method: Baseline, kind: str, validation: Problem, trials: int
-) -> tuple[dict[str, Any], Rescorer]:
+def _tuned(bench: Bench, method: Baseline, kind: str, validation: Problem, trials: int) -> dict[str, Any]:
     rows, targets = bench.validation.targets(kind)
     asked = Problem(
         validation.events, validation.asked.take(rows.astype(np.int64)), validation.cutoff_ms, validation.text_NT
@@ -170,7 +175,7 @@ def _tuned(
     parameters, _ = tune(
         method if kind == ALL else masked(method), asked, as_targets(targets), K, METRIC, max_trials=trials
     )
-    return parameters, fit_rescorer(method.fit(validation, parameters), bench.validation.asked(in_full=True))
+    return parameters
 
 
 def _problem(question: Question, text_NT: npt.NDArray[np.float32]) -> Problem:

@@ -50,7 +50,9 @@ PRODUCT_KEYS = "product_keys"  # int64
 EVENT_TYPES = "event_types"  # int32, codes of transforms.events.EVENT_TYPES
 EVENT_TIMES = "event_times"  # int64, milliseconds since 1970, UTC
 
-PURCHASED_KEYS = "purchased_keys"  # int64, distinct keys of all products a buyer ever bought
+# All that a buyer ever bought: two arrays of one length, oldest first, each product of a moment once.
+PURCHASED_KEYS = "purchased_keys"  # int64
+PURCHASED_TIMES = "purchased_times"  # int64, milliseconds since 1970, UTC
 
 # Quarantine: what ingest left out, and why.
 TABLE = "table"

@@ -98,7 +98,7 @@ class TrainingConfig(Section):
     candidates: Literal["auto", "sampled", "all"] = Field(
         "auto",
         description="What a chosen product is told apart from: `sampled` the batch's and random ones, `all` the whole "
-        "catalogue; `auto` is all for up to 5,000 products",
+        "catalogue; `auto` is all for up to 250 million pairs of a context and a product",
     )
     num_negatives: Annotated[int, Field(ge=0)] = Field(
         0, description="Random negatives drawn per context, beside the batch's own; all contexts share them"

@@ -85,21 +85,24 @@ def definitions(shop: ShopPaths) -> Definitions:
             name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
         ),
     )
-    purchased = Field(name=c.PURCHASED_KEYS, dtype=Array(Int64))
+    purchases_schema = [
+        Field(name=c.PURCHASED_KEYS, dtype=Array(Int64)),
+        Field(name=c.PURCHASED_TIMES, dtype=Array(Int64)),
+    ]
     recent_view = FeatureView(
         name=RECENT_VIEW,
         description="A buyer's events since the last materialize, and some before; written by push only",
         entities=[buyer],
         ttl=NO_EXPIRY,
-        schema=[*sequence_schema, purchased],
+        schema=[*sequence_schema, *purchases_schema],
         source=recent_source,
     )
     purchases_view = FeatureView(
         name=PURCHASES_VIEW,
-        description="All products a buyer ever bought, up to the row's time; written by materialize only",
+        description="All purchases of a buyer, however long ago, up to the row's time; written by materialize only",
         entities=[buyer],
         ttl=NO_EXPIRY,
-        schema=[Field(name=c.BUYER_ID, dtype=String), purchased],
+        schema=[Field(name=c.BUYER_ID, dtype=String), *purchases_schema],
         source=_parquet("buyer_purchases_source", shop.purchase_features),
     )
     return Definitions(

@@ -21,15 +21,14 @@ from feature_repo.buyer_locks import BuyerLocks
 from feature_repo.definitions import Definitions
 from feature_repo.event_claims import Claim, EventClaims, claimed
 from feature_repo.online_store import PipelinedRedisOnlineStore, Row
-from feature_repo.transforms.events import EVENT_TYPE_CODES
-from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences
+from feature_repo.transforms.events import PURCHASE
+from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, select, without
 
 SEQUENCE_FEATURES = (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)
+PURCHASE_FEATURES = (c.PURCHASED_KEYS, c.PURCHASED_TIMES)
 LIVE_FEATURES = (c.PRICE, c.STOCK, c.HIDDEN)
-NO_KEYS = np.empty(0, dtype=np.int64)
 PRODUCTS_PER_READ = 1_000
 BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-PURCHASE = EVENT_TYPE_CODES["purchase"]
 
 
 class BuyerFeatures(NamedTuple):
@@ -37,12 +36,12 @@ class BuyerFeatures(NamedTuple):
 
     Attributes:
         events: The last events, materialized and pushed ones together.
-        purchased: Keys of all products the buyer ever bought, (E,); empty unless it was asked for.
+        purchases: All that the buyer ever bought, materialized and pushed.
         as_of_ms: When the materialized part was built, milliseconds since 1970; 0 where there is none.
     """
 
     events: Sequence
-    purchased: npt.NDArray[np.int64]
+    purchases: Sequence
     as_of_ms: int
 
 
@@ -81,35 +80,23 @@ class OnlineFeatures:
         self._max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
         history, recent, purchases = definitions.history_view, definitions.recent_view, definitions.purchases_view
-        self._sequences = store.plan({history: SEQUENCE_FEATURES, recent: SEQUENCE_FEATURES})
-        self._everything = store.plan(
+        self._buyer = store.plan(
             {
                 history: SEQUENCE_FEATURES,
-                recent: (*SEQUENCE_FEATURES, c.PURCHASED_KEYS),
-                purchases: (c.PURCHASED_KEYS,),
+                recent: (*SEQUENCE_FEATURES, *PURCHASE_FEATURES),
+                purchases: PURCHASE_FEATURES,
             }
         )
         self._live_products = store.plan({definitions.product_view: LIVE_FEATURES})
 
-    def read_buyers(self, buyer_ids: Rows[str], *, purchases: bool = False) -> list[BuyerFeatures]:
-        """The features of B buyers, in one round trip; of an unknown one, nothing.
-
-        Args:
-            buyer_ids: Whose.
-            purchases: Also what they ever bought.
-        """
+    def read_buyers(self, buyer_ids: Rows[str]) -> list[BuyerFeatures]:
+        """The features of B buyers, in one round trip; of an unknown one, nothing."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in buyer_ids]
-        if not purchases:
-            rows = self._store.read_views(self._config, entities, self._sequences)
-            return [
-                BuyerFeatures(self._events(history, recent), NO_KEYS, history.stamp_us // 1000)
-                for history, recent in zip(*rows, strict=True)
-            ]
-        rows = self._store.read_views(self._config, entities, self._everything)
+        rows = self._store.read_views(self._config, entities, self._buyer)
         return [
             BuyerFeatures(
                 self._events(history, recent),
-                np.union1d(_purchased(bought), _purchased(recent)),
+                merge_sequences(_purchases_of(bought), _purchases_of(recent)),
                 history.stamp_us // 1000,
             )
             for history, recent, bought in zip(*rows, strict=True)
@@ -183,15 +170,15 @@ class OnlineFeatures:
     ) -> list[tuple[EntityKey, dict[str, Value], dt.datetime, dt.datetime]]:
         """The new rows of the recent view, as Feast writes them; the buyers' locks are held."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in events]
-        _, recent, bought = self._store.read_views(self._config, entities, self._everything)
+        _, recent, bought = self._store.read_views(self._config, entities, self._buyer)
         now, rows = _now(), []
         for entity, row, history, new in zip(entities, recent, bought, events.values(), strict=True):
             merged = merge_sequences(_sequence_of(row), new, self._max_length)
-            purchased = np.union1d(_purchased(row), new.product_keys[new.event_types == PURCHASE])
-            # What materialize has brought meanwhile need not be kept twice: the array would only ever grow.
-            purchased = np.setdiff1d(purchased, _purchased(history))
+            purchases = merge_sequences(_purchases_of(row), select(new, new.event_types == PURCHASE))
+            # What materialize has brought meanwhile need not be kept twice: the arrays would only ever grow.
+            purchases = without(purchases, _purchases_of(history))
             after = max(now, BEFORE_ALL_DATA + dt.timedelta(microseconds=row.stamp_us + 1))
-            rows.append((entity, _recent_values(merged, purchased), after, after))
+            rows.append((entity, _recent_values(merged, purchases), after, after))
         return rows
 
 
@@ -212,16 +199,20 @@ def _sequence_of(row: Row) -> Sequence:
     )
 
 
-def _purchased(row: Row) -> npt.NDArray[np.int64]:
-    return np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
+def _purchases_of(row: Row) -> Sequence:
+    """A row's purchases, as a sequence."""
+    keys = np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
+    times = np.array(row.values[c.PURCHASED_TIMES].int64_list_val.val, dtype=np.int64)
+    return Sequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)
 
 
-def _recent_values(events: Sequence, purchased: npt.NDArray[np.int64]) -> dict[str, Value]:
+def _recent_values(events: Sequence, purchases: Sequence) -> dict[str, Value]:
     return {
         c.PRODUCT_KEYS: Value(int64_list_val=Int64List(val=events.product_keys.tolist())),
         c.EVENT_TYPES: Value(int32_list_val=Int32List(val=events.event_types.tolist())),
         c.EVENT_TIMES: Value(int64_list_val=Int64List(val=events.event_times.tolist())),
-        c.PURCHASED_KEYS: Value(int64_list_val=Int64List(val=purchased.tolist())),
+        c.PURCHASED_KEYS: Value(int64_list_val=Int64List(val=purchases.product_keys.tolist())),
+        c.PURCHASED_TIMES: Value(int64_list_val=Int64List(val=purchases.event_times.tolist())),
     }
 
 

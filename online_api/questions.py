@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from feature_repo.online_features import BuyerFeatures
+from feature_repo.transforms.sequences import Sequence, merge_sequences
 from online_api.answers import Source
 from online_api.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from training.artifacts.buyer_encoder import EncodedBuyer
@@ -77,3 +78,10 @@ class Subject:
     degraded: list[str]
     stored: BuyerFeatures | None = None
     buyer: EncodedBuyer | None = None
+
+    @property
+    def remembered(self) -> Sequence:
+        """What the repeat term counts: the events that speak for the buyer, and all purchases that are stored."""
+        if self.source != "personalised" or self.stored is None:
+            return self.readable.events
+        return merge_sequences(self.readable.events, self.stored.purchases)

@@ -100,7 +100,7 @@ class ForBuyer:
         parts = [
             self._near.top(pool, selection).positions,
             selection.among(self._repeats.positions),
-            self._recommender.popular_lately(pool, selection.allowed_N),
+            self._recommender.popular_lately(pool, selection.allowed_N, new_only=self._new_only),
         ]
         positions = np.unique(np.concatenate(parts))
         return best(positions, self.scores(positions), k)

@@ -138,8 +138,7 @@ class RecommendationService:
         if not waiting:
             return subjects
         buyer_ids = [str(subject.question.buyer_id) for subject in waiting]
-        purchases = any(subject.question.new_only for subject in waiting)
-        rows = self._guard.call(lambda: self._online.read_buyers(buyer_ids, purchases=purchases))
+        rows = self._guard.call(lambda: self._online.read_buyers(buyer_ids))
         for place, subject in enumerate(waiting):
             if rows is None:
                 subject.degraded.append("feature_store")
@@ -227,7 +226,7 @@ class RecommendationService:
         if subject.source == "similar":
             selection = selection.without(table.known_positions([str(question.like)]), "excluded", n_products)
         if question.new_only and subject.stored is not None:
-            bought = table.positions(subject.stored.purchased)
+            bought = np.unique(table.positions(subject.stored.purchases.product_keys))
             selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
         return selection
 
@@ -236,7 +235,7 @@ class RecommendationService:
             return ForBuyer(
                 live.recommender,
                 subject.buyer.vector_D,
-                live.recommender.repeats(subject.readable),
+                live.recommender.repeats(subject.remembered),
                 new_only=subject.question.new_only,
                 found=found,
             )

@@ -69,7 +69,7 @@ def write_random_release(
 ) -> Path:
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
 
-    `lately` is what the re-scorer counts of each product; None draws it.
+    `lately` is what the re-scorer counts of each product in lists of any and of new products, (2, N); None draws it.
     """
     torch.manual_seed(1)
     model = TwoTower(replace(SPEC, aggregation=aggregation))
@@ -101,8 +101,8 @@ def write_random_release(
 
 
 def drawn_lately(n_products: int) -> npt.NDArray[np.float32]:
-    """What the re-scorer counts of each product of a random release: up to eight buyers."""
-    counts = np.random.default_rng(3).integers(0, 9, n_products)
+    """What the re-scorer counts of each product of a random release, (2, N): up to eight buyers."""
+    counts = np.random.default_rng(3).integers(0, 9, (2, n_products))
     return np.log1p(counts).astype(np.float32)
 
 

@@ -23,7 +23,7 @@ from training.prefixes import Prefixes, prefixes_of
 
 Longs = npt.NDArray[np.int64]
 RUNS_PER_BATCH = 8
-ALL_CANDIDATES = 5_000
+MAX_EPOCH_LOGITS = 250_000_000  # what scoring all products may take of an epoch: half a minute on two cores
 
 
 class Batch(NamedTuple):
@@ -109,7 +109,7 @@ class EpochBatches(Dataset[Batch]):
     ) -> tuple[Longs, npt.NDArray[np.float64]]:
         """Distinct products, ascending, and the log of the chance of each to be among them."""
         settings = self._settings
-        if candidates_are_all(settings.candidates, self._n_products):
+        if candidates_are_all(settings.candidates, len(self._contexts), self._n_products):
             return np.arange(self._n_products), np.zeros(self._n_products)
         n_random = n_contexts * settings.num_negatives
         drawn = [target_T.astype(np.int64), rng.integers(0, self._n_products, n_random)]
@@ -142,9 +142,19 @@ def choice_weights(contexts: Contexts, config: Config) -> npt.NDArray[np.float32
     return counted
 
 
-def candidates_are_all(candidates: str, n_products: int) -> bool:
-    """Whether a chosen product is told apart from the whole catalogue: `training.candidates`, and what `auto` means."""
-    return candidates == "all" or (candidates == "auto" and n_products <= ALL_CANDIDATES)
+def candidates_are_all(candidates: str, n_contexts: int, n_products: int) -> bool:
+    """Whether a chosen product is told apart from the whole catalogue: `training.candidates`, and what `auto` means.
+
+    All products teach most where moments are few; where there are many, a batch's own are as good and far cheaper.
+    """
+    return candidates == "all" or (candidates == "auto" and n_contexts * n_products <= MAX_EPOCH_LOGITS)
+
+
+def with_candidates(config: Config, n_contexts: int, n_products: int) -> Config:
+    """The configuration with `auto` candidates decided, so that it means the same for a part of the contexts."""
+    everything = candidates_are_all(config.training.candidates, n_contexts, n_products)
+    training = config.training.model_copy(update={"candidates": "all" if everything else "sampled"})
+    return config.model_copy(update={"training": training})
 
 
 def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> list[Longs]:

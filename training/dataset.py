@@ -20,12 +20,11 @@ import pyarrow.parquet as pq
 from feature_repo import columns as c
 from feature_repo.files import read_json
 from feature_repo.store import FeatureStore
-from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, PURCHASE
 from training.catalogue import Catalogue
 from training.histories import UNKNOWN_PRODUCT, Histories, ranges
 
 DAY_US = 86_400_000_000
-PURCHASE = EVENT_TYPE_CODES["purchase"]
 _ROW = "context_row"
 Longs = npt.NDArray[np.int64]
 

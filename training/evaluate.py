@@ -54,7 +54,7 @@ def evaluate(
     model, _, _ = load_model(paths.model)
     towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
     rescorer = Rescorer.load(paths.model)
-    asked = question.asked(in_full=False)
+    asked = question.asked()
     baselines = _baselines(question)
     rankers: dict[str, list[Ranker]] = {}
     for kind in (ALL, NEW_ITEMS, COLD_ITEMS):

@@ -21,10 +21,10 @@ from feature_repo import columns as c
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore
-from feature_repo.transforms.events import EVENT_TYPE_CODES, weight_by_code
+from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by_code
 from training.baselines.base import Codes, TrainingEvents
 from training.catalogue import Catalogue
-from training.dataset import PURCHASE, Contexts, read_contexts, read_time_split
+from training.dataset import Contexts, read_contexts, read_time_split
 from training.histories import UNKNOWN_PRODUCT, Histories
 from training.metrics import Targets
 from training.rescoring import Asked
@@ -74,10 +74,10 @@ class Question:
         rows = np.flatnonzero(targets.lengths > 0)
         return rows.astype(np.int32), targets.take(rows)
 
-    def asked(self, *, in_full: bool) -> Asked:
-        """The question for the re-scorer, with histories in full or as serving has them."""
+    def asked(self) -> Asked:
+        """The question for the re-scorer."""
         return Asked(
-            histories=self.histories if in_full else self.contexts.histories,
+            histories=self._remembered,
             bought=self.bought,
             targets=self._rows_and_targets(ALL),
             new_targets=self._rows_and_targets(NEW_ITEMS),
@@ -85,6 +85,14 @@ class Question:
             as_of_ms=self.start_ms,
             event_weights=self.event_weights,
         )
+
+    @property
+    def _remembered(self) -> Histories:
+        """What serving knows of each context's buyer: all purchases, and the last events."""
+        histories, n_last = self.histories, self.contexts.ends - self.contexts.starts
+        to_end = histories.offsets[1:][histories.owners] - np.arange(len(histories.products))
+        last = to_end <= n_last[histories.owners]
+        return histories.where(last | (histories.event_types == PURCHASE))
 
     def _rows_and_targets(self, kind: str) -> tuple[Codes, Targets] | None:
         rows, targets = self.targets(kind)
@@ -114,7 +122,9 @@ def read_question(store: FeatureStore, config: Config, catalogue: Catalogue, spl
     if len(contexts) == 0:
         raise ValueError(f"no {split} buyer has a history and a product to predict; check data.test_days")
     table = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TYPE, c.EVENT_TIME])
-    frame = table.sort_by([(c.BUYER_ID, "ascending"), (c.EVENT_TIME, "ascending")]).to_pandas()
+    frame = table.to_pandas()
+    frame[c.EVENT_TYPE] = frame[c.EVENT_TYPE].map(EVENT_TYPE_CODES).astype(np.int32)
+    frame = frame.sort_values([c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE])
     frame[c.PRODUCT_KEY] = catalogue.positions(frame[c.PRODUCT_KEY].to_numpy())
     frame = frame[(frame[c.PRODUCT_KEY] != UNKNOWN_PRODUCT) & (frame[c.EVENT_TIME] <= end)]
     buyers = pd.Index(frame[c.BUYER_ID].unique())
@@ -122,7 +132,7 @@ def read_question(store: FeatureStore, config: Config, catalogue: Catalogue, spl
     timelines = Histories(
         np.searchsorted(codes, np.arange(len(buyers) + 1)).astype(np.int64),
         frame[c.PRODUCT_KEY].to_numpy(dtype=np.int32),
-        frame[c.EVENT_TYPE].map(EVENT_TYPE_CODES).to_numpy(dtype=np.int32),
+        frame[c.EVENT_TYPE].to_numpy(dtype=np.int32),
         frame[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64),
     )
     before = timelines.event_times < int(start.timestamp() * 1000)

@@ -30,7 +30,7 @@ class Asked:
     """What a ranker is asked, with all that the terms need.
 
     Attributes:
-        histories: What the repeat term counts, B histories.
+        histories: What the repeat term counts, B histories: all purchases, and of other events the last ones.
         bought: Products that are not new to each of the B buyers.
         targets, new_targets: Rows of the histories with a target of the kind, and these targets; None without any.
         events: All events before `as_of_ms`, for the popularity term.
@@ -77,7 +77,8 @@ class RescoredRanker:
         """Takes the ranker, whose rows are those of `asked`."""
         self.name = name
         self._ranker = ranker
-        self._popularity_N = rescorer.popularity(asked.popularity(rescorer.popularity_days), new_only=new_only)
+        lately_N = asked.popularity(rescorer.popularity_span(new_only=new_only))
+        self._popularity_N = rescorer.popularity(lately_N, new_only=new_only)
         weight = 0.0 if new_only else rescorer.repeat_weight
         self._repeats_BN = asked.repeats(rescorer.repeat_half_life_days) * np.float32(weight)
 
@@ -89,27 +90,32 @@ class RescoredRanker:
         return scores_BN
 
 
-def fit_rescorer(ranker: Ranker, asked: Asked) -> Rescorer:
+def fit_rescorer(ranker: Ranker, asked: Asked, *, repeats: bool = True) -> Rescorer:
     """The weights that rank the validation targets best, by recall@20 + ndcg@20.
 
     Coordinate-wise over a declared grid in units of the ranker's own scores, so that it serves rankers of any scale:
     first the popularity term on targets new to the buyer, then both terms on all targets. Weights of 0 are in the grid:
     a term that does not help, or that nobody's choice speaks for, is left out.
+
+    Args:
+        ranker: Its rows are those of `asked`.
+        asked: The validation.
+        repeats: False fits the popularity term alone.
     """
     rescorer = Rescorer()
+    popularity = {days: torch.from_numpy(asked.popularity(days)) for days in DAYS}
     if asked.new_targets is not None:
         rows, targets = _sampled(asked.new_targets, asked.events.n_products)
         scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
         spread = _spread(scores_BN)
         bought = asked.bought.take(rows.astype(np.int64))
         scores_BN[bought.owners, bought.products] = -torch.inf
-        popularity = {days: torch.from_numpy(asked.popularity(days)) for days in DAYS}
 
         def new_value(tried: Rescorer) -> float:
-            return _value(scores_BN + tried.new_popularity_weight * popularity[tried.popularity_days], targets)
+            return _value(scores_BN + tried.new_popularity_weight * popularity[tried.new_popularity_days], targets)
 
         tried = (
-            replace(rescorer, popularity_days=days, new_popularity_weight=weight * spread)
+            replace(rescorer, new_popularity_days=days, new_popularity_weight=weight * spread)
             for weight in WEIGHTS
             for days in (DAYS if weight else DAYS[:1])
         )
@@ -119,22 +125,25 @@ def fit_rescorer(ranker: Ranker, asked: Asked) -> Rescorer:
     rows, targets = _sampled(asked.targets, asked.events.n_products)
     scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
     spread = _spread(scores_BN)
-    lately_N = torch.from_numpy(asked.popularity(rescorer.popularity_days))
-    repeats = {days: asked.repeats(days)[rows].tocoo() for days in HALF_LIVES}
+    terms = {days: asked.repeats(days)[rows].tocoo() for days in HALF_LIVES}
 
     def value(tried: Rescorer) -> float:
-        adjusted_BN = scores_BN + tried.popularity_weight * lately_N
-        term = repeats[tried.repeat_half_life_days]
+        adjusted_BN = scores_BN + tried.popularity_weight * popularity[tried.popularity_days]
+        term = terms[tried.repeat_half_life_days]
         adjusted_BN[term.row, term.col] += tried.repeat_weight * torch.from_numpy(term.data)
         return _value(adjusted_BN, targets)
 
-    rescorer = replace(rescorer, popularity_weight=rescorer.new_popularity_weight)
+    rescorer = replace(
+        rescorer, popularity_days=rescorer.new_popularity_days, popularity_weight=rescorer.new_popularity_weight
+    )
+    fields = ("repeat_weight", "popularity_weight") if repeats else ("popularity_weight",)
     for _ in range(2):  # the two terms shift each other's best weight
-        for field in ("repeat_weight", "popularity_weight"):
+        for field in fields:
             rescorer = _best([rescorer, *(_with(rescorer, field, spread * factor) for factor in WEIGHTS)], value)
-        half_lives = [replace(rescorer, repeat_half_life_days=days) for days in HALF_LIVES]
-        rescorer = _best([rescorer, *half_lives], value)
-    for field in ("repeat_weight", "popularity_weight"):
+        spans = [replace(rescorer, popularity_days=days) for days in DAYS]
+        half_lives = [replace(rescorer, repeat_half_life_days=days) for days in HALF_LIVES if repeats]
+        rescorer = _best([rescorer, *spans, *half_lives], value)
+    for field in fields:
         rescorer = _finer(rescorer, field, value)
     return rescorer
 

@@ -30,7 +30,7 @@ from feature_repo.files import replacing
 from training.allocator import keep_freed_memory
 from training.artifacts.checkpoint import Progress
 from training.artifacts.model import ModelCard
-from training.batches import candidates_are_all
+from training.batches import with_candidates
 from training.tracking import Tracker
 from training.train import SELECTION_METRIC, NonFiniteLossError, TrainingData, fit, selection_contexts
 
@@ -106,6 +106,7 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     keep_freed_memory()
     deadline = time.monotonic() + minutes * 60 if minutes is not None else float("inf")
+    config = with_candidates(config, len(data.contexts), len(data.catalogue))
     _, early, validation = selection_contexts(data)
     space = space_of(config, len(data.catalogue), kept)
     if not space:
@@ -114,7 +115,7 @@ def search(
         )
     study = _open_study(folder, _question(config, data, card, space))
     if not study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING)):
-        study.enqueue_trial({key: _given(config, key, len(data.catalogue)) for key in space})
+        study.enqueue_trial({key: attrgetter(key)(config) for key in space})
     while (n_done := len(_finished(study))) < n_trials and (n_done == 0 or time.monotonic() < deadline):
         study.sampler = TPESampler(seed=config.training.seed + n_done, n_startup_trials=RANDOM_TRIALS)
         trial = study.ask(dict(space))
@@ -149,7 +150,7 @@ def space_of(config: Config, n_products: int, kept: Collection[str] = ()) -> dic
     for key, distribution in SPACE.items():
         is_kept = any(key == name or key.startswith(f"{name}.") for name in kept)
         if not is_kept and (key != CANDIDATES or n_products <= MOST_CANDIDATES):
-            space[key] = _widened(distribution, _given(config, key, n_products))
+            space[key] = _widened(distribution, attrgetter(key)(config))
     return space
 
 
@@ -236,14 +237,6 @@ def _row(number: int, trial: FrozenTrial) -> dict[str, Any]:
         SECONDS: trial.user_attrs[SECONDS],
         "settings": trial.params,
     }
-
-
-def _given(config: Config, key: str, n_products: int) -> Any:
-    """The value in force; of `auto` candidates what it stands for, which is no third way."""
-    value = attrgetter(key)(config)
-    if key == CANDIDATES:
-        return "all" if candidates_are_all(value, n_products) else "sampled"
-    return value
 
 
 def _merged(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

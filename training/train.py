@@ -24,7 +24,7 @@ from training.artifacts.checkpoint import Progress, delete_checkpoint, load_chec
 from training.artifacts.model import ModelCard, load_model, save_model
 from training.baselines.base import Ranker
 from training.baselines.masked import MaskedRanker
-from training.batches import Batch, EpochBatches
+from training.batches import Batch, EpochBatches, with_candidates
 from training.catalogue import Catalogue, ItemFeatures, Vocabularies, build_vocabularies, item_features
 from training.dataset import Contexts
 from training.device import resolve_device
@@ -171,6 +171,7 @@ def fit(
         tracker: See `train`.
         show_progress: See `train`.
     """
+    config = with_candidates(config, len(data.contexts), len(data.catalogue))
     settings = config.training
     device = resolve_device(config.inference.device)
     # ---- model -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from feature_repo.config import EventWeights
 # The position in this tuple is the code that sequences store; append only, since features and models hold the codes.
 EVENT_TYPES = ("view", "add_to_cart", "purchase")
 EVENT_TYPE_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+PURCHASE = EVENT_TYPE_CODES["purchase"]
 
 # Spellings met in exported shop data, after letters alone are kept: "Add to Cart", "ADD-TO-CART", "addToCart", ...
 _SPELLINGS = {

@@ -36,8 +36,8 @@ def sequence(product_keys: npt.ArrayLike, event_types: npt.ArrayLike, event_time
 EMPTY_SEQUENCE = sequence([], [], [])
 
 
-def merge_sequences(first: Sequence, second: Sequence, max_length: int) -> Sequence:
-    """The last `max_length` events of two sequences together: ordered, each (product, type, time) once."""
+def merge_sequences(first: Sequence, second: Sequence, max_length: int | None = None) -> Sequence:
+    """The last `max_length` (or all) events of two sequences together: ordered, each (product, type, time) once."""
     keys = np.concatenate([first.product_keys, second.product_keys])
     types = np.concatenate([first.event_types, second.event_types])
     times = np.concatenate([first.event_times, second.event_times])
@@ -45,7 +45,20 @@ def merge_sequences(first: Sequence, second: Sequence, max_length: int) -> Seque
     keys, types, times = keys[order], types[order], times[order]
     repeated = (np.diff(keys) == 0) & (np.diff(types) == 0) & (np.diff(times) == 0)
     distinct = np.concatenate([[True], ~repeated])[: len(keys)]
-    return Sequence(keys[distinct][-max_length:], types[distinct][-max_length:], times[distinct][-max_length:])
+    last = slice(max_length and -max_length, None)
+    return Sequence(keys[distinct][last], types[distinct][last], times[distinct][last])
+
+
+def select(events: Sequence, kept: npt.NDArray[np.bool_]) -> Sequence:
+    """The events for which `kept` is true."""
+    return Sequence(events.product_keys[kept], events.event_types[kept], events.event_times[kept])
+
+
+def without(first: Sequence, second: Sequence) -> Sequence:
+    """The events of the first sequence that the second does not hold."""
+    held = set(zip(*(column.tolist() for column in second), strict=True))
+    events = zip(*(column.tolist() for column in first), strict=True)
+    return select(first, np.array([event not in held for event in events], dtype=np.bool_))
 
 
 def with_positions(events: Table) -> Table:

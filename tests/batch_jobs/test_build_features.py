@@ -117,6 +117,18 @@ def test_a_sequence_stands_at_each_event_before_a_context_and_at_the_cut_off(con
     ]
 
 
+def test_purchases_are_all_of_them_with_their_times(tmp_path: Path) -> None:
+    again = "u1,p1,purchase,2024-03-09 08:00:00\n"
+    config = built(tmp_path, events=EVENTS + again, max_length=1)
+    first, last = ms("2024-03-01T10:00:00"), ms("2024-03-09T08:00:00")
+    [row] = rows(shop_paths(config).purchase_features)
+    as_of = dt.datetime.fromisoformat(report(config)["as_of"])
+    assert row == {
+        "buyer_id": "u1", "event_timestamp": as_of, "created_timestamp": as_of, "purchased_keys": [*BASKET, P1],
+        "purchased_times": [first, first, last],
+    }  # fmt: skip
+
+
 def test_the_report_tells_rows_cut_off_and_split(config: Config) -> None:
     found = report(config)
     assert found["rows"] == {"buyer_sequences": 4, "buyer_purchases": 1, "contexts": 5, "products": 3, "buyers": 2}
@@ -140,6 +152,9 @@ def test_the_pushed_view_has_an_empty_source_of_the_right_types(config: Config) 
     for name in ("buyer_id", "event_timestamp", "product_keys", "event_types", "event_times"):
         assert recent.schema.field(name).type.equals(stored.field(name).type), name
     assert stored.field("event_types").type.value_type == pa.int32()
+    bought = pq.read_schema(shop_paths(config).purchase_features)
+    for name in ("purchased_keys", "purchased_times"):
+        assert recent.schema.field(name).type.equals(bought.field(name).type), name
 
 
 def test_no_sequence_is_longer_than_the_configuration_says(tmp_path: Path) -> None:

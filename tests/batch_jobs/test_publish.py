@@ -71,5 +71,5 @@ def test_buyers_lately_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
     end = read_time_split(paths.feature_report).data_end
     events = _events(paths, product_keys(IDS))
     # 30 days and a millisecond before the end of 1 April at noon is 2 March at noon.
-    assert np.expm1(_lately(events, end, 5, Rescorer(popularity_days=31))).round().tolist() == [1, 1, 1, 0, 0]
-    assert np.expm1(_lately(events, end, 5, Rescorer(popularity_days=7))).round().tolist() == [0, 0, 1, 0, 0]
+    rescorer = Rescorer(popularity_days=31, new_popularity_days=7)
+    assert np.expm1(_lately(events, end, 5, rescorer)).round().tolist() == [[1, 1, 1, 0, 0], [0, 0, 1, 0, 0]]

@@ -22,6 +22,7 @@ from feature_repo.transforms.sequences import (
     rolling_sequences,
     sequence,
     with_positions,
+    without,
 )
 from feature_repo.transforms.text import EMPTY_TEXT, deduplication_key, product_text
 
@@ -184,6 +185,19 @@ def test_merging_cut_sequences_loses_none_of_the_last(first: list[Event], second
 
     whole = sorted({*first, *second})[-max_length:]
     assert as_events(merge_sequences(cut(first), cut(second), max_length)) == whole
+
+
+@given(st.lists(events, max_size=12), st.lists(events, max_size=12))
+def test_merging_without_a_length_keeps_all(first: list[Event], second: list[Event]) -> None:
+    assert as_events(merge_sequences(as_sequence(first), as_sequence(second))) == sorted({*first, *second})
+
+
+@given(st.lists(events, max_size=12), st.lists(events, max_size=12))
+@example([(1, 2, 0)], [(1, 2, 1)])
+def test_without_takes_away_the_same_events_alone(first: list[Event], second: list[Event]) -> None:
+    rest = without(as_sequence(first), as_sequence(second))
+    assert as_events(rest) == [event for event in first if event not in second]
+    assert [array.dtype for array in rest] == [np.int64, np.int32, np.int64]
 
 
 # --- cutting offline sequences ----------------------------------------------------------------------------------------

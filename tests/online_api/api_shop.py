@@ -111,7 +111,7 @@ def publish_random_release(
         products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
         aliases=pq.read_table(paths.product_aliases),
         popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
-        lately=np.log1p(np.arange(len(catalogue))).astype(np.float32),
+        lately=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
         as_of_ms=0,
         metrics={},
         about={"schema_hash": schema_hash},

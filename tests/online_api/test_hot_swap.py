@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -65,7 +66,7 @@ def write_second_release(config: Config, schema_hash: str) -> str:
         products=products.set_column(products.schema.get_field_index(c.TITLE), c.TITLE, titles),
         aliases=pq.read_table(paths.product_aliases),
         popular=pa.array([4, 0, 1, 2, 3], pa.int32()).to_numpy(),
-        lately=pa.array([0.0] * 5, pa.float32()).to_numpy(),
+        lately=np.zeros((2, 5), dtype=np.float32),
         as_of_ms=0,
         metrics={},
         about={"schema_hash": schema_hash},

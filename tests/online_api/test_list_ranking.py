@@ -284,11 +284,11 @@ def test_everything_filtered_out_is_an_empty_list(shop: Shop, whom: Whom, divers
 
 
 def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: Path) -> None:
-    lately = np.zeros(N_PRODUCTS, dtype=np.float32)
+    lately = np.zeros((2, N_PRODUCTS), dtype=np.float32)
     vector_D = unit_vectors(1, seed=4)[0]
     farthest = np.argsort(unit_vectors(N_PRODUCTS) @ vector_D)
     sold, own = int(farthest[0]), int(farthest[1])
-    lately[sold] = 4
+    lately[:, sold] = 4
     rescorer = Rescorer(popularity_weight=1, new_popularity_weight=0.125)
     release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, lately=lately)
     recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, N_PRODUCTS, {})
@@ -312,7 +312,7 @@ def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
         similarity, popularity, repeat = scorer.parts(positions)
         assert_allclose(similarity, shop.recommender.vectors_ND[positions] @ vector_D, atol=ROUNDING)
         weight = RESCORER.new_popularity_weight if new_only else RESCORER.popularity_weight
-        assert_allclose(popularity, weight * drawn_lately(N_PRODUCTS)[positions], atol=ROUNDING)
+        assert_allclose(popularity, weight * drawn_lately(N_PRODUCTS)[int(new_only)][positions], atol=ROUNDING)
         assert repeat.tolist() == repeated
         assert_allclose(scorer.scores(positions), similarity + popularity + repeat, atol=ROUNDING)
 

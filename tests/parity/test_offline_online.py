@@ -140,8 +140,8 @@ def test_a_store_that_was_never_filled_knows_nobody(tmp_path: Path) -> None:
     config = shop(tmp_path)
     build(config, EVENTS)
     with feature_store(config) as store:
-        (buyer,) = store.online.read_buyers(["u1"], purchases=True)
-        assert (len(buyer.events.event_times), len(buyer.purchased), buyer.as_of_ms) == (0, 0, 0)
+        (buyer,) = store.online.read_buyers(["u1"])
+        assert (len(buyer.events.event_times), len(buyer.purchases.event_times), buyer.as_of_ms) == (0, 0, 0)
         assert store.online.materialized_at() == 0
 
 
@@ -150,7 +150,13 @@ def test_a_push_lands_although_another_worker_has_a_clock_ahead(store: FeatureSt
     ahead = dt.datetime.now(dt.UTC).replace(microsecond=999_000) + dt.timedelta(seconds=60)
     row = {name: [array] for name, array in zip((c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES), first, strict=True)}
     frame = pd.DataFrame(
-        {c.BUYER_ID: ["nobody"], c.EVENT_TIMESTAMP: [pd.Timestamp(ahead)], **row, c.PURCHASED_KEYS: [[]]}
+        {
+            c.BUYER_ID: ["nobody"],
+            c.EVENT_TIMESTAMP: [pd.Timestamp(ahead)],
+            **row,
+            c.PURCHASED_KEYS: [[]],
+            c.PURCHASED_TIMES: [[]],
+        }
     )
     store._feast.push(RECENT_PUSH_SOURCE, frame, to=PushMode.ONLINE)
     store.online.push_events({"nobody": second})

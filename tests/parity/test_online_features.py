@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity_shop import DAY, Event, as_stored, build, pushed, shop, stored
+from parity_shop import DAY, Event, Stored, as_stored, build, pushed, shop, stored
 
 from feature_repo.buyer_locks import BuyerLocks
 from feature_repo.config import Config
@@ -17,12 +17,8 @@ from feature_repo.transforms.keys import product_key
 LAST: Event = (9 * DAY, "p1", "view")
 
 
-def bought(store: FeatureStore, buyer: str) -> set[int]:
-    return set(store.online.read_buyers([buyer], purchases=True)[0].purchased.tolist())
-
-
-def keys(*products: str) -> set[int]:
-    return {product_key(product) for product in products}
+def bought(store: FeatureStore, buyer: str) -> list[Stored]:
+    return as_stored(store.online.read_buyers([buyer])[0].purchases)
 
 
 def short(folder: Path) -> Config:
@@ -35,30 +31,35 @@ def test_what_was_bought_is_known_however_long_ago(tmp_path: Path) -> None:
     build(config, {"u1": [(0, "p1", "purchase"), *((time, "p2", "view") for time in range(1, 9)), LAST], "u2": [LAST]})
     with feature_store(config) as store:
         store.materialize(full=True)
-        assert bought(store, "u1") == keys("p1")
-        assert bought(store, "u2") == bought(store, "nobody") == set()
+        assert bought(store, "u1") == stored([(0, "p1", "purchase")])
+        assert bought(store, "u2") == bought(store, "nobody") == []
         store.online.push_events({"u2": pushed((0, "p3", "purchase"))})
         for time_ms in range(1, 9):
             store.online.push_events({"u2": pushed((9 * DAY + time_ms, "p2", "view"))})
-        assert bought(store, "u2") == keys("p3")
+        assert bought(store, "u2") == stored([(0, "p3", "purchase")])
         assert product_key("p3") not in store.online.read_sequence("u2").product_keys
 
 
-def test_pushed_and_materialized_purchases_are_one_set(tmp_path: Path) -> None:
+def test_pushed_and_materialized_purchases_are_one_list(tmp_path: Path) -> None:
     config = shop(tmp_path)
+    # Bought twice, and one of it again at the moment of another purchase.
+    first: list[Event] = [(0, "p1", "purchase"), (DAY, "p1", "purchase"), (DAY, "p2", "purchase")]
     purchase: Event = (10 * DAY, "p2", "purchase")
-    build(config, {"u1": [(0, "p1", "purchase"), LAST]})
+    build(config, {"u1": [*first, LAST]})
     with feature_store(config) as store:
         store.materialize(full=True)
-        store.online.push_events({"u1": pushed(purchase)})
-        assert bought(store, "u1") == keys("p1", "p2")
-        build(config, {"u1": [(0, "p1", "purchase"), LAST, purchase]})
+        for _ in range(2):  # a push that is repeated counts once
+            store.online.push_events({"u1": pushed(purchase)})
+            assert bought(store, "u1") == stored([*first, purchase])
+        build(config, {"u1": [*first, LAST, purchase]})
         store.materialize(full=False)
+        assert bought(store, "u1") == stored([*first, purchase])
         store.online.push_events({"u1": pushed((11 * DAY, "p3", "view"))})
-        assert bought(store, "u1") == keys("p1", "p2")
+        assert bought(store, "u1") == stored([*first, purchase])
         # Kept once: the pushed part holds no more what materialize brought.
         (row,) = store.online._merged({"u1": pushed()})
         assert list(row[1]["purchased_keys"].int64_list_val.val) == []
+        assert list(row[1]["purchased_times"].int64_list_val.val) == []
 
 
 def test_live_products_are_those_of_the_last_materialize(tmp_path: Path) -> None:
@@ -96,10 +97,10 @@ def test_many_buyers_in_one_push_are_as_many_pushes(batch_store: FeatureStore, b
     batch_store.online.redis.flushall()
     batch_store.online.push_events({buyer: pushed(*events) for buyer, events in batch.items()})
     buyers = ["c", "a", "b"]
-    for buyer, found in zip(buyers, batch_store.online.read_buyers(buyers, purchases=True), strict=True):
+    for buyer, found in zip(buyers, batch_store.online.read_buyers(buyers), strict=True):
         events = batch.get(buyer, [])
         assert as_stored(found.events) == stored(events)
-        assert set(found.purchased.tolist()) == keys(*(product for _, product, kind in events if kind == "purchase"))
+        assert as_stored(found.purchases) == stored(event for event in events if event[2] == "purchase")
 
 
 def test_a_busy_buyer_does_not_hold_up_the_others(batch_store: FeatureStore) -> None:

@@ -1,4 +1,4 @@
-"""One model, one set of histories: what serving recommends is what evaluation ranks first, with the same scores."""
+"""One model, one set of buyers: what serving recommends is what evaluation ranks first, with the same scores."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +10,11 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
 
-from feature_repo.transforms.sequences import Sequence
+from feature_repo.online_features import BuyerFeatures
+from feature_repo.transforms.events import PURCHASE
+from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, select
 from online_api.catalogue import Selection
+from online_api.questions import Question, Subject
 from online_api.ranking import ForBuyer
 from training.aggregators import AGGREGATORS
 from training.artifacts.model import load_model
@@ -20,14 +23,13 @@ from training.artifacts.release import MODEL_FOLDER
 from training.artifacts.rescorer import DAY_MS, Rescorer
 from training.baselines.base import TrainingEvents
 from training.baselines.masked import MaskedRanker
-from training.dataset import PURCHASE
 from training.encoding import TwoTowerRanker
 from training.histories import Histories
 from training.prefixes import prefixes_of
 from training.rescoring import Asked, RescoredRanker
 
-N_BUYERS, N_PRODUCTS, K = 40, 180, 20  # so few products that serving looks at all of them
-RESCORER = Rescorer(14, 0.3, 0.2, 0.5, 30.0)
+N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # so few products that serving looks at all of them
+RESCORER = Rescorer(14, 0.3, 30, 0.2, 0.5, 30.0)
 WEIGHTS = np.array(SPEC.event_weights, dtype=np.float32)
 ROWS = np.arange(N_BUYERS, dtype=np.int32)
 
@@ -35,14 +37,15 @@ Listed = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 class Shop(NamedTuple):
-    """A release, and the question that evaluation asks of the same histories."""
+    """A release, all that its buyers ever did, and the question that evaluation asks of it."""
 
     folder: Path
+    whole: Histories
     asked: Asked
 
 
 def histories() -> Histories:
-    """1 to 60 events per buyer of the last 100 days, several of most products, some of one moment."""
+    """1 to 60 events per buyer of the last 100 days, several of most products, each at a moment of its own."""
     rng = np.random.default_rng(5)
     lengths = rng.integers(1, 61, N_BUYERS)
     offsets = np.cumsum([0, *lengths]).astype(np.int64)
@@ -51,14 +54,16 @@ def histories() -> Histories:
         offsets,
         (N_PRODUCTS * rng.random(offsets[-1]) ** 3).astype(np.int32),
         rng.integers(0, len(WEIGHTS), offsets[-1]).astype(np.int32),
-        AS_OF_MS + np.concatenate(days) * DAY_MS,
+        AS_OF_MS + np.concatenate([of_buyer * DAY_MS + np.arange(len(of_buyer)) for of_buyer in days]),
     )
 
 
 @pytest.fixture(scope="module", params=sorted(AGGREGATORS))
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    past = histories()
-    events = TrainingEvents(past.owners.astype(np.int32), past.products, past.event_times, N_BUYERS, N_PRODUCTS)
+    whole = histories()
+    last = whole.offsets[1:][whole.owners] - np.arange(len(whole.products)) <= LAST
+    past = whole.where(last | (whole.event_types == PURCHASE))
+    events = TrainingEvents(whole.owners.astype(np.int32), whole.products, whole.event_times, N_BUYERS, N_PRODUCTS)
     asked = Asked(
         histories=past,
         bought=past.where(past.event_types == PURCHASE),
@@ -68,7 +73,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         as_of_ms=AS_OF_MS,
         event_weights=WEIGHTS / WEIGHTS.max(),
     )
-    lately = asked.popularity(RESCORER.popularity_days)
+    lately = np.stack([asked.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)])
     assert (lately > 0).any()
     assert (lately == 0).any()
     folder = write_random_release(
@@ -78,35 +83,42 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         rescorer=RESCORER,
         lately=lately,
     )
-    return Shop(folder, asked)
+    return Shop(folder, whole, asked)
 
 
 def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
     """The first K of every buyer as evaluation ranks them."""
     model, _, _ = load_model(shop.folder / MODEL_FOLDER)
     item_ND = torch.from_numpy(np.load(shop.folder / "product_embeddings.npy"))
-    past = shop.asked.histories
+    past, ends = shop.whole, shop.whole.offsets[1:]
     with torch.no_grad():
-        buyer_BD = model.buyer_tower(item_ND, prefixes_of(past, past.offsets[:-1], past.offsets[1:]))
+        buyer_BD = model.buyer_tower(item_ND, prefixes_of(past, np.maximum(ends - LAST, past.offsets[:-1]), ends))
     ranker = RescoredRanker(TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.asked, new_only=new_only, name="x")
     scores_BN = (MaskedRanker(ranker, shop.asked.bought) if new_only else ranker).scores(ROWS)
     order_BK = np.argsort(-scores_BN, axis=1, kind="stable")[:, :K]
     return list(zip(order_BK, np.take_along_axis(scores_BN, order_BK, axis=1), strict=True))
 
 
+def bought(events: Sequence) -> npt.NDArray[np.bool_]:
+    purchases: npt.NDArray[np.bool_] = events.event_types == PURCHASE
+    return purchases
+
+
 def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
     """The first K of every buyer as the service ranks them."""
     recommender = Recommender(shop.folder, schema_hash=SCHEMA)
     keys_N = np.array([recommender.products.product_key(f"p{number}") for number in range(N_PRODUCTS)])
-    past, found = shop.asked.histories, []
+    past, found = shop.whole, []
     for start, end in zip(past.offsets[:-1], past.offsets[1:], strict=True):
-        stored = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
-        readable = recommender.readable(stored)
+        events = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
+        stored = BuyerFeatures(merge_sequences(events, EMPTY_SEQUENCE, LAST), select(events, bought(events)), 0)
+        readable = recommender.readable(stored.events)
         (buyer,) = recommender.encoder.encode([recommender.history(readable)])
         everything = Selection(None, N_PRODUCTS, {})
-        bought = np.unique(past.products[start:end][past.event_types[start:end] == PURCHASE]).astype(np.int64)
-        selection = everything.without(bought, "purchased", N_PRODUCTS) if new_only else everything
-        scorer = ForBuyer(recommender, buyer.vector_D, recommender.repeats(readable), new_only=new_only)
+        positions = np.unique(past.products[start:end][bought(events)]).astype(np.int64)
+        selection = everything.without(positions, "purchased", N_PRODUCTS) if new_only else everything
+        subject = Subject(Question(), "personalised", readable, {}, [], stored=stored)
+        scorer = ForBuyer(recommender, buyer.vector_D, recommender.repeats(subject.remembered), new_only=new_only)
         found.append(scorer.top(K, selection))
     return found
 

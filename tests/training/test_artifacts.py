@@ -256,7 +256,7 @@ class Shop:
             products=products,
             aliases=aliases,
             popular=np.array([2, 0, 3, 1], dtype=np.int32),
-            lately=np.zeros(4, dtype=np.float32),
+            lately=np.zeros((2, 4), dtype=np.float32),
             as_of_ms=0,
             metrics={"models": {"two_tower": {"recall@20": 0.25}}},
             about={"dataset": "shop", "schema_hash": schema_hash, "n_products": 4},

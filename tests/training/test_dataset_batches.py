@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.config import Config
-from training.batches import Batch, EpochBatches, candidates_are_all, choice_weights
+from training.batches import Batch, EpochBatches, candidates_are_all, choice_weights, with_candidates
 from training.catalogue import (
     UNKNOWN_NAME,
     Catalogue,
@@ -287,9 +287,12 @@ def test_log_q_is_the_chance_to_be_among_the_candidates() -> None:
     assert not everything[0].log_q_C.any()
 
 
-def test_auto_takes_all_products_of_a_small_catalogue() -> None:
-    assert [candidates_are_all("auto", n_products) for n_products in (10, 5000, 5001)] == [True, True, False]
-    assert (candidates_are_all("all", 10**6), candidates_are_all("sampled", 10)) == (True, False)
+def test_auto_takes_all_products_where_an_epoch_of_that_is_cheap() -> None:
+    sizes = [(10, 10), (25_000, 10_000), (25_001, 10_000), (10_000, 25_001)]
+    assert [candidates_are_all("auto", *size) for size in sizes] == [True, True, False, False]
+    assert (candidates_are_all("all", 10**6, 10**6), candidates_are_all("sampled", 1, 1)) == (True, False)
+    decided = [with_candidates(config(candidates="auto"), *size).training.candidates for size in sizes]
+    assert decided == ["all", "all", "sampled", "sampled"]
 
 
 def test_hard_negatives_are_neighbours_of_what_was_chosen() -> None:

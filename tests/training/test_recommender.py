@@ -30,7 +30,9 @@ RESULTS = st.integers(1, 100)
 def recommenders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recommender]:
     def load(index_type: str) -> Recommender:
         folder = tmp_path_factory.mktemp(index_type)
-        return Recommender(write_random_release(folder, N_PRODUCTS, index_type), schema_hash=SCHEMA)  # type: ignore[arg-type]
+        rescorer = Rescorer(popularity_weight=1, new_popularity_weight=1)
+        release = write_random_release(folder, N_PRODUCTS, index_type, rescorer=rescorer)  # type: ignore[arg-type]
+        return Recommender(release, schema_hash=SCHEMA)
 
     return {index_type: load(index_type) for index_type in INDEXES}
 
@@ -176,54 +178,55 @@ def test_a_buyer_is_encoded_from_the_products_that_the_release_knows(recommender
 
 # ---- the re-scorer's terms -------------------------------------------------------------------------------------------
 
-# Products 0 to 5, of which 2 and 4 sold alike; nobody bought 1 and 5 lately.
-LATELY = np.log1p(np.array([1, 0, 3, 7, 3, 0])).astype(np.float32)
+# Products 0 to 5, of which 2 and 4 sold alike; nobody bought 1 and 5 lately. Lists of new products count more days.
+LATELY = np.log1p(np.array([[1, 0, 3, 7, 3, 0], [9, 0, 3, 7, 3, 1]])).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def rescored(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     rescorer = Rescorer(popularity_weight=0.5, new_popularity_weight=0.25, repeat_weight=2.0, repeat_half_life_days=90)
-    folder = write_random_release(tmp_path_factory.mktemp("rescored"), len(LATELY), rescorer=rescorer, lately=LATELY)
+    folder = write_random_release(
+        tmp_path_factory.mktemp("rescored"), LATELY.shape[1], rescorer=rescorer, lately=LATELY
+    )
     return Recommender(folder, schema_hash=SCHEMA)
 
 
 def test_repeats_count_the_events_of_each_product(rescored: Recommender) -> None:
     # A purchase weighs 1, and half of it 90 days later; a view weighs 0.1; what comes after the release counts in full.
-    events = [("p3", 2, -90), ("gone", 2, 0), ("p0", 0, 0), ("p3", 2, 7), ("new", 2, 0)]
+    events = [("p3", 2, -90), ("gone", 2, 0), ("p0", 0, 0), ("p3", 2, 7)]
     keys = [rescored.products.product_key(product_id) for product_id, *_ in events]
-    new = {keys[-1]: unit_vectors(1)[0]}  # comes with its text: it has a vector, but no position
     times = [AS_OF_MS + days * DAY_MS for *_, days in events]
-    repeats = rescored.repeats(rescored.readable(sequence(keys, [kind for _, kind, _ in events], times), new))
+    repeats = rescored.repeats(sequence(keys, [kind for _, kind, _ in events], times))
     assert repeats.positions.tolist() == [0, 3]
     assert_allclose(repeats.terms, 2 * np.log([1.1, 2.5]), rtol=1e-6)
 
 
-def test_only_new_products_repeat_nothing(rescored: Recommender) -> None:
-    new = {rescored.products.product_key("new"): unit_vectors(1)[0]}
-    readable = rescored.readable(sequence(list(new), [2], [AS_OF_MS]), new)
-    assert len(readable.positions_L) == 1
-    assert rescored.repeats(readable).positions.tolist() == []
+def test_products_that_the_release_does_not_have_repeat_nothing(rescored: Recommender) -> None:
+    key = rescored.products.product_key("new")
+    assert rescored.repeats(sequence([key], [2], [AS_OF_MS])).positions.tolist() == []
+    assert rescored.repeats(sequence([], [], [])).positions.tolist() == []
 
 
 def test_lists_of_new_products_have_a_popularity_weight_of_their_own(rescored: Recommender) -> None:
     positions = np.array([3, 1, 0])
     assert_allclose(rescored.popularity_term(positions, new_only=False), 0.5 * np.log([8, 1, 2]), rtol=1e-6)
-    assert_allclose(rescored.popularity_term(positions, new_only=True), 0.25 * np.log([8, 1, 2]), rtol=1e-6)
+    assert_allclose(rescored.popularity_term(positions, new_only=True), 0.25 * np.log([8, 1, 10]), rtol=1e-6)
 
 
 def test_the_most_popular_lately_come_first_and_those_without_buyers_not_at_all(rescored: Recommender) -> None:
-    assert rescored.popular_lately(10).tolist() == [3, 2, 4, 0]
-    assert rescored.popular_lately(2).tolist() == [3, 2]
+    assert rescored.popular_lately(10, new_only=False).tolist() == [3, 2, 4, 0]
+    assert rescored.popular_lately(2, new_only=False).tolist() == [3, 2]
+    assert rescored.popular_lately(10, new_only=True).tolist() == [0, 3, 2, 4, 5]
     allowed_N = np.array([True, True, False, False, True, True])
-    assert rescored.popular_lately(10, allowed_N).tolist() == [4, 0]
+    assert rescored.popular_lately(10, allowed_N, new_only=False).tolist() == [4, 0]
 
 
 @few_examples
-@given(seed=SEEDS, selectivity=SELECTIVITIES, k=RESULTS)
+@given(seed=SEEDS, selectivity=SELECTIVITIES, k=RESULTS, new_only=st.booleans())
 def test_the_most_popular_lately_are_those_of_the_largest_term(
-    recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int
+    recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int, new_only: bool
 ) -> None:
-    allowed_N, lately_N = random_mask(seed, selectivity), drawn_lately(N_PRODUCTS).tolist()
+    allowed_N, lately_N = random_mask(seed, selectivity), drawn_lately(N_PRODUCTS)[int(new_only)].tolist()
     order = sorted(range(N_PRODUCTS), key=lambda position: -lately_N[position])[:MOST_POPULAR]
     expected = [position for position in order if allowed_N[position]][:k]
-    assert recommenders["flat"].popular_lately(k, allowed_N).tolist() == expected
+    assert recommenders["flat"].popular_lately(k, allowed_N, new_only=new_only).tolist() == expected

@@ -71,7 +71,7 @@ def test_terms_by_hand() -> None:
     # Buyer 0 bought product 1 now and 90 days ago and viewed product 2 now; buyer 1 did nothing.
     past = [[(1, 2, AS_OF - 90 * DAY_MS), (1, 2, AS_OF), (2, 0, AS_OF + DAY_MS)], []]
     asked = asked_of(past, [[0], [0]], lately={3: 4})
-    rescorer = Rescorer(7, 0.5, 2.0, 3.0, 90.0)
+    rescorer = Rescorer(7, 0.5, 7, 2.0, 3.0, 90.0)
     base = np.arange(2 * N_PRODUCTS, dtype=np.float32).reshape(2, N_PRODUCTS)
     any_product = RescoredRanker(Fixed(base), rescorer, asked, new_only=False, name="x")
     new_product = RescoredRanker(Fixed(base), rescorer, asked, new_only=True, name="x")
@@ -103,11 +103,14 @@ def test_scores_equal_plain_python(seed: int, new_only: bool) -> None:
         n_products,
     )
     asked = replace(asked_of(past, [[0]] * 4), events=events)
-    rescorer = Rescorer(30, *rng.uniform(0.1, 2, 3).tolist(), 45.0)
+    weights = rng.uniform(0.1, 2, 3).tolist()
+    rescorer = Rescorer(30, weights[0], 10, weights[1], weights[2], 45.0)
     base = rng.normal(size=(4, n_products)).astype(np.float32)
 
     def score(buyer: int, product: int) -> float:
-        lately = {one for one, sold_product, days in sold if sold_product == product and days <= 30}
+        lately = {
+            one for one, sold_product, days in sold if sold_product == product and days <= (10 if new_only else 30)
+        }
         weight = rescorer.new_popularity_weight if new_only else rescorer.popularity_weight
         value = float(base[buyer, product]) + weight * math.log(1 + len(lately))
         own = [(kind, time) for bought, kind, time in past[buyer] if bought == product]
@@ -141,7 +144,7 @@ def test_popularity_counts_buyers_once_in_the_last_days() -> None:
 
 
 def test_saved_and_read_back(tmp_path: Path) -> None:
-    rescorer = Rescorer(30, 0.1, 0.2, 0.3, 365.0)
+    rescorer = Rescorer(30, 0.1, 7, 0.2, 0.3, 365.0)
     rescorer.save(tmp_path)
     assert Rescorer.load(tmp_path) == rescorer
     with pytest.raises(ValueError, match=r"rescorer\.json is missing; run `tawsiya train` again"):
@@ -202,6 +205,7 @@ def test_finds_over_how_many_days_popularity_counts() -> None:
     asked = replace(asked, events=events)
     rescorer = fit_rescorer(Fixed(noise(8)), asked)
     assert rescorer.popularity_days <= 14
+    assert rescorer.new_popularity_days <= 14
     assert value_of(asked, rescorer, noise(9), new_only=True) > 0.95
 
 
@@ -229,6 +233,39 @@ def test_finds_what_sells_lately() -> None:
     assert rescorer.new_popularity_weight > 0
     assert rescorer.popularity_weight > 0
     assert value_of(asked, rescorer, noise(4), new_only=True) > 0.95
+
+
+def test_lists_of_any_products_count_days_of_their_own() -> None:
+    rng = np.random.default_rng(11)
+    # What is new to its buyer was sold yesterday; of all that is chosen, most had most buyers over the month.
+    lately, before = list(range(8)), list(range(20, 50))
+    news = [int(rng.integers(8)) for _ in range(N_BUYERS)]
+    asked = asked_of(
+        [[]] * N_BUYERS,
+        [[new, *rng.choice(before, 3, replace=False).tolist()] for new in news],
+        dict.fromkeys(lately, 30),
+    )
+    gone = np.repeat(np.array(before, dtype=np.int32), 25)
+    events = TrainingEvents(
+        np.concatenate([asked.events.buyers, np.arange(len(gone), dtype=np.int32) % 25]),
+        np.concatenate([asked.events.products, gone]),
+        np.concatenate([asked.events.event_times, np.full(len(gone), AS_OF - 25 * DAY_MS)]),
+        N_BUYERS,
+        N_PRODUCTS,
+    )
+    assert asked.targets is not None
+    new_targets = (asked.targets[0], Targets(np.arange(N_BUYERS + 1), np.array(news)))
+    rescorer = fit_rescorer(Fixed(noise(12)), replace(asked, events=events, new_targets=new_targets))
+    assert rescorer.new_popularity_days <= 14
+    assert rescorer.popularity_days >= 30
+    assert rescorer.popularity_weight > 0
+
+
+def test_the_popularity_term_can_be_fitted_alone() -> None:
+    own = [[buyer % N_PRODUCTS, (buyer + 1) % N_PRODUCTS] for buyer in range(N_BUYERS)]
+    asked = asked_of([[(one, 2, AS_OF - DAY_MS) for one in row] for row in own], own, dict.fromkeys(range(8), 30))
+    assert fit_rescorer(Fixed(noise(13)), asked).repeat_weight > 0
+    assert fit_rescorer(Fixed(noise(13)), asked, repeats=False).repeat_weight == 0
 
 
 def test_leaves_out_terms_that_only_disturb() -> None:

@@ -67,13 +67,13 @@ def test_all_candidates_are_tried_in_small_catalogues_only(tmp_path: Path) -> No
 
 
 def test_the_configuration_as_it_is_always_belongs_to_the_space(tmp_path: Path) -> None:
-    config = settings(tmp_path, learning_rate=0.5, temperature=0.05, half_life_days=3, candidates="auto")
+    config = settings(tmp_path, learning_rate=0.5, temperature=0.05, half_life_days=3, candidates="all")
     space = space_of(config, 10)
     assert space[LEARNING_RATE] == FloatDistribution(5e-4, 0.5, log=True)
     assert space["training.temperature"] == SPACE["training.temperature"]
     assert space["training.half_life_days"] == CategoricalDistribution((0.0, 7.0, 15.0, 30.0, 60.0, 180.0, 3.0))
     assert space[AGGREGATION] == CategoricalDistribution(("recency_attention", "transformer", "attention"))
-    assert space[CANDIDATES] == SPACE[CANDIDATES], "auto stands for one of the two"
+    assert space[CANDIDATES] == SPACE[CANDIDATES]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from feature_repo.transforms.sequences import Sequence
+from feature_repo.transforms.sequences import Sequence, select
 from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.index import load_index
@@ -73,6 +73,24 @@ class Repeats(NamedTuple):
     terms: Floats
 
 
+class Lately(NamedTuple):
+    """The popularity term of one kind of list.
+
+    Attributes:
+        term_N: (N,) float32.
+        best: Positions of the products with the largest term, largest first; fewer where no more had a buyer.
+    """
+
+    term_N: Floats
+    best: Positions
+
+    @classmethod
+    def of(cls, term_N: Floats) -> "Lately":
+        """From the terms."""
+        order = np.argsort(-term_N, kind="stable")[: min(MOST_POPULAR, int((term_N > 0).sum()))]
+        return cls(term_N, order.astype(np.int64))
+
+
 class Readable(NamedTuple):
     """Events whose products have a vector.
 
@@ -122,10 +140,11 @@ class Recommender:
         self._as_of_ms: int = self.manifest["as_of_ms"]
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
         self._relative_weights = weights / weights.max()
-        lately_N: Floats = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
-        self._lately_N = {new: self._rescorer.popularity(lately_N, new_only=new) for new in (False, True)}
-        order = np.argsort(-lately_N, kind="stable")[: min(MOST_POPULAR, int((lately_N > 0).sum()))]
-        self._most_popular_lately: Positions = order.astype(np.int64)
+        lately_2N: Floats = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
+        self._lately = {
+            new: Lately.of(self._rescorer.popularity(lately_N, new_only=new))
+            for new, lately_N in zip((False, True), lately_2N, strict=True)
+        }
         self.products = ProductTable(folder / PRODUCTS, folder / ALIASES)
         self.popular: npt.NDArray[np.int32] = np.load(folder / POPULARITY, allow_pickle=False)
         self._popularity_N = np.empty(len(self.popular), dtype=np.float32)
@@ -148,8 +167,7 @@ class Recommender:
             return Readable(events, positions_L)
         if new:
             readable_L |= np.isin(events.product_keys, list(new))
-        keys, types, times = events
-        return Readable(Sequence(keys[readable_L], types[readable_L], times[readable_L]), positions_L[readable_L])
+        return Readable(select(events, readable_L), positions_L[readable_L])
 
     def history(self, readable: Readable, new: Mapping[int, Floats] | None = None) -> History:
         """Events as the buyer tower reads them; `new` as it was given to `readable`."""
@@ -198,9 +216,9 @@ class Recommender:
             return best(positions, (self.vectors_ND @ vector_D)[positions], k)
         return best(positions, self.similarity(vector_D, positions), k)
 
-    def repeats(self, readable: Readable) -> Repeats:
-        """The re-scorer's repeat term of the products of a history."""
-        events, positions_L = readable
+    def repeats(self, events: Sequence) -> Repeats:
+        """The re-scorer's repeat term of the products of some events; of those that the release does not have, none."""
+        positions_L = self.products.positions(events.product_keys).astype(np.int64)
         weights_L = self._relative_weights[events.event_types]
         counts_L = self._rescorer.repeats(events.event_times, weights_L, self._as_of_ms)
         positions, places_L = np.unique(positions_L, return_inverse=True)
@@ -210,12 +228,12 @@ class Recommender:
 
     def popularity_term(self, positions: Positions, *, new_only: bool) -> Floats:
         """The re-scorer's popularity term of some products."""
-        terms: Floats = self._lately_N[new_only][positions]
+        terms: Floats = self._lately[new_only].term_N[positions]
         return terms
 
-    def popular_lately(self, k: int, allowed_N: Allowed | None = None) -> Positions:
+    def popular_lately(self, k: int, allowed_N: Allowed | None = None, *, new_only: bool) -> Positions:
         """The K (allowed) products with the largest popularity term; fewer where no more had a buyer lately."""
-        positions = self._most_popular_lately
+        positions = self._lately[new_only].best
         return (positions if allowed_N is None else positions[allowed_N[positions]])[:k]
 
     def similarity(self, vector_D: Floats, positions: Positions) -> Floats:

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
 MODEL_FOLDER, PRODUCTS, ALIASES = "model", "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def write_release(
@@ -68,7 +68,7 @@ def write_release(
         products: Product columns in the order of the embeddings.
         aliases: Merged products, product_id -> duplicate_of; None for a shop that merges none.
         popular: Product positions, most popular first.
-        lately: (N,) the products' artifacts.rescorer.recent_popularity.
+        lately: (2, N) the products' artifacts.rescorer.recent_popularity, in lists of any and of new products.
         as_of_ms: The end of the data, from which the re-scorer counts back.
         metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
         about: Further facts for the manifest (dataset, schema hash, counts).

@@ -32,15 +32,17 @@ class Rescorer:
     """The fitted weights, in units of the inner product.
 
     Attributes:
-        popularity_days: Over how many days buyers are counted.
-        popularity_weight: Of the popularity term in a list of any products.
-        new_popularity_weight: Of the popularity term in a list of new products.
+        popularity_days: Over how many days buyers are counted, in a list of any products.
+        popularity_weight: Of that popularity term.
+        new_popularity_days: Over how many days buyers are counted, in a list of new products.
+        new_popularity_weight: Of that popularity term.
         repeat_weight: Of the repeat term.
         repeat_half_life_days: An event so many days before the release's data end counts half.
     """
 
     popularity_days: int = 14
     popularity_weight: float = 0.0
+    new_popularity_days: int = 14
     new_popularity_weight: float = 0.0
     repeat_weight: float = 0.0
     repeat_half_life_days: float = 90.0
@@ -57,8 +59,12 @@ class Rescorer:
             raise ValueError(f"{path} is missing; run `tawsiya train` again")
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
+    def popularity_span(self, *, new_only: bool) -> int:
+        """Over how many days buyers are counted."""
+        return self.new_popularity_days if new_only else self.popularity_days
+
     def popularity(self, lately_N: Floats, *, new_only: bool) -> Floats:
-        """The popularity term of products, from their `recent_popularity`."""
+        """The popularity term of products, from their `recent_popularity` over `popularity_span`."""
         return lately_N * np.float32(self.new_popularity_weight if new_only else self.popularity_weight)
 
     def repeats(self, event_times: Longs, weights_L: Floats, as_of_ms: int) -> Floats:
