@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -63,6 +64,22 @@ def test_a_buyer_gets_again_what_was_bought_before(client: httpx.Client, bazaar:
     for product_id, similarity in parts(answer, "similarity").items():
         vector_D = recommender.vectors_ND[recommender.products.position_of(product_id)]
         assert similarity == pytest.approx(vector_D @ buyer, abs=1e-5)
+
+
+def test_a_purchase_older_than_the_history_counts(tmp_path: Path) -> None:
+    """Of b1's events the tower reads one, whichever is the last."""
+    short = {"buyer_tower": {"max_interaction_history": 1}}
+    with (
+        open_shop(tmp_path, BAZAAR_PRODUCTS, BAZAAR_EVENTS, rescorer=RESCORER, model=short) as runtime,
+        serving(create_app(runtime.config, runtime)) as client,
+    ):
+        assert len(runtime.store.online.read_sequence("b1").product_keys) == 1
+        term = parts(client.get(URL), "repeat")
+        assert (term["t1"], term["m1"]) == (pytest.approx(4 * math.log(2)), pytest.approx(4 * math.log(2)))
+        event = {"events": [{"buyer_id": "b1", **interaction("t1", "purchase")}]}
+        assert client.post("/v1/events", json=event).status_code < 300
+        term = parts(client.get(URL), "repeat")
+        assert (term["t1"], term["m1"]) == (pytest.approx(4 * math.log(3)), pytest.approx(4 * math.log(2)))
 
 
 def test_a_list_of_new_products_repeats_nothing(client: httpx.Client, bazaar: Runtime) -> None:
