@@ -22,11 +22,11 @@ from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, ModelCard, load_model
 from training.artifacts.rescorer import Rescorer
 from training.catalogue import item_features, read_catalogue
-from training.dataset import read_contexts, read_time_split
+from training.dataset import read_time_split
 from training.device import resolve_device
 from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.evaluate import evaluate
-from training.questions import read_question
+from training.questions import read_question, split_contexts
 from training.report import write_report
 from training.rescoring import fit_rescorer
 from training.search import BEST, search
@@ -106,17 +106,7 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
     catalogue = read_catalogue(paths.product_features)
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
     report = read_json(paths.feature_report, "tawsiya build-features")
-    contexts, validation = (
-        read_contexts(
-            store,
-            paths.contexts,
-            catalogue,
-            split,
-            config.model.buyer_tower.max_interaction_history,
-            config.data.target_events,
-        )
-        for split in (c.TRAIN, c.VALIDATION)
-    )
+    contexts, validation = (split_contexts(store, config, catalogue, split) for split in (c.TRAIN, c.VALIDATION))
     start = read_time_split(paths.feature_report).validation_from
     return TrainingData(
         catalogue, text_NT, contexts, validation, int(start.timestamp() * 1e6), report["data_version"]
@@ -125,7 +115,7 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
 
 def fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:
     """The re-scorer that suits the model which has not seen the validation days."""
-    question = read_question(store, config, data.catalogue, c.VALIDATION)
+    question = read_question(store, config, data.catalogue, c.VALIDATION, data.validation)
     model, vocabularies, _ = load_model(shop_paths(config).model / CHOSEN)
     item_ND = encode_catalogue(model, item_features(data.catalogue, data.text_NT, vocabularies))
     ranker = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND)

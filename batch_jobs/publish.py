@@ -83,11 +83,14 @@ def _popular(events: pd.DataFrame, data_end: dt.datetime, n_products: int) -> np
 
 def _lately(events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer) -> Floats:
     """What the re-scorer's popularity term counts up to the end of the data, (2, N): see write_release."""
+    buyers, _ = pd.factorize(events[c.BUYER_ID])
+    products = events[c.PRODUCT_KEY].to_numpy()
+    times_ms = events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64)
     counted = [
         recent_popularity(
-            pd.factorize(events[c.BUYER_ID])[0],
-            events[c.PRODUCT_KEY].to_numpy(),
-            events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64),
+            buyers,
+            products,
+            times_ms,
             until_ms=_ms(data_end) + 1,
             days=rescorer.popularity_span(new_only=new_only),
             n_products=n_products,

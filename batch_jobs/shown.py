@@ -51,7 +51,7 @@ def evaluation_text(answer: Answer) -> str:
     """What `tawsiya evaluate` found: a table for each kind of target, the best model first."""
     split, lines = answer["split"], []
     for kind in answer["targets"]:
-        lines += [*_kind_lines(answer["targets"], kind), ""]
+        lines += [*kind_lines(answer["targets"], kind), ""]
     days = f"test {split['test_from'][:10]} to {split['test_to'][:10]}"
     return "\n".join(
         [
@@ -72,7 +72,7 @@ def demo_text(answer: Answer, serving: bool) -> str:
         f"{counts['products']:,} products",
         f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s",
         "",
-        *_kind_lines(answer["metrics"], next(iter(answer["metrics"]))),
+        *kind_lines(answer["metrics"], next(iter(answer["metrics"]))),
         f"more: {answer['report']}",
         "",
         f"For buyer {sample['buyer_id']}:",
@@ -83,7 +83,7 @@ def demo_text(answer: Answer, serving: bool) -> str:
     return "\n".join(lines)
 
 
-def _kind_lines(targets: Mapping[str, Any], kind: str) -> list[str]:
+def kind_lines(targets: Mapping[str, Any], kind: str) -> list[str]:
     """One kind of target: a line for each model, with intervals."""
     judged = targets[kind]
     models, intervals = judged["models"], judged["ci"]

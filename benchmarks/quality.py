@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 
 from batch_jobs.model_jobs import embed_job, train_job
+from batch_jobs.shown import kind_lines
 from benchmarks.quality_data import DATA_SETS, DataSet, prepared
 from feature_repo import columns as c
 from feature_repo.config import Config
@@ -43,7 +44,7 @@ from training.encoding import TwoTowerRanker, encode_buyers
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.metrics import accuracy_per_buyer
 from training.questions import ALL, COLD_ITEMS, Question, as_targets, read_question
-from training.ranking import format_table, rank_all
+from training.ranking import rank_all
 from training.rescoring import RescoredRanker, fit_rescorer
 from training.text_features import text_vectors
 
@@ -264,9 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(answer))  # noqa: T201
         return
-    for name, judged in answer["targets"].items():
-        columns = [f"{metric}@{k}" for k in K_VALUES for metric in ("recall", "ndcg")]
-        print(f"\n{options.dataset}, {name}: {judged['n']} buyers\n{format_table(judged['models'], columns)}")  # noqa: T201
+    for name in answer["targets"]:
+        print("\n".join(["", *kind_lines(answer["targets"], name)]))  # noqa: T201
 
 
 if __name__ == "__main__":

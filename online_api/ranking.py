@@ -22,6 +22,7 @@ from training.artifacts.recommender import (
     pool_size,
 )
 
+NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 # Diversity chooses among so many times K candidates, and among so many at least.
 POOL, SMALLEST_POOL = 5, 100
 
@@ -92,7 +93,7 @@ class ForBuyer:
         """Takes the buyer's vector and repeat term, and what a search over all products found for it already."""
         self._near = BySimilarity(recommender, vector_D, found)
         self._recommender, self._new_only = recommender, new_only
-        self._repeats = Repeats(repeats.positions[:0], repeats.terms[:0]) if new_only else repeats
+        self._repeats = NO_REPEATS if new_only else repeats
 
     def top(self, k: int, selection: Selection) -> Ranked:
         """See Scorer. The best are among the nearest, the buyer's own products and what sells lately."""

@@ -20,7 +20,7 @@ from online_api.limits import RequestTooLongError
 from online_api.live_release import LiveRelease, ReleaseKeeper
 from online_api.payloads import recommendations
 from online_api.questions import Payload, Question, Reply, Stages, Subject
-from online_api.ranking import ByPopularity, BySimilarity, ForBuyer, Scorer, rank
+from online_api.ranking import NO_REPEATS, ByPopularity, BySimilarity, ForBuyer, Scorer, rank
 from online_api.requests import NO_FILTERS, Interaction
 from online_api.store_guard import StoreGuard
 from online_api.text_vectors import Role, TextVectors
@@ -232,13 +232,9 @@ class RecommendationService:
 
     def _scorer(self, live: LiveRelease, subject: Subject, found: Ranked | None) -> Scorer:
         if subject.buyer is not None:
-            return ForBuyer(
-                live.recommender,
-                subject.buyer.vector_D,
-                live.recommender.repeats(subject.remembered),
-                new_only=subject.question.new_only,
-                found=found,
-            )
+            new_only = subject.question.new_only
+            repeats = NO_REPEATS if new_only else live.recommender.repeats(subject.remembered)
+            return ForBuyer(live.recommender, subject.buyer.vector_D, repeats, new_only=new_only, found=found)
         if subject.question.vector is not None:
             return BySimilarity(live.recommender, subject.question.vector)
         if subject.source == "similar":

@@ -7,6 +7,7 @@ counts. One that weighs events is a `Pooling`: its logits are sums of tables and
 itself, so that serving looks them up and can say what each event contributed.
 """
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -43,16 +44,16 @@ class EventLogits(NamedTuple):
     of_gap: Tensor | None = None
 
 
-class Pooling(nn.Module):
+class Pooling(nn.Module, ABC):
     """A sum of the history's product vectors, weighted by the softmax of their events' logits."""
 
+    @abstractmethod
     def item_logits(self, items: Tensor) -> Tensor:
         """Logits of products by themselves, (..., D) -> (...)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def event_logits(self) -> EventLogits:
         """What is added for an event's type and place."""
-        raise NotImplementedError
 
     def shares(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
         """Each event's share of its prefix, (Z,)."""

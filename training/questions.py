@@ -99,8 +99,29 @@ class Question:
         return (rows, as_targets(targets)) if len(rows) else None
 
 
-def read_question(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Question:
+def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
+    """Reads a split's contexts as the configuration says; errors as read_contexts has them."""
+    return read_contexts(
+        store,
+        shop_paths(config).contexts,
+        catalogue,
+        split,
+        config.model.buyer_tower.max_interaction_history,
+        config.data.target_events,
+    )
+
+
+def read_question(
+    store: FeatureStore, config: Config, catalogue: Catalogue, split: str, contexts: Contexts | None = None
+) -> Question:
     """Reads the contexts of the validation or the test, through Feast, and the events before it.
+
+    Args:
+        store: The feature store.
+        config: The configuration.
+        catalogue: The products.
+        split: VALIDATION or TEST.
+        contexts: The split's contexts, where they have been read already.
 
     Raises:
         FileNotFoundError: The features are missing; the message names the command that makes them.
@@ -110,14 +131,8 @@ def read_question(store: FeatureStore, config: Config, catalogue: Catalogue, spl
     times = read_time_split(paths.feature_report)
     start = times.validation_from if split == c.VALIDATION else times.test_from
     end = times.test_from if split == c.VALIDATION else times.data_end
-    contexts = read_contexts(
-        store,
-        paths.contexts,
-        catalogue,
-        split,
-        config.model.buyer_tower.max_interaction_history,
-        config.data.target_events,
-    )
+    if contexts is None:
+        contexts = split_contexts(store, config, catalogue, split)
     contexts = contexts.take(np.flatnonzero((contexts.ends > contexts.starts) & (contexts.targets.lengths > 0)))
     if len(contexts) == 0:
         raise ValueError(f"no {split} buyer has a history and a product to predict; check data.test_days")

@@ -1,4 +1,4 @@
-"""From scores to ranked lists and to a table of models side by side.
+"""From scores to ranked lists, and what these are worth.
 
 Legend: B buyers, N products of the catalogue, k products in each ranked list, T targets of all buyers.
 """
@@ -141,28 +141,3 @@ def judge(
         intervals=mean_intervals(per_buyer),
         slices=slice_metrics(ranked_Bk, targets, slices or {}, k_values),
     )
-
-
-def format_table(models: dict[str, dict[str, float]], columns: Sequence[str]) -> str:
-    """A plain-text table with one line per model, best first by the first column.
-
-    Args:
-        models: {model: {metric: value}}, as `compare` returns it.
-        columns: metrics to show, at least one; a model without one shows "-" and stands last where it is the first.
-    """
-    if not columns:
-        raise ValueError("columns must name at least one metric")
-    best_first = sorted(models, key=lambda name: models[name].get(columns[0], -np.inf), reverse=True)
-    rows = [["model", *columns]] + [[name, *_cells(models[name], columns)] for name in best_first]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_line(row, widths) for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def _cells(metrics: dict[str, float], columns: Sequence[str]) -> list[str]:
-    return [f"{metrics[column]:.4f}" if column in metrics else "-" for column in columns]
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-    return "  ".join([row[0].ljust(widths[0]), *numbers])

@@ -3,7 +3,7 @@
 Legend: B asked histories, N products of the catalogue, T targets.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -105,24 +105,44 @@ def fit_rescorer(ranker: Ranker, asked: Asked, *, repeats: bool = True) -> Resco
     rescorer = Rescorer()
     popularity = {days: torch.from_numpy(asked.popularity(days)) for days in DAYS}
     if asked.new_targets is not None:
-        rows, targets = _sampled(asked.new_targets, asked.events.n_products)
-        scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
-        spread = _spread(scores_BN)
-        bought = asked.bought.take(rows.astype(np.int64))
-        scores_BN[bought.owners, bought.products] = -torch.inf
+        rescorer = _fit_new(ranker, asked, asked.new_targets, popularity)
+    if asked.targets is not None:
+        rescorer = _fit_all(ranker, asked, asked.targets, popularity, rescorer, repeats=repeats)
+    return rescorer
 
-        def new_value(tried: Rescorer) -> float:
-            return _value(scores_BN + tried.new_popularity_weight * popularity[tried.new_popularity_days], targets)
 
-        tried = (
-            replace(rescorer, new_popularity_days=days, new_popularity_weight=weight * spread)
-            for weight in WEIGHTS
-            for days in (DAYS if weight else DAYS[:1])
-        )
-        rescorer = _finer(_best(tried, new_value), "new_popularity_weight", new_value)
-    if asked.targets is None:
-        return rescorer
-    rows, targets = _sampled(asked.targets, asked.events.n_products)
+def _fit_new(
+    ranker: Ranker, asked: Asked, question: tuple[Codes, Targets], popularity: Mapping[int, torch.Tensor]
+) -> Rescorer:
+    """The popularity term of lists of new products."""
+    rows, targets = _sampled(question, asked.events.n_products)
+    scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
+    spread = _spread(scores_BN)
+    bought = asked.bought.take(rows.astype(np.int64))
+    scores_BN[bought.owners, bought.products] = -torch.inf
+
+    def value(tried: Rescorer) -> float:
+        return _value(scores_BN + tried.new_popularity_weight * popularity[tried.new_popularity_days], targets)
+
+    tried = (
+        Rescorer(new_popularity_days=days, new_popularity_weight=weight * spread)
+        for weight in WEIGHTS
+        for days in (DAYS if weight else DAYS[:1])
+    )
+    return _finer(_best(tried, value), "new_popularity_weight", value)
+
+
+def _fit_all(
+    ranker: Ranker,
+    asked: Asked,
+    question: tuple[Codes, Targets],
+    popularity: Mapping[int, torch.Tensor],
+    rescorer: Rescorer,
+    *,
+    repeats: bool,
+) -> Rescorer:
+    """Both terms of lists of any products; the popularity term starts from that of new ones."""
+    rows, targets = _sampled(question, asked.events.n_products)
     scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
     spread = _spread(scores_BN)
     terms = {days: asked.repeats(days)[rows].tocoo() for days in HALF_LIVES}

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from training.bootstrap import paired_interval
 from training.metrics import CatalogueFacts, Targets
-from training.ranking import compare, format_table, judge, rank_all
+from training.ranking import compare, judge, rank_all
 
 
 class Fixed:
@@ -155,31 +155,3 @@ def test_judgements_of_the_same_buyers_can_be_paired() -> None:
 
     # Recall of the first product: 1/2 against 0 and 1 against 0.
     assert paired_interval(good.per_buyer["recall@1"], bad.per_buyer["recall@1"]) == (1 / 2, 1)
-
-
-def test_table_puts_the_best_first() -> None:
-    models = {
-        "popularity": {"recall@20": 0.0607, "ndcg@20": 0.08764},
-        "two_tower": {"recall@20": 0.276, "ndcg@20": 0.36},
-        "partial": {"ndcg@20": 1.0},
-    }
-
-    assert format_table(models, ["recall@20", "ndcg@20"]).splitlines() == [
-        "model       recall@20  ndcg@20",
-        "------------------------------",
-        "two_tower      0.2760   0.3600",
-        "popularity     0.0607   0.0876",
-        "partial             -   1.0000",
-    ]
-
-
-def test_table_keeps_columns_apart_where_values_are_wider_than_their_heads() -> None:
-    lines = format_table({"a": {"mrr@1": 12.5}}, ["mrr@1", "mrr@1"]).splitlines()
-
-    assert lines[-1].split() == ["a", "12.5000", "12.5000"]
-    assert len({len(line) for line in lines}) == 1
-
-
-def test_table_needs_a_column() -> None:
-    with pytest.raises(ValueError, match="at least one metric"):
-        format_table({}, [])

@@ -60,6 +60,19 @@ def asked_of(
     return Asked(past, nothing, (rows, chosen), (rows, chosen), events, AS_OF, np.array([0.1, 0.5, 1], np.float32))
 
 
+def with_sales(asked: Asked, products: range, buyers: int, days: int) -> Asked:
+    """The question with so many more buyers of each of the products, so many days ago."""
+    sold = np.repeat(np.array(products, dtype=np.int32), buyers)
+    events = TrainingEvents(
+        np.concatenate([asked.events.buyers, np.arange(len(sold), dtype=np.int32) % buyers]),
+        np.concatenate([asked.events.products, sold]),
+        np.concatenate([asked.events.event_times, np.full(len(sold), AS_OF - days * DAY_MS)]),
+        N_BUYERS,
+        N_PRODUCTS,
+    )
+    return replace(asked, events=events)
+
+
 def noise(seed: int) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=(N_BUYERS, N_PRODUCTS)).astype(np.float32)
 
@@ -193,16 +206,7 @@ def test_finds_how_long_a_purchase_is_remembered() -> None:
 def test_finds_over_how_many_days_popularity_counts() -> None:
     rng = np.random.default_rng(7)
     asked = asked_of([[]] * N_BUYERS, [[int(rng.integers(8))] for _ in range(N_BUYERS)], dict.fromkeys(range(8), 20))
-    # Last month's fashion had more buyers.
-    gone = np.repeat(np.arange(20, 50, dtype=np.int32), 40)
-    events = TrainingEvents(
-        np.concatenate([asked.events.buyers, np.arange(len(gone), dtype=np.int32) % 40]),
-        np.concatenate([asked.events.products, gone]),
-        np.concatenate([asked.events.event_times, np.full(len(gone), AS_OF - 25 * DAY_MS)]),
-        N_BUYERS,
-        N_PRODUCTS,
-    )
-    asked = replace(asked, events=events)
+    asked = with_sales(asked, range(20, 50), buyers=40, days=25)  # last month's fashion had more buyers
     rescorer = fit_rescorer(Fixed(noise(8)), asked)
     assert rescorer.popularity_days <= 14
     assert rescorer.new_popularity_days <= 14
@@ -238,24 +242,17 @@ def test_finds_what_sells_lately() -> None:
 def test_lists_of_any_products_count_days_of_their_own() -> None:
     rng = np.random.default_rng(11)
     # What is new to its buyer was sold yesterday; of all that is chosen, most had most buyers over the month.
-    lately, before = list(range(8)), list(range(20, 50))
+    lately, before = range(8), range(20, 50)
     news = [int(rng.integers(8)) for _ in range(N_BUYERS)]
     asked = asked_of(
         [[]] * N_BUYERS,
         [[new, *rng.choice(before, 3, replace=False).tolist()] for new in news],
         dict.fromkeys(lately, 30),
     )
-    gone = np.repeat(np.array(before, dtype=np.int32), 25)
-    events = TrainingEvents(
-        np.concatenate([asked.events.buyers, np.arange(len(gone), dtype=np.int32) % 25]),
-        np.concatenate([asked.events.products, gone]),
-        np.concatenate([asked.events.event_times, np.full(len(gone), AS_OF - 25 * DAY_MS)]),
-        N_BUYERS,
-        N_PRODUCTS,
-    )
     assert asked.targets is not None
     new_targets = (asked.targets[0], Targets(np.arange(N_BUYERS + 1), np.array(news)))
-    rescorer = fit_rescorer(Fixed(noise(12)), replace(asked, events=events, new_targets=new_targets))
+    asked = replace(with_sales(asked, before, buyers=25, days=25), new_targets=new_targets)
+    rescorer = fit_rescorer(Fixed(noise(12)), asked)
     assert rescorer.new_popularity_days <= 14
     assert rescorer.popularity_days >= 30
     assert rescorer.popularity_weight > 0
