@@ -96,7 +96,7 @@ class OnlineFeatures:
         return [
             BuyerFeatures(
                 self._events(history, recent),
-                merge_sequences(_purchases_of(bought), _purchases_of(recent)),
+                self._purchases(bought, recent),
                 history.stamp_us // 1000,
             )
             for history, recent, bought in zip(*rows, strict=True)
@@ -164,6 +164,12 @@ class OnlineFeatures:
         if not len(pushed.event_times) and len(materialized.event_times) <= self._max_length:
             return materialized  # in order already
         return merge_sequences(materialized, pushed, self._max_length)
+
+    @staticmethod
+    def _purchases(bought: Row, recent: Row) -> Sequence:
+        pushed = _purchases_of(recent)
+        materialized = _purchases_of(bought)
+        return merge_sequences(materialized, pushed) if len(pushed.event_times) else materialized  # in order already
 
     def _merged(
         self, events: Mapping[str, Sequence]

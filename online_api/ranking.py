@@ -13,6 +13,7 @@ from online_api.requests import Diversity
 from online_api.rules import ActiveRules, place_pins
 from training.artifacts.recommender import (
     EXACT_SEARCH_PRODUCTS,
+    POPULAR_PER_NEAREST,
     Floats,
     Positions,
     Ranked,
@@ -101,7 +102,7 @@ class ForBuyer:
         parts = [
             self._near.top(pool, selection).positions,
             selection.among(self._repeats.positions),
-            self._recommender.popular_lately(pool, selection.allowed_N, new_only=self._new_only),
+            self._recommender.popular_lately(POPULAR_PER_NEAREST * pool, selection.allowed_N, new_only=self._new_only),
         ]
         positions = np.unique(np.concatenate(parts))
         return best(positions, self.scores(positions), k)
