@@ -29,8 +29,8 @@ from training.artifacts.release import (
 )
 from training.artifacts.rescorer import Rescorer
 
-# The re-scorer orders so many times K of the towers' nearest products, so many at least, and so many times these of what
-# sells lately; on three data sets 99.7% of the best 10 or more are among them (ADR 0005).
+# The re-scorer orders so many times K of the towers' nearest products, so many at least, and so many times these of
+# what sells lately; on three data sets 99.7% of the best 10 or more are among them (ADR 0005).
 POOL, SMALLEST_POOL, POPULAR_PER_NEAREST = 2, 50, 4
 MOST_POPULAR = 5_000  # products whose popularity term is looked at whatever the towers say
 
