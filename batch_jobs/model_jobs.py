@@ -92,6 +92,7 @@ def _train(
         "rescorer": dataclasses.asdict(rescorer),
         "n_contexts": len(data.contexts),
         "n_products": len(data.catalogue),
+        "pairs_per_s": tracker.pairs_per_s,
         "run": str(tracker.folder),
     }
 

@@ -13,11 +13,12 @@ def training_text(answer: Answer) -> str:
     """What `tawsiya train` reached; with a search, its trials first."""
     run = Path(answer["run"])
     lines = list(_search_lines(answer["search"])) if "search" in answer else []
+    speed = f", {answer['pairs_per_s']:,.0f} pairs per second" if answer["pairs_per_s"] else ""
     return "\n".join(
         [
             *lines,
             f"trained on {answer['n_contexts']:,} contexts and {answer['n_products']:,} products, "
-            f"best epoch {answer['epoch']}:",
+            f"best epoch {answer['epoch']}{speed}:",
             *(f"  {metric} {value:.4f}" for metric, value in answer["metrics"].items()),
             "re-scorer:",
             *(f"  {name} {value:.4g}" for name, value in answer["rescorer"].items()),

@@ -52,7 +52,8 @@ MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # of one tuning
 K_VALUES = (10, 20)
 K = 20
 METRIC = f"ndcg@{K}"  # by which baselines are tuned and the best of them is named
-VERSION = 2  # raise it when what a model's result means has changed
+SECONDS, PAIRS_PER_S = "seconds", "pairs_per_s"
+VERSION = 3  # raise it when what a model's result means has changed
 
 log = logging.getLogger("benchmarks.quality")
 PerBuyer = dict[str, npt.NDArray[np.float64]]
@@ -72,14 +73,15 @@ class Bench:
         self.test = read_question(store, config, self.catalogue, c.TEST)
         self.data_version = read_json(self.paths.feature_report, "tawsiya build-features")["data_version"]
         self.seconds: dict[str, float] = {}
+        self.pairs_per_s: list[float] = []
 
-    def kept(self, model: str, facts: Mapping[str, Any], make: Callable[[], Results]) -> Results:
+    def kept(self, model: str, facts: Mapping[str, Any], make: Callable[[], tuple[Results, float]]) -> Results:
         """The results of `make`, from disk where they were made before of the same facts."""
         key = json.dumps([VERSION, model, self.data_version, list(self.dataset.kinds), facts], sort_keys=True)
         path = self.paths.root / "results" / f"{model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
         if not path.is_file():
             start = time.monotonic()
-            results = make()
+            results, pairs_per_s = make()
             arrays: dict[str, Any] = {
                 f"{kind}/{name}/{metric}": values
                 for kind, models in results.items()
@@ -87,15 +89,18 @@ class Bench:
                 for metric, values in metrics.items()
             }
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, **arrays, seconds=np.array(time.monotonic() - start))
+            measured = {SECONDS: np.array(time.monotonic() - start), PAIRS_PER_S: np.array(pairs_per_s)}
+            np.savez_compressed(path, **arrays, **measured)
         return self._read(model, path)
 
     def _read(self, model: str, path: Path) -> Results:
         results: Results = {}
         with np.load(path, allow_pickle=False) as arrays:
-            self.seconds[model] = self.seconds.get(model, 0.0) + float(arrays["seconds"])
+            self.seconds[model] = self.seconds.get(model, 0.0) + float(arrays[SECONDS])
+            if arrays[PAIRS_PER_S] > 0:
+                self.pairs_per_s.append(float(arrays[PAIRS_PER_S]))
             for name in arrays.files:
-                if name != "seconds":
+                if name not in (SECONDS, PAIRS_PER_S):
                     kind, ranker, metric = name.split("/")
                     results.setdefault(kind, {}).setdefault(ranker, {})[metric] = arrays[name]
         return results
@@ -121,20 +126,19 @@ class Bench:
 def two_tower(bench: Bench, config: Config) -> Results:
     """Trains with the product's job and judges the model as served and the towers alone."""
 
-    def make() -> Results:
+    def make() -> tuple[Results, float]:
         log.info("two_tower, seed %d", config.training.seed)
-        train_job(config, bench.store, show_progress=False)
+        trained = train_job(config, bench.store, show_progress=False)
         embed_job(config, show_progress=False)
         model, _, _ = load_model(bench.paths.model)
         item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
         towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
         rescorer, asked = Rescorer.load(bench.paths.model), bench.test.asked()
-        return bench.judged(
-            {
-                kind: [RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER), towers]
-                for kind in bench.kinds
-            }
-        )
+        rankers = {
+            kind: [RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER), towers]
+            for kind in bench.kinds
+        }
+        return bench.judged(rankers), trained["pairs_per_s"] or 0.0
 
     sections = (config.model, config.training, config.event_weights)
     return bench.kept(TWO_TOWER, {"settings": [section.model_dump(mode="json") for section in sections]}, make)
@@ -147,7 +151,7 @@ def baseline(bench: Bench, name: str) -> Results:
     """
     trials = MAX_TRIALS.get(name, 100)
 
-    def make() -> Results:
+    def make() -> tuple[Results, float]:
         rankers: dict[str, list[Ranker]] = {}
         validation, test = (_problem(question, bench.text_NT) for question in (bench.validation, bench.test))
         for kind in bench.kinds:
@@ -162,7 +166,7 @@ def baseline(bench: Bench, name: str) -> Results:
                 log.info("%s, %s: %s, %s", label, kind, tuned, rescorer)
                 rescored = RescoredRanker(fitted, rescorer, bench.test.asked(), new_only=kind != ALL, name=label)
                 rankers[kind].append(rescored)
-        return bench.judged(rankers)
+        return bench.judged(rankers), 0.0
 
     grid = {parameter: list(values) for parameter, values in BASELINES[name].grid.items()}
     return bench.kept(name, {"grid": grid, "trials": trials}, make)
@@ -260,7 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "split": split_facts(bench.test),
             "n_products": len(bench.catalogue),
             "targets": summary(bench, results),
-            "seconds": {model: round(seconds, 1) for model, seconds in bench.seconds.items()},
+            SECONDS: {model: round(seconds, 1) for model, seconds in bench.seconds.items()},
+            PAIRS_PER_S: round(float(np.mean(bench.pairs_per_s))) if bench.pairs_per_s else None,
         }
     if options.json:
         print(json.dumps(answer))  # noqa: T201

@@ -40,7 +40,7 @@ class Clock(Tracker):
         """Has no steps yet."""
         self.ends: list[float] = []
 
-    def step(self, phase: str, step: int, loss: float, learning_rate: float) -> None:  # noqa: ARG002 - a Tracker's
+    def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:  # noqa: ARG002 - a Tracker's
         """Notes the time."""
         self.ends.append(time.perf_counter())
 

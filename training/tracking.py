@@ -35,14 +35,15 @@ KEPT_RUNS = 50  # older ones are deleted when a run starts
 class Tracker:
     """What training tells about itself; this one keeps nothing."""
 
-    def step(self, phase: str, step: int, loss: float, learning_rate: float) -> None:
-        """One step of the optimizer.
+    def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:
+        """One step of the optimizer, just done.
 
         Args:
             phase: `selection` or `refit`.
             step: From 0, over all epochs of the phase.
             loss: Of the step's batch.
             learning_rate: Of the step.
+            n_pairs: Histories with a product chosen after each, in the step's batch.
         """
 
     def epoch(self, phase: str, epoch: int, metrics: dict[str, float]) -> None:
@@ -78,14 +79,26 @@ class RunTracker(Tracker):
         self._selection = selection
         self._courses: dict[str, Course] = {}
         self._writers: dict[str, SummaryWriter] = {}
+        self._last_step: float | None = None
+        self._pairs, self._seconds = 0, 0.0
         self.folder.mkdir(parents=True)
         settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (self.folder / SETTINGS).write_text(settings, encoding="utf-8")
         for old in sorted(runs.iterdir())[:-KEPT_RUNS]:
             shutil.rmtree(old)
 
-    def step(self, phase: str, step: int, loss: float, learning_rate: float) -> None:
+    @property
+    def pairs_per_s(self) -> float | None:
+        """Pairs per second of training itself, without validation and saving; None before an epoch's second step."""
+        return self._pairs / self._seconds if self._seconds else None
+
+    def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:
         """See Tracker.step."""
+        now = time.perf_counter()
+        if self._last_step is not None:
+            self._pairs += n_pairs
+            self._seconds += now - self._last_step
+        self._last_step = now
         writer, course = self._of(phase)
         writer.add_scalar("step/loss", loss, step)
         writer.add_scalar("step/learning_rate", learning_rate, step)
@@ -93,6 +106,7 @@ class RunTracker(Tracker):
 
     def epoch(self, phase: str, epoch: int, metrics: dict[str, float]) -> None:
         """See Tracker.epoch."""
+        self._last_step = None
         writer, course = self._of(phase)
         for metric, value in metrics.items():
             writer.add_scalar(f"epoch/{metric}", value, epoch)

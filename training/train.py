@@ -220,7 +220,8 @@ def fit(
             torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
             optimizer.step()
             losses.append(loss.item())
-            tracker.step(phase, (epoch - 1) * len(batches) + step, losses[-1], rate * settings.learning_rate)
+            n_pairs = len(batch.choices.owner_T)
+            tracker.step(phase, (epoch - 1) * len(batches) + step, losses[-1], rate * settings.learning_rate, n_pairs)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         # ---- evaluate, save, log -----------------------------------------------------------------------------------
         metrics = {"loss": float(np.mean(losses))}

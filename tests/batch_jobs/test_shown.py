@@ -8,10 +8,11 @@ TRAINED = {
     "rescorer": {"popularity_days": 14, "repeat_weight": 0.0625},
     "n_contexts": 12345,
     "n_products": 2100,
+    "pairs_per_s": 14210.4,
     "run": "var/shop/runs/20261123T171200.123Z",
 }
 TRAINED_LINES = [
-    "trained on 12,345 contexts and 2,100 products, best epoch 2:",
+    "trained on 12,345 contexts and 2,100 products, best epoch 2, 14,210 pairs per second:",
     "  loss 4.2500",
     "  ndcg@20 0.1250",
     "re-scorer:",
@@ -44,6 +45,12 @@ TARGET_LINES = [
 
 def test_training() -> None:
     assert training_text(TRAINED).splitlines() == TRAINED_LINES
+
+
+def test_a_run_that_had_nothing_left_to_do_has_no_speed() -> None:
+    assert training_text(TRAINED | {"pairs_per_s": None}).splitlines()[0] == (
+        "trained on 12,345 contexts and 2,100 products, best epoch 2:"
+    )
 
 
 def test_a_search_comes_before_what_was_trained() -> None:

@@ -95,6 +95,26 @@ def test_a_resumed_run_has_all_epochs_and_the_steps_since(tmp_path: Path) -> Non
     assert list(kept["epoch/loss"].values()) == pytest.approx([epoch["loss"] for epoch in curves["epochs"]])
 
 
+# ---- speed -----------------------------------------------------------------------------------------------------------
+
+
+def test_speed_counts_the_steps_and_not_what_lies_between_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps end at 1, 2 and 4 s, then after an hour of validation at 3604 and 3605 s: 30 + 50 + 20 pairs in 4 s."""
+    ends = iter([1.0, 2.0, 4.0, 3604.0, 3605.0])
+    monkeypatch.setattr("training.tracking.time.perf_counter", lambda: next(ends))
+    with RunTracker(settings(tmp_path), SELECTION_METRIC) as tracker:
+        tracker.step("selection", 0, 2.5, 0.01, n_pairs=1000)
+        assert tracker.pairs_per_s is None
+        tracker.step("selection", 1, 2.5, 0.01, n_pairs=30)
+        tracker.step("selection", 2, 2.5, 0.01, n_pairs=50)
+        tracker.epoch("selection", 1, {"loss": 2.5, SELECTION_METRIC: 0.25})
+        tracker.step("selection", 3, 2.5, 0.01, n_pairs=1000)
+        tracker.step("selection", 4, 2.5, 0.01, n_pairs=20)
+    assert tracker.pairs_per_s == 25
+
+
 # ---- the run's folder ------------------------------------------------------------------------------------------------
 
 
@@ -117,9 +137,9 @@ def test_the_oldest_runs_are_deleted(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_keeps_what_it_has(tmp_path: Path) -> None:
     tracker = RunTracker(settings(tmp_path), SELECTION_METRIC)
-    tracker.step("selection", 0, 2.5, 0.01)
+    tracker.step("selection", 0, 2.5, 0.01, n_pairs=32)
     tracker.epoch("selection", 1, {"loss": 2.5, SELECTION_METRIC: 0.25})
-    tracker.step("selection", 1, 2.0, 0.01)
+    tracker.step("selection", 1, 2.0, 0.01, n_pairs=32)
     with pytest.raises(RuntimeError, match="power cut"), tracker:
         raise RuntimeError("power cut")
     assert scalars(tracker.folder / "selection")["step/loss"] == {0: 2.5, 1: 2.0}
@@ -127,7 +147,7 @@ def test_a_run_that_fails_keeps_what_it_has(tmp_path: Path) -> None:
 
 
 def test_nothing_is_kept_by_default(tmp_path: Path) -> None:
-    NOT_TRACKED.step("selection", 0, 1.0, 0.01)
+    NOT_TRACKED.step("selection", 0, 1.0, 0.01, n_pairs=32)
     NOT_TRACKED.epoch("selection", 1, {"loss": 1.0})
     train(settings(tmp_path), problem(), CARD, tmp_path / "model", show_progress=False)
     assert not shop_paths(settings(tmp_path)).runs.exists()
