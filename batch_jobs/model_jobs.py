@@ -26,6 +26,7 @@ from training.dataset import read_time_split
 from training.device import resolve_device
 from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.evaluate import evaluate
+from training.kept_contexts import kept_contexts
 from training.questions import read_question, split_contexts
 from training.report import write_report
 from training.rescoring import fit_rescorer
@@ -107,7 +108,13 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
     catalogue = read_catalogue(paths.product_features)
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
     report = read_json(paths.feature_report, "tawsiya build-features")
-    contexts, validation = (split_contexts(store, config, catalogue, split) for split in (c.TRAIN, c.VALIDATION))
+    facts = {
+        "data_version": report["data_version"],
+        "schema_hash": store.schema_hash,
+        "target_events": sorted(config.data.target_events),
+    }
+    contexts = kept_contexts(paths.training_set, facts, lambda: split_contexts(store, config, catalogue, c.TRAIN))
+    validation = split_contexts(store, config, catalogue, c.VALIDATION)
     start = read_time_split(paths.feature_report).validation_from
     return TrainingData(
         catalogue, text_NT, contexts, validation, int(start.timestamp() * 1e6), report["data_version"]

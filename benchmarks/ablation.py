@@ -1,6 +1,6 @@
 """What each ingredient of the model is worth: each one taken away or exchanged alone, on the same buyers and seeds.
 
-    python -m benchmarks.ablation --dataset online_retail [--seeds 3] [--json]
+    python -m benchmarks.ablation --dataset online_retail [--row "logQ 1" --row ...] [--seeds 3] [--json]
 
 Each row is a two-tower of its own, trained and judged as in benchmarks.quality (and kept as there). The differences to
 the default are of each buyer's metric, averaged over the seeds, with paired intervals.
@@ -10,7 +10,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ from benchmarks.quality import METRIC, Bench, PerBuyer, two_tower
 from benchmarks.quality_data import DATA_SETS, prepared
 from feature_repo.config import Config, load_config
 from feature_repo.store import feature_store
+from feature_repo.transforms.events import EVENT_TYPES
 from training.bootstrap import paired_interval
 from training.evaluate import TOWERS_ALONE, TWO_TOWER
 
 REFERENCE = "default"
+UNIFORM = tuple(f"event_weights.{name}=1" for name in EVENT_TYPES)
 ITEM, BUYER = "model.item_tower", "model.buyer_tower"
 INGREDIENTS: Mapping[str, Sequence[str]] = {
     REFERENCE: (),
@@ -33,6 +35,8 @@ INGREDIENTS: Mapping[str, Sequence[str]] = {
     "plain attention": (f"{BUYER}.aggregation_method=attention",),
     "weighted average": (f"{BUYER}.aggregation_method=weighted_avg",),
     "transformer": (f"{BUYER}.aggregation_method=transformer",),
+    "event weights as configured": (f"{BUYER}.learn_event_weights=false",),
+    "uniform event weights": (f"{BUYER}.learn_event_weights=false", *UNIFORM),
     "all contexts alike": ("training.half_life_days=0",),
     "sampled candidates": ("training.candidates=sampled",),
     "4 random negatives": ("training.candidates=sampled", "training.num_negatives=4"),
@@ -44,12 +48,13 @@ INGREDIENTS: Mapping[str, Sequence[str]] = {
 }
 
 
-def measure(dataset: str, seeds: int) -> dict[str, Any]:
+def measure(dataset: str, names: Collection[str], seeds: int) -> dict[str, Any]:
     """{kind: {row: {"mean", "difference", "interval"}}} of `ndcg@20`; `no re-scorer` is the default's towers alone."""
     config = prepared(dataset, None, cold=False)
     with feature_store(config) as store:
         bench = Bench(config, store, DATA_SETS[dataset])
-        runs = {row: _runs(bench, config, overrides, seeds) for row, overrides in INGREDIENTS.items()}
+        rows = {row: INGREDIENTS[row] for row in (REFERENCE, *names)}
+        runs = {row: _runs(bench, config, overrides, seeds) for row, overrides in rows.items()}
     answers: dict[str, Any] = {}
     for kind in bench.kinds:
         values = {row: _mean(of_row, kind, TWO_TOWER) for row, of_row in runs.items()}
@@ -92,11 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=sorted(DATA_SETS), default="online_retail")
+    parser.add_argument("--row", action="append", choices=INGREDIENTS, dest="rows", help="beside the default; else all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    answers = measure(options.dataset, options.seeds)
+    answers = measure(options.dataset, options.rows or INGREDIENTS, options.seeds)
     if options.json:
         print(json.dumps(answers))  # noqa: T201
         return

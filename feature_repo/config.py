@@ -66,6 +66,9 @@ class BuyerTowerConfig(Section):
     aggregation_method: Literal["weighted_avg", "attention", "recency_attention", "transformer"] = Field(
         "recency_attention", description="How events are joined"
     )
+    learn_event_weights: bool = Field(
+        True, description="recency_attention learns what event types weigh, from `event_weights` on; false keeps these"
+    )
     attention_hidden_dim: PositiveInt = Field(128, description="Hidden size of the attention scorer")
     transformer_dim: Annotated[int, Field(ge=2, multiple_of=2)] = Field(64, description="Width of the transformer")
     max_interaction_history: Annotated[int, Field(gt=0, le=1000)] = Field(

@@ -68,6 +68,11 @@ class ShopPaths:
         return self.root / "features" / "contexts.parquet"
 
     @property
+    def training_set(self) -> Path:
+        """Folder of the training contexts with their histories, as training.kept_contexts maps them."""
+        return self.root / "training_set"
+
+    @property
     def feature_report(self) -> Path:
         """Counts, cut-off, time split and data version of the last feature build."""
         return self.root / "features" / "report.json"

@@ -128,7 +128,7 @@ class RecencyAttention(Attention):
     def __init__(self, spec: "ModelSpec") -> None:
         """Builds the scorer and the tables."""
         super().__init__(spec)
-        self.of_type = nn.Parameter(torch.zeros(len(spec.event_weights)))
+        self.of_type = nn.Parameter(torch.zeros(len(spec.event_weights)), requires_grad=spec.learn_event_weights)
         self.of_rank = nn.Parameter(-torch.arange(N_BUCKETS) / 4)
         self.of_gap = nn.Parameter(torch.zeros(N_BUCKETS))
 

@@ -29,6 +29,7 @@ class ModelSpec:
         n_brands, n_categories, n_prices: Vocabulary sizes with <UNK> at index 0; all 0 without categorical features.
         n_ids: Products with a learned vector of their own, plus 1 for all others; 0 without such vectors.
         event_weights: Weight of each event-type code.
+        learn_event_weights: Whether recency_attention learns from these weights on, or keeps them.
         max_history: Longest history that the buyer tower reads.
     """
 
@@ -50,6 +51,7 @@ class ModelSpec:
     event_weights: tuple[float, ...]
     temperature: float
     learn_temperature: bool
+    learn_event_weights: bool = True  # a model from before the setting learned them
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -107,6 +109,7 @@ class ModelSpec:
             event_weights=event_weights,
             temperature=training.temperature,
             learn_temperature=training.learn_temperature,
+            learn_event_weights=buyer.learn_event_weights,
         )
 
 

@@ -251,6 +251,17 @@ def test_recency_attention_starts_from_the_configured_weights_and_prefers_late_e
     assert (tables.of_rank.diff() < 0).all()
 
 
+def test_configured_event_weights_are_kept_where_they_are_not_to_be_learned() -> None:
+    attention = RecencyAttention(replace(SPEC, learn_event_weights=False))
+    optimizer = torch.optim.Adam([one for one in attention.parameters() if one.requires_grad], lr=0.1)
+    attention(torch.eye(4), prefixes([[(0, VIEW, 0), (1, PURCHASE, 13)]]))[0, 0].backward()
+    optimizer.step()
+    tables = attention.event_logits()
+    assert_allclose(tables.of_type.detach(), np.log([1, 5, 10]), rtol=1e-6)
+    assert tables.of_rank is not None
+    assert not np.allclose(tables.of_rank.detach(), RecencyAttention(SPEC).of_rank.detach())
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     items_LD=hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(-2, 2, width=32)),

@@ -178,7 +178,7 @@ class FirstSteps(Tracker):
     def __init__(self) -> None:
         self.first: dict[str, int] = {}
 
-    def step(self, phase: str, step: int, loss: float, learning_rate: float) -> None:  # noqa: ARG002
+    def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:  # noqa: ARG002
         self.first.setdefault(phase, step)
 
 
