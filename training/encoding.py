@@ -6,24 +6,53 @@ Legend: N products, B buyers, D dimensions.
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from training.catalogue import ItemFeatures
 from training.dataset import Contexts
 from training.prefixes import prefixes_of
-from training.towers import TwoTower
+from training.towers import UNKNOWN, TwoTower
+
+# Of a product without a vector of its own, this share comes from so many neighbours: of Amazon Beauty's held-out
+# products two thirds more are found, and of the others 3% fewer (ADR 0005).
+BORROWED, NEIGHBOURS = 0.2, 5
+BORROWERS_AT_ONCE = 1024  # bounds what is compared at once: 400 MB with 100,000 known products
 
 
 @torch.inference_mode()
 def encode_catalogue(
     model: TwoTower, items: ItemFeatures, batch_size: int = 4096, *, show_progress: bool = False
 ) -> Tensor:
-    """Vectors of all products, (N, D), on the device of `items`; dropout is off."""
+    """Vectors of all products, (N, D), on the device of `items`; dropout is off.
+
+    Where products have vectors of their own, those without one borrow from their neighbours that have.
+    """
     model.eval()
     starts = range(0, len(items), batch_size)
     bar = tqdm(starts, desc="products", unit="batch", disable=not show_progress)
-    return torch.cat([items.encode(model.item_tower, slice(start, start + batch_size)) for start in bar])
+    item_ND = torch.cat([items.encode(model.item_tower, slice(start, start + batch_size)) for start in bar])
+    if model.item_tower.identity is not None:
+        item_ND = _borrowed(item_ND, items.id_N != UNKNOWN)
+    return item_ND
+
+
+def _borrowed(item_ND: Tensor, known_N: Tensor) -> Tensor:
+    """Each unknown product drawn towards the mean of the known ones nearest to it.
+
+    Buyers' vectors are sums of known products and lie among these; a product that is its text alone lies apart, and
+    would rank behind all of them.
+    """
+    known_MD = item_ND[known_N]
+    if len(known_MD) == 0:
+        return item_ND
+    drawn_ND = item_ND.clone()
+    for places in torch.split(torch.nonzero(~known_N).squeeze(1), BORROWERS_AT_ONCE):
+        nearest = (item_ND[places] @ known_MD.T).topk(min(NEIGHBOURS, len(known_MD)), dim=1).indices
+        lent_D = F.normalize(known_MD[nearest].mean(dim=1), dim=-1)
+        drawn_ND[places] = F.normalize((1 - BORROWED) * item_ND[places] + BORROWED * lent_D, dim=-1)
+    return drawn_ND
 
 
 @torch.inference_mode()

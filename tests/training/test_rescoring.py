@@ -41,7 +41,7 @@ def histories_of(rows: list[list[tuple[int, int, int]]]) -> Histories:
 def asked_of(
     histories: list[list[tuple[int, int, int]]], targets: list[list[int]], lately: dict[int, int] | None = None
 ) -> Asked:
-    """A question; `lately` says how many buyers had which product yesterday."""
+    """A question; `lately` says how many buyers had which product yesterday. A year ago somebody had each."""
     past = histories_of(histories)
     rows = np.arange(len(targets), dtype=np.int32)
     chosen = Targets(
@@ -50,9 +50,9 @@ def asked_of(
     buyers = [buyer for count in (lately or {}).values() for buyer in range(count)]
     products = [product for product, count in (lately or {}).items() for _ in range(count)]
     events = TrainingEvents(
-        np.array(buyers, np.int32),
-        np.array(products, np.int32),
-        np.full(len(buyers), AS_OF - DAY_MS),
+        np.array([*buyers, *[0] * N_PRODUCTS], np.int32),
+        np.array([*products, *range(N_PRODUCTS)], np.int32),
+        AS_OF - np.array([*[1] * len(buyers), *[365] * N_PRODUCTS]) * DAY_MS,
         N_BUYERS,
         N_PRODUCTS,
     )
@@ -146,7 +146,7 @@ def test_popularity_counts_buyers_once_in_the_last_days() -> None:
     times = AS_OF - np.array([0, 1, 1, 6, 7, 8, 2]) * DAY_MS
     lately_N = recent_popularity(
         np.array([1, 1, 1, 2, 3, 4, 5]),
-        np.array([0, 0, 0, 0, 0, 0, -1]),
+        np.array([0, 0, 0, 0, 0, 1, -1]),
         times,
         until_ms=AS_OF,
         days=7,
@@ -154,6 +154,27 @@ def test_popularity_counts_buyers_once_in_the_last_days() -> None:
     )
     # The event at AS_OF itself and the one eight days ago lie outside; buyer 1's two count once.
     np.testing.assert_allclose(lately_N, [math.log(1 + 3), 0])
+
+
+def test_a_product_without_any_event_counts_like_the_middle_one() -> None:
+    """Products 0 to 3 had 0, 1, 2 and 7 buyers lately, 4 and 5 none ever."""
+    buyers = [*range(3), *range(8)]
+    products = [0, 1, 2, 2, *[3] * 7]
+    days = [30, *[1] * 10]
+    lately_N = recent_popularity(
+        np.array(buyers),
+        np.array(products),
+        AS_OF - np.array(days) * DAY_MS,
+        until_ms=AS_OF,
+        days=7,
+        n_products=6,
+    )
+    middle = (math.log(2) + math.log(3)) / 2
+    np.testing.assert_allclose(lately_N, [0, math.log(2), math.log(3), math.log(8), middle, middle])
+    # What happens later is not known yet.
+    assert recent_popularity(
+        np.zeros(1), np.zeros(1, int), np.array([AS_OF]), until_ms=AS_OF, days=7, n_products=2
+    ).tolist() == [0, 0]
 
 
 def test_saved_and_read_back(tmp_path: Path) -> None:

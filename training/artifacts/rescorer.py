@@ -94,6 +94,8 @@ def recent_popularity(
 ) -> Floats:
     """ln(1 + number of different buyers in the last days before `until_ms`) of each product, (N,).
 
+    A product that never had an event may be new rather than unpopular: it counts like the median of those that had.
+
     Args:
         buyers: Buyer codes of events.
         products: Their products' positions; an event with a negative one is left out.
@@ -104,4 +106,9 @@ def recent_popularity(
     """
     within = (event_times < until_ms) & (event_times >= until_ms - days * DAY_MS) & (products >= 0)
     pairs = np.unique(buyers[within].astype(np.int64) * n_products + products[within])
-    return np.log1p(np.bincount(pairs % n_products, minlength=n_products)).astype(np.float32)
+    lately_N: Floats = np.log1p(np.bincount(pairs % n_products, minlength=n_products)).astype(np.float32)
+    known = np.unique(products[(event_times < until_ms) & (products >= 0)])
+    unknown_N = np.ones(n_products, dtype=np.bool_)
+    unknown_N[known] = False
+    lately_N[unknown_N] = np.median(lately_N[known]) if len(known) else 0.0
+    return lately_N

@@ -1,0 +1,152 @@
+"""How much memory training takes as events grow: a drawn shop's contexts, on disk, under the product's own loop.
+
+    python -m benchmarks.training_memory [--events 1000000 10000000] [--steps 100] [--json]
+
+Each size is a process of its own. The first steps of an epoch suffice: by then everything that grows with the events is
+there (the order of the contexts, their weights, the pages of the timelines that batches touch). Beside it stands what
+the same histories would take as pairs held in memory: each chosen product with its history of up to 100 events.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feature_repo.config import load_config
+from training.artifacts.model import ModelCard
+from training.catalogue import Catalogue
+from training.dataset import DAY_US, Contexts
+from training.histories import Histories
+from training.kept_contexts import kept_contexts
+from training.tracking import Tracker
+from training.train import TrainingData, fit
+
+N_PRODUCTS, EVENTS_PER_BUYER, BASKET, DAYS = 100_000, 200, 4, 365
+BYTES_PER_EVENT = 16  # product, type and time
+MIB = 2**20
+
+
+class EnoughStepsError(Exception):
+    """The run is long enough."""
+
+
+class Stop(Tracker):
+    """Ends the run after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        """Takes how many."""
+        self.steps, self.n_pairs, self.began = steps, 0, time.perf_counter()
+
+    def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:  # noqa: ARG002 - a Tracker's
+        """Counts pairs from the second step on."""
+        if step == 0:
+            self.began = time.perf_counter()
+            return
+        self.n_pairs += n_pairs
+        if step + 1 == self.steps:
+            raise EnoughStepsError
+
+
+def drawn(n_events: int) -> Contexts:
+    """Buyers with as many baskets each, of products drawn by Zipf's law; a context for each basket."""
+    rng = np.random.default_rng(7)
+    n_buyers = n_events // EVENTS_PER_BUYER
+    n_baskets = EVENTS_PER_BUYER // BASKET
+    times_us = np.sort(rng.integers(0, DAYS * DAY_US, (n_buyers, n_baskets)), axis=1) // 1000 * 1000
+    products = rng.zipf(1.2, n_buyers * EVENTS_PER_BUYER) % N_PRODUCTS
+    offsets = np.arange(n_buyers + 1, dtype=np.int64) * EVENTS_PER_BUYER
+    timelines = Histories(
+        offsets,
+        products.astype(np.int32),
+        np.full(len(products), 2, dtype=np.int32),
+        np.repeat(times_us.ravel() // 1000, BASKET),
+    )
+    ends = (offsets[:-1, None] + np.arange(n_baskets) * BASKET).ravel()
+    return Contexts(
+        buyer_ids=np.repeat(np.array([f"buyer {number}" for number in range(n_buyers)], dtype=object), n_baskets),
+        times_us=times_us.ravel(),
+        timelines=timelines,
+        starts=np.maximum(np.repeat(offsets[:-1], n_baskets), ends - 100),
+        ends=ends,
+        targets=timelines.windows(ends, ends + BASKET),
+    )
+
+
+def measure(n_events: int, steps: int) -> dict[str, Any]:
+    """Trains for some steps in this process; its peak of resident memory, mapped files included, in MiB."""
+    config = load_config(overrides=["training.candidates=sampled"])
+    numbers = range(N_PRODUCTS)
+    catalogue = Catalogue(
+        product_ids=[str(number) for number in numbers],
+        product_keys=np.arange(N_PRODUCTS, dtype=np.int64),
+        texts=[""] * N_PRODUCTS,
+        brands=[None] * N_PRODUCTS,
+        categories=[None] * N_PRODUCTS,
+        prices=np.full(N_PRODUCTS, np.nan),
+    )
+    text_NT = np.random.default_rng(1).normal(size=(N_PRODUCTS, config.model.embedding_dim)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "training_set"
+        # Drawing takes memory too, so another process does it.
+        writer = multiprocessing.get_context("spawn").Process(target=_write, args=(kept, n_events))
+        writer.start()
+        writer.join()
+        contexts = kept_contexts(kept, {"events": n_events}, _not_again)
+        data = TrainingData(catalogue, text_NT, contexts, contexts.take(np.arange(1)), 0, "drawn")
+        stop = Stop(steps)
+        with suppress(EnoughStepsError):
+            fit(config, data, contexts, None, ModelCard("", "", "", epoch=0), Path(folder) / "model", n_epochs=1,
+                tracker=stop, show_progress=False)  # fmt: skip
+        seconds = time.perf_counter() - stop.began
+        held = int((contexts.ends - contexts.starts) @ contexts.targets.lengths) * BYTES_PER_EVENT
+        return {
+            "events": n_events,
+            "contexts": len(contexts),
+            "pairs": len(contexts.targets.products),
+            "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "on_disk_mib": round(sum(path.stat().st_size for path in kept.rglob("*.npy")) / MIB),
+            "as_pairs_mib": round(held / MIB),
+            "pairs_per_s": round(stop.n_pairs / seconds),
+        }
+
+
+def _write(folder: Path, n_events: int) -> None:
+    kept_contexts(folder, {"events": n_events}, lambda: drawn(n_events))
+
+
+def _not_again() -> Contexts:
+    raise AssertionError("the contexts were written by another process")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    results = []
+    for n_events in options.events:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            results.append(pool.submit(measure, n_events, options.steps).result())
+    if options.json:
+        print(json.dumps(results))  # noqa: T201
+        return
+    for result in results:
+        print(  # noqa: T201
+            f"{result['events']:>12,} events, {result['pairs']:,} pairs: peak {result['peak_mib']:,} MiB, on disk "
+            f"{result['on_disk_mib']:,}, held as pairs {result['as_pairs_mib']:,}; {result['pairs_per_s']:,} pairs/s"
+        )
+
+
+if __name__ == "__main__":
+    main()
