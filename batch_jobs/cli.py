@@ -117,7 +117,11 @@ def train(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the two towers; an interrupted run goes on where it was, and so does a search."""
+    """Train the two towers; an interrupted run goes on where it was, and so does a search.
+
+    With several GPUs: torchrun --nproc-per-node N -m batch_jobs.cli train.
+    """
+    from training import processes
 
     def job(settings: Config) -> Answer:
         from batch_jobs.model_jobs import search_job, train_job
@@ -129,9 +133,20 @@ def train(
             kept = [override.partition("=")[0].strip() for override in overrides or ()]
             return search_job(settings, store, n_trials=search, minutes=search_minutes, kept=kept)
 
+    def help_job(settings: Config) -> None:
+        from batch_jobs.model_jobs import help_train
+        from feature_repo.store import feature_store
+
+        with feature_store(settings) as store:
+            help_train(settings, store)
+
     if search is None and search_minutes is not None:
         raise typer.BadParameter("--search-minutes ends a search early: say how long it may be with --search N")
-    run_job(locked(job), config, overrides, as_json, show=training_text)
+    with processes.joined():
+        if search is not None and processes.count() > 1:
+            raise typer.BadParameter("a search runs in one process; start it without torchrun")
+        # The first process locks the shop for all.
+        run_job(help_job if processes.rank() else locked(job), config, overrides, as_json, show=training_text)
 
 
 @app.command()

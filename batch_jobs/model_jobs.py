@@ -27,6 +27,7 @@ from training.device import resolve_device
 from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.evaluate import evaluate
 from training.kept_contexts import kept_contexts
+from training.processes import first_before_others
 from training.questions import read_question, split_contexts
 from training.report import write_report
 from training.rescoring import fit_rescorer
@@ -42,6 +43,12 @@ def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True
     """Trains the towers on the features of the last build and fits the re-scorer; returns what the model reached."""
     data, encoder_id = training_data(config, store, show_progress=show_progress)
     return _train(config, store, data, _card(encoder_id, store), show_progress=show_progress)
+
+
+def help_train(config: Config, store: FeatureStore) -> None:
+    """What a process beside the first one does of `train_job` (see training.processes)."""
+    data, encoder_id = training_data(config, store, show_progress=False)
+    train(config, data, _card(encoder_id, store), shop_paths(config).model, show_progress=False)
 
 
 def search_job(
@@ -102,6 +109,7 @@ def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
     return ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0)
 
 
+@first_before_others()
 def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -> tuple[TrainingData, str]:
     """What training reads, and the id of the text encoder."""
     paths = shop_paths(config)

@@ -100,9 +100,14 @@ class EpochBatches(Dataset[Batch]):
             torch.from_numpy(log_q_C.astype(np.float32)),
         )
 
-    def loader(self) -> DataLoader[Batch]:
-        """The batches in order, prepared by `training.num_workers` processes, or in this one."""
-        return DataLoader(self, batch_size=None, num_workers=self._settings.num_workers)
+    def loader(self, rank: int = 0, n_processes: int = 1) -> DataLoader[Batch]:
+        """Every n-th batch from `rank` on, prepared by `training.num_workers` processes, or in this one.
+
+        All processes get as many: where the batches do not divide evenly, the first ones come again at the end.
+        """
+        n_steps = -(-len(self) // n_processes)
+        numbers = [(step * n_processes + rank) % len(self) for step in range(n_steps)]
+        return DataLoader(self, batch_size=None, sampler=numbers, num_workers=self._settings.num_workers)
 
     def _candidates(
         self, target_T: npt.NDArray[np.int32], n_contexts: int, rng: np.random.Generator

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from feature_repo.config import Config, TrainingConfig
 from feature_repo.files import write_json
 from feature_repo.transforms.events import weight_by_code
+from training import processes
 from training.allocator import keep_freed_memory
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import ModelCard, load_model, save_model
@@ -85,7 +86,8 @@ def train(
 
     First on what came before the validation days, to find the best epoch; that model stays in `folder`/chosen, for
     whoever fits something on the validation. Then, with `training.refit`, afresh on all contexts for as many epochs. A
-    run that was interrupted goes on from its last checkpoint, and ends with the same weights as one that was not.
+    run that was interrupted goes on from its last checkpoint, and ends with the same weights as one that was not. With
+    several processes (see training.processes) the first one alone writes.
 
     Args:
         config: Sections `model`, `training`, `event_weights` and `inference` are used.
@@ -122,6 +124,8 @@ def train(
             show_progress=show_progress,
         )
         curves["refit"], final = refit.history, refitted
+    if processes.rank():
+        return card
     model, vocabularies, card = load_model(final)
     card = dataclasses.replace(card, epoch=selection.best_epoch, metrics=selection.history[selection.best_epoch - 1])
     save_model(folder, model, vocabularies, card)
@@ -184,22 +188,23 @@ def fit(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     run_version = _run_version(config, data, card, contexts)
-    progress = load_checkpoint(_checkpoint(folder), model, optimizer, run_version, folder) or Progress()
+    with processes.first_before_others():
+        progress = load_checkpoint(_checkpoint(folder), model, optimizer, run_version, folder) or Progress()
     phase = "refit" if validation is None else "selection"
+    mine = processes.rank(), processes.count()
     for epoch, metrics in enumerate(progress.history, 1):
         tracker.epoch(phase, epoch, metrics)
     # ---- epochs ----------------------------------------------------------------------------------------------------
     while progress.epoch < (n_epochs or settings.num_epochs) and progress.epochs_since_best < settings.patience:
         epoch = progress.epoch + 1
         # Every epoch draws from seeds of its own, so that a resumed run goes on as if it had never stopped.
-        torch.manual_seed(settings.seed * 1000 + epoch)
+        torch.manual_seed((settings.seed * 1000 + epoch) * mine[1] + mine[0])
         hard_NH = _hard_neighbours(model, items, settings) if epoch > 1 else None
-        batches = EpochBatches(contexts, len(data.catalogue), config, epoch, hard_NH)
+        batches = EpochBatches(contexts, len(data.catalogue), config, epoch, hard_NH).loader(*mine)
         model.train()
         losses: list[float] = []
         bar = tqdm(
-            batches.loader(),
-            total=len(batches),
+            batches,
             desc=f"epoch {epoch}/{n_epochs or settings.num_epochs}",
             unit="step",
             disable=not show_progress,
@@ -217,19 +222,23 @@ def fit(
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            processes.average_gradients(parameters)
             torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
             optimizer.step()
             losses.append(loss.item())
-            n_pairs = len(batch.choices.owner_T)
+            n_pairs = len(batch.choices.owner_T) * processes.count()
             tracker.step(phase, (epoch - 1) * len(batches) + step, losses[-1], rate * settings.learning_rate, n_pairs)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         # ---- evaluate, save, log -----------------------------------------------------------------------------------
         metrics = {"loss": float(np.mean(losses))}
-        if validation is not None:
+        if validation is not None and processes.rank() == 0:
             metrics |= validate(model, items, validation)
+        metrics = processes.of_the_first(metrics)
         progress = progress.after_epoch(metrics, SELECTION_METRIC)
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         tracker.epoch(phase, epoch, metrics)
+        if processes.rank():
+            continue
         if progress.best_epoch == epoch:
             save_model(folder, model, vocabularies, dataclasses.replace(card, epoch=epoch, metrics=metrics))
         if epoch % settings.save_every_n_epochs == 0:
