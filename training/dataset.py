@@ -37,7 +37,7 @@ class Contexts:
 
     Attributes:
         buyer_ids: (C,) object array.
-        times_us: (C,) int64 microseconds since 1970, the moment asked about.
+        times_us: (C,) int64 microseconds since 1970, the last one before the moment: what is chosen then is not seen.
         timelines: Events that a context may see, B histories.
         starts, ends: (C,) int64 places in the timelines' events: what the buyer had done strictly before, the last
             `max_interaction_history` events of it.
@@ -54,6 +54,11 @@ class Contexts:
     def __len__(self) -> int:
         """The number of contexts, C."""
         return len(self.buyer_ids)
+
+    @property
+    def moments_us(self) -> Longs:
+        """(C,) microseconds since 1970 at which the targets were chosen."""
+        return self.times_us + 1
 
     @property
     def histories(self) -> Histories:

@@ -143,7 +143,7 @@ def selection_contexts(data: TrainingData) -> tuple[Contexts, Contexts, Contexts
         ValueError: See `train`.
     """
     contexts, validation = (part.with_targets(part.targets) for part in (data.contexts, data.validation))
-    early = contexts.take(np.flatnonzero(contexts.times_us < data.validation_from_us))
+    early = contexts.take(np.flatnonzero(contexts.moments_us < data.validation_from_us))
     for what, part in (("to train on, before the validation days", early), ("to validate with", validation)):
         if len(part) == 0:
             raise ValueError(f"there is no context with a product {what}; load more events, or lower data.test_days")

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from training.catalogue import (
     build_vocabularies,
     item_features,
 )
-from training.dataset import DAY_US, Contexts, _covering, distinct
+from training.dataset import DAY_US, Contexts, _chosen, _covering, _require_past, distinct
 from training.histories import UNKNOWN_PRODUCT, Histories
 
 N_PRODUCTS = 30
@@ -359,3 +360,27 @@ def test_what_was_bought_before_is_no_discovery() -> None:
     assert [len(row) for row in as_lists(contexts.purchases)] == [0, 1, 0]
     none_left = replace(contexts, targets=histories_of([[1], [1], [2]])).new_to_the_buyer()
     assert none_left.buyer_ids.tolist() == ["b0", "b1"]
+
+
+def test_every_batch_and_epoch_draws_negatives_of_its_own() -> None:
+    rows = [(number % 4, [0]) for number in range(8)]
+    drawn = [
+        tuple(batch.products_U[batch.candidates_C].tolist())
+        for epoch in (1, 2)
+        for batch in epoch_of(rows, epoch, batch_size=4, num_negatives=2)
+    ]
+    assert len(set(drawn)) == len(drawn) == 4
+
+
+def test_only_target_events_of_known_products_are_targets() -> None:
+    targets = Histories(
+        np.array([0, 3]), np.array([1, 2, -1], np.int32), np.array([0, 2, 2], np.int32), np.zeros(3, np.int64)
+    )
+    assert _chosen(targets, [2]).products.tolist() == [2]
+
+
+def test_an_event_of_the_moment_itself_is_refused() -> None:
+    one = Histories(np.array([0, 1]), np.zeros(1, np.int32), np.zeros(1, np.int32), np.array([5], np.int64))
+    _require_past(one, np.array([0]), np.array([1]), np.array([5000]), Path("contexts"))
+    with pytest.raises(ValueError, match="own future"):
+        _require_past(one, np.array([0]), np.array([1]), np.array([4999]), Path("contexts"))

@@ -17,7 +17,7 @@ from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.rescorer import Rescorer
 from training.catalogue import Catalogue, read_catalogue
 from training.histories import Histories
-from training.questions import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, Question, read_question
+from training.questions import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, Question, _in_full, read_question
 from training.rescoring import fit_rescorer
 
 PRODUCTS = "id,title\np1,tea\np2,coffee\np3,shoes\np4,lamp\np5,rug\n"
@@ -171,3 +171,10 @@ def test_where_nobody_chose_a_known_product_all_lists_are_left_as_they_are(test:
     asked = of_rows(test, [1]).asked()  # p5, which nobody had met
     assert asked.targets is None
     assert fit_rescorer(ByPosition(), asked) == Rescorer()
+
+
+def test_a_millisecond_before_is_history_and_the_moment_itself_is_not() -> None:
+    timelines = Histories(
+        np.array([0, 3]), np.array([1, 2, 3], np.int32), np.zeros(3, np.int32), np.array([3, 4, 5], np.int64)
+    )
+    assert _in_full(timelines, np.array([0]), np.array([4999])).products.tolist() == [1, 2]

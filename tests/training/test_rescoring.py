@@ -13,7 +13,7 @@ from training.artifacts.rescorer import DAY_MS, Rescorer, decayed, recent_popula
 from training.baselines.base import TrainingEvents
 from training.histories import Histories
 from training.metrics import Targets
-from training.rescoring import Asked, RescoredRanker, fit_rescorer
+from training.rescoring import Asked, RescoredRanker, _sampled, fit_rescorer
 
 N_BUYERS, N_PRODUCTS, AS_OF = 60, 80, 400 * DAY_MS
 
@@ -296,3 +296,20 @@ def test_leaves_out_terms_that_only_disturb() -> None:
     rescorer = fit_rescorer(Fixed(scores), asked)
     assert value_of(asked, rescorer, scores, new_only=False) == 1
     assert (rescorer.repeat_weight, rescorer.popularity_weight, rescorer.new_popularity_weight) == (0, 0, 0)
+
+
+def test_what_was_bought_does_not_stand_in_the_way_of_new_products() -> None:
+    """Thirty bought products have far the best scores; only where they are left out a small term is enough."""
+    own = [[(product, 2, AS_OF - 99 * DAY_MS) for product in range(30)]] * N_BUYERS
+    scores = np.zeros_like(noise(1))
+    scores[:, :30], scores[:, 40:] = 9, noise(1)[:, 40:] * 0.01
+    asked = asked_of(own, [[30 + buyer % 10] for buyer in range(N_BUYERS)], dict.fromkeys(range(30, 40), 30))
+    fitted = fit_rescorer(Fixed(scores), replace(asked, bought=asked.histories))
+    assert 0 < fitted.new_popularity_weight < fit_rescorer(Fixed(scores), asked).new_popularity_weight / 4
+
+
+def test_a_sample_keeps_rows_and_targets_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.rescoring.MAX_SCORES", 6)
+    question = np.array([4, 5, 6, 7, 8], np.int32), Targets(np.array([0, 1, 3, 4, 5, 6]), np.arange(10, 16))
+    rows, targets = _sampled(question, n_products=2)
+    assert (rows.tolist(), targets.positions.tolist()) == ([4, 6, 8], [10, 13, 15])

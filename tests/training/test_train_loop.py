@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import torch.nn.functional as F
 from processes import Background
 from safetensors.numpy import load_file
 from synthetic import (
@@ -27,16 +28,29 @@ from synthetic import (
     text_vectors,
     two_groups,
 )
+from tiny_model import tiny_spec
 
+import training.train as loop
+from feature_repo.config import Config
 from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkpoint, save_checkpoint
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import WEIGHTS, load_model
-from training.catalogue import item_features
+from training.catalogue import build_vocabularies, item_features
 from training.dataset import DAY_US
 from training.encoding import encode_buyers, encode_catalogue
 from training.towers import TwoTower
 from training.tracking import Tracker
-from training.train import CHOSEN, CURVES, SELECTION_METRIC, NonFiniteLossError, _learning_rate, train, validate
+from training.train import (
+    CHOSEN,
+    CURVES,
+    SELECTION_METRIC,
+    NonFiniteLossError,
+    TrainingData,
+    _learning_rate,
+    selection_contexts,
+    train,
+    validate,
+)
 
 CHANCE = 20 / N_PRODUCTS
 
@@ -375,3 +389,76 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[49:] == sorted(rates[49:], reverse=True)
     assert rates[-1] == pytest.approx(0.05, abs=1e-4)
     assert _learning_rate(1, 20) == pytest.approx(1, abs=0.01)  # two steps of twenty
+
+
+# ---- what a run is made of -------------------------------------------------------------------------------------------
+
+
+def test_selection_learns_nothing_of_the_first_validation_moment() -> None:
+    """Contexts are asked a microsecond before their moment; the second one's is the first of the validation."""
+    start = 10**12
+    contexts = replace(contexts_of([([0], [1]), ([0], [2])]), times_us=np.array([start - 1001, start - 1]))
+    data = replace(data_of(contexts), validation=contexts.take(np.array([1])), validation_from_us=start)
+    _, early, _ = selection_contexts(data)
+    assert early.times_us.tolist() == [start - 1001]
+
+
+def test_hard_neighbours_are_the_nearest_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    near_ND = F.normalize(torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]]), dim=1)
+    monkeypatch.setattr(loop, "encode_catalogue", lambda *_: near_ND)
+    monkeypatch.setattr(loop, "HARD_NEIGHBOURS", 1)
+    contexts = two_groups(8)
+    items = item_features(catalogue(), text_vectors(), build_vocabularies(catalogue(), contexts.targets.products))
+    found_NH = loop._hard_neighbours(TwoTower(tiny_spec()), items, settings(num_hard_negatives=1).training)
+    assert found_NH is not None
+    assert found_NH.tolist() == [[1], [0], [3], [2]]
+
+
+class Rates(Tracker):
+    """The learning rates of each phase."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[float]] = {"selection": [], "refit": []}
+
+    def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:  # noqa: ARG002
+        self.of[phase].append(learning_rate)
+
+
+def test_the_refit_takes_the_best_number_of_epochs_and_the_same_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, rates = iter([0.1, 0.9, 0.2, 0.3]), Rates()
+    monkeypatch.setattr(loop, "validate", lambda *_: {SELECTION_METRIC: next(values)})
+    config = settings(num_epochs=4, refit=True, batch_size=1000)
+    train(config, data_of(two_groups(40)), CARD, tmp_path, tracker=rates, show_progress=False)
+    assert len(json.loads((tmp_path / CURVES).read_text())["refit"]) == 2
+    assert rates.of["refit"] == pytest.approx(rates.of["selection"][:2])
+
+
+def test_a_trained_residual_reads_whitened_texts(tmp_path: Path) -> None:
+    config = settings(num_epochs=1)
+    item_tower = config.model.item_tower.model_copy(update={"text_residual": True})
+    model = config.model.model_copy(update={"item_tower": item_tower, "embedding_dim": text_vectors().shape[1]})
+    run(config.model_copy(update={"model": model}), two_groups(40), tmp_path)
+    text_mean = load_model(tmp_path)[0].item_tower.text_mean
+    np.testing.assert_allclose(text_mean, text_vectors().mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("other", ["model", "training", "events", "data", "encoder", "contexts"])
+def test_a_run_of_anything_else_has_another_version(other: str) -> None:
+    def version(config: Config, data: TrainingData, encoder: str) -> str:
+        return loop._run_version(config, data, replace(CARD, text_encoder=encoder), data.contexts)
+
+    plain = settings()
+    same: dict[str, Any] = {"config": plain, "data": data_of(two_groups(8)), "encoder": "one"}
+    model = plain.model.model_copy(update={"embedding_dim": 9})
+    weights = plain.event_weights.model_copy(update={"view": 2})
+    changed: dict[str, Any] = {
+        "model": {"config": plain.model_copy(update={"model": model})},
+        "training": {"config": settings(seed=8)},
+        "events": {"config": plain.model_copy(update={"event_weights": weights})},
+        "data": {"data": data_of(two_groups(8), version="2")},
+        "encoder": {"encoder": "another"},
+        "contexts": {"data": data_of(two_groups(7))},
+    }
+    assert version(**(same | changed[other])) != version(**same)

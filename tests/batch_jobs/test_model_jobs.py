@@ -1,0 +1,103 @@
+"""What the model jobs hand on: the model that the re-scorer is fitted on, the contexts of training, the embeddings."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_shop import write_shop
+
+from batch_jobs import model_jobs
+from batch_jobs.ingest import ingest
+from batch_jobs.refresh import checked_features
+from expectations.gate import validate_canonical
+from feature_repo.config import Config, load_config
+from feature_repo.paths import shop_paths
+from feature_repo.store import FeatureStore, feature_store
+from training.artifacts.embeddings import load_embeddings
+from training.artifacts.model import load_model
+from training.catalogue import ItemFeatures, item_features, read_catalogue
+from training.dataset import Contexts
+from training.encoding import encode_catalogue
+from training.text_features import text_vectors
+from training.towers import UNKNOWN
+from training.train import CHOSEN
+
+PURCHASES_ONLY = "data.target_events=[purchase]"
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    path = write_shop(tmp_path_factory.mktemp("jobs"), tiny_encoder)
+    config = load_config(path)
+    ingest(config)
+    validate_canonical(shop_paths(config), config)
+    checked_features(config)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(config_file: Path) -> Config:
+    return load_config(config_file)
+
+
+@pytest.fixture(scope="module")
+def store(config: Config) -> Iterator[FeatureStore]:
+    with feature_store(config) as opened:
+        yield opened
+
+
+def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
+    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+    monkeypatch.setattr(model_jobs, "load_model", lambda folder: (folders.append(folder), load_model(folder))[1])
+    model_jobs.train_job(config, store, show_progress=False)
+    assert folders == [shop_paths(config).model / CHOSEN]
+
+
+def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
+    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_unknown(*arguments: Any) -> ItemFeatures:
+        items = item_features(*arguments)
+        return replace(items, id_N=items.id_N.index_fill(0, torch.arange(10), UNKNOWN))
+
+    model_jobs.train_job(config, store, show_progress=False)
+    monkeypatch.setattr(model_jobs, "item_features", with_unknown)
+    model_jobs.embed_job(config, show_progress=False)
+    paths = shop_paths(config)
+    model, vocabularies, _ = load_model(paths.model)
+    catalogue = read_catalogue(paths.product_features)
+    items = with_unknown(catalogue, text_vectors(config, catalogue, show_progress=False)[0], vocabularies)
+    vectors_ND = torch.from_numpy(np.array(load_embeddings(paths.embeddings).vectors_ND))
+    torch.testing.assert_close(vectors_ND, encode_catalogue(model, items), atol=1e-6, rtol=1e-5)
+    with torch.inference_mode():
+        alone_ND = items.encode(model.item_tower, slice(None))
+    assert (vectors_ND - alone_ND).norm(dim=1)[:10].min() > 1e-3
+    torch.testing.assert_close(vectors_ND[10:], alone_ND[10:], atol=1e-6, rtol=1e-5)
+
+
+def test_other_features_or_targets_make_the_training_set_anew(
+    config: Config, config_file: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    def noted(folder: Path, facts: Mapping[str, Any], make: Callable[[], Contexts]) -> Contexts:
+        asked.append(facts)
+        return make()
+
+    monkeypatch.setattr(model_jobs, "kept_contexts", noted)
+    purchases = load_config(config_file, [PURCHASES_ONLY])
+    sizes = []
+    for changed in (config, purchases):
+        data, _ = model_jobs.training_data(changed, store, show_progress=False)
+        sizes.append(len(data.contexts.with_targets(data.contexts.targets)))
+    report = json.loads(shop_paths(config).feature_report.read_text())
+    assert sizes[1] < sizes[0]
+    assert asked[0] != asked[1]
+    assert (asked[0]["data_version"], asked[0]["schema_hash"]) == (report["data_version"], store.schema_hash)
