@@ -124,9 +124,8 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
     contexts = kept_contexts(paths.training_set, facts, lambda: split_contexts(store, config, catalogue, c.TRAIN))
     validation = split_contexts(store, config, catalogue, c.VALIDATION)
     start = read_time_split(paths.feature_report).validation_from
-    return TrainingData(
-        catalogue, text_NT, contexts, validation, int(start.timestamp() * 1e6), report["data_version"]
-    ), encoder_id
+    version = f"{report['data_version']} {' '.join(sorted(config.data.target_events))}"
+    return TrainingData(catalogue, text_NT, contexts, validation, int(start.timestamp() * 1e6), version), encoder_id
 
 
 def fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:

@@ -29,7 +29,7 @@ from batch_jobs.shown import kind_lines
 from benchmarks.quality_data import DATA_SETS, DataSet, prepared
 from feature_repo import columns as c
 from feature_repo.config import Config
-from feature_repo.files import read_json
+from feature_repo.files import read_json, replacing
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.embeddings import load_embeddings
@@ -68,7 +68,7 @@ class Bench:
         self.config, self.store, self.dataset = config, store, dataset
         self.paths = shop_paths(config)
         self.catalogue: Catalogue = read_catalogue(self.paths.product_features)
-        self.text_NT, _ = text_vectors(config, self.catalogue, show_progress=False)
+        self.text_NT, self.encoder_id = text_vectors(config, self.catalogue, show_progress=False)
         self.validation = read_question(store, config, self.catalogue, c.VALIDATION)
         self.test = read_question(store, config, self.catalogue, c.TEST)
         self.data_version = read_json(self.paths.feature_report, "tawsiya build-features")["data_version"]
@@ -77,7 +77,8 @@ class Bench:
 
     def kept(self, model: str, facts: Mapping[str, Any], make: Callable[[], tuple[Results, float]]) -> Results:
         """The results of `make`, from disk where they were made before of the same facts."""
-        key = json.dumps([VERSION, model, self.data_version, list(self.dataset.kinds), facts], sort_keys=True)
+        asked = [self.data_version, list(self.dataset.kinds), sorted(self.config.data.target_events), self.encoder_id]
+        key = json.dumps([VERSION, model, asked, facts], sort_keys=True)
         path = self.paths.root / "results" / f"{model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
         if not path.is_file():
             start = time.monotonic()
@@ -88,9 +89,9 @@ class Bench:
                 for name, metrics in models.items()
                 for metric, values in metrics.items()
             }
-            path.parent.mkdir(parents=True, exist_ok=True)
             measured = {SECONDS: np.array(time.monotonic() - start), PAIRS_PER_S: np.array(pairs_per_s)}
-            np.savez_compressed(path, **arrays, **measured)
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **arrays, **measured)
         return self._read(model, path)
 
     def _read(self, model: str, path: Path) -> Results:
@@ -155,8 +156,8 @@ def baseline(bench: Bench, name: str) -> Results:
         rankers: dict[str, list[Ranker]] = {}
         validation, test = (_problem(question, bench.text_NT) for question in (bench.validation, bench.test))
         for kind in bench.kinds:
-            if kind == COLD_ITEMS and rankers:
-                rankers[kind] = next(iter(rankers.values()))[:1]
+            if kind == COLD_ITEMS:  # nothing could be tuned on them; they are new to every buyer
+                rankers[kind] = rankers[bench.dataset.kinds[-1]][:1]
                 continue
             tuned = _tuned(bench, BASELINES[name], kind, validation, trials)
             on_validation, fitted = (BASELINES[name].fit(problem, tuned) for problem in (validation, test))
@@ -169,7 +170,8 @@ def baseline(bench: Bench, name: str) -> Results:
         return bench.judged(rankers), 0.0
 
     grid = {parameter: list(values) for parameter, values in BASELINES[name].grid.items()}
-    return bench.kept(name, {"grid": grid, "trials": trials}, make)
+    weights = bench.config.event_weights.model_dump(mode="json")
+    return bench.kept(name, {"grid": grid, "trials": trials, "event_weights": weights}, make)
 
 
 def _tuned(bench: Bench, method: Baseline, kind: str, validation: Problem, trials: int) -> dict[str, Any]:

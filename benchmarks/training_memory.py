@@ -28,7 +28,7 @@ from training.dataset import DAY_US, Contexts
 from training.histories import Histories
 from training.kept_contexts import kept_contexts
 from training.tracking import Tracker
-from training.train import TrainingData, fit
+from training.train import TrainingData, fit, selection_contexts
 
 N_PRODUCTS, EVENTS_PER_BUYER, BASKET, DAYS = 100_000, 200, 4, 365
 BYTES_PER_EVENT = 16  # product, type and time
@@ -44,7 +44,7 @@ class Stop(Tracker):
 
     def __init__(self, steps: int) -> None:
         """Takes how many."""
-        self.steps, self.n_pairs, self.began = steps, 0, time.perf_counter()
+        self.steps, self.n_pairs, self.began, self.seconds = steps, 0, 0.0, 0.0
 
     def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:  # noqa: ARG002 - a Tracker's
         """Counts pairs from the second step on."""
@@ -52,6 +52,7 @@ class Stop(Tracker):
             self.began = time.perf_counter()
             return
         self.n_pairs += n_pairs
+        self.seconds = time.perf_counter() - self.began
         if step + 1 == self.steps:
             raise EnoughStepsError
 
@@ -62,7 +63,9 @@ def drawn(n_events: int) -> Contexts:
     n_buyers = n_events // EVENTS_PER_BUYER
     n_baskets = EVENTS_PER_BUYER // BASKET
     times_us = np.sort(rng.integers(0, DAYS * DAY_US, (n_buyers, n_baskets)), axis=1) // 1000 * 1000
-    products = rng.zipf(1.2, n_buyers * EVENTS_PER_BUYER) % N_PRODUCTS
+    shelf = N_PRODUCTS // BASKET  # a basket takes one product of each, so none twice
+    products = rng.zipf(1.2, (n_buyers * n_baskets, BASKET)) % shelf + np.arange(BASKET) * shelf
+    products = products.ravel()
     offsets = np.arange(n_buyers + 1, dtype=np.int64) * EVENTS_PER_BUYER
     timelines = Histories(
         offsets,
@@ -101,12 +104,12 @@ def measure(n_events: int, steps: int) -> dict[str, Any]:
         writer.start()
         writer.join()
         contexts = kept_contexts(kept, {"events": n_events}, _not_again)
-        data = TrainingData(catalogue, text_NT, contexts, contexts.take(np.arange(1)), 0, "drawn")
+        data = TrainingData(catalogue, text_NT, contexts, contexts.take(np.arange(1)), DAYS * DAY_US, "drawn")
+        _, early, _ = selection_contexts(data)
         stop = Stop(steps)
         with suppress(EnoughStepsError):
-            fit(config, data, contexts, None, ModelCard("", "", "", epoch=0), Path(folder) / "model", n_epochs=1,
+            fit(config, data, early, None, ModelCard("", "", "", epoch=0), Path(folder) / "model", n_epochs=1,
                 tracker=stop, show_progress=False)  # fmt: skip
-        seconds = time.perf_counter() - stop.began
         held = int((contexts.ends - contexts.starts) @ contexts.targets.lengths) * BYTES_PER_EVENT
         return {
             "events": n_events,
@@ -115,7 +118,7 @@ def measure(n_events: int, steps: int) -> dict[str, Any]:
             "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "on_disk_mib": round(sum(path.stat().st_size for path in kept.rglob("*.npy")) / MIB),
             "as_pairs_mib": round(held / MIB),
-            "pairs_per_s": round(stop.n_pairs / seconds),
+            "pairs_per_s": round(stop.n_pairs / stop.seconds),
         }
 
 

@@ -52,7 +52,8 @@ class ItemTowerConfig(Section):
     projection_hidden_dim: PositiveInt = Field(256, description="Hidden size of the projection")
     dropout: Fraction = Field(0.1, description="Dropout of the projection while training")
     id_embedding: bool = Field(
-        True, description="Add a learned vector per trained product; products never trained on keep the text alone"
+        True,
+        description="Add a learned vector per trained product; others have their text and a fifth of neighbours",
     )
     id_dropout: Fraction = Field(
         0.1,

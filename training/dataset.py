@@ -247,7 +247,7 @@ def _chosen(targets: Histories, codes: Collection[int]) -> Histories:
 
 
 def distinct(targets: Histories) -> Histories:
-    """Each product of a history once, where it stands first, with the strongest of its event types."""
+    """Each product of a history once, as its strongest event, where that stands first."""
     owners = targets.owners
     order = np.lexsort((targets.event_times, -targets.event_types, targets.products, owners))
     pairs = np.stack([owners, targets.products])[:, order]

@@ -1,7 +1,7 @@
 """Training contexts on disk: joined once through Feast for each build of the features, then memory-mapped.
 
 Every later run of training, each trial of a search and each process that prepares batches read the same pages; the
-timelines, most of the bytes, are never copied into a process.
+timelines are never copied into a process.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from training.dataset import Contexts
 from training.histories import Histories
@@ -48,8 +49,8 @@ def _save(folder: Path, key: str, contexts: Contexts) -> None:
 
 def _arrays(contexts: Contexts) -> Arrays:
     """Buyer ids as codes, since an array of objects cannot be mapped."""
-    ids, codes = np.unique(contexts.buyer_ids.astype(str), return_inverse=True)
-    arrays: Arrays = {"buyers": ids, "buyer_codes": codes.astype(np.int32), "times_us": contexts.times_us}
+    codes, ids = pd.factorize(contexts.buyer_ids)
+    arrays: Arrays = {"buyers": ids.astype(str), "buyer_codes": codes.astype(np.int32), "times_us": contexts.times_us}
     arrays |= {"starts": contexts.starts, "ends": contexts.ends}
     for part in ("timelines", "targets"):
         arrays |= {f"{part}_{name}": array for name, array in vars(getattr(contexts, part)).items()}

@@ -6,6 +6,7 @@ A run that torchrun did not start is one process, for which nothing here does an
 validates and writes; what it measures is what all go by, so that all stop at the same epoch.
 """
 
+import datetime as dt
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ def joined() -> Iterator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # The others wait while the first one encodes texts, joins contexts or validates: longer than the usual 10 minutes.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=dt.timedelta(hours=12))
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from training import processes
 from training.allocator import keep_freed_memory
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import ModelCard, load_model, save_model
+from training.artifacts.rescorer import RESCORER
 from training.baselines.base import Ranker
 from training.baselines.masked import MaskedRanker
 from training.batches import Batch, EpochBatches, with_candidates
@@ -126,6 +127,7 @@ def train(
         curves["refit"], final = refit.history, refitted
     if processes.rank():
         return card
+    (folder / RESCORER).unlink(missing_ok=True)  # an earlier model's does not fit this one
     model, vocabularies, card = load_model(final)
     card = dataclasses.replace(card, epoch=selection.best_epoch, metrics=selection.history[selection.best_epoch - 1])
     save_model(folder, model, vocabularies, card)
@@ -189,7 +191,8 @@ def fit(
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     run_version = _run_version(config, data, card, contexts)
     with processes.first_before_others():
-        progress = load_checkpoint(_checkpoint(folder), model, optimizer, run_version, folder) or Progress()
+        best = None if processes.rank() else folder
+        progress = load_checkpoint(_checkpoint(folder), model, optimizer, run_version, best) or Progress()
     phase = "refit" if validation is None else "selection"
     mine = processes.rank(), processes.count()
     for epoch, metrics in enumerate(progress.history, 1):
@@ -266,8 +269,8 @@ def batch_loss(model: TwoTower, items: ItemFeatures, batch: Batch, settings: Tra
 def validate(model: TwoTower, items: ItemFeatures, validation: Contexts) -> dict[str, float]:
     """Ranks all products for an even sample of the validation contexts.
 
-    It asks for what the buyer had not bought: that is the towers' part, repeats are the re-scorer's. Only where nobody
-    chose anything new, it asks for all.
+    It asks for what the history does not hold as bought: that is the towers' part, repeats are the re-scorer's. Only
+    where nobody chose anything new, it asks for all.
     """
     discoveries = validation.new_to_the_buyer()
     asked = discoveries if len(discoveries) else validation
@@ -315,6 +318,7 @@ def _run_version(config: Config, data: TrainingData, card: ModelCard, contexts: 
     """Two runs of one version end with the same weights."""
     sections = (config.model, config.training, config.event_weights)
     facts = [data.version, card.text_encoder, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
+    facts.append(str(processes.count()))
     return " ".join(facts + [section.model_dump_json() for section in sections])
 
 

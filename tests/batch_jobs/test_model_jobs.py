@@ -93,11 +93,13 @@ def test_other_features_or_targets_make_the_training_set_anew(
 
     monkeypatch.setattr(model_jobs, "kept_contexts", noted)
     purchases = load_config(config_file, [PURCHASES_ONLY])
-    sizes = []
+    sizes, versions = [], []
     for changed in (config, purchases):
         data, _ = model_jobs.training_data(changed, store, show_progress=False)
+        versions.append(data.version)
         sizes.append(len(data.contexts.with_targets(data.contexts.targets)))
     report = json.loads(shop_paths(config).feature_report.read_text())
     assert sizes[1] < sizes[0]
     assert asked[0] != asked[1]
+    assert versions[0] != versions[1]
     assert (asked[0]["data_version"], asked[0]["schema_hash"]) == (report["data_version"], store.schema_hash)

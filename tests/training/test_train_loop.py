@@ -35,6 +35,7 @@ from feature_repo.config import Config
 from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkpoint, save_checkpoint
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import WEIGHTS, load_model
+from training.artifacts.rescorer import Rescorer
 from training.catalogue import build_vocabularies, item_features
 from training.dataset import DAY_US
 from training.encoding import encode_buyers, encode_catalogue
@@ -462,3 +463,23 @@ def test_a_run_of_anything_else_has_another_version(other: str) -> None:
         "contexts": {"data": data_of(two_groups(7))},
     }
     assert version(**(same | changed[other])) != version(**same)
+
+
+def test_an_earlier_models_re_scorer_does_not_outlive_it(tmp_path: Path) -> None:
+    Rescorer(repeat_weight=1.0).save(tmp_path)
+    run(settings(num_epochs=1), two_groups(40), tmp_path)
+    with pytest.raises(ValueError, match="run `tawsiya train` again"):
+        Rescorer.load(tmp_path)
+
+
+def test_a_process_beside_the_first_restores_weights_and_writes_nothing(tmp_path: Path) -> None:
+    model, best = TwoTower(tiny_spec()), tmp_path / "best"
+    best.mkdir()
+    optimizer = torch.optim.Adam(model.parameters())
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, "run", Progress(epoch=2), best)
+    shutil.rmtree(best)
+    other = TwoTower(tiny_spec())
+    restored = load_checkpoint(tmp_path / "checkpoint", other, torch.optim.Adam(other.parameters()), "run", None)
+    assert restored == Progress(epoch=2)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in other.state_dict().items())
+    assert not best.exists()

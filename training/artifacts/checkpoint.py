@@ -71,9 +71,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, best: Path
+    folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, best: Path | None
 ) -> Progress | None:
-    """Restores a checkpoint of the same run into model, optimizer and the folder `best`; None where there is none."""
+    """Restores a checkpoint of the same run into model, optimizer and the folder `best`; None where there is none.
+
+    Of several processes one alone gives a folder.
+    """
     if (_new(folder) / PROGRESS).is_file():
         _swap(folder)  # the run was killed before it could
     path = folder / PROGRESS
@@ -90,8 +93,9 @@ def load_checkpoint(
             parameter, _, key = name.removeprefix(_OPTIMIZER).partition(".")
             state.setdefault(int(parameter), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    shutil.rmtree(best, ignore_errors=True)
-    shutil.copytree(folder / best.name, best)
+    if best is not None:
+        shutil.rmtree(best, ignore_errors=True)
+        shutil.copytree(folder / best.name, best)
     return replace(Progress(), **content)
 
 

@@ -79,7 +79,7 @@ class Lately(NamedTuple):
 
     Attributes:
         term_N: (N,) float32.
-        best: Positions of the products with the largest term, largest first; fewer where no more had a buyer.
+        best: Positions of the products with the largest term, largest first; fewer where no more have any.
     """
 
     term_N: Floats
@@ -233,7 +233,7 @@ class Recommender:
         return terms
 
     def popular_lately(self, k: int, allowed_N: Allowed | None = None, *, new_only: bool) -> Positions:
-        """The K (allowed) products with the largest popularity term; fewer where no more had a buyer lately."""
+        """The K (allowed) products with the largest popularity term; fewer where no more have any."""
         positions = self._lately[new_only].best
         return (positions if allowed_N is None else positions[allowed_N[positions]])[:k]
 
