@@ -116,15 +116,10 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
     catalogue = read_catalogue(paths.product_features)
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
     report = read_json(paths.feature_report, "tawsiya build-features")
-    facts = {
-        "data_version": report["data_version"],
-        "schema_hash": store.schema_hash,
-        "target_events": sorted(config.data.target_events),
-    }
-    contexts = kept_contexts(paths.training_set, facts, lambda: split_contexts(store, config, catalogue, c.TRAIN))
+    version = " ".join([report["data_version"], store.schema_hash, *sorted(config.data.target_events)])
+    contexts = kept_contexts(paths.training_set, version, lambda: split_contexts(store, config, catalogue, c.TRAIN))
     validation = split_contexts(store, config, catalogue, c.VALIDATION)
     start = read_time_split(paths.feature_report).validation_from
-    version = f"{report['data_version']} {' '.join(sorted(config.data.target_events))}"
     return TrainingData(catalogue, text_NT, contexts, validation, int(start.timestamp() * 1e6), version), encoder_id
 
 

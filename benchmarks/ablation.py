@@ -2,10 +2,10 @@
 
     python -m benchmarks.ablation --dataset online_retail [--row "logQ 1" --row ...] [--seeds 3] [--json]
 
-Each row is a two-tower of its own, trained and judged as in benchmarks.quality (and kept as there). Negatives and logQ
-ask for sampled candidates, so those rows differ from the default in both where it takes all products; uniform event
-weights are the re-scorer's too. The differences to
-the default are of each buyer's metric, averaged over the seeds, with paired intervals.
+Each row is a two-tower of its own, trained and judged as in benchmarks.quality (and kept as there). The differences to
+the default are of each buyer's metric, averaged over the seeds, with paired intervals. Negatives and logQ ask for
+sampled candidates, so those rows differ from the default in both where it takes all products; uniform event weights are
+the re-scorer's too.
 """
 
 import argparse

@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import resource
 import tempfile
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -27,7 +26,7 @@ from training.catalogue import Catalogue
 from training.dataset import DAY_US, Contexts
 from training.histories import Histories
 from training.kept_contexts import kept_contexts
-from training.tracking import Tracker
+from training.tracking import Speed, Tracker
 from training.train import TrainingData, fit, selection_contexts
 
 N_PRODUCTS, EVENTS_PER_BUYER, BASKET, DAYS = 100_000, 200, 4, 365
@@ -44,15 +43,11 @@ class Stop(Tracker):
 
     def __init__(self, steps: int) -> None:
         """Takes how many."""
-        self.steps, self.n_pairs, self.began, self.seconds = steps, 0, 0.0, 0.0
+        self.steps, self.speed = steps, Speed()
 
     def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:  # noqa: ARG002 - a Tracker's
-        """Counts pairs from the second step on."""
-        if step == 0:
-            self.began = time.perf_counter()
-            return
-        self.n_pairs += n_pairs
-        self.seconds = time.perf_counter() - self.began
+        """Counts it, and ends the run after the last."""
+        self.speed.step(n_pairs)
         if step + 1 == self.steps:
             raise EnoughStepsError
 
@@ -103,7 +98,7 @@ def measure(n_events: int, steps: int) -> dict[str, Any]:
         writer = multiprocessing.get_context("spawn").Process(target=_write, args=(kept, n_events))
         writer.start()
         writer.join()
-        contexts = kept_contexts(kept, {"events": n_events}, _not_again)
+        contexts = kept_contexts(kept, str(n_events), _not_again)
         data = TrainingData(catalogue, text_NT, contexts, contexts.take(np.arange(1)), DAYS * DAY_US, "drawn")
         _, early, _ = selection_contexts(data)
         stop = Stop(steps)
@@ -118,12 +113,12 @@ def measure(n_events: int, steps: int) -> dict[str, Any]:
             "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "on_disk_mib": round(sum(path.stat().st_size for path in kept.rglob("*.npy")) / MIB),
             "as_pairs_mib": round(held / MIB),
-            "pairs_per_s": round(stop.n_pairs / stop.seconds),
+            "pairs_per_s": round(stop.speed.pairs_per_s or 0),
         }
 
 
 def _write(folder: Path, n_events: int) -> None:
-    kept_contexts(folder, {"events": n_events}, lambda: drawn(n_events))
+    kept_contexts(folder, str(n_events), lambda: drawn(n_events))
 
 
 def _not_again() -> Contexts:

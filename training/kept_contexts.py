@@ -5,9 +5,8 @@ timelines are never copied into a process.
 """
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ from training.histories import Histories
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def kept_contexts(folder: Path, facts: Mapping[str, Any], make: Callable[[], Contexts]) -> Contexts:
-    """The contexts that `make` makes, from disk where they were made before of the same facts.
+def kept_contexts(folder: Path, version: str, make: Callable[[], Contexts]) -> Contexts:
+    """The contexts that `make` makes, from disk where they were made before of the same version.
 
     Args:
-        folder: Holds one set at a time; those of other facts are deleted.
-        facts: All that the contexts depend on, as JSON types.
+        folder: Holds one set at a time; that of another version is deleted.
+        version: Names all that the contexts depend on.
         make: Reads them through Feast.
     """
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(version.encode()).hexdigest()[:16]
     kept = folder / key
     if not kept.is_dir():
         contexts = make()

@@ -59,6 +59,32 @@ class Tracker:
 NOT_TRACKED = Tracker()
 
 
+class Speed:
+    """Pairs per second of training itself, without validation and saving."""
+
+    def __init__(self) -> None:
+        """Has seen no step."""
+        self._last: float | None = None
+        self._pairs, self._seconds = 0, 0.0
+
+    def step(self, n_pairs: int) -> None:
+        """A step of so many pairs has just ended; of those after a pause, the first one's start is not known."""
+        now = time.perf_counter()
+        if self._last is not None:
+            self._pairs += n_pairs
+            self._seconds += now - self._last
+        self._last = now
+
+    def pause(self) -> None:
+        """What comes until the next step is not training."""
+        self._last = None
+
+    @property
+    def pairs_per_s(self) -> float | None:
+        """None before a second step without a pause."""
+        return self._pairs / self._seconds if self._seconds else None
+
+
 class RunTracker(Tracker):
     """Keeps the course of one run in a folder of its own; `with` closes it."""
 
@@ -79,8 +105,7 @@ class RunTracker(Tracker):
         self._selection = selection
         self._courses: dict[str, Course] = {}
         self._writers: dict[str, SummaryWriter] = {}
-        self._last_step: float | None = None
-        self._pairs, self._seconds = 0, 0.0
+        self._speed = Speed()
         self.folder.mkdir(parents=True)
         settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (self.folder / SETTINGS).write_text(settings, encoding="utf-8")
@@ -89,16 +114,12 @@ class RunTracker(Tracker):
 
     @property
     def pairs_per_s(self) -> float | None:
-        """Pairs per second of training itself, without validation and saving; None before an epoch's second step."""
-        return self._pairs / self._seconds if self._seconds else None
+        """See Speed."""
+        return self._speed.pairs_per_s
 
     def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:
         """See Tracker.step."""
-        now = time.perf_counter()
-        if self._last_step is not None:
-            self._pairs += n_pairs
-            self._seconds += now - self._last_step
-        self._last_step = now
+        self._speed.step(n_pairs)
         writer, course = self._of(phase)
         writer.add_scalar("step/loss", loss, step)
         writer.add_scalar("step/learning_rate", learning_rate, step)
@@ -106,7 +127,7 @@ class RunTracker(Tracker):
 
     def epoch(self, phase: str, epoch: int, metrics: dict[str, float]) -> None:
         """See Tracker.epoch."""
-        self._last_step = None
+        self._speed.pause()
         writer, course = self._of(phase)
         for metric, value in metrics.items():
             writer.add_scalar(f"epoch/{metric}", value, epoch)

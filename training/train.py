@@ -190,20 +190,20 @@ def fit(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     run_version = _run_version(config, data, card, contexts)
+    rank, n_processes = processes.rank(), processes.count()
     with processes.first_before_others():
-        best = None if processes.rank() else folder
+        best = None if rank else folder
         progress = load_checkpoint(_checkpoint(folder), model, optimizer, run_version, best) or Progress()
     phase = "refit" if validation is None else "selection"
-    mine = processes.rank(), processes.count()
     for epoch, metrics in enumerate(progress.history, 1):
         tracker.epoch(phase, epoch, metrics)
     # ---- epochs ----------------------------------------------------------------------------------------------------
     while progress.epoch < (n_epochs or settings.num_epochs) and progress.epochs_since_best < settings.patience:
         epoch = progress.epoch + 1
         # Every epoch draws from seeds of its own, so that a resumed run goes on as if it had never stopped.
-        torch.manual_seed((settings.seed * 1000 + epoch) * mine[1] + mine[0])
+        torch.manual_seed((settings.seed * 1000 + epoch) * n_processes + rank)
         hard_NH = _hard_neighbours(model, items, settings) if epoch > 1 else None
-        batches = EpochBatches(contexts, len(data.catalogue), config, epoch, hard_NH).loader(*mine)
+        batches = EpochBatches(contexts, len(data.catalogue), config, epoch, hard_NH).loader(rank, n_processes)
         model.train()
         losses: list[float] = []
         bar = tqdm(
@@ -229,18 +229,18 @@ def fit(
             torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
             optimizer.step()
             losses.append(loss.item())
-            n_pairs = len(batch.choices.owner_T) * processes.count()
+            n_pairs = len(batch.choices.owner_T) * n_processes
             tracker.step(phase, (epoch - 1) * len(batches) + step, losses[-1], rate * settings.learning_rate, n_pairs)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         # ---- evaluate, save, log -----------------------------------------------------------------------------------
         metrics = {"loss": float(np.mean(losses))}
-        if validation is not None and processes.rank() == 0:
+        if validation is not None and rank == 0:
             metrics |= validate(model, items, validation)
         metrics = processes.of_the_first(metrics)
         progress = progress.after_epoch(metrics, SELECTION_METRIC)
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         tracker.epoch(phase, epoch, metrics)
-        if processes.rank():
+        if rank:
             continue
         if progress.best_epoch == epoch:
             save_model(folder, model, vocabularies, dataclasses.replace(card, epoch=epoch, metrics=metrics))

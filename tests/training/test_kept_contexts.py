@@ -1,4 +1,4 @@
-"""Training contexts on disk: the same as those that were made, made once, and again only of other facts."""
+"""Training contexts on disk: the same as those that were made, made once, and again only of another version."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from synthetic import two_groups
 from training.dataset import Contexts
 from training.kept_contexts import kept_contexts
 
-FACTS = {"data_version": "1"}
+VERSION = "1"
 
 
 class Maker:
@@ -36,30 +36,30 @@ def assert_same(left: Contexts, right: Contexts) -> None:
 
 def test_what_was_kept_is_what_was_made(tmp_path: Path) -> None:
     maker = Maker()
-    first = kept_contexts(tmp_path / "set", FACTS, maker)
+    first = kept_contexts(tmp_path / "set", VERSION, maker)
     assert_same(two_groups(21), first)
-    assert_same(two_groups(21), kept_contexts(tmp_path / "set", FACTS, maker))
+    assert_same(two_groups(21), kept_contexts(tmp_path / "set", VERSION, maker))
     assert maker.calls == 1
 
 
 def test_ids_in_any_script_come_back_as_text(tmp_path: Path) -> None:
     contexts = two_groups(3)
     contexts.buyer_ids[:] = ["مشتري ١", "b", "مشتري ١"]
-    kept = kept_contexts(tmp_path / "set", FACTS, lambda: contexts)
+    kept = kept_contexts(tmp_path / "set", VERSION, lambda: contexts)
     assert kept.buyer_ids.tolist() == ["مشتري ١", "b", "مشتري ١"]
 
 
 def test_timelines_are_mapped_not_read(tmp_path: Path) -> None:
-    kept = kept_contexts(tmp_path / "set", FACTS, Maker())
+    kept = kept_contexts(tmp_path / "set", VERSION, Maker())
     for array in (kept.timelines.products, kept.timelines.event_times, kept.times_us):
         assert isinstance(array.base, np.memmap)
         assert not array.flags.writeable
 
 
-def test_other_facts_are_made_anew_and_replace_the_old(tmp_path: Path) -> None:
+def test_another_version_is_made_anew_and_replaces_the_old(tmp_path: Path) -> None:
     maker = Maker()
-    kept_contexts(tmp_path / "set", FACTS, maker)
-    assert len(kept_contexts(tmp_path / "set", {"data_version": "2"}, maker)) == 22
+    kept_contexts(tmp_path / "set", VERSION, maker)
+    assert len(kept_contexts(tmp_path / "set", "2", maker)) == 22
     assert len(list((tmp_path / "set").iterdir())) == 1
 
 
@@ -68,6 +68,6 @@ def test_a_writer_that_was_killed_leaves_nothing_that_is_read(tmp_path: Path, mo
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            kept_contexts(tmp_path / "set", FACTS, maker)
-    assert len(kept_contexts(tmp_path / "set", FACTS, maker)) == 22
+            kept_contexts(tmp_path / "set", VERSION, maker)
+    assert len(kept_contexts(tmp_path / "set", VERSION, maker)) == 22
     assert [path.name[0] == "." for path in (tmp_path / "set").iterdir()] == [False]

@@ -107,8 +107,8 @@ def recent_popularity(
     within = (event_times < until_ms) & (event_times >= until_ms - days * DAY_MS) & (products >= 0)
     pairs = np.unique(buyers[within].astype(np.int64) * n_products + products[within])
     lately_N: Floats = np.log1p(np.bincount(pairs % n_products, minlength=n_products)).astype(np.float32)
-    known = np.unique(products[(event_times < until_ms) & (products >= 0)])
-    unknown_N = np.ones(n_products, dtype=np.bool_)
-    unknown_N[known] = False
-    lately_N[unknown_N] = np.median(lately_N[known]) if len(known) else 0.0
+    known_N = np.zeros(n_products, dtype=np.bool_)
+    known_N[products[(event_times < until_ms) & (products >= 0)]] = True
+    if known_N.any():
+        lately_N[~known_N] = np.median(lately_N[known_N])
     return lately_N
