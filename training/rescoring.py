@@ -58,6 +58,12 @@ class Asked:
             n_products=events.n_products,
         )
 
+    def unseen(self) -> npt.NDArray[np.bool_]:
+        """(N,) the products without any event."""
+        counts = np.bincount(self.events.products, minlength=self.events.n_products)
+        unseen_N: npt.NDArray[np.bool_] = counts == 0
+        return unseen_N
+
     def repeats(self, half_life_days: float) -> sparse.csr_array:
         """(B, N) ln(1 + the buyer's own events with the product, decayed)."""
         histories = self.histories
@@ -95,7 +101,8 @@ def fit_rescorer(ranker: Ranker, asked: Asked, *, repeats: bool = True) -> Resco
 
     Coordinate-wise over a declared grid in units of the ranker's own scores, so that it serves rankers of any scale:
     first the popularity term on targets new to the buyer, then both terms on all targets. Weights of 0 are in the grid:
-    a term that does not help, or that nobody's choice speaks for, is left out.
+    a term that does not help, or that nobody's choice speaks for, is left out. Products without any event do not
+    compete: hardly anybody can have chosen one yet, so whatever buries them would look good and hide new products.
 
     Args:
         ranker: Its rows are those of `asked`.
@@ -118,6 +125,7 @@ def _fit_new(
     rows, targets = _sampled(question, asked.events.n_products)
     scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
     spread = _spread(scores_BN)
+    scores_BN[:, asked.unseen()] = -torch.inf
     bought = asked.bought.take(rows.astype(np.int64))
     scores_BN[bought.owners, bought.products] = -torch.inf
 
@@ -145,6 +153,7 @@ def _fit_all(
     rows, targets = _sampled(question, asked.events.n_products)
     scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
     spread = _spread(scores_BN)
+    scores_BN[:, asked.unseen()] = -torch.inf
     terms = {days: asked.repeats(days)[rows].tocoo() for days in HALF_LIVES}
 
     def value(tried: Rescorer) -> float:

@@ -308,6 +308,19 @@ def test_what_was_bought_does_not_stand_in_the_way_of_new_products() -> None:
     assert 0 < fitted.new_popularity_weight < fit_rescorer(Fixed(scores), asked).new_popularity_weight / 4
 
 
+def test_products_without_any_event_do_not_compete() -> None:
+    """Twenty of them have the best scores and the popularity of the middle: a term would only serve to bury them."""
+    scores = noise(15)
+    best = np.argmax(scores[:, :60], axis=1)
+    scores[:, 60:] += 9
+    asked = asked_of([[]] * N_BUYERS, [[int(one)] for one in best], dict.fromkeys(range(29), 30))
+    events, kept = asked.events, asked.events.products < 60
+    events = TrainingEvents(events.buyers[kept], events.products[kept], events.event_times[kept], N_BUYERS, N_PRODUCTS)
+    fitted = fit_rescorer(Fixed(scores), replace(asked, events=events))
+    assert (fitted.popularity_weight, fitted.new_popularity_weight) == (0, 0)
+    assert fit_rescorer(Fixed(scores), asked).new_popularity_weight > 0
+
+
 def test_a_sample_keeps_rows_and_targets_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.rescoring.MAX_SCORES", 6)
     question = np.array([4, 5, 6, 7, 8], np.int32), Targets(np.array([0, 1, 3, 4, 5, 6]), np.arange(10, 16))
