@@ -15,7 +15,7 @@ import typer
 
 from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, locked, run_job
 from batch_jobs.keys_cli import keys_app
-from batch_jobs.shown import demo_text, evaluation_text, training_text
+from batch_jobs.shown import demo_text, evaluation_text, list_text, training_text
 from feature_repo.config import Config, ConfigError
 
 # Read by OpenMP when torch is first imported. Its threads otherwise spin while they wait, which slows text
@@ -163,12 +163,12 @@ def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
 
 @app.command()
 def index(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Build the vector index over the product embeddings."""
+    """Build the vector index over the product embeddings, and the search index over the product texts."""
 
     def job(settings: Config) -> Answer:
-        from batch_jobs.model_jobs import index_job
+        from batch_jobs.model_jobs import index_job, search_index_job
 
-        return index_job(settings)
+        return index_job(settings) | {"search": search_index_job(settings)}
 
     run_job(locked(job), config, overrides, as_json)
 
@@ -293,12 +293,29 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Recommend products to one buyer, as the API would."""
+    run_job(lambda settings: _recommend(settings, buyer, k), config, overrides, as_json, list_text)
 
-    def show(answer: Answer) -> str:
-        lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in answer["items"]]
-        return "\n".join([f"{answer['source']}, release {answer['release']}", *lines])
 
-    run_job(lambda settings: _recommend(settings, buyer, k), config, overrides, as_json, show)
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What a buyer types, in Arabic, English or both")],
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of products")] = 10,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find products by what a buyer types, as the API would."""
+
+    def job(settings: Config) -> Answer:
+        from dataclasses import replace
+
+        from online_api.runtime import open_runtime
+
+        with open_runtime(settings) as runtime:
+            runtime.service.texts.load()
+            return runtime.service.answer([replace(runtime.service.searched(query), k=k)])[0].payload
+
+    run_job(job, config, overrides, as_json, list_text)
 
 
 def _recommend(settings: Config, buyer: str, k: int) -> Answer:

@@ -21,6 +21,7 @@ from training.artifacts.index_recall import recall_against_exact
 from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, ModelCard, load_model
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search_index import build_search_index
 from training.catalogue import item_features, read_catalogue
 from training.dataset import read_time_split
 from training.device import resolve_device
@@ -169,6 +170,16 @@ def index_job(config: Config) -> dict[str, Any]:
     index.save(paths.index)
     record_source(paths.index, paths.embeddings / VECTORS)
     return {"type": index.kind, "n_products": len(index), "dim": index.dim, **recall}
+
+
+def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
+    """Builds the index that finds products by what a buyer types."""
+    paths = shop_paths(config)
+    catalogue = read_catalogue(paths.product_features)
+    text_NT, _ = text_vectors(config, catalogue, show_progress=show_progress)
+    build_search_index(paths.search_index, catalogue.texts, text_NT, config.index.type, show_progress=show_progress)
+    record_source(paths.search_index, paths.product_features)
+    return {"n_products": len(catalogue)}
 
 
 def _index_recall(index: VectorIndex, vectors_ND: npt.NDArray[np.float32], min_recall: float) -> dict[str, float]:

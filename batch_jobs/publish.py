@@ -42,6 +42,7 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         raise ValueError("the model was trained on another feature schema; run `tawsiya train` again")
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
     require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
+    require_source(paths.search_index, paths.product_features, "tawsiya index")
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     split = read_time_split(paths.feature_report)
     events = _events(paths, products[c.PRODUCT_KEY].to_numpy())
@@ -50,6 +51,7 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         model=paths.model,
         embeddings=paths.embeddings,
         index=paths.index,
+        search_index=paths.search_index,
         products=products,
         aliases=pq.read_table(paths.product_aliases),
         popular=_popular(events, split.data_end, len(products)),

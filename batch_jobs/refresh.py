@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest
 from batch_jobs.materialize import materialize
-from batch_jobs.model_jobs import embed_job, evaluate_job, index_job, train_job
+from batch_jobs.model_jobs import embed_job, evaluate_job, index_job, search_index_job, train_job
 from batch_jobs.publish import publish
 from expectations.gate import (
     CANONICAL,
@@ -80,6 +80,7 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
             stage("train", lambda: train_job(config, store, show_progress=show_progress))
             stage("embed", lambda: embed_job(config, show_progress=show_progress))
             stage("index", lambda: index_job(config))
+            stage("search_index", lambda: search_index_job(config, show_progress=show_progress))
             evaluation = stage(
                 "evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES, show_progress=show_progress)
             )

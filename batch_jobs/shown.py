@@ -27,6 +27,12 @@ def training_text(answer: Answer) -> str:
     )
 
 
+def list_text(answer: Mapping[str, Any]) -> str:
+    """What `tawsiya recommend` and `tawsiya search` found, a line each."""
+    lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in answer["items"]]
+    return "\n".join([f"{answer['source']}, release {answer['release']}", *lines])
+
+
 def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:
     names = list(search["settings"])
     head = ["trial", search["metric"], "epoch", "seconds", "state", *(name.rpartition(".")[2] for name in names)]

@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import freshness, index, online, quality, resilience
+from benchmarks import freshness, index, online, quality, resilience, search, search_latency
 
 if __name__ == "__main__":
     quality.main([])
@@ -8,3 +8,5 @@ if __name__ == "__main__":
     index.main([])
     online.main([])
     resilience.main([])
+    search.main([])
+    search_latency.main([])

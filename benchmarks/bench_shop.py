@@ -23,7 +23,7 @@ from torch import nn
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest
 from batch_jobs.materialize import materialize
-from batch_jobs.model_jobs import embed_job, index_job
+from batch_jobs.model_jobs import embed_job, index_job, search_index_job
 from batch_jobs.publish import publish
 from batch_jobs.refresh import passed
 from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
@@ -155,6 +155,7 @@ def _make(shop: BenchShop, mapping: Path) -> None:
             _save_untrained_model(config, store, shop.size.seed)
             embed_job(config)
             index_job(config)
+            search_index_job(config)
             done("embedded and indexed")
             write_json(paths.evaluation, NOT_EVALUATED)
             publish(config, store)

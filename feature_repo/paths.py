@@ -118,6 +118,11 @@ class ShopPaths:
         return self.root / "index"
 
     @property
+    def search_index(self) -> Path:
+        """Folder of what finds products by their texts."""
+        return self.root / "search_index"
+
+    @property
     def evaluation(self) -> Path:
         """Metrics of the last evaluation."""
         return self.root / "evaluation.json"

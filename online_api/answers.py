@@ -28,11 +28,15 @@ class Answer(BaseModel):
 
 
 class ScoreParts(Answer):
-    """What a score is made of; the parts add up to it. The middle two are 0 but in lists for a buyer with a history."""
+    """What a score is made of; the parts add up to it. Those that a list has no use for are 0."""
 
-    similarity: float = Field(description="Inner product of buyer and product; for popular products 1 / rank")
+    similarity: float = Field(
+        description="Inner product of buyer and product; of a query and a product 6 times the cosine of their texts; "
+        "for popular products 1 / rank"
+    )
     popularity: float = Field(description="What the product gains for its buyers of the last days")
     repeat: float = Field(description="What it gains for the buyer's own events with it; 0 with `new_only`")
+    words: float = Field(description="How alike query and product are spelled, from 0 to 2; 0 but in searches")
     rules: float = Field(description="Boosts less buries of the shop's rules")
 
 

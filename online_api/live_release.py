@@ -147,7 +147,7 @@ class ReleaseKeeper:
         """
         try:
             recommender = Recommender(folder, schema_hash=self._schema_hash, device=self._device)
-            recommender.nearest(recommender.vectors_ND[:1], 1)  # warms the index up
+            recommender.towers.nearest(recommender.vectors_ND[:1], 1)  # warms the index up
             self._read_products(recommender)
             state = self._state(recommender)
         except Exception:

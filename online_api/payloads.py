@@ -39,17 +39,18 @@ def recommendations(
         "items": [
             {
                 **live.catalogue.shown(position),
-                "score": similarity + popularity + repeat + adjustment,
+                "score": similarity + popularity + repeat + words + adjustment,
                 "score_parts": {
                     "similarity": similarity,
                     "popularity": popularity,
                     "repeat": repeat,
+                    "words": words,
                     "rules": adjustment,
                 },
                 "rules": [] if rules is None else _rule_names(rules, listed, position),
                 "because": reasons,
             }
-            for position, (similarity, popularity, repeat, adjustment), reasons in zip(
+            for position, (similarity, popularity, repeat, words, adjustment), reasons in zip(
                 positions, parts, _because(live, subject, listed), strict=True
             )
         ],

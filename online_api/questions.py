@@ -9,10 +9,14 @@ from feature_repo.transforms.sequences import Sequence, merge_sequences
 from online_api.answers import Source
 from online_api.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from training.artifacts.buyer_encoder import EncodedBuyer
-from training.artifacts.recommender import Floats, Readable
+from training.artifacts.nearest import Floats
+from training.artifacts.recommender import Readable
+from training.artifacts.search_index import Found
 
 Stages = list[tuple[str, float, float]]
 Payload = dict[str, Any]
+
+NO_TEXT_ENCODER = ("text_encoder",)  # as Question.degraded has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,10 @@ class Question:
         buyer_id: Whose stored history counts where `interactions` says nothing.
         interactions: What the buyer did just now.
         like: A product, to find similar ones.
-        vector: Stands for a query; see TextVectors.
+        query: What was typed into a search field.
+        found: What that has to do with the products of `release`.
         texts: Vectors of products that the release does not have, by id.
-        release: The release that these vectors belong to; another one cannot read them.
+        release: The release that `found` and `texts` belong to; another one cannot read them.
         popular: Asks for what sells best, whoever the buyer is.
         filters, exclude, new_only, diversity, rules: As RecommendationRequest has them.
         degraded: What was down before the question was asked.
@@ -36,7 +41,8 @@ class Question:
     buyer_id: str | None = None
     interactions: Rows[Interaction] = ()
     like: str | None = None
-    vector: Floats | None = None
+    query: str | None = None
+    found: Found | None = None
     texts: dict[str, Floats] = field(default_factory=dict)
     release: str | None = None
     popular: bool = False
@@ -78,6 +84,7 @@ class Subject:
     degraded: list[str]
     stored: BuyerFeatures | None = None
     buyer: EncodedBuyer | None = None
+    found: Found | None = None
 
     @property
     def remembered(self) -> Sequence:

@@ -11,17 +11,9 @@ from online_api.catalogue import Booleans, LiveCatalogue, Selection
 from online_api.diversity import Candidates, diversify
 from online_api.requests import Diversity
 from online_api.rules import ActiveRules, place_pins
-from training.artifacts.recommender import (
-    EXACT_SEARCH_PRODUCTS,
-    POPULAR_PER_NEAREST,
-    Floats,
-    Positions,
-    Ranked,
-    Recommender,
-    Repeats,
-    best,
-    pool_size,
-)
+from training.artifacts.nearest import EXACT_SEARCH_PRODUCTS, Floats, NearestProducts, Positions, Ranked, best
+from training.artifacts.recommender import POPULAR_PER_NEAREST, Recommender, Repeats, pool_size
+from training.artifacts.search_index import Found
 
 NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 # Diversity chooses among so many times K candidates, and among so many at least.
@@ -35,11 +27,13 @@ class Parts(NamedTuple):
         similarity: The inner product; of popular products their popularity.
         popularity: The re-scorer's popularity term.
         repeat: Its repeat term.
+        words: How alike a query and a product's text are spelled.
     """
 
     similarity: Floats
     popularity: Floats
     repeat: Floats
+    words: Floats
 
 
 class Scorer(Protocol):
@@ -58,21 +52,21 @@ class Scorer(Protocol):
 class BySimilarity:
     """The inner product with one vector."""
 
-    def __init__(self, recommender: Recommender, vector_D: Floats, found: Ranked | None = None) -> None:
+    def __init__(self, products: NearestProducts, vector_D: Floats, found: Ranked | None = None) -> None:
         """Takes the vector, and what a search over all products found for it already."""
-        self._recommender, self._vector_D, self._found = recommender, vector_D, found
+        self._products, self._vector_D, self._found = products, vector_D, found
 
     def top(self, k: int, selection: Selection) -> Ranked:
         """See Scorer."""
         if selection.allowed_N is not None:
-            return self._recommender.nearest_allowed(self._vector_D, k, selection.allowed_N, selection.n_allowed)
+            return self._products.nearest_allowed(self._vector_D, k, selection.allowed_N, selection.n_allowed)
         if self._found is not None and len(self._found.positions) >= k:
             return self._found.first(k)
-        return self._recommender.nearest(self._vector_D[None, :], k)[0]
+        return self._products.nearest(self._vector_D[None, :], k)[0]
 
     def scores(self, positions: Positions) -> Floats:
         """See Scorer."""
-        return self._recommender.similarity(self._vector_D, positions)
+        return self._products.similarity(self._vector_D, positions)
 
     def parts(self, positions: Positions) -> Parts:
         """See Scorer."""
@@ -92,7 +86,7 @@ class ForBuyer:
         found: Ranked | None = None,
     ) -> None:
         """Takes the buyer's vector and repeat term, and what a search over all products found for it already."""
-        self._near = BySimilarity(recommender, vector_D, found)
+        self._near = BySimilarity(recommender.towers, vector_D, found)
         self._recommender, self._new_only = recommender, new_only
         self._repeats = NO_REPEATS if new_only else repeats
 
@@ -109,7 +103,7 @@ class ForBuyer:
 
     def scores(self, positions: Positions) -> Floats:
         """See Scorer."""
-        similarity, popularity, repeat = self.parts(positions)
+        similarity, popularity, repeat, _ = self.parts(positions)
         return similarity + popularity + repeat
 
     def parts(self, positions: Positions) -> Parts:
@@ -120,7 +114,29 @@ class ForBuyer:
             found = self._repeats.positions[places] == positions
             repeat[found] = self._repeats.terms[places[found]]
         popularity = self._recommender.popularity_term(positions, new_only=self._new_only)
-        return Parts(self._near.scores(positions), popularity, repeat)
+        return Parts(self._near.scores(positions), popularity, repeat, np.zeros_like(repeat))
+
+
+class ByQuery:
+    """What a query means and how it is spelled."""
+
+    def __init__(self, found: Found) -> None:
+        """Takes what the query has to do with the products."""
+        self._found = found
+
+    def top(self, k: int, selection: Selection) -> Ranked:
+        """See Scorer."""
+        return self._found.top(k, selection.allowed_N)
+
+    def scores(self, positions: Positions) -> Floats:
+        """See Scorer."""
+        meaning, spelling = self._found.parts(positions)
+        return meaning + spelling
+
+    def parts(self, positions: Positions) -> Parts:
+        """See Scorer."""
+        meaning, spelling = self._found.parts(positions)
+        return Parts(meaning, np.zeros_like(meaning), np.zeros_like(meaning), spelling)
 
 
 class ByPopularity:
@@ -161,7 +177,7 @@ class Listed(NamedTuple):
     @property
     def scores(self) -> Floats:
         """(K,) the scorer's."""
-        return self.parts.similarity + self.parts.popularity + self.parts.repeat
+        return self.parts.similarity + self.parts.popularity + self.parts.repeat + self.parts.words
 
 
 def rank(
@@ -255,7 +271,7 @@ def _adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRules |
 
 
 def _plain(scores: Floats) -> Parts:
-    return Parts(scores, np.zeros_like(scores), np.zeros_like(scores))
+    return Parts(scores, *[np.zeros_like(scores)] * 3)
 
 
 def _and(selection: Selection, some_N: Booleans | None) -> Selection:

@@ -19,12 +19,13 @@ from online_api.catalogue import Selection
 from online_api.limits import RequestTooLongError
 from online_api.live_release import LiveRelease, ReleaseKeeper
 from online_api.payloads import recommendations
-from online_api.questions import Payload, Question, Reply, Stages, Subject
-from online_api.ranking import NO_REPEATS, ByPopularity, BySimilarity, ForBuyer, Scorer, rank
+from online_api.questions import NO_TEXT_ENCODER, Payload, Question, Reply, Stages, Subject
+from online_api.ranking import NO_REPEATS, ByPopularity, ByQuery, BySimilarity, ForBuyer, Scorer, rank
 from online_api.requests import NO_FILTERS, Interaction
 from online_api.store_guard import StoreGuard
-from online_api.text_vectors import Role, TextVectors
-from training.artifacts.recommender import Floats, Ranked, Readable, pool_size
+from online_api.text_vectors import TextVectors
+from training.artifacts.nearest import Floats, Ranked
+from training.artifacts.recommender import Readable, pool_size
 
 NOTHING_READABLE = Readable(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64))
 
@@ -59,7 +60,7 @@ class RecommendationService:
             max_interactions: Most interactions of one request.
             clock: Milliseconds since 1970.
         """
-        self.keeper, self._online, self._guard, self._texts = keeper, online, guard, texts
+        self.keeper, self._online, self._guard, self.texts = keeper, online, guard, texts
         self._max_history, self._max_interactions, self._clock = max_history, max_interactions, clock
 
     def answer(self, questions: Rows[Question]) -> list[Reply]:
@@ -117,11 +118,19 @@ class RecommendationService:
         table = self.keeper.live.recommender.products
         return {one.product_id: one.text for one in interactions if one.text and table.position_of(one.product_id) < 0}
 
-    def text_vectors(self, texts: Rows[str], role: Role) -> tuple[Floats, str] | None:
+    def item_vectors(self, texts: Rows[str]) -> tuple[Floats, str] | None:
         """Vectors of texts, (M, D), and their release; None while there is no encoder. Takes milliseconds per text."""
         recommender = self.keeper.live.recommender
-        vectors_MD = self._texts.vectors(recommender, texts, role)
+        vectors_MD = self.texts.item_vectors(recommender, texts)
         return None if vectors_MD is None else (vectors_MD, recommender.name)
+
+    def searched(self, query: str) -> Question:
+        """The question that a query asks, compared with all products already. Takes milliseconds."""
+        recommender = self.keeper.live.recommender
+        vector_T = self.texts.query_vector(recommender, query)
+        found = recommender.search.find(query, vector_T)
+        degraded = NO_TEXT_ENCODER if vector_T is None else ()
+        return Question(query=query, found=found, release=recommender.name, degraded=degraded)
 
     # --- whose events -------------------------------------------------------------------------------------------------
 
@@ -153,19 +162,22 @@ class RecommendationService:
     def _subject(self, live: LiveRelease, question: Question) -> Subject:
         """Who a question is about, as far as the question itself says."""
         if question.release not in (None, live.recommender.name):  # swapped since the texts were encoded
-            degraded = (*question.degraded, "text_encoder")
-            question = replace(question, vector=None, texts={}, release=None, degraded=degraded)
+            degraded = (*question.degraded, *(one for one in NO_TEXT_ENCODER if one not in question.degraded))
+            question = replace(question, found=None, texts={}, release=None, degraded=degraded)
         new = {live.recommender.products.product_key(one): vector_D for one, vector_D in question.texts.items()}
         readable = NOTHING_READABLE
         source: Source = "popular"
         if question.interactions:
             readable = live.recommender.readable(self._sequence(live, question.interactions), new)
             source = "session" if len(readable.positions_L) else "popular"
-        if question.vector is not None:
+        found = question.found
+        if question.query is not None and found is None:
+            found = live.recommender.search.find(question.query, None)
+        if found is not None and not found.is_empty:
             source = "search"
         elif question.like is not None and live.catalogue.position_of(question.like) >= 0:
             source = "similar"
-        return Subject(question, source, readable, new, list(question.degraded))
+        return Subject(question, source, readable, new, list(question.degraded), found=found)
 
     def _sequence(self, live: LiveRelease, interactions: Rows[Interaction]) -> Sequence:
         """Interactions as a sequence, cut and ordered as stored ones are; those without a time become the newest."""
@@ -201,7 +213,7 @@ class RecommendationService:
         ]
         if plain:
             k = pool_size(max(subjects[place].question.k for place, _ in plain))
-            ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
+            ranked = live.recommender.towers.nearest(np.stack([vector_D for _, vector_D in plain]), k)
             for (place, _), one in zip(plain, ranked, strict=True):
                 found[place] = one
         return found
@@ -235,9 +247,9 @@ class RecommendationService:
             new_only = subject.question.new_only
             repeats = NO_REPEATS if new_only else live.recommender.repeats(subject.remembered)
             return ForBuyer(live.recommender, subject.buyer.vector_D, repeats, new_only=new_only, found=found)
-        if subject.question.vector is not None:
-            return BySimilarity(live.recommender, subject.question.vector)
+        if subject.source == "search" and subject.found is not None:
+            return ByQuery(subject.found)
         if subject.source == "similar":
             position = live.catalogue.position_of(str(subject.question.like))
-            return BySimilarity(live.recommender, live.recommender.vectors_ND[position])
+            return BySimilarity(live.recommender.towers, live.recommender.vectors_ND[position])
         return ByPopularity(live.recommender)

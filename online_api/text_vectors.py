@@ -3,17 +3,19 @@
 The text encoder takes hundreds of megabytes and seconds to load, and most shops never send a text: so it is loaded in
 the background when the first text arrives, and that text goes unanswered.
 
-Legend: M texts, D dimensions of the towers.
+Legend: M texts, T dimensions of the text encoder, D of the towers.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
-from training.artifacts.recommender import Floats, Recommender
+from feature_repo.transforms.normalise import normalise
+from training.artifacts.nearest import Floats
+from training.artifacts.recommender import Recommender
 from training.towers import UNKNOWN
 
 if TYPE_CHECKING:  # importing it loads sentence-transformers
@@ -21,11 +23,9 @@ if TYPE_CHECKING:  # importing it loads sentence-transformers
 
 log = logging.getLogger(__name__)
 
-Role = Literal["passage", "query"]
-
 
 class TextVectors:
-    """The item tower over texts alone; safe to use from several threads."""
+    """The text encoder, and the item tower over texts alone; safe to use from several threads."""
 
     def __init__(self, load: Callable[[], "TextEncoder"]) -> None:
         """Takes what loads the text encoder, which may fail with a ValueError, an OSError or an ImportError."""
@@ -34,8 +34,36 @@ class TextVectors:
         self._loading: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def vectors(self, recommender: Recommender, texts: Sequence[str], role: Role) -> Floats | None:
+    def item_vectors(self, recommender: Recommender, texts: Sequence[str]) -> Floats | None:
         """Unit vectors of texts among the release's products, (M, D); None while there is no encoder for it."""
+        encoder = self._encoder_of(recommender)
+        if encoder is None:
+            return None
+        text_MT = torch.from_numpy(encoder.encode_passages(texts))
+        unknown_M = torch.full((len(texts),), UNKNOWN)
+        with torch.inference_mode():
+            vectors_MD: Floats = recommender.item_tower(text_MT, unknown_M, unknown_M, unknown_M, unknown_M).numpy()
+        return vectors_MD
+
+    def query_vector(self, recommender: Recommender, query: str) -> Floats | None:
+        """The text vector of a query, (T,); None while there is no encoder for the release.
+
+        A query is encoded in one spelling, which finds more; products are as they are written (docs/adr/0006).
+        """
+        encoder = self._encoder_of(recommender)
+        return None if encoder is None else encoder.encode_queries([normalise(query)])[0]
+
+    def load(self) -> None:
+        """Loads the encoder now, and waits for it."""
+        self._ready()
+        self.wait()
+
+    def wait(self) -> None:
+        """Waits until an encoder that is being loaded is there, or is known not to come."""
+        if self._loading is not None:
+            self._loading.join()
+
+    def _encoder_of(self, recommender: Recommender) -> "TextEncoder | None":
         encoder = self._ready()
         if encoder is None:
             return None
@@ -43,17 +71,7 @@ class TextVectors:
             log.error("release %s was made with text encoder %s, the configuration names %s: texts are left out",
                       recommender.name, recommender.card.text_encoder, encoder.encoder_id)  # fmt: skip
             return None
-        encode = encoder.encode_passages if role == "passage" else encoder.encode_queries
-        text_MT = torch.from_numpy(encode(texts))
-        unknown_M = torch.full((len(texts),), UNKNOWN)
-        with torch.inference_mode():
-            vectors_MD: Floats = recommender.item_tower(text_MT, unknown_M, unknown_M, unknown_M, unknown_M).numpy()
-        return vectors_MD
-
-    def wait(self) -> None:
-        """Waits until an encoder that is being loaded is there, or is known not to come."""
-        if self._loading is not None:
-            self._loading.join()
+        return encoder
 
     def _ready(self) -> "TextEncoder | None":
         if self._encoder is None:

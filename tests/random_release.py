@@ -16,6 +16,7 @@ from training.artifacts.index import IndexType, build_index
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import write_release
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search_index import build_search_index
 from training.catalogue import Vocabularies
 from training.towers import TwoTower
 
@@ -85,11 +86,14 @@ def write_random_release(
     product_ids = np.array(products[c.PRODUCT_ID].to_pylist())
     save_embeddings(folder / "embeddings", ProductEmbeddings(vectors_ND, product_ids))
     build_index(vectors_ND, index_type).save(folder / "index")
+    titles = products[c.TITLE].to_pylist()
+    build_search_index(folder / "search_index", titles, unit_vectors(n_products, SPEC.text_dim, seed=4), index_type)
     name = write_release(
         folder / "releases",
         model=folder / "model",
         embeddings=folder / "embeddings",
         index=folder / "index",
+        search_index=folder / "search_index",
         products=products,
         popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
         lately=drawn_lately(n_products) if lately is None else lately,

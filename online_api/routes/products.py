@@ -9,10 +9,12 @@ from feature_repo.api_keys import Scope
 from online_api.access import needs
 from online_api.answers import ProductDetails, RecommendationResponse
 from online_api.fields import Identifier
-from online_api.questions import Question
+from online_api.questions import NO_TEXT_ENCODER, Question
 from online_api.requests import ListParameters, SearchParameters
 from online_api.routes.query_route import QueryRoute
-from online_api.routes.shared import READ_PROBLEMS, Parts, PartsOfApp, answer, encoded, json_answer, problems
+from online_api.routes.shared import READ_PROBLEMS, Parts, PartsOfApp, answer, from_texts, json_answer, problems
+
+NOTHING_ASKED = Question()
 
 router = APIRouter(prefix="/v1", tags=["products"], dependencies=[Depends(needs(Scope.READ))])
 query_router = APIRouter(prefix="/v1", tags=["products"], dependencies=router.dependencies, route_class=QueryRoute)
@@ -45,17 +47,14 @@ async def trending(asked: Annotated[ListParameters, Query()], request: Request) 
 
 @query_router.get("/search", responses=READ_PROBLEMS, response_model=RecommendationResponse)
 async def search(asked: Annotated[SearchParameters, Query()], request: Request) -> Response:
-    """Products near what the query means, in Arabic or English; popular ones while there is no text encoder."""
+    """Products that the query means or is spelled like, in Arabic or English; by spelling alone without an encoder."""
     parts: Parts = request.app.state.parts
-    found = await encoded(parts, [asked.q], "query")
-    question = _question(asked)
-    if found is None:
-        return await answer(request, replace(question, degraded=("text_encoder",)))
-    vectors_MD, release = found
-    return await answer(request, replace(question, vector=vectors_MD[0], release=release))
+    searched = await from_texts(parts, parts.runtime.service.searched, asked.q)
+    about = searched or Question(query=asked.q, degraded=NO_TEXT_ENCODER)
+    return await answer(request, _question(asked, about))
 
 
-def _question(asked: ListParameters) -> Question:
-    return Question(
-        k=asked.k, filters=asked.filters(), exclude=asked.exclude, diversity=asked.diversity(), rules=asked.rules
+def _question(asked: ListParameters, about: Question = NOTHING_ASKED) -> Question:
+    return replace(
+        about, k=asked.k, filters=asked.filters(), exclude=asked.exclude, diversity=asked.diversity(), rules=asked.rules
     )

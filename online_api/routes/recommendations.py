@@ -10,7 +10,7 @@ from feature_repo.api_keys import Scope
 from online_api.access import needs
 from online_api.answers import EncodeBuyerResponse, RecommendationResponse
 from online_api.fields import Identifier
-from online_api.questions import Question
+from online_api.questions import NO_TEXT_ENCODER, Question
 from online_api.requests import (
     EncodeBuyerRequest,
     RecommendationParameters,
@@ -24,7 +24,7 @@ from online_api.routes.shared import (
     Parts,
     PartsOfApp,
     answer,
-    encoded,
+    from_texts,
     json_answer,
     problems,
 )
@@ -92,8 +92,8 @@ async def _about(parts: Parts, body: EncodeBuyerRequest, **more: object) -> Ques
     texts = service.new_texts(body.interactions)
     if not texts:
         return question
-    found = await encoded(parts, list(texts.values()), "passage")
+    found = await from_texts(parts, service.item_vectors, list(texts.values()))
     if found is None:
-        return replace(question, degraded=("text_encoder",))
+        return replace(question, degraded=NO_TEXT_ENCODER)
     vectors_MD, release = found
     return replace(question, texts=dict(zip(texts, vectors_MD, strict=True)), release=release)

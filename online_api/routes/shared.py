@@ -1,10 +1,10 @@
 """What the routes share: their parts, their problems, and how a question becomes an answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import Depends, Request, Response
@@ -14,8 +14,9 @@ from online_api.middleware import context_of
 from online_api.problems import MEDIA_TYPE
 from online_api.questions import Question, Reply
 from online_api.runtime import Runtime
-from online_api.text_vectors import Role
-from training.artifacts.recommender import Floats
+
+Texts = TypeVar("Texts")
+Result = TypeVar("Result")
 
 MEANINGS = {
     401: "No valid API key",
@@ -81,10 +82,9 @@ async def answer(request: Request, question: Question) -> Response:
     return json_answer(reply.payload)
 
 
-async def encoded(parts: Parts, texts: Sequence[str], role: Role) -> tuple[Floats, str] | None:
-    """Vectors of texts and the release they belong to; None where there is no encoder, or it takes too long."""
-    loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(parts.text_thread, parts.runtime.service.text_vectors, texts, role)
+async def from_texts(parts: Parts, work_on: Callable[[Texts], Result], texts: Texts) -> Result | None:
+    """What work on texts gives, which encodes them; None where it takes too long."""
+    work = asyncio.get_running_loop().run_in_executor(parts.text_thread, work_on, texts)
     try:
         return await asyncio.wait_for(work, parts.runtime.config.api.request_timeout_seconds)
     except TimeoutError:
@@ -93,5 +93,7 @@ async def encoded(parts: Parts, texts: Sequence[str], role: Role) -> tuple[Float
 
 def _in_time(parts: Parts, question: Question) -> Reply:
     """What can be answered without the feature store and the model."""
-    simple = replace(question, popular=True, interactions=(), texts={}, like=None, vector=None, new_only=False)
+    simple = replace(
+        question, popular=True, interactions=(), texts={}, like=None, query=None, found=None, new_only=False
+    )
     return parts.runtime.service.answer([replace(simple, degraded=(*question.degraded, "timeout"))])[0]

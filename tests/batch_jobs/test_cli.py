@@ -39,6 +39,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 GROUPS = ("release", "config", "keys")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
+FIND = ("search", products()[0]["title"], "-k", "3")
 SEARCH = ("train", "--search", "2", "--set", "training.temperature=0.11")
 # In the order of a shop's first day. `serve` is missing because it never ends.
 CHAIN = [
@@ -54,6 +55,7 @@ CHAIN = [
     ("refresh",),
     ("demo", "--no-serve"),
     ("recommend", "--buyer", "b01", "-k", "3"),
+    FIND,
     ("release", "list"),
     ("release", "verify"),
     ("release", "rollback"),
@@ -127,7 +129,12 @@ def test_answers_say_what_was_done(answers: dict[tuple[str, ...], Finished]) -> 
     scores = [epoch["ndcg@20"] for epoch in curves["epochs"]]
     assert answers[("train",)].answer["epoch"] == curves["best_epoch"] == 1 + scores.index(max(scores))
     assert answers[("embed",)].answer == {"n_products": 40, "dim": 16}
-    assert answers[("index",)].answer == {"type": "flat", "n_products": 40, "dim": 16}
+    assert answers[("index",)].answer == {
+        "type": "flat",
+        "n_products": 40,
+        "dim": 16,
+        "search": {"n_products": 40},
+    }
     assert answers[("evaluate",)].answer["targets"]["all"]["models"]["two_tower"]["recall@20"] > 0.5
     assert answers[("demo", "--no-serve")].answer["metrics"] == answers[("refresh",)].answer["evaluation"]["targets"]
     assert answers[("config", "show")].answer["training"]["seed"] == 7
@@ -159,6 +166,14 @@ def test_recommend_answers_as_the_api_does(answers: dict[tuple[str, ...], Finish
     answer = answers[("recommend", "--buyer", "b01", "-k", "3")].answer
     assert (answer["buyer_id"], len(answer["items"])) == ("b01", 3)
     assert {"product_id", "title", "score"} <= answer["items"][0].keys()
+
+
+def test_search_answers_as_the_api_does(answers: dict[tuple[str, ...], Finished]) -> None:
+    answer = answers[FIND].answer
+    assert (answer["source"], answer["degraded"], len(answer["items"])) == ("search", [], 3)
+    parts = answer["items"][0]["score_parts"]
+    assert parts["words"] > 0
+    assert parts["similarity"] != 0
 
 
 def test_releases_are_listed_rolled_back_and_promoted(answers: dict[tuple[str, ...], Finished]) -> None:
@@ -250,6 +265,7 @@ def test_a_setting_that_cannot_be_used_is_bad_usage(shop: Shop, arguments: list[
 def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command: tuple[str, ...]) -> None:
     needed = {
         ("recommend",): ["--buyer", "b01"],
+        ("search",): ["tea"],
         ("release", "promote"): ["name"],
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
@@ -268,6 +284,8 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ["train", "--search-minutes", "5"],
         ["recommend"],
         ["recommend", "--buyer", "b", "-k", "0"],
+        ["search"],
+        ["search", "tea", "-k", "0"],
     ],
 )
 def test_bad_usage_of_the_command_line(shop: Shop, arguments: list[str]) -> None:
@@ -320,6 +338,7 @@ def test_the_environment_is_read_and_checked(shop: Shop) -> None:
         (["index"], "tawsiya embed"),
         (["evaluate"], "tawsiya build-features"),
         (["recommend", "--buyer", "b01"], "tawsiya refresh"),
+        (["search", "tea"], "tawsiya refresh"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

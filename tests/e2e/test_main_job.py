@@ -25,6 +25,7 @@ STAGES = [
     "train",
     "embed",
     "index",
+    "search_index",
     "evaluate",
     "release",
 ]

@@ -32,6 +32,7 @@ from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import promote, write_release
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search_index import build_search_index
 from training.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
 from training.towers import TwoTower
 
@@ -103,11 +104,14 @@ def publish_random_release(
     save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND, np.array(catalogue.product_ids)))
     rescorer.save(paths.model)
     FlatIndex.build(vectors_ND).save(paths.index)
+    unit_NT = text_NT / np.linalg.norm(text_NT, axis=1, keepdims=True)
+    build_search_index(paths.search_index, catalogue.texts, unit_NT, "flat")
     name = write_release(
         paths.releases,
         model=paths.model,
         embeddings=paths.embeddings,
         index=paths.index,
+        search_index=paths.search_index,
         products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
         aliases=pq.read_table(paths.product_aliases),
         popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),

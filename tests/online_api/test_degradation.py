@@ -309,7 +309,7 @@ def test_without_a_text_encoder_texts_are_left_out(
     with api_of(lost, store) as client:
         for _ in range(2):  # before and after it is known
             found = body_of(client.get("/v1/search", params={"q": "phone"}))
-            assert (found["source"], found["degraded"], len(found["items"])) == ("popular", ["text_encoder"], 5)
+            assert (found["source"], found["degraded"], len(found["items"])) == ("search", ["text_encoder"], 5)
             asked = body_of(client.post("/v1/recommendations", json={"interactions": [new, interaction("p1")]}))
             assert (asked["source"], asked["degraded"]) == ("session", ["text_encoder"])
             wait_for(lambda: not any(thread.name == "text-encoder" for thread in threading.enumerate()))

@@ -63,6 +63,7 @@ def write_second_release(config: Config, schema_hash: str) -> str:
         model=paths.model,
         embeddings=paths.embeddings,
         index=paths.index,
+        search_index=paths.search_index,
         products=products.set_column(products.schema.get_field_index(c.TITLE), c.TITLE, titles),
         aliases=pq.read_table(paths.product_aliases),
         popular=pa.array([4, 0, 1, 2, 3], pa.int32()).to_numpy(),

@@ -27,8 +27,9 @@ from online_api.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters
 from online_api.rule_book import RuleBook
 from online_api.rules import ActiveRules, compile_rules
 from training.artifacts.index import IndexType
+from training.artifacts.nearest import Floats, Positions, Ranked, best
 from training.artifacts.product_table import ProductTable
-from training.artifacts.recommender import Floats, Positions, Ranked, Recommender, Repeats, best
+from training.artifacts.recommender import Recommender, Repeats
 from training.artifacts.rescorer import Rescorer
 
 N_PRODUCTS = 12_000  # beyond EXACT_SEARCH_PRODUCTS, also of the products that one rule moves
@@ -56,7 +57,7 @@ class Shop:
             return ByPopularity(self.recommender)
         vector_D = unit_vectors(1, seed=seed)[0]
         if kind == "query":
-            return BySimilarity(self.recommender, vector_D)
+            return BySimilarity(self.recommender.towers, vector_D)
         return ForBuyer(self.recommender, vector_D, random_repeats(seed), new_only=kind == "buyer of new products")
 
     def selection(self, filters: Filters, excluded: list[int]) -> Selection:
@@ -309,19 +310,19 @@ def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
     positions = np.array([7, 0, 3, N_PRODUCTS - 1])
     for new_only, repeated in ((False, [0.25, 0, 0.5, 0]), (True, [0, 0, 0, 0])):
         scorer = ForBuyer(shop.recommender, vector_D, repeats, new_only=new_only)
-        similarity, popularity, repeat = scorer.parts(positions)
+        similarity, popularity, repeat, words = scorer.parts(positions)
         assert_allclose(similarity, shop.recommender.vectors_ND[positions] @ vector_D, atol=ROUNDING)
         weight = RESCORER.new_popularity_weight if new_only else RESCORER.popularity_weight
         assert_allclose(popularity, weight * drawn_lately(N_PRODUCTS)[int(new_only)][positions], atol=ROUNDING)
-        assert repeat.tolist() == repeated
+        assert (repeat.tolist(), words.tolist()) == (repeated, [0, 0, 0, 0])
         assert_allclose(scorer.scores(positions), similarity + popularity + repeat, atol=ROUNDING)
 
 
 def test_what_a_search_found_already_is_used_as_far_as_it_goes(shop: Shop) -> None:
     vector_D = unit_vectors(1, seed=4)[0]
     everything = Selection(None, N_PRODUCTS, {})
-    [expected] = shop.recommender.nearest(vector_D[None, :], 60)
-    scorer = BySimilarity(shop.recommender, vector_D, expected.first(50))
+    [expected] = shop.recommender.towers.nearest(vector_D[None, :], 60)
+    scorer = BySimilarity(shop.recommender.towers, vector_D, expected.first(50))
     for k in (10, 50, 60):
         assert_array_equal(scorer.top(k, everything).positions, expected.positions[:k])
     odd = np.arange(N_PRODUCTS) % 2 == 1
@@ -348,7 +349,7 @@ class InOrder:
         return scores
 
     def parts(self, positions: Positions) -> Parts:
-        return Parts(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 2)
+        return Parts(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 3)
 
 
 def shelf_of(folder: Path, brands: list[str | None], hidden: set[int]) -> LiveCatalogue:

@@ -100,20 +100,27 @@ def tower(recommender: Recommender, text_MT: Any) -> Any:
 # ---- Searches
 
 
-def test_a_search_orders_products_by_what_the_query_means(
+def test_a_search_orders_products_by_what_the_query_means_and_how_it_is_spelled(
     client: httpx.Client, shop: Runtime, encoder: TextEncoder
 ) -> None:
     recommender = shop.keeper.live.recommender
-    (vector_D,) = tower(recommender, encoder.encode_queries(["running shoes"]))
-    answer = client.get("/v1/search", params={"q": "running shoes"})
+    answer = client.get("/v1/search", params={"q": "Running  SHOES!"})
     body = body_of(answer)
     assert (body["source"], body["degraded"], body["buyer_id"]) == ("search", [], None)
-    order = np.argsort(-(recommender.vectors_ND @ vector_D), kind="stable")
+    found = recommender.search.find("Running  SHOES!", encoder.encode_queries(["running shoes"])[0])
+    meaning_N, words_N = found.parts(np.arange(N_PRODUCTS))
     product_ids = recommender.products.product_ids.to_pylist()
-    assert ids_of(answer) == [product_ids[position] for position in order]
+    assert ids_of(answer) == [product_ids[position] for position in np.argsort(-(meaning_N + words_N))]
     for item in items_of(answer):
         position = recommender.products.position_of(item["product_id"])
-        assert item["score"] == pytest.approx(recommender.vectors_ND[position] @ vector_D, abs=1e-6)
+        parts = {
+            "similarity": meaning_N[position],
+            "words": words_N[position],
+            "popularity": 0,
+            "repeat": 0,
+            "rules": 0,
+        }
+        assert item["score_parts"] == pytest.approx(parts, abs=1e-6)
         assert item["because"] == []
 
 
@@ -177,10 +184,13 @@ def test_a_new_product_without_a_text_is_skipped(client: httpx.Client) -> None:
 def test_without_an_encoder_texts_are_left_out(wordless: httpx.Client) -> None:
     new = interaction("new/1", text=TEXT)
     for _ in range(2):  # before it is known that the encoder does not come, and after
-        searched = wordless.get("/v1/search", params={"q": "tea"})
-        assert (body_of(searched)["source"], body_of(searched)["degraded"]) == ("popular", ["text_encoder"])
-        assert ids_of(searched) == BAZAAR_POPULAR
-        assert body_of(wordless.get("/v1/search", params={"q": "t", "brand": "نور"}))["source"] == "popular_in_filter"
+        searched = wordless.get("/v1/search", params={"q": "فنجال قهوه", "k": 1})  # misspelt, and written otherwise
+        assert (body_of(searched)["source"], body_of(searched)["degraded"]) == ("search", ["text_encoder"])
+        assert ids_of(searched) == ["فنجان"]
+        assert items_of(searched)[0]["score"] == items_of(searched)[0]["score_parts"]["words"] > 0
+        nothing = wordless.get("/v1/search", params={"q": "8"})  # spelled like nothing
+        assert (body_of(nothing)["source"], ids_of(nothing)) == ("popular", BAZAAR_POPULAR)
+        assert body_of(wordless.get("/v1/search", params={"q": "8", "brand": "نور"}))["source"] == "popular_in_filter"
         for answer, source in (
             (recommend(wordless, new), "popular"),
             (recommend(wordless, new, buyer_id="b1"), "personalised"),
@@ -207,11 +217,11 @@ def test_the_first_text_goes_unanswered_and_loading_happens_once(shop: Runtime, 
     texts = TextVectors(load)
     texts.wait()
     assert loads == []
-    assert [texts.vectors(recommender, ["a"], "query") for _ in range(3)] == [None] * 3
+    assert [texts.query_vector(recommender, "a") for _ in range(3)] == [None] * 3
     let_go.set()
     texts.wait()
     assert loads == [1]
-    vectors_MD = texts.vectors(recommender, ["a", "b"], "passage")
+    vectors_MD = texts.item_vectors(recommender, ["a", "b"])
     assert vectors_MD is not None
     assert vectors_MD.shape == (2, DIM)
     np.testing.assert_allclose(np.linalg.norm(vectors_MD, axis=1), 1, atol=1e-5)
@@ -231,7 +241,7 @@ def test_an_encoder_that_cannot_be_had_is_asked_for_once(
     texts = TextVectors(load)
     with caplog.at_level(logging.ERROR):
         for _ in range(2):
-            assert texts.vectors(shop.keeper.live.recommender, ["a"], "query") is None
+            assert texts.query_vector(shop.keeper.live.recommender, "a") is None
             texts.wait()
     assert loads == [1]
     assert f"texts will be left out: {error}" in caplog.text
@@ -241,7 +251,7 @@ def test_the_encoder_of_another_release_gives_no_vectors(
     recommender: Recommender, encoder: TextEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = TextVectors(lambda: encoder)
-    texts.vectors(recommender, ["a"], "query")
+    texts.query_vector(recommender, "a")
     texts.wait()
-    assert texts.vectors(recommender, ["a"], "query") is None
+    assert texts.query_vector(recommender, "a") is None
     assert "made with text encoder random" in caplog.text

@@ -294,7 +294,7 @@ class ChangingShop:
             "price": 9.5,
             "stock": 0,
             "score": 1,
-            "score_parts": {"similarity": 1, "popularity": 0, "repeat": 0, "rules": 0},
+            "score_parts": {"similarity": 1, "popularity": 0, "repeat": 0, "words": 0, "rules": 0},
             "rules": [],
             "because": [reason],
         }

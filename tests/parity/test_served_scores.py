@@ -18,7 +18,8 @@ from online_api.questions import Question, Subject
 from online_api.ranking import ForBuyer
 from training.aggregators import AGGREGATORS
 from training.artifacts.model import load_model
-from training.artifacts.recommender import Ranked, Recommender
+from training.artifacts.nearest import Ranked
+from training.artifacts.recommender import Recommender
 from training.artifacts.release import MODEL_FOLDER
 from training.artifacts.rescorer import DAY_MS, Rescorer
 from training.baselines.base import TrainingEvents

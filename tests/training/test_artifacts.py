@@ -39,6 +39,7 @@ from training.artifacts.release import (
     write_release,
 )
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search_index import build_search_index
 from training.catalogue import Vocabularies
 from training.histories import Histories
 from training.prefixes import prefixes_of
@@ -221,6 +222,9 @@ def test_vectors_that_cannot_be_ranked_are_refused(spoil: Callable[[Any], Any], 
 # ---- releases --------------------------------------------------------------------------------------------------------
 
 
+TITLES = ["tea", "coffee", "قهوة", "shoes"]
+
+
 class Shop:
     """The parts of a release on disk, and the folder of releases."""
 
@@ -232,13 +236,14 @@ class Shop:
         vectors_ND = unit_vectors(4)
         save_embeddings(folder / "embeddings", ProductEmbeddings(vectors_ND, np.array(PRODUCT_IDS)))
         FlatIndex.build(vectors_ND).save(folder / "index")
+        build_search_index(folder / "search_index", TITLES, vectors_ND, "flat")
 
     def write(self, schema_hash: str = SCHEMA, aliases: pa.Table | None = ALIASES) -> str:
         products = pa.table(
             {
                 c.PRODUCT_ID: PRODUCT_IDS,
                 c.PRODUCT_KEY: product_keys(PRODUCT_IDS),
-                c.TITLE: ["tea", "coffee", "قهوة", "shoes"],
+                c.TITLE: TITLES,
                 c.DESCRIPTION: ["", "", "", ""],
                 c.BRAND: pa.array([None, "Dallah", "Dallah", None], pa.string()),
                 c.CATEGORY: pa.array(["drinks", "drinks", "drinks", None], pa.string()),
@@ -253,6 +258,7 @@ class Shop:
             model=self.folder / "model",
             embeddings=self.folder / "embeddings",
             index=self.folder / "index",
+            search_index=self.folder / "search_index",
             products=products,
             aliases=aliases,
             popular=np.array([2, 0, 3, 1], dtype=np.int32),
@@ -293,6 +299,12 @@ FILES = [
     "product_ids.npy",
     "product_index.faiss",
     "products.arrow",
+    "search_index/lexical_idf.npy",
+    "search_index/lexical_offsets.npy",
+    "search_index/lexical_products.npy",
+    "search_index/lexical_weights.npy",
+    "search_index/product_index.faiss",
+    "search_index/text_vectors.npy",
 ]
 
 
@@ -554,11 +566,11 @@ def test_a_buyer_without_known_products_has_no_vector_of_the_events(recommender:
 
 def test_the_nearest_products_come_best_first(recommender: Recommender) -> None:
     scores_N = unit_vectors(4) @ unit_vectors(4)[1]
-    (ranked,) = recommender.nearest(unit_vectors(4)[1:2], 3)
+    (ranked,) = recommender.towers.nearest(unit_vectors(4)[1:2], 3)
     assert ranked.positions.tolist() == np.argsort(-scores_N)[:3].tolist()
     assert ranked.positions[0] == 1
     assert_allclose(ranked.scores, np.sort(scores_N)[::-1][:3], atol=1e-6)
-    assert len(recommender.nearest(unit_vectors(4)[1:2], 100)[0].positions) == 4
+    assert len(recommender.towers.nearest(unit_vectors(4)[1:2], 100)[0].positions) == 4
 
 
 def test_popular_products_come_in_the_order_of_the_release(recommender: Recommender) -> None:
@@ -569,10 +581,10 @@ def test_popular_products_come_in_the_order_of_the_release(recommender: Recommen
 
 
 def test_an_open_recommender_outlives_the_deletion_of_its_release(recommender: Recommender, shop: Shop) -> None:
-    (before,) = recommender.nearest(unit_vectors(4)[:1], 4)
+    (before,) = recommender.towers.nearest(unit_vectors(4)[:1], 4)
     assert shop.live is not None
     shutil.rmtree(shop.releases / shop.live)
-    (after,) = recommender.nearest(unit_vectors(4)[:1], 4)
+    (after,) = recommender.towers.nearest(unit_vectors(4)[:1], 4)
     assert_array_equal(before.positions, after.positions)
     assert recommender.products.row(3)[c.TITLE] == "shoes"
     assert recommender.encode_buyer(sequence(product_keys(["p1"]), [2], [1])) is not None

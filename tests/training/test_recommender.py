@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from random_release import AS_OF_MS, SCHEMA, drawn_lately, unit_vectors, write_random_release
 
 from feature_repo.transforms.sequences import sequence
-from training.artifacts.recommender import EXACT_SEARCH_PRODUCTS, MOST_POPULAR, Recommender, best
+from training.artifacts.nearest import EXACT_SEARCH_PRODUCTS, best
+from training.artifacts.recommender import MOST_POPULAR, Recommender
 from training.artifacts.rescorer import DAY_MS, Rescorer
 
 # Beyond EXACT_SEARCH_PRODUCTS, so that a mask may go to the index or not.
@@ -50,7 +51,7 @@ def random_mask(seed: int, selectivity: float) -> Booleans:
 def require_the_best(recommender: Recommender, vector_D: Floats, k: int, allowed_N: Booleans, *, exact: bool) -> None:
     """K distinct allowed products with their own scores, best first; the very best where that is promised."""
     n_allowed = int(allowed_N.sum())
-    found = recommender.nearest_allowed(vector_D, k, allowed_N, n_allowed)
+    found = recommender.towers.nearest_allowed(vector_D, k, allowed_N, n_allowed)
     scores_N = recommender.vectors_ND @ vector_D
     assert len(found.positions) == len(found.scores) == min(k, n_allowed)
     assert len(set(found.positions.tolist())) == len(found.positions)
@@ -106,7 +107,7 @@ def test_a_fast_scan_index_misses_little_of_what_a_mask_allows(recommenders: dic
     recommender, hits = recommenders["pq_fastscan"], 0
     for seed in range(50):
         vector_D, allowed_N = query(seed), random_mask(seed, 0.6)
-        found = recommender.nearest_allowed(vector_D, 10, allowed_N, int(allowed_N.sum()))
+        found = recommender.towers.nearest_allowed(vector_D, 10, allowed_N, int(allowed_N.sum()))
         exact = best(np.flatnonzero(allowed_N), recommender.vectors_ND[allowed_N] @ vector_D, 10)
         hits += len(set(found.positions.tolist()) & set(exact.positions.tolist()))
     assert hits >= 0.95 * 500
@@ -115,18 +116,18 @@ def test_a_fast_scan_index_misses_little_of_what_a_mask_allows(recommenders: dic
 @pytest.mark.parametrize("index_type", INDEXES)
 def test_nearest_ranks_for_several_vectors_at_once(recommenders: dict[str, Recommender], index_type: str) -> None:
     recommender, vectors_BD = recommenders[index_type], unit_vectors(5, seed=8)
-    together = recommender.nearest(vectors_BD, 10)
+    together = recommender.towers.nearest(vectors_BD, 10)
     assert len(together) == 5
     for vector_D, found in zip(vectors_BD, together, strict=True):
-        [alone] = recommender.nearest(vector_D[None, :], 10)
+        [alone] = recommender.towers.nearest(vector_D[None, :], 10)
         assert_array_equal(found.positions, alone.positions)
-        assert_allclose(found.scores, recommender.similarity(vector_D, found.positions), atol=1e-6)
+        assert_allclose(found.scores, recommender.towers.similarity(vector_D, found.positions), atol=1e-6)
         assert_array_equal(found.first(3).positions, found.positions[:3])
 
 
 @pytest.mark.parametrize("index_type", INDEXES)
 def test_more_results_than_products_are_all_products(recommenders: dict[str, Recommender], index_type: str) -> None:
-    [found] = recommenders[index_type].nearest(query(1)[None, :], N_PRODUCTS + 1)
+    [found] = recommenders[index_type].towers.nearest(query(1)[None, :], N_PRODUCTS + 1)
     assert sorted(found.positions.tolist()) == list(range(N_PRODUCTS))
 
 
@@ -170,7 +171,7 @@ def test_a_buyer_is_encoded_from_the_products_that_the_release_knows(recommender
     assert buyer.history.types_L.tolist() == [0, 1]
     assert_allclose(
         recommender.encoder.contributions(buyer, recommender.vectors_ND[:4]).sum(axis=1),
-        recommender.similarity(buyer.vector_D, np.arange(4)),
+        recommender.towers.similarity(buyer.vector_D, np.arange(4)),
         atol=1e-5,
     )
     assert recommender.encode_buyer(sequence(keys[1:2], [0], [1])) is None

@@ -17,6 +17,7 @@ from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.index import load_index
 from training.artifacts.model import load_model
+from training.artifacts.nearest import Allowed, Floats, NearestProducts, Positions, Ranked
 from training.artifacts.product_table import ProductTable
 from training.artifacts.release import (
     ALIASES,
@@ -24,42 +25,21 @@ from training.artifacts.release import (
     POPULARITY,
     PRODUCTS,
     RECENT_POPULARITY,
+    SEARCH_FOLDER,
     current_release,
     verify_release,
 )
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search_index import SearchIndex
 
 # The re-scorer orders so many times K of the towers' nearest products, so many at least, and so many times these of
 # what sells lately; on three data sets 99.7% of the best 10 or more are among them (ADR 0005).
 POOL, SMALLEST_POOL, POPULAR_PER_NEAREST = 2, 50, 4
 MOST_POPULAR = 5_000  # products whose popularity term is looked at whatever the towers say
 
-# Below so many allowed products they are all compared: a millisecond at the most, and it cannot miss one.
-EXACT_SEARCH_PRODUCTS = 5_000
-
-Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int64]
-Allowed = npt.NDArray[np.bool_]
-
 
 class SchemaMismatchError(RuntimeError):
     """The release was made for other features than this code and configuration make; serving it would be wrong."""
-
-
-class Ranked(NamedTuple):
-    """Products of one answer, best first.
-
-    Attributes:
-        positions: (K,) int64.
-        scores: (K,) float32, inner products.
-    """
-
-    positions: Positions
-    scores: Floats
-
-    def first(self, k: int) -> "Ranked":
-        """The K best."""
-        return Ranked(self.positions[:k], self.scores[:k])
 
 
 class Repeats(NamedTuple):
@@ -133,10 +113,11 @@ class Recommender:
         # Kept, these vectors would be in the memory of every worker, as large as all product vectors.
         self.item_tower.identity = None
         self.encoder = BuyerEncoder(model.buyer_tower, device or torch.device("cpu"))
-        # Indexing a plain view is faster than indexing the memmap object it views.
-        self.vectors_ND: Floats = np.asarray(load_embeddings(folder).vectors_ND)
+        vectors_ND = load_embeddings(folder).vectors_ND
+        self.towers = NearestProducts(vectors_ND, load_index(folder, vectors_ND))
+        self.vectors_ND = self.towers.vectors_ND
+        self.search = SearchIndex.load(folder / SEARCH_FOLDER)
         self._logit_N = self.encoder.item_logits(self.vectors_ND)
-        self._index = load_index(folder, self.vectors_ND)
         self._rescorer = Rescorer.load(folder / MODEL_FOLDER)
         self._as_of_ms: int = self.manifest["as_of_ms"]
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
@@ -186,37 +167,6 @@ class Recommender:
         readable = self.readable(events)
         return self.encoder.encode([self.history(readable)])[0] if len(readable.positions_L) else None
 
-    def nearest(self, vectors_BD: Floats, k: int) -> list[Ranked]:
-        """For each vector the K products with the highest inner product."""
-        scores_BK, positions_BK = self._index.search(vectors_BD, k)
-        return [Ranked(*pair) for pair in zip(positions_BK, scores_BK, strict=True)]
-
-    def nearest_allowed(self, vector_D: Floats, k: int, allowed_N: Allowed, n_allowed: int) -> Ranked:
-        """The K best of the allowed products; all of them where there are fewer.
-
-        Few allowed products are all compared. Of many, the index gives some more than K, enough for K allowed ones as
-        long as being allowed and being near have little to do with each other; where it was not enough, four times as
-        many, until it is cheaper to compare all.
-
-        Args:
-            vector_D: (D,) unit vector.
-            k: K.
-            allowed_N: (N,) which products may be found.
-            n_allowed: How many these are.
-        """
-        k = min(k, n_allowed)
-        n_fetched = int((k + 8) * len(self) / max(n_allowed, 1))
-        while n_allowed > EXACT_SEARCH_PRODUCTS and n_fetched < n_allowed // 8:
-            (found,) = self.nearest(vector_D[None, :], n_fetched)
-            kept = allowed_N[found.positions]
-            if kept.sum() >= k:
-                return Ranked(found.positions[kept], found.scores[kept]).first(k)
-            n_fetched *= 4
-        positions = np.flatnonzero(allowed_N)
-        if n_allowed > len(self) // 8:  # reading all in order is faster than picking so many
-            return best(positions, (self.vectors_ND @ vector_D)[positions], k)
-        return best(positions, self.similarity(vector_D, positions), k)
-
     def repeats(self, events: Sequence) -> Repeats:
         """The re-scorer's repeat term of the products of some events; of those that the release does not have, none."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
@@ -237,11 +187,6 @@ class Recommender:
         positions = self._lately[new_only].best
         return (positions if allowed_N is None else positions[allowed_N[positions]])[:k]
 
-    def similarity(self, vector_D: Floats, positions: Positions) -> Floats:
-        """Inner products of a vector with some products."""
-        scores: Floats = self.vectors_ND[positions] @ vector_D
-        return scores
-
     def most_popular(self, k: int, allowed_N: Allowed | None = None) -> Ranked:
         """The K most popular (allowed) products, with their popularity as the score."""
         popular = self.popular if allowed_N is None else self.popular[allowed_N[self.popular]]
@@ -257,15 +202,6 @@ class Recommender:
 def pool_size(k: int) -> int:
     """How many of the towers' nearest products the re-scorer should see to find the K best."""
     return max(POOL * k, SMALLEST_POOL)
-
-
-def best(positions: Positions, scores: Floats, k: int) -> Ranked:
-    """The K highest scores, best first; equal ones in the order given."""
-    if k < len(scores):
-        kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k])  # more than K where some equal the K-th
-        positions, scores = positions[kept], scores[kept]
-    order = np.argsort(-scores, kind="stable")[:k]
-    return Ranked(positions[order], scores[order])
 
 
 def open_current(releases: Path, *, schema_hash: str, device: torch.device | None = None) -> Recommender:

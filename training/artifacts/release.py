@@ -4,6 +4,7 @@
         model/                    the model artifact
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
         product_index.faiss
+        search_index/             text vectors, their index, and n-grams of the texts
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and of those that stand for them
         popularity.npy            positions of products, most bought lately first
@@ -34,14 +35,15 @@ from feature_repo.errors import GateRefusedError
 from feature_repo.files import write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.index import INDEX_FILE
-from training.artifacts.lineage import sha256
+from training.artifacts.lineage import RECORD, sha256
 
 log = logging.getLogger(__name__)
 
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
-MODEL_FOLDER, PRODUCTS, ALIASES = "model", "products.arrow", "product_aliases.arrow"
+MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
+PRODUCTS, ALIASES = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 def write_release(
@@ -50,6 +52,7 @@ def write_release(
     model: Path,
     embeddings: Path,
     index: Path,
+    search_index: Path,
     products: pa.Table,
     aliases: pa.Table | None = None,
     popular: npt.NDArray[np.int32],
@@ -65,6 +68,7 @@ def write_release(
         model: Folder of the model artifact.
         embeddings: Folder of the product embeddings.
         index: Folder of the index.
+        search_index: Folder of the search index.
         products: Product columns in the order of the embeddings.
         aliases: Merged products, product_id -> duplicate_of; None for a shop that merges none.
         popular: Product positions, most popular first.
@@ -80,6 +84,7 @@ def write_release(
     folder.mkdir()
     # Names with a dot are what a killed training run left of a checkpoint.
     shutil.copytree(model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
     for source, name in ((embeddings, VECTORS), (embeddings, IDS), (embeddings, ID_TO_INDEX), (index, INDEX_FILE)):
         shutil.copy2(source / name, folder / name)
     _write_arrow(folder / PRODUCTS, products)

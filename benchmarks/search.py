@@ -1,0 +1,199 @@
+"""How often a search finds the product that is meant, and what each part of it contributes.
+
+    python -m benchmarks.search --products CSV --queries CSV [--sample N] [--json]
+
+Products have `sku` and their names in `product_name` and `product_name_ar` (one of them is enough), queries `sku` and
+`seller_item_name`: what a seller calls the product. Every distinct pair is asked once and all products are ranked. By
+default the Arabic pharmacy titles of the shared data are read.
+
+`ladder` goes from the text encoder alone to the product's own search, step by step; `without` leaves one rule of the
+normaliser out of spelling (letters and consonants, without the encoder). Ties count against the search.
+
+Legend: Q queries, N products, T dimensions of a text vector.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
+from tqdm import tqdm
+
+from benchmarks.quality_data import SHARED_DATA
+from feature_repo.config import Config, load_config
+from feature_repo.paths import models_dir
+from feature_repo.transforms.consonants import consonants
+from feature_repo.transforms.normalise import RULES, normalise
+from training.artifacts.lexical import CONSONANTS, LETTERS
+from training.artifacts.search_index import MEANING, SearchIndex, build_search_index
+from training.text_encoder import load_text_encoder
+
+DATA_DIR = "var/benchmarks/search"
+NAMES = ("product_name", "product_name_ar")
+K = 10
+
+Scores = npt.NDArray[np.float32]
+Figures = dict[str, float]
+
+
+def figures(ranks_Q: npt.NDArray[np.integer]) -> Figures:
+    """hit@1, mrr@10 and hit@10 of the ranks, from 1, of the products that were meant."""
+    within_Q = ranks_Q <= K
+    return {
+        "hit@1": float((ranks_Q == 1).mean()),
+        f"mrr@{K}": float((within_Q / ranks_Q).mean()),
+        f"hit@{K}": float(within_Q.mean()),
+    }
+
+
+def ranks(scores_QN: Scores, meant_Q: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Ranks of the products that were meant, behind all that score as much."""
+    own_Q1 = np.take_along_axis(scores_QN, meant_Q[:, None], axis=1)
+    return (scores_QN >= own_Q1).sum(axis=1)
+
+
+def ngram_cosines(texts: Sequence[str], queries: Sequence[str], lengths: tuple[int, int]) -> Scores:
+    """Cosines of tf-idf over character n-grams, (Q, N)."""
+    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=lengths, lowercase=False, dtype=np.float32)
+    texts_NV = vectorizer.fit_transform(texts)
+    cosines_QN: Scores = (vectorizer.transform(queries) @ texts_NV.T).toarray()
+    return cosines_QN
+
+
+class Comparison:
+    """Every step of the ladder on one list of queries."""
+
+    def __init__(self, config: Config, texts: list[str], queries: list[str], meant_Q: npt.NDArray[np.int64]) -> None:
+        """Encodes products and queries.
+
+        Args:
+            config: Names the text encoder.
+            texts: Of the products.
+            queries: As they were typed.
+            meant_Q: The position of the product that each query means.
+        """
+        self._texts, self._queries, self._meant_Q = texts, queries, meant_Q
+        self._index_type = config.index.type
+        encoder = load_text_encoder(config.model.item_tower.text_encoder, models_dir(config))
+        self._text_NT = encoder.encode_passages(texts, show_progress=True)
+        self._raw_QT = encoder.encode_queries(queries, show_progress=True)
+        self._spelled_QT = encoder.encode_queries([normalise(query) for query in queries], show_progress=True)
+
+    def ladder(self) -> dict[str, Figures]:
+        """From the text encoder alone to what the product does."""
+        meaning_QN = MEANING * (self._spelled_QT @ self._text_NT.T)
+        letters_QN, consonants_QN = self._by_letters(normalise), self._by_consonants(normalise)
+        steps = {
+            "encoder": self._raw_QT @ self._text_NT.T,
+            "encoder, queries normalised": meaning_QN,
+            "2- to 4-grams of letters, raw": ngram_cosines(self._texts, self._queries, (2, 4)),
+            "letters": letters_QN,
+            "consonants": consonants_QN,
+            "letters + consonants": letters_QN + consonants_QN,
+            "encoder + letters": meaning_QN + letters_QN,
+        }
+        found = {name: figures(ranks(scores_QN, self._meant_Q)) for name, scores_QN in steps.items()}
+        fused_QN = _fused([meaning_QN, letters_QN, consonants_QN])
+        found["all three by reciprocal rank"] = figures(ranks(fused_QN, self._meant_Q))
+        found["search"] = figures(self.searched())
+        return found
+
+    def searched(self) -> npt.NDArray[np.int64]:
+        """Ranks by the product's own search; K + 1 for what is not among the first K."""
+        with tempfile.TemporaryDirectory() as folder:
+            build_search_index(Path(folder), self._texts, self._text_NT, self._index_type)
+            index = SearchIndex.load(Path(folder))
+            asked = tqdm(zip(self._queries, self._spelled_QT, strict=True), "Searching", len(self._queries))
+            found_QK = np.stack([index.find(query, vector_T).top(K).positions for query, vector_T in asked])
+        hits_QK = found_QK == self._meant_Q[:, None]
+        return np.where(hits_QK.any(axis=1), hits_QK.argmax(axis=1) + 1, K + 1)
+
+    def without(self) -> dict[str, Figures]:
+        """Spelling alone with one rule of the normaliser left out."""
+        found = {}
+        for left_out in tqdm(RULES, desc="Leaving rules out"):
+            rules = [rule for rule in RULES if rule != left_out]
+            scores_QN = self._by_letters(lambda text, rules=rules: normalise(text, rules))
+            scores_QN += self._by_consonants(lambda text, rules=rules: normalise(text, rules))
+            found[str(left_out)] = figures(ranks(scores_QN, self._meant_Q))
+        return found
+
+    def _by_letters(self, spell: Callable[[str], str]) -> Scores:
+        return self._cosines(lambda text: f" {spell(text)} ", LETTERS)
+
+    def _by_consonants(self, spell: Callable[[str], str]) -> Scores:
+        return self._cosines(lambda text: f" {consonants(spell(text))} ", CONSONANTS)
+
+    def _cosines(self, read: Callable[[str], str], n: int) -> Scores:
+        return ngram_cosines([read(text) for text in self._texts], [read(query) for query in self._queries], (n, n))
+
+
+def _fused(lists: Sequence[Scores], constant: int = 10) -> Scores:
+    """Reciprocal rank fusion (Cormack et al. 2009)."""
+    ranks_of_each = ((-scores_QN).argsort(axis=1).argsort(axis=1) for scores_QN in lists)
+    fused_QN: Scores = sum((1 / (constant + 1 + ranks_QN) for ranks_QN in ranks_of_each), np.float32(0))
+    return fused_QN
+
+
+def read(products_csv: Path, queries_csv: Path, sample: int | None) -> tuple[list[str], list[str], Any]:
+    """Product texts, queries, and the position of the product that each query means."""
+    products, queries = pd.read_csv(products_csv), pd.read_csv(queries_csv)
+    names = [name for name in NAMES if name in products.columns]
+    if not names or "sku" not in products.columns:
+        raise SystemExit(f"{products_csv} needs the columns sku and {' or '.join(NAMES)}, it has {list(products)}")
+    if missing := {"sku", "seller_item_name"} - set(queries.columns):
+        raise SystemExit(f"{queries_csv} lacks the columns {', '.join(sorted(missing))}")
+    texts = products[names].fillna("").agg(" ".join, axis=1).str.strip().tolist()
+    positions = pd.Series(range(len(products)), index=products["sku"])
+    asked = queries[["sku", "seller_item_name"]].dropna().drop_duplicates()
+    asked = asked[asked["sku"].isin(positions.index)]
+    if sample is not None and sample < len(asked):
+        asked = asked.sample(sample, random_state=1)
+    return texts, asked["seller_item_name"].tolist(), positions[asked["sku"]].to_numpy()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads, searches, prints."""
+    titles = Path(os.environ.get(SHARED_DATA, "../shared/data")) / "arabic_pharmacy_titles"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search")
+    parser.add_argument("--products", type=Path, default=titles / "products.csv", metavar="CSV")
+    parser.add_argument("--queries", type=Path, default=titles / "seller_titles.csv.gz", metavar="CSV")
+    parser.add_argument("--sample", type=int, metavar="N", help="ask so many queries only")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    for path in (options.products, options.queries):
+        if not path.is_file():
+            raise SystemExit(f"{path} does not exist; name the files with --products and --queries")
+    started = time.monotonic()
+    texts, queries, meant_Q = read(options.products, options.queries, options.sample)
+    compared = Comparison(load_config(overrides=[f"data_dir={DATA_DIR}", *options.overrides]), texts, queries, meant_Q)
+    ladder = compared.ladder()
+    result = ladder["search"] | {
+        "ladder": ladder,
+        "without": compared.without(),
+        "n_queries": len(queries),
+        "n_products": len(texts),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    print(json.dumps(result, ensure_ascii=False) if options.json else _table(result))  # noqa: T201
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    lines = [f"{result['n_queries']} queries, {result['n_products']} products, {result['seconds']} s"]
+    for title, rows in (("", result["ladder"]), ("spelling without the rule", result["without"])):
+        lines.append(f"\n{title:32}{'hit@1':>8}{'mrr@10':>8}{'hit@10':>8}")
+        lines += [f"{name:32}" + "".join(f"{value:8.4f}" for value in row.values()) for name, row in rows.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

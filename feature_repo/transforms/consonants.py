@@ -1,0 +1,50 @@
+"""One key for a word in Arabic and in Latin letters: its consonants.
+
+A brand is written panadol or بنادول or بانادول; what these share is p-n-d-l. Arabic writers add or leave out the long
+vowels of foreign names, and where Latin has two sounds Arabic often has one letter (p and b, v and f) or several (s: س,
+ص and ث). Dropping vowels and folding such letters, as Soundex does for English names, makes both scripts meet.
+"""
+
+import re
+
+_ARABIC = {
+    "b": "بپ",
+    "d": "دض",
+    "f": "فڤ",
+    "g": "جغچگ",
+    "h": "حخ",
+    "k": "قك",
+    "l": "ل",
+    "m": "م",
+    "n": "ن",
+    "r": "ر",
+    "s": "سصث",
+    "t": "تط",
+    "x": "ش",
+    "z": "زذظ",
+    "": "اويهع",
+}
+_FROM_ARABIC = str.maketrans({letter: key for key, letters in _ARABIC.items() for letter in letters})
+_LATIN_PAIRS = {"ph": "f", "sh": "x", "ch": "x", "th": "s", "kh": "h", "gh": "g", "ck": "k", "x": "ks"}
+_LATIN_PAIR = re.compile("|".join(_LATIN_PAIRS))
+_SOFT_C = re.compile("c(?=[eiy])")
+_FROM_LATIN = str.maketrans({**dict(zip("cqvpj", "kkfbg", strict=True)), **dict.fromkeys("aeiouyhw", "")})
+_DOUBLED = re.compile(r"([a-z])\1+")
+_LATIN_WORD = re.compile("[a-z]+")
+
+
+def consonants(text: str) -> str:
+    """The consonants of each word, in Latin letters; numbers and words of other scripts stay as they are.
+
+    Args:
+        text: As `normalise` leaves it.
+    """
+    keys = (_DOUBLED.sub(r"\1", _key(word)) for word in text.split())
+    return " ".join(key for key in keys if key)
+
+
+def _key(word: str) -> str:
+    if not _LATIN_WORD.fullmatch(word):
+        return word.translate(_FROM_ARABIC)
+    sounds = _LATIN_PAIR.sub(lambda pair: _LATIN_PAIRS[pair[0]], _SOFT_C.sub("s", word))
+    return sounds.translate(_FROM_LATIN)
