@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -307,8 +308,6 @@ def search(
     """Find products by what a buyer types, as the API would."""
 
     def job(settings: Config) -> Answer:
-        from dataclasses import replace
-
         from online_api.runtime import open_runtime
 
         with open_runtime(settings) as runtime:

@@ -162,7 +162,7 @@ class RecommendationService:
     def _subject(self, live: LiveRelease, question: Question) -> Subject:
         """Who a question is about, as far as the question itself says."""
         if question.release not in (None, live.recommender.name):  # swapped since the texts were encoded
-            degraded = (*question.degraded, *(one for one in NO_TEXT_ENCODER if one not in question.degraded))
+            degraded = tuple(dict.fromkeys([*question.degraded, *NO_TEXT_ENCODER]))
             question = replace(question, found=None, texts={}, release=None, degraded=degraded)
         new = {live.recommender.products.product_key(one): vector_D for one, vector_D in question.texts.items()}
         readable = NOTHING_READABLE

@@ -1,7 +1,7 @@
 """Vectors of texts that no release has: new products in a session, and what a buyer types into a search field.
 
 The text encoder takes hundreds of megabytes and seconds to load, and most shops never send a text: so it is loaded in
-the background when the first text arrives, and that text goes unanswered.
+the background when the first text arrives. Until it is there, new products are left out and queries go by spelling.
 
 Legend: M texts, T dimensions of the text encoder, D of the towers.
 """

@@ -3,6 +3,9 @@
 Shops and buyers write one product in many ways: with and without hamza or vowel signs, in Arabic or Latin digits,
 "١٢٨جيجا" or "128 GB". Each rule below undoes one kind of difference and can be left out; docs/adr/0006 has what each is
 worth, and why the text encoder reads queries in one spelling but products as they are written.
+
+Releases hold n-grams of what comes out here: when any text comes out differently, raise FORMAT_VERSION of
+training.artifacts.release, which is the version of both.
 """
 
 import html
@@ -10,8 +13,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 from enum import StrEnum
-
-NORMALISER_VERSION = 1  # raise it when any text comes out differently
 
 
 class Rule(StrEnum):

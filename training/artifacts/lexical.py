@@ -5,23 +5,20 @@ which Arabic and Latin spellings of a name meet. Each comparison is a cosine; th
 hashed, so no vocabulary has to be kept, and the index holds one posting list for each hash. Other lengths find less or
 cost more (docs/adr/0006).
 
-Legend: N products, F hashed n-grams of both kinds, E entries of all posting lists.
+Legend: N products, M texts, F hashed n-grams of both kinds.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import normalize
 from tqdm import tqdm
 
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import normalise
-
-Floats = npt.NDArray[np.float32]
+from training.artifacts.nearest import Floats
 
 LETTERS, CONSONANTS = 4, 3  # n
 FEATURES = 2**18  # of each kind: more tell no more apart
@@ -51,9 +48,7 @@ class LexicalIndex:
         """An index of N product texts, as they are written and in their order."""
         counts_NF = sparse.vstack(list(_chunks(texts, show_progress)), format="csr", dtype=np.float32)
         idf_F = _idf(counts_NF)
-        weights_NF = _weights(counts_NF, idf_F)
-        postings_FN = sparse.csr_array(weights_NF.T)
-        return cls(postings_FN, idf_F)
+        return cls(sparse.csr_array(_weights(counts_NF, idf_F).T), idf_F)
 
     def save(self, folder: Path) -> None:
         """Writes four arrays."""
@@ -94,7 +89,7 @@ def _chunks(texts: Sequence[str], show_progress: bool) -> Iterator[sparse.csr_ar
 
 
 def _counts(texts: Sequence[str]) -> sparse.csr_array:
-    """How often each text has each n-gram, (texts, F): those of letters, then those of consonants."""
+    """How often each text has each n-gram, (M, F): those of letters, then those of consonants."""
     spelled = [normalise(text) for text in texts]
     # Where a word begins and ends is part of how it is spelled, at both ends of a text too.
     halves = [
@@ -114,7 +109,9 @@ def _idf(counts_NF: sparse.csr_array) -> Floats:
 
 def _weights(counts_MF: sparse.csr_array, idf_F: Floats) -> sparse.csr_array:
     """Counts times idf, each kind's part of a row at unit length."""
-    weighted = sparse.csr_array(counts_MF)
-    weighted.data = weighted.data * idf_F[weighted.indices]
-    halves = [normalize(half) for half in (weighted[:, :FEATURES], weighted[:, FEATURES:])]
-    return sparse.csr_array(sparse.hstack(halves, format="csr"))
+    weights = counts_MF.data * idf_F[counts_MF.indices]
+    rows = np.repeat(np.arange(counts_MF.shape[0]), np.diff(counts_MF.indptr))
+    parts = 2 * rows + (counts_MF.indices >= FEATURES)
+    lengths = np.sqrt(np.bincount(parts, weights**2, minlength=2 * counts_MF.shape[0])).astype(np.float32)
+    weights /= lengths[parts]
+    return sparse.csr_array((weights, counts_MF.indices, counts_MF.indptr), shape=counts_MF.shape)
