@@ -311,7 +311,7 @@ def search(
         from online_api.runtime import open_runtime
 
         with open_runtime(settings) as runtime:
-            runtime.service.texts.load()
+            runtime.service.texts.load(runtime.keeper.live.recommender)
             return runtime.service.answer([replace(runtime.service.searched(query), k=k)])[0].payload
 
     run_job(job, config, overrides, as_json, list_text)

@@ -127,8 +127,12 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
 def fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:
     """The re-scorer that suits the model which has not seen the validation days."""
     question = read_question(store, config, data.catalogue, c.VALIDATION, data.validation)
-    model, vocabularies, _ = load_model(shop_paths(config).model / CHOSEN)
-    item_ND = encode_catalogue(model, item_features(data.catalogue, data.text_NT, vocabularies))
+    chosen = shop_paths(config).model / CHOSEN
+    model, vocabularies, _ = load_model(chosen)
+    text_NT = data.text_NT
+    if not config.training.freeze_text_encoder:
+        text_NT, _ = text_vectors(config, data.catalogue, chosen, show_progress=False)
+    item_ND = encode_catalogue(model, item_features(data.catalogue, text_NT, vocabularies))
     ranker = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND)
     return fit_rescorer(ranker, question.asked())
 
@@ -142,7 +146,7 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     model, vocabularies, card = load_model(paths.model)
-    text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
+    text_NT, encoder_id = text_vectors(config, catalogue, paths.model, show_progress=show_progress)
     if encoder_id != card.text_encoder:
         raise ValueError(
             f"the model was trained on text vectors of {card.text_encoder}, the configuration names {encoder_id}; "
@@ -176,9 +180,9 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
     """Builds the index that finds products by what a buyer types."""
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
-    text_NT, _ = text_vectors(config, catalogue, show_progress=show_progress)
+    text_NT, _ = text_vectors(config, catalogue, paths.model, show_progress=show_progress)
     build_search_index(paths.search_index, catalogue.texts, text_NT, config.index.type, show_progress=show_progress)
-    record_source(paths.search_index, paths.product_features)
+    record_source(paths.search_index, paths.product_features, paths.model / WEIGHTS)
     return {"n_products": len(catalogue)}
 
 

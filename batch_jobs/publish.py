@@ -42,7 +42,8 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         raise ValueError("the model was trained on another feature schema; run `tawsiya train` again")
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
     require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
-    require_source(paths.search_index, paths.product_features, "tawsiya index")
+    for source in (paths.product_features, paths.model / WEIGHTS):
+        require_source(paths.search_index, source, "tawsiya index")
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     split = read_time_split(paths.feature_report)
     events = _events(paths, products[c.PRODUCT_KEY].to_numpy())

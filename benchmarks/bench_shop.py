@@ -33,7 +33,7 @@ from feature_repo.config import Config, load_config
 from feature_repo.definitions import TRAINING_SERVICE, definitions
 from feature_repo.files import read_json, write_json
 from feature_repo.lock import shop_lock
-from feature_repo.paths import ShopPaths, models_dir, shop_paths
+from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.schema import schema_hash
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import weight_by_code
@@ -41,7 +41,7 @@ from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import FORMAT_VERSION, current_release
 from training.artifacts.rescorer import Rescorer
 from training.catalogue import Vocabularies, build_vocabularies, read_catalogue
-from training.text_encoder import load_text_encoder
+from training.text_features import text_encoder_of
 from training.towers import ModelSpec, TwoTower
 
 DATA_DIR = Path("var/benchmarks")
@@ -167,7 +167,7 @@ def _save_untrained_model(config: Config, store: FeatureStore, seed: int) -> Non
     catalogue = read_catalogue(paths.product_features)
     # As in a shop where every product was bought: each has a vector of its own.
     vocabularies = build_vocabularies(catalogue, catalogue.positions(catalogue.product_keys))
-    encoder = load_text_encoder(config.model.item_tower.text_encoder, models_dir(config))
+    encoder = text_encoder_of(config)
     model = _untrained_model(config, encoder.dimension, vocabularies, seed)
     save_model(paths.model, model, vocabularies, ModelCard(encoder.encoder_id, TRAINING_SERVICE, store.schema_hash, 1))
     RESCORER.save(paths.model)

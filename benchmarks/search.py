@@ -29,12 +29,11 @@ from tqdm import tqdm
 
 from benchmarks.quality_data import SHARED_DATA
 from feature_repo.config import Config, load_config
-from feature_repo.paths import models_dir
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import RULES, normalise
 from training.artifacts.lexical import CONSONANTS, LETTERS
 from training.artifacts.search_index import MEANING, SearchIndex, build_search_index
-from training.text_encoder import load_text_encoder
+from training.text_features import text_encoder_of
 
 DATA_DIR = "var/benchmarks/search"
 NAMES = ("product_name", "product_name_ar")
@@ -82,7 +81,7 @@ class Comparison:
         """
         self._texts, self._queries, self._meant_Q = texts, queries, meant_Q
         self._index_type = config.index.type
-        encoder = load_text_encoder(config.model.item_tower.text_encoder, models_dir(config))
+        encoder = text_encoder_of(config)
         self._text_NT = encoder.encode_passages(texts, show_progress=True)
         self._raw_QT = encoder.encode_queries(queries, show_progress=True)
         self._spelled_QT = encoder.encode_queries([normalise(query) for query in queries], show_progress=True)

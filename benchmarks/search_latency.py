@@ -25,11 +25,11 @@ from benchmarks.search import DATA_DIR
 from benchmarks.synthetic_shop import synthetic_products
 from feature_repo import columns as c
 from feature_repo.config import load_config
-from feature_repo.paths import models_dir
 from feature_repo.transforms.normalise import normalise
 from feature_repo.transforms.text import product_text
 from training.artifacts.search_index import SearchIndex, build_search_index
-from training.text_encoder import TextEncoder, load_text_encoder
+from training.text_encoder import TextEncoder
+from training.text_features import text_encoder_of
 
 K = 10
 SEED = 7
@@ -46,7 +46,7 @@ def measure(n_products: int, n_queries: int) -> dict[str, Any]:
     texts = catalogue_texts(n_products, rng)
     queries = [some_words(texts[place], rng) for place in rng.integers(n_products, size=WARM_UP + n_queries)]
     config = load_config(overrides=[f"data_dir={DATA_DIR}"])
-    encoder = load_text_encoder(config.model.item_tower.text_encoder, models_dir(config))
+    encoder = text_encoder_of(config)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         started = time.monotonic()

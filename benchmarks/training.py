@@ -24,7 +24,7 @@ from feature_repo.config import Config
 from feature_repo.store import feature_store
 from training.artifacts.model import ModelCard
 from training.dataset import Contexts
-from training.text_features import configured_encoder
+from training.text_features import text_encoder_of
 from training.tracking import Tracker
 from training.train import TrainingData, fit, selection_contexts
 
@@ -73,7 +73,7 @@ def described(config: Config, data: TrainingData, contexts: Contexts) -> float:
         data.catalogue.texts,
         [histories.products[start:stop].tolist() for start, stop in itertools.pairwise(offsets)],
         sample.targets.products[sample.targets.offsets[:-1]].tolist(),
-        configured_encoder(config),
+        text_encoder_of(config),
         batch_size=DESCRIBED_BATCH,
         n_batches=DESCRIBED_BATCHES,
         seed=config.training.seed,

@@ -102,7 +102,7 @@ class TrainingConfig(Section):
     candidates: Literal["auto", "sampled", "all"] = Field(
         "auto",
         description="What a chosen product is told apart from: `sampled` the batch's and random ones, `all` the whole "
-        "catalogue; `auto` is all for up to 250 million pairs of a context and a product",
+        "catalogue; `auto` is all for up to 250 million pairs of a context and a product, unless texts are trained",
     )
     num_negatives: Annotated[int, Field(ge=0)] = Field(
         0, description="Random negatives drawn per context, beside the batch's own; all contexts share them"
@@ -121,7 +121,18 @@ class TrainingConfig(Section):
     num_workers: Annotated[int, Field(ge=0)] = Field(
         0, description="Processes that prepare batches beside the training process"
     )
-    freeze_text_encoder: Literal[True] = Field(True, description="Text vectors are constants, encoded once")
+    freeze_text_encoder: bool = Field(
+        True,
+        description="Text vectors are constants, encoded once; false trains the text encoder too, which is worth a GPU",
+    )
+    text_encoder_learning_rate: PositiveFloat = Field(
+        0.00002, description="Adam's largest step size for the text encoder, where it is trained"
+    )
+    text_encoder_lora_rank: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Rank of the matrices trained beside the text encoder's weights in their stead (extra `lora`); 0 "
+        "trains the weights themselves",
+    )
     seed: int = Field(7, description="Seed of every random draw")
     mlflow_uri: str = Field(
         "", description="MLflow server, or file:// folder, that hears of each run too (extra `mlflow`); empty: none"
@@ -192,6 +203,11 @@ class InferenceConfig(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="`auto` takes a GPU where there is one")
     batch_size: PositiveInt = Field(1024, description="Products per step of the embedding job")
+    text_encoder_format: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        "auto",
+        description="How the text encoder computes; `auto` is bfloat16 on a GPU and a CPU with AMX, else int8 for the "
+        "bundled encoder (`float32` for any other)",
+    )
 
 
 class IndexConfig(Section):

@@ -19,6 +19,7 @@ from online_api.rule_book import RuleFile
 from online_api.service import RecommendationService, now_ms
 from online_api.store_guard import StoreGuard
 from online_api.text_vectors import TextVectors
+from training.artifacts.recommender import Recommender
 from training.device import resolve_device
 
 WRITE_TIMEOUT_SECONDS = 1.0
@@ -98,7 +99,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         keeper,
         online,
         guard,
-        TextVectors(lambda: _encoder(config)),
+        TextVectors(lambda recommender: _encoder(config, recommender)),
         max_history=config.model.buyer_tower.max_interaction_history,
         max_interactions=api.max_interactions_per_request,
     )
@@ -115,7 +116,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     return Runtime(config, paths, store, online, guard, keeper, service, intake, metrics)
 
 
-def _encoder(config: Config) -> "TextEncoder":
-    from training.text_features import configured_encoder  # loads sentence-transformers, which most shops never need
+def _encoder(config: Config, recommender: Recommender) -> "TextEncoder":
+    from training.text_features import text_encoder_of  # loads sentence-transformers, which most shops never need
 
-    return configured_encoder(config)
+    return text_encoder_of(config, recommender.model_folder)

@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 class TextVectors:
     """The text encoder, and the item tower over texts alone; safe to use from several threads."""
 
-    def __init__(self, load: Callable[[], "TextEncoder"]) -> None:
-        """Takes what loads the text encoder, which may fail with a ValueError, an OSError or an ImportError."""
+    def __init__(self, load: Callable[[Recommender], "TextEncoder"]) -> None:
+        """Takes what loads a release's text encoder; it may fail with a ValueError, an OSError or an ImportError."""
         self._load = load
         self._encoder: TextEncoder | None = None
+        self._asked_for: str | None = None  # id of the encoder that was loaded last, or could not be
         self._loading: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -53,9 +54,9 @@ class TextVectors:
         encoder = self._encoder_of(recommender)
         return None if encoder is None else encoder.encode_queries([normalise(query)])[0]
 
-    def load(self) -> None:
-        """Loads the encoder now, and waits for it."""
-        self._ready()
+    def load(self, recommender: Recommender) -> None:
+        """Loads the release's encoder now, and waits for it."""
+        self._encoder_of(recommender)
         self.wait()
 
     def wait(self) -> None:
@@ -64,26 +65,27 @@ class TextVectors:
             self._loading.join()
 
     def _encoder_of(self, recommender: Recommender) -> "TextEncoder | None":
-        encoder = self._ready()
-        if encoder is None:
-            return None
+        """The encoder of a release; the first call for one that has another encoder than the last has it loaded."""
+        wanted = recommender.card.text_encoder
+        with self._lock:
+            if self._asked_for != wanted:
+                self._asked_for = wanted
+                self._loading = threading.Thread(
+                    target=self._load_once, args=(recommender,), name="text-encoder", daemon=True
+                )
+                self._loading.start()
+            encoder = self._encoder
+        return encoder if encoder is not None and encoder.encoder_id == wanted else None
+
+    def _load_once(self, recommender: Recommender) -> None:
+        """Loads the encoder; one that cannot be had is not asked for again before a restart."""
+        try:
+            encoder = self._load(recommender)
+        except (ValueError, OSError, ImportError) as error:
+            log.error("texts will be left out: %s", error)
+            return
         if encoder.encoder_id != recommender.card.text_encoder:
             log.error("release %s was made with text encoder %s, the configuration names %s: texts are left out",
                       recommender.name, recommender.card.text_encoder, encoder.encoder_id)  # fmt: skip
-            return None
-        return encoder
-
-    def _ready(self) -> "TextEncoder | None":
-        if self._encoder is None:
-            with self._lock:
-                if self._loading is None:
-                    self._loading = threading.Thread(target=self._load_once, name="text-encoder", daemon=True)
-                    self._loading.start()
-        return self._encoder
-
-    def _load_once(self) -> None:
-        """Loads the encoder; one that cannot be had is not asked for again before a restart."""
-        try:
-            self._encoder = self._load()
-        except (ValueError, OSError, ImportError) as error:
-            log.error("texts will be left out: %s", error)
+        with self._lock:
+            self._encoder = encoder

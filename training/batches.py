@@ -157,7 +157,11 @@ def candidates_are_all(candidates: str, n_contexts: int, n_products: int) -> boo
 
 def with_candidates(config: Config, n_contexts: int, n_products: int) -> Config:
     """The configuration with `auto` candidates decided, so that it means the same for a part of the contexts."""
-    everything = candidates_are_all(config.training.candidates, n_contexts, n_products)
+    settings = config.training
+    # While the text encoder is trained, a product of a step costs a text's way through it and back.
+    everything = settings.candidates == "all" or (
+        settings.freeze_text_encoder and candidates_are_all(settings.candidates, n_contexts, n_products)
+    )
     training = config.training.model_copy(update={"candidates": "all" if everything else "sampled"})
     return config.model_copy(update={"training": training})
 

@@ -153,10 +153,12 @@ class ItemFeatures:
         parts = (self.text_NT, self.brand_N, self.category_N, self.price_N, self.id_N)
         return ItemFeatures(*(part.to(device) for part in parts))
 
-    def encode(self, tower: ItemTower, positions: torch.Tensor | slice) -> torch.Tensor:
-        """The tower's vectors of the products at `positions`."""
+    def encode(
+        self, tower: ItemTower, positions: torch.Tensor | slice, text: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The tower's vectors of the products at `positions`; from other text vectors, where they are given."""
         vectors: torch.Tensor = tower(
-            self.text_NT[positions],
+            self.text_NT[positions] if text is None else text,
             self.brand_N[positions],
             self.category_N[positions],
             self.price_N[positions],

@@ -11,7 +11,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,10 @@ from tokenizers import Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from training.bundled_encoder import build_bundled_encoder
+from training.int8_encoder import Int8Error, use_int8
 
 BUNDLED = "bundled"
+FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 
 _HUB_TIMEOUT_S = 5.0
 # bf16 with AMX is fastest at 128 (730 texts/s at 32, 1,174 at 128); fp32 does not care (333 and 320).
@@ -36,49 +37,60 @@ class TextEncoderUnavailableError(ValueError):
 
 
 class TextEncoder:
-    """Turns texts into vectors of unit length with a frozen SentenceTransformer.
+    """Turns texts into vectors of unit length with a SentenceTransformer.
 
     Attributes:
+        model: the SentenceTransformer.
         name: what the configuration calls the encoder.
         query_prefix: put before every text of `encode_queries`.
         passage_prefix: put before every text of `encode_passages`.
         dimension: D.
         batch_size: texts per forward pass.
+        format: how the weights are kept: "float32", "bfloat16" or "int8"; vectors are float32 in any case.
+        encoder_id: what a vector means depends on, as `name-hash`; safe as a file name. The hash covers weights,
+            tokenizer, modules, length limit and prefixes, so a fine-tuned copy under the same name gets another id.
+            Formats share it: vectors made on a GPU in bfloat16 may be compared with a CPU's in int8.
     """
 
     def __init__(self, model: SentenceTransformer, name: str, batch_size: int = _BATCH_SIZE) -> None:
-        self._model = model.eval()
+        """Takes a model in float32."""
+        self.model = model.eval()
         self.name = name
         self.batch_size = batch_size
         self.query_prefix = _first_prompt(model.prompts, ("query",))
         self.passage_prefix = _first_prompt(model.prompts, ("passage", "document", "corpus"))
         self.dimension = int(model.get_embedding_dimension())
+        self.format = FLOAT32
+        self.encoder_id = f"{Path(name).name}-{_digest(model, self.query_prefix, self.passage_prefix)}"
 
     @property
     def device(self) -> torch.device:
         """Where the model runs."""
-        return torch.device(self._model.device)
+        return torch.device(self.model.device)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The number format of the weights; vectors are float32 whatever it is."""
-        dtype: torch.dtype = next(self._model.parameters()).dtype
-        return dtype
+    def vectors_id(self) -> str:
+        """Identifies vectors down to their last bits, to cache them by: the encoder and its number format."""
+        return f"{self.encoder_id}-{self.format}"
 
-    @cached_property
-    def encoder_id(self) -> str:
-        """Identifies everything a vector depends on, as `name-dtype-hash`; safe as a file name.
+    def convert(self, to: str, models_dir: Path) -> None:
+        """Goes on in another number format, once.
 
-        The hash covers weights, tokenizer, modules, length limit and prefixes, so a fine-tuned copy under the same name
-        gets another id. Hashing 235 MB of weights takes less than a second, once per loaded encoder.
+        Args:
+            to: "bfloat16", "int8" or, for no change, "float32".
+            models_dir: Where a model converted to int8 is kept.
+
+        Raises:
+            TextEncoderUnavailableError: This encoder cannot be had in that format.
         """
-        digest = hashlib.blake2b(digest_size=12)
-        parts = [str(self._model), str(self._model.max_seq_length), self.query_prefix, self.passage_prefix]
-        digest.update("\0".join([*parts, _tokenizer_text(self._model)]).encode())
-        for name, tensor in sorted(self._model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return f"{Path(self.name).name}-{str(self.dtype).removeprefix('torch.')}-{digest.hexdigest()}"
+        if to == BFLOAT16:
+            self.model.to(torch.bfloat16)
+        elif to == INT8:
+            try:
+                use_int8(self.model, models_dir / "int8" / self.encoder_id)
+            except Int8Error as error:
+                raise TextEncoderUnavailableError(f"text encoder {self.name!r}: {error}") from error
+        self.format = to
 
     def encode_passages(self, texts: Sequence[str], show_progress: bool = False) -> npt.NDArray[np.float32]:
         """Vectors of things to be found, such as products: (N, D) float32 of unit length, in the order of `texts`."""
@@ -93,7 +105,7 @@ class TextEncoder:
             return np.empty((0, self.dimension), np.float32)
         # encode() sorts by length, pads each batch to its longest text and runs in inference mode. Some tokenizers make
         # nothing at all of an empty text, and the mean of nothing is not a vector: hence the space.
-        encoded = self._model.encode(
+        encoded = self.model.encode(
             [text or " " for text in texts],
             prompt=prefix,
             batch_size=self.batch_size,
@@ -107,7 +119,11 @@ class TextEncoder:
 
 
 def load_text_encoder(
-    name: str, models_dir: Path, device: str = "cpu", prompts: Mapping[str, str] | None = None
+    name: str,
+    models_dir: Path,
+    device: str = "cpu",
+    prompts: Mapping[str, str] | None = None,
+    number_format: str = "auto",
 ) -> TextEncoder:
     """Load a text encoder.
 
@@ -118,10 +134,18 @@ def load_text_encoder(
         device: a torch device, such as "cpu" or "cuda".
         prompts: prefixes by role ("query", "passage") for models that want some but do not come with them, as most e5
             models on the hub.
+        number_format: "float32", "bfloat16", "int8" or "auto", the fastest that is known to be as good.
 
     Raises:
-        TextEncoderUnavailableError: no such model here, and the hub does not have it or cannot be reached.
+        TextEncoderUnavailableError: no such model here, and the hub does not have it or cannot be reached; or it cannot
+            be had in that format.
     """
+    encoder = _load_float32(name, models_dir, device, prompts)
+    encoder.convert(_fastest_format(name, encoder.device) if number_format == "auto" else number_format, models_dir)
+    return encoder
+
+
+def _load_float32(name: str, models_dir: Path, device: str, prompts: Mapping[str, str] | None) -> TextEncoder:
     source = str(build_bundled_encoder(models_dir / "multilingual-e5-small")) if name == BUNDLED else name
     try:
         return TextEncoder(_load(source, device, prompts, local_files_only=True), name)
@@ -143,21 +167,33 @@ def _load(source: str, device: str, prompts: Mapping[str, str] | None, local_fil
         device=device,
         prompts=dict(prompts) if prompts else None,
         local_files_only=local_files_only,
-        model_kwargs={"dtype": _fastest_dtype(torch.device(device))},
+        model_kwargs={"dtype": torch.float32},
     )
 
 
-def _fastest_dtype(device: torch.device) -> torch.dtype:
-    """The format in which encoding is fastest: bf16 where the hardware multiplies bf16 matrices, else fp32.
+def _fastest_format(name: str, device: torch.device) -> str:
+    """The fastest format whose vectors serve as well (docs/adr/0007).
 
-    On a CPU that means AMX. Measured with the bundled encoder, texts per second of one core: bf16 with AMX 570, fp32
-    159; bf16 held to AVX-512 BF16 109, to AVX-512 42. The least cosine between bf16 and fp32 vectors was 0.9999.
+    bfloat16 where the hardware multiplies matrices of it, which on a CPU means AMX; else int8 for the encoder that this
+    was measured with. Any other encoder keeps float32 until its owner says int8.
     """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-    return torch.bfloat16 if native else torch.float32
+    if native:
+        return BFLOAT16
+    return INT8 if name == BUNDLED and device.type == "cpu" else FLOAT32
+
+
+def _digest(model: SentenceTransformer, *prefixes: str) -> str:
+    """Hash of all that a vector depends on; of 470 MB of weights it takes half a second."""
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update("\0".join([str(model), str(model.max_seq_length), *prefixes, _tokenizer_text(model)]).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _require_hub(name: str) -> None:

@@ -2,7 +2,7 @@
 
 N texts, D dimensions. Two append-only files grow side by side, row i of one belonging to row i of the other:
 
-    keys_D.bin      16 bytes per text: BLAKE2b of encoder id and text
+    keys_D.bin      16 bytes per text: BLAKE2b of id of the vectors and text
     vectors_D.f32   D float32 per text
 
 Vectors are written before keys, so a key always has its vector. What a killed process left behind its last whole key is
@@ -29,7 +29,7 @@ class PassageEncoder(Protocol):
     """What the cache needs of a text encoder."""
 
     @property
-    def encoder_id(self) -> str:
+    def vectors_id(self) -> str:
         """Differs whenever the vectors do."""
 
     @property
@@ -43,9 +43,9 @@ class PassageEncoder(Protocol):
 class TextVectorCache:
     """Vectors by text, for one encoder. Any number of processes may read and write one folder."""
 
-    def __init__(self, folder: Path, encoder_id: str, dim: int) -> None:
+    def __init__(self, folder: Path, vectors_id: str, dim: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._encoder_id = encoder_id
+        self._vectors_id = vectors_id
         self._dim = dim
         self._keys_file = folder / f"keys_{dim}.bin"
         self._vectors_file = folder / f"vectors_{dim}.f32"
@@ -104,14 +104,14 @@ class TextVectorCache:
         return np.asarray(stored[rows], np.float32)
 
     def _key(self, text: str) -> bytes:
-        return hashlib.blake2b(f"{self._encoder_id}\0{text}".encode(), digest_size=_KEY_BYTES).digest()
+        return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=_KEY_BYTES).digest()
 
 
 def encode_distinct(
     texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
 ) -> npt.NDArray[np.float32]:
     """(N, D) float32 vectors in the order of `texts`; only distinct texts that no run has seen before are encoded."""
-    cache = TextVectorCache(cache_dir / quote(encoder.encoder_id, safe=""), encoder.encoder_id, encoder.dimension)
+    cache = TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
     # Texts of like length pad each other least. The longest come first, so the estimated time falls instead of rising.
     missing = sorted(cache.missing(texts), key=len, reverse=True)
     with tqdm(total=len(missing), desc="Encoding texts", unit="text", disable=not (show_progress and missing)) as bar:

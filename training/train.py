@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
 
 from feature_repo.config import Config, TrainingConfig
@@ -34,6 +35,8 @@ from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.losses import info_nce
 from training.metrics import Targets
 from training.ranking import compare
+from training.text_features import TEXT_ENCODER, tuned_texts
+from training.text_tuning import TunedTexts
 from training.towers import ModelSpec, TwoTower
 from training.tracking import NOT_TRACKED, Tracker
 
@@ -131,6 +134,9 @@ def train(
     model, vocabularies, card = load_model(final)
     card = dataclasses.replace(card, epoch=selection.best_epoch, metrics=selection.history[selection.best_epoch - 1])
     save_model(folder, model, vocabularies, card)
+    shutil.rmtree(folder / TEXT_ENCODER, ignore_errors=True)  # of an earlier model
+    if (final / TEXT_ENCODER).is_dir():
+        shutil.copytree(final / TEXT_ENCODER, folder / TEXT_ENCODER)
     write_json(folder / CURVES, curves)
     shutil.rmtree(refitted, ignore_errors=True)
     for phase in (chosen, refitted):
@@ -187,13 +193,16 @@ def fit(
     model = TwoTower(_spec(config, data.text_NT.shape[1], vocabularies))
     model.item_tower.whiten(data.text_NT)
     model.to(device)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    texts = None if settings.freeze_text_encoder else tuned_texts(config, data.catalogue)
+    trained = nn.ModuleList([model] if texts is None else [model, texts])
+    optimizer = _optimizer(trained, settings)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     run_version = _run_version(config, data, card, contexts)
     rank, n_processes = processes.rank(), processes.count()
     with processes.first_before_others():
         best = None if rank else folder
-        progress = load_checkpoint(_checkpoint(folder), model, optimizer, run_version, best) or Progress()
+        progress = load_checkpoint(_checkpoint(folder), trained, optimizer, run_version, best) or Progress()
+    items = _with_texts(items, texts)
     phase = "refit" if validation is None else "selection"
     for epoch, metrics in enumerate(progress.history, 1):
         tracker.epoch(phase, epoch, metrics)
@@ -204,35 +213,28 @@ def fit(
         torch.manual_seed((settings.seed * 1000 + epoch) * n_processes + rank)
         hard_NH = _hard_neighbours(model, items, settings) if epoch > 1 else None
         batches = EpochBatches(contexts, len(data.catalogue), config, epoch, hard_NH).loader(rank, n_processes)
-        model.train()
-        losses: list[float] = []
+        trained.train()
         bar = tqdm(
             batches,
             desc=f"epoch {epoch}/{n_epochs or settings.num_epochs}",
             unit="step",
             disable=not show_progress,
         )
-        for step, batch in enumerate(bar):
-            rate = _learning_rate((epoch - 1) * len(batches) + step, settings.num_epochs * len(batches))
+        losses: list[float] = []
+        for number, batch in enumerate(bar):
+            step = (epoch - 1) * len(batches) + number
+            rate = _learning_rate(step, settings.num_epochs * len(batches))
             for group in optimizer.param_groups:
-                group["lr"] = rate * settings.learning_rate
-            loss = batch_loss(model, items, batch, settings)
-            if not torch.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the loss is {loss.item()} in epoch {epoch}, batch {step} "
-                    f"(first contexts {batch.contexts[:5].tolist()}); "
-                    "lower training.learning_rate or raise training.temperature"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            processes.average_gradients(parameters)
-            torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-            optimizer.step()
+                group["lr"] = rate * group["highest"]
+            loss = batch_loss(model, items, batch, settings, texts)
+            _require_finite(loss, epoch, number, batch)
+            _step_down(loss, optimizer, parameters)
             losses.append(loss.item())
             n_pairs = len(batch.choices.owner_T) * n_processes
-            tracker.step(phase, (epoch - 1) * len(batches) + step, losses[-1], rate * settings.learning_rate, n_pairs)
+            tracker.step(phase, step, losses[-1], rate * settings.learning_rate, n_pairs)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         # ---- evaluate, save, log -----------------------------------------------------------------------------------
+        items = _with_texts(items, texts)
         metrics = {"loss": float(np.mean(losses))}
         if validation is not None and rank == 0:
             metrics |= validate(model, items, validation)
@@ -243,17 +245,65 @@ def fit(
         if rank:
             continue
         if progress.best_epoch == epoch:
-            save_model(folder, model, vocabularies, dataclasses.replace(card, epoch=epoch, metrics=metrics))
+            _save_epoch(folder, model, vocabularies, dataclasses.replace(card, epoch=epoch, metrics=metrics), texts)
         if epoch % settings.save_every_n_epochs == 0:
-            save_checkpoint(_checkpoint(folder), model, optimizer, run_version, progress, folder)
+            save_checkpoint(_checkpoint(folder), trained, optimizer, run_version, progress, folder)
     return progress
 
 
-def batch_loss(model: TwoTower, items: ItemFeatures, batch: Batch, settings: TrainingConfig) -> torch.Tensor:
-    """InfoNCE of one batch. Each distinct product goes through the item tower once, however often it occurs."""
+def _with_texts(items: ItemFeatures, texts: TunedTexts | None) -> ItemFeatures:
+    """The features with text vectors by the encoder's weights as they are now."""
+    return items if texts is None else dataclasses.replace(items, text_NT=texts.vectors().to(items.text_NT.device))
+
+
+def _save_epoch(
+    folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard, texts: TunedTexts | None
+) -> None:
+    """Writes the model and, where it is trained too, its text encoder; an earlier model's goes."""
+    shutil.rmtree(folder / TEXT_ENCODER, ignore_errors=True)
+    if texts is not None:
+        card = dataclasses.replace(card, text_encoder=texts.save(folder / TEXT_ENCODER))
+    save_model(folder, model, vocabularies, card)
+
+
+def _require_finite(loss: torch.Tensor, epoch: int, number: int, batch: Batch) -> None:
+    if not torch.isfinite(loss):
+        raise NonFiniteLossError(
+            f"the loss is {loss.item()} in epoch {epoch}, batch {number} "
+            f"(first contexts {batch.contexts[:5].tolist()}); "
+            "lower training.learning_rate or raise training.temperature"
+        )
+
+
+def _step_down(loss: torch.Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    processes.average_gradients(parameters)
+    torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+    optimizer.step()
+
+
+def _optimizer(trained: nn.ModuleList, settings: TrainingConfig) -> torch.optim.Adam:
+    """Adam over what is trained: the towers and, where it is not frozen, the text encoder at a rate of its own."""
+    rates = (settings.learning_rate, settings.text_encoder_learning_rate)
+    groups = [
+        {"params": [parameter for parameter in part.parameters() if parameter.requires_grad], "highest": rate}
+        for part, rate in zip(trained, rates, strict=False)
+    ]
+    return torch.optim.Adam(groups)
+
+
+def batch_loss(
+    model: TwoTower, items: ItemFeatures, batch: Batch, settings: TrainingConfig, texts: TunedTexts | None = None
+) -> torch.Tensor:
+    """InfoNCE of one batch. Each distinct product goes through the item tower once, however often it occurs.
+
+    With `texts`, its text goes through the text encoder first; else its vector is a constant of `items`.
+    """
     device = items.text_NT.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        item_UD = items.encode(model.item_tower, batch.products_U.to(device))
+        text_UT = None if texts is None else texts(batch.products_U)
+        item_UD = items.encode(model.item_tower, batch.products_U.to(device), text_UT)
         buyer_PD = model.buyer_tower(item_UD, batch.prefixes.to(device))
         # embedding() is indexing whose gradient is several times faster on a CPU.
         candidate_CD = F.embedding(batch.candidates_C.to(device), item_UD)

@@ -13,17 +13,20 @@ from tiny_shop import write_shop
 
 from batch_jobs import model_jobs
 from batch_jobs.ingest import ingest
+from batch_jobs.publish import publish
 from batch_jobs.refresh import checked_features
 from expectations.gate import validate_canonical
 from feature_repo.config import Config, load_config
 from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
+from online_api.text_vectors import TextVectors
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
+from training.artifacts.recommender import Recommender
 from training.catalogue import ItemFeatures, item_features, read_catalogue
 from training.dataset import Contexts
 from training.encoding import encode_catalogue
-from training.text_features import text_vectors
+from training.text_features import text_encoder_of, text_vectors
 from training.towers import UNKNOWN
 from training.train import CHOSEN
 
@@ -103,3 +106,33 @@ def test_other_features_or_targets_make_the_training_set_anew(
     assert asked[0] != asked[1]
     for version in asked:
         assert version.split()[:2] == [report["data_version"], store.schema_hash]
+
+
+def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with_it(
+    config_file: Path, tiny_encoder: Path, store: FeatureStore
+) -> None:
+    config = load_config(config_file, ["training.freeze_text_encoder=false", "training.num_epochs=1"])
+    paths = shop_paths(config)
+    model_jobs.train_job(config, store, show_progress=False)
+    model_jobs.embed_job(config, show_progress=False)
+    model_jobs.index_job(config)
+    model_jobs.search_index_job(config, show_progress=False)
+    model, vocabularies, card = load_model(paths.model)
+    catalogue = read_catalogue(paths.product_features)
+    own_NT, own_id = text_vectors(config, catalogue, paths.model, show_progress=False)
+    base_NT, base_id = text_vectors(config, catalogue, show_progress=False)
+    assert card.text_encoder == own_id != base_id
+    assert not np.allclose(own_NT, base_NT, atol=1e-4)
+    expected_ND = encode_catalogue(model, item_features(catalogue, own_NT, vocabularies))
+    np.testing.assert_allclose(load_embeddings(paths.embeddings).vectors_ND, expected_ND, atol=1e-6)
+
+    model_jobs.evaluate_job(config, store, (1, 5), show_progress=False)
+    published = publish(config, store)
+    recommender = Recommender(paths.releases / published["release"], schema_hash=store.schema_hash)
+    texts = TextVectors(lambda release: text_encoder_of(config, release.model_folder))
+    texts.load(recommender)
+    query_T = texts.query_vector(recommender, "Tea")
+    assert query_T is not None
+    assert text_encoder_of(config, paths.model).encode_queries(["tea"])[0] == pytest.approx(query_T, abs=1e-6)
+
+    model_jobs.train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen

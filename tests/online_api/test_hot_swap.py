@@ -158,7 +158,7 @@ def test_a_request_ends_with_the_release_that_it_began_with(shop: Shop) -> None:
         SwappedAway(shop),  # type: ignore[arg-type]
         runtime.online,
         runtime.guard,
-        TextVectors(lambda: pytest.fail("no text was sent")),
+        TextVectors(lambda _: pytest.fail("no text was sent")),
         max_history=100,
         max_interactions=100,
     )

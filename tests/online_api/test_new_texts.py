@@ -1,5 +1,7 @@
 """Texts that no release has: new products in a session, and searches; with a real, tiny encoder and without one."""
 
+import copy
+import dataclasses
 import json
 import logging
 import shutil
@@ -209,7 +211,7 @@ def test_the_first_text_goes_unanswered_and_loading_happens_once(shop: Runtime, 
     recommender = shop.keeper.live.recommender
     let_go, loads = threading.Event(), []
 
-    def load() -> TextEncoder:
+    def load(recommender: Recommender) -> TextEncoder:
         loads.append(1)
         assert let_go.wait(30)
         return encoder
@@ -234,7 +236,7 @@ def test_an_encoder_that_cannot_be_had_is_asked_for_once(
 ) -> None:
     loads = []
 
-    def load() -> TextEncoder:
+    def load(recommender: Recommender) -> TextEncoder:
         loads.append(1)
         raise error
 
@@ -250,8 +252,26 @@ def test_an_encoder_that_cannot_be_had_is_asked_for_once(
 def test_the_encoder_of_another_release_gives_no_vectors(
     recommender: Recommender, encoder: TextEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    texts = TextVectors(lambda: encoder)
+    texts = TextVectors(lambda _: encoder)
     texts.query_vector(recommender, "a")
     texts.wait()
     assert texts.query_vector(recommender, "a") is None
     assert "made with text encoder random" in caplog.text
+
+
+def test_a_release_with_another_encoder_has_its_own_loaded(shop: Runtime, encoder: TextEncoder) -> None:
+    asked: list[str] = []
+
+    def load(release: Recommender) -> TextEncoder:
+        asked.append(release.name)
+        loaded = copy.copy(encoder)
+        loaded.encoder_id = release.card.text_encoder
+        return loaded
+
+    first, second = (copy.copy(shop.keeper.live.recommender) for _ in range(2))
+    second.name, second.card = "second", dataclasses.replace(second.card, text_encoder="tuned")
+    texts = TextVectors(load)
+    for release in (first, second, second, first):
+        texts.load(release)
+        assert texts.query_vector(release, "a") is not None
+    assert asked == [first.name, "second", first.name]

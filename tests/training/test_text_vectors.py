@@ -17,8 +17,8 @@ class CountingEncoder:
 
     dimension = DIM
 
-    def __init__(self, encoder_id: str = "counting", limit: int = 1_000_000) -> None:
-        self.encoder_id = encoder_id
+    def __init__(self, vectors_id: str = "counting", limit: int = 1_000_000) -> None:
+        self.vectors_id = vectors_id
         self.limit = limit
         self.seen: list[str] = []
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from feature_repo.files import write_json
-from training.towers import TwoTower
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
@@ -47,7 +47,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, progress: Progress, best: Path
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run_version: str, progress: Progress, best: Path
 ) -> None:
     """Writes a checkpoint beside the last one and swaps them, so that a crash leaves one of the two whole.
 
@@ -71,7 +71,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: TwoTower, optimizer: torch.optim.Optimizer, run_version: str, best: Path | None
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run_version: str, best: Path | None
 ) -> Progress | None:
     """Restores a checkpoint of the same run into model, optimizer and the folder `best`; None where there is none.
 

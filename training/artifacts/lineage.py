@@ -9,9 +9,9 @@ from feature_repo.files import write_json
 RECORD = "made_from.json"
 
 
-def record_source(folder: Path, source: Path) -> None:
-    """Notes in `folder` that it was made from the file `source`."""
-    write_json(folder / RECORD, {source.name: sha256(source)})
+def record_source(folder: Path, *sources: Path) -> None:
+    """Notes in `folder` that it was made from these files."""
+    write_json(folder / RECORD, {source.name: sha256(source) for source in sources})
 
 
 def require_source(folder: Path, source: Path, command: str) -> None:

@@ -107,7 +107,8 @@ class Recommender:
             )
         self.name: str = self.manifest["name"]
         self.created = dt.datetime.fromisoformat(self.manifest["created"])
-        model, _, self.card = load_model(folder / MODEL_FOLDER)
+        self.model_folder = folder / MODEL_FOLDER
+        model, _, self.card = load_model(self.model_folder)
         self.item_tower = model.item_tower
         # The release's own products are encoded already, and a new one has no vector of its own: its row is zeros.
         # Kept, these vectors would be in the memory of every worker, as large as all product vectors.

