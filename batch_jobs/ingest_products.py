@@ -9,7 +9,7 @@ from batch_jobs.quarantine import counts, quarantine_rows, unreadable_rows
 from batch_jobs.source_mapping import METADATA, SourceMapping, TableMapping, field_expression, required_expression
 from feature_repo import columns as c
 from feature_repo.transforms.keys import product_keys
-from feature_repo.transforms.text import deduplication_key, product_text
+from feature_repo.transforms.text import deduplication_key, language_of, product_text
 
 TABLE_NAME = "products"
 DUPLICATE_CONTENT = "duplicate_content"
@@ -32,6 +32,8 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
         text or product_text(title, description)
         for text, title, description in zip(frame[c.TEXT], frame[c.TITLE], frame[c.DESCRIPTION], strict=True)
     ]
+    for field, language in ((c.TITLE, c.TITLE_LANGUAGE), (c.DESCRIPTION, c.DESCRIPTION_LANGUAGE)):
+        frame[language] = frame[field].map(language_of)
     reason, alias = _duplicates(frame, deduplicate=mapping.deduplicate)
     kept = frame[reason.isna()].drop(columns=c.SOURCE_LINE)
     kept.insert(1, c.PRODUCT_KEY, product_keys(kept[c.PRODUCT_ID].tolist()))
@@ -41,7 +43,9 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
         CREATE TEMP TABLE products AS
         SELECT * REPLACE (product_id::VARCHAR AS product_id, title::VARCHAR AS title,
                           description::VARCHAR AS description, text::VARCHAR AS text, brand::VARCHAR AS brand,
-                          category::VARCHAR AS category, photo::VARCHAR AS photo)
+                          category::VARCHAR AS category, photo::VARCHAR AS photo,
+                          title_language::VARCHAR AS title_language,
+                          description_language::VARCHAR AS description_language)
         FROM kept_products
     """)
     db.register("product_alias_frame", alias)

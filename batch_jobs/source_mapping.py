@@ -71,6 +71,9 @@ class SourceMapping(Section):
     licence: str
     folder: str = Field(description="Path, `$VARIABLE/path`, or `package:NAME/path` for data inside a Python package")
     deduplicate: bool = Field(False, description="Merge products of equal title, description and brand")
+    tables: dict[str, str] = Field(
+        default_factory=dict, description="Further tables for queries to join: view -> CSV file beside the mapping"
+    )
     events: EventsMapping
     products: TableMapping
     photos: TableMapping | None = None

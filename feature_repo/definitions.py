@@ -56,6 +56,8 @@ def definitions(shop: ShopPaths) -> Definitions:
             Field(name=c.TITLE, dtype=String),
             Field(name=c.DESCRIPTION, dtype=String),
             Field(name=c.TEXT, dtype=String),
+            Field(name=c.TITLE_LANGUAGE, dtype=String),
+            Field(name=c.DESCRIPTION_LANGUAGE, dtype=String),
             Field(name=c.BRAND, dtype=String),
             Field(name=c.CATEGORY, dtype=String),
             Field(name=c.PRICE, dtype=Float64),

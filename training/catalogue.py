@@ -74,6 +74,11 @@ def read_catalogue(path: Path) -> Catalogue:
     )
 
 
+def read_title_languages(path: Path) -> npt.NDArray[np.str_]:
+    """(N,) the language of each product's title, in the order of read_catalogue."""
+    return np.array(pq.read_table(path, columns=[c.TITLE_LANGUAGE])[c.TITLE_LANGUAGE].to_pylist(), dtype=np.str_)
+
+
 def require_same_products(embedded_ids: npt.NDArray[np.str_], product_ids: list[str]) -> None:
     """Checks that product embeddings are those of the catalogue, in its order; ValueError names the remedy."""
     if embedded_ids.tolist() != product_ids:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -22,13 +23,13 @@ from training.baselines.masked import MaskedRanker
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
 from training.bootstrap import LEVEL, RESAMPLES
-from training.catalogue import Catalogue, read_catalogue, require_same_products
+from training.catalogue import Catalogue, read_catalogue, read_title_languages, require_same_products
 from training.encoding import TwoTowerRanker, encode_buyers
 from training.metrics import CatalogueFacts
 from training.questions import ALL, COLD_ITEMS, NEW_ITEMS, Question, as_targets, read_question
 from training.ranking import judge, rank_all
 from training.rescoring import RescoredRanker
-from training.slices import script_of, slice_targets
+from training.slices import slice_targets
 from training.train import CURVES
 
 TWO_TOWER, TOWERS_ALONE = "two_tower", "two_tower_alone"
@@ -63,7 +64,15 @@ def evaluate(
     return {
         "split": split_facts(question),
         "n_products": len(catalogue),
-        "targets": judged(question, rankers, catalogue, k_values, item_ND, show_progress=show_progress),
+        "targets": judged(
+            question,
+            rankers,
+            catalogue,
+            k_values,
+            item_ND,
+            read_title_languages(paths.product_features),
+            show_progress=show_progress,
+        ),
         "curves": read_json(paths.model / CURVES, "tawsiya train"),
     }
 
@@ -74,6 +83,7 @@ def judged(
     catalogue: Catalogue,
     k_values: Sequence[int],
     item_ND: torch.Tensor | None,
+    languages_N: npt.NDArray[np.str_],
     *,
     show_progress: bool,
 ) -> dict[str, Any]:
@@ -85,10 +95,10 @@ def judged(
         catalogue: The products.
         k_values: Cut-offs.
         item_ND: Product vectors, for diversity; None leaves it out.
+        languages_N: The language of each product's title.
         show_progress: Progress bars on stderr.
     """
     counts_N = np.bincount(question.events.products, minlength=len(catalogue))
-    scripts_N = np.array([script_of(text) for text in catalogue.texts])
     facts = CatalogueFacts(
         popularity=counts_N,
         categories=pd.factorize(pd.Series(catalogue.categories, dtype="object"))[0],
@@ -100,7 +110,7 @@ def judged(
         if len(rows) == 0:
             continue
         targets = as_targets(chosen)
-        slices = slice_targets(targets, question.histories.lengths[rows], counts_N, scripts_N)
+        slices = slice_targets(targets, question.histories.lengths[rows], counts_N, languages_N)
         answer: dict[str, Any] = {"n": len(rows), "models": {}, "ci": {}, "slices": {}}
         for ranker in models:
             asked = ranker if kind == ALL else MaskedRanker(ranker, question.bought)

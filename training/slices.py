@@ -7,10 +7,7 @@ the whole catalogue, and the targets outside a slice count as misses.
 Legend: B buyers, K products in each ranked list, N products of the catalogue, T targets of all buyers.
 """
 
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,47 +22,36 @@ HISTORY_SLICES = {
     "medium_history": (5, 19),
     "long_history": (20, np.inf),
 }
-OTHER_SCRIPT = "other"
-_SCRIPTS = {"ARABIC": "ar", "LATIN": "latin"}
-
-
-def script_of(text: str) -> str:
-    """The script of most letters in `text`: "ar", "latin" or "other"; Arabic where it is even with another.
-
-    "ar" is the Arabic script, which Persian or Urdu text is in as well. Text without letters is "other".
-    """
-    letters = Counter(map(_script, filter(str.isalpha, text)))
-    return max(letters, key=lambda script: (letters[script], script == "ar"), default=OTHER_SCRIPT)
 
 
 def slice_targets(
-    targets: Targets, history_lengths_B: Integers, counts_N: Integers, scripts_N: npt.NDArray[np.str_]
+    targets: Targets, history_lengths_B: Integers, counts_N: Integers, languages_N: npt.NDArray[np.str_]
 ) -> dict[str, Booleans]:
     """Which targets belong to each slice, (T,) each; a slice may be empty.
 
     By product: `cold_products` were never taken in training, `head` are the most taken products that make up half of
-    its events (equal counts by position), `tail` are all others, `language_<script>` go by the script of their text.
+    its events (equal counts by position), `tail` are all others, `language_<language>` go by the language of the title.
     By buyer: `new_buyers` (no history), `short_history` (1 to 4 events), `medium_history` (5 to 19), `long_history`.
 
     Args:
         targets: what the B buyers took.
         history_lengths_B: (B,) events in each buyer's history at the moment asked about.
         counts_N: (N,) events of each product in training.
-        scripts_N: (N,) `script_of` each product's text.
+        languages_N: (N,) the language of each product's title.
 
     Raises:
         ValueError: the arrays do not fit together.
     """
     if len(history_lengths_B) != len(targets):
         raise ValueError(f"history_lengths_B has {len(history_lengths_B)} buyers, the targets are of {len(targets)}")
-    if not len(counts_N) == len(scripts_N) > targets.positions.max():
+    if not len(counts_N) == len(languages_N) > targets.positions.max():
         raise ValueError(
-            f"counts_N ({len(counts_N)}) and scripts_N ({len(scripts_N)}) must have one entry per product, "
+            f"counts_N ({len(counts_N)}) and languages_N ({len(languages_N)}) must have one entry per product, "
             f"and the targets go up to position {targets.positions.max()}"
         )
     head_N = _head(counts_N)
     by_product = {"cold_products": counts_N == 0, "head": head_N, "tail": ~head_N}
-    by_product |= {f"language_{script}": scripts_N == script for script in np.unique(scripts_N)}
+    by_product |= {f"language_{language}": languages_N == language for language in np.unique(languages_N)}
     by_buyer = {
         name: (fewest <= history_lengths_B) & (history_lengths_B <= most)
         for name, (fewest, most) in HISTORY_SLICES.items()
@@ -92,11 +78,6 @@ def slice_metrics(
             rows, chosen = _only(targets, chosen_T)
             judged[name] = {"n": len(rows), **accuracy_metrics(ranked_BK[rows], chosen, k_values)}
     return judged
-
-
-@cache
-def _script(letter: str) -> str:
-    return _SCRIPTS.get(unicodedata.name(letter, "").partition(" ")[0], OTHER_SCRIPT)
 
 
 def _head(counts_N: Integers) -> Booleans:

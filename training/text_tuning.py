@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from feature_repo.files import read_json, write_json
 from training.text_encoder import FLOAT32, TextEncoder, load_text_encoder
 
+TRANSFORMER_SETTINGS = "sentence_bert_config.json"  # as sentence-transformers calls the first module's file
 TEXTS_AT_ONCE = 64  # whose inner values are kept at once for the gradients; all others are computed again
 
 
@@ -85,6 +87,9 @@ class TunedTexts(nn.Module):
             model = copy.deepcopy(model)
             model[0].model = model[0].model.merge_and_unload()
         model.save(str(folder), create_model_card=False)
+        if getattr(model[0].model, "pooler", self) is None:  # one would be added, with a warning, when it is loaded
+            settings = read_json(folder / TRANSFORMER_SETTINGS, "tawsiya train")
+            write_json(folder / TRANSFORMER_SETTINGS, settings | {"model_kwargs": {"add_pooling_layer": False}})
         return load_text_encoder(str(folder), folder.parent, number_format=FLOAT32).encoder_id
 
 

@@ -79,6 +79,8 @@ def test_bilingual_products_are_whole(bilingual: Config) -> None:
         "title": "هاتف ذكي ١٢٨ جيجا",
         "description": "شاشة ٦ بوصة",
         "text": "هاتف ذكي ١٢٨ جيجا شاشة ٦ بوصة",
+        "title_language": "ar",
+        "description_language": "ar",
         "brand": "نور",
         "category": "phones",
         "price": 799.5,
@@ -316,7 +318,7 @@ def test_the_types_of_the_products_do_not_depend_on_their_values(tmp_path: Path,
         name: numbers.get(name, pa.string())
         for name in (
             "product_id", "product_key", "title", "description", "text", "brand", "category", "price", "stock", "photo",
-            "hidden",
+            "hidden", "title_language", "description_language",
         )
     }  # fmt: skip
 

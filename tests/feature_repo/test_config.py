@@ -102,7 +102,7 @@ def test_an_unknown_key_is_refused_in_the_file_and_in_the_environment_too(tmp_pa
         ("training.batch_size=many", "training.batch_size", "'many'"),
         ("training.batch_size=1", "training.batch_size", "1"),
         ("training.logq_exponent=2", "training.logq_exponent", "2"),
-        ("training.freeze_text_encoder=false", "training.freeze_text_encoder", "False"),
+        ("training.text_encoder_lora_rank=-1", "training.text_encoder_lora_rank", "-1"),
         ("model.item_tower.dropout=1.5", "model.item_tower.dropout", "1.5"),
         ("model.buyer_tower.aggregation_method=mean", "model.buyer_tower.aggregation_method", "'mean'"),
         ("event_weights.view=-1", "event_weights.view", "-1"),

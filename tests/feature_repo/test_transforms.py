@@ -24,7 +24,7 @@ from feature_repo.transforms.sequences import (
     with_positions,
     without,
 )
-from feature_repo.transforms.text import EMPTY_TEXT, deduplication_key, product_text
+from feature_repo.transforms.text import EMPTY_TEXT, deduplication_key, language_of, product_text
 
 # (time, product key, event type): the order of a sequence is the order of these tuples.
 Event = tuple[int, int, int]
@@ -141,12 +141,17 @@ def test_product_text_is_never_empty(title: str, description: str) -> None:
         (("Phone  128GB", "6 inch", "Nour"), (" phone 128gb", "6 INCH ", "NOUR"), True),
         (("Straße", "", None), ("STRASSE", "", ""), True),
         (("هاتف", "نور", None), ("هاتف ", " نور", ""), True),
+        (("أرز بسمتي ٥ كجم", "", "نور"), ("ارز بسمتى 5.0 كغ", "", "نُور"), True),
+        (("<b>Phone</b> 128GB", "", None), ("Phone 128 جيجا", "", None), True),
+        (("T-shirt XXXL", "", None), ("T-shirt XL", "", None), False),
+        (("Learn C#", "", None), ("Learn C", "", None), False),
+        (("Lens -2.5", "", None), ("Lens +2.5", "", None), False),
         (("Phone", "", "Nour"), ("Phone", "", "Dallah"), False),
         (("Phone", "Nour", None), ("Phone", "", "Nour"), False),
         (("Phone", "a", None), ("Phone", "b", None), False),
     ],
 )
-def test_products_are_the_same_but_for_case_and_spaces(
+def test_products_are_the_same_but_for_their_spelling(
     first: tuple[str, str, str | None], second: tuple[str, str, str | None], same: bool
 ) -> None:
     assert (deduplication_key(*first) == deduplication_key(*second)) is same
@@ -154,6 +159,26 @@ def test_products_are_the_same_but_for_case_and_spaces(
 
 def test_products_without_title_and_description_are_never_the_same() -> None:
     assert deduplication_key(" ", "", "Nour") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("حليب طازج 1 لتر", "ar"),
+        ("Fresh milk 1 l", "latin"),
+        ("Crème brûlée", "latin"),
+        ("شاحن سريع USB", "ar"),
+        ("Samsung Galaxy S24 شاحن", "latin"),
+        ("ab من", "ar"),
+        ("ﺷﺎﺣﻦ", "ar"),  # presentation forms
+        ("牛奶 milk 鲜奶牛奶", "other"),
+        ("123 - 45", "other"),
+        (" ", "other"),
+        ("", "other"),
+    ],
+)
+def test_language_of(text: str, language: str) -> None:
+    assert language_of(text) == language
 
 
 # --- merging online sequences -----------------------------------------------------------------------------------------

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.metrics import Targets, accuracy_metrics
-from training.slices import script_of, slice_metrics, slice_targets
+from training.slices import slice_metrics, slice_targets
 
 # Six products: two make up half of the 20 events, the last two were never taken.
 COUNTS = np.array([3, 7, 4, 6, 0, 0])
-SCRIPTS = np.array(["ar", "latin", "ar", "latin", "latin", "other"])
+LANGUAGES = np.array(["ar", "latin", "ar", "latin", "latin", "other"])
 # Five buyers with 0, 1, 4, 5 and 20 events.
 LENGTHS = np.array([0, 1, 4, 5, 20])
 TARGETS = Targets(np.array([0, 2, 3, 5, 6, 7]), np.array([1, 4, 0, 3, 5, 2, 1], dtype=np.int32))
 
 
 def test_each_slice_holds_its_targets() -> None:
-    chosen = slice_targets(TARGETS, LENGTHS, COUNTS, SCRIPTS)
+    chosen = slice_targets(TARGETS, LENGTHS, COUNTS, LANGUAGES)
 
     positions = {name: TARGETS.positions[chosen_T].tolist() for name, chosen_T in chosen.items()}
     assert positions == {
@@ -59,7 +59,7 @@ def test_the_head_is_the_fewest_products_with_half_of_the_events(counts: list[in
 def test_metrics_by_hand() -> None:
     ranked = np.array([[4, 1], [1, 3], [5, 3], [0, 1], [2, 0]])
 
-    slices = slice_metrics(ranked, TARGETS, slice_targets(TARGETS, LENGTHS, COUNTS, SCRIPTS), [1, 2])
+    slices = slice_metrics(ranked, TARGETS, slice_targets(TARGETS, LENGTHS, COUNTS, LANGUAGES), [1, 2])
 
     # Cold products: buyer 0 took 4 and buyer 2 took 5, both found at the first place.
     assert slices["cold_products"]["n"] == 2
@@ -81,7 +81,7 @@ TARGETS_OF_BUYER_0 = Targets(np.array([0, 2]), np.array([1, 4]))
 def test_a_slice_without_buyers_is_left_out() -> None:
     warm = Targets(np.array([0, 1]), np.array([1]))
 
-    slices = slice_metrics(np.array([[1]]), warm, slice_targets(warm, np.array([2]), COUNTS, SCRIPTS), [1])
+    slices = slice_metrics(np.array([[1]]), warm, slice_targets(warm, np.array([2]), COUNTS, LANGUAGES), [1])
 
     assert list(slices) == ["head", "language_latin", "short_history"]
 
@@ -89,34 +89,14 @@ def test_a_slice_without_buyers_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ((LENGTHS[1:], COUNTS, SCRIPTS), "history_lengths_B has 4 buyers, the targets are of 5"),
-        ((LENGTHS, COUNTS[1:], SCRIPTS), r"counts_N \(5\) and scripts_N \(6\)"),
-        ((LENGTHS, COUNTS[:5], SCRIPTS[:5]), "go up to position 5"),
+        ((LENGTHS[1:], COUNTS, LANGUAGES), "history_lengths_B has 4 buyers, the targets are of 5"),
+        ((LENGTHS, COUNTS[1:], LANGUAGES), r"counts_N \(5\) and languages_N \(6\)"),
+        ((LENGTHS, COUNTS[:5], LANGUAGES[:5]), "go up to position 5"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: tuple[Any, Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         slice_targets(TARGETS, *arrays)
-
-
-@pytest.mark.parametrize(
-    ("text", "script"),
-    [
-        ("حليب طازج 1 لتر", "ar"),
-        ("Fresh milk 1 l", "latin"),
-        ("Crème brûlée", "latin"),
-        ("شاحن سريع USB", "ar"),
-        ("Samsung Galaxy S24 شاحن", "latin"),
-        ("ab من", "ar"),
-        ("ﺷﺎﺣﻦ", "ar"),  # presentation forms
-        ("牛奶 milk 鲜奶牛奶", "other"),
-        ("123 - 45", "other"),
-        (" ", "other"),
-        ("", "other"),
-    ],
-)
-def test_script_of(text: str, script: str) -> None:
-    assert script_of(text) == script
 
 
 N_PRODUCTS = 6

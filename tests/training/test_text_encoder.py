@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from training.text_encoder import TextEncoder, TextEncoderUnavailableError, load_text_encoder
@@ -65,6 +66,17 @@ def test_encoder_id_differs_with_weights_and_prefix(make_tiny_encoder: MakeEncod
         load_text_encoder(str(base), tmp_path, prompts={"passage": "passage: "}).encoder_id,
     }
     assert len(ids) == 3
+
+
+def test_encoder_id_does_not_change_with_a_pooler_that_nobody_reads(
+    make_tiny_encoder: MakeEncoder, tmp_path: Path
+) -> None:
+    folder = make_tiny_encoder("tiny")
+    weights = load_file(folder / "model.safetensors")
+    without = {name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")}
+    assert len(without) < len(weights)
+    save_file(without, folder / "model.safetensors", metadata={"format": "pt"})
+    assert len({load_text_encoder(str(folder), tmp_path).encoder_id for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("name", ["tawsiya-tests/no-such-encoder", "no-such-encoder", "/no/such/folder"])

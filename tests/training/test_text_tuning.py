@@ -151,6 +151,14 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(encoder: TextEncoder, 
     assert len(ids) == 1
 
 
+def test_an_encoder_without_a_pooler_is_saved_and_told_apart_without_one(encoder: TextEncoder, tmp_path: Path) -> None:
+    encoder.model[0].model.pooler = None
+    first, second = (TunedTexts(encoder, TEXTS).save(tmp_path / name / "own") for name in ("first", "second"))
+    loaded = load_text_encoder(str(tmp_path / "first" / "own"), tmp_path)
+    assert first == second == loaded.encoder_id
+    assert loaded.model[0].model.pooler is None
+
+
 def test_a_frozen_encoder_takes_the_place_of_a_tuned_one(encoder: TextEncoder, tmp_path: Path) -> None:
     folder, data = tmp_path / "model", shelves(encoder)
     train(tuned_settings(tmp_path, encoder), data, CARD, folder, show_progress=False)
