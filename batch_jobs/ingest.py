@@ -75,7 +75,7 @@ def ingest(config: Config) -> dict[str, Any]:
 def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
     """Creates the views `event_source`, `product_source` and, where there are photos, `photo_source`."""
     for view, file in mapping.tables.items():
-        path = mapping_path(config.data.source).with_name(file)
+        path = mapping_path(config.data.source).parent / file
         if not path.is_file():
             raise FileNotFoundError(f"table {view} of the source mapping: {path} does not exist")
         db.execute(f'CREATE TEMP VIEW "{view}" AS SELECT * FROM {csv_rows(path, view)}')

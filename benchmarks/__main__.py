@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import freshness, index, online, quality, resilience, search, search_latency
+from benchmarks import freshness, index, online, quality, resilience, search, search_latency, text
 
 if __name__ == "__main__":
     quality.main([])
@@ -10,3 +10,4 @@ if __name__ == "__main__":
     resilience.main([])
     search.main([])
     search_latency.main([])
+    text.main([])

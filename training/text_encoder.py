@@ -60,7 +60,7 @@ class TextEncoder:
         self.query_prefix = _first_prompt(model.prompts, ("query",))
         self.passage_prefix = _first_prompt(model.prompts, ("passage", "document", "corpus"))
         self.dimension = int(model.get_embedding_dimension())
-        self.format = FLOAT32
+        self.format, self._models_dir, self._is_converted = FLOAT32, Path(), False
         self.encoder_id = f"{Path(name).name}-{_digest(model, self.query_prefix, self.passage_prefix)}"
 
     @property
@@ -74,23 +74,27 @@ class TextEncoder:
         return f"{self.encoder_id}-{self.format}"
 
     def convert(self, to: str, models_dir: Path) -> None:
-        """Goes on in another number format, once.
+        """Goes on in another number format, once; the work is done when something is encoded for the first time.
 
         Args:
             to: "bfloat16", "int8" or, for no change, "float32".
             models_dir: Where a model converted to int8 is kept.
-
-        Raises:
-            TextEncoderUnavailableError: This encoder cannot be had in that format.
         """
-        if to == BFLOAT16:
+        self.format, self._models_dir = to, models_dir
+
+    def _converted(self) -> SentenceTransformer:
+        """The model in its format; TextEncoderUnavailableError where it cannot be had in it."""
+        if self._is_converted:
+            return self.model
+        if self.format == BFLOAT16:
             self.model.to(torch.bfloat16)
-        elif to == INT8:
+        elif self.format == INT8:
             try:
-                use_int8(self.model, models_dir / "int8" / self.encoder_id)
+                use_int8(self.model, self._models_dir / "int8" / self.encoder_id)
             except Int8Error as error:
                 raise TextEncoderUnavailableError(f"text encoder {self.name!r}: {error}") from error
-        self.format = to
+        self._is_converted = True
+        return self.model
 
     def encode_passages(self, texts: Sequence[str], show_progress: bool = False) -> npt.NDArray[np.float32]:
         """Vectors of things to be found, such as products: (N, D) float32 of unit length, in the order of `texts`."""
@@ -105,7 +109,7 @@ class TextEncoder:
             return np.empty((0, self.dimension), np.float32)
         # encode() sorts by length, pads each batch to its longest text and runs in inference mode. Some tokenizers make
         # nothing at all of an empty text, and the mean of nothing is not a vector: hence the space.
-        encoded = self.model.encode(
+        encoded = self._converted().encode(
             [text or " " for text in texts],
             prompt=prefix,
             batch_size=self.batch_size,
@@ -137,8 +141,8 @@ def load_text_encoder(
         number_format: "float32", "bfloat16", "int8" or "auto", the fastest that is known to be as good.
 
     Raises:
-        TextEncoderUnavailableError: no such model here, and the hub does not have it or cannot be reached; or it cannot
-            be had in that format.
+        TextEncoderUnavailableError: no such model here, and the hub does not have it or cannot be reached. Encoding
+            raises it where the model cannot be had in that format.
     """
     encoder = _load_float32(name, models_dir, device, prompts)
     encoder.convert(_fastest_format(name, encoder.device) if number_format == "auto" else number_format, models_dir)

@@ -72,12 +72,12 @@ def test_products_have_both_languages_and_the_language_of_each_field(tmp_path: P
     assert arabic.mean() > 0.9
     assert products["title"].map(language_of).equals(products["title_language"])
     has_arabic = products["text"].str.contains("[\u0621-\u064a]", regex=True)
-    has_latin = products["text"].str.contains("[A-Z]", regex=True)
+    has_latin = products["text"].str.contains("[a-z]", regex=True)
     assert (has_arabic & has_latin).mean() > 0.99
     milk = products[products["title"].str.startswith("حليب سائل") & products["title"].str.contains("جالون")]
     assert len(milk) > 0
     assert milk["description"].str.contains("FLUID MILK").all()
-    assert milk["text"].str.contains("FLUID MILK").all()
+    assert milk["text"].str.contains("fluid milk").all()
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:

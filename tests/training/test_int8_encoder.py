@@ -72,7 +72,7 @@ def test_an_encoder_that_cannot_be_converted_is_refused(tmp_path: Path, make_tin
 
     monkeypatch.setattr(torch.onnx, "export", unsupported)
     with pytest.raises(TextEncoderUnavailableError, match=r"aten::strange.*inference\.text_encoder_format: float32"):
-        load_text_encoder(str(make_tiny_encoder("tiny")), tmp_path, number_format="int8")
+        load_text_encoder(str(make_tiny_encoder("tiny")), tmp_path, number_format="int8").encode_queries(["a"])
 
 
 def test_without_the_converter_the_error_names_the_remedy(model: SentenceTransformer, tmp_path: Path,
