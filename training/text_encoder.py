@@ -232,6 +232,13 @@ def _tokenizer_text(model: SentenceTransformer) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(backend, Tokenizer):
         return json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    state = json.loads(backend.to_str())
     # These two are set anew by every call, so they say when we asked and not what the tokenizer is.
-    return json.dumps({key: value for key, value in state.items() if key not in ("padding", "truncation")})
+    padding, truncation = backend.padding, backend.truncation
+    backend.no_padding()
+    backend.no_truncation()
+    text = backend.to_str()
+    if padding is not None:
+        backend.enable_padding(**padding)
+    if truncation is not None:
+        backend.enable_truncation(**truncation)
+    return text
