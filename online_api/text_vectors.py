@@ -88,4 +88,5 @@ class TextVectors:
             log.error("release %s was made with text encoder %s, the configuration names %s: texts are left out",
                       recommender.name, recommender.card.text_encoder, encoder.encoder_id)  # fmt: skip
         with self._lock:
-            self._encoder = encoder
+            if self._asked_for == recommender.card.text_encoder:  # else another release came while it was loaded
+                self._encoder = encoder

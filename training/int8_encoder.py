@@ -53,9 +53,15 @@ def use_int8(model: SentenceTransformer, folder: Path) -> None:
             half a minute). One folder per state of the weights.
 
     Raises:
-        Int8Error: The converter is not installed, cannot convert this model, or its vectors come out otherwise.
+        Int8Error: The converter is not installed, cannot convert this model, or its vectors come out otherwise; or the
+            model is not on the CPU.
     """
     onnxruntime = _import_onnxruntime()
+    if model.device.type != "cpu":
+        raise Int8Error(
+            f"8-bit integers are for a CPU, and inference.device is {model.device.type}: set "
+            "`inference.text_encoder_format: auto`"
+        )
     file = folder / f"int8_{_VERSION}.onnx"
     transformer = model[0]
     if not file.is_file():

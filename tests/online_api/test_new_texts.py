@@ -275,3 +275,29 @@ def test_a_release_with_another_encoder_has_its_own_loaded(shop: Runtime, encode
         texts.load(release)
         assert texts.query_vector(release, "a") is not None
     assert asked == [first.name, "second", first.name]
+
+
+def test_an_encoder_that_is_loaded_late_does_not_displace_that_of_the_next_release(
+    shop: Runtime, encoder: TextEncoder
+) -> None:
+    first, second = (copy.copy(shop.keeper.live.recommender) for _ in range(2))
+    second.card = dataclasses.replace(second.card, text_encoder="tuned")
+    let_go, late = threading.Event(), threading.Event()
+
+    def load(release: Recommender) -> TextEncoder:
+        loaded = copy.copy(encoder)
+        loaded.encoder_id = release.card.text_encoder
+        if release is first:
+            assert let_go.wait(30)
+            late.set()
+        return loaded
+
+    texts = TextVectors(load)
+    assert texts.query_vector(first, "a") is None
+    overtaken = texts._loading
+    texts.load(second)
+    let_go.set()
+    assert overtaken is not None
+    overtaken.join(30)
+    assert late.is_set()
+    assert texts.query_vector(second, "a") is not None

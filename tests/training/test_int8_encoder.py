@@ -80,3 +80,8 @@ def test_without_the_converter_the_error_names_the_remedy(model: SentenceTransfo
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(Int8Error, match=r"pip install 'tawsiya\[embedded\]'"):
         use_int8(model, tmp_path)
+
+
+def test_a_model_on_another_device_is_refused(model: SentenceTransformer, tmp_path: Path) -> None:
+    with pytest.raises(Int8Error, match=r"inference\.device is meta"):
+        use_int8(model.to("meta"), tmp_path)
