@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.csv_source import csv_rows, line_rows, renumber, sql_string
+from batch_jobs.csv_source import csv_rows, line_rows, rejects, renumber, sql_string
 from batch_jobs.ingest_events import stage_events
 from batch_jobs.ingest_products import stage_products
 from batch_jobs.source_mapping import (
@@ -74,11 +74,8 @@ def ingest(config: Config) -> dict[str, Any]:
 
 def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
     """Creates the views `event_source`, `product_source` and, where there are photos, `photo_source`."""
-    for view, file in mapping.tables.items():
-        path = mapping_path(config.data.source).parent / file
-        if not path.is_file():
-            raise FileNotFoundError(f"table {view} of the source mapping: {path} does not exist")
-        db.execute(f'CREATE TEMP VIEW "{view}" AS SELECT * FROM {csv_rows(path, view)}')
+    for name, file in mapping.tables.items():
+        _open_lookup(db, name, mapping_path(config.data.source).parent / file)
     overrides = overrides_by_table(config.data)
     cut = mapping.cut if config.data.cut else None
     events = table_path(mapping, mapping.events, overrides["events"])
@@ -92,6 +89,17 @@ def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config:
             log.warning("no photos: %s", error)
             return
         _open_table(db, "photo_source", "photos", mapping.photos, path, None)
+
+
+def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
+    """Creates one of the mapping's further tables; it is ours, so a line that cannot be read is an error."""
+    if not path.is_file():
+        raise FileNotFoundError(f"table {name} of the source mapping: {path} does not exist")
+    db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {csv_rows(path, name)}")
+    broken = rejects(db, name)
+    if broken and (lines := db.execute(f"SELECT data_row, line FROM ({broken}) ORDER BY data_row LIMIT 1").fetchall()):
+        ((row, line),) = lines
+        raise ValueError(f"table {name} of the source mapping: row {row} of {path} cannot be read: {line}")
 
 
 def _open_table(

@@ -22,7 +22,7 @@ from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, ModelCard, load_model
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search_index import build_search_index
-from training.catalogue import item_features, read_catalogue
+from training.catalogue import Catalogue, item_features, read_catalogue
 from training.dataset import read_time_split
 from training.device import resolve_device
 from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
@@ -145,19 +145,27 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
-    model, vocabularies, card = load_model(paths.model)
-    text_NT, encoder_id = text_vectors(config, catalogue, paths.model, show_progress=show_progress)
-    if encoder_id != card.text_encoder:
-        raise ValueError(
-            f"the model was trained on text vectors of {card.text_encoder}, the configuration names {encoder_id}; "
-            "run `tawsiya train` again, or name the model's encoder in model.item_tower.text_encoder"
-        )
+    model, vocabularies, _ = load_model(paths.model)
+    text_NT = _model_text_vectors(config, catalogue, show_progress=show_progress)
     device = resolve_device(config.inference.device)
     items = item_features(catalogue, text_NT, vocabularies).to(device)
     vectors_ND = encode_catalogue(model.to(device), items, config.inference.batch_size, show_progress=show_progress)
     save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND.cpu().numpy(), np.array(catalogue.product_ids)))
     record_source(paths.embeddings, paths.model / WEIGHTS)
     return {"n_products": len(catalogue), "dim": vectors_ND.shape[1]}
+
+
+def _model_text_vectors(config: Config, catalogue: Catalogue, *, show_progress: bool) -> npt.NDArray[np.float32]:
+    """Text vectors by the encoder of the trained model, (N, T); ValueError where it is not the one that is there."""
+    folder = shop_paths(config).model
+    _, _, card = load_model(folder)
+    text_NT, encoder_id = text_vectors(config, catalogue, folder, show_progress=show_progress)
+    if encoder_id != card.text_encoder:
+        raise ValueError(
+            f"the model was trained on text vectors of {card.text_encoder}, the configuration names {encoder_id}; "
+            "run `tawsiya train` again, or name the model's encoder in model.item_tower.text_encoder"
+        )
+    return text_NT
 
 
 def index_job(config: Config) -> dict[str, Any]:
@@ -177,10 +185,14 @@ def index_job(config: Config) -> dict[str, Any]:
 
 
 def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
-    """Builds the index that finds products by what a buyer types."""
+    """Builds the index that finds products by what a buyer types.
+
+    Raises:
+        ValueError: The model was trained on another text encoder's vectors.
+    """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
-    text_NT, _ = text_vectors(config, catalogue, paths.model, show_progress=show_progress)
+    text_NT = _model_text_vectors(config, catalogue, show_progress=show_progress)
     build_search_index(paths.search_index, catalogue.texts, text_NT, config.index.type, show_progress=show_progress)
     record_source(paths.search_index, paths.product_features, paths.model / WEIGHTS)
     return {"n_products": len(catalogue)}

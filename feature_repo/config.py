@@ -130,13 +130,21 @@ class TrainingConfig(Section):
     )
     text_encoder_lora_rank: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Rank of the matrices trained beside the text encoder's weights in their stead (extra `lora`); 0 "
-        "trains the weights themselves",
+        description="Rank of the matrices trained beside the text encoder's weights in their stead (extra `lora`), for "
+        "which the rate should be about ten times as high; 0 trains the weights themselves",
     )
     seed: int = Field(7, description="Seed of every random draw")
     mlflow_uri: str = Field(
         "", description="MLflow server, or file:// folder, that hears of each run too (extra `mlflow`); empty: none"
     )
+
+    @model_validator(mode="after")
+    def _no_lora_while_frozen(self) -> "TrainingConfig":
+        if self.text_encoder_lora_rank and self.freeze_text_encoder:
+            raise ValueError(
+                "text_encoder_lora_rank is for a text encoder that is trained: set freeze_text_encoder=false"
+            )
+        return self
 
 
 class EventWeights(Section):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # importing it loads sentence-transformers
 
 log = logging.getLogger(__name__)
 
+KEPT = 2  # encoders: that of the live release and, while releases change, of the one before
+
 
 class TextVectors:
     """The text encoder, and the item tower over texts alone; safe to use from several threads."""
@@ -30,8 +32,8 @@ class TextVectors:
     def __init__(self, load: Callable[[Recommender], "TextEncoder"]) -> None:
         """Takes what loads a release's text encoder; it may fail with a ValueError, an OSError or an ImportError."""
         self._load = load
-        self._encoder: TextEncoder | None = None
-        self._asked_for: str | None = None  # id of the encoder that was loaded last, or could not be
+        self._encoders: dict[str, TextEncoder] = {}  # by id, the newest last
+        self._asked_for: set[str] = set()  # ids of those that are being loaded, or could not be
         self._loading: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -65,28 +67,33 @@ class TextVectors:
             self._loading.join()
 
     def _encoder_of(self, recommender: Recommender) -> "TextEncoder | None":
-        """The encoder of a release; the first call for one that has another encoder than the last has it loaded."""
+        """The encoder of a release; the first call for a release with another one has it loaded."""
         wanted = recommender.card.text_encoder
         with self._lock:
-            if self._asked_for != wanted:
-                self._asked_for = wanted
+            encoder = self._encoders.get(wanted)
+            if encoder is None and wanted not in self._asked_for:
+                self._asked_for.add(wanted)
                 self._loading = threading.Thread(
                     target=self._load_once, args=(recommender,), name="text-encoder", daemon=True
                 )
                 self._loading.start()
-            encoder = self._encoder
-        return encoder if encoder is not None and encoder.encoder_id == wanted else None
+        return encoder
 
     def _load_once(self, recommender: Recommender) -> None:
         """Loads the encoder; one that cannot be had is not asked for again before a restart."""
+        wanted = recommender.card.text_encoder
         try:
             encoder = self._load(recommender)
+            encoder.encode_queries([" "])  # it is converted now, not in the first request
         except (ValueError, OSError, ImportError) as error:
             log.error("texts will be left out: %s", error)
             return
-        if encoder.encoder_id != recommender.card.text_encoder:
-            log.error("release %s was made with text encoder %s, the configuration names %s: texts are left out",
-                      recommender.name, recommender.card.text_encoder, encoder.encoder_id)  # fmt: skip
+        if encoder.encoder_id != wanted:
+            log.error("release %s was made with text encoder %s, the one that is there is %s: texts are left out",
+                      recommender.name, wanted, encoder.encoder_id)  # fmt: skip
+            return
         with self._lock:
-            if self._asked_for == recommender.card.text_encoder:  # else another release came while it was loaded
-                self._encoder = encoder
+            self._encoders[wanted] = encoder
+            self._asked_for.discard(wanted)
+            for oldest in list(self._encoders)[:-KEPT]:
+                del self._encoders[oldest]

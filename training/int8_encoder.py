@@ -10,6 +10,7 @@ Legend: N texts, L tokens of the longest, D dimensions.
 """
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,17 +65,24 @@ def use_int8(model: SentenceTransformer, folder: Path) -> None:
         )
     file = folder / f"int8_{_VERSION}.onnx"
     transformer = model[0]
-    if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            if not file.is_file():
-                before = model.encode(list(TRIED_ON))
-                with replacing(file) as unfinished:
-                    _convert(transformer.model, unfinished)
-                    transformer.model = _Int8Transformer(onnxruntime, unfinished, transformer.model.config)
-                    _require_likeness(before, model.encode(list(TRIED_ON)))
-                return
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        if not file.is_file():
+            with replacing(file) as unfinished:
+                _convert_and_try(model, onnxruntime, unfinished)
     transformer.model = _Int8Transformer(onnxruntime, file, transformer.model.config)
+
+
+def _convert_and_try(model: SentenceTransformer, onnxruntime: Any, file: Path) -> None:
+    """Writes the converted transformer to `file`, if its vectors are as before; the model is left as it was."""
+    transformer, before = model[0], model.encode(list(TRIED_ON))
+    full = transformer.model
+    _convert(full, file)
+    try:
+        transformer.model = _Int8Transformer(onnxruntime, file, full.config)
+        _require_likeness(before, model.encode(list(TRIED_ON)))
+    finally:
+        transformer.model = full
 
 
 def _import_onnxruntime() -> Any:
@@ -106,7 +114,10 @@ class _Int8Transformer(nn.Module):
         super().__init__()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # texts run beside each other instead
-        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no class in common
+            raise Int8Error(f"{file} cannot be read ({error}): delete it, and it is made again") from error
         self.config = config
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **_unused: Any) -> dict[str, Tensor]:
@@ -145,7 +156,7 @@ def _convert(model: Any, file: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     logging.getLogger(__name__).info("converting the text encoder to 8-bit integers, once")
-    full = file.with_suffix(".float32")
+    full, attention = file.with_suffix(".float32"), model.config._attn_implementation
     try:
         with _quietly(), torch.inference_mode():
             model.set_attn_implementation("eager")  # the one that the tracer follows through
@@ -162,23 +173,29 @@ def _convert(model: Any, file: Path) -> None:
             # 7 of 8 bits: AVX2 adds two products in 16 bits, where full ones overflow. A scale of its own per column.
             quantize_dynamic(full, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
                              op_types_to_quantize=["MatMul"])  # fmt: skip
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise Int8Error(
             f"this encoder cannot be converted to 8-bit integers ({error}): set "
             "`inference.text_encoder_format: float32`"
         ) from error
     finally:
+        model.set_attn_implementation(attention)
         full.unlink(missing_ok=True)
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without warnings of the tracer and the quantiser, which say nothing to whoever runs a command."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
+    """Without what the tracer warns of and the quantiser logs, which says nothing to whoever runs a command."""
+    own_thread = threading.get_ident()
+
+    def is_not_ours(record: logging.LogRecord) -> bool:
+        return record.thread != own_thread
+
+    # The quantiser logs to the root logger itself, whose filters see no other logger's records.
+    logging.root.addFilter(is_not_ours)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.root.setLevel(level)
+        logging.root.removeFilter(is_not_ours)

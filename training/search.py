@@ -147,9 +147,10 @@ class TrialReport(Tracker):
 def space_of(config: Config, n_products: int, kept: Collection[str] = ()) -> dict[str, BaseDistribution]:
     """What is searched: SPACE without what is kept or too slow, widened to hold the configuration as it is."""
     space = {}
+    all_fit = config.training.freeze_text_encoder and n_products <= MOST_CANDIDATES
     for key, distribution in SPACE.items():
         is_kept = any(key == name or key.startswith(f"{name}.") for name in kept)
-        if not is_kept and (key != CANDIDATES or n_products <= MOST_CANDIDATES):
+        if not is_kept and (key != CANDIDATES or all_fit):
             space[key] = _widened(distribution, attrgetter(key)(config))
     return space
 

@@ -8,6 +8,7 @@ spin while they wait for each other (2 cores, load above 4: 64-136 texts/s, with
 
 import hashlib
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -47,20 +48,31 @@ class TextEncoder:
         dimension: D.
         batch_size: texts per forward pass.
         format: how the weights are kept: "float32", "bfloat16" or "int8"; vectors are float32 in any case.
-        encoder_id: what a vector means depends on, as `name-hash`; safe as a file name. The hash covers weights,
-            tokenizer, modules, length limit and prefixes, so a fine-tuned copy under the same name gets another id.
-            Formats share it: vectors made on a GPU in bfloat16 may be compared with a CPU's in int8.
+        encoder_id: identifies what a vector's meaning depends on, as `name-hash`; safe as a file name. The hash covers
+            weights, tokenizer, modules, length limit and prefixes, so a fine-tuned copy under the same name gets
+            another id. Formats share it: vectors made on a GPU in bfloat16 may be compared with a CPU's in int8.
     """
 
-    def __init__(self, model: SentenceTransformer, name: str, batch_size: int = _BATCH_SIZE) -> None:
-        """Takes a model in float32."""
+    def __init__(
+        self, model: SentenceTransformer, name: str, number_format: str, models_dir: Path, batch_size: int = _BATCH_SIZE
+    ) -> None:
+        """Takes a model in float32; it is converted when something is encoded for the first time.
+
+        Args:
+            model: The SentenceTransformer.
+            name: What the configuration calls it.
+            number_format: "float32", "bfloat16" or "int8".
+            models_dir: Where a model converted to int8 is kept.
+            batch_size: Texts per forward pass.
+        """
         self.model = model.eval()
         self.name = name
         self.batch_size = batch_size
         self.query_prefix = _first_prompt(model.prompts, ("query",))
         self.passage_prefix = _first_prompt(model.prompts, ("passage", "document", "corpus"))
         self.dimension = int(model.get_embedding_dimension())
-        self.format, self._models_dir, self._is_converted = FLOAT32, Path(), False
+        self.format, self._models_dir = number_format, models_dir
+        self._is_converted, self._lock = number_format == FLOAT32, threading.Lock()
         self.encoder_id = f"{Path(name).name}-{_digest(model, self.query_prefix, self.passage_prefix)}"
 
     @property
@@ -73,27 +85,17 @@ class TextEncoder:
         """Identifies vectors down to their last bits, to cache them by: the encoder and its number format."""
         return f"{self.encoder_id}-{self.format}"
 
-    def convert(self, to: str, models_dir: Path) -> None:
-        """Goes on in another number format, once; the work is done when something is encoded for the first time.
-
-        Args:
-            to: "bfloat16", "int8" or, for no change, "float32".
-            models_dir: Where a model converted to int8 is kept.
-        """
-        self.format, self._models_dir = to, models_dir
-
     def _converted(self) -> SentenceTransformer:
         """The model in its format; TextEncoderUnavailableError where it cannot be had in it."""
-        if self._is_converted:
-            return self.model
-        if self.format == BFLOAT16:
-            self.model.to(torch.bfloat16)
-        elif self.format == INT8:
-            try:
-                use_int8(self.model, self._models_dir / "int8" / self.encoder_id)
-            except Int8Error as error:
-                raise TextEncoderUnavailableError(f"text encoder {self.name!r}: {error}") from error
-        self._is_converted = True
+        with self._lock:
+            if not self._is_converted and self.format == BFLOAT16:
+                self.model.to(torch.bfloat16)
+            elif not self._is_converted:
+                try:
+                    use_int8(self.model, self._models_dir / "int8" / self.encoder_id)
+                except Int8Error as error:
+                    raise TextEncoderUnavailableError(f"text encoder {self.name!r}: {error}") from error
+            self._is_converted = True
         return self.model
 
     def encode_passages(self, texts: Sequence[str], show_progress: bool = False) -> npt.NDArray[np.float32]:
@@ -144,22 +146,22 @@ def load_text_encoder(
         TextEncoderUnavailableError: no such model here, and the hub does not have it or cannot be reached. Encoding
             raises it where the model cannot be had in that format.
     """
-    encoder = _load_float32(name, models_dir, device, prompts)
-    encoder.convert(_fastest_format(name, encoder.device) if number_format == "auto" else number_format, models_dir)
-    return encoder
+    model = _load_float32(name, models_dir, device, prompts)
+    chosen = fastest_format(name, torch.device(model.device)) if number_format == "auto" else number_format
+    return TextEncoder(model, name, chosen, models_dir)
 
 
-def _load_float32(name: str, models_dir: Path, device: str, prompts: Mapping[str, str] | None) -> TextEncoder:
+def _load_float32(name: str, models_dir: Path, device: str, prompts: Mapping[str, str] | None) -> SentenceTransformer:
     source = str(build_bundled_encoder(models_dir / "multilingual-e5-small")) if name == BUNDLED else name
     try:
-        return TextEncoder(_load(source, device, prompts, local_files_only=True), name)
+        return _load(source, device, prompts, local_files_only=True)
     except (OSError, ValueError) as error:
         if Path(source).exists():
             raise _unavailable(name, f"the folder cannot be loaded ({error})") from error
     # Not on this machine. The hub's client retries for a minute when there is no network, so look before asking it.
     _require_hub(name)
     try:
-        return TextEncoder(_load(source, device, prompts, local_files_only=False), name)
+        return _load(source, device, prompts, local_files_only=False)
     except (OSError, ValueError) as error:
         raise _unavailable(name, f"there is no such folder and the model hub did not provide it ({error})") from error
 
@@ -175,7 +177,7 @@ def _load(source: str, device: str, prompts: Mapping[str, str] | None, local_fil
     )
 
 
-def _fastest_format(name: str, device: torch.device) -> str:
+def fastest_format(name: str, device: torch.device) -> str:
     """The fastest format whose vectors serve as well (docs/adr/0007).
 
     bfloat16 where the hardware multiplies matrices of it, which on a CPU means AMX; else int8 for the encoder that this

@@ -4,6 +4,7 @@ Legend: P contexts of a step, C candidates, U distinct products of a step, N pro
 """
 
 import dataclasses
+import hashlib
 import logging
 import math
 import shutil
@@ -202,7 +203,6 @@ def fit(
     with processes.first_before_others():
         best = None if rank else folder
         progress = load_checkpoint(_checkpoint(folder), trained, optimizer, run_version, best) or Progress()
-    items = _with_texts(items, texts)
     phase = "refit" if validation is None else "selection"
     for epoch, metrics in enumerate(progress.history, 1):
         tracker.epoch(phase, epoch, metrics)
@@ -211,7 +211,7 @@ def fit(
         epoch = progress.epoch + 1
         # Every epoch draws from seeds of its own, so that a resumed run goes on as if it had never stopped.
         torch.manual_seed((settings.seed * 1000 + epoch) * n_processes + rank)
-        hard_NH = _hard_neighbours(model, items, settings) if epoch > 1 else None
+        hard_NH = _hard_neighbours(model, items, settings, texts) if epoch > 1 else None
         batches = EpochBatches(contexts, len(data.catalogue), config, epoch, hard_NH).loader(rank, n_processes)
         trained.train()
         bar = tqdm(
@@ -234,10 +234,9 @@ def fit(
             tracker.step(phase, step, losses[-1], rate * settings.learning_rate, n_pairs)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         # ---- evaluate, save, log -----------------------------------------------------------------------------------
-        items = _with_texts(items, texts)
         metrics = {"loss": float(np.mean(losses))}
         if validation is not None and rank == 0:
-            metrics |= validate(model, items, validation)
+            metrics |= validate(model, _with_texts(items, texts), validation)
         metrics = processes.of_the_first(metrics)
         progress = progress.after_epoch(metrics, SELECTION_METRIC)
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
@@ -354,11 +353,13 @@ def _learning_rate(step: int, n_steps: int) -> float:
 
 
 @torch.inference_mode()
-def _hard_neighbours(model: TwoTower, items: ItemFeatures, settings: TrainingConfig) -> npt.NDArray[np.int32] | None:
+def _hard_neighbours(
+    model: TwoTower, items: ItemFeatures, settings: TrainingConfig, texts: TunedTexts | None
+) -> npt.NDArray[np.int32] | None:
     """(N, H) the products nearest to each product by the model as it is; None where no hard negatives are asked for."""
     if not settings.num_hard_negatives:
         return None
-    item_ND = encode_catalogue(model, items)
+    item_ND = encode_catalogue(model, _with_texts(items, texts))
     n_nearest = min(HARD_NEIGHBOURS + 1, len(item_ND))
     parts = [(rows_D @ item_ND.T).topk(n_nearest).indices[:, 1:] for rows_D in torch.split(item_ND, 1024)]
     return torch.cat(parts).cpu().numpy().astype(np.int32)
@@ -367,7 +368,8 @@ def _hard_neighbours(model: TwoTower, items: ItemFeatures, settings: TrainingCon
 def _run_version(config: Config, data: TrainingData, card: ModelCard, contexts: Contexts) -> str:
     """Two runs of one version end with the same weights."""
     sections = (config.model, config.training, config.event_weights)
-    facts = [data.version, card.text_encoder, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
+    texts = hashlib.blake2b(np.ascontiguousarray(data.text_NT).data, digest_size=16).hexdigest()
+    facts = [data.version, card.text_encoder, texts, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
     facts.append(str(processes.count()))
     return " ".join(facts + [section.model_dump_json() for section in sections])
 

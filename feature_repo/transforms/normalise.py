@@ -22,7 +22,8 @@ class Rule(StrEnum):
     COMPATIBILITY = "compatibility"  # presentation forms, full width, ligatures: Unicode NFKC
     MARKS = "marks"  # vowel signs, hamza above and below, accents, tatweel, what is invisible
     LETTERS = "letters"  # alef maksura and ya, ta marbuta and ha, Persian kaf and ya, hamza alone
-    DIGITS = "digits"  # Arabic-Indic and Persian digits and decimal signs; zeros that say nothing
+    DIGITS = "digits"  # Arabic-Indic and Persian digits and decimal signs
+    ZEROS = "zeros"  # zeros that say nothing: 5.0
     CASE = "case"
     REPEATED = "repeated"  # three and more of a letter: "جديييد"
     BOUNDARIES = "boundaries"  # between letters and digits: "30قرص"
@@ -32,7 +33,8 @@ class Rule(StrEnum):
 
 RULES = tuple(Rule)
 
-_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
+_TAGS = "a|b|big|br|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|s|small|span|strong|sub|sup|table|tbody|td|th|tr|u|ul"
+_TAG = re.compile(rf"</?(?:{_TAGS})(?:[\s/][^<>]{{0,200}})?>", re.IGNORECASE)  # and not the size in "Shirt <L>"
 _INVISIBLE = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _ARABIC_SIGNS = "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
 _MARKS = re.compile(f"[\u0300-\u036f{_ARABIC_SIGNS}{_INVISIBLE}]")
@@ -106,7 +108,11 @@ def _letters(text: str) -> str:
 def _digits(text: str) -> str:
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(one)) if one.isdecimal() else one for one in text)
-    return _ZEROS_BEHIND.sub(_without_zeros, text.translate(_DECIMAL_SIGNS))
+    return text.translate(_DECIMAL_SIGNS)
+
+
+def _zeros(text: str) -> str:
+    return _ZEROS_BEHIND.sub(_without_zeros, text)
 
 
 def _without_zeros(number: re.Match[str]) -> str:
@@ -140,6 +146,7 @@ _UNDO: dict[Rule, Callable[[str], str]] = {
     Rule.MARKS: _marks,
     Rule.LETTERS: _letters,
     Rule.DIGITS: _digits,
+    Rule.ZEROS: _zeros,
     Rule.CASE: _case,
     Rule.REPEATED: _repeated,
     Rule.BOUNDARIES: _boundaries,

@@ -8,9 +8,10 @@ from feature_repo.transforms.normalise import RULES, Rule, normalise
 
 EMPTY_TEXT = " "  # sentence encoders need at least one character
 
-# Of what tells spellings apart, this may tell products apart: XXXL is not XL, nor is C# C. A product that is merged by
-# mistake is gone from the shop, and one that is listed twice is a blemish.
-DEDUPLICATION_RULES = tuple(rule for rule in RULES if rule not in (Rule.REPEATED, Rule.PUNCTUATION))
+# Of what tells spellings apart, these may tell products apart: XXXL is not XL, nor is C# C, nor version 3.10 3.1. A
+# product that is merged by mistake is gone from the shop, and one that is listed twice is a blemish.
+_MAY_TELL_APART = (Rule.REPEATED, Rule.PUNCTUATION, Rule.ZEROS)
+DEDUPLICATION_RULES = tuple(rule for rule in RULES if rule not in _MAY_TELL_APART)
 
 OTHER_LANGUAGE = "other"
 _LANGUAGE_OF_SCRIPT = {"ARABIC": "ar", "LATIN": "latin"}

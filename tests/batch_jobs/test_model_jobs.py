@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_encoder import write_tiny_encoder
 from tiny_shop import write_shop
 
 from batch_jobs import model_jobs
@@ -52,6 +53,11 @@ def config(config_file: Path) -> Config:
 def store(config: Config) -> Iterator[FeatureStore]:
     with feature_store(config) as opened:
         yield opened
+
+
+@pytest.fixture
+def other_encoder(tmp_path: Path) -> Path:
+    return write_tiny_encoder(tmp_path / "other", seed=3)
 
 
 def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
@@ -136,3 +142,13 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     assert text_encoder_of(config, paths.model).encode_queries(["tea"])[0] == pytest.approx(query_T, abs=1e-6)
 
     model_jobs.train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen
+
+
+@pytest.mark.parametrize("job", [model_jobs.embed_job, model_jobs.search_index_job])
+def test_text_vectors_of_another_encoder_than_the_models_are_refused(
+    config_file: Path, store: FeatureStore, other_encoder: Path, job: Callable[..., Any]
+) -> None:
+    model_jobs.train_job(load_config(config_file), store, show_progress=False)
+    other = load_config(config_file, [f"model.item_tower.text_encoder={other_encoder}"])
+    with pytest.raises(ValueError, match="was trained on text vectors of tiny-"):
+        job(other, show_progress=False)

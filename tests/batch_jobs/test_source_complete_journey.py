@@ -7,9 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from pydantic import ValidationError
 
 from batch_jobs.ingest import ingest
-from batch_jobs.source_mapping import load_mapping, mapping_path, table_path
+from batch_jobs.source_mapping import SourceMapping, load_mapping, mapping_path, table_path
 from feature_repo.config import Config
 from feature_repo.paths import shop_paths
 from feature_repo.transforms.text import language_of
@@ -89,3 +90,24 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = Config.model_validate({"data_dir": tmp_path, "data": {"source": str(path)}})
     with pytest.raises(FileNotFoundError, match=r"table names of the source mapping: .*names\.csv does not exist"):
         ingest(config)
+
+
+def test_a_line_of_a_table_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("english,arabic\nmilk,حليب\ntea,شاي,extra\n", encoding="utf-8")
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        f"{{description: d, licence: l, folder: '{tmp_path}', tables: {{names: names.csv}}, events: {{path: e.csv}}, "
+        "products: {path: p.csv}}"
+    )
+    config = Config.model_validate({"data_dir": tmp_path, "data": {"source": str(path)}})
+    with pytest.raises(ValueError, match=r"table names of the source mapping: row 2 of .*names\.csv .*extra"):
+        ingest(config)
+
+
+@pytest.mark.parametrize("name", ["source", "events", "Names", "a b", 'x"'])
+def test_a_table_may_not_have_a_name_of_ours(name: str) -> None:
+    with pytest.raises(ValidationError):
+        SourceMapping.model_validate(
+            {"description": "d", "licence": "l", "folder": ".", "tables": {name: "n.csv"}, "events": {"path": "e"},
+             "products": {"path": "p"}}
+        )  # fmt: skip

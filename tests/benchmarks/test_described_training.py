@@ -20,7 +20,7 @@ from benchmarks.baseline.training import (
     info_nce,
     pairs_per_second,
 )
-from training.text_encoder import TextEncoder
+from training.text_encoder import FLOAT32, TextEncoder
 
 TEXTS = ["a", "bc", "def", "gh ij", "k"]
 
@@ -29,7 +29,7 @@ class ListeningEncoder(TextEncoder):
     """Also notes the texts of each call."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(SentenceTransformer(str(folder), device="cpu"), "tiny")
+        super().__init__(SentenceTransformer(str(folder), device="cpu"), "tiny", FLOAT32, folder.parent)
         self.calls: list[list[str]] = []
 
     def encode_passages(self, texts: Sequence[str], show_progress: bool = False) -> npt.NDArray[np.float32]:

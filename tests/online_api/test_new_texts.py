@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -38,7 +38,7 @@ from online_api.app import create_app
 from online_api.runtime import Runtime
 from online_api.text_vectors import TextVectors
 from training.artifacts.recommender import Recommender
-from training.text_encoder import TextEncoder, load_text_encoder
+from training.text_encoder import TextEncoder, TextEncoderUnavailableError, load_text_encoder
 from training.towers import UNKNOWN
 
 TEXT = "blue running shoes"
@@ -274,30 +274,26 @@ def test_a_release_with_another_encoder_has_its_own_loaded(shop: Runtime, encode
     for release in (first, second, second, first):
         texts.load(release)
         assert texts.query_vector(release, "a") is not None
-    assert asked == [first.name, "second", first.name]
+    assert asked == [first.name, "second"], "both are kept while releases change"
+    assert len(texts._encoders) == 2
 
 
-def test_an_encoder_that_is_loaded_late_does_not_displace_that_of_the_next_release(
-    shop: Runtime, encoder: TextEncoder
+def test_an_encoder_that_cannot_be_converted_leaves_texts_out_and_is_tried_once(
+    shop: Runtime, encoder: TextEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, second = (copy.copy(shop.keeper.live.recommender) for _ in range(2))
-    second.card = dataclasses.replace(second.card, text_encoder="tuned")
-    let_go, late = threading.Event(), threading.Event()
+    tries = []
 
-    def load(release: Recommender) -> TextEncoder:
-        loaded = copy.copy(encoder)
-        loaded.encoder_id = release.card.text_encoder
-        if release is first:
-            assert let_go.wait(30)
-            late.set()
-        return loaded
+    class Broken:
+        encoder_id = encoder.encoder_id
 
-    texts = TextVectors(load)
-    assert texts.query_vector(first, "a") is None
-    overtaken = texts._loading
-    texts.load(second)
-    let_go.set()
-    assert overtaken is not None
-    overtaken.join(30)
-    assert late.is_set()
-    assert texts.query_vector(second, "a") is not None
+        def encode_queries(self, texts: list[str]) -> None:
+            tries.append(texts)
+            raise TextEncoderUnavailableError("no int8 here")
+
+    texts = TextVectors(lambda _: cast("TextEncoder", Broken()))
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            texts.load(shop.keeper.live.recommender)
+            assert texts.query_vector(shop.keeper.live.recommender, "a") is None
+    assert len(tries) == 1
+    assert "no int8 here" in caplog.text

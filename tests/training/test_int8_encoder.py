@@ -60,8 +60,11 @@ def test_an_encoder_that_comes_out_otherwise_is_refused_and_nothing_is_kept(
         convert(BertModel(transformer.config), file)
 
     monkeypatch.setattr(int8_encoder, "_convert", convert_another)
-    with pytest.raises(Int8Error, match=r"inference\.text_encoder_format: float32"):
-        use_int8(model, tmp_path / "int8")
+    before = model.encode(TEXTS)
+    for _ in range(2):  # the model is as it was, so a second call says the same
+        with pytest.raises(Int8Error, match=r"a cosine of .*inference\.text_encoder_format: float32"):
+            use_int8(model, tmp_path / "int8")
+    np.testing.assert_array_equal(model.encode(TEXTS), before)
     assert not list((tmp_path / "int8").glob("*.onnx"))
 
 
@@ -85,3 +88,14 @@ def test_without_the_converter_the_error_names_the_remedy(model: SentenceTransfo
 def test_a_model_on_another_device_is_refused(model: SentenceTransformer, tmp_path: Path) -> None:
     with pytest.raises(Int8Error, match=r"inference\.device is meta"):
         use_int8(model.to("meta"), tmp_path)
+
+
+def test_a_damaged_file_is_named_with_the_remedy(
+    model: SentenceTransformer, make_tiny_encoder: MakeEncoder, tmp_path: Path
+) -> None:
+    use_int8(model, tmp_path / "int8")
+    (file,) = (tmp_path / "int8").glob("*.onnx")
+    file.write_bytes(file.read_bytes()[:1000])
+    again = SentenceTransformer(str(make_tiny_encoder("tiny")), device="cpu")
+    with pytest.raises(Int8Error, match=r"\.onnx cannot be read .* delete it"):
+        use_int8(again, tmp_path / "int8")

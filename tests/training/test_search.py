@@ -64,6 +64,8 @@ def test_all_candidates_are_tried_in_small_catalogues_only(tmp_path: Path) -> No
     config = settings(tmp_path)
     assert CANDIDATES in space_of(config, MOST_CANDIDATES)
     assert space_of(config, MOST_CANDIDATES + 1).keys() == SPACE.keys() - {CANDIDATES}
+    trained = with_settings(config, {"training.freeze_text_encoder": False})
+    assert space_of(trained, 10).keys() == SPACE.keys() - {CANDIDATES}
 
 
 def test_the_configuration_as_it_is_always_belongs_to_the_space(tmp_path: Path) -> None:

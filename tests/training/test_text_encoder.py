@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from training.text_encoder import TextEncoder, TextEncoderUnavailableError, load_text_encoder
+from training.text_encoder import TextEncoder, TextEncoderUnavailableError, fastest_format, load_text_encoder
 
 MakeEncoder = Callable[..., Path]
 
@@ -96,9 +96,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         load_text_encoder(str(tmp_path), tmp_path)
 
 
-def test_the_bundled_encoder_is_as_good_in_its_fastest_format_as_in_fp32(
-    bundled: TextEncoder, bundled_folder: Path
-) -> None:
+@pytest.mark.parametrize(("number_format", "least"), [("float32", 0.999), ("int8", 0.99)])
+def test_the_bundled_encoder_is_as_good_in_every_format(bundled_folder: Path, number_format: str, least: float) -> None:
     texts = [
         "قهوة عربية محمصة",
         "شامبو ضد القشرة",
@@ -107,9 +106,24 @@ def test_the_bundled_encoder_is_as_good_in_its_fastest_format_as_in_fp32(
         "",
         "سماعة رأس Bluetooth لاسلكية بخاصية عزل الضوضاء، بطارية تدوم ٣٠ ساعة، مع علبة شحن وكابل USB-C. " * 6,
     ]
+    encoder = load_text_encoder("bundled", bundled_folder.parent, number_format=number_format)
     full = SentenceTransformer(str(bundled_folder), device="cpu", local_files_only=True)
-    cosines = np.sum(bundled.encode_passages(texts) * full.encode_document(texts), axis=1)
-    assert cosines.min() >= 0.99
+    cosines = np.sum(encoder.encode_passages(texts) * full.encode_document(texts), axis=1)
+    assert cosines.min() >= least
+    nonsense = np.sum(encoder.encode_passages(["x" * 900]) * full.encode_document(["x" * 900]))
+    assert nonsense >= least - 0.01  # .987 in int8
+
+
+@pytest.mark.parametrize(
+    ("name", "amx", "expected"),
+    [("bundled", False, "int8"), ("bundled", True, "bfloat16"), ("some/other", False, "float32"),
+     ("some/other", True, "bfloat16")],
+)  # fmt: skip
+def test_auto_is_the_fastest_format_that_serves_as_well(
+    name: str, amx: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert fastest_format(name, torch.device("cpu")) == expected
 
 
 def test_the_bundled_encoder_finds_most_english_titles_by_their_arabic_names(bundled: TextEncoder) -> None:
@@ -146,9 +160,3 @@ def test_formats_of_one_encoder_share_its_id_but_not_the_cache(make_tiny_encoder
         assert vectors_ND.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors_ND, axis=1), 1, atol=1e-6)
         assert np.sum(vectors_ND * formats["float32"].encode_passages(texts), axis=1).min() > 0.98
-
-
-def test_any_encoder_but_the_bundled_one_keeps_float32_on_a_cpu_without_amx(tiny: TextEncoder) -> None:
-    if torch.cpu.get_capabilities().get("amx_bf16", False):
-        pytest.skip("this CPU has AMX")
-    assert tiny.format == "float32"

@@ -410,7 +410,7 @@ def test_hard_neighbours_are_the_nearest_others(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(loop, "HARD_NEIGHBOURS", 1)
     contexts = two_groups(8)
     items = item_features(catalogue(), text_vectors(), build_vocabularies(catalogue(), contexts.targets.products))
-    found_NH = loop._hard_neighbours(TwoTower(tiny_spec()), items, settings(num_hard_negatives=1).training)
+    found_NH = loop._hard_neighbours(TwoTower(tiny_spec()), items, settings(num_hard_negatives=1).training, None)
     assert found_NH is not None
     assert found_NH.tolist() == [[1], [0], [3], [2]]
 

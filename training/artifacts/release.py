@@ -43,7 +43,7 @@ CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
 MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
 PRODUCTS, ALIASES = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 def write_release(
