@@ -145,8 +145,8 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
-    model, vocabularies, _ = load_model(paths.model)
-    text_NT = _model_text_vectors(config, catalogue, show_progress=show_progress)
+    model, vocabularies, card = load_model(paths.model)
+    text_NT = _model_text_vectors(config, catalogue, card, show_progress=show_progress)
     device = resolve_device(config.inference.device)
     items = item_features(catalogue, text_NT, vocabularies).to(device)
     vectors_ND = encode_catalogue(model.to(device), items, config.inference.batch_size, show_progress=show_progress)
@@ -155,11 +155,11 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     return {"n_products": len(catalogue), "dim": vectors_ND.shape[1]}
 
 
-def _model_text_vectors(config: Config, catalogue: Catalogue, *, show_progress: bool) -> npt.NDArray[np.float32]:
+def _model_text_vectors(
+    config: Config, catalogue: Catalogue, card: ModelCard, *, show_progress: bool
+) -> npt.NDArray[np.float32]:
     """Text vectors by the encoder of the trained model, (N, T); ValueError where it is not the one that is there."""
-    folder = shop_paths(config).model
-    _, _, card = load_model(folder)
-    text_NT, encoder_id = text_vectors(config, catalogue, folder, show_progress=show_progress)
+    text_NT, encoder_id = text_vectors(config, catalogue, shop_paths(config).model, show_progress=show_progress)
     if encoder_id != card.text_encoder:
         raise ValueError(
             f"the model was trained on text vectors of {card.text_encoder}, the configuration names {encoder_id}; "
@@ -192,7 +192,8 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
-    text_NT = _model_text_vectors(config, catalogue, show_progress=show_progress)
+    _, _, card = load_model(paths.model)
+    text_NT = _model_text_vectors(config, catalogue, card, show_progress=show_progress)
     build_search_index(paths.search_index, catalogue.texts, text_NT, config.index.type, show_progress=show_progress)
     record_source(paths.search_index, paths.product_features, paths.model / WEIGHTS)
     return {"n_products": len(catalogue)}

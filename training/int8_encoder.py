@@ -65,11 +65,12 @@ def use_int8(model: SentenceTransformer, folder: Path) -> None:
         )
     file = folder / f"int8_{_VERSION}.onnx"
     transformer = model[0]
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        if not file.is_file():
-            with replacing(file) as unfinished:
-                _convert_and_try(model, onnxruntime, unfinished)
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if not file.is_file():
+                with replacing(file) as unfinished:
+                    _convert_and_try(model, onnxruntime, unfinished)
     transformer.model = _Int8Transformer(onnxruntime, file, transformer.model.config)
 
 

@@ -53,15 +53,15 @@ class TunedTexts(nn.Module):
     def forward(self, position_U: Tensor) -> Tensor:
         """Unit text vectors of products, (U, T); each distinct text is encoded once, however many products have it."""
         row_V, place_U = torch.unique(self._row_N[position_U.cpu()], return_inverse=True)
-        # Texts of like length pad each other least.
-        rows = sorted(row_V.tolist(), key=lambda row: len(self._distinct[row]))
+        texts = [self._distinct[row] for row in row_V.tolist()]
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # like lengths pad each other least
         parts = [
-            checkpoint(self._encode, [self._distinct[row] for row in rows[start : start + TEXTS_AT_ONCE]],
+            checkpoint(self._encode, [texts[place] for place in order[start : start + TEXTS_AT_ONCE]],
                        use_reentrant=False)
-            for start in range(0, len(rows), TEXTS_AT_ONCE)
+            for start in range(0, len(order), TEXTS_AT_ONCE)
         ]  # fmt: skip
         rank_V = torch.empty_like(row_V)
-        rank_V[torch.searchsorted(row_V, torch.tensor(rows))] = torch.arange(len(rows))
+        rank_V[order] = torch.arange(len(order))
         encoded_VT = torch.cat(parts)
         return encoded_VT[rank_V[place_U].to(encoded_VT.device)]
 

@@ -2,7 +2,7 @@
 
 N texts, D dimensions. Two append-only files grow side by side, row i of one belonging to row i of the other:
 
-    keys_D.bin      16 bytes per text: BLAKE2b of id of the vectors and text
+    keys_D.bin      16 bytes per text: BLAKE2b of the vectors' id and the text
     vectors_D.f32   D float32 per text
 
 Vectors are written before keys, so a key always has its vector. What a killed process left behind its last whole key is

@@ -33,8 +33,7 @@ class Rule(StrEnum):
 
 RULES = tuple(Rule)
 
-_TAGS = "a|b|big|br|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|s|small|span|strong|sub|sup|table|tbody|td|th|tr|u|ul"
-_TAG = re.compile(rf"</?(?:{_TAGS})(?:[\s/][^<>]{{0,200}})?>", re.IGNORECASE)  # and not the size in "Shirt <L>"
+_TAG = re.compile(r"</?(?!x*[sml]>)[a-z][^<>]{0,200}>", re.IGNORECASE)  # but not the size in "Shirt <XL>"
 _INVISIBLE = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _ARABIC_SIGNS = "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
 _MARKS = re.compile(f"[\u0300-\u036f{_ARABIC_SIGNS}{_INVISIBLE}]")

@@ -146,6 +146,7 @@ def test_product_text_is_never_empty(title: str, description: str) -> None:
         (("T-shirt XXXL", "", None), ("T-shirt XL", "", None), False),
         (("Game 3.10", "", None), ("Game 3.1", "", None), False),
         (("Shirt <L>", "", None), ("Shirt <XL>", "", None), False),
+        (("Shirt <S>", "", None), ("Shirt", "", None), False),
         (("Learn C#", "", None), ("Learn C", "", None), False),
         (("Lens -2.5", "", None), ("Lens +2.5", "", None), False),
         (("Phone", "", "Nour"), ("Phone", "", "Dallah"), False),
