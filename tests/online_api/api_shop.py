@@ -1,6 +1,5 @@
 """The parts of a tiny shop: its tables, a release with random weights, a real server, and answers that are checked."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +11,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import uvicorn
-from fastapi import FastAPI
 from tiny_model import tiny_spec
 
 from batch_jobs.build_features import build_features
@@ -219,22 +216,3 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
-
-
-@contextmanager
-def serving(app: FastAPI, **options: Any) -> Iterator[httpx.Client]:
-    """A client of `app`, which runs under uvicorn in a thread; the options are uvicorn's."""
-    options = {"host": "127.0.0.1", "log_level": "critical", **options, "port": 0}
-    server = uvicorn.Server(uvicorn.Config(app, **options))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive(), "the server ended before it started"
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()

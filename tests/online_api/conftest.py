@@ -5,7 +5,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_shop import EVENTS, PRODUCTS, publish_random_release, serving
+from api_shop import EVENTS, PRODUCTS, publish_random_release
+from serving import serving
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest

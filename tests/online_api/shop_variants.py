@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 import redis
-from api_shop import Json, serving
+from api_shop import Json
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from serving import serving
 
 from feature_repo.api_keys import Scope, api_keys_path, create_key
 from feature_repo.config import Config

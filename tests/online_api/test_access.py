@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from api_shop import problem_of, serving, wait_for
+from api_shop import problem_of, wait_for
+from serving import serving
 from shop_variants import ONE_EVENT, in_folder, make_key, metric, with_settings
 
 from feature_repo.api_keys import Scope, api_keys_path, revoke_key

@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
-from api_shop import EVENTS, PRODUCTS, Json, body_of, interaction, open_shop, problem_of, serving, wait_for
+from api_shop import EVENTS, PRODUCTS, Json, body_of, interaction, open_shop, problem_of, wait_for
 from random_release import write_random_release
+from serving import serving
 from shop_variants import api_of, copied, metric, redis_answers, running, with_settings
 from valkey_server import ValkeyServer
 

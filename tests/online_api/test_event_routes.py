@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
-from api_shop import serving
+from serving import serving
 
 from batch_jobs.ingest import ingest
 from feature_repo import columns as c

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from api_shop import body_of, interaction, problem_of, serving, wait_for
+from api_shop import body_of, interaction, problem_of, wait_for
+from serving import serving
 from shop_variants import copied, metric, running
 
 from feature_repo import columns as c

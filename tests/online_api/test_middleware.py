@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from api_shop import serving
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
+from serving import serving
 
 from online_api.logs import REQUEST_ID, AccessLog, buyer_hash, json_logger, log_salt
 from online_api.metrics import Metrics

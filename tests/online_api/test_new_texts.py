@@ -29,9 +29,9 @@ from api_shop import (
     items_of,
     open_shop,
     problem_of,
-    serving,
     wait_for,
 )
+from serving import serving
 
 from online_api.answers import EncodeBuyerResponse
 from online_api.app import create_app

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import schemathesis
-from api_shop import EVENTS, PRODUCTS, Json, open_shop, serving
+from api_shop import EVENTS, PRODUCTS, Json, open_shop
 from schemathesis import Case, HookContext
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
 from schemathesis.engine import events, from_schema
+from serving import serving
 from shop_variants import in_folder, make_key
 
 from feature_repo.api_keys import Scope

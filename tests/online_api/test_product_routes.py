@@ -16,9 +16,9 @@ from api_shop import (
     items_of,
     open_shop,
     problem_of,
-    serving,
     wait_for,
 )
+from serving import serving
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingest import ingest

@@ -16,8 +16,8 @@ from api_shop import (
     interaction,
     items_of,
     open_shop,
-    serving,
 )
+from serving import serving
 
 from online_api.app import create_app
 from online_api.runtime import Runtime

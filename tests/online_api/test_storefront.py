@@ -8,8 +8,9 @@ from typing import Any, cast, get_args
 
 import httpx
 import pytest
-from api_shop import Json, items_of, serving
+from api_shop import Json, items_of
 from browser import CHROMIUM, Page, browser_page
+from serving import serving
 
 from feature_repo.transforms.events import EVENT_TYPES
 from online_api.answers import EventsResponse, RecommendationResponse, Source

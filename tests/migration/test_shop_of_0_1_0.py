@@ -1,0 +1,103 @@
+"""What version 0.1.0 wrote is still read: its release serves the same answers, its features and its event log load."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from serving import serving
+from tiny_shop import write_shop
+
+from batch_jobs.ingest import ingest
+from feature_repo.config import Config, load_config
+from feature_repo.paths import shop_paths
+from feature_repo.store import feature_store
+from online_api.app import create_app
+from online_api.metrics import Metrics
+from online_api.runtime import make_runtime
+from training.artifacts.release import current_release, verify_release
+
+KEPT = Path(__file__).parents[1] / "data" / "shop_of_0_1_0"
+ANSWERS: dict[str, Any] = json.loads((KEPT / "answers.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Config:
+    """The shop's source files and configuration, with the folders that version 0.1.0 left."""
+    config = load_config(write_shop(tmp_path_factory.mktemp("shop"), tiny_encoder))
+    root = shop_paths(config).root
+    with tarfile.open(KEPT / "shop.tar.gz") as archive:
+        archive.extractall(root, filter="data")
+    return config
+
+
+@pytest.fixture(scope="module")
+def client(config: Config) -> Iterator[httpx.Client]:
+    with feature_store(config) as store:
+        store.materialize(full=True)
+        runtime = make_runtime(config, store, Metrics())
+        with serving(create_app(config, runtime)) as client:
+            yield client
+        runtime.guard.close()
+
+
+def rounded(answer: dict[str, Any]) -> Any:
+    """The answer without the last bits of its scores, which depend on the CPU."""
+    return json.loads(json.dumps(answer), parse_float=lambda text: round(float(text), 4))
+
+
+def test_its_release_is_whole_and_live(config: Config) -> None:
+    releases = shop_paths(config).releases
+    release = current_release(releases)
+    assert release is not None
+    assert release.name == ANSWERS["similar"]["release"]
+    verify_release(release)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("similar", "/v1/products/p12/similar?k=5"),
+        ("trending", "/v1/trending?k=5"),
+        ("product", "/v1/products/p12"),
+    ],
+)
+def test_its_release_answers_as_it_did(client: httpx.Client, name: str, path: str) -> None:
+    assert rounded(client.get(path).json()) == rounded(ANSWERS[name])
+
+
+def test_its_model_recommends_as_it_did(client: httpx.Client) -> None:
+    interactions = [
+        {"product_id": "p12", "event_type": "view", "timestamp": "2024-03-01T10:00:00Z"},
+        {"product_id": "p31", "event_type": "purchase", "timestamp": "2024-03-01T11:00:00Z"},
+    ]
+    answer = client.post("/v1/recommendations", json={"interactions": interactions, "k": 5}).json()
+    assert rounded(answer) == rounded(ANSWERS["recommendations"])
+
+
+def test_its_features_reach_the_online_store(client: httpx.Client) -> None:
+    answer = client.get("/v1/buyers/b01/recommendations?k=3").json()
+    assert answer["source"] == "personalised"
+
+
+def test_its_event_log_is_ingested(config: Config) -> None:
+    report = ingest(config)
+    assert report["events"]["event_log"]["kept"] == 6
+    events = pq.read_table(shop_paths(config).events).to_pylist()
+    logged = sorted(
+        (event["buyer_id"], event["product_id"], event["event_type"], event["event_time"].isoformat())
+        for event in events
+        if event["event_time"].year == 2024 and event["event_time"].month == 3
+    )
+    assert logged == [
+        ("b01", "p12", "add_to_cart", "2024-03-01T10:01:00.250000+00:00"),
+        ("b01", "p12", "purchase", "2024-03-01T07:02:00+00:00"),
+        ("b01", "p12", "view", "2024-03-01T10:00:00+00:00"),
+        ("guest-1", "p31", "add_to_cart", "2024-03-01T11:05:00+00:00"),
+        ("guest-1", "p31", "view", "2024-03-01T11:00:00+00:00"),
+        ("زائر", "p05", "purchase", "2024-03-02T08:30:00+00:00"),
+    ]
