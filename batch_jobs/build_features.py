@@ -24,13 +24,13 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
 from feature_repo import columns as c
-from feature_repo.config import Ask, Config
-from feature_repo.files import replacing, write_json
-from feature_repo.paths import ShopPaths, shop_paths
+from feature_repo.common.config import Ask, Config
+from feature_repo.common.files import replacing, write_json
+from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 from training.artifacts.lineage import sha256
-from training.dataset import TimeSplit
+from training.data.contexts import TimeSplit
 
 ONE_TICK = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"

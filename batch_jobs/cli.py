@@ -15,9 +15,9 @@ from typing import Annotated
 import typer
 
 from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, locked, run_job
+from batch_jobs.console_text import demo_text, evaluation_text, list_text, training_text
 from batch_jobs.keys_cli import keys_app
-from batch_jobs.shown import demo_text, evaluation_text, list_text, training_text
-from feature_repo.config import Config, ConfigError
+from feature_repo.common.config import Config, ConfigError
 
 # Read by OpenMP when torch is first imported. Its threads otherwise spin while they wait, which slows text
 # encoding down by a factor of 3 to 5 on a machine that has other work too.
@@ -41,7 +41,7 @@ def ingest(
     """Read the shop's raw files into canonical Parquet; rows left out go to quarantine."""
 
     def job(settings: Config) -> Answer:
-        from batch_jobs.ingest import ingest as run
+        from batch_jobs.ingestion.ingest import ingest as run
 
         return run(settings)
 
@@ -56,7 +56,7 @@ def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: 
     def job(settings: Config) -> Answer:
         from batch_jobs.refresh import passed
         from expectations.gate import validate_canonical, validate_sequences
-        from feature_repo.paths import shop_paths
+        from feature_repo.common.paths import shop_paths
 
         paths = shop_paths(settings)
         results = [validate_canonical(paths, settings)]
@@ -122,7 +122,7 @@ def train(
 
     With several GPUs: torchrun --nproc-per-node N -m batch_jobs.cli train.
     """
-    from training import processes
+    from training.runs import distributed
 
     def job(settings: Config) -> Answer:
         from batch_jobs.model_jobs import search_job, train_job
@@ -134,20 +134,20 @@ def train(
             kept = [override.partition("=")[0].strip() for override in overrides or ()]
             return search_job(settings, store, n_trials=search, minutes=search_minutes, kept=kept)
 
-    def help_job(settings: Config) -> None:
-        from batch_jobs.model_jobs import help_train
+    def worker_job(settings: Config) -> None:
+        from batch_jobs.model_jobs import train_in_worker
         from feature_repo.store import feature_store
 
         with feature_store(settings) as store:
-            help_train(settings, store)
+            train_in_worker(settings, store)
 
     if search is None and search_minutes is not None:
         raise typer.BadParameter("--search-minutes ends a search early: say how long it may be with --search N")
-    with processes.joined():
-        if search is not None and processes.count() > 1:
+    with distributed.joined():
+        if search is not None and distributed.count() > 1:
             raise typer.BadParameter("a search runs in one process; start it without torchrun")
         # The first process locks the shop for all.
-        run_job(help_job if processes.rank() else locked(job), config, overrides, as_json, show=training_text)
+        run_job(worker_job if distributed.rank() else locked(job), config, overrides, as_json, show=training_text)
 
 
 @app.command()
@@ -190,8 +190,8 @@ def evaluate(
 
     def job(settings: Config) -> Answer:
         from batch_jobs.model_jobs import evaluate_job
-        from feature_repo.files import write_json
-        from feature_repo.paths import shop_paths
+        from feature_repo.common.files import write_json
+        from feature_repo.common.paths import shop_paths
         from feature_repo.store import feature_store
 
         others = {str(path): _evaluation(path) for path in compare or ()}
@@ -253,7 +253,7 @@ def demo(
 
     def job(settings: Config) -> Answer:
         from batch_jobs.refresh import refresh as run
-        from feature_repo.paths import shop_paths
+        from feature_repo.common.paths import shop_paths
 
         answer = run(settings)
         evaluation = answer.pop("evaluation")
@@ -275,7 +275,7 @@ def _sample(settings: Config, k: int = 10) -> Answer:
     import pyarrow.parquet as pq
 
     from feature_repo import columns as c
-    from feature_repo.paths import shop_paths
+    from feature_repo.common.paths import shop_paths
 
     events = pq.read_table(shop_paths(settings).events, columns=[c.BUYER_ID, c.EVENT_TIME])
     last = pc.index(events[c.EVENT_TIME], pc.max(events[c.EVENT_TIME])).as_py()
@@ -318,7 +318,7 @@ def search(
 
 
 def _recommend(settings: Config, buyer: str, k: int) -> Answer:
-    from online_api.questions import Question
+    from online_api.lists.list_request import Question
     from online_api.runtime import open_runtime
 
     with open_runtime(settings) as runtime:
@@ -342,7 +342,7 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
     """List the releases, oldest first."""
 
     def job(settings: Config) -> Answer:
-        from feature_repo.paths import shop_paths
+        from feature_repo.common.paths import shop_paths
         from training.artifacts.release import list_releases
 
         return {"releases": list_releases(shop_paths(settings).releases)}
@@ -366,7 +366,7 @@ def release_promote(
     """Check a release and make it live."""
 
     def job(settings: Config) -> Answer:
-        from feature_repo.paths import shop_paths
+        from feature_repo.common.paths import shop_paths
         from training.artifacts.release import promote
 
         promote(shop_paths(settings).releases, name)
@@ -380,7 +380,7 @@ def release_rollback(config: ConfigOption = None, overrides: SetOption = None, a
     """Make the release before the live one live again."""
 
     def job(settings: Config) -> Answer:
-        from feature_repo.paths import shop_paths
+        from feature_repo.common.paths import shop_paths
         from training.artifacts.release import rollback
 
         return {"live": rollback(shop_paths(settings).releases)}
@@ -398,7 +398,7 @@ def release_verify(
     """Check every file of a release against its sha256 sum; exit code 3 where one is damaged."""
 
     def job(settings: Config) -> Answer:
-        from feature_repo.paths import shop_paths
+        from feature_repo.common.paths import shop_paths
         from training.artifacts.release import check
 
         return {"verified": check(shop_paths(settings).releases, name)}

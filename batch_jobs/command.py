@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from feature_repo.config import Config, ConfigError, load_config
-from feature_repo.errors import GateRefusedError
-from feature_repo.lock import shop_lock
+from feature_repo.common.config import Config, ConfigError, load_config
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.lock import shop_lock
 
 FAILED, BAD_USAGE, REFUSED = 1, 2, 3
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, run_job
-from feature_repo.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
-from feature_repo.config import Config, ConfigError
-from feature_repo.limits import Limit
+from feature_repo.common.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.limits import Limit
 
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 

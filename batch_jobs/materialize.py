@@ -5,8 +5,8 @@ import io
 from typing import Any
 
 from expectations.gate import require_passed
-from feature_repo.config import Config
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 
 

@@ -9,33 +9,33 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo import columns as c
-from feature_repo.config import Config
+from feature_repo.common.config import Config
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import read_json, write_json
+from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import TRAINING_SERVICE
-from feature_repo.errors import GateRefusedError
-from feature_repo.files import read_json, write_json
-from feature_repo.paths import shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import VECTORS, ProductEmbeddings, load_embeddings, save_embeddings
-from training.artifacts.index import FlatIndex, VectorIndex, build_index
-from training.artifacts.index_recall import recall_against_exact
 from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, ModelCard, load_model
 from training.artifacts.rescorer import Rescorer
-from training.artifacts.search_index import build_search_index
-from training.catalogue import Catalogue, item_features, read_catalogue
-from training.dataset import read_time_split
+from training.artifacts.search.index_recall import recall_against_exact
+from training.artifacts.search.text_search import build_search_index
+from training.artifacts.search.vector_index import FlatIndex, VectorIndex, build_index
+from training.data.catalogue import Catalogue, item_features, read_catalogue
+from training.data.context_cache import cached_contexts
+from training.data.contexts import read_time_split
 from training.device import resolve_device
-from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.evaluate import evaluate
-from training.kept_contexts import kept_contexts
-from training.processes import first_before_others
-from training.questions import read_question, split_contexts
-from training.report import write_report
-from training.rescoring import fit_rescorer
-from training.search import BEST, search
-from training.text_features import text_vectors
-from training.tracking import PICTURE, RunTracker
+from training.evaluation.fit_rescorer import fit_rescorer
+from training.evaluation.held_out import read_held_out, split_contexts
+from training.evaluation.report import write_report
+from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.runs.distributed import first_process_first
+from training.runs.tracking import PICTURE, RunTracker
+from training.text.catalogue_text import text_vectors
 from training.train import CHOSEN, SELECTION_METRIC, TrainingData, train
+from training.tune import BEST, search
 
 INDEX_RECALL_K = (10, 100)
 
@@ -46,8 +46,8 @@ def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True
     return _train(config, store, data, _card(encoder_id, store), show_progress=show_progress)
 
 
-def help_train(config: Config, store: FeatureStore) -> None:
-    """What a process beside the first one does of `train_job` (see training.processes)."""
+def train_in_worker(config: Config, store: FeatureStore) -> None:
+    """What a process beside the first one does of `train_job` (see training.runs.distributed)."""
     data, encoder_id = training_data(config, store, show_progress=False)
     train(config, data, _card(encoder_id, store), shop_paths(config).model, show_progress=False)
 
@@ -61,7 +61,7 @@ def search_job(
     kept: Collection[str] = (),
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Searches for better settings (see training.search), and trains with the best as `train_job` does.
+    """Searches for better settings (see training.tune), and trains with the best as `train_job` does.
 
     Returns:
         What train_job returns, and `search`: metric, value and settings of the best trial, all trials, and the file
@@ -110,7 +110,7 @@ def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
     return ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0)
 
 
-@first_before_others()
+@first_process_first()
 def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -> tuple[TrainingData, str]:
     """What training reads, and the id of the text encoder."""
     paths = shop_paths(config)
@@ -118,7 +118,7 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
     report = read_json(paths.feature_report, "tawsiya build-features")
     version = " ".join([report["data_version"], store.schema_hash, *sorted(config.data.target_events)])
-    contexts = kept_contexts(paths.training_set, version, lambda: split_contexts(store, config, catalogue, c.TRAIN))
+    contexts = cached_contexts(paths.training_set, version, lambda: split_contexts(store, config, catalogue, c.TRAIN))
     validation = split_contexts(store, config, catalogue, c.VALIDATION)
     start = read_time_split(paths.feature_report).validation_from
     return TrainingData(catalogue, text_NT, contexts, validation, int(start.timestamp() * 1e6), version), encoder_id
@@ -126,7 +126,7 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
 
 def fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:
     """The re-scorer that suits the model which has not seen the validation days."""
-    question = read_question(store, config, data.catalogue, c.VALIDATION, data.validation)
+    question = read_held_out(store, config, data.catalogue, c.VALIDATION, data.validation)
     chosen = shop_paths(config).model / CHOSEN
     model, vocabularies, _ = load_model(chosen)
     text_NT = data.text_NT

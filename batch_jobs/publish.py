@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
-from feature_repo.config import Config
-from feature_repo.files import read_json
-from feature_repo.paths import ShopPaths, shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.files import read_json
+from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.lineage import require_source
@@ -19,8 +19,8 @@ from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import delete_old, promote, write_release
 from training.artifacts.rescorer import Floats, Rescorer, recent_popularity
-from training.catalogue import KeyIndex, require_same_products
-from training.dataset import read_time_split
+from training.data.catalogue import KeyIndex, require_same_products
+from training.data.contexts import read_time_split
 
 POPULARITY_DAYS = 30
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from batch_jobs.build_features import build_features
-from batch_jobs.ingest import ingest
+from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from batch_jobs.model_jobs import embed_job, evaluate_job, index_job, search_index_job, train_job
 from batch_jobs.publish import publish
@@ -22,9 +22,9 @@ from expectations.gate import (
     validate_canonical,
     validate_sequences,
 )
-from feature_repo.config import Config
-from feature_repo.lock import shop_lock
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.lock import shop_lock
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 
 log = logging.getLogger(__name__)

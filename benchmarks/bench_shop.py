@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from batch_jobs.build_features import build_features
-from batch_jobs.ingest import ingest
+from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from batch_jobs.model_jobs import embed_job, index_job, search_index_job
 from batch_jobs.publish import publish
@@ -29,20 +29,20 @@ from batch_jobs.refresh import passed
 from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
 from expectations.gate import validate_canonical, validate_sequences
 from feature_repo import columns as c
-from feature_repo.config import Config, load_config
+from feature_repo.common.config import Config, load_config
+from feature_repo.common.files import read_json, write_json
+from feature_repo.common.lock import shop_lock
+from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import TRAINING_SERVICE, definitions
-from feature_repo.files import read_json, write_json
-from feature_repo.lock import shop_lock
-from feature_repo.paths import ShopPaths, shop_paths
 from feature_repo.schema import schema_hash
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import weight_by_code
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import FORMAT_VERSION, current_release
 from training.artifacts.rescorer import Rescorer
-from training.catalogue import Vocabularies, build_vocabularies, read_catalogue
-from training.text_features import text_encoder_of
-from training.towers import ModelSpec, TwoTower
+from training.data.catalogue import Vocabularies, build_vocabularies, read_catalogue
+from training.model.towers import ModelSpec, TwoTower
+from training.text.catalogue_text import text_encoder_of
 
 DATA_DIR = Path("var/benchmarks")
 MAPPING = """description: Synthetic, made by benchmarks.synthetic_shop

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from benchmarks.online import machine
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 from feature_repo.transforms.events import weight_by_code
-from training.aggregators import AGGREGATORS
 from training.artifacts.buyer_encoder import BuyerEncoder, History
-from training.prefixes import HOUR_MS
-from training.towers import BuyerTower, ModelSpec
+from training.model.aggregators import AGGREGATORS
+from training.model.prefixes import HOUR_MS
+from training.model.towers import BuyerTower, ModelSpec
 
 WARM_UP, REPEATS = 50, 500
 K = 10  # products to explain

@@ -29,9 +29,9 @@ from feature_repo import columns as c
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.release import MODEL_FOLDER
-from training.catalogue import item_features, read_catalogue
-from training.prefixes import Prefixes
-from training.text_encoder import load_text_encoder
+from training.data.catalogue import item_features, read_catalogue
+from training.model.prefixes import Prefixes
+from training.text.encoder import load_text_encoder
 
 HOST = "127.0.0.1"
 

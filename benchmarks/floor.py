@@ -21,7 +21,7 @@ import redis
 import uvicorn
 
 from training.artifacts.embeddings import load_embeddings
-from training.artifacts.index import load_index
+from training.artifacts.search.vector_index import load_index
 
 HOST = "127.0.0.1"
 HEALTH = "/health"

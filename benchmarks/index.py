@@ -18,8 +18,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from training.artifacts.index import INDEX_FILE, INDEXES, VectorIndex, load_index
-from training.artifacts.index_recall import buyer_like_queries, recall_against_exact
+from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
+from training.artifacts.search.vector_index import INDEX_FILE, INDEXES, VectorIndex, load_index
 
 K_VALUES = (10, 100)
 DIM, CLUSTER_SIZE, SPREAD = 384, 100, 0.6

@@ -35,9 +35,9 @@ from benchmarks.memory import memory
 from benchmarks.served import Served, free_port, serving, tawsiya
 from benchmarks.synthetic_shop import ShopSize
 from feature_repo import columns as c
+from feature_repo.common.paths import models_dir
 from feature_repo.definitions import HISTORY_VIEW, RECENT_VIEW
-from feature_repo.embedded_redis import embedded_redis
-from feature_repo.paths import models_dir
+from feature_repo.online.embedded_redis import embedded_redis
 from feature_repo.store import project_name
 
 SERVICE, FLOOR, DESCRIBED = "service", "floor", "described_system"

@@ -24,29 +24,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from batch_jobs.console_text import kind_lines
 from batch_jobs.model_jobs import embed_job, train_job
-from batch_jobs.shown import kind_lines
 from benchmarks.quality_data import DATA_SETS, DataSet, prepared
 from feature_repo import columns as c
-from feature_repo.config import Config
-from feature_repo.files import read_json, replacing
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.files import read_json, replacing
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.rescorer import Rescorer
-from training.baselines.base import Ranker
-from training.baselines.masked import MaskedRanker
 from training.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
-from training.bootstrap import mean_intervals, paired_interval
-from training.catalogue import Catalogue, read_catalogue
-from training.encoding import TwoTowerRanker, encode_buyers
+from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
-from training.metrics import accuracy_per_buyer
-from training.questions import ALL, COLD_ITEMS, Question, as_targets, read_question
-from training.ranking import rank_all
-from training.rescoring import RescoredRanker, fit_rescorer
-from training.text_features import text_vectors
+from training.evaluation.bootstrap import mean_intervals, paired_interval
+from training.evaluation.fit_rescorer import RescoredRanker, fit_rescorer
+from training.evaluation.held_out import ALL, COLD_ITEMS, Question, as_targets, read_held_out
+from training.evaluation.judge import rank_all
+from training.evaluation.masked_ranker import MaskedRanker
+from training.evaluation.metrics import accuracy_per_buyer
+from training.evaluation.ranker import Ranker
+from training.model.encoding import TwoTowerRanker, encode_buyers
+from training.text.catalogue_text import text_vectors
 
 MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # of one tuning; others try their whole grid
 K_VALUES = (10, 20)
@@ -69,8 +69,8 @@ class Bench:
         self.paths = shop_paths(config)
         self.catalogue: Catalogue = read_catalogue(self.paths.product_features)
         self.text_NT, self.encoder_id = text_vectors(config, self.catalogue, show_progress=False)
-        self.validation = read_question(store, config, self.catalogue, c.VALIDATION)
-        self.test = read_question(store, config, self.catalogue, c.TEST)
+        self.validation = read_held_out(store, config, self.catalogue, c.VALIDATION)
+        self.test = read_held_out(store, config, self.catalogue, c.TEST)
         self.data_version = read_json(self.paths.feature_report, "tawsiya build-features")["data_version"]
         self.seconds: dict[str, float] = {}
         self.pairs_per_s: list[float] = []

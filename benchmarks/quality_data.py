@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from batch_jobs.ingest import ingest
+from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.refresh import checked_features
 from expectations.gate import validate_canonical
-from feature_repo.config import Config, load_config
-from feature_repo.paths import shop_paths
-from training.questions import ALL, NEW_ITEMS, NEXT
+from feature_repo.common.config import Config, load_config
+from feature_repo.common.paths import shop_paths
+from training.evaluation.held_out import ALL, NEW_ITEMS, NEXT
 
 DATA_DIR = Path("var/benchmarks/quality")
 SHARED_DATA = "TAWSIYA_SHARED_DATA"
@@ -26,7 +26,7 @@ class DataSet:
 
     Attributes:
         settings: Of the section `data`.
-        kinds: Kinds of targets that are judged (see training.questions).
+        kinds: Kinds of targets that are judged (see training.evaluation.held_out).
         note: What a reader of the figures must know.
     """
 

@@ -28,12 +28,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm import tqdm
 
 from benchmarks.quality_data import SHARED_DATA
-from feature_repo.config import Config, load_config
+from feature_repo.common.config import Config, load_config
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import RULES, normalise
-from training.artifacts.lexical import CONSONANTS, LETTERS
-from training.artifacts.search_index import MEANING, SearchIndex, build_search_index
-from training.text_features import text_encoder_of
+from training.artifacts.search.ngram_index import CONSONANTS, LETTERS
+from training.artifacts.search.text_search import MEANING, SearchIndex, build_search_index
+from training.text.catalogue_text import text_encoder_of
 
 DATA_DIR = "var/benchmarks/search"
 NAMES = ("product_name", "product_name_ar")

@@ -24,12 +24,12 @@ from benchmarks.online import machine
 from benchmarks.search import DATA_DIR
 from benchmarks.synthetic_shop import synthetic_products
 from feature_repo import columns as c
-from feature_repo.config import load_config
+from feature_repo.common.config import load_config
 from feature_repo.transforms.normalise import normalise
 from feature_repo.transforms.text import product_text
-from training.artifacts.search_index import SearchIndex, build_search_index
-from training.text_encoder import TextEncoder
-from training.text_features import text_encoder_of
+from training.artifacts.search.text_search import SearchIndex, build_search_index
+from training.text.catalogue_text import text_encoder_of
+from training.text.encoder import TextEncoder
 
 K = 10
 SEED = 7

@@ -33,11 +33,11 @@ from transformers import AutoTokenizer
 
 from benchmarks.online import machine
 from benchmarks.quality_data import SHARED_DATA
-from feature_repo.config import load_config
-from feature_repo.paths import models_dir
-from training.bundled_encoder import PROMPTS, build_bundled_encoder
-from training.text_encoder import BUNDLED, load_text_encoder
-from training.text_vectors import encode_distinct
+from feature_repo.common.config import load_config
+from feature_repo.common.paths import models_dir
+from training.text.bundled import PROMPTS, build_bundled_encoder
+from training.text.encoder import BUNDLED, load_text_encoder
+from training.text.vector_cache import encode_distinct
 
 DATA_DIR = "var/benchmarks/search"  # shares the converted encoder with the search benchmark
 FORMATS = ("float32", "bfloat16", "int8")

@@ -20,12 +20,12 @@ import numpy as np
 from batch_jobs.model_jobs import training_data
 from benchmarks.baseline.training import pairs_per_second
 from benchmarks.quality_data import DATA_SETS, prepared
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 from feature_repo.store import feature_store
 from training.artifacts.model import ModelCard
-from training.dataset import Contexts
-from training.text_features import text_encoder_of
-from training.tracking import Tracker
+from training.data.contexts import Contexts
+from training.runs.tracking import Tracker
+from training.text.catalogue_text import text_encoder_of
 from training.train import TrainingData, fit, selection_contexts
 
 DESCRIBED_BATCH, DESCRIBED_BATCHES = 16, 2

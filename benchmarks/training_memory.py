@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from feature_repo.config import load_config
+from feature_repo.common.config import load_config
 from training.artifacts.model import ModelCard
-from training.catalogue import Catalogue
-from training.dataset import DAY_US, Contexts
-from training.histories import Histories
-from training.kept_contexts import kept_contexts
-from training.tracking import Speed, Tracker
+from training.data.catalogue import Catalogue
+from training.data.context_cache import cached_contexts
+from training.data.contexts import DAY_US, Contexts
+from training.data.histories import Histories
+from training.runs.tracking import Speed, Tracker
 from training.train import TrainingData, fit, selection_contexts
 
 N_PRODUCTS, EVENTS_PER_BUYER, BASKET, DAYS = 100_000, 200, 4, 365
@@ -98,7 +98,7 @@ def measure(n_events: int, steps: int) -> dict[str, Any]:
         writer = multiprocessing.get_context("spawn").Process(target=_write, args=(kept, n_events))
         writer.start()
         writer.join()
-        contexts = kept_contexts(kept, str(n_events), _not_again)
+        contexts = cached_contexts(kept, str(n_events), _not_again)
         data = TrainingData(catalogue, text_NT, contexts, contexts.take(np.arange(1)), DAYS * DAY_US, "drawn")
         _, early, _ = selection_contexts(data)
         stop = Stop(steps)
@@ -118,7 +118,7 @@ def measure(n_events: int, steps: int) -> dict[str, Any]:
 
 
 def _write(folder: Path, n_events: int) -> None:
-    kept_contexts(folder, str(n_events), lambda: drawn(n_events))
+    cached_contexts(folder, str(n_events), lambda: drawn(n_events))
 
 
 def _not_again() -> Contexts:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 
 TARGET = Path(__file__).with_name("configuration.md")
 HEAD = """# Configuration
@@ -18,7 +18,7 @@ default. Unknown keys are refused. `tawsiya config show` prints what is in force
 Besides, `TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`), from the
 environment or `.env`, name the server where `feature_store.online` is `redis`.
 
-This page is made by `python docs/reference.py` from `feature_repo/config.py`.
+This page is made by `python docs/reference.py` from `feature_repo/common/config.py`.
 """
 
 

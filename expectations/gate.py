@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expectations.runner import Finding, run_suites
-from feature_repo.config import Config, ConfigError
-from feature_repo.errors import GateRefusedError
-from feature_repo.files import write_json
-from feature_repo.paths import ShopPaths
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import write_json
+from feature_repo.common.paths import ShopPaths
 
 if TYPE_CHECKING:
     from expectations.suites import Suite

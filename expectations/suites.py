@@ -15,7 +15,7 @@ from typing import Any
 import great_expectations.expectations as gxe
 
 from feature_repo import columns as c
-from feature_repo.config import Config, ExpectationsConfig
+from feature_repo.common.config import Config, ExpectationsConfig
 from feature_repo.transforms.events import EVENT_TYPES
 
 PRODUCTS, EVENTS, INGEST, SEQUENCES = "products", "events", "ingest", "sequences"

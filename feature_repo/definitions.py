@@ -13,7 +13,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSo
 from feast.types import Array, Bool, Float64, Int32, Int64, String
 
 from feature_repo import columns as c
-from feature_repo.paths import ShopPaths
+from feature_repo.common.paths import ShopPaths
 
 TRAINING_SERVICE = "buyer_training"
 ONLINE_SERVICE = "buyer_online"

@@ -9,7 +9,7 @@ from feast.protos.feast.core.FeatureView_pb2 import FeatureViewState
 from feast.protos.feast.core.Registry_pb2 import Registry
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from feature_repo.files import replacing
+from feature_repo.common.files import replacing
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
-from feature_repo.config import Config, ConfigError, environment
+from feature_repo.common.config import Config, ConfigError, environment
+from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
     HISTORY_VIEW,
     PRODUCT_VIEW,
@@ -40,11 +42,9 @@ from feature_repo.definitions import (
     Definitions,
     definitions,
 )
-from feature_repo.embedded_redis import embedded_redis, revive
-from feature_repo.errors import StoreUnavailableError
-from feature_repo.online_features import BEFORE_ALL_DATA, OnlineFeatures
-from feature_repo.online_store import PipelinedRedisOnlineStore
-from feature_repo.paths import ShopPaths, shop_paths
+from feature_repo.online.embedded_redis import embedded_redis, revive
+from feature_repo.online.features import BEFORE_ALL_DATA, OnlineFeatures
+from feature_repo.online.redis_store import PipelinedRedisOnlineStore
 from feature_repo.schema import schema_hash
 
 log = logging.getLogger(__name__)

@@ -17,22 +17,22 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
-from feature_repo.api_keys import api_keys_path
-from feature_repo.config import Config
-from online_api.access import AccessControl
-from online_api.api_keys import KeyRing
+from feature_repo.common.api_keys import api_keys_path
+from feature_repo.common.config import Config
 from online_api.batcher import Batcher
 from online_api.errors import add_error_handlers
-from online_api.logs import AccessLog, json_logger, log_salt
-from online_api.metrics import Metrics
-from online_api.middleware import BodyLimit, ObserveRequests
-from online_api.problems import Problem
-from online_api.rate_limit import RateLimiter, limiter_client
+from online_api.observability.logs import AccessLog, json_logger, log_salt
+from online_api.observability.metrics import Metrics
+from online_api.observability.middleware import BodyLimit, ObserveRequests
+from online_api.observability.tracing import open_tracer
+from online_api.protection.access import AccessControl
+from online_api.protection.keys import KeyRing
+from online_api.protection.rate_limit import RateLimiter, limiter_client
 from online_api.routes import events, operations, products, recommendations
-from online_api.routes.shared import Parts
+from online_api.routes.dependencies import Parts
 from online_api.runtime import Runtime, open_runtime
+from online_api.schemas.problems import Problem
 from online_api.storefront import add_storefront
-from online_api.tracing import open_tracer
 
 SWITCH_SECONDS = 0.0005
 DOCS, OPENAPI, DOCS_ASSETS = "/docs", "/openapi.json", "/docs/assets"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from online_api.metrics import Metrics
+from online_api.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from feature_repo.errors import GateRefusedError, StoreUnavailableError
-from feature_repo.event_claims import EventsAtWorkError
-from feature_repo.lock import BusyError
-from online_api.access import ForbiddenError, RateLimitedError, UnauthorisedError
+from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
+from feature_repo.common.lock import BusyError
+from feature_repo.online.claims import EventsAtWorkError
 from online_api.batcher import OverloadedError
-from online_api.event_log import EventLogUnavailableError
-from online_api.limits import RequestTooLongError
-from online_api.logs import REQUEST_ID
-from online_api.problems import MEDIA_TYPE, FieldProblem, Problem, describe
+from online_api.events.event_log import EventLogUnavailableError
+from online_api.observability.logs import REQUEST_ID
+from online_api.protection.access import ForbiddenError, RateLimitedError, UnauthorisedError
+from online_api.protection.limits import RequestTooLongError
+from online_api.schemas.problems import MEDIA_TYPE, FieldProblem, Problem, describe
 from training.artifacts.recommender import SchemaMismatchError
 
 log = logging.getLogger(__name__)

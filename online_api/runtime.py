@@ -5,20 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feature_repo.config import Config
-from feature_repo.online_features import OnlineFeatures
-from feature_repo.paths import ShopPaths, shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.online.features import OnlineFeatures
 from feature_repo.store import FeatureStore, feature_store
-from online_api.event_intake import EventIntake
-from online_api.event_log import EventLog
-from online_api.live_release import ReleaseKeeper
-from online_api.metrics import Metrics
-from online_api.pending_events import PendingEvents
-from online_api.repeating import Repeating
-from online_api.rule_book import RuleFile
+from online_api.events.event_log import EventLog
+from online_api.events.intake import EventIntake
+from online_api.events.pending import PendingEvents
+from online_api.lists.live_release import ReleaseKeeper
+from online_api.lists.request_texts import TextVectors
+from online_api.lists.rule_file import RuleFile
+from online_api.observability.metrics import Metrics
+from online_api.periodic_thread import PeriodicThread
+from online_api.protection.circuit_breaker import CircuitBreaker
 from online_api.service import RecommendationService, now_ms
-from online_api.store_guard import StoreGuard
-from online_api.text_vectors import TextVectors
 from training.artifacts.recommender import Recommender
 from training.device import resolve_device
 
@@ -27,7 +27,7 @@ WATCH_SECONDS, REPLAY_SECONDS = 1.0, 0.5
 
 
 if TYPE_CHECKING:
-    from training.text_encoder import TextEncoder
+    from training.text.encoder import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Runtime:
     paths: ShopPaths
     store: FeatureStore
     online: OnlineFeatures
-    guard: StoreGuard
+    guard: CircuitBreaker
     keeper: ReleaseKeeper
     service: RecommendationService
     intake: EventIntake
@@ -48,8 +48,8 @@ class Runtime:
     def kept_up_to_date(self) -> Iterator[None]:
         """For the block, takes over new releases, prices and rules, and replays events that wait for the store."""
         threads = [
-            Repeating(self.keeper.look, WATCH_SECONDS, "release-watch"),
-            Repeating(self._replay, REPLAY_SECONDS, "event-replay"),
+            PeriodicThread(self.keeper.look, WATCH_SECONDS, "release-watch"),
+            PeriodicThread(self._replay, REPLAY_SECONDS, "event-replay"),
         ]
         for thread in threads:
             thread.start()
@@ -91,7 +91,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     """Puts the parts together over an open store; the errors are those of open_runtime."""
     api, paths = config.api, shop_paths(config)
     online = store.online_within(api.store_timeout_seconds)
-    guard = StoreGuard(online.ping, metrics, store.revive)
+    guard = CircuitBreaker(online.ping, metrics, store.revive)
     rule_file = RuleFile(api.rules_path)
     device = resolve_device(config.inference.device)
     keeper = ReleaseKeeper(paths.releases, store.schema_hash, device, online, rule_file, metrics)
@@ -117,6 +117,6 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
 
 
 def _encoder(config: Config, recommender: Recommender) -> "TextEncoder":
-    from training.text_features import text_encoder_of  # loads sentence-transformers, which most shops never need
+    from training.text.catalogue_text import text_encoder_of  # loads sentence-transformers, which most shops never need
 
     return text_encoder_of(config, recommender.model_folder)

@@ -11,12 +11,12 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from feature_repo.api_keys import api_keys_path, read_keys
-from feature_repo.config import Config, ConfigError
-from online_api.access import is_loopback
+from feature_repo.common.api_keys import api_keys_path, read_keys
+from feature_repo.common.config import Config, ConfigError
 from online_api.app import create_app
-from online_api.logs import SALT_VARIABLE, configure_logging
-from online_api.metrics import MULTIPROCESS_VARIABLE
+from online_api.observability.logs import SALT_VARIABLE, configure_logging
+from online_api.observability.metrics import MULTIPROCESS_VARIABLE
+from online_api.protection.access import is_loopback
 from online_api.runtime import open_runtime
 
 log = logging.getLogger(__name__)

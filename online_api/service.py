@@ -11,23 +11,23 @@ from dataclasses import replace
 import faiss
 import numpy as np
 
-from feature_repo.online_features import OnlineFeatures
+from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, sequence
-from online_api.answers import Source
-from online_api.catalogue import Selection
-from online_api.limits import RequestTooLongError
-from online_api.live_release import LiveRelease, ReleaseKeeper
-from online_api.payloads import recommendations
-from online_api.questions import NO_TEXT_ENCODER, Payload, Question, Reply, Stages, Subject
-from online_api.ranking import NO_REPEATS, ByPopularity, ByQuery, BySimilarity, ForBuyer, Scorer, rank
-from online_api.requests import NO_FILTERS, Interaction
-from online_api.store_guard import StoreGuard
-from online_api.text_vectors import TextVectors
-from training.artifacts.nearest import Floats, Ranked
-from training.artifacts.recommender import Readable, pool_size
+from online_api.lists.list_request import NO_TEXT_ENCODER, Payload, Question, Reply, Stages, Subject
+from online_api.lists.live_catalogue import Selection
+from online_api.lists.live_release import LiveRelease, ReleaseKeeper
+from online_api.lists.ranking import NO_REPEATS, ByPopularity, ByQuery, BySimilarity, ForBuyer, Scorer, rank
+from online_api.lists.render import recommendations
+from online_api.lists.request_texts import TextVectors
+from online_api.protection.circuit_breaker import CircuitBreaker
+from online_api.protection.limits import RequestTooLongError
+from online_api.schemas.requests import NO_FILTERS, Interaction
+from online_api.schemas.responses import Source
+from training.artifacts.recommender import KnownEvents, pool_size
+from training.artifacts.search.filtered_search import Floats, Ranked
 
-NOTHING_READABLE = Readable(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64))
+NOTHING_READABLE = KnownEvents(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64))
 
 
 def now_ms() -> int:
@@ -42,7 +42,7 @@ class RecommendationService:
         self,
         keeper: ReleaseKeeper,
         online: OnlineFeatures,
-        guard: StoreGuard,
+        guard: CircuitBreaker,
         texts: TextVectors,
         *,
         max_history: int,

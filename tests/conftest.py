@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_encoder import write_tiny_encoder
+
+from tests.tiny_encoder import write_tiny_encoder
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from tiny_model import tiny_spec
 
 from feature_repo import columns as c
 from feature_repo.transforms.keys import product_keys
+from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
-from training.artifacts.index import IndexType, build_index
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import write_release
 from training.artifacts.rescorer import Rescorer
-from training.artifacts.search_index import build_search_index
-from training.catalogue import Vocabularies
-from training.towers import TwoTower
+from training.artifacts.search.text_search import build_search_index
+from training.artifacts.search.vector_index import IndexType, build_index
+from training.data.catalogue import Vocabularies
+from training.model.towers import TwoTower
 
 SCHEMA = "0123456789abcdef"
 AS_OF_MS = 1_700_000_000_000

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from training.histories import Histories
-from training.prefixes import HOUR_MS, Prefixes, prefixes_of
-from training.towers import ModelSpec
+from training.data.histories import Histories
+from training.model.prefixes import HOUR_MS, Prefixes, prefixes_of
+from training.model.towers import ModelSpec
 
 PLAIN: dict[str, Any] = {
     "text_dim": 4,

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 from feature_repo.transforms.events import weight_by_code
-from training.dataset import DAY_US, Contexts
-from training.histories import ranges
-from training.losses import Choices
-from training.prefixes import Prefixes, prefixes_of
+from training.data.contexts import DAY_US, Contexts
+from training.data.histories import ranges
+from training.model.losses import Choices
+from training.model.prefixes import Prefixes, prefixes_of
 
 Longs = npt.NDArray[np.int64]
 RUNS_PER_BATCH = 8

@@ -9,27 +9,27 @@ import pandas as pd
 import torch
 
 from feature_repo import columns as c
-from feature_repo.config import Config
-from feature_repo.files import read_json
-from feature_repo.paths import ShopPaths, shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.files import read_json
+from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
-from training.baselines.base import Ranker
 from training.baselines.item_knn import ItemKNN
-from training.baselines.masked import MaskedRanker
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
-from training.bootstrap import LEVEL, RESAMPLES
-from training.catalogue import Catalogue, read_catalogue, read_title_languages, require_same_products
-from training.encoding import TwoTowerRanker, encode_buyers
-from training.metrics import CatalogueFacts
-from training.questions import ALL, COLD_ITEMS, NEW_ITEMS, Question, as_targets, read_question
-from training.ranking import judge, rank_all
-from training.rescoring import RescoredRanker
-from training.slices import slice_targets
+from training.data.catalogue import Catalogue, read_catalogue, read_title_languages, require_same_products
+from training.evaluation.bootstrap import LEVEL, RESAMPLES
+from training.evaluation.fit_rescorer import RescoredRanker
+from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, Question, as_targets, read_held_out
+from training.evaluation.judge import judge, rank_all
+from training.evaluation.masked_ranker import MaskedRanker
+from training.evaluation.metrics import CatalogueFacts
+from training.evaluation.ranker import Ranker
+from training.evaluation.slices import slice_targets
+from training.model.encoding import TwoTowerRanker, encode_buyers
 from training.train import CURVES
 
 TWO_TOWER, TOWERS_ALONE = "two_tower", "two_tower_alone"
@@ -51,7 +51,7 @@ def evaluate(
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     item_ND = _released_vectors(paths, catalogue)
-    question = read_question(store, config, catalogue, c.TEST)
+    question = read_held_out(store, config, catalogue, c.TEST)
     model, _, _ = load_model(paths.model)
     towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
     rescorer = Rescorer.load(paths.model)

@@ -18,28 +18,28 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from feature_repo.config import Config, TrainingConfig
-from feature_repo.files import write_json
+from feature_repo.common.config import Config, TrainingConfig
+from feature_repo.common.files import write_json
 from feature_repo.transforms.events import weight_by_code
-from training import processes
-from training.allocator import keep_freed_memory
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import ModelCard, load_model, save_model
 from training.artifacts.rescorer import RESCORER
-from training.baselines.base import Ranker
-from training.baselines.masked import MaskedRanker
 from training.batches import Batch, EpochBatches, with_candidates
-from training.catalogue import Catalogue, ItemFeatures, Vocabularies, build_vocabularies, item_features
-from training.dataset import Contexts
+from training.data.catalogue import Catalogue, ItemFeatures, Vocabularies, build_vocabularies, item_features
+from training.data.contexts import Contexts
 from training.device import resolve_device
-from training.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
-from training.losses import info_nce
-from training.metrics import Targets
-from training.ranking import compare
-from training.text_features import TEXT_ENCODER, tuned_texts
-from training.text_tuning import TunedTexts
-from training.towers import ModelSpec, TwoTower
-from training.tracking import NOT_TRACKED, Tracker
+from training.evaluation.judge import compare
+from training.evaluation.masked_ranker import MaskedRanker
+from training.evaluation.metrics import Targets
+from training.evaluation.ranker import Ranker
+from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.model.losses import info_nce
+from training.model.towers import ModelSpec, TwoTower
+from training.runs import distributed
+from training.runs.allocator import keep_freed_memory
+from training.runs.tracking import NOT_TRACKED, Tracker
+from training.text.catalogue_text import TEXT_ENCODER, tuned_texts
+from training.text.fine_tuning import TrainableTexts
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def train(
     First on what came before the validation days, to find the best epoch; that model stays in `folder`/chosen, for
     whoever fits something on the validation. Then, with `training.refit`, afresh on all contexts for as many epochs. A
     run that was interrupted goes on from its last checkpoint, and ends with the same weights as one that was not. With
-    several processes (see training.processes) the first one alone writes.
+    several processes (see training.runs.distributed) the first one alone writes.
 
     Args:
         config: Sections `model`, `training`, `event_weights` and `inference` are used.
@@ -129,7 +129,7 @@ def train(
             show_progress=show_progress,
         )
         curves["refit"], final = refit.history, refitted
-    if processes.rank():
+    if distributed.rank():
         return card
     (folder / RESCORER).unlink(missing_ok=True)  # an earlier model's does not fit this one
     model, vocabularies, card = load_model(final)
@@ -199,8 +199,8 @@ def fit(
     optimizer = _optimizer(trained, settings)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     run_version = _run_version(config, data, card, contexts)
-    rank, n_processes = processes.rank(), processes.count()
-    with processes.first_before_others():
+    rank, n_processes = distributed.rank(), distributed.count()
+    with distributed.first_process_first():
         best = None if rank else folder
         progress = load_checkpoint(_checkpoint(folder), trained, optimizer, run_version, best) or Progress()
     phase = "refit" if validation is None else "selection"
@@ -237,7 +237,7 @@ def fit(
         metrics = {"loss": float(np.mean(losses))}
         if validation is not None and rank == 0:
             metrics |= validate(model, _with_texts(items, texts), validation)
-        metrics = processes.of_the_first(metrics)
+        metrics = distributed.broadcast_from_first(metrics)
         progress = progress.after_epoch(metrics, SELECTION_METRIC)
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         tracker.epoch(phase, epoch, metrics)
@@ -250,13 +250,13 @@ def fit(
     return progress
 
 
-def _with_texts(items: ItemFeatures, texts: TunedTexts | None) -> ItemFeatures:
+def _with_texts(items: ItemFeatures, texts: TrainableTexts | None) -> ItemFeatures:
     """The features with text vectors by the encoder's weights as they are now."""
     return items if texts is None else dataclasses.replace(items, text_NT=texts.vectors().to(items.text_NT.device))
 
 
 def _save_epoch(
-    folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard, texts: TunedTexts | None
+    folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard, texts: TrainableTexts | None
 ) -> None:
     """Writes the model and, where it is trained too, its text encoder; an earlier model's goes."""
     shutil.rmtree(folder / TEXT_ENCODER, ignore_errors=True)
@@ -277,7 +277,7 @@ def _require_finite(loss: torch.Tensor, epoch: int, number: int, batch: Batch) -
 def _step_down(loss: torch.Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    processes.average_gradients(parameters)
+    distributed.average_gradients(parameters)
     torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
     optimizer.step()
 
@@ -293,7 +293,7 @@ def _optimizer(trained: nn.ModuleList, settings: TrainingConfig) -> torch.optim.
 
 
 def batch_loss(
-    model: TwoTower, items: ItemFeatures, batch: Batch, settings: TrainingConfig, texts: TunedTexts | None = None
+    model: TwoTower, items: ItemFeatures, batch: Batch, settings: TrainingConfig, texts: TrainableTexts | None = None
 ) -> torch.Tensor:
     """InfoNCE of one batch. Each distinct product goes through the item tower once, however often it occurs.
 
@@ -354,7 +354,7 @@ def _learning_rate(step: int, n_steps: int) -> float:
 
 @torch.inference_mode()
 def _hard_neighbours(
-    model: TwoTower, items: ItemFeatures, settings: TrainingConfig, texts: TunedTexts | None
+    model: TwoTower, items: ItemFeatures, settings: TrainingConfig, texts: TrainableTexts | None
 ) -> npt.NDArray[np.int32] | None:
     """(N, H) the products nearest to each product by the model as it is; None where no hard negatives are asked for."""
     if not settings.num_hard_negatives:
@@ -370,7 +370,7 @@ def _run_version(config: Config, data: TrainingData, card: ModelCard, contexts: 
     sections = (config.model, config.training, config.event_weights)
     texts = hashlib.blake2b(np.ascontiguousarray(data.text_NT).data, digest_size=16).hexdigest()
     facts = [data.version, card.text_encoder, texts, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
-    facts.append(str(processes.count()))
+    facts.append(str(distributed.count()))
     return " ".join(facts + [section.model_dump_json() for section in sections])
 
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.text_encoder import TextEncoder
+from training.text.encoder import TextEncoder
 
 EMBEDDING_DIM = 384
 HIDDEN_DIM = 256

@@ -2,7 +2,7 @@
 
 import re
 
-from feature_repo.config import EventWeights
+from feature_repo.common.config import EventWeights
 
 # The position in this tuple is the code that sequences store; append only, since features and models hold the codes.
 EVENT_TYPES = ("view", "add_to_cart", "purchase")

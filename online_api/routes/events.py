@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Depends
 
-from feature_repo.api_keys import Scope
-from online_api.access import needs
-from online_api.answers import EventsResponse
-from online_api.requests import EventsRequest
-from online_api.routes.shared import BODY_PROBLEMS, PartsOfApp
+from feature_repo.common.api_keys import Scope
+from online_api.protection.access import needs
+from online_api.routes.dependencies import BODY_PROBLEMS, PartsOfApp
+from online_api.schemas.requests import EventsRequest
+from online_api.schemas.responses import EventsResponse
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(needs(Scope.WRITE))])
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 
-from feature_repo.api_keys import Scope
-from feature_repo.errors import GateRefusedError
-from feature_repo.lock import shop_lock
-from online_api.access import needs
-from online_api.answers import Health, Liveness, ReleaseChange, ReleaseInfo, Releases
-from online_api.routes.shared import Parts, PartsOfApp, problems
+from feature_repo.common.api_keys import Scope
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.lock import shop_lock
+from online_api.protection.access import needs
+from online_api.routes.dependencies import Parts, PartsOfApp, problems
+from online_api.schemas.responses import Health, Liveness, ReleaseChange, ReleaseInfo, Releases
 from training.artifacts.recommender import SchemaMismatchError
 from training.artifacts.release import current_release, list_releases, promote, rollback
 

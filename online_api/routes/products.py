@@ -5,14 +5,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from feature_repo.api_keys import Scope
-from online_api.access import needs
-from online_api.answers import ProductDetails, RecommendationResponse
-from online_api.fields import Identifier
-from online_api.questions import NO_TEXT_ENCODER, Question
-from online_api.requests import ListParameters, SearchParameters
+from feature_repo.common.api_keys import Scope
+from online_api.lists.list_request import NO_TEXT_ENCODER, Question
+from online_api.protection.access import needs
+from online_api.routes.dependencies import READ_PROBLEMS, Parts, PartsOfApp, answer, from_texts, json_answer, problems
 from online_api.routes.query_route import QueryRoute
-from online_api.routes.shared import READ_PROBLEMS, Parts, PartsOfApp, answer, from_texts, json_answer, problems
+from online_api.schemas.fields import Identifier
+from online_api.schemas.requests import ListParameters, SearchParameters
+from online_api.schemas.responses import ProductDetails, RecommendationResponse
 
 NOTHING_ASKED = Question()
 

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from online_api.access import HEADER
+from online_api.protection.access import HEADER
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

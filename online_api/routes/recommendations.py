@@ -6,19 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from feature_repo.api_keys import Scope
-from online_api.access import needs
-from online_api.answers import EncodeBuyerResponse, RecommendationResponse
-from online_api.fields import Identifier
-from online_api.questions import NO_TEXT_ENCODER, Question
-from online_api.requests import (
-    EncodeBuyerRequest,
-    RecommendationParameters,
-    RecommendationRequest,
-    RetrieveRequest,
-)
-from online_api.routes.query_route import QueryRoute
-from online_api.routes.shared import (
+from feature_repo.common.api_keys import Scope
+from online_api.lists.list_request import NO_TEXT_ENCODER, Question
+from online_api.protection.access import needs
+from online_api.routes.dependencies import (
     BODY_PROBLEMS,
     READ_PROBLEMS,
     Parts,
@@ -28,6 +19,15 @@ from online_api.routes.shared import (
     json_answer,
     problems,
 )
+from online_api.routes.query_route import QueryRoute
+from online_api.schemas.fields import Identifier
+from online_api.schemas.requests import (
+    EncodeBuyerRequest,
+    RecommendationParameters,
+    RecommendationRequest,
+    RetrieveRequest,
+)
+from online_api.schemas.responses import EncodeBuyerResponse, RecommendationResponse
 
 router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs(Scope.READ))])
 query_router = APIRouter(tags=["recommendations"], dependencies=router.dependencies, route_class=QueryRoute)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from feature_repo.config import Config
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 
 REPOSITORY = Path(__file__).parents[2]
 CSV_MAPPING = str(REPOSITORY / "config/sources/csv.yaml")

@@ -7,14 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from csv_shop import HEADER, Row, rows, shop
 
 from batch_jobs.build_features import build_features
-from batch_jobs.ingest import ingest
-from feature_repo.config import Ask, Config
-from feature_repo.paths import shop_paths
+from batch_jobs.ingestion.ingest import ingest
+from feature_repo.common.config import Ask, Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.transforms.keys import product_key
-from online_api.event_log import EventLog, LoggedEvent
+from online_api.events.event_log import EventLog, LoggedEvent
+from tests.batch_jobs.csv_shop import HEADER, Row, rows, shop
 
 VIEW, CART, PURCHASE = 0, 1, 2
 PRODUCTS = "id,title\np1,قهوة\np2,Mug\np3,Cup\n"

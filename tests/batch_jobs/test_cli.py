@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import typer
-from processes import Finished, tawsiya
-from tiny_shop import events, products, write_csv, write_shop
 
 from batch_jobs.cli import app
-from feature_repo.config import load_config
-from feature_repo.lock import shop_lock
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import load_config
+from feature_repo.common.lock import shop_lock
+from feature_repo.common.paths import shop_paths
+from tests.processes import Finished, tawsiya
+from tests.tiny_shop import events, products, write_csv, write_shop
 
 SCRIPT = Path(sys.executable).with_name("tawsiya")
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3

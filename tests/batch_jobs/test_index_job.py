@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from batch_jobs.model_jobs import index_job
-from feature_repo.config import Config
-from feature_repo.errors import GateRefusedError
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.paths import shop_paths
 from training.artifacts.embeddings import VECTORS, ProductEmbeddings, load_embeddings, save_embeddings
-from training.artifacts.index import load_index
 from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS
+from training.artifacts.search.vector_index import load_index
 
 
 def embedded_shop(folder: Path, n_products: int, **index: Any) -> Config:

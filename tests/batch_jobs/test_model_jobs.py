@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_encoder import write_tiny_encoder
-from tiny_shop import write_shop
 
 from batch_jobs import model_jobs
-from batch_jobs.ingest import ingest
+from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.refresh import checked_features
 from expectations.gate import validate_canonical
-from feature_repo.config import Config, load_config
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config, load_config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
-from online_api.text_vectors import TextVectors
+from online_api.lists.request_texts import TextVectors
+from tests.tiny_encoder import write_tiny_encoder
+from tests.tiny_shop import write_shop
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
-from training.catalogue import ItemFeatures, item_features, read_catalogue
-from training.dataset import Contexts
-from training.encoding import encode_catalogue
-from training.text_features import text_encoder_of, text_vectors
-from training.towers import UNKNOWN
+from training.data.catalogue import ItemFeatures, item_features, read_catalogue
+from training.data.contexts import Contexts
+from training.model.encoding import encode_catalogue
+from training.model.towers import UNKNOWN
+from training.text.catalogue_text import text_encoder_of, text_vectors
 from training.train import CHOSEN
 
 PURCHASES_ONLY = "data.target_events=[purchase]"
@@ -100,7 +100,7 @@ def test_other_features_or_targets_make_the_training_set_anew(
         asked.append(version)
         return make()
 
-    monkeypatch.setattr(model_jobs, "kept_contexts", noted)
+    monkeypatch.setattr(model_jobs, "cached_contexts", noted)
     purchases = load_config(config_file, [PURCHASES_ONLY])
     sizes = []
     for changed in (config, purchases):

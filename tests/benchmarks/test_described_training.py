@@ -20,7 +20,7 @@ from benchmarks.baseline.training import (
     info_nce,
     pairs_per_second,
 )
-from training.text_encoder import FLOAT32, TextEncoder
+from training.text.encoder import FLOAT32, TextEncoder
 
 TEXTS = ["a", "bc", "def", "gh ij", "k"]
 

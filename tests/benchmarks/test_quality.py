@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_encoder import write_tiny_encoder
 
 from benchmarks import quality
 from benchmarks.quality_data import without_cold
+from tests.tiny_encoder import write_tiny_encoder
 
 N_USERS, SHELF = 40, 12
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from batch_jobs.ingest import ingest
+from batch_jobs.ingestion.ingest import ingest
 from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
 from benchmarks.synthetic_words import DEPARTMENTS
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 
 SIZE = ShopSize(products=400, buyers=30, events_per_buyer=120, seed=3)
 CSV_MAPPING = Path(__file__).parents[2] / "config/sources/csv.yaml"

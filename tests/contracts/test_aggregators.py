@@ -10,17 +10,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_model import prefixes, tiny_spec
 from torch import Tensor, nn
 
-from feature_repo.config import BuyerTowerConfig
-from training import aggregators
-from training.aggregators import AGGREGATORS, Pooling
+from feature_repo.common.config import BuyerTowerConfig
+from tests.tiny_model import prefixes, tiny_spec
 from training.artifacts.model import ModelCard, load_model, save_model
-from training.catalogue import Vocabularies
-from training.histories import Histories
-from training.prefixes import HOUR_MS, prefixes_of
-from training.towers import TwoTower
+from training.data.catalogue import Vocabularies
+from training.data.histories import Histories
+from training.model import aggregators
+from training.model.aggregators import AGGREGATORS, Pooling
+from training.model.prefixes import HOUR_MS, prefixes_of
+from training.model.towers import TwoTower
 
 SPEC = tiny_spec(embedding_dim=6, attention_hidden_dim=3, max_history=12)
 ITEMS_UD = torch.randn(9, 6, generator=torch.Generator().manual_seed(2))

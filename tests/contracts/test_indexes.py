@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from feature_repo.config import IndexConfig
-from training.artifacts import index as index_module
-from training.artifacts.index import INDEXES, IndexType, VectorIndex, build_index, load_index
-from training.artifacts.index_recall import recall_against_exact
+from feature_repo.common.config import IndexConfig
+from training.artifacts.search import vector_index as index_module
+from training.artifacts.search.index_recall import recall_against_exact
+from training.artifacts.search.vector_index import INDEXES, IndexType, VectorIndex, build_index, load_index
 
 N, DIM = 3000, 16  # so many that no index may look at all of them where it has a shorter way
 EMPTY = np.empty((0, DIM), dtype=np.float32)

@@ -11,14 +11,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from typer.main import get_command
 
 from batch_jobs.cli import app
-from batch_jobs.source_mapping import ALIASES, load_mapping
-from feature_repo.config import Config, load_config
+from batch_jobs.ingestion.source_mapping import ALIASES, load_mapping
+from feature_repo.common.config import Config, load_config
 from online_api.app import create_app
-from training.aggregators import AGGREGATORS
 from training.evaluate import TOWERS_ALONE, TWO_TOWER
-from training.questions import ALL, COLD_ITEMS, NEW_ITEMS
-from training.search import BEST, SPACE, STUDY
-from training.tracking import PICTURE, SETTINGS
+from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS
+from training.model.aggregators import AGGREGATORS
+from training.runs.tracking import PICTURE, SETTINGS
+from training.tune import BEST, SPACE, STUDY
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Command, Finished
-from tiny_shop import Row, events, products, write_csv, write_shop
 
-from feature_repo.config import Config, load_config
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config, load_config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
+from tests.processes import Command, Finished
+from tests.tiny_shop import Row, events, products, write_csv, write_shop
 from training.artifacts.release import current_release, list_releases, verify_release
 
 DONE, REFUSED = 0, 3

@@ -25,9 +25,9 @@ from expectations.gate import (
 from expectations.runner import KEPT_RUNS
 from expectations.suites import names
 from feature_repo import columns as c
-from feature_repo.config import Config, ConfigError, load_config
-from feature_repo.errors import GateRefusedError
-from feature_repo.paths import ShopPaths
+from feature_repo.common.config import Config, ConfigError, load_config
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.paths import ShopPaths
 
 Rows = list[dict[str, Any]]
 Validate = Callable[[ShopPaths, Config], GateResult]

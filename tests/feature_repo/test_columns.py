@@ -18,8 +18,8 @@ COMPOUND = {name for name in NAMES if "_" in name}
 # The same letters, but not our column: what others may spell as they like, and what must survive our renaming.
 OTHER_THINGS = {
     "feature_repo/schema.py": {"event_types"},  # the names of the types, hashed; not the column of their codes
-    "batch_jobs/source_mapping.py": {"event_time", "event_timestamp"},  # how shops name their columns
-    "batch_jobs/shown.py": {"buyer_id", "product_id"},  # keys of the commands' JSON answers, a public contract
+    "batch_jobs/ingestion/source_mapping.py": {"event_time", "event_timestamp"},  # how shops name their columns
+    "batch_jobs/console_text.py": {"buyer_id", "product_id"},  # keys of the commands' JSON answers, a public contract
 }
 
 

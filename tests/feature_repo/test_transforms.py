@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feature_repo import columns as c
-from feature_repo.config import EventWeights
+from feature_repo.common.config import EventWeights
 from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, normalise_event_type, weight_by_code
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import (

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 import pytest
-from synthetic import run, settings, two_groups
 
+from tests.synthetic import run, settings, two_groups
 from training.train import CURVES
 
 PLAIN = ([4.788718, 4.077191, 4.038464, 3.995161], [0.29, 0.31, 0.345, 0.365])

@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from serving import serving
-from tiny_shop import write_shop
 
-from batch_jobs.ingest import ingest
-from feature_repo.config import Config, load_config
-from feature_repo.paths import shop_paths
+from batch_jobs.ingestion.ingest import ingest
+from feature_repo.common.config import Config, load_config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 from online_api.app import create_app
-from online_api.metrics import Metrics
+from online_api.observability.metrics import Metrics
 from online_api.runtime import make_runtime
+from tests.serving import serving
+from tests.tiny_shop import write_shop
 from training.artifacts.release import current_release, verify_release
 
 KEPT = Path(__file__).parents[1] / "data" / "shop_of_0_1_0"

@@ -11,27 +11,27 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_model import tiny_spec
 
 from batch_jobs.build_features import build_features
-from batch_jobs.ingest import ingest
-from feature_repo.config import Config
+from batch_jobs.ingestion.ingest import ingest
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import TRAINING_SERVICE
-from feature_repo.paths import shop_paths
 from feature_repo.store import feature_store
-from online_api.answers import Answer, RecommendationResponse
-from online_api.metrics import Metrics
-from online_api.problems import Problem
+from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
+from online_api.schemas.problems import Problem
+from online_api.schemas.responses import Answer, RecommendationResponse
+from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
-from training.artifacts.index import FlatIndex
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import promote, write_release
 from training.artifacts.rescorer import Rescorer
-from training.artifacts.search_index import build_search_index
-from training.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
-from training.towers import TwoTower
+from training.artifacts.search.text_search import build_search_index
+from training.artifacts.search.vector_index import FlatIndex
+from training.data.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
+from training.model.towers import TwoTower
 
 # p1 is Arabic, p2 is sold out, p5 has no price, no brand, no category and no stock.
 PRODUCTS = """id,title,description,brand,category,price,stock

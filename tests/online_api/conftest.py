@@ -5,17 +5,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_shop import EVENTS, PRODUCTS, publish_random_release
-from serving import serving
 
 from batch_jobs.build_features import build_features
-from batch_jobs.ingest import ingest
-from feature_repo.config import Config
-from feature_repo.paths import shop_paths
+from batch_jobs.ingestion.ingest import ingest
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from online_api.app import create_app
-from online_api.metrics import Metrics
+from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
+from tests.online_api.api_shop import EVENTS, PRODUCTS, publish_random_release
+from tests.serving import serving
 from training.artifacts.recommender import Recommender, open_current
 
 

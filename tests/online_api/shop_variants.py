@@ -9,19 +9,19 @@ from pathlib import Path
 
 import httpx
 import redis
-from api_shop import Json
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from serving import serving
 
-from feature_repo.api_keys import Scope, api_keys_path, create_key
-from feature_repo.config import Config
-from feature_repo.limits import Limit
-from feature_repo.paths import shop_paths
+from feature_repo.common.api_keys import Scope, api_keys_path, create_key
+from feature_repo.common.config import Config
+from feature_repo.common.limits import Limit
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from online_api.app import create_app
-from online_api.metrics import Metrics
+from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
+from tests.online_api.api_shop import Json
+from tests.serving import serving
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 ONE_EVENT = {"events": [{"buyer_id": "somebody", "product_id": "p1", "event_type": "view"}]}

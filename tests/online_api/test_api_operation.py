@@ -14,16 +14,16 @@ from typing import Any
 
 import httpx
 import pytest
-from api_shop import body_of, wait_for
-from processes import Command, tawsiya
-from shop_variants import copied, in_folder, make_key, metric, redis_answers, with_settings
 
-from feature_repo.api_keys import Scope
-from feature_repo.config import Config, ConfigError
-from feature_repo.paths import shop_paths
-from online_api.answers import Health
+from feature_repo.common.api_keys import Scope
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.paths import shop_paths
 from online_api.runtime import open_runtime
+from online_api.schemas.responses import Health
 from online_api.server import serve
+from tests.online_api.api_shop import body_of, wait_for
+from tests.online_api.shop_variants import copied, in_folder, make_key, metric, redis_answers, with_settings
+from tests.processes import Command, tawsiya
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import current_release
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_api.batcher import Batcher, OverloadedError
-from online_api.metrics import Metrics
+from online_api.observability.metrics import Metrics
 
 LONG = 30.0  # seconds that no test waits
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
-from api_shop import EVENTS, PRODUCTS, Json, body_of, interaction, open_shop, problem_of, wait_for
-from random_release import write_random_release
-from serving import serving
-from shop_variants import api_of, copied, metric, redis_answers, running, with_settings
-from valkey_server import ValkeyServer
 
-from feature_repo.config import Config
-from feature_repo.embedded_redis import EmbeddedRedisError, embedded_redis, revive
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
+from feature_repo.online.embedded_redis import EmbeddedRedisError, embedded_redis, revive
 from feature_repo.store import FeatureStore
-from online_api.answers import Health
 from online_api.app import create_app
 from online_api.runtime import Runtime
+from online_api.schemas.responses import Health
+from tests.online_api.api_shop import EVENTS, PRODUCTS, Json, body_of, interaction, open_shop, problem_of, wait_for
+from tests.online_api.shop_variants import api_of, copied, metric, redis_answers, running, with_settings
+from tests.random_release import write_random_release
+from tests.serving import serving
+from tests.valkey_server import ValkeyServer
 from training.artifacts.recommender import Recommender
 
 HISTORY = "/v1/buyers/u1/recommendations"

@@ -10,22 +10,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from api_shop import body_of, interaction, problem_of, wait_for
-from serving import serving
-from shop_variants import copied, metric, running
 
 from feature_repo import columns as c
-from feature_repo.config import Config
-from feature_repo.lock import shop_lock
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.lock import shop_lock
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
-from online_api.answers import ReleaseChange, Releases
 from online_api.app import create_app
-from online_api.live_release import LiveRelease
-from online_api.questions import Question
+from online_api.lists.list_request import Question
+from online_api.lists.live_release import LiveRelease
+from online_api.lists.request_texts import TextVectors
 from online_api.runtime import Runtime
+from online_api.schemas.responses import ReleaseChange, Releases
 from online_api.service import RecommendationService
-from online_api.text_vectors import TextVectors
+from tests.online_api.api_shop import body_of, interaction, problem_of, wait_for
+from tests.online_api.shop_variants import copied, metric, running
+from tests.serving import serving
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import current_release, delete_old, promote, write_release

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 import schemathesis
-from api_shop import EVENTS, PRODUCTS, Json, open_shop
 from schemathesis import Case, HookContext
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
 from schemathesis.engine import events, from_schema
-from serving import serving
-from shop_variants import in_folder, make_key
 
-from feature_repo.api_keys import Scope
-from feature_repo.config import Config
+from feature_repo.common.api_keys import Scope
+from feature_repo.common.config import Config
 from online_api.app import create_app
 from online_api.runtime import Runtime
-from training.text_encoder import load_text_encoder
+from tests.online_api.api_shop import EVENTS, PRODUCTS, Json, open_shop
+from tests.online_api.shop_variants import in_folder, make_key
+from tests.serving import serving
+from training.text.encoder import load_text_encoder
 
 EXAMPLES = 15  # random ones per operation, on top of those at each limit of each field
 

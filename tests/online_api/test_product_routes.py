@@ -6,7 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
-from api_shop import (
+
+from batch_jobs.build_features import build_features
+from batch_jobs.ingestion.ingest import ingest
+from online_api.app import create_app
+from online_api.lists.list_request import Question
+from online_api.observability.metrics import Metrics
+from online_api.runtime import Runtime, make_runtime
+from online_api.schemas.responses import ProductDetails
+from tests.online_api.api_shop import (
     BAZAAR_EVENTS,
     BAZAAR_POPULAR,
     BAZAAR_PRODUCTS,
@@ -18,15 +26,7 @@ from api_shop import (
     problem_of,
     wait_for,
 )
-from serving import serving
-
-from batch_jobs.build_features import build_features
-from batch_jobs.ingest import ingest
-from online_api.answers import ProductDetails
-from online_api.app import create_app
-from online_api.metrics import Metrics
-from online_api.questions import Question
-from online_api.runtime import Runtime, make_runtime
+from tests.serving import serving
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from api_shop import DIM, N_PRODUCTS, Json, body_of, ids_of, interaction, items_of, problem_of
 
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import sequence
-from online_api.answers import EncodeBuyerResponse, Health, Liveness
+from online_api.schemas.responses import EncodeBuyerResponse, Health, Liveness
+from tests.online_api.api_shop import DIM, N_PRODUCTS, Json, body_of, ids_of, interaction, items_of, problem_of
 from training.artifacts.recommender import Recommender
 
 POPULAR = ["p4", "p3", "p2", "p1", "p5"]

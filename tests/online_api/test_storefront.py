@@ -8,18 +8,18 @@ from typing import Any, cast, get_args
 
 import httpx
 import pytest
-from api_shop import Json, items_of
-from browser import CHROMIUM, Page, browser_page
-from serving import serving
 
 from feature_repo.transforms.events import EVENT_TYPES
-from online_api.answers import EventsResponse, RecommendationResponse, Source
 from online_api.app import create_app
-from online_api.event_intake import EventIntake
-from online_api.questions import Question, Reply
+from online_api.events.intake import EventIntake
+from online_api.lists.list_request import Question, Reply
 from online_api.runtime import Runtime
+from online_api.schemas.responses import EventsResponse, RecommendationResponse, Source
 from online_api.service import RecommendationService
 from online_api.storefront import STATIC
+from tests.online_api.api_shop import Json, items_of
+from tests.online_api.browser import CHROMIUM, Page, browser_page
+from tests.serving import serving
 
 FILES = sorted(path for path in STATIC.iterdir() if path.suffix != ".svg")
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from parity_shop import shop
 
 from feature_repo.store import FeatureStore, feature_store
+from tests.parity.parity_shop import shop
 
 
 @pytest.fixture(scope="module")

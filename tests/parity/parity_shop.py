@@ -7,15 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from batch_jobs.build_features import build_features
-from batch_jobs.ingest import ingest
+from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
-from feature_repo.config import Config
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.sequences import Sequence, sequence
-from online_api.event_log import EventLog, LoggedEvent
+from online_api.events.event_log import EventLog, LoggedEvent
 
 REPOSITORY = Path(__file__).parents[2]
 PRODUCT_IDS = ("p1", "p2", "p3")

@@ -10,13 +10,25 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from feast.data_source import PushMode
-from parity_shop import DAY, Event, Stored, build, log_events, offline, online, pushed, rebuild, shop, stored
 
 from feature_repo import columns as c
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 from feature_repo.definitions import RECENT_PUSH_SOURCE
-from feature_repo.event_claims import Claim
+from feature_repo.online.claims import Claim
 from feature_repo.store import FeatureStore, feature_store
+from tests.parity.parity_shop import (
+    DAY,
+    Event,
+    Stored,
+    build,
+    log_events,
+    offline,
+    online,
+    pushed,
+    rebuild,
+    shop,
+    stored,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 MAX_LENGTH = 4
@@ -187,7 +199,7 @@ def test_a_second_shop_in_the_process_keeps_to_itself(tmp_path: Path, store: Fea
 # Pushes events of one buyer, one at a time, when told to; argv: configuration as JSON, first and last millisecond.
 WRITER = """
 import sys
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 from feature_repo.store import feature_store
 from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.sequences import sequence

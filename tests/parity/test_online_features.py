@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity_shop import DAY, Event, Stored, as_stored, build, pushed, shop, stored
 
-from feature_repo.buyer_locks import BuyerLocks
-from feature_repo.config import Config
+from feature_repo.common.config import Config
+from feature_repo.online.locks import BuyerLocks
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.keys import product_key
+from tests.parity.parity_shop import DAY, Event, Stored, as_stored, build, pushed, shop, stored
 
 LAST: Event = (9 * DAY, "p1", "view")
 

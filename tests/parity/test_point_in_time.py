@@ -7,16 +7,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from parity_shop import DAY, PRODUCT_IDS, START, Event, Stored, build, log_events, ms, offline, rebuild, shop, stored
 
 from feature_repo.columns import BUYER_ID, EVENT_TIMESTAMP, PRODUCT_KEYS, TEST, TRAIN, VALIDATION
-from feature_repo.config import Config
-from feature_repo.paths import shop_paths
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPES
-from training.catalogue import Catalogue, read_catalogue
-from training.dataset import Contexts, read_contexts
-from training.histories import Histories
+from tests.parity.parity_shop import (
+    DAY,
+    PRODUCT_IDS,
+    START,
+    Event,
+    Stored,
+    build,
+    log_events,
+    ms,
+    offline,
+    rebuild,
+    shop,
+    stored,
+)
+from training.data.catalogue import Catalogue, read_catalogue
+from training.data.contexts import Contexts, read_contexts
+from training.data.histories import Histories
 
 MAX_LENGTH = 4
 SPLITS = (TRAIN, VALIDATION, TEST)

@@ -8,26 +8,26 @@ import numpy.typing as npt
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
 
-from feature_repo.online_features import BuyerFeatures
+from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.events import PURCHASE
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, select
-from online_api.catalogue import Selection
-from online_api.questions import Question, Subject
-from online_api.ranking import ForBuyer
-from training.aggregators import AGGREGATORS
+from online_api.lists.list_request import Question, Subject
+from online_api.lists.live_catalogue import Selection
+from online_api.lists.ranking import ForBuyer
+from tests.random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
 from training.artifacts.model import load_model
-from training.artifacts.nearest import Ranked
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import MODEL_FOLDER
 from training.artifacts.rescorer import DAY_MS, Rescorer
-from training.baselines.base import TrainingEvents
-from training.baselines.masked import MaskedRanker
-from training.encoding import TwoTowerRanker
-from training.histories import Histories
-from training.prefixes import prefixes_of
-from training.rescoring import Asked, RescoredRanker
+from training.artifacts.search.filtered_search import Ranked
+from training.data.histories import Histories
+from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
+from training.evaluation.masked_ranker import MaskedRanker
+from training.evaluation.ranker import TrainingEvents
+from training.model.aggregators import AGGREGATORS
+from training.model.encoding import TwoTowerRanker
+from training.model.prefixes import prefixes_of
 
 N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # so few products that serving looks at all of them
 RESCORER = Rescorer(14, 0.3, 30, 0.2, 0.5, 30.0)
@@ -42,7 +42,7 @@ class Shop(NamedTuple):
 
     folder: Path
     whole: Histories
-    asked: Asked
+    asked: RescorerData
 
 
 def histories() -> Histories:
@@ -65,7 +65,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     last = whole.offsets[1:][whole.owners] - np.arange(len(whole.products)) <= LAST
     past = whole.where(last | (whole.event_types == PURCHASE))
     events = TrainingEvents(whole.owners.astype(np.int32), whole.products, whole.event_times, N_BUYERS, N_PRODUCTS)
-    asked = Asked(
+    asked = RescorerData(
         histories=past,
         bought=past.where(past.event_types == PURCHASE),
         targets=None,

@@ -11,15 +11,15 @@ import redis
 import yaml
 from feast.feature_view import FeatureViewState
 from feast.infra.online_stores.redis import RedisOnlineStore
-from parity_shop import build, pushed, shop
 
-from feature_repo.config import Config, ConfigError
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import HISTORY_VIEW
-from feature_repo.embedded_redis import RedisAddress, embedded_redis
-from feature_repo.errors import StoreUnavailableError
-from feature_repo.event_claims import PENDING_SECONDS, Claim, EventsAtWorkError
-from feature_repo.paths import shop_paths
+from feature_repo.online.claims import PENDING_SECONDS, Claim, EventsAtWorkError
+from feature_repo.online.embedded_redis import RedisAddress, embedded_redis
 from feature_repo.store import STORE_YAML, FeatureStore, _connection, _filled_in, feature_store, project_name
+from tests.parity.parity_shop import build, pushed, shop
 
 EVENT = (0, "p1", "view")
 HISTORY = [EVENT, (5 * 24 * 3600 * 1000, "p2", "view")]

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tiny_encoder import write_tiny_encoder
 
-from training.bundled_encoder import SOURCE_PACKAGE, build_bundled_encoder
+from tests.tiny_encoder import write_tiny_encoder
+from training.text.bundled import SOURCE_PACKAGE, build_bundled_encoder
 
 
 @pytest.fixture(scope="session")

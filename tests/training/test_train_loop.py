@@ -14,9 +14,12 @@ import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
-from processes import Background
 from safetensors.numpy import load_file
-from synthetic import (
+
+import training.train as loop
+from feature_repo.common.config import Config
+from tests.processes import Background
+from tests.synthetic import (
     CARD,
     GROUP_SIZE,
     N_PRODUCTS,
@@ -28,19 +31,16 @@ from synthetic import (
     text_vectors,
     two_groups,
 )
-from tiny_model import tiny_spec
-
-import training.train as loop
-from feature_repo.config import Config
+from tests.tiny_model import tiny_spec
 from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkpoint, save_checkpoint
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
-from training.catalogue import build_vocabularies, item_features
-from training.dataset import DAY_US
-from training.encoding import encode_buyers, encode_catalogue
-from training.towers import TwoTower
-from training.tracking import Tracker
+from training.data.catalogue import build_vocabularies, item_features
+from training.data.contexts import DAY_US
+from training.model.encoding import encode_buyers, encode_catalogue
+from training.model.towers import TwoTower
+from training.runs.tracking import Tracker
 from training.train import (
     CHOSEN,
     CURVES,

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.config import Config
+from feature_repo.common.config import Config
 from training.artifacts.model import ModelCard
-from training.catalogue import Catalogue
-from training.dataset import DAY_US, Contexts
-from training.histories import Histories
+from training.data.catalogue import Catalogue
+from training.data.contexts import DAY_US, Contexts
+from training.data.histories import Histories
 from training.train import TrainingData
 
 N_BUYERS, N_DAYS, SHELF = 40, 6, 15

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.aggregators import CausalTransformer, Pooling
-from training.artifacts.transformer_state import last_state
-from training.histories import Histories
-from training.prefixes import event_places, prefixes_of
-from training.towers import BuyerTower
+from training.artifacts.transformer_inference import last_state
+from training.data.histories import Histories
+from training.model.aggregators import CausalTransformer, Pooling
+from training.model.prefixes import event_places, prefixes_of
+from training.model.towers import BuyerTower
 
 CHUNK = 4096  # products per step of `item_logits`
 

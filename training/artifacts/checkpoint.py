@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from feature_repo.files import write_json
+from feature_repo.common.files import write_json
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
 _MODEL, _OPTIMIZER = "model.", "optimizer."

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from feature_repo.files import write_json
+from feature_repo.common.files import write_json
 
 RECORD = "made_from.json"
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from feature_repo.files import write_json
-from training.catalogue import Vocabularies
-from training.towers import ModelSpec, TwoTower
+from feature_repo.common.files import write_json
+from training.data.catalogue import Vocabularies
+from training.model.towers import ModelSpec, TwoTower
 
 FORMAT_VERSION = 2
 WEIGHTS, CARD, PRODUCT_KEYS = "model.safetensors", "model.json", "product_keys.npy"

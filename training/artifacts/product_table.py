@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from feature_repo import columns as c
 from feature_repo.transforms.keys import product_key, product_keys
-from training.catalogue import KeyIndex
+from training.data.catalogue import KeyIndex
 
 SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.PHOTO)
 PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.PRODUCT_KEY, c.PRICE, c.STOCK, c.HIDDEN)

@@ -15,9 +15,7 @@ import torch
 from feature_repo.transforms.sequences import Sequence, select
 from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
-from training.artifacts.index import load_index
 from training.artifacts.model import load_model
-from training.artifacts.nearest import Allowed, Floats, NearestProducts, Positions, Ranked
 from training.artifacts.product_table import ProductTable
 from training.artifacts.release import (
     ALIASES,
@@ -30,7 +28,9 @@ from training.artifacts.release import (
     verify_release,
 )
 from training.artifacts.rescorer import Rescorer
-from training.artifacts.search_index import SearchIndex
+from training.artifacts.search.filtered_search import Allowed, Floats, NearestProducts, Positions, Ranked
+from training.artifacts.search.text_search import SearchIndex
+from training.artifacts.search.vector_index import load_index
 
 # The re-scorer orders so many times K of the towers' nearest products, so many at least, and so many times these of
 # what sells lately; on three data sets 99.7% of the best 10 or more are among them (ADR 0005).
@@ -54,7 +54,7 @@ class Repeats(NamedTuple):
     terms: Floats
 
 
-class Lately(NamedTuple):
+class PopularityTerm(NamedTuple):
     """The popularity term of one kind of list.
 
     Attributes:
@@ -66,13 +66,13 @@ class Lately(NamedTuple):
     best: Positions
 
     @classmethod
-    def of(cls, term_N: Floats) -> "Lately":
+    def of(cls, term_N: Floats) -> "PopularityTerm":
         """From the terms."""
         order = np.argsort(-term_N, kind="stable")[: min(MOST_POPULAR, int((term_N > 0).sum()))]
         return cls(term_N, order.astype(np.int64))
 
 
-class Readable(NamedTuple):
+class KnownEvents(NamedTuple):
     """Events whose products have a vector.
 
     Attributes:
@@ -125,7 +125,7 @@ class Recommender:
         self._relative_weights = weights / weights.max()
         lately_2N: Floats = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
         self._lately = {
-            new: Lately.of(self._rescorer.popularity(lately_N, new_only=new))
+            new: PopularityTerm.of(self._rescorer.popularity(lately_N, new_only=new))
             for new, lately_N in zip((False, True), lately_2N, strict=True)
         }
         self.products = ProductTable(folder / PRODUCTS, folder / ALIASES)
@@ -142,17 +142,17 @@ class Recommender:
         """The length of a vector, D."""
         return int(self.vectors_ND.shape[1])
 
-    def readable(self, events: Sequence, new: Mapping[int, Floats] | None = None) -> Readable:
+    def readable(self, events: Sequence, new: Mapping[int, Floats] | None = None) -> KnownEvents:
         """The events whose products have a vector: the release's, or one of `new` (by product key)."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
         readable_L = positions_L >= 0
         if readable_L.all():
-            return Readable(events, positions_L)
+            return KnownEvents(events, positions_L)
         if new:
             readable_L |= np.isin(events.product_keys, list(new))
-        return Readable(select(events, readable_L), positions_L[readable_L])
+        return KnownEvents(select(events, readable_L), positions_L[readable_L])
 
-    def history(self, readable: Readable, new: Mapping[int, Floats] | None = None) -> History:
+    def history(self, readable: KnownEvents, new: Mapping[int, Floats] | None = None) -> History:
         """Events as the buyer tower reads them; `new` as it was given to `readable`."""
         events, positions_L = readable
         items_LD = self.vectors_ND[positions_L]

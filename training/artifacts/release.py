@@ -31,11 +31,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_repo.errors import GateRefusedError
-from feature_repo.files import write_json
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
-from training.artifacts.index import INDEX_FILE
 from training.artifacts.lineage import RECORD, sha256
+from training.artifacts.search.vector_index import INDEX_FILE
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ neither. So a product's score for a buyer is
 
     inner product + popularity weight * ln(1 + buyers lately) + repeat weight * ln(1 + the buyer's own events, decayed)
 
-with weights and spans that training.rescoring fits on the validation days. For a list of new products only, the
-repeat term is off and the popularity term has a weight of its own.
+with weights and spans that training.evaluation.fit_rescorer fits on the validation days. For a list of new products
+only, the repeat term is off and the popularity term has a weight of its own.
 
 Legend: L events of one buyer, N products of the catalogue.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.files import write_json
+from feature_repo.common.files import write_json
 
 RESCORER = "rescorer.json"
 DAY_MS = 86_400_000

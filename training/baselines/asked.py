@@ -1,4 +1,4 @@
-"""Asked histories as sparse matrices: how much each product of a history counts.
+"""RescorerData histories as sparse matrices: how much each product of a history counts.
 
 Legend: A asked histories, N products of the catalogue, E events of the asked histories whose product is known.
 """
@@ -6,8 +6,8 @@ Legend: A asked histories, N products of the catalogue, E events of the asked hi
 import numpy as np
 from scipy import sparse
 
-from training.baselines.base import Counts, check_codes
-from training.histories import UNKNOWN_PRODUCT, Histories
+from training.data.histories import UNKNOWN_PRODUCT, Histories
+from training.evaluation.ranker import Counts, check_codes
 
 
 def asked_counts(asked: Histories, n_products: int) -> sparse.csr_array:

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from training.baselines.asked import asked_weights
-from training.baselines.base import Codes, Scores, TrainingEvents, check_codes
 from training.baselines.filling import fill_scores, filled
-from training.histories import Histories
+from training.data.histories import Histories
+from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes
 
 
 class ContentOnly:

@@ -10,9 +10,9 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from training.baselines.asked import asked_weights
-from training.baselines.base import Codes, Scores, TrainingEvents, check_codes, top_positions
 from training.baselines.filling import fill_scores, filled
-from training.histories import Histories
+from training.data.histories import Histories
+from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes, top_positions
 
 _BLOCK = 1024
 

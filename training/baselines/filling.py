@@ -6,7 +6,7 @@ Legend: B rows of one call, N products of the catalogue.
 import numpy as np
 import numpy.typing as npt
 
-from training.baselines.base import Counts, Scores
+from training.evaluation.ranker import Counts, Scores
 
 # Closer to 0 than any score that means something, and far from where float32 loses digits (1e-38).
 _FILL = 1e-20

@@ -12,9 +12,9 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from training.baselines.asked import asked_counts
-from training.baselines.base import Codes, Scores, TrainingEvents, check_codes
 from training.baselines.filling import fill_scores, filled
-from training.histories import Histories
+from training.data.histories import Histories
+from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes
 
 
 class ImplicitALS:

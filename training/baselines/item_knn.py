@@ -9,9 +9,9 @@ import numpy as np
 from scipy import sparse
 
 from training.baselines.asked import asked_weights
-from training.baselines.base import Codes, Scores, TrainingEvents, check_codes, top_positions
 from training.baselines.filling import fill_scores, filled
-from training.histories import Histories
+from training.data.histories import Histories
+from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes, top_positions
 
 
 class ItemKNN:

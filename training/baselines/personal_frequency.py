@@ -6,10 +6,10 @@ Legend: A asked histories, B rows of one call, N products of the catalogue.
 import numpy as np
 
 from training.baselines.asked import asked_counts
-from training.baselines.base import Codes, Scores, TrainingEvents, check_codes
 from training.baselines.filling import dense_rank, fill_scores, filled
 from training.baselines.popularity import recent_rank
-from training.histories import Histories
+from training.data.histories import Histories
+from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes
 
 
 class PersonalFrequency:

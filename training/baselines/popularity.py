@@ -5,9 +5,9 @@ Legend: A asked histories, B rows of one call, N products of the catalogue.
 
 import numpy as np
 
-from training.baselines.base import DAY_MS, Codes, Counts, Scores, TrainingEvents, check_codes
 from training.baselines.filling import dense_rank
-from training.histories import Histories
+from training.data.histories import Histories
+from training.evaluation.ranker import DAY_MS, Codes, Counts, Scores, TrainingEvents, check_codes
 
 
 class Popularity:

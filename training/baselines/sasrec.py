@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.baselines.asked import baskets, known_only
-from training.baselines.base import Codes, Counts, Scores, TrainingEvents, check_codes
 from training.baselines.filling import fill_scores
-from training.histories import UNKNOWN_PRODUCT, Histories, ranges
+from training.data.histories import UNKNOWN_PRODUCT, Histories, ranges
+from training.evaluation.ranker import Codes, Counts, Scores, TrainingEvents, check_codes
 
 _LAYERS = 2
 _PREDICTIONS_PER_STEP = 512  # 24 MB of scores for 12,000 products: glibc asks the kernel anew for more than 32 MB

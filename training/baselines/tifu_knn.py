@@ -10,10 +10,10 @@ import numpy.typing as npt
 from scipy import sparse
 
 from training.baselines.asked import baskets, known_only
-from training.baselines.base import Codes, Counts, Scores, TrainingEvents, check_codes, top_positions
 from training.baselines.filling import fill_scores, filled
 from training.baselines.popularity import recent_rank
-from training.histories import Histories
+from training.data.histories import Histories
+from training.evaluation.ranker import Codes, Counts, Scores, TrainingEvents, check_codes, top_positions
 
 _RECENT_DAYS = 14
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.baselines.base import Ranker, TrainingEvents
 from training.baselines.content_only import ContentOnly
 from training.baselines.ease import EASE
 from training.baselines.ials import ImplicitALS
 from training.baselines.item_knn import ItemKNN
-from training.baselines.masked import MaskedRanker
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
 from training.baselines.sasrec import SASRec
 from training.baselines.tifu_knn import TifuKNN
-from training.histories import Histories
-from training.metrics import Targets
-from training.ranking import compare
+from training.data.histories import Histories
+from training.evaluation.judge import compare
+from training.evaluation.masked_ranker import MaskedRanker
+from training.evaluation.metrics import Targets
+from training.evaluation.ranker import Ranker, TrainingEvents
 
 Parameters = Mapping[str, Any]
 

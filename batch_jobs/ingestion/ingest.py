@@ -1,0 +1,167 @@
+"""Ingest: a shop's raw tables become canonical Parquet; every row left out goes to quarantine with its reason.
+
+DuckDB does the row work, so memory stays bounded as events grow. Stages:
+
+    source files -> views `event_source`, `product_source`, `photo_source` (each row with its source_line)
+                 -> products (cleaned, keyed, de-duplicated)
+                 -> events (typed, matched to products, de-duplicated), together with those the API logged
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batch_jobs.ingestion.csv_files import csv_rows, line_rows, rejects, renumber, sql_string
+from batch_jobs.ingestion.events import stage_events
+from batch_jobs.ingestion.products import stage_products
+from batch_jobs.ingestion.source_mapping import (
+    EventsMapping,
+    SourceMapping,
+    TableMapping,
+    load_mapping,
+    mapping_path,
+    overrides_by_table,
+    table_path,
+)
+from feature_repo.common.config import Config
+from feature_repo.common.files import replacing, write_json
+from feature_repo.common.paths import ShopPaths, shop_paths
+
+log = logging.getLogger(__name__)
+
+MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
+
+
+def ingest(config: Config) -> dict[str, Any]:
+    """Reads the configured source and writes canonical events, products, the quarantine and a report of counts.
+
+    Returns:
+        The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}}, where a table's
+        counts are read, kept, excluded (by a declared rule), duplicates, bad, and `reasons` of all left out. Those of
+        `events` speak of the source; where the API logged events, `events.event_log` has the counts of the log.
+
+    Raises:
+        FileNotFoundError: A source file is missing (photos are optional: a warning).
+        ValueError: A required column is missing, or a query or an expression of the mapping does not fit the data; the
+            message names it.
+        RuntimeError: A file could not be read or written, or the disk or the memory did not suffice.
+    """
+    mapping = load_mapping(config.data.source)
+    paths = shop_paths(config)
+    paths.events.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with duckdb.connect() as db:
+            spill = sql_string(str(paths.root / "tmp"))
+            db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
+            _open_sources(db, mapping, config)
+            products = stage_products(db, mapping)
+            events = stage_events(db, mapping, paths.event_log)
+            _write(db, paths)
+    except (duckdb.ProgrammingError, duckdb.DataError) as error:
+        raise ValueError(f"the SQL of {mapping_path(config.data.source)} does not fit its data: {error}") from None
+    except duckdb.Error as error:
+        raise RuntimeError(f"ingest could not work in {paths.root}: {error}") from None
+    cut = mapping.cut.description if mapping.cut and config.data.cut else None
+    report = {
+        "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": cut,
+        "events": events, "products": products,
+    }  # fmt: skip
+    write_json(paths.ingest_report, report)
+    return report
+
+
+def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
+    """Creates the views `event_source`, `product_source` and, where there are photos, `photo_source`."""
+    for name, file in mapping.tables.items():
+        _open_lookup(db, name, mapping_path(config.data.source).parent / file)
+    overrides = overrides_by_table(config.data)
+    cut = mapping.cut if config.data.cut else None
+    events = table_path(mapping, mapping.events, overrides["events"])
+    _open_table(db, "event_source", "events", mapping.events, events, cut.events if cut else None)
+    products = table_path(mapping, mapping.products, overrides["products"])
+    _open_table(db, "product_source", "products", mapping.products, products, cut.products if cut else None)
+    if mapping.photos is not None:
+        try:
+            path = table_path(mapping, mapping.photos, overrides["photos"])
+        except FileNotFoundError as error:
+            log.warning("no photos: %s", error)
+            return
+        _open_table(db, "photo_source", "photos", mapping.photos, path, None)
+
+
+def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
+    """Creates one of the mapping's further tables; it is ours, so a line that cannot be read is an error."""
+    if not path.is_file():
+        raise FileNotFoundError(f"table {name} of the source mapping: {path} does not exist")
+    db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {csv_rows(path, name)}")
+    broken = rejects(db, name)
+    if broken and (lines := db.execute(f"SELECT data_row, line FROM ({broken}) ORDER BY data_row LIMIT 1").fetchall()):
+        ((row, line),) = lines
+        raise ValueError(f"table {name} of the source mapping: row {row} of {path} cannot be read: {line}")
+
+
+def _open_table(
+    db: duckdb.DuckDBPyConnection, view: str, name: str, table: TableMapping, path: Path, condition: str | None
+) -> None:
+    """Creates a view of a source table's rows, numbered in file order as `source_line`.
+
+    Args:
+        db: The connection.
+        view: Name of the view.
+        name: Name of the table in the mapping.
+        table: The table.
+        path: Its file.
+        condition: The cut of its rows; None takes all.
+
+    Raises:
+        ValueError: The file cannot be read as what it claims to be, or the table's SQL does not fit it.
+    """
+    is_text = table.lines or path.suffix != ".parquet"
+    rows = f"SELECT * FROM {_file_rows(table, path, view)}"
+    try:
+        if table.query is not None:
+            db.execute(f"CREATE OR REPLACE TEMP VIEW source AS {rows}")
+            _check_sql(db, f"{name}.query", table.query)
+            rows = table.query
+        db.execute(f"CREATE TEMP TABLE {view}_rows AS SELECT row_number() OVER () AS source_line, * FROM ({rows})")
+    except duckdb.Error as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if is_text and table.query is None:
+        renumber(db, view, header=not table.lines)
+    condition = condition or "true"
+    _check_sql(db, f"cut.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
+    exclude = table.exclude if isinstance(table, EventsMapping) else {}
+    for kind, expressions in (("sql", table.sql), ("exclude", exclude)):
+        for key, expression in expressions.items():
+            _check_sql(db, f"{name}.{kind}.{key}", f"SELECT ({expression}) FROM {view}_rows")
+    db.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {view}_rows WHERE {condition}")
+
+
+def _file_rows(table: TableMapping, path: Path, view: str) -> str:
+    """The DuckDB table expression of a file's rows."""
+    if table.lines:
+        return line_rows(path, view)
+    return f"read_parquet({sql_string(str(path))})" if path.suffix == ".parquet" else csv_rows(path, view)
+
+
+def _check_sql(db: duckdb.DuckDBPyConnection, field: str, query: str) -> None:
+    """Raises ValueError that names the mapping's field where DuckDB does not understand its SQL."""
+    try:
+        db.execute(f"EXPLAIN {query}")
+    except duckdb.Error as error:
+        raise ValueError(f"{field} of the source mapping cannot be used: {error}") from None
+
+
+def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
+    """Writes the staged tables; the report follows last, so that it never speaks of tables that are not there."""
+    outputs = {
+        paths.products: "SELECT * FROM products ORDER BY product_id",
+        paths.product_aliases: "SELECT * FROM product_aliases ORDER BY product_id",
+        paths.events: "SELECT * FROM events ORDER BY buyer_id, event_time, product_key, event_type",
+        paths.quarantine: 'SELECT * FROM quarantine ORDER BY "table", source_line',
+    }
+    for path, query in outputs.items():
+        with replacing(path) as temporary:
+            db.execute(f"COPY ({query}) TO {sql_string(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")

@@ -1,0 +1,139 @@
+"""The event log: every event the API accepted, as JSON lines that `tawsiya ingest` reads."""
+
+import datetime as dt
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_repo import columns as c
+from online_api.schemas.fields import EPOCH, MILLISECOND, milliseconds
+
+log = logging.getLogger(__name__)
+
+
+class EventLogUnavailableError(RuntimeError):
+    """Events cannot be written to the disk now, so none is accepted; a repetition later may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One accepted event; `time_ms` is milliseconds since 1970, UTC."""
+
+    event_id: str
+    buyer_id: str
+    product_id: str
+    event_type: str
+    time_ms: int
+
+    def content(self) -> dict[str, str]:
+        """The event as a JSON object."""
+        moment = EPOCH + self.time_ms * MILLISECOND
+        return {
+            c.EVENT_ID: self.event_id,
+            c.BUYER_ID: self.buyer_id,
+            c.PRODUCT_ID: self.product_id,
+            c.EVENT_TYPE: self.event_type,
+            c.TIMESTAMP: moment.isoformat(timespec="milliseconds"),
+        }
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, str]) -> "LoggedEvent":
+        """The event of a JSON object."""
+        return cls(
+            content[c.EVENT_ID],
+            content[c.BUYER_ID],
+            content[c.PRODUCT_ID],
+            content[c.EVENT_TYPE],
+            milliseconds(content[c.TIMESTAMP]),
+        )
+
+    def line(self) -> str:
+        """The event as one line of JSON."""
+        return json.dumps(self.content(), ensure_ascii=False) + "\n"
+
+
+class EventLog:
+    """Append-only files in one folder, one per UTC day of arrival; any number of processes may append at once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes nothing until the first append."""
+        self._folder = folder
+
+    def append(self, events: Sequence[LoggedEvent]) -> None:
+        """Writes the events; when it returns they are on the disk.
+
+        Raises:
+            EventLogUnavailableError: They are not.
+        """
+        append_lines(self._folder / f"{dt.datetime.now(dt.UTC):%Y-%m-%d}.jsonl", (event.line() for event in events))
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Appends whole lines to a file that others append to or delete; when it returns they are on the disk.
+
+    Raises:
+        EventLogUnavailableError: They are not. Where the disk is full, none of them is in the file either.
+    """
+    content = "".join(lines).encode("utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while not _appended(path, content):
+            pass  # the file was deleted between opening and locking it
+    except OSError as error:
+        # For the operator alone: callers learn no paths.
+        log.error("events cannot be stored in %s: %s", path, error)
+        raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from error
+
+
+def _appended(path: Path, content: bytes) -> bool:
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+    try:
+        with locked(file):
+            status = os.fstat(file)
+            if not status.st_nlink:
+                return False
+            _write_whole(file, status.st_size, content)
+        os.fsync(file)
+        if not status.st_size:
+            # A new file is safe only when its folder, which may be new too, is on the disk.
+            for folder in (path.parent, path.parent.parent):
+                _sync_folder(folder)
+        return True
+    finally:
+        os.close(file)
+
+
+def _write_whole(file: int, size: int, content: bytes) -> None:
+    """Writes all or nothing at the end of a locked file."""
+    # A crash of the machine can leave a line without its end. It must not swallow the first line of this batch.
+    if size and os.pread(file, 1, size - 1) != b"\n":
+        content = b"\n" + content
+    try:
+        while content:
+            content = content[os.write(file, content) :]
+    except OSError:
+        os.ftruncate(file, size)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def locked(file: int) -> Iterator[None]:
+    """Holds a file, given as its descriptor, for one thread of one process; the kernel frees it when that dies."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)

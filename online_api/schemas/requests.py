@@ -1,0 +1,199 @@
+"""What the API takes, as pydantic models; they are also its OpenAPI documentation."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SkipValidation, model_validator
+
+from feature_repo import columns as c
+from online_api.schemas.fields import TIME_FORMS, EventType, Identifier, JsonNumber, K, Timestamp
+
+VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}  # for examples
+MAX_EXCLUDED, MAX_NAMES = 1000, 100
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Cap = Annotated[int, Field(ge=1, le=100)]
+
+
+class Interaction(BaseModel):
+    """One thing the buyer did."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VIEW | {"timestamp": "2026-11-23T17:30:00Z"}]})
+
+    product_id: Identifier
+    event_type: EventType
+    timestamp: Timestamp | None = Field(
+        None, description=f"{TIME_FORMS}. Missing: newer than all that have one, in the order given"
+    )
+    text: Annotated[str, Field(max_length=2000)] | None = Field(
+        None, description="Title and description of a product that the live release does not have yet; encoded at once"
+    )
+
+
+class EncodeBuyerRequest(BaseModel):
+    """A buyer, as interactions or as the id of one whose history is stored."""
+
+    buyer_id: Identifier | None = Field(None, description="Its stored history counts where no interaction is usable")
+    interactions: list[Interaction] = Field(
+        default=[], description="At most `api.max_interactions_per_request` (100); unknown products are skipped"
+    )
+
+
+class RetrieveRequest(EncodeBuyerRequest):
+    """A buyer, and how many products to find."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"interactions": [VIEW], "k": 10}, {c.BUYER_ID: "u1", "interactions": [], "k": 10}]
+        }
+    )
+
+    k: Annotated[K, JsonNumber] = 10
+
+
+class Filters(BaseModel):
+    """Conditions on products, and-ed; the names within one are or-ed. Hidden products never come back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    categories: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these categories")
+    brands: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these brands")
+    min_price: Annotated[Price, JsonNumber] | None = Field(None, description="A known price, not below this")
+    max_price: Annotated[Price, JsonNumber] | None = Field(None, description="A known price, not above this")
+    in_stock: bool = Field(False, strict=True, description="Not known to be out of stock")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Filters":
+        if self.min_price is not None and self.max_price is not None and self.min_price > self.max_price:
+            raise ValueError("min_price is above max_price")
+        return self
+
+
+class Diversity(BaseModel):
+    """How different the products of one answer shall be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    lambda_: Annotated[float, JsonNumber] = Field(
+        1.0, alias="lambda", ge=0, le=1, description="1: by score alone; 0: by difference alone"
+    )
+    max_per_brand: Annotated[Cap, JsonNumber] | None = Field(None, description="Most products of one brand")
+    max_per_category: Annotated[Cap, JsonNumber] | None = Field(None, description="Most products of one category")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing."""
+        return self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None
+
+
+NO_FILTERS, NO_DIVERSITY = Filters(), Diversity()
+
+
+def _recognised(filters: Filters) -> Filters:
+    """NO_FILTERS itself where there is no condition: the service tells by identity."""
+    return NO_FILTERS if filters == NO_FILTERS else filters
+
+
+class RecommendationRequest(RetrieveRequest):
+    """A buyer, and what to recommend."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {c.BUYER_ID: "u1", "k": 10},
+                {
+                    "interactions": [VIEW],
+                    "filters": {"categories": ["phones"], "max_price": 900, "in_stock": True},
+                    "exclude": ["p1"],
+                    "diversity": {"lambda": 0.7, "max_per_brand": 3},
+                },
+            ]
+        },
+    )
+
+    filters: Annotated[Filters, AfterValidator(_recognised)] = NO_FILTERS
+    exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description="Products that must not appear")
+    new_only: bool = Field(
+        False, strict=True, description="Leave out whatever this buyer ever bought (no effect without `buyer_id`)"
+    )
+    diversity: Diversity = NO_DIVERSITY
+    rules: bool = Field(True, strict=True, description="Apply the shop's merchandising rules")
+
+
+class ListParameters(BaseModel):
+    """The conditions of a list as parameters of a query string."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: K = 10
+    category: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these categories")
+    brand: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these brands")
+    min_price: Price | None = None
+    max_price: Price | None = None
+    in_stock: bool = False
+    # Fewer than a body may carry: servers and proxies refuse long addresses (uvicorn at 64 KiB).
+    exclude: list[Identifier] = Field(default=[], max_length=MAX_NAMES, description="Products that must not appear")
+    lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="Diversity: 1 by score, 0 by difference")
+    max_per_brand: Cap | None = None
+    max_per_category: Cap | None = None
+    rules: bool = Field(True, description="Apply the shop's merchandising rules")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_price is not None and self.max_price is not None and self.min_price > self.max_price:
+            raise ValueError("min_price is above max_price")
+        return self
+
+    def filters(self) -> Filters:
+        """The conditions on products."""
+        if not (self.category or self.brand or self.in_stock) and self.min_price is None and self.max_price is None:
+            return NO_FILTERS
+        return Filters(
+            categories=tuple(self.category),
+            brands=tuple(self.brand),
+            min_price=self.min_price,
+            max_price=self.max_price,
+            in_stock=self.in_stock,
+        )
+
+    def diversity(self) -> Diversity:
+        """How different the products shall be."""
+        if self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None:
+            return NO_DIVERSITY
+        return Diversity(lambda_=self.lambda_, max_per_brand=self.max_per_brand, max_per_category=self.max_per_category)
+
+
+class RecommendationParameters(ListParameters):
+    """The same for a list about one buyer."""
+
+    new_only: bool = Field(False, description="Leave out whatever this buyer ever bought")
+
+
+class SearchParameters(ListParameters):
+    """The same for what a query means."""
+
+    q: str = Field(min_length=1, max_length=500, description="What the buyer typed, in any language")
+
+
+class Event(BaseModel):
+    """One thing a buyer did, to be remembered."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{c.EVENT_ID: "3f6c0a1e", c.BUYER_ID: "u1", **VIEW}]})
+
+    event_id: Identifier | None = Field(
+        None,
+        description="Makes retries safe: an id is taken once in 24 hours. Missing: the same event again within "
+        "`api.duplicate_window_seconds` counts once",
+    )
+    buyer_id: Identifier
+    product_id: Identifier
+    event_type: EventType
+    timestamp: Timestamp | None = Field(None, description=f"{TIME_FORMS}. Missing: now. In the future: refused")
+
+
+class EventsRequest(BaseModel):
+    """Events to remember."""
+
+    # Raw JSON: the service checks events one by one, so that a broken one does not refuse the batch.
+    events: list[SkipValidation[Event]] = Field(description="At most `api.max_events_per_request` (1000)")

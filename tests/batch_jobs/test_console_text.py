@@ -1,0 +1,124 @@
+"""The text that people read, from literal answers."""
+
+from batch_jobs.console_text import demo_text, evaluation_text, training_text
+
+TRAINED = {
+    "epoch": 2,
+    "metrics": {"loss": 4.25, "ndcg@20": 0.125},
+    "rescorer": {"popularity_days": 14, "repeat_weight": 0.0625},
+    "n_contexts": 12345,
+    "n_products": 2100,
+    "pairs_per_s": 14210.4,
+    "run": "var/shop/runs/20261123T171200.123Z",
+}
+TRAINED_LINES = [
+    "trained on 12,345 contexts and 2,100 products, best epoch 2, 14,210 pairs per second:",
+    "  loss 4.2500",
+    "  ndcg@20 0.1250",
+    "re-scorer:",
+    "  popularity_days 14",
+    "  repeat_weight 0.0625",
+    "curves: var/shop/runs/20261123T171200.123Z/curves.png; all runs: tensorboard --logdir var/shop/runs",
+]
+TARGETS = {
+    "all": {
+        "n": 1234,
+        "models": {
+            "popularity": {"recall@1": 0.01, "recall@20": 0.1, "ndcg@20": 0.2, "hit_rate@20": 0.3, "mrr@20": 0.4},
+            "two_tower": {"recall@1": 0.02, "recall@20": 0.5, "ndcg@20": 0.6, "hit_rate@20": 0.7, "mrr@20": 0.8},
+        },
+        "ci": {
+            "popularity": {f"{name}@20": [0.09, 0.1101] for name in ("recall", "ndcg", "hit_rate", "mrr")},
+            "two_tower": {f"{name}@20": [0.4, 0.8] for name in ("recall", "ndcg", "hit_rate", "mrr")},
+        },
+        "slices": {},
+    }
+}
+TARGET_LINES = [
+    "all, 1,234 buyers",
+    "model                   recall@20                ndcg@20            hit_rate@20                 mrr@20",
+    "------------------------------------------------------------------------------------------------------",
+    "two_tower   0.5000 [0.400, 0.800]  0.6000 [0.400, 0.800]  0.7000 [0.400, 0.800]  0.8000 [0.400, 0.800]",
+    "popularity  0.1000 [0.090, 0.110]  0.2000 [0.090, 0.110]  0.3000 [0.090, 0.110]  0.4000 [0.090, 0.110]",
+]
+
+
+def test_training() -> None:
+    assert training_text(TRAINED).splitlines() == TRAINED_LINES
+
+
+def test_a_run_that_had_nothing_left_to_do_has_no_speed() -> None:
+    assert training_text(TRAINED | {"pairs_per_s": None}).splitlines()[0] == (
+        "trained on 12,345 contexts and 2,100 products, best epoch 2:"
+    )
+
+
+def test_a_search_comes_before_what_was_trained() -> None:
+    settings = {"training.learning_rate": 0.00123456, "model.buyer_tower.aggregation_method": "transformer"}
+    others = {"training.learning_rate": 0.5, "model.buyer_tower.aggregation_method": "attention"}
+    trial = {"trial": 1, "state": "complete", "value": 0.125, "epoch": 2, "seconds": 61.04, "settings": settings}
+    diverged = {"trial": 10, "state": "diverged", "value": None, "epoch": None, "seconds": 3.0, "settings": others}
+    search = {
+        "metric": "ndcg@20",
+        "value": 0.125,
+        "settings": settings,
+        "trials": [trial, diverged],
+        "file": "best.yaml",
+    }
+    assert training_text(TRAINED | {"search": search}).splitlines() == [
+        "trial  ndcg@20  epoch  seconds     state  learning_rate  aggregation_method",
+        "---------------------------------------------------------------------------",
+        "1       0.1250      2     61.0  complete        0.00123         transformer",
+        "10           -      -      3.0  diverged            0.5           attention",
+        "",
+        "best: ndcg@20 0.1250; its settings, also in best.yaml:",
+        "  --set training.learning_rate=0.00123456",
+        "  --set model.buyer_tower.aggregation_method=transformer",
+        "",
+        *TRAINED_LINES,
+    ]
+
+
+def test_evaluation_has_a_table_for_each_kind_the_best_model_first() -> None:
+    split = {"test_from": "2024-02-15T00:00:00+00:00", "test_to": "2024-02-29T18:32:00+00:00", "intervals": "95%"}
+    cold = {"cold_items": TARGETS["all"] | {"n": 3}}
+    answer = {"split": split, "n_products": 21512, "targets": TARGETS | cold, "report": "report.html"}
+    assert evaluation_text(answer).splitlines() == [
+        "21,512 products, all ranked; test 2024-02-15 to 2024-02-29",
+        "",
+        *TARGET_LINES,
+        "",
+        "cold_items, 3 buyers",
+        *TARGET_LINES[1:],
+        "",
+        "in brackets: 95%",
+        "more metrics, slices and curves: report.html",
+    ]
+
+
+def test_demo_shows_the_first_kind_and_what_comes_next() -> None:
+    answer = {
+        "dataset": "shop",
+        "counts": {"events": 1000, "buyers": 60, "products": 40},
+        "release": "r1",
+        "seconds": {"total": 61.4},
+        "metrics": TARGETS | {"new_items": TARGETS["all"]},
+        "report": "report.html",
+        "sample": {"buyer_id": "b1", "recommendations": [{"score": 0.5, "title": "شاي أخضر"}]},
+    }
+    lines = [
+        "shop: 1,000 events of 60 buyers, 40 products",
+        "release r1 is live after 61 s",
+        "",
+        *TARGET_LINES,
+        "more: report.html",
+        "",
+        "For buyer b1:",
+        "  0.500  شاي أخضر",
+    ]
+    assert demo_text(answer, serving=True).splitlines() == lines
+    assert demo_text(answer, serving=False).splitlines() == [
+        *lines,
+        "",
+        "Next: tawsiya recommend --buyer b1, or tawsiya serve",
+    ]

@@ -1,0 +1,197 @@
+"""Where a setting comes from, and what is said about one that cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from feature_repo.common.config import Config, ConfigError, environment, known_keys, load_config
+
+REPOSITORY = Path(__file__).parents[3]
+NOTHING: dict[str, str] = {}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.yaml"
+    path.write_text("training:\n  batch_size: 64\n  patience: 5\ndata: {source: csv}\n", encoding="utf-8")
+    return path
+
+
+def write(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def message(file: Path | None, *overrides: str, environ: dict[str, str] = NOTHING) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load_config(file, overrides, environ)
+    return str(refused.value)
+
+
+def test_set_wins_over_environment_over_file_over_default(file: Path) -> None:
+    def batch_size_and_patience(overrides: list[str], environ: dict[str, str]) -> tuple[int, int]:
+        training = load_config(file, overrides, environ).training
+        return training.batch_size, training.patience
+
+    environ = {"TAWSIYA__TRAINING__BATCH_SIZE": "128"}
+    assert Config().training.batch_size == 3072
+    assert batch_size_and_patience([], NOTHING) == (64, 5)
+    assert batch_size_and_patience([], environ) == (128, 5)
+    assert batch_size_and_patience(["training.batch_size=256"], environ) == (256, 5)
+    assert load_config(file, [], NOTHING).training.num_epochs == Config().training.num_epochs
+
+
+def test_the_later_of_two_settings_wins(file: Path) -> None:
+    assert load_config(file, ["training.patience=1", "training.patience=2"], NOTHING).training.patience == 2
+
+
+def test_the_environment_reads_values_as_yaml() -> None:
+    environ = {
+        "TAWSIYA__MODEL__ITEM_TOWER__USE_CATEGORICAL_FEATURES": "no",
+        "TAWSIYA__EXPECTATIONS__WARNINGS": "[titles_distinct]",
+        "TAWSIYA__DATA__EVENTS_PATH": "مبيعات.csv",
+        "TAWSIYA__EVENT_WEIGHTS__VIEW": "0.5",
+        "TAWSIYA_REDIS": "redis:6379",  # one underscore: not a setting
+        "PATH": "/bin",
+    }
+    config = load_config(REPOSITORY / "config/default.yaml", [], environ)
+    assert config.model.item_tower.use_categorical_features is False
+    assert config.expectations.warnings == frozenset({"titles_distinct"})
+    assert config.data.events_path == "مبيعات.csv"
+    assert config.event_weights.view == 0.5
+
+
+def test_a_value_may_hold_an_equals_sign(file: Path) -> None:
+    assert load_config(file, ["data.events_path=day=1/events.csv"], NOTHING).data.events_path == "day=1/events.csv"
+
+
+@pytest.mark.parametrize("content", ["", "# nothing but a comment\n"])
+def test_an_empty_file_means_the_defaults(tmp_path: Path, content: str) -> None:
+    assert load_config(write(tmp_path / "empty.yaml", content), [], NOTHING) == Config()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("training.batchsize", "training.batch_size"),
+        ("model.buyer_tower.max_history", "model.buyer_tower.max_interaction_history"),
+        ("trainig", "training"),
+        ("data.sourse", "data.source"),
+        ("event_weights.add_to_card", "event_weights.add_to_cart"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_one(wrong: str, nearest: str) -> None:
+    assert f"{wrong}: unknown key; did you mean {nearest}?" in message(None, f"{wrong}=1")
+
+
+def test_an_unknown_key_like_no_other_points_to_the_list() -> None:
+    assert "zzzz: unknown key; see `tawsiya config show`" in message(None, "zzzz=1")
+
+
+def test_an_unknown_key_is_refused_in_the_file_and_in_the_environment_too(tmp_path: Path) -> None:
+    file = write(tmp_path / "typo.yaml", "api: {prot: 80}\n")
+    refused = message(file)
+    assert "api.prot: unknown key; did you mean api.port?" in refused
+    assert str(file) in refused
+    assert "did you mean api.port?" in message(None, environ={"TAWSIYA__API__PROT": "80"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "got"),
+    [
+        ("training.batch_size=many", "training.batch_size", "'many'"),
+        ("training.batch_size=1", "training.batch_size", "1"),
+        ("training.logq_exponent=2", "training.logq_exponent", "2"),
+        ("training.text_encoder_lora_rank=-1", "training.text_encoder_lora_rank", "-1"),
+        ("model.item_tower.dropout=1.5", "model.item_tower.dropout", "1.5"),
+        ("model.buyer_tower.aggregation_method=mean", "model.buyer_tower.aggregation_method", "'mean'"),
+        ("event_weights.view=-1", "event_weights.view", "-1"),
+        ("api.port=65536", "api.port", "65536"),
+        ("release.keep=1", "release.keep", "1"),
+        ("data=3", "data", "3"),
+    ],
+)
+def test_a_wrong_value_names_its_key_and_itself(setting: str, key: str, got: str) -> None:
+    refused = message(None, setting)
+    assert f"{key}: " in refused
+    assert f"(got {got})" in refused
+
+
+def test_every_problem_is_named_at_once() -> None:
+    refused = message(None, "training.patience=0", "api.port=0")
+    assert "training.patience: " in refused
+    assert "api.port: " in refused
+
+
+def test_weights_that_are_all_zero_are_refused() -> None:
+    zero = [f"event_weights.{name}=0" for name in ("view", "add_to_cart", "purchase")]
+    assert load_config(None, zero[:2], NOTHING).event_weights.purchase == 10
+    assert "all event weights are 0" in message(None, *zero)
+
+
+def test_a_setting_needs_an_equals_sign() -> None:
+    assert "--set training.patience: expected section.key=value" in message(None, "training.patience")
+
+
+def test_a_value_is_no_section() -> None:
+    assert "--set data_dir.deeper=1: data_dir is a value, not a section" in message(
+        None, "data_dir=x", "data_dir.deeper=1"
+    )
+
+
+def test_a_value_that_is_no_yaml_names_its_setting() -> None:
+    assert "--set training.patience=[1: the value is not valid YAML" in message(None, "training.patience=[1")
+    assert "$TAWSIYA__DATA__SOURCE: the value is not valid YAML" in message(
+        None, environ={"TAWSIYA__DATA__SOURCE": "{"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("- a\n- b\n", "a YAML mapping), not a list"), ("training: [", "is not valid YAML")]
+)
+def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    file = write(tmp_path / "broken.yaml", content)
+    refused = message(file)
+    assert said in refused
+    assert str(file) in refused
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml does not exist; name one with --config"):
+        load_config(tmp_path / "nowhere.yaml", [], NOTHING)
+
+
+def test_a_loaded_configuration_cannot_be_changed(file: Path) -> None:
+    config = load_config(file, [], NOTHING)
+    with pytest.raises(ValueError, match="frozen"):
+        config.training.patience = 9
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "online"), [("default", "complete_journey", "embedded"), ("production", "csv", "redis")]
+)
+def test_the_shipped_files_load(name: str, source: str, online: str) -> None:
+    config = load_config(REPOSITORY / f"config/{name}.yaml", [], NOTHING)
+    assert (config.data.source, config.feature_store.online) == (source, online)
+
+
+def test_every_setting_is_described() -> None:
+    keys = set(known_keys())
+    assert {"training.batch_size", "model.item_tower.dropout", "data", "data_dir"} <= keys
+    for key in keys:
+        section: type = Config
+        *path, last = key.split(".")
+        for name in path:
+            section = section.model_fields[name].annotation  # type: ignore[attr-defined]
+        field = section.model_fields[last]  # type: ignore[attr-defined]
+        is_section = hasattr(field.annotation, "model_fields")
+        assert is_section or field.description, f"{key} has no description"
+
+
+def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("TAWSIYA_REDIS=file:1\nTAWSIYA__API__PORT=81\nTAWSIYA__API__WORKERS=2\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAWSIYA_REDIS", raising=False)
+    monkeypatch.setenv("TAWSIYA__API__PORT", "82")
+    assert environment()["TAWSIYA_REDIS"] == "file:1"
+    assert (load_config().api.port, load_config().api.workers) == (82, 2)

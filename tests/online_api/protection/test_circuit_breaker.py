@@ -1,0 +1,223 @@
+"""The circuit breaker, against a store that fails and recovers when told."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from feature_repo.common.errors import StoreUnavailableError
+from online_api.observability.metrics import Metrics
+from online_api.protection.circuit_breaker import FAILURES_TO_OPEN, BreakerState, CircuitBreaker
+from tests.online_api.api_shop import wait_for
+
+PROBE_SECONDS = 0.002
+GONE = RedisConnectionError("connection refused")
+
+
+class Store:
+    """Answers, or raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.probe_error: Exception | None = None
+        self.calls = self.probes = self.revivals = 0
+
+    def call(self) -> str:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return "row"
+
+    def probe(self) -> None:
+        self.probes += 1
+        if self.probe_error is not None:
+            raise self.probe_error
+
+    def away(self, error: Exception = GONE) -> None:
+        self.error = self.probe_error = error
+
+    def back(self) -> None:
+        self.error = self.probe_error = None
+
+    def revive(self) -> None:
+        self.revivals += 1
+        self.back()
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def guard(store: Store, metrics: Metrics) -> Iterator[CircuitBreaker]:
+    guard = CircuitBreaker(store.probe, metrics, probe_seconds=PROBE_SECONDS)
+    yield guard
+    guard.close()
+
+
+def fail_enough(guard: CircuitBreaker, store: Store, error: Exception = GONE) -> None:
+    store.away(error)
+    for _ in range(FAILURES_TO_OPEN):
+        assert guard.call(store.call) is None
+
+
+def open_it(guard: CircuitBreaker, store: Store, error: Exception = GONE) -> None:
+    fail_enough(guard, store, error)
+    assert guard.is_open
+
+
+def value(metrics: Metrics, series: str) -> float:
+    (line,) = [line for line in metrics.render()[0].decode().splitlines() if line.startswith(f"{series} ")]
+    return float(line.split()[1])
+
+
+def test_a_store_that_answers_is_asked_every_time(guard: CircuitBreaker, store: Store) -> None:
+    assert [guard.call(store.call) for _ in range(3)] == ["row"] * 3
+    assert (store.calls, store.probes) == (3, 0)
+
+
+def test_one_failure_is_forgiven(guard: CircuitBreaker, store: Store) -> None:
+    for _ in range(3):
+        store.away()
+        assert guard.call(store.call) is None
+        store.back()
+        assert guard.call(store.call) == "row"
+    assert not guard.is_open
+
+
+def test_while_it_is_open_no_call_reaches_the_store(guard: CircuitBreaker, store: Store) -> None:
+    open_it(guard, store)
+    for _ in range(10):
+        assert guard.call(store.call) is None
+    assert store.calls == FAILURES_TO_OPEN
+
+
+def test_it_recovers_by_itself(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+    open_it(guard, store)
+    wait_for(lambda: store.probes >= 3)
+    assert guard.is_open
+    assert value(metrics, "tawsiya_breaker_state") == BreakerState.OPEN
+    store.back()
+    wait_for(lambda: not guard.is_open)
+    assert value(metrics, "tawsiya_breaker_state") == BreakerState.HALF_OPEN
+    assert guard.call(store.call) == "row"
+    assert value(metrics, "tawsiya_breaker_state") == BreakerState.CLOSED
+    assert value(metrics, "tawsiya_breaker_opened_total") == 1
+
+
+def test_a_failed_trial_opens_it_again_at_once(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+    """A store that pings and cannot read, such as one that loads its data."""
+    open_it(guard, store)
+    store.probe_error = None
+    wait_for(lambda: not guard.is_open)
+    assert guard.call(store.call) is None
+    assert value(metrics, "tawsiya_breaker_opened_total") == 2
+    store.back()
+    wait_for(lambda: guard.call(store.call) == "row")
+    assert value(metrics, "tawsiya_breaker_state") == BreakerState.CLOSED
+
+
+def test_it_opens_and_closes_any_number_of_times(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+    for _ in range(5):
+        open_it(guard, store)
+        store.back()
+        wait_for(lambda: guard.call(store.call) == "row")
+    assert value(metrics, "tawsiya_breaker_opened_total") == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RedisTimeoutError("timed out"), "timeout"),
+        (GONE, "connection"),
+        (ConnectionResetError("reset"), "connection"),
+        (ResponseError("OOM command not allowed"), "other"),
+    ],
+)
+def test_errors_are_counted_by_kind(
+    guard: CircuitBreaker, store: Store, metrics: Metrics, error: Exception, kind: str
+) -> None:
+    open_it(guard, store, error)
+    counts = {
+        name: value(metrics, f'tawsiya_store_errors_total{{kind="{name}"}}')
+        for name in ("timeout", "connection", "other")
+    }
+    assert counts == {name: FAILURES_TO_OPEN if name == kind else 0 for name in counts}
+
+
+def test_a_contended_lock_opens_nothing(guard: CircuitBreaker, store: Store) -> None:
+    store.error = StoreUnavailableError("the events of one buyer were locked")
+    assert [guard.call(store.call) for _ in range(FAILURES_TO_OPEN + 1)] == [None] * (FAILURES_TO_OPEN + 1)
+    assert not guard.is_open
+
+
+def test_other_errors_are_the_callers(guard: CircuitBreaker, store: Store) -> None:
+    store.error = KeyError("a mistake of ours")
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(KeyError):
+            guard.call(store.call)
+    assert not guard.is_open
+
+
+def test_an_embedded_store_is_revived(store: Store, metrics: Metrics) -> None:
+    guard = CircuitBreaker(store.probe, metrics, store.revive, PROBE_SECONDS)
+    fail_enough(guard, store)
+    wait_for(lambda: guard.call(store.call) == "row")
+    assert store.revivals == 1
+    guard.close()
+
+
+def test_a_revival_that_fails_is_tried_again(store: Store, metrics: Metrics) -> None:
+    attempts = 0
+
+    def revive() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise StoreUnavailableError("the port is taken")
+        store.back()
+
+    guard = CircuitBreaker(store.probe, metrics, revive, PROBE_SECONDS)
+    fail_enough(guard, store)
+    wait_for(lambda: guard.call(store.call) == "row")
+    assert attempts == 3
+    guard.close()
+
+
+def test_a_closed_guard_asks_no_more(guard: CircuitBreaker, store: Store) -> None:
+    open_it(guard, store)
+    guard.close()
+    wait_for(lambda: not any(thread.name == "store-probe" for thread in threading.enumerate()))
+    assert guard.is_open
+
+
+def at_once(n_threads: int, call: Callable[[int], object]) -> list[object]:
+    start = threading.Barrier(n_threads)
+
+    def started(number: int) -> object:
+        start.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(started, range(n_threads)))
+
+
+def test_failures_at_once_open_it_once(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+    store.away()
+    assert at_once(16, lambda _: guard.call(store.call)) == [None] * 16
+    assert guard.is_open
+    assert value(metrics, "tawsiya_breaker_opened_total") == 1
+    store.back()
+    wait_for(lambda: not guard.is_open)
+    assert at_once(16, lambda _: guard.call(store.call)) == ["row"] * 16
+    assert value(metrics, "tawsiya_breaker_state") == BreakerState.CLOSED

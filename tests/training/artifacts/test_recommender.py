@@ -1,0 +1,233 @@
+"""Finding products in a loaded release: against brute force, on an exact and on an approximate index."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from feature_repo.transforms.sequences import sequence
+from tests.random_release import AS_OF_MS, SCHEMA, drawn_lately, unit_vectors, write_random_release
+from training.artifacts.recommender import MOST_POPULAR, Recommender
+from training.artifacts.rescorer import DAY_MS, Rescorer
+from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, best
+
+# Beyond EXACT_SEARCH_PRODUCTS, so that a mask may go to the index or not.
+N_PRODUCTS = 12_000
+INDEXES = ["flat", "pq_fastscan"]
+
+Booleans = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+few_examples = settings(max_examples=40, deadline=None)
+SEEDS = st.integers(0, 10**6)
+# From 0.01% to 100%, with as many examples of each magnitude.
+SELECTIVITIES = st.floats(-4, 0).map(lambda power: 10**power)
+RESULTS = st.integers(1, 100)
+
+
+@pytest.fixture(scope="module")
+def recommenders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recommender]:
+    def load(index_type: str) -> Recommender:
+        folder = tmp_path_factory.mktemp(index_type)
+        rescorer = Rescorer(popularity_weight=1, new_popularity_weight=1)
+        release = write_random_release(folder, N_PRODUCTS, index_type, rescorer=rescorer)  # type: ignore[arg-type]
+        return Recommender(release, schema_hash=SCHEMA)
+
+    return {index_type: load(index_type) for index_type in INDEXES}
+
+
+def query(seed: int) -> Floats:
+    vector_D: Floats = unit_vectors(1, seed=seed)[0]
+    return vector_D
+
+
+def random_mask(seed: int, selectivity: float) -> Booleans:
+    allowed_N: Booleans = np.random.default_rng(seed).random(N_PRODUCTS) < selectivity
+    return allowed_N
+
+
+def require_the_best(recommender: Recommender, vector_D: Floats, k: int, allowed_N: Booleans, *, exact: bool) -> None:
+    """K distinct allowed products with their own scores, best first; the very best where that is promised."""
+    n_allowed = int(allowed_N.sum())
+    found = recommender.towers.nearest_allowed(vector_D, k, allowed_N, n_allowed)
+    scores_N = recommender.vectors_ND @ vector_D
+    assert len(found.positions) == len(found.scores) == min(k, n_allowed)
+    assert len(set(found.positions.tolist())) == len(found.positions)
+    assert allowed_N[found.positions].all()
+    assert_allclose(found.scores, scores_N[found.positions], atol=1e-6)
+    assert (np.diff(found.scores) <= 0).all()
+    if exact:
+        assert_allclose(found.scores, -np.sort(-scores_N[allowed_N])[:k], atol=1e-6)
+
+
+@few_examples
+@given(seed=SEEDS, selectivity=SELECTIVITIES, k=RESULTS)
+def test_a_flat_index_finds_the_very_best_of_any_mask(
+    recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int
+) -> None:
+    require_the_best(recommenders["flat"], query(seed), k, random_mask(seed, selectivity), exact=True)
+
+
+@few_examples
+@given(seed=SEEDS, selectivity=SELECTIVITIES, k=RESULTS)
+def test_a_fast_scan_index_fills_k_and_is_exact_for_few(
+    recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int
+) -> None:
+    allowed_N = random_mask(seed, selectivity)
+    few = bool(allowed_N.sum() <= EXACT_SEARCH_PRODUCTS)
+    require_the_best(recommenders["pq_fastscan"], query(seed), k, allowed_N, exact=few)
+
+
+@pytest.mark.parametrize("index_type", INDEXES)
+@few_examples
+@given(seed=SEEDS, n_allowed=st.integers(0, N_PRODUCTS), k=RESULTS)
+def test_products_that_are_the_farthest_are_found_too(
+    recommenders: dict[str, Recommender], index_type: str, seed: int, n_allowed: int, k: int
+) -> None:
+    recommender, vector_D = recommenders[index_type], query(seed)
+    allowed_N = np.zeros(N_PRODUCTS, dtype=np.bool_)
+    allowed_N[np.argsort(recommender.vectors_ND @ vector_D)[:n_allowed]] = True
+    # Beyond half of the catalogue the index may reach the allowed ones, and answers approximately.
+    exact = index_type == "flat" or n_allowed <= N_PRODUCTS // 2
+    require_the_best(recommender, vector_D, k, allowed_N, exact=exact)
+
+
+@pytest.mark.parametrize("index_type", INDEXES)
+@pytest.mark.parametrize("n_allowed", [0, 1, 9, 10, 11, EXACT_SEARCH_PRODUCTS, EXACT_SEARCH_PRODUCTS + 1, N_PRODUCTS])
+def test_numbers_of_allowed_products_at_the_borders(
+    recommenders: dict[str, Recommender], index_type: str, n_allowed: int
+) -> None:
+    exact = index_type == "flat" or n_allowed <= EXACT_SEARCH_PRODUCTS
+    require_the_best(recommenders[index_type], query(5), 10, np.arange(N_PRODUCTS) < n_allowed, exact=exact)
+
+
+def test_a_fast_scan_index_misses_little_of_what_a_mask_allows(recommenders: dict[str, Recommender]) -> None:
+    recommender, hits = recommenders["pq_fastscan"], 0
+    for seed in range(50):
+        vector_D, allowed_N = query(seed), random_mask(seed, 0.6)
+        found = recommender.towers.nearest_allowed(vector_D, 10, allowed_N, int(allowed_N.sum()))
+        exact = best(np.flatnonzero(allowed_N), recommender.vectors_ND[allowed_N] @ vector_D, 10)
+        hits += len(set(found.positions.tolist()) & set(exact.positions.tolist()))
+    assert hits >= 0.95 * 500
+
+
+@pytest.mark.parametrize("index_type", INDEXES)
+def test_nearest_ranks_for_several_vectors_at_once(recommenders: dict[str, Recommender], index_type: str) -> None:
+    recommender, vectors_BD = recommenders[index_type], unit_vectors(5, seed=8)
+    together = recommender.towers.nearest(vectors_BD, 10)
+    assert len(together) == 5
+    for vector_D, found in zip(vectors_BD, together, strict=True):
+        [alone] = recommender.towers.nearest(vector_D[None, :], 10)
+        assert_array_equal(found.positions, alone.positions)
+        assert_allclose(found.scores, recommender.towers.similarity(vector_D, found.positions), atol=1e-6)
+        assert_array_equal(found.first(3).positions, found.positions[:3])
+
+
+@pytest.mark.parametrize("index_type", INDEXES)
+def test_more_results_than_products_are_all_products(recommenders: dict[str, Recommender], index_type: str) -> None:
+    [found] = recommenders[index_type].towers.nearest(query(1)[None, :], N_PRODUCTS + 1)
+    assert sorted(found.positions.tolist()) == list(range(N_PRODUCTS))
+
+
+@few_examples
+@given(seed=SEEDS, selectivity=SELECTIVITIES, k=RESULTS)
+def test_the_most_popular_allowed_come_in_the_order_of_the_release(
+    recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int
+) -> None:
+    recommender, allowed_N = recommenders["flat"], random_mask(seed, selectivity)
+    ranks = {position: rank for rank, position in enumerate(recommender.popular.tolist(), start=1)}
+    expected = [position for position in recommender.popular.tolist() if allowed_N[position]][:k]
+    found = recommender.most_popular(k, allowed_N)
+    assert found.positions.tolist() == expected
+    assert_allclose(found.scores, [1 / ranks[position] for position in expected])
+    assert recommender.most_popular(3).positions.tolist() == recommender.popular[:3].tolist()
+
+
+def test_the_best_of_literal_scores() -> None:
+    positions, scores = np.array([4, 7, 9, 2]), np.array([0.5, 0.9, 0.5, 0.5], dtype=np.float32)
+    assert [best(positions, scores, k).positions.tolist() for k in range(6)] == [
+        [], [7], [7, 4], [7, 4, 9], [7, 4, 9, 2], [7, 4, 9, 2],
+    ]  # fmt: skip
+    assert best(positions[:0], scores[:0], 3).positions.tolist() == []
+
+
+@few_examples
+@given(values=st.lists(st.integers(-3, 3), max_size=40), k=st.integers(0, 45))
+def test_the_best_of_equal_scores_are_the_first(values: list[int], k: int) -> None:
+    found = best(np.arange(len(values)) * 2, np.array(values, dtype=np.float32), k)
+    expected = sorted(range(len(values)), key=lambda place: (-values[place], place))[:k]
+    assert found.positions.tolist() == [2 * place for place in expected]
+    assert found.scores.tolist() == [values[place] for place in expected]
+
+
+def test_a_buyer_is_encoded_from_the_products_that_the_release_knows(recommenders: dict[str, Recommender]) -> None:
+    recommender = recommenders["flat"]
+    keys = [recommender.products.product_key(product_id) for product_id in ("p3", "gone", "p9")]
+    buyer = recommender.encode_buyer(sequence(keys, [0, 2, 1], [1, 2, 3]))
+    assert buyer is not None
+    assert_array_equal(buyer.history.items_LD, recommender.vectors_ND[[3, 9]])
+    assert buyer.history.types_L.tolist() == [0, 1]
+    assert_allclose(
+        recommender.encoder.contributions(buyer, recommender.vectors_ND[:4]).sum(axis=1),
+        recommender.towers.similarity(buyer.vector_D, np.arange(4)),
+        atol=1e-5,
+    )
+    assert recommender.encode_buyer(sequence(keys[1:2], [0], [1])) is None
+
+
+# ---- the re-scorer's terms -------------------------------------------------------------------------------------------
+
+# Products 0 to 5, of which 2 and 4 sold alike; nobody bought 1 and 5 lately. Lists of new products count more days.
+LATELY = np.log1p(np.array([[1, 0, 3, 7, 3, 0], [9, 0, 3, 7, 3, 1]])).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def rescored(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    rescorer = Rescorer(popularity_weight=0.5, new_popularity_weight=0.25, repeat_weight=2.0, repeat_half_life_days=90)
+    folder = write_random_release(
+        tmp_path_factory.mktemp("rescored"), LATELY.shape[1], rescorer=rescorer, lately=LATELY
+    )
+    return Recommender(folder, schema_hash=SCHEMA)
+
+
+def test_repeats_count_the_events_of_each_product(rescored: Recommender) -> None:
+    # A purchase weighs 1, and half of it 90 days later; a view weighs 0.1; what comes after the release counts in full.
+    events = [("p3", 2, -90), ("gone", 2, 0), ("p0", 0, 0), ("p3", 2, 7)]
+    keys = [rescored.products.product_key(product_id) for product_id, *_ in events]
+    times = [AS_OF_MS + days * DAY_MS for *_, days in events]
+    repeats = rescored.repeats(sequence(keys, [kind for _, kind, _ in events], times))
+    assert repeats.positions.tolist() == [0, 3]
+    assert_allclose(repeats.terms, 2 * np.log([1.1, 2.5]), rtol=1e-6)
+
+
+def test_products_that_the_release_does_not_have_repeat_nothing(rescored: Recommender) -> None:
+    key = rescored.products.product_key("new")
+    assert rescored.repeats(sequence([key], [2], [AS_OF_MS])).positions.tolist() == []
+    assert rescored.repeats(sequence([], [], [])).positions.tolist() == []
+
+
+def test_lists_of_new_products_have_a_popularity_weight_of_their_own(rescored: Recommender) -> None:
+    positions = np.array([3, 1, 0])
+    assert_allclose(rescored.popularity_term(positions, new_only=False), 0.5 * np.log([8, 1, 2]), rtol=1e-6)
+    assert_allclose(rescored.popularity_term(positions, new_only=True), 0.25 * np.log([8, 1, 10]), rtol=1e-6)
+
+
+def test_the_most_popular_lately_come_first_and_those_without_buyers_not_at_all(rescored: Recommender) -> None:
+    assert rescored.popular_lately(10, new_only=False).tolist() == [3, 2, 4, 0]
+    assert rescored.popular_lately(2, new_only=False).tolist() == [3, 2]
+    assert rescored.popular_lately(10, new_only=True).tolist() == [0, 3, 2, 4, 5]
+    allowed_N = np.array([True, True, False, False, True, True])
+    assert rescored.popular_lately(10, allowed_N, new_only=False).tolist() == [4, 0]
+
+
+@few_examples
+@given(seed=SEEDS, selectivity=SELECTIVITIES, k=RESULTS, new_only=st.booleans())
+def test_the_most_popular_lately_are_those_of_the_largest_term(
+    recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int, new_only: bool
+) -> None:
+    allowed_N, lately_N = random_mask(seed, selectivity), drawn_lately(N_PRODUCTS)[int(new_only)].tolist()
+    order = sorted(range(N_PRODUCTS), key=lambda position: -lately_N[position])[:MOST_POPULAR]
+    expected = [position for position in order if allowed_N[position]][:k]
+    assert recommenders["flat"].popular_lately(k, allowed_N, new_only=new_only).tolist() == expected

@@ -1,0 +1,30 @@
+"""Vocabularies of a catalogue."""
+
+import numpy as np
+import pytest
+
+from training.data.catalogue import UNKNOWN_NAME, Catalogue, build_vocabularies, item_features, require_same_products
+
+BRANDS = ["b", UNKNOWN_NAME, "a", None, "b", UNKNOWN_NAME]
+
+
+def catalogue() -> Catalogue:
+    n = len(BRANDS)
+    return Catalogue(
+        [f"p{i}" for i in range(n)], np.arange(n, dtype=np.int64), ["text"] * n, BRANDS, [None] * n, np.full(n, np.nan)
+    )
+
+
+def test_a_brand_that_is_called_unknown_is_unknown() -> None:
+    vocabularies = build_vocabularies(catalogue(), np.array([2, 4], dtype=np.int32))
+    assert vocabularies.brands == (UNKNOWN_NAME, "b", "a")
+    features = item_features(catalogue(), np.zeros((len(BRANDS), 2), dtype=np.float32), vocabularies)
+    assert features.brand_N.tolist() == [1, 0, 2, 0, 1, 0]
+    assert features.id_N.tolist() == [0, 0, 1, 0, 2, 0]
+
+
+@pytest.mark.parametrize("ids", [["p2", "p1"], ["p1"], ["p1", "p2", "p3"], ["p1", "p4"]])
+def test_embeddings_of_other_products_are_refused(ids: list[str]) -> None:
+    require_same_products(np.array(["p1", "p2"]), ["p1", "p2"])
+    with pytest.raises(ValueError, match="run `tawsiya embed` and `tawsiya index`"):
+        require_same_products(np.array(ids), ["p1", "p2"])

@@ -1,0 +1,68 @@
+"""Encoding a catalogue: products without a vector of their own borrow from their neighbours."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from tests.tiny_model import tiny_spec
+from training.data.catalogue import ItemFeatures
+from training.model.encoding import BORROWED, BORROWERS_AT_ONCE, NEIGHBOURS, encode_catalogue
+from training.model.towers import UNKNOWN, TwoTower
+
+DIM = 4
+
+
+def catalogue(ids: list[int], seed: int = 0) -> ItemFeatures:
+    """Products with these identities and random texts."""
+    text_NT = np.random.default_rng(seed).normal(size=(len(ids), DIM)).astype(np.float32)
+    nothing = torch.zeros(len(ids), dtype=torch.int64)
+    return ItemFeatures(torch.from_numpy(text_NT), nothing, nothing, nothing, torch.tensor(ids))
+
+
+def model_of(n_ids: int) -> TwoTower:
+    """A tower whose products' own vectors are not the zeros they start with."""
+    torch.manual_seed(3)
+    model = TwoTower(tiny_spec(text_dim=DIM, embedding_dim=DIM, n_ids=n_ids)).eval()
+    if model.item_tower.identity is not None:
+        with torch.no_grad():
+            model.item_tower.identity.weight[1:] = torch.randn(n_ids - 1, DIM)
+    return model
+
+
+def plain(model: TwoTower, items: ItemFeatures) -> npt.NDArray[np.float32]:
+    with torch.inference_mode():
+        vectors: npt.NDArray[np.float32] = items.encode(model.item_tower, slice(None)).numpy()
+    return vectors
+
+
+@pytest.mark.parametrize("n_known", [1, 3, NEIGHBOURS, 12])
+def test_unknown_products_are_drawn_to_their_nearest_known_ones(n_known: int) -> None:
+    ids = [UNKNOWN, *range(1, n_known + 1), UNKNOWN, UNKNOWN]
+    model, items = model_of(n_known + 1), catalogue(ids)
+    before_ND, after_ND = plain(model, items), encode_catalogue(model, items).numpy()
+    known = np.array(ids) != UNKNOWN
+    assert_allclose(after_ND[known], before_ND[known], rtol=1e-6)
+    for place in np.flatnonzero(~known):
+        own_D = before_ND[place]
+        nearest = sorted(np.flatnonzero(known), key=lambda other, own_D=own_D: -before_ND[other] @ own_D)[:NEIGHBOURS]
+        lent_D = before_ND[nearest].mean(axis=0)
+        drawn_D = (1 - BORROWED) * own_D + BORROWED * lent_D / np.linalg.norm(lent_D)
+        assert_allclose(after_ND[place], drawn_D / np.linalg.norm(drawn_D), rtol=1e-4, atol=1e-6)
+
+
+def test_more_unknown_products_than_are_compared_at_once() -> None:
+    ids = [1, 2, 3, *[UNKNOWN] * (BORROWERS_AT_ONCE + 5)]
+    model, items = model_of(4), catalogue(ids)
+    every_ND = encode_catalogue(model, items)
+    few = ItemFeatures(*(part[[0, 1, 2, len(ids) - 1]] for part in vars(items).values()))
+    assert_allclose(encode_catalogue(model, few)[-1], every_ND[-1], rtol=1e-5, atol=1e-6)
+    assert_allclose(every_ND.norm(dim=1), 1, rtol=1e-5)
+
+
+def test_nobody_lends_where_no_product_has_a_vector_of_its_own() -> None:
+    unknown = catalogue([UNKNOWN] * 3)
+    for n_ids in (0, 3):
+        model = model_of(n_ids)
+        assert_allclose(encode_catalogue(model, unknown), plain(model, unknown), rtol=1e-6)

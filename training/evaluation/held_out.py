@@ -1,0 +1,185 @@
+"""What evaluation asks, and the re-scorer's fit before it: one split's contexts, their targets, and what was known.
+
+A question is asked at its contexts' moments. Models learn from the events before the split's start. Kinds of targets,
+each ranked among all products: `all` that were chosen, repeats included; `new_items`, those that the buyer had not
+bought before; and `cold_items`, products of which there was no event before, which the first two leave out. `next` are
+the new items with the cold ones: where each buyer has one target, as in the literature's leave-one-out, none is left
+out.
+
+Legend: C contexts, E events, N products of the catalogue.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+
+from feature_repo import columns as c
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
+from feature_repo.store import FeatureStore
+from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by_code
+from training.data.catalogue import Catalogue
+from training.data.contexts import Contexts, read_contexts, read_time_split
+from training.data.histories import UNKNOWN_PRODUCT, Histories
+from training.evaluation.fit_rescorer import RescorerData
+from training.evaluation.metrics import Targets
+from training.evaluation.ranker import Codes, TrainingEvents
+
+ALL, NEW_ITEMS, COLD_ITEMS, NEXT = "all", "new_items", "cold_items", "next"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One split, as every ranker is asked.
+
+    Attributes:
+        contexts: With a history each; their histories are those that serving would have, cut at the longest.
+        histories: The same contexts' histories in full, of known products.
+        events: All events before `start`.
+        start, end: The days asked about; what came before `start` may be learned from.
+        event_weights: Of each event-type code, 1 for the strongest.
+    """
+
+    contexts: Contexts
+    histories: Histories
+    events: TrainingEvents
+    start: dt.datetime
+    end: dt.datetime
+    event_weights: npt.NDArray[np.float32]
+
+    @property
+    def start_ms(self) -> int:
+        """`start` in milliseconds since 1970."""
+        return int(self.start.timestamp() * 1000)
+
+    @property
+    def bought(self) -> Histories:
+        """What each context's buyer had bought: products that are not new to them."""
+        return self.histories.where(self.histories.event_types == PURCHASE)
+
+    def targets(self, kind: str) -> tuple[Codes, Histories]:
+        """The contexts with a target of the kind, as rows, and these targets."""
+        targets = self.contexts.targets
+        seen_N = np.bincount(self.events.products, minlength=self.events.n_products) > 0
+        kept = np.ones(len(targets.products), dtype=bool)
+        if kind != NEXT:
+            kept = seen_N[targets.products] != (kind == COLD_ITEMS)
+        if kind in (NEW_ITEMS, NEXT):
+            kept &= ~_among(targets, self.bought, self.events.n_products)
+        targets = targets.where(kept)
+        rows = np.flatnonzero(targets.lengths > 0)
+        return rows.astype(np.int32), targets.take(rows)
+
+    def asked(self) -> RescorerData:
+        """The question for the re-scorer."""
+        return RescorerData(
+            histories=self._remembered,
+            bought=self.bought,
+            targets=self._rows_and_targets(ALL),
+            new_targets=self._rows_and_targets(NEW_ITEMS),
+            events=self.events,
+            as_of_ms=self.start_ms,
+            event_weights=self.event_weights,
+        )
+
+    @property
+    def _remembered(self) -> Histories:
+        """What serving knows of each context's buyer: all purchases, and the last events."""
+        histories, n_last = self.histories, self.contexts.ends - self.contexts.starts
+        to_end = histories.offsets[1:][histories.owners] - np.arange(len(histories.products))
+        last = to_end <= n_last[histories.owners]
+        return histories.where(last | (histories.event_types == PURCHASE))
+
+    def _rows_and_targets(self, kind: str) -> tuple[Codes, Targets] | None:
+        rows, targets = self.targets(kind)
+        return (rows, as_targets(targets)) if len(rows) else None
+
+
+def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
+    """Reads a split's contexts as the configuration says; errors as read_contexts has them."""
+    return read_contexts(
+        store,
+        shop_paths(config).contexts,
+        catalogue,
+        split,
+        config.model.buyer_tower.max_interaction_history,
+        config.data.target_events,
+    )
+
+
+def read_held_out(
+    store: FeatureStore, config: Config, catalogue: Catalogue, split: str, contexts: Contexts | None = None
+) -> Question:
+    """Reads the contexts of the validation or the test, through Feast, and the events before it.
+
+    Args:
+        store: The feature store.
+        config: The configuration.
+        catalogue: The products.
+        split: VALIDATION or TEST.
+        contexts: The split's contexts, where they have been read already.
+
+    Raises:
+        FileNotFoundError: The features are missing; the message names the command that makes them.
+        ValueError: No buyer of the split has a history and a product to predict.
+    """
+    paths = shop_paths(config)
+    times = read_time_split(paths.feature_report)
+    start = times.validation_from if split == c.VALIDATION else times.test_from
+    end = times.test_from if split == c.VALIDATION else times.data_end
+    if contexts is None:
+        contexts = split_contexts(store, config, catalogue, split)
+    contexts = contexts.take(np.flatnonzero((contexts.ends > contexts.starts) & (contexts.targets.lengths > 0)))
+    if len(contexts) == 0:
+        raise ValueError(f"no {split} buyer has a history and a product to predict; check data.test_days")
+    table = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TYPE, c.EVENT_TIME])
+    frame = table.to_pandas()
+    frame[c.EVENT_TYPE] = frame[c.EVENT_TYPE].map(EVENT_TYPE_CODES).astype(np.int32)
+    frame = frame.sort_values([c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE])
+    frame[c.PRODUCT_KEY] = catalogue.positions(frame[c.PRODUCT_KEY].to_numpy())
+    frame = frame[(frame[c.PRODUCT_KEY] != UNKNOWN_PRODUCT) & (frame[c.EVENT_TIME] <= end)]
+    buyers = pd.Index(frame[c.BUYER_ID].unique())
+    codes = buyers.get_indexer(frame[c.BUYER_ID]).astype(np.int32)
+    timelines = Histories(
+        np.searchsorted(codes, np.arange(len(buyers) + 1)).astype(np.int64),
+        frame[c.PRODUCT_KEY].to_numpy(dtype=np.int32),
+        frame[c.EVENT_TYPE].to_numpy(dtype=np.int32),
+        frame[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64),
+    )
+    before = timelines.event_times < int(start.timestamp() * 1000)
+    weights = np.asarray(weight_by_code(config.event_weights), dtype=np.float32)
+    return Question(
+        contexts=contexts,
+        histories=_in_full(timelines, buyers.get_indexer(contexts.buyer_ids), contexts.times_us),
+        events=TrainingEvents(
+            codes[before], timelines.products[before], timelines.event_times[before], len(buyers), len(catalogue)
+        ),
+        start=start,
+        end=end,
+        event_weights=weights / weights.max(),
+    )
+
+
+def as_targets(histories: Histories) -> Targets:
+    """Targets as the metrics take them; every history has one or more."""
+    return Targets(histories.offsets, histories.products)
+
+
+def _in_full(timelines: Histories, owners: npt.NDArray[np.int64], times_us: npt.NDArray[np.int64]) -> Histories:
+    """All that each context's buyer had done before the context's moment."""
+    starts, stops = timelines.offsets[owners], timelines.offsets[owners + 1]
+    ends = [
+        start + np.searchsorted(timelines.event_times[start:stop], time_us // 1000, side="right")
+        for start, stop, time_us in zip(starts, stops, times_us, strict=True)
+    ]
+    return timelines.windows(starts, np.array(ends, dtype=np.int64))
+
+
+def _among(targets: Histories, others: Histories, n_products: int) -> npt.NDArray[np.bool_]:
+    """(T,) whether each target's product is in the other history of the same context."""
+    keys = targets.owners * n_products + targets.products
+    return np.isin(keys, others.owners * n_products + others.products)

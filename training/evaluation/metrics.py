@@ -1,0 +1,263 @@
+"""How good ranked lists are: accuracy against held-out targets, and what accuracy does not show.
+
+Legend: B buyers, K products in each ranked list, k one cut-off (k <= K), N products of the catalogue, T targets of all
+buyers, D vector dimension. NO_PRODUCT in a list is an empty place: it never hits and is never counted as recommended.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.histories import ranges
+
+NO_PRODUCT = -1
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.signedinteger[Any]]
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What each of B buyers really took: at least one product each, none twice.
+
+    Attributes:
+        offsets: (B + 1,) int64; the targets of buyer b are positions[offsets[b]:offsets[b + 1]].
+        positions: (T,) int positions in the catalogue.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    positions: Integers
+
+    def __post_init__(self) -> None:
+        """Checks that the arrays fit together.
+
+        Raises:
+            ValueError: offsets and positions do not fit, a buyer has no target or the same target twice.
+        """
+        if len(self.offsets) < 2 or self.offsets[0] != 0 or self.offsets[-1] != len(self.positions):
+            raise ValueError(
+                f"offsets must run from 0 to the number of targets ({len(self.positions)}), one buyer or more"
+            )
+        if np.any(np.diff(self.offsets) <= 0):
+            raise ValueError("every buyer needs a target (recall divides by their number): leave the others out")
+        if np.any(self.positions < 0):
+            raise ValueError("positions must not be negative: leave out targets that are not in the catalogue")
+        order = np.lexsort((self.positions, self.buyers))
+        owners, positions = self.buyers[order], self.positions[order]
+        if np.any((owners[1:] == owners[:-1]) & (positions[1:] == positions[:-1])):
+            raise ValueError("the targets of one buyer must be unique")
+
+    def __len__(self) -> int:
+        """The number of buyers, B."""
+        return len(self.offsets) - 1
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Targets":
+        """The targets of the buyers in `rows`, in that order."""
+        places, offsets = ranges(self.offsets[rows], self.offsets[rows + 1])
+        return Targets(offsets, self.positions[places])
+
+    @property
+    def buyers(self) -> npt.NDArray[np.int64]:
+        """(T,) the row, 0 to B - 1, that each target belongs to."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+
+@dataclass(frozen=True)
+class CatalogueFacts:
+    """What the metrics beyond accuracy need to know of the N products.
+
+    Attributes:
+        popularity: (N,) how often each product was taken in training.
+        categories: (N,) category codes, negative for a product without one; None leaves out category_relevance.
+        vectors: (N, D) product vectors of any length; None leaves out diversity.
+    """
+
+    popularity: npt.NDArray[np.int64]
+    categories: Integers | None = None
+    vectors: npt.NDArray[np.float32] | None = None
+
+
+def recall(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
+    """(B,) hits / number of targets (Manning, Raghavan, Schuetze 2008, Introduction to Information Retrieval, 8.3)."""
+    shares_B: Floats = hits_Bk.sum(axis=1) / n_targets_B
+    return shares_B
+
+
+def precision(hits_Bk: Booleans) -> Floats:
+    """(B,) hits / k, also for a list with empty places (Manning, Raghavan, Schuetze 2008, 8.4)."""
+    shares_B: Floats = hits_Bk.mean(axis=1)
+    return shares_B
+
+
+def hit_rate(hits_Bk: Booleans) -> Floats:
+    """(B,) 1 if any hit, else 0 (Deshpande & Karypis 2004, Item-based top-N recommendation algorithms, 5.2)."""
+    shares_B: Floats = hits_Bk.max(axis=1).astype(np.float64)
+    return shares_B
+
+
+def ndcg(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
+    """(B,) DCG / ideal DCG, where DCG = sum over hits of 1 / log2(1 + rank), the first rank being 1.
+
+    Relevance is binary, so the ideal list has its hits at ranks 1 to min(k, number of targets). Method: Jarvelin &
+    Kekalainen 2002, Cumulated gain-based evaluation of IR techniques; discount of Burges et al. 2005.
+    """
+    discounts_k = 1 / np.log2(np.arange(2, hits_Bk.shape[1] + 2))
+    ideal_B = np.cumsum(discounts_k)[np.minimum(hits_Bk.shape[1], n_targets_B) - 1]
+    gains_B: Floats = hits_Bk @ discounts_k / ideal_B
+    return gains_B
+
+
+def mrr(hits_Bk: Booleans) -> Floats:
+    """(B,) 1 / rank of the first hit, 0 if none within k (Voorhees 1999, The TREC-8 question answering track)."""
+    return np.where(hits_Bk.any(axis=1), 1 / (1 + hits_Bk.argmax(axis=1)), 0.0)
+
+
+def accuracy_per_buyer(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, Floats]:
+    """recall@k, precision@k, hit_rate@k, ndcg@k and mrr@k of every buyer, (B,) each: what intervals are made from.
+
+    Args:
+        ranked_BK: (B, K) product positions, best first, NO_PRODUCT where there is none.
+        targets: what the same B buyers took, in the same order.
+        k_values: cut-offs between 1 and K.
+
+    Raises:
+        ValueError: a cut-off lies outside 1..K, a list holds a product twice, or the buyers differ in number.
+    """
+    _check_lists(ranked_BK, k_values)
+    hits_BK = _among(ranked_BK, targets.buyers, targets.positions, len(targets))
+    n_targets_B = np.diff(targets.offsets)
+    per_buyer = {}
+    for k in k_values:
+        hits_Bk = hits_BK[:, :k]
+        per_buyer[f"recall@{k}"] = recall(hits_Bk, n_targets_B)
+        per_buyer[f"precision@{k}"] = precision(hits_Bk)
+        per_buyer[f"hit_rate@{k}"] = hit_rate(hits_Bk)
+        per_buyer[f"ndcg@{k}"] = ndcg(hits_Bk, n_targets_B)
+        per_buyer[f"mrr@{k}"] = mrr(hits_Bk)
+    return per_buyer
+
+
+def means(per_buyer: Mapping[str, Floats]) -> dict[str, float]:
+    """Each metric averaged over buyers."""
+    return {metric: float(values_B.mean()) for metric, values_B in per_buyer.items()}
+
+
+def accuracy_metrics(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, float]:
+    """The means of `accuracy_per_buyer`, whose arguments and errors these are."""
+    return means(accuracy_per_buyer(ranked_BK, targets, k_values))
+
+
+def coverage(ranked_BK: Integers, n_products: int, k_values: Sequence[int]) -> dict[str, float]:
+    """coverage@k: share of the N products that stand in at least one list (Ge et al. 2010, Beyond accuracy)."""
+    _check_lists(ranked_BK, k_values, n_products)
+    tops = {k: np.unique(ranked_BK[:, :k]) for k in k_values}
+    return {f"coverage@{k}": int((top >= 0).sum()) / n_products for k, top in tops.items()}
+
+
+def diversity(ranked_BK: Integers, vectors_ND: npt.NDArray[np.float32], k_values: Sequence[int]) -> dict[str, float]:
+    """diversity@k: mean of 1 - cosine over all pairs in a list, averaged over buyers.
+
+    A list of fewer than two products has no pair and counts as 0, so diversity@1 is 0. Takes 8 * B * D bytes. Source:
+    intra-list similarity of Ziegler et al. 2005, Improving recommendation lists through topic diversification.
+    """
+    _check_lists(ranked_BK, k_values, len(vectors_ND))
+    norms_N = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    unit_ND = vectors_ND / np.where(norms_N == 0, 1, norms_N)
+    sums_BD = np.zeros((len(ranked_BK), vectors_ND.shape[1]))
+    squares_B, counts_B = np.zeros(len(ranked_BK)), np.zeros(len(ranked_BK))
+    by_k = {}
+    for k in range(1, max(k_values) + 1):
+        present_B = ranked_BK[:, k - 1] >= 0
+        new_BD = unit_ND[ranked_BK[:, k - 1]] * present_B[:, None]
+        sums_BD += new_BD
+        squares_B += np.square(new_BD).sum(axis=1)
+        counts_B += present_B
+        # Cosines of all ordered pairs = |sum of the unit vectors|^2 less each vector's product with itself.
+        n_pairs_B = counts_B * (counts_B - 1)
+        cosines_B = np.square(sums_BD).sum(axis=1) - squares_B
+        by_k[k] = float(np.where(n_pairs_B > 0, 1 - cosines_B / np.maximum(n_pairs_B, 1), 0).mean())
+    return {f"diversity@{k}": by_k[k] for k in k_values}
+
+
+def novelty(ranked_BK: Integers, popularity_N: Integers, k_values: Sequence[int]) -> dict[str, float]:
+    """novelty@k: mean of -log2(popularity share) in bits over a list, averaged over buyers; 0 for an empty list.
+
+    A product never taken counts as if it had been taken once, so that the mean stays finite. Source: self-information
+    of Zhou et al. 2010, Solving the apparent diversity-accuracy dilemma of recommender systems.
+    """
+    _check_lists(ranked_BK, k_values, len(popularity_N))
+    if popularity_N.sum() == 0:
+        raise ValueError("popularity_N is zero throughout: a share of nothing is undefined")
+    bits_N = -np.log2(np.maximum(popularity_N, 1) / popularity_N.sum())
+    present_BK = ranked_BK >= 0
+    bits_BK = bits_N[ranked_BK] * present_BK
+    return {f"novelty@{k}": _mean_of_lists(bits_BK[:, :k], present_BK[:, :k]) for k in k_values}
+
+
+def category_relevance(
+    ranked_BK: Integers, targets: Targets, category_N: Integers, k_values: Sequence[int]
+) -> dict[str, float]:
+    """category_relevance@k: share of a list whose category is one of the buyer's target categories, mean over buyers.
+
+    A product without a category (negative code) is never relevant; an empty list counts as 0. Own definition: precision
+    at the level of categories, over the products that were recommended.
+    """
+    _check_lists(ranked_BK, k_values, len(category_N))
+    present_BK = ranked_BK >= 0
+    categories_BK = np.where(present_BK, category_N[ranked_BK], NO_PRODUCT)
+    relevant_BK = _among(categories_BK, targets.buyers, category_N[targets.positions], len(targets))
+    return {f"category_relevance@{k}": _mean_of_lists(relevant_BK[:, :k], present_BK[:, :k]) for k in k_values}
+
+
+def beyond_accuracy(
+    ranked_BK: Integers, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts
+) -> dict[str, float]:
+    """Coverage and novelty; diversity and category_relevance where `catalogue` has the facts for them."""
+    metrics = coverage(ranked_BK, len(catalogue.popularity), k_values)
+    metrics |= novelty(ranked_BK, catalogue.popularity, k_values)
+    if catalogue.vectors is not None:
+        metrics |= diversity(ranked_BK, catalogue.vectors, k_values)
+    if catalogue.categories is not None:
+        metrics |= category_relevance(ranked_BK, targets, catalogue.categories, k_values)
+    return metrics
+
+
+def list_metrics(
+    ranked_BK: Integers, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts | None = None
+) -> dict[str, float]:
+    """Every metric of this module that `catalogue` has the facts for; without it accuracy alone."""
+    metrics = accuracy_metrics(ranked_BK, targets, k_values)
+    if catalogue is not None:
+        metrics |= beyond_accuracy(ranked_BK, targets, k_values, catalogue)
+    return metrics
+
+
+def _check_lists(ranked_BK: Integers, k_values: Sequence[int], n_products: int | None = None) -> None:
+    width = ranked_BK.shape[1]
+    if not k_values or min(k_values) < 1 or max(k_values) > width:
+        raise ValueError(f"k_values {list(k_values)} must lie between 1 and the length of the ranked lists ({width})")
+    if len(ranked_BK) == 0:
+        raise ValueError("there is no ranked list to average over")
+    if n_products is not None and ranked_BK.max() >= n_products:
+        raise ValueError(f"ranked position {ranked_BK.max()} lies outside the catalogue of {n_products} products")
+    sorted_BK = np.sort(ranked_BK, axis=1)
+    if np.any((sorted_BK[:, 1:] == sorted_BK[:, :-1]) & (sorted_BK[:, 1:] >= 0)):
+        raise ValueError("a ranked list holds a product twice: its hits would count twice")
+
+
+def _among(values_BK: Integers, owners_T: Integers, values_T: Integers, n_owners: int) -> Booleans:
+    """(B, K) whether a value that is not negative is one of the values_T that belong to its row."""
+    if len(values_BK) != n_owners:
+        raise ValueError(f"{len(values_BK)} ranked lists but targets of {n_owners} buyers")
+    stride = 1 + max(values_BK.max(initial=0), values_T.max(initial=0))
+    keys_BK = np.arange(n_owners)[:, None] * stride + values_BK
+    keys_T = (owners_T * stride + values_T)[values_T >= 0]
+    return np.isin(keys_BK, keys_T) & (values_BK >= 0)
+
+
+def _mean_of_lists(values_Bk: Floats | Booleans, present_Bk: Booleans) -> float:
+    return float((values_Bk.sum(axis=1) / np.maximum(present_Bk.sum(axis=1), 1)).mean())

@@ -1,0 +1,203 @@
+"""The ways to join a history's product vectors into one.
+
+Legend: P prefixes, Z events of all prefixes, U products, D and H dimensions, S segments, L events of one, W width.
+
+Every aggregator has `forward(items_UD, prefixes)`: P vectors of any length, zeros for a prefix none of whose events
+counts. One that weighs events is a `Pooling`: its logits are sums of tables and of what it makes of each product by
+itself, so that serving looks them up and can say what each event contributed.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.model.prefixes import N_BUCKETS, Prefixes
+
+TRANSFORMER_LAYERS, TRANSFORMER_HEADS = 2, 2
+
+if TYPE_CHECKING:
+    from training.model.towers import ModelSpec
+
+
+def softmax_by_prefix(logits_Z: Tensor, owners_Z: Tensor, n_prefixes: int) -> Tensor:
+    """Softmax within each prefix, (Z,); zeros for a prefix whose logits are all -inf."""
+    best_P = logits_Z.new_full((n_prefixes,), -torch.inf).scatter_reduce(0, owners_Z, logits_Z.detach(), "amax")
+    best_P = torch.where(best_P == -torch.inf, 0, best_P)
+    weights_Z = (logits_Z - best_P[owners_Z]).exp()
+    totals_P = logits_Z.new_zeros(n_prefixes).index_add(0, owners_Z, weights_Z)
+    return weights_Z / totals_P.clamp_min(torch.finfo(totals_P.dtype).tiny)[owners_Z]
+
+
+class EventLogits(NamedTuple):
+    """What a pooling aggregator adds to the logit of an event's product, by table.
+
+    Attributes:
+        of_type: By event-type code; -inf for a type of weight 0.
+        of_rank, of_gap: By the buckets of Prefixes.ranks_Z and gaps_Z; None where time does not matter.
+    """
+
+    of_type: Tensor
+    of_rank: Tensor | None = None
+    of_gap: Tensor | None = None
+
+
+class Pooling(nn.Module, ABC):
+    """A sum of the history's product vectors, weighted by the softmax of their events' logits."""
+
+    @abstractmethod
+    def item_logits(self, items: Tensor) -> Tensor:
+        """Logits of products by themselves, (..., D) -> (...)."""
+
+    @abstractmethod
+    def event_logits(self) -> EventLogits:
+        """What is added for an event's type and place."""
+
+    def shares(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
+        """Each event's share of its prefix, (Z,)."""
+        tables = self.event_logits()
+        logits_Z = self.item_logits(items_UD)[prefixes.items_Z] + tables.of_type[prefixes.types_Z]
+        if tables.of_rank is not None:
+            logits_Z = logits_Z + tables.of_rank[prefixes.ranks_Z]
+        if tables.of_gap is not None:
+            logits_Z = logits_Z + tables.of_gap[prefixes.gaps_Z]
+        return softmax_by_prefix(logits_Z, prefixes.owners, len(prefixes.starts_P))
+
+    def forward(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
+        """The weighted sums, (P, D)."""
+        return F.embedding_bag(
+            prefixes.items_Z,
+            items_UD,
+            prefixes.offsets_P1[:-1],
+            mode="sum",
+            per_sample_weights=self.shares(items_UD, prefixes),
+        )
+
+
+class WeightedAverage(Pooling):
+    """Mean of the history's product vectors, weighted by event type; nothing to learn."""
+
+    log_weights: Tensor
+
+    def __init__(self, spec: "ModelSpec") -> None:
+        """Keeps the logarithms of the event weights: their softmax is the weights' share."""
+        super().__init__()
+        self.register_buffer("log_weights", torch.tensor(spec.event_weights).log(), persistent=False)
+
+    def item_logits(self, items: Tensor) -> Tensor:
+        """Zeros: products do not differ."""
+        return items.new_zeros(items.shape[:-1])
+
+    def event_logits(self) -> EventLogits:
+        """The configured weights."""
+        return EventLogits(self.log_weights)
+
+
+class Attention(WeightedAverage):
+    """Additive attention D -> H -> 1 (Bahdanau et al. 2015), joined with event weights.
+
+    softmax(score + ln weight) is softmax(score) times weight, normalised again.
+    """
+
+    def __init__(self, spec: "ModelSpec") -> None:
+        """Builds the scorer."""
+        super().__init__(spec)
+        self.score = nn.Sequential(
+            nn.Linear(spec.embedding_dim, spec.attention_hidden_dim),
+            nn.Tanh(),
+            nn.Linear(spec.attention_hidden_dim, 1, bias=False),
+        )
+
+    def item_logits(self, items: Tensor) -> Tensor:
+        """Scores of products: (..., D) -> (...)."""
+        logits: Tensor = self.score(items).squeeze(-1)
+        return logits
+
+
+class RecencyAttention(Attention):
+    """Attention that also learns what an event's type and its age say, from the configured weights on.
+
+    The age is how many events, and how long, before the last one, in buckets with a learned logit each: it starts with
+    a mild preference for late events and takes the shape that the data give it. An event type of weight 0 stays out.
+    """
+
+    adds_prior = True
+
+    def __init__(self, spec: "ModelSpec") -> None:
+        """Builds the scorer and the tables."""
+        super().__init__(spec)
+        self.of_type = nn.Parameter(torch.zeros(len(spec.event_weights)), requires_grad=spec.learn_event_weights)
+        self.of_rank = nn.Parameter(-torch.arange(N_BUCKETS) / 4)
+        self.of_gap = nn.Parameter(torch.zeros(N_BUCKETS))
+
+    def event_logits(self) -> EventLogits:
+        """The learned tables."""
+        return EventLogits(self.log_weights + self.of_type, self.of_rank, self.of_gap)
+
+
+class CausalTransformer(nn.Module):
+    """A small causal transformer (Kang & McAuley 2018, SASRec) added to recency attention.
+
+    All prefixes that begin with the same event share one pass: each reads the hidden state of its own last event, which
+    has seen nothing later. What an event contributes depends on the others, so this is no Pooling.
+    """
+
+    adds_prior = True
+
+    def __init__(self, spec: "ModelSpec") -> None:
+        """Builds the layers; the last projection starts at zero, so that training starts from the attention alone."""
+        super().__init__()
+        width = spec.transformer_dim
+        self.attention = RecencyAttention(spec)
+        self.into = nn.Linear(spec.embedding_dim, width)
+        self.types = nn.Embedding(len(spec.event_weights), width)
+        self.places = nn.Embedding(spec.max_history, width)
+        nn.init.normal_(self.types.weight, std=0.02)
+        nn.init.normal_(self.places.weight, std=0.02)
+        layer = nn.TransformerEncoderLayer(
+            width, TRANSFORMER_HEADS, 4 * width, spec.dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, TRANSFORMER_LAYERS, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.out = nn.Linear(width, spec.embedding_dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
+        """See the module."""
+        pooled_PD: Tensor = self.attention(items_UD, prefixes)
+        lengths_P = prefixes.lengths
+        if len(prefixes.items_Z) == 0:
+            return pooled_PD
+        longest_S, segment_P = _segments(prefixes.starts_P, lengths_P)
+        lengths_S = lengths_P[longest_S]
+        place_L = torch.arange(int(lengths_S.max()), device=items_UD.device)
+        event_SL = prefixes.offsets_P1[longest_S][:, None] + torch.minimum(
+            place_L, (lengths_S[:, None] - 1).clamp_min(0)
+        )
+        event_SL = event_SL.clamp_max(len(prefixes.items_Z) - 1)  # of an empty history at the end
+        hidden_SLW = self.into(F.embedding(prefixes.items_Z[event_SL], items_UD))
+        hidden_SLW = hidden_SLW + self.types(prefixes.types_Z[event_SL]) + self.places(place_L)
+        # What fills a short row up comes after its events, where no prefix looks.
+        mask_LL = nn.Transformer.generate_square_subsequent_mask(len(place_L), device=items_UD.device)
+        hidden_SLW = self.layers(hidden_SLW, mask=mask_LL, is_causal=True)
+        own_PD = self.out(hidden_SLW[segment_P, (lengths_P - 1).clamp_min(0)])
+        return pooled_PD + torch.where(lengths_P[:, None] > 0, own_PD, 0)
+
+
+def _segments(starts_P: Tensor, lengths_P: Tensor) -> tuple[Tensor, Tensor]:
+    """The longest prefix of each start, (S,), and the segment of each prefix, (P,)."""
+    distinct_S, segment_P = torch.unique(starts_P, return_inverse=True)
+    n_prefixes = len(starts_P)
+    rank_P = lengths_P * n_prefixes + torch.arange(n_prefixes, device=starts_P.device)
+    best_S = rank_P.new_zeros(len(distinct_S)).scatter_reduce(0, segment_P, rank_P, "amax")
+    return best_S % n_prefixes, segment_P
+
+
+AGGREGATORS: dict[str, type[nn.Module]] = {
+    "weighted_avg": WeightedAverage,
+    "attention": Attention,
+    "recency_attention": RecencyAttention,
+    "transformer": CausalTransformer,
+}

