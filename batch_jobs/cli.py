@@ -240,7 +240,7 @@ def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: J
 @app.command()
 def demo(
     dataset: Annotated[str | None, typer.Option(help="Source to use; default data.source")] = None,
-    full: Annotated[bool, typer.Option("--full", help="The whole data set instead of its documented cut")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The whole data set instead of its subset")] = False,
     serve_after: Annotated[bool, typer.Option("--serve/--no-serve", help="Start the API at the end")] = True,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -248,7 +248,7 @@ def demo(
 ) -> None:
     """Run the whole chain on real data, show what it recommends, and serve it."""
     chosen = [f"data.source={dataset}"] if dataset else []
-    chosen += ["data.cut=false"] if full else []
+    chosen += ["data.use_subset=false"] if full else []
     chosen += overrides or []
 
     def job(settings: Config) -> Answer:

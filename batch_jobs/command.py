@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from feature_repo.common.config import Config, ConfigError, load_config
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.lock import shop_lock
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.quality import METRIC, Bench, PerBuyer, two_tower
 from benchmarks.quality_data import DATA_SETS, prepared
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.store import feature_store
 from feature_repo.transforms.events import EVENT_TYPES
 from training.evaluate import TOWERS_ALONE, TWO_TOWER

@@ -29,7 +29,8 @@ from batch_jobs.refresh import passed
 from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
 from expectations.gate import validate_canonical, validate_sequences
 from feature_repo import columns as c
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.files import read_json, write_json
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import ShopPaths, shop_paths

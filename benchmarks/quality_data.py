@@ -10,7 +10,8 @@ import numpy as np
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.refresh import checked_features
 from expectations.gate import validate_canonical
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from training.evaluation.held_out import ALL, NEW_ITEMS, NEXT
 
@@ -38,11 +39,11 @@ class DataSet:
 BOTH = (ALL, NEW_ITEMS)
 DATA_SETS: Mapping[str, DataSet] = {
     "online_retail": DataSet(
-        {"cut": "false", "test_days": "30"},
+        {"use_subset": "false", "test_days": "30"},
         BOTH,
         "test: the last 30 whole days and the last day, buyers and products seen before",
     ),
-    "complete_journey": DataSet({"cut": "true"}, BOTH, "the demo's cut"),
+    "complete_journey": DataSet({"use_subset": "true"}, BOTH, "the demo's subset"),
     "amazon_5core": DataSet(
         {"test_days": "1"},
         (NEXT,),
@@ -51,7 +52,7 @@ DATA_SETS: Mapping[str, DataSet] = {
         "by product id",
     ),
     "ga4_merch": DataSet(
-        {"test_days": "10", "ask": "per_moment", "target_events": "[add_to_cart, purchase]"},
+        {"test_days": "10", "evaluation_unit": "per_moment", "target_events": "[add_to_cart, purchase]"},
         (ALL,),
         "at a session's first strong event, from what was seen before it: what the session puts in the cart or buys",
     ),

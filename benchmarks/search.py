@@ -28,7 +28,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm import tqdm
 
 from benchmarks.quality_data import SHARED_DATA
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import RULES, normalise
 from training.artifacts.search.ngram_index import CONSONANTS, LETTERS

@@ -24,7 +24,7 @@ from benchmarks.online import machine
 from benchmarks.search import DATA_DIR
 from benchmarks.synthetic_shop import synthetic_products
 from feature_repo import columns as c
-from feature_repo.common.config import load_config
+from feature_repo.common.config_loading import load_config
 from feature_repo.transforms.normalise import normalise
 from feature_repo.transforms.text import product_text
 from training.artifacts.search.text_search import SearchIndex, build_search_index

@@ -33,7 +33,7 @@ from transformers import AutoTokenizer
 
 from benchmarks.online import machine
 from benchmarks.quality_data import SHARED_DATA
-from feature_repo.common.config import load_config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import models_dir
 from training.text.bundled import PROMPTS, build_bundled_encoder
 from training.text.encoder import BUNDLED, load_text_encoder

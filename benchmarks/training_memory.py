@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from feature_repo.common.config import load_config
+from feature_repo.common.config_loading import load_config
 from training.artifacts.model import ModelCard
 from training.data.catalogue import Catalogue
 from training.data.context_cache import cached_contexts

@@ -63,9 +63,9 @@ def ingest(config: Config) -> dict[str, Any]:
         raise ValueError(f"the SQL of {mapping_path(config.data.source)} does not fit its data: {error}") from None
     except duckdb.Error as error:
         raise RuntimeError(f"ingest could not work in {paths.root}: {error}") from None
-    cut = mapping.cut.description if mapping.cut and config.data.cut else None
+    subset = mapping.subset.description if mapping.subset and config.data.use_subset else None
     report = {
-        "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": cut,
+        "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
         "events": events, "products": products,
     }  # fmt: skip
     write_json(paths.ingest_report, report)
@@ -77,11 +77,11 @@ def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config:
     for name, file in mapping.tables.items():
         _open_lookup(db, name, mapping_path(config.data.source).parent / file)
     overrides = overrides_by_table(config.data)
-    cut = mapping.cut if config.data.cut else None
+    subset = mapping.subset if config.data.use_subset else None
     events = table_path(mapping, mapping.events, overrides["events"])
-    _open_table(db, "event_source", "events", mapping.events, events, cut.events if cut else None)
+    _open_table(db, "event_source", "events", mapping.events, events, subset.events if subset else None)
     products = table_path(mapping, mapping.products, overrides["products"])
-    _open_table(db, "product_source", "products", mapping.products, products, cut.products if cut else None)
+    _open_table(db, "product_source", "products", mapping.products, products, subset.products if subset else None)
     if mapping.photos is not None:
         try:
             path = table_path(mapping, mapping.photos, overrides["photos"])
@@ -113,7 +113,7 @@ def _open_table(
         name: Name of the table in the mapping.
         table: The table.
         path: Its file.
-        condition: The cut of its rows; None takes all.
+        condition: Which of its rows belong to the subset; None takes all.
 
     Raises:
         ValueError: The file cannot be read as what it claims to be, or the table's SQL does not fit it.
@@ -131,7 +131,7 @@ def _open_table(
     if is_text and table.query is None:
         renumber(db, view, header=not table.lines)
     condition = condition or "true"
-    _check_sql(db, f"cut.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
+    _check_sql(db, f"subset.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
     exclude = table.exclude if isinstance(table, EventsMapping) else {}
     for kind, expressions in (("sql", table.sql), ("exclude", exclude)):
         for key, expression in expressions.items():

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from batch_jobs.cli import app
-from feature_repo.common.config import load_config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
 from tests.processes import Finished, tawsiya
@@ -311,6 +311,22 @@ def test_a_configuration_file_that_is_not_there_is_bad_usage(shop: Shop) -> None
     finished = script(shop.folder, "config", "show", "--config", "nowhere.yaml")
     assert finished.code == BAD_USAGE
     assert "configuration file nowhere.yaml does not exist" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["ingest"], ["config", "show"], ["release", "list"], ["keys", "list"]], ids=" ".join
+)
+def test_a_folder_without_the_default_configuration_is_bad_usage(tmp_path: Path, command: list[str]) -> None:
+    finished = tawsiya(tmp_path, *command)
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    remedy = "run tawsiya in the project's folder or name a file with --config"
+    assert finished.stderr == f"error: no config/default.yaml in {tmp_path}; {remedy}\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"stdout.txt", "stderr.txt"}
+
+
+def test_help_works_in_any_folder(tmp_path: Path) -> None:
+    for arguments in (["--help"], ["ingest", "--help"], ["release", "list", "--help"]):
+        assert tawsiya(tmp_path, *arguments).code == DONE
 
 
 def test_the_environment_is_read_and_checked(shop: Shop) -> None:

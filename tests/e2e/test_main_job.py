@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 from tests.processes import Command, Finished

@@ -416,10 +416,10 @@ licence: l
 folder: .
 events: {path: e, query: "%(query)s", sql: {event_type: "%(sql)s"}, exclude: {returned: "%(exclude)s"}}
 products: {path: p, sql: {price: "%(price)s"}}
-cut: {description: d, events: "%(cut)s"}
+subset: {description: d, events: "%(subset)s"}
 """
 GOOD_SQL = {
-    "query": "SELECT * FROM source", "sql": "'view'", "exclude": "amount::INT < 0", "price": "1", "cut": "true",
+    "query": "SELECT * FROM source", "sql": "'view'", "exclude": "amount::INT < 0", "price": "1", "subset": "true",
 }  # fmt: skip
 
 
@@ -432,7 +432,7 @@ GOOD_SQL = {
         ({"sql": "lower('x'"}, r"^events\.sql\.event_type of the source mapping cannot be used: "),
         ({"exclude": "amont < 0"}, r"^events\.exclude\.returned of the source mapping cannot be used: .*amont"),
         ({"price": "no_such(id)"}, r"^products\.sql\.price of the source mapping cannot be used: .*no_such"),
-        ({"cut": "week > 3"}, r"^cut\.events of the source mapping cannot be used: .*week"),
+        ({"subset": "week > 3"}, r"^subset\.events of the source mapping cannot be used: .*week"),
         ({"exclude": "buyer_id::INT < 0"}, r"^the SQL of .*tills\.yaml does not fit its data: .*'u1'"),
     ],
 )

@@ -116,7 +116,8 @@ def test_an_unknown_source_is_a_configuration_error(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("description: [", "is not valid YAML"),
-        ("", "Input should be a valid dictionary"),
+        ("", "description: Field required"),
+        ("- a\n", "a YAML mapping), not a list"),
         ("description: a\nlicence: b\nfolder: c\nevents: {path: e}\n", "products: Field required"),
         (
             "description: a\nlicence: b\nfolder: c\nevents: {pth: e}\nproducts: {path: p}\n",
@@ -131,6 +132,21 @@ def test_a_mapping_that_cannot_be_used_names_its_file_and_field(tmp_path: Path, 
         load_mapping(str(path))
     assert str(path) in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_the_former_name_of_the_subset_leads_to_its_present_one(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text("description: a\ncut: {description: b, events: 'true'}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_mapping(str(path))
+    assert str(refused.value) == f"{path}: cut is now called subset"
+
+
+def test_a_mapping_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "arabic.yaml"
+    path.write_text("description: متجر\n", encoding="windows-1256")
+    with pytest.raises(ConfigError, match=r"arabic\.yaml is not UTF-8; save it as UTF-8$"):
+        load_mapping(str(path))
 
 
 def test_a_table_lies_in_the_folder_unless_the_configuration_says_otherwise(tmp_path: Path) -> None:
