@@ -17,7 +17,8 @@ One YAML file: `--config`, or `config/default.yaml` in the working directory. Ea
 2. the environment: `TAWSIYA__SECTION__KEY=value`
 3. the same in a file `.env` in the working directory
 4. the YAML file
-5. the default
+5. the `training` section of the source's subset ([sources.md](sources.md#the-mapping-file))
+6. the default
 
 Values of `--set` and of variables are YAML. Files are UTF-8. Unknown keys are refused. A message about a wrong value
 says where it was set. `tawsiya config show` prints the values in force.

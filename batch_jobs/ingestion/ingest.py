@@ -55,9 +55,13 @@ def ingest(config: Config) -> dict[str, Any]:
         with duckdb.connect() as db:
             spill = sql_string(str(paths.root / "tmp"))
             db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
+            log.info("reading the files of %s", config.data.source)
             _open_sources(db, mapping, config)
+            log.info("cleaning products")
             products = stage_products(db, mapping)
+            log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, paths.event_log)
+            log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise ValueError(f"the SQL of {mapping_path(config.data.source)} does not fit its data: {error}") from None

@@ -2,15 +2,15 @@
 
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
 from feature_repo import columns as c
-from feature_repo.common.config import ConfigError, DataConfig, Section
-from feature_repo.common.config_loading import read_yaml
+from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
+from feature_repo.common.config_loading import load_config, read_yaml
 
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
@@ -78,6 +78,9 @@ class SubsetMapping(Section):
     products: str = Field(
         "true", description="Condition on product rows; the view `event_source` holds the subset's events"
     )
+    training: TrainingConfig = Field(
+        default_factory=TrainingConfig, description="Defaults of the section `training` while the subset is in use"
+    )
 
 
 class SourceMapping(Section):
@@ -120,6 +123,26 @@ def load_mapping(source: str) -> SourceMapping:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
+
+
+def load_source_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Loads the configuration, with the training settings of the source's subset as defaults.
+
+    A source without a mapping file adds nothing, so commands that do not read the source work without it.
+
+    Raises:
+        FileNotFoundError: `path` does not exist.
+        ConfigError: The configuration or the mapping is not usable.
+    """
+    config = load_config(path, overrides)
+    try:
+        file = mapping_path(config.data.source)
+    except ConfigError:
+        return config
+    subset = load_mapping(str(file)).subset if config.data.use_subset else None
+    if subset is None or not subset.training.model_fields_set:
+        return config
+    return load_config(path, overrides, defaults={"training": subset.training.model_dump(exclude_unset=True)})
 
 
 def table_path(mapping: SourceMapping, table: TableMapping, override: str | None) -> Path:

@@ -1,8 +1,9 @@
 """Loading of the configuration.
 
 A value comes from the first of: `--set section.key=value`, the environment (`TAWSIYA__SECTION__KEY=value`), the same in
-a `.env` file in the working directory, the YAML file, the default. Unknown keys are refused with the nearest valid one,
-so that a typing error never runs for an hour with the default value.
+a `.env` file in the working directory, the YAML file, the `training` section of the source's subset (see
+batch_jobs.ingestion.source_mapping), the built-in default. Unknown keys are refused with the nearest valid one, so that
+a typing error never runs for an hour with the default value.
 """
 
 import os
@@ -23,7 +24,10 @@ DEFAULT_CONFIG = Path("config/default.yaml")
 
 
 def load_config(
-    path: Path | None = None, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Config:
     """Loads and checks the configuration.
 
@@ -31,6 +35,7 @@ def load_config(
         path: The YAML file; None reads `config/default.yaml`.
         overrides: `section.key=value` strings; values are read as YAML.
         environ: The environment; None takes the process's, over the `.env` file.
+        defaults: Values by section and key that replace the built-in defaults.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -48,6 +53,8 @@ def load_config(
             raise ConfigError(f"--set {override}: expected section.key=value")
         values.assign(key.strip(), value, origin=f"--set {override}")
     values.translate()
+    for section, settings in (defaults or {}).items():
+        values.content[section] = {**settings, **(values.content.get(section) or {})}
     try:
         return Config.model_validate(values.content)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -200,6 +201,11 @@ def test_without_json_people_read_text(built: Shop) -> None:
     listed = built.run("release", "list")
     assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
+    refreshed = built.run("refresh").stdout
+    assert refreshed.startswith(f"shop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;")
+    assert str(shop_paths(load_config(built.config_file)).quarantine) in refreshed
+    assert str(report) in refreshed
+    assert "two_tower" in refreshed
 
 
 @pytest.mark.usefixtures("answers")
@@ -305,6 +311,16 @@ def test_an_unknown_source_is_bad_usage(shop: Shop) -> None:
     finished = shop.run("ingest", "--source", "no_such_shop")
     assert finished.code == BAD_USAGE
     assert "data.source: config/sources/no_such_shop.yaml does not exist" in finished.stderr
+
+
+def test_a_demo_whose_port_is_taken_is_bad_usage_before_it_works(shop: Shop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        finished = shop.run("demo", "--set", f"api.port={port}", "--set", f"data_dir={shop.folder / 'untouched'}")
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    assert f"nothing can listen on 127.0.0.1:{port} (Address already in use)" in finished.stderr
+    assert "--set api.port=" in finished.stderr
+    assert not (shop.folder / "untouched").exists()
 
 
 def test_a_configuration_file_that_is_not_there_is_bad_usage(shop: Shop) -> None:
