@@ -61,4 +61,3 @@ TABLE = "table"
 SOURCE_LINE = "source_line"  # 1-based data row of the source file (a header does not count)
 REASON = "reason"
 DUPLICATE_PRODUCT_ID = "duplicate_product_id"  # a value of REASON
-RAW = "raw"  # the source row as JSON
