@@ -34,7 +34,7 @@ from training.artifacts.lineage import sha256
 
 ONE_TICK = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
-MEMORY_LIMIT = "4GB"
+BUILD_MEMORY_LIMIT = "4GB"
 
 
 def build_features(config: Config) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def build_features(config: Config) -> dict[str, Any]:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya ingest` first")
     as_of = dt.datetime.now(dt.UTC)
-    con = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
+    con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
     con.raw_sql("SET TimeZone = 'UTC'")
     events = con.read_parquet(paths.events)
     data_end = _data_end(events)

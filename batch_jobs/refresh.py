@@ -28,7 +28,7 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
+StageResult = TypeVar("StageResult")
 
 DEFAULT_K_VALUES = (1, 5, 10, 20)
 
@@ -62,7 +62,7 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     paths = shop_paths(config)
     seconds: dict[str, float] = {}
 
-    def stage(name: str, job: Callable[[], Result]) -> Result:
+    def stage(name: str, job: Callable[[], StageResult]) -> StageResult:
         log.info("%s ...", name)
         start = time.monotonic()
         result = job()

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from benchmarks.quality_data import SHARED_DATA
 from feature_repo.common.config import Config, load_config
 from feature_repo.transforms.consonants import consonants
-from feature_repo.transforms.normalise import RULES, normalise
+from feature_repo.transforms.normalise import NORMALISATION_STEPS, normalise
 from training.artifacts.search.ngram_index import CONSONANTS, LETTERS
 from training.artifacts.search.text_search import MEANING, SearchIndex, build_search_index
 from training.text.catalogue_text import text_encoder_of
@@ -116,12 +116,12 @@ class Comparison:
         return np.where(hits_QK.any(axis=1), hits_QK.argmax(axis=1) + 1, K + 1)
 
     def without(self) -> dict[str, Figures]:
-        """Spelling alone with one rule of the normaliser left out."""
+        """Spelling alone with one step of the normaliser left out."""
         found = {}
-        for left_out in tqdm(RULES, desc="Leaving rules out"):
-            rules = [rule for rule in RULES if rule != left_out]
-            scores_QN = self._by_letters(lambda text, rules=rules: normalise(text, rules))
-            scores_QN += self._by_consonants(lambda text, rules=rules: normalise(text, rules))
+        for left_out in tqdm(NORMALISATION_STEPS, desc="Leaving steps out"):
+            steps = [step for step in NORMALISATION_STEPS if step != left_out]
+            scores_QN = self._by_letters(lambda text, steps=steps: normalise(text, steps))
+            scores_QN += self._by_consonants(lambda text, steps=steps: normalise(text, steps))
             found[str(left_out)] = figures(ranks(scores_QN, self._meant_Q))
         return found
 

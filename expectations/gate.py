@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from expectations.suites import Suite
 
 CANONICAL, SEQUENCES = "canonical", "sequences"
-STAGES = (CANONICAL, SEQUENCES)
+GATE_STAGES = (CANONICAL, SEQUENCES)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def require_passed(paths: ShopPaths, *stages: str) -> None:
         paths: The shop.
         stages: Which stages must have passed; both where none is named.
     """
-    for stage in stages or STAGES:
+    for stage in stages or GATE_STAGES:
         recorded = _record(paths, stage)
         if not recorded.is_file():
             raise GateRefusedError(f"the {stage} data in {paths.root} were never validated; run `tawsiya validate`")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from expectations.suites import Check, Suite
 
 EXAMPLES = 3  # faulty values named per finding
-KEPT_RUNS = 30  # runs per table in Data Docs, whose index takes longer with each
-DUCKDB_MEMORY = "1GB"  # beyond this DuckDB spills to disk
+MAX_DOCS_RUNS = 30  # runs per table in Data Docs, whose index takes longer with each
+GATE_MEMORY_LIMIT = "1GB"  # beyond this DuckDB spills to disk
 
 # Logos on every page of Data Docs: one address carries an id of the context, so that opening a page would report it.
 REMOTE_LOGO = re.compile(r"https://great-expectations-web-assets[^\s\"')]*")
@@ -94,7 +94,7 @@ def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.Data
     Strings become categories: Great Expectations copies the table once per check, and plain strings took 5.2 GB and
     27 s on 10M events.
     """
-    with duckdb.connect(config={"memory_limit": DUCKDB_MEMORY, "temp_directory": str(spill)}) as connection:
+    with duckdb.connect(config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(spill)}) as connection:
         connection.execute(
             "SET TimeZone = 'UTC'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
         )
@@ -154,7 +154,7 @@ def _build_docs(context: Any, run_id: Any, docs: Path) -> None:
     keys = sorted(store.list_keys(), key=lambda key: key.run_id.run_time)
     fresh = [key for key in keys if key.run_id == run_id]
     for suite in (key.expectation_suite_identifier for key in fresh):
-        for key in [key for key in keys if key.expectation_suite_identifier == suite][:-KEPT_RUNS]:
+        for key in [key for key in keys if key.expectation_suite_identifier == suite][:-MAX_DOCS_RUNS]:
             store.remove_key(key)
     context.build_data_docs(resource_identifiers=[*fresh, *(key.expectation_suite_identifier for key in fresh)])
     for page in docs.rglob("*.html"):

@@ -14,7 +14,7 @@ import duckdb
 
 DELIMITERS = (",", ";", "\t", "|")
 MAX_HEADER_BYTES = 1_000_000
-TEXT = "VARCHAR"
+SQL_TEXT = "VARCHAR"
 
 
 def csv_rows(path: Path, view: str) -> str:
@@ -29,7 +29,7 @@ def csv_rows(path: Path, view: str) -> str:
     header = _header_line(path)
     delimiter = max(DELIMITERS, key=header.count)
     # Everything in a CSV is text at first: a typed reader would turn the product code 0012 into 12.
-    columns = ", ".join(f"{sql_string(name)}: '{TEXT}'" for name in _column_names(header, delimiter))
+    columns = ", ".join(f"{sql_string(name)}: '{SQL_TEXT}'" for name in _column_names(header, delimiter))
     return (
         f"read_csv({sql_string(str(path))}, auto_detect = false, header = true, columns = {{{columns}}}, "
         f"delim = '{delimiter}', quote = '\"', escape = '\"', {_keep_rejects(view)})"
@@ -48,7 +48,7 @@ def line_rows(path: Path, view: str) -> str:
     # The delimiter is a control character that text does not hold, so that a line is one column whatever it says.
     return (
         f"(SELECT line FROM read_csv({sql_string(str(path))}, auto_detect = false, header = false, delim = '\x01', "
-        f"quote = '', escape = '', columns = {{'line': '{TEXT}'}}, {_keep_rejects(view)}) WHERE line IS NOT NULL)"
+        f"quote = '', escape = '', columns = {{'line': '{SQL_TEXT}'}}, {_keep_rejects(view)}) WHERE line IS NOT NULL)"
     )
 
 

@@ -11,9 +11,9 @@ from batch_jobs.ingestion.source_mapping import EventsMapping, SourceMapping, fi
 from feature_repo import columns as c
 from feature_repo.transforms.events import SPELLING_TO_TYPE
 
-TABLE_NAME = "events"
-LOGGED_TABLE_NAME = c.Origin.EVENT_LOG.value
-DUPLICATE = "duplicate_event"
+EVENTS_TABLE = "events"
+EVENT_LOG_TABLE = c.Origin.EVENT_LOG.value
+DUPLICATE_EVENT = "duplicate_event"
 
 
 def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_log: Path) -> dict[str, Any]:
@@ -36,14 +36,14 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
         FROM judged_events WHERE reason IS NULL
     """)
     rejected = "SELECT source_line, reason FROM judged_events WHERE reason IS NOT NULL AND origin = "
-    quarantine_rows(db, TABLE_NAME, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
+    quarantine_rows(db, EVENTS_TABLE, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
     if logged:
-        quarantine_rows(db, LOGGED_TABLE_NAME, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
-    read += unreadable_rows(db, TABLE_NAME, "event_source", header=not mapping.events.lines)
-    logged += unreadable_rows(db, LOGGED_TABLE_NAME, "event_log_source", header=False)
-    report = counts(db, TABLE_NAME, read=read, excluded=excluded, duplicates=(DUPLICATE,))
+        quarantine_rows(db, EVENT_LOG_TABLE, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
+    read += unreadable_rows(db, EVENTS_TABLE, "event_source", header=not mapping.events.lines)
+    logged += unreadable_rows(db, EVENT_LOG_TABLE, "event_log_source", header=False)
+    report = counts(db, EVENTS_TABLE, read=read, excluded=excluded, duplicates=(DUPLICATE_EVENT,))
     if logged:
-        report[LOGGED_TABLE_NAME] = counts(db, LOGGED_TABLE_NAME, read=logged, excluded=(), duplicates=(DUPLICATE,))
+        report[EVENT_LOG_TABLE] = counts(db, EVENT_LOG_TABLE, read=logged, excluded=(), duplicates=(DUPLICATE_EVENT,))
     return report
 
 
@@ -138,13 +138,13 @@ def _judged_query() -> str:
             SELECT * EXCLUDE (reason), coalesce(
                 reason,
                 CASE WHEN row_number() OVER (PARTITION BY reason IS NULL, event_id {first_of}) > 1
-                     THEN '{DUPLICATE}' END) AS reason
+                     THEN '{DUPLICATE_EVENT}' END) AS reason
             FROM identified)
         SELECT * EXCLUDE (reason), coalesce(
             reason,
             CASE WHEN row_number() OVER (
                      PARTITION BY reason IS NULL, buyer_id, product_id, event_type, event_time {first_of}) > 1
-                 THEN '{DUPLICATE}' END) AS reason
+                 THEN '{DUPLICATE_EVENT}' END) AS reason
         FROM by_id
     """
 

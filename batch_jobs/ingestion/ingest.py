@@ -31,7 +31,7 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 
 log = logging.getLogger(__name__)
 
-MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
+INGEST_MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
 
 
 def ingest(config: Config) -> dict[str, Any]:
@@ -54,7 +54,8 @@ def ingest(config: Config) -> dict[str, Any]:
     try:
         with duckdb.connect() as db:
             spill = sql_string(str(paths.root / "tmp"))
-            db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
+            db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
+            db.execute("SET TimeZone = 'UTC'")
             _open_sources(db, mapping, config)
             products = stage_products(db, mapping)
             events = stage_events(db, mapping, paths.event_log)

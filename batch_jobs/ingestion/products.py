@@ -17,9 +17,9 @@ from feature_repo import columns as c
 from feature_repo.transforms.keys import product_keys
 from feature_repo.transforms.text import deduplication_key, language_of, product_text
 
-TABLE_NAME = "products"
+PRODUCTS_TABLE = "products"
 DUPLICATE_CONTENT = "duplicate_content"
-MISSING_ID = "missing_product_id"
+MISSING_PRODUCT_ID = "missing_product_id"
 # Columns of the frame that say whether a value is there but cannot be read; the row is kept without it.
 UNREADABLE_VALUES = ("broken_metadata", "unreadable_price", "unreadable_stock", "unreadable_hidden")
 
@@ -61,10 +61,10 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
     """)
     rejected = pd.DataFrame({c.SOURCE_LINE: frame[c.SOURCE_LINE], c.REASON: reason}).dropna()
     db.register("rejected_products", rejected)
-    quarantine_rows(db, TABLE_NAME, "product_source", "SELECT * FROM rejected_products")
-    unreadable = unreadable_rows(db, TABLE_NAME, "product_source", header=not mapping.products.lines)
+    quarantine_rows(db, PRODUCTS_TABLE, "product_source", "SELECT * FROM rejected_products")
+    unreadable = unreadable_rows(db, PRODUCTS_TABLE, "product_source", header=not mapping.products.lines)
     duplicates = (c.DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT)
-    report = counts(db, TABLE_NAME, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
+    report = counts(db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
     return {**report, **unreadable_values}
 
 
@@ -132,7 +132,7 @@ def _duplicates(frame: pd.DataFrame, *, deduplicate: bool) -> tuple["pd.Series[s
     """Why each row is left out (null: it is kept), and which product stands for a merged one: the first."""
     reason = pd.Series(None, index=frame.index, dtype="object")
     missing = frame[c.PRODUCT_ID].isna() | (frame[c.PRODUCT_ID] == "")
-    reason[missing] = MISSING_ID
+    reason[missing] = MISSING_PRODUCT_ID
     reason[~missing & frame[c.PRODUCT_ID].duplicated()] = c.DUPLICATE_PRODUCT_ID
     kept_by_key: dict[tuple[str, str, str], str] = {}
     alias: list[tuple[str, str]] = []

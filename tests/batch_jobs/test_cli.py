@@ -371,7 +371,7 @@ def test_while_another_job_works_on_the_shop_nothing_else_does(shop: Shop, comma
     with shop_lock(load_config(shop.config_file)):
         finished = shop.run(*command.split(), "--json")
     assert (finished.code, finished.stdout) == (FAILED, "")
-    assert "error: another job is at work on this shop" in finished.stderr
+    assert "error: another job is running on this shop" in finished.stderr
     assert str(shop_paths(load_config(shop.config_file)).lock) in finished.stderr
 
 

@@ -22,7 +22,7 @@ from expectations.gate import (
     validate_canonical,
     validate_sequences,
 )
-from expectations.runner import KEPT_RUNS
+from expectations.runner import MAX_DOCS_RUNS
 from expectations.suites import names
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ConfigError, load_config
@@ -311,11 +311,11 @@ def test_data_docs_keep_the_latest_runs(tmp_path: Path) -> None:
     validate_sequences(paths, Config())
     runs = paths.validation / "results" / "sequences" / SEQUENCES
     (run,) = runs.iterdir()
-    for day in range(1, KEPT_RUNS + 1):
+    for day in range(1, MAX_DOCS_RUNS + 1):
         shutil.copytree(run, runs / f"202001{day:02}T000000.000000Z")
     validate_sequences(paths, Config())
     kept = sorted(path.parent.name for path in runs.rglob("*.json"))
-    assert len(kept) == KEPT_RUNS
+    assert len(kept) == MAX_DOCS_RUNS
     assert kept[0] == "20200103T000000.000000Z"
     assert run.name in kept
 

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from feature_repo import columns as c
 from feature_repo.common.config import EventWeights
-from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, normalise_event_type, weight_by_code
+from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, normalise_event_type, weight_by_code
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import (
     EMPTY_SEQUENCE,
     POSITION,
     Sequence,
+    difference,
     merge_sequences,
     rolling_sequences,
     sequence,
     with_positions,
-    without,
 )
 from feature_repo.transforms.text import EMPTY_TEXT, deduplication_key, language_of, product_text
 
@@ -68,7 +68,7 @@ def test_event_types_are_known_in_any_spelling(spelling: str, name: str | None) 
 
 def test_event_codes_never_move() -> None:
     assert EVENT_TYPE_CODES == {"view": 0, "add_to_cart": 1, "purchase": 2}
-    assert all(normalise_event_type(name) == name for name in EVENT_TYPES)
+    assert all(normalise_event_type(name) == name for name in EVENT_TYPE_NAMES)
 
 
 def test_weights_come_in_the_order_of_the_codes() -> None:
@@ -222,8 +222,8 @@ def test_merging_without_a_length_keeps_all(first: list[Event], second: list[Eve
 
 @given(st.lists(events, max_size=12), st.lists(events, max_size=12))
 @example([(1, 2, 0)], [(1, 2, 1)])
-def test_without_takes_away_the_same_events_alone(first: list[Event], second: list[Event]) -> None:
-    rest = without(as_sequence(first), as_sequence(second))
+def test_difference_removes_equal_events_only(first: list[Event], second: list[Event]) -> None:
+    rest = difference(as_sequence(first), as_sequence(second))
     assert as_events(rest) == [event for event in first if event not in second]
     assert [array.dtype for array in rest] == [np.int64, np.int32, np.int64]
 

@@ -57,7 +57,7 @@ def test_pushed_and_materialized_purchases_are_one_list(tmp_path: Path) -> None:
         store.online.push_events({"u1": pushed((11 * DAY, "p3", "view"))})
         assert bought(store, "u1") == stored([*first, purchase])
         # Kept once: the pushed part holds no more what materialize brought.
-        (row,) = store.online._merged({"u1": pushed()})
+        (row,) = store.online._merged_rows({"u1": pushed()})
         assert list(row[1]["purchased_keys"].int64_list_val.val) == []
         assert list(row[1]["purchased_times"].int64_list_val.val) == []
 
@@ -107,11 +107,11 @@ def test_a_busy_buyer_does_not_hold_up_the_others(batch_store: FeatureStore) -> 
     online = batch_store.online
     locks = BuyerLocks(online.redis, batch_store.project)
     online.redis.flushall()
-    with locks.some_of(["a"]) as held:
+    with locks.acquire_available(["a"]) as held:
         assert held.buyers == ["a"]
-        with locks.some_of(["a", "b"]) as rest:
+        with locks.acquire_available(["a", "b"]) as rest:
             assert rest.buyers == ["b"]
-    with locks.some_of(["a", "b"]) as both:
+    with locks.acquire_available(["a", "b"]) as both:
         assert both.buyers == ["a", "b"]
 
 

@@ -12,7 +12,7 @@ from feature_repo.columns import BUYER_ID, EVENT_TIMESTAMP, PRODUCT_KEYS, TEST, 
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
-from feature_repo.transforms.events import EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from tests.parity.parity_shop import (
     DAY,
     PRODUCT_IDS,
@@ -46,7 +46,7 @@ def random_events(seed: int, n_events: int = 60) -> Events:
     events: Events = {buyer: [] for buyer in ("u1", "u2", "u3", "عمر")}
     for _ in range(n_events):
         buyer = str(rng.choice(list(events), p=[0.5, 0.3, 0.15, 0.05]))
-        event = (int(rng.choice(moments)), str(rng.choice(PRODUCT_IDS)), str(rng.choice(EVENT_TYPES)))
+        event = (int(rng.choice(moments)), str(rng.choice(PRODUCT_IDS)), str(rng.choice(EVENT_TYPE_NAMES)))
         events[buyer].append(event)
     events["u1"] += [(0, "p1", "view"), (6 * DAY - 1, "p2", "view")]
     return {buyer: sorted(set(theirs)) for buyer, theirs in events.items()}
@@ -136,7 +136,7 @@ def test_each_moment_of_the_test_may_be_asked_by_itself(tmp_path: Path) -> None:
 
 
 def test_baskets_larger_than_the_longest_history_leave_gaps_that_nobody_sees(tmp_path: Path) -> None:
-    basket: list[Event] = [(DAY, product, kind) for product in PRODUCT_IDS for kind in EVENT_TYPES]
+    basket: list[Event] = [(DAY, product, kind) for product in PRODUCT_IDS for kind in EVENT_TYPE_NAMES]
     assert len(basket) > 2 * MAX_LENGTH
     later: list[Event] = [(2 * DAY, "p1", "view"), (3 * DAY, "p2", "view"), (6 * DAY, "p1", "view")]
     events: Events = {"u1": sorted([(0, "p3", "view"), *basket, *later]), "u2": sorted(basket)}

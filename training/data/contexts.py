@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from feature_repo import columns as c
 from feature_repo.store import FeatureStore
-from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, PURCHASE
+from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, PURCHASE
 from training.data.catalogue import Catalogue
 from training.data.histories import UNKNOWN_PRODUCT, Histories, ranges
 
@@ -100,7 +100,7 @@ def read_contexts(
     catalogue: Catalogue,
     split: str,
     max_length: int,
-    target_events: Collection[str] = EVENT_TYPES,
+    target_events: Collection[str] = EVENT_TYPE_NAMES,
 ) -> Contexts:
     """Reads the contexts of one split and joins them with the buyers' events, as of their moments.
 
