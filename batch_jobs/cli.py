@@ -1,7 +1,7 @@
 """The command line.
 
-Every command takes --config, --set and --json, and ends with 0 (done), 1 (failed), 2 (bad usage or configuration) or 3
-(refused by a gate). Jobs import their libraries when they run, so that `tawsiya --help` answers at once.
+Every command has the options --config, --set and --json. Exit codes: 0 done, 1 failed, 2 bad usage or configuration,
+3 refused by a gate. Commands import their libraries when they run, so that `tawsiya --help` is fast.
 """
 
 import json
@@ -14,18 +14,18 @@ from typing import Annotated
 
 import typer
 
-from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, locked, run_job
+from batch_jobs.command import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
 from batch_jobs.console_text import demo_text, evaluation_text, list_text, training_text
 from batch_jobs.keys_cli import keys_app
 from feature_repo.common.config import Config, ConfigError
 
-# Read by OpenMP when torch is first imported. Its threads otherwise spin while they wait, which slows text
-# encoding down by a factor of 3 to 5 on a machine that has other work too.
+# OpenMP reads this when torch is first imported. By default its threads spin while they wait, which makes text encoding
+# 3 to 5 times slower on a machine with other load.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-app = typer.Typer(name="tawsiya", help="Feature-store backed two-tower recommender.", no_args_is_help=True)
+app = typer.Typer(name="tawsiya", help="Two-tower recommender on a feature store.", no_args_is_help=True)
 release_app = typer.Typer(help="List, check and switch releases.", no_args_is_help=True)
-config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+config_app = typer.Typer(help="Show the configuration.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
 app.add_typer(config_app, name="config")
 app.add_typer(keys_app, name="keys")
@@ -33,28 +33,28 @@ app.add_typer(keys_app, name="keys")
 
 @app.command()
 def ingest(
-    source: Annotated[str | None, typer.Option(help="Mapping file or name; default data.source")] = None,
+    source: Annotated[str | None, typer.Option(help="Source mapping, name or file (default: data.source)")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the shop's raw files into canonical Parquet; rows left out go to quarantine."""
+    """Convert the shop's raw files to canonical Parquet; rows left out go to quarantine."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.ingestion.ingest import ingest as run
 
         return run(settings)
 
-    chosen = [f"data.source={source}"] if source else []
-    run_job(locked(job), config, [*chosen, *(overrides or [])], as_json)
+    source_override = [f"data.source={source}"] if source else []
+    run_job(with_shop_lock(job), config, [*source_override, *(overrides or [])], as_json)
 
 
 @app.command()
 def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Run the data-quality gate over canonical data and, where they exist, features."""
+    """Validate canonical data and, if there are any, features; exit code 3 if the gate refuses them."""
 
-    def job(settings: Config) -> Answer:
-        from batch_jobs.refresh import passed
+    def job(settings: Config) -> JobResult:
+        from batch_jobs.refresh import enforce_gate
         from expectations.gate import validate_canonical, validate_sequences
         from feature_repo.common.paths import shop_paths
 
@@ -65,74 +65,74 @@ def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: 
         return {
             "passed": True,
             "expectations": sum(len(result.findings) for result in results),
-            "warnings": [warning for result in results for warning in passed(result)],
+            "warnings": [warning for result in results for warning in enforce_gate(result)],
             "report": str(paths.validation / "data_docs" / "index.html"),
         }
 
-    run_job(locked(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json)
 
 
 @app.command("build-features")
 def build_features(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Build feature Parquet from canonical data that the gate has passed."""
+    """Build the feature tables from canonical data that passed the gate."""
 
-    def job(settings: Config) -> Answer:
-        from batch_jobs.refresh import checked_features
+    def job(settings: Config) -> JobResult:
+        from batch_jobs.refresh import build_validated_features
 
-        return checked_features(settings)
+        return build_validated_features(settings)
 
-    run_job(locked(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json)
 
 
 @app.command()
 def materialize(
     full: Annotated[
-        bool, typer.Option("--full", help="All features, not only those built since the last time")
+        bool, typer.Option("--full", help="Copy all features, not only those built since the last time")
     ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy features that the gate has passed into the online store."""
+    """Copy features that passed the gate to the online store."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.materialize import materialize as run
         from feature_repo.store import feature_store
 
         with feature_store(settings) as store:
             return run(settings, store, full=full)
 
-    run_job(locked(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json)
 
 
 @app.command()
 def train(
     search: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Try N settings on the validation days first, and train with the best"),
+        typer.Option(min=1, metavar="N", help="First try N settings on the validation days, then train with the best"),
     ] = None,
     search_minutes: Annotated[
-        float | None, typer.Option(min=0, metavar="M", help="Begin no trial of the search after so many minutes")
+        float | None, typer.Option(min=0, metavar="M", help="Start no further trial of the search after M minutes")
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the two towers; an interrupted run goes on where it was, and so does a search.
+    """Train the two towers; an interrupted run or search resumes where it stopped.
 
     With several GPUs: torchrun --nproc-per-node N -m batch_jobs.cli train.
     """
     from training.runs import distributed
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.model_jobs import search_job, train_job
         from feature_repo.store import feature_store
 
         with feature_store(settings) as store:
             if search is None:
                 return train_job(settings, store)
-            kept = [override.partition("=")[0].strip() for override in overrides or ()]
-            return search_job(settings, store, n_trials=search, minutes=search_minutes, kept=kept)
+            fixed = [override.partition("=")[0].strip() for override in overrides or ()]
+            return search_job(settings, store, n_trials=search, minutes=search_minutes, kept=fixed)
 
     def worker_job(settings: Config) -> None:
         from batch_jobs.model_jobs import train_in_worker
@@ -142,53 +142,55 @@ def train(
             train_in_worker(settings, store)
 
     if search is None and search_minutes is not None:
-        raise typer.BadParameter("--search-minutes ends a search early: say how long it may be with --search N")
+        raise typer.BadParameter("--search-minutes limits a search, so it needs --search N")
     with distributed.joined():
         if search is not None and distributed.count() > 1:
             raise typer.BadParameter("a search runs in one process; start it without torchrun")
         # The first process locks the shop for all.
-        run_job(worker_job if distributed.rank() else locked(job), config, overrides, as_json, show=training_text)
+        run_job(
+            worker_job if distributed.rank() else with_shop_lock(job), config, overrides, as_json, show=training_text
+        )
 
 
 @app.command()
 def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Encode all products with the trained item tower."""
+    """Compute the vectors of all products with the trained item tower."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.model_jobs import embed_job
 
         return embed_job(settings)
 
-    run_job(locked(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json)
 
 
 @app.command()
 def index(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Build the vector index over the product embeddings, and the search index over the product texts."""
+    """Build the index of the product vectors and the text search of the product texts."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.model_jobs import index_job, search_index_job
 
         return index_job(settings) | {"search": search_index_job(settings)}
 
-    run_job(locked(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json)
 
 
 @app.command()
 def evaluate(
-    k_values: Annotated[str, typer.Option(help="Cut-offs, separated by commas")] = "1,5,10,20",
-    output: Annotated[Path | None, typer.Option(help="Also write the result to this file")] = None,
+    k_values: Annotated[str, typer.Option(help="Cut-offs of the metrics, separated by commas")] = "1,5,10,20",
+    output: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file")] = None,
     compare: Annotated[
         list[Path] | None,
-        typer.Option(metavar="OTHER.json", help="Show this other evaluation beside it in the report (repeatable)"),
+        typer.Option(metavar="OTHER.json", help="Compare with this other result in the report (repeatable)"),
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the model with simple baselines on the test days, as JSON and as an HTML report."""
+    """Compare the model with baselines on the test days; writes JSON and an HTML report."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.model_jobs import evaluate_job
         from feature_repo.common.files import write_json
         from feature_repo.common.paths import shop_paths
@@ -201,24 +203,24 @@ def evaluate(
             write_json(output, result)
         return result | {"report": str(shop_paths(settings).evaluation_report)}
 
-    run_job(locked(job), config, overrides, as_json, show=evaluation_text)
+    run_job(with_shop_lock(job), config, overrides, as_json, show=evaluation_text)
 
 
 def _cut_offs(text: str) -> list[int]:
-    values = [int(part) for part in text.split(",") if part.strip().isdigit() and int(part) > 0]
+    values = [int(item) for item in text.split(",") if item.strip().isdigit() and int(item) > 0]
     if not values or len(values) != len(text.split(",")):
         raise ConfigError(f"--k-values {text}: expected positive numbers separated by commas, such as 1,5,10,20")
     return values
 
 
-def _evaluation(path: Path) -> Answer:
-    """The result of another evaluation."""
+def _evaluation(path: Path) -> JobResult:
+    """Reads the result of another evaluation."""
     try:
-        content: Answer = json.loads(path.read_text(encoding="utf-8"))
+        content: JobResult = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"--compare {path}: cannot be read: {error}") from None
     if not isinstance(content, dict) or not content.get("targets"):
-        raise ConfigError(f"--compare {path}: not what `tawsiya evaluate --output` writes; evaluate that run again")
+        raise ConfigError(f"--compare {path}: not a result of `tawsiya evaluate --output`; evaluate that run again")
     return content
 
 
@@ -226,12 +228,12 @@ def _evaluation(path: Path) -> Answer:
 def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Run the whole chain, from raw files to a live release; for a scheduler."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.refresh import refresh as run
 
         return run(settings)
 
-    def show(answer: Answer) -> str:
+    def show(answer: JobResult) -> str:
         return f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s"
 
     run_job(job, config, overrides, as_json, show)
@@ -251,7 +253,7 @@ def demo(
     chosen += ["data.cut=false"] if full else []
     chosen += overrides or []
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from batch_jobs.refresh import refresh as run
         from feature_repo.common.paths import shop_paths
 
@@ -261,7 +263,7 @@ def demo(
         report = str(shop_paths(settings).evaluation_report)
         return answer | {"metrics": evaluation["targets"], "report": report, "sample": _sample(settings)}
 
-    def show(answer: Answer) -> str:
+    def show(answer: JobResult) -> str:
         return demo_text(answer, serve_after)
 
     run_job(job, config, chosen, as_json, show)
@@ -269,7 +271,7 @@ def demo(
         run_job(_serve, config, chosen, as_json)
 
 
-def _sample(settings: Config, k: int = 10) -> Answer:
+def _sample(settings: Config, k: int = 10) -> JobResult:
     """Recommendations for the buyer who acted last in the data."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -287,27 +289,27 @@ def _sample(settings: Config, k: int = 10) -> Answer:
 
 @app.command()
 def recommend(
-    buyer: Annotated[str, typer.Option(help="Buyer id")],
+    buyer: Annotated[str, typer.Option(help="Id of the buyer")],
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of products")] = 10,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Recommend products to one buyer, as the API would."""
+    """Recommend products to one buyer, as the API does."""
     run_job(lambda settings: _recommend(settings, buyer, k), config, overrides, as_json, list_text)
 
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="What a buyer types, in Arabic, English or both")],
+    query: Annotated[str, typer.Argument(help="Text of the search, in Arabic, English or both")],
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Number of products")] = 10,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find products by what a buyer types, as the API would."""
+    """Search products by text, as the API does."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from online_api.runtime import open_runtime
 
         with open_runtime(settings) as runtime:
@@ -317,7 +319,7 @@ def search(
     run_job(job, config, overrides, as_json, list_text)
 
 
-def _recommend(settings: Config, buyer: str, k: int) -> Answer:
+def _recommend(settings: Config, buyer: str, k: int) -> JobResult:
     from online_api.lists.list_request import Question
     from online_api.runtime import open_runtime
 
@@ -341,16 +343,16 @@ def _serve(settings: Config) -> None:
 def release_list(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """List the releases, oldest first."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from feature_repo.common.paths import shop_paths
         from training.artifacts.release import list_releases
 
         return {"releases": list_releases(shop_paths(settings).releases)}
 
-    def show(answer: Answer) -> str:
+    def show(answer: JobResult) -> str:
         rows = answer["releases"]
         if not rows:
-            return "there are no releases of this shop (data.source) here yet; `tawsiya refresh` makes one"
+            return "this shop (data.source) has no release yet; `tawsiya refresh` makes one"
         return "\n".join(f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products" for row in rows)
 
     run_job(job, config, overrides, as_json, show)
@@ -365,39 +367,39 @@ def release_promote(
 ) -> None:
     """Check a release and make it live."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from feature_repo.common.paths import shop_paths
         from training.artifacts.release import promote
 
         promote(shop_paths(settings).releases, name)
         return {"live": name}
 
-    run_job(locked(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json)
 
 
 @release_app.command("rollback")
 def release_rollback(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Make the release before the live one live again."""
+    """Make the previous release live again."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from feature_repo.common.paths import shop_paths
         from training.artifacts.release import rollback
 
         return {"live": rollback(shop_paths(settings).releases)}
 
-    run_job(locked(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json)
 
 
 @release_app.command("verify")
 def release_verify(
-    name: Annotated[str | None, typer.Argument(help="Name of the release; default the live one")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the release (default: the live one)")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every file of a release against its sha256 sum; exit code 3 where one is damaged."""
+    """Check every file of a release against its sha256 sum; exit code 3 if one is damaged."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         from feature_repo.common.paths import shop_paths
         from training.artifacts.release import check
 
@@ -408,9 +410,9 @@ def release_verify(
 
 @config_app.command("show")
 def config_show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Show every setting with its present value."""
+    """Show every setting and its value."""
 
-    def show(answer: Answer) -> str:
+    def show(answer: JobResult) -> str:
         import yaml
 
         text: str = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)
@@ -419,14 +421,14 @@ def config_show(config: ConfigOption = None, overrides: SetOption = None, as_jso
     run_job(lambda settings: settings.model_dump(mode="json"), config, overrides, as_json, show)
 
 
-def _stop(signal_number: int, _frame: object) -> None:
-    """SIGTERM ends a command like Ctrl-C does, so that locks and the embedded server are released in order."""
+def _exit_on_signal(signal_number: int, _frame: object) -> None:
+    """Makes SIGTERM raise SystemExit, so that locks are released and the embedded server stops."""
     sys.exit(128 + signal_number)
 
 
 def main() -> None:
     """Entry point of the `tawsiya` command."""
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     app()
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batch_jobs.command import Answer
+from batch_jobs.command import JobResult
 
 SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
 
 
-def training_text(answer: Answer) -> str:
+def training_text(answer: JobResult) -> str:
     """What `tawsiya train` reached; with a search, its trials first."""
     run = Path(answer["run"])
     lines = list(_search_lines(answer["search"])) if "search" in answer else []
@@ -54,7 +54,7 @@ def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def evaluation_text(answer: Answer) -> str:
+def evaluation_text(answer: JobResult) -> str:
     """What `tawsiya evaluate` found: a table for each kind of target, the best model first."""
     split, lines = answer["split"], []
     for kind in answer["targets"]:
@@ -71,7 +71,7 @@ def evaluation_text(answer: Answer) -> str:
     )
 
 
-def demo_text(answer: Answer, serving: bool) -> str:
+def demo_text(answer: JobResult, serving: bool) -> str:
     """What `tawsiya demo` made; with `serving` the API follows."""
     sample, counts = answer["sample"], answer["counts"]
     lines = [

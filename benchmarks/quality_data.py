@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.refresh import checked_features
+from batch_jobs.refresh import build_validated_features
 from expectations.gate import validate_canonical
 from feature_repo.common.config import Config, load_config
 from feature_repo.common.paths import shop_paths
@@ -86,7 +86,7 @@ def prepared(name: str, folder: Path | None, *, cold: bool, overrides: Sequence[
     if not shop_paths(config).feature_report.is_file():
         ingest(config)
         validate_canonical(shop_paths(config), config)
-        checked_features(config)
+        build_validated_features(config)
     return config
 
 

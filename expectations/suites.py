@@ -1,9 +1,9 @@
-"""What must hold of the data, table by table.
+"""The expectations of the data gate, one suite per table.
 
-A suite is a query and a list of checks. The query turns a Parquet file into the narrow table that Great Expectations
-reads: only the columns that a check needs, and what is heavy or awkward in pandas (ids that repeat among millions of
-strings, look-ups in another table, arrays) as a column that holds the faulty values and is null everywhere else.
-Views of the files stand ready under the names PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW and SEQUENCES_VIEW.
+A suite is a query and a list of checks. The query reduces a file to the narrow table that Great Expectations reads:
+only the columns that a check needs. Checks that are slow or awkward in pandas (duplicates among millions of ids,
+look-ups in another table, arrays) become a column that holds the faulty values and is null in all other rows. The
+queries read the files through the views PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW and SEQUENCES_VIEW.
 
 Importing this module imports Great Expectations (2 to 7 s); `expectations.gate` does so only when it validates.
 """
@@ -22,7 +22,7 @@ PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, SEQUENCES_VIEW = "products", "events", 
 
 OLDEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 
-# Columns that only the check tables have.
+# Columns of the queries that no file has.
 REPEATED_EVENT_ID, UNKNOWN_PRODUCT_ID = "repeated_event_id", "unknown_product"
 BAD_EVENT_SHARE, BAD_PRODUCT_SHARE, DUPLICATE_ID_SHARE = (
     "bad_event_share",
@@ -42,20 +42,20 @@ class Check:
     """One expectation.
 
     Attributes:
-        name: Stable; in reports, in messages and in `expectations.warnings`.
-        says: What follows the number in a finding: what faulty rows do ("3 of 10 rows lack a title"), or what is
-            counted ("10 products").
+        name: Stable name, for reports, messages and `expectations.warnings`.
+        wording: The text after the number in a finding: the fault ("3 of 10 rows lack a title"), or the counted thing
+            ("10 products").
         expectation: The Great Expectations expectation.
     """
 
     name: str
-    says: str
+    wording: str
     expectation: Any
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The checks of one table, and the DuckDB query that makes the table they read."""
+    """The checks of one table, and the DuckDB query that produces the table."""
 
     table: str
     query: str
@@ -63,24 +63,24 @@ class Suite:
 
 
 def canonical_suites(config: Config) -> tuple[Suite, ...]:
-    """What ingest wrote."""
+    """The suites of the files that ingest writes."""
     limits = config.expectations
     return _products(limits), _events(), _ingest(limits)
 
 
 def sequence_suites(config: Config) -> tuple[Suite, ...]:
-    """What the feature build wrote."""
+    """The suites of the files that the feature build writes."""
     return (_sequences(config.model.buyer_tower.max_interaction_history),)
 
 
 def names(config: Config) -> frozenset[str]:
-    """The name of every expectation."""
+    """The names of all expectations."""
     suites = canonical_suites(config) + sequence_suites(config)
     return frozenset(check.name for suite in suites for check in suite.checks)
 
 
 def _products(limits: ExpectationsConfig) -> Suite:
-    # A product without title and description has the text " ", which is fine for an encoder; an empty text is not.
+    # A product without title and description has the text " ", which a text encoder accepts; it rejects an empty text.
     query = f"""
         SELECT nullif({c.PRODUCT_ID}, '') AS {c.PRODUCT_ID}, {c.PRODUCT_KEY}, {c.PRICE}, {c.STOCK}, {c.CATEGORY},
                nullif(trim({c.TITLE}), '') AS {c.TITLE}, nullif(left({c.TEXT}, 1), '') AS {c.TEXT}
@@ -124,7 +124,7 @@ def _products(limits: ExpectationsConfig) -> Suite:
 
 
 def _events() -> Suite:
-    # Great Expectations passes over missing values, so a missing type becomes '' and a missing time 1970: both refused.
+    # Great Expectations skips missing values, so a missing type becomes '' and a missing time 1970: both fail.
     query = f"""
         SELECT CASE WHEN {c.EVENT_ID} IN (
                         SELECT {c.EVENT_ID} FROM {EVENTS_VIEW} GROUP BY {c.EVENT_ID} HAVING count(*) > 1)
@@ -167,7 +167,7 @@ def _events() -> Suite:
 
 
 def _ingest(limits: ExpectationsConfig) -> Suite:
-    # As JSON, since `reasons` has only the reasons that occurred.
+    # Read as JSON, because `reasons` has a key only for reasons that occurred.
     repeated_ids = f"coalesce((to_json(products) ->> '$.reasons.{c.DUPLICATE_PRODUCT_ID}')::BIGINT, 0)"
     query = f"""
         SELECT coalesce(events.bad / nullif(events.read - events.excluded, 0), 0) AS {BAD_EVENT_SHARE},
@@ -188,7 +188,7 @@ def _ingest(limits: ExpectationsConfig) -> Suite:
                 f"of the products read are bad (at most {limits.max_bad_product_share:.1%} may be)",
                 gxe.ExpectColumnMaxToBeBetween(column=BAD_PRODUCT_SHARE, max_value=limits.max_bad_product_share),
             ),
-            # An id column that collapsed to few values would otherwise be found only through the events it orphans.
+            # Catches an id column with wrongly few values; without it only the events of lost products would show this.
             Check(
                 "duplicate_product_id_share",
                 f"of the products read repeat an earlier id (at most {limits.max_bad_product_share:.1%} may)",

@@ -227,7 +227,7 @@ def test_evaluate_shows_other_runs_beside_it(built: Shop, tmp_path: Path) -> Non
     [
         (None, "No such file"),
         ("{", "cannot be read"),
-        ("[]", "not what `tawsiya evaluate --output` writes"),
+        ("[]", "not a result of `tawsiya evaluate --output`"),
         ('{"models": {}}', "evaluate that run again"),
     ],
 )

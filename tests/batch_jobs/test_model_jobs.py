@@ -13,7 +13,7 @@ import torch
 from batch_jobs import model_jobs
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
-from batch_jobs.refresh import checked_features
+from batch_jobs.refresh import build_validated_features
 from expectations.gate import validate_canonical
 from feature_repo.common.config import Config, load_config
 from feature_repo.common.paths import shop_paths
@@ -40,7 +40,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) ->
     config = load_config(path)
     ingest(config)
     validate_canonical(shop_paths(config), config)
-    checked_features(config)
+    build_validated_features(config)
     return path
 
 

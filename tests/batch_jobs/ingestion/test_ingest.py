@@ -426,13 +426,13 @@ GOOD_SQL = {
 @pytest.mark.parametrize(
     ("spoilt", "said"),
     [
-        ({"query": "SELECT * FROM sauce"}, r"^events\.query of the source mapping cannot be used: .*sauce"),
-        ({"query": "SELEC * FROM source"}, r"^events\.query of the source mapping cannot be used: "),
-        ({"sql": "lower(kind)"}, r"^events\.sql\.event_type of the source mapping cannot be used: .*kind"),
-        ({"sql": "lower('x'"}, r"^events\.sql\.event_type of the source mapping cannot be used: "),
-        ({"exclude": "amont < 0"}, r"^events\.exclude\.returned of the source mapping cannot be used: .*amont"),
-        ({"price": "no_such(id)"}, r"^products\.sql\.price of the source mapping cannot be used: .*no_such"),
-        ({"cut": "week > 3"}, r"^cut\.events of the source mapping cannot be used: .*week"),
+        ({"query": "SELECT * FROM sauce"}, r"^events\.query of the source mapping is not valid: .*sauce"),
+        ({"query": "SELEC * FROM source"}, r"^events\.query of the source mapping is not valid: "),
+        ({"sql": "lower(kind)"}, r"^events\.sql\.event_type of the source mapping is not valid: .*kind"),
+        ({"sql": "lower('x'"}, r"^events\.sql\.event_type of the source mapping is not valid: "),
+        ({"exclude": "amont < 0"}, r"^events\.exclude\.returned of the source mapping is not valid: .*amont"),
+        ({"price": "no_such(id)"}, r"^products\.sql\.price of the source mapping is not valid: .*no_such"),
+        ({"cut": "week > 3"}, r"^cut\.events of the source mapping is not valid: .*week"),
         ({"exclude": "buyer_id::INT < 0"}, r"^the SQL of .*tills\.yaml does not fit its data: .*'u1'"),
     ],
 )
@@ -452,7 +452,7 @@ def test_what_the_machine_cannot_do_is_a_plain_failure(tmp_path: Path) -> None:
     folder = shop_paths(config).event_log
     folder.mkdir(parents=True)
     (folder / "unmounted.jsonl").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(RuntimeError, match=rf"^ingest could not work in {shop_paths(config).root}: IO Error"):
+    with pytest.raises(RuntimeError, match=rf"^ingest failed in {shop_paths(config).root}: IO Error"):
         ingest(config)
 
 

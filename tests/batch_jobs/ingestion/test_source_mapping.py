@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from batch_jobs.ingestion.source_mapping import (
-    ALIASES,
+    COLUMN_ALIASES,
     EventsMapping,
     SourceMapping,
     TableMapping,
@@ -92,7 +92,7 @@ def test_a_required_column_that_is_missing_is_named_with_those_found_and_the_rem
 
 
 def test_no_name_stands_for_two_fields() -> None:
-    names = [name for field, others in ALIASES.items() for name in (field, *others)]
+    names = [name for field, others in COLUMN_ALIASES.items() for name in (field, *others)]
     assert len(names) == len(set(names))
 
 

@@ -293,7 +293,7 @@ def test_people_read_text(tmp_path: Path) -> None:
     created = keys(tmp_path, "create", "--name", "shop", "--scope", "read", "--rate", "12.5")
     token = created.stdout.splitlines()[0]
     assert found(KeyRing.load(tmp_path / "api_keys.json"), token) == "shop"
-    assert "shown this once" in created.stdout
+    assert "cannot be shown again" in created.stdout
     line = keys(tmp_path, "list").stdout
     assert line.startswith("shop  ")
     assert "read" in line
