@@ -145,7 +145,7 @@ def test_a_table_lies_in_the_folder_unless_the_configuration_says_otherwise(tmp_
     ("folder", "said"),
     [
         ("nowhere", r"source file nowhere/events\.csv does not exist"),
-        ("$NO_SUCH_VARIABLE/x", r"\$NO_SUCH_VARIABLE/x, and that environment variable is not set; .*data\.events_path"),
+        ("$NO_SUCH_VARIABLE/x", r"\$NO_SUCH_VARIABLE/x, but this environment variable is not set; .*data\.events_path"),
         ("package:no_such_package/data", r"Python package no_such_package, which is not installed; pip install"),
     ],
 )
