@@ -131,9 +131,7 @@ def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Su
     fingerprints = _fingerprints(paths, stage)
     missing = [name for name, fingerprint in fingerprints.items() if fingerprint is None]
     if missing:
-        raise FileNotFoundError(
-            f"{', '.join(missing)} in {paths.root} does not exist yet; run {_COMMANDS[stage]} first"
-        )
+        raise FileNotFoundError(f"{paths.root} lacks {', '.join(missing)}; run {_COMMANDS[stage]} first")
     findings, results = run_suites(
         suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warnings=warnings
     )

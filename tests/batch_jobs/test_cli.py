@@ -332,7 +332,7 @@ def test_the_environment_is_read_and_checked(shop: Shop) -> None:
     ("arguments", "remedy"),
     [
         (["build-features"], "tawsiya validate"),
-        (["validate"], "run the job that writes it first"),
+        (["validate"], "tawsiya ingest"),
         (["train"], "tawsiya build-features"),
         (["embed"], "tawsiya build-features"),
         (["index"], "tawsiya embed"),

@@ -94,10 +94,10 @@ def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
 def test_other_features_or_targets_make_the_training_set_anew(
     config: Config, config_file: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    versions: list[str] = []
 
     def noted(folder: Path, version: str, make: Callable[[], Contexts]) -> Contexts:
-        asked.append(version)
+        versions.append(version)
         return make()
 
     monkeypatch.setattr(model_jobs, "cached_contexts", noted)
@@ -105,12 +105,12 @@ def test_other_features_or_targets_make_the_training_set_anew(
     sizes = []
     for changed in (config, purchases):
         data, _ = model_jobs.training_data(changed, store, show_progress=False)
-        assert data.version == asked[-1]
+        assert data.version == versions[-1]
         sizes.append(len(data.contexts.with_targets(data.contexts.targets)))
     report = json.loads(shop_paths(config).feature_report.read_text())
     assert sizes[1] < sizes[0]
-    assert asked[0] != asked[1]
-    for version in asked:
+    assert versions[0] != versions[1]
+    for version in versions:
         assert version.split()[:2] == [report["data_version"], store.schema_hash]
 
 

@@ -282,8 +282,8 @@ def test_the_record_is_json_with_findings_statistics_and_inputs(good_shop: ShopP
     assert record["passed"] is True
     assert all(fingerprint["size"] > 0 for fingerprint in record["inputs"].values())
     for table, result in record["great_expectations"].items():
-        found = [finding for finding in record["findings"] if finding["table"] == table]
-        assert result["statistics"]["successful_expectations"] == len(found)
+        of_table = [finding for finding in record["findings"] if finding["table"] == table]
+        assert result["statistics"]["successful_expectations"] == len(of_table)
 
 
 def test_data_docs_show_both_stages_without_the_network(good_shop: ShopPaths) -> None:
@@ -314,10 +314,10 @@ def test_data_docs_keep_the_latest_runs(tmp_path: Path) -> None:
     for day in range(1, MAX_DOCS_RUNS + 1):
         shutil.copytree(run, runs / f"202001{day:02}T000000.000000Z")
     validate_sequences(paths, Config())
-    kept = sorted(path.parent.name for path in runs.rglob("*.json"))
-    assert len(kept) == MAX_DOCS_RUNS
-    assert kept[0] == "20200103T000000.000000Z"
-    assert run.name in kept
+    remaining = sorted(path.parent.name for path in runs.rglob("*.json"))
+    assert len(remaining) == MAX_DOCS_RUNS
+    assert remaining[0] == "20200103T000000.000000Z"
+    assert run.name in remaining
 
 
 def test_a_refusal_names_the_quarantine_and_the_report_and_keeps_refusing(tmp_path: Path) -> None:

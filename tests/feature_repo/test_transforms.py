@@ -35,8 +35,10 @@ def as_sequence(rows: list[Event]) -> Sequence:
     return sequence([key for _, key, _ in rows], [code for _, _, code in rows], [time for time, _, _ in rows])
 
 
-def as_events(found: Sequence) -> list[Event]:
-    return list(zip(found.event_times.tolist(), found.product_keys.tolist(), found.event_types.tolist(), strict=True))
+def as_events(events: Sequence) -> list[Event]:
+    return list(
+        zip(events.event_times.tolist(), events.product_keys.tolist(), events.event_types.tolist(), strict=True)
+    )
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -239,15 +241,15 @@ def rolled(histories: dict[str, list[Event]], max_length: int) -> dict[tuple[str
     rows = [(buyer, *event) for buyer, history in histories.items() for event in history]
     frame = pd.DataFrame(rows, columns=POSITIONED).astype({c.EVENT_TYPE: "int32"})
     positioned = duckdb.create_table("positioned", with_positions(ibis.memtable(frame)))
-    anchors = positioned.select(c.BUYER_ID, POSITION, asked=positioned[POSITION])
-    found = duckdb.to_pyarrow(rolling_sequences(positioned, anchors, max_length)).to_pylist()
+    anchors = positioned.select(c.BUYER_ID, POSITION, anchor=positioned[POSITION])
+    sequences = duckdb.to_pyarrow(rolling_sequences(positioned, anchors, max_length)).to_pylist()
     duckdb.disconnect()
-    assert all(set(row) == {c.BUYER_ID, "asked", c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES} for row in found)
+    assert all(set(row) == {c.BUYER_ID, "anchor", c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES} for row in sequences)
     return {
-        (row[c.BUYER_ID], row["asked"]): list(
+        (row[c.BUYER_ID], row["anchor"]): list(
             zip(row[c.EVENT_TIMES], row[c.PRODUCT_KEYS], row[c.EVENT_TYPES], strict=True)
         )
-        for row in found
+        for row in sequences
     }
 
 

@@ -104,10 +104,12 @@ def test_a_push_is_read_at_once_and_takes_its_place(store: FeatureStore) -> None
     for event in [(4 * DAY + 700, "p1", "view"), (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")]:
         store.online.push_events({"u1": pushed(event)})
         store.online.push_events({"nobody": pushed(event)})
-    found = online(store, BUYERS)
-    assert found["u1"] == stored([*EVENTS["u1"], (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])[-4:]
-    assert found["nobody"] == stored([(2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])
-    assert {buyer: found[buyer] for buyer in ("u 2", "عمر")} == {buyer: last(EVENTS)[buyer] for buyer in ("u 2", "عمر")}
+    sequences = online(store, BUYERS)
+    assert sequences["u1"] == stored([*EVENTS["u1"], (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])[-4:]
+    assert sequences["nobody"] == stored([(2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])
+    assert {buyer: sequences[buyer] for buyer in ("u 2", "عمر")} == {
+        buyer: last(EVENTS)[buyer] for buyer in ("u 2", "عمر")
+    }
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["incremental", "full"])

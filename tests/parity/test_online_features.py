@@ -97,10 +97,10 @@ def test_many_buyers_in_one_push_are_as_many_pushes(batch_store: FeatureStore, b
     batch_store.online.redis.flushall()
     batch_store.online.push_events({buyer: pushed(*events) for buyer, events in batch.items()})
     buyers = ["c", "a", "b"]
-    for buyer, found in zip(buyers, batch_store.online.read_buyers(buyers), strict=True):
+    for buyer, features in zip(buyers, batch_store.online.read_buyers(buyers), strict=True):
         events = batch.get(buyer, [])
-        assert as_stored(found.events) == stored(events)
-        assert as_stored(found.purchases) == stored(event for event in events if event[2] == "purchase")
+        assert as_stored(features.events) == stored(events)
+        assert as_stored(features.purchases) == stored(event for event in events if event[2] == "purchase")
 
 
 def test_a_busy_buyer_does_not_hold_up_the_others(batch_store: FeatureStore) -> None:
@@ -118,6 +118,6 @@ def test_a_busy_buyer_does_not_hold_up_the_others(batch_store: FeatureStore) -> 
 def test_reading_many_keeps_their_order(batch_store: FeatureStore) -> None:
     names = [f"b{number}" for number in range(50)]
     batch_store.online.push_events({name: pushed((place, "p1", "view")) for place, name in enumerate(names)})
-    found = [buyer.events.event_times for buyer in batch_store.online.read_buyers(names[::-1])]
-    offsets = np.concatenate(found) - found[-1][0]
+    times = [buyer.events.event_times for buyer in batch_store.online.read_buyers(names[::-1])]
+    offsets = np.concatenate(times) - times[-1][0]
     assert offsets.tolist() == list(range(49, -1, -1))

@@ -58,7 +58,7 @@ def products_of(events: list[Event]) -> list[int]:
 
 
 def expected(events: Events, split: str, ask: str = "per_buyer") -> Answers:
-    """By brute force: at each moment asked about, the last events strictly before it."""
+    """By brute force: at each moment, the last events strictly before it."""
     latest = max(time for theirs in events.values() for time, *_ in theirs)
     test_from = (latest // DAY - 1) * DAY
     first = min(time for theirs in events.values() for time, *_ in theirs)
@@ -78,10 +78,10 @@ def expected(events: Events, split: str, ask: str = "per_buyer") -> Answers:
 
 
 def rows_of(store: FeatureStore, contexts: Contexts) -> list[list[int]]:
-    """The product keys that Feast itself has for each context, one tick before its moment, asked one by one."""
+    """The product keys that Feast itself has for each context, one microsecond before its moment, joined one by one."""
     stamps = pd.to_datetime(contexts.times_us, unit="us", utc=True)
-    asked = pd.DataFrame({BUYER_ID: contexts.buyer_ids, EVENT_TIMESTAMP: stamps, "place": np.arange(len(contexts))})
-    return [keys or [] for keys in store.historical_sequences(asked).sort_by("place")[PRODUCT_KEYS].to_pylist()]
+    rows = pd.DataFrame({BUYER_ID: contexts.buyer_ids, EVENT_TIMESTAMP: stamps, "place": np.arange(len(contexts))})
+    return [keys or [] for keys in store.historical_sequences(rows).sort_by("place")[PRODUCT_KEYS].to_pylist()]
 
 
 def keys_of(contexts: Contexts, catalogue: Catalogue) -> list[list[int]]:
@@ -106,11 +106,11 @@ def read(config: Config, split: str) -> Answers:
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     answers: Answers = {}
-    for row, (buyer, asked_us) in enumerate(zip(contexts.buyer_ids, contexts.times_us.tolist(), strict=True)):
-        assert asked_us % 1000 == 999, "a moment is asked one microsecond before it"
-        asked = (buyer, (asked_us + 1) // 1000)
-        assert asked not in answers
-        answers[asked] = (
+    for row, (buyer, stamp_us) in enumerate(zip(contexts.buyer_ids, contexts.times_us.tolist(), strict=True)):
+        assert stamp_us % 1000 == 999, "a context is stamped one microsecond before it"
+        context = (buyer, (stamp_us + 1) // 1000)
+        assert context not in answers
+        answers[context] = (
             events_of(contexts.histories, row),
             sorted(key for _, key, _ in events_of(contexts.targets, row)),
         )
@@ -122,9 +122,9 @@ def test_every_history_is_the_last_events_strictly_before(tmp_path: Path, seed: 
     config, events = shop(tmp_path, MAX_LENGTH), random_events(seed)
     build(config, events)
     for split in SPLITS:
-        found = read(config, split)
-        assert found == expected(events, split)
-        assert all(time < moment for (_, moment), (history, _) in found.items() for time, *_ in history)
+        actual = read(config, split)
+        assert actual == expected(events, split)
+        assert all(time < moment for (_, moment), (history, _) in actual.items() for time, *_ in history)
 
 
 def test_each_moment_of_the_test_may_be_asked_by_itself(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_a_planted_event_enters_no_history_of_its_moment_or_before(
     assert clean["u1", ms(moment)][0] == stored(events["u1"][:2])
     planted = {**events, "u1": [*events["u1"], plant(moment)]}
     build(config, planted)
-    found = read(config, TRAIN)
-    for asked, (history, _) in clean.items():
-        assert found[asked][0] == history
-    assert found == expected(planted, TRAIN)
+    actual = read(config, TRAIN)
+    for context, (history, _) in clean.items():
+        assert actual[context][0] == history
+    assert actual == expected(planted, TRAIN)
 
 
 def test_what_arrives_late_takes_its_place_and_no_other(tmp_path: Path) -> None:
@@ -195,12 +195,12 @@ def test_what_arrives_late_takes_its_place_and_no_other(tmp_path: Path) -> None:
     rebuild(config)
     together = {**events, "u1": sorted([*events["u1"], *late]), "u9": [(DAY, "p1", "view")]}
     for split in (TRAIN, TEST):
-        found = read(config, split)
-        assert found == expected(together, split)
-        others = {asked: answer for asked, answer in before[split].items() if asked[0] != "u1"}
-        assert {asked: answer for asked, answer in found.items() if asked[0] not in ("u1", "u9")} == others
-        early = {asked: answer for asked, answer in before[split].items() if asked[1] <= ms(min(late)[0])}
-        assert all(found[asked][0] == history for asked, (history, _) in early.items())
+        actual = read(config, split)
+        assert actual == expected(together, split)
+        others = {context: answer for context, answer in before[split].items() if context[0] != "u1"}
+        assert {context: answer for context, answer in actual.items() if context[0] not in ("u1", "u9")} == others
+        early = {context: answer for context, answer in before[split].items() if context[1] <= ms(min(late)[0])}
+        assert all(actual[context][0] == history for context, (history, _) in early.items())
 
 
 def test_what_the_api_logged_after_the_export_moves_no_split(tmp_path: Path) -> None:

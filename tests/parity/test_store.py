@@ -130,8 +130,10 @@ def test_shops_on_one_server_do_not_see_each_other(
     with feature_store(other_config, environ(server)) as other:
         other.materialize(full=True)
         store.online.push_events({"u3": pushed(EVENT)})
-        found = [[len(one.events.event_times) for one in each.online.read_buyers(BUYERS)] for each in (store, other)]
-        assert found == [[2, 0, 1], [0, 2, 0]]
+        lengths = [
+            [len(buyer.events.event_times) for buyer in shop.online.read_buyers(BUYERS)] for shop in (store, other)
+        ]
+        assert lengths == [[2, 0, 1], [0, 2, 0]]
         with store.online._locks.acquire_available(["u1"]):
             other.online.push_events({"u1": pushed(EVENT)})
         with store.online.claim_events(claims("e1")) as ours, other.online.claim_events(claims("e1")) as theirs:

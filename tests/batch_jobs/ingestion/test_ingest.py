@@ -299,11 +299,11 @@ def test_prices_and_stocks_that_cannot_be_read_are_counted(
     config = shop(tmp_path, events=EVENTS, products=f"id,title,price,stock\np1,قهوة,{text},{text}\np2,Mug,1,1\n")
     report = ingest(config)["products"]
     product = kept_products(config)["p1"]
-    for value, found, count in (
+    for value, actual, count in (
         (price, product["price"], report["unreadable_price"]),
         (stock, product["stock"], report["unreadable_stock"]),
     ):
-        assert (found, count) == ((None, 1) if value == "unreadable" else (value, 0))
+        assert (actual, count) == ((None, 1) if value == "unreadable" else (value, 0))
 
 
 @pytest.mark.parametrize(
@@ -379,16 +379,16 @@ def test_products_without_an_id_column_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "said"),
+    ("events", "expected"),
     [
         (b"", "its first line must be a header"),
         ("مشتر,منتج\n".encode("cp1256"), "its header is not UTF-8"),
         (EVENTS.encode("utf-16"), "its header is not UTF-8"),
     ],
 )
-def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, events: bytes, said: str) -> None:
+def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, events: bytes, expected: str) -> None:
     config = shop(tmp_path, events=events, products=PRODUCTS)
-    with pytest.raises(ValueError, match=rf"events\.csv cannot be read: {said}"):
+    with pytest.raises(ValueError, match=rf"events\.csv cannot be read: {expected}"):
         ingest(config)
 
 
@@ -424,7 +424,7 @@ GOOD_SQL = {
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "said"),
+    ("spoilt", "expected"),
     [
         ({"query": "SELECT * FROM sauce"}, r"^events\.query of the source mapping is not valid: .*sauce"),
         ({"query": "SELEC * FROM source"}, r"^events\.query of the source mapping is not valid: "),
@@ -436,12 +436,12 @@ GOOD_SQL = {
         ({"exclude": "buyer_id::INT < 0"}, r"^the SQL of .*tills\.yaml does not fit its data: .*'u1'"),
     ],
 )
-def test_sql_of_the_mapping_that_does_not_work_is_named(tmp_path: Path, spoilt: dict[str, str], said: str) -> None:
+def test_sql_of_the_mapping_that_does_not_work_is_named(tmp_path: Path, spoilt: dict[str, str], expected: str) -> None:
     mapping = tmp_path / "tills.yaml"
     mapping.write_text(MAPPING % (GOOD_SQL | spoilt), encoding="utf-8")
     events = "buyer_id,product_id,timestamp,amount\nu1,p1,2024-03-01,3\n"
     config = shop(tmp_path, events=events, products=PRODUCTS, source=str(mapping))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=expected):
         ingest(config)
     mapping.write_text(MAPPING % GOOD_SQL, encoding="utf-8")
     assert ingest(config)["events"]["kept"] == 1
