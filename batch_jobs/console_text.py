@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batch_jobs.command import JobResult
+from batch_jobs.commands.job_runner import JobResult
 
 SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from batch_jobs.command import ConfigOption, JobResult, JsonOption, SetOption, run_job
+from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from feature_repo.common.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.limits import Limit
