@@ -1,4 +1,4 @@
-"""Tiny shops as CSV files, and what ingest makes of them."""
+"""Small shops as CSV files, and readers of what ingest writes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Contexts, anchored sequences and the time split of a shop of two buyers."""
+"""Contexts, sequences and the time split of a shop with two buyers."""
 
 import datetime as dt
 import json
@@ -18,7 +18,7 @@ from tests.batch_jobs.csv_shop import HEADER, Row, rows, shop
 
 VIEW, CART, PURCHASE = 0, 1, 2
 PRODUCTS = "id,title\np1,قهوة\np2,Mug\np3,Cup\n"
-# u1 buys two things at once, u2 comes first in the test days. Midnight of the 8th is the first moment of the test.
+# u1 buys two products at once; u2 first appears in the test days, which begin at midnight of the 8th.
 EVENTS = f"""{HEADER}u1,p1,purchase,2024-03-01 10:00:00
 u1,p2,purchase,2024-03-01 10:00:00
 u1,p3,add_to_cart,2024-03-07 23:59:59.999
@@ -28,7 +28,7 @@ u1,p2,view,2024-03-09 09:00:00.5
 u2,p3,view,2024-03-09 09:30:00
 """
 P1, P2, P3 = (product_key(product_id) for product_id in ("p1", "p2", "p3"))
-BASKET = [P2, P1]  # events of one moment order by product key
+BASKET = [P2, P1]  # events of one time are ordered by product key
 MICROSECOND = dt.timedelta(microseconds=1)
 
 
@@ -76,7 +76,7 @@ def test_a_context_is_a_moment_of_choice_asked_one_tick_before(config: Config) -
     first, second = "2024-03-01T10:00:00", "2024-03-07T23:59:59.999"
     third, fourth, fifth = "2024-03-08T00:00:00", "2024-03-09T09:00:00.500", "2024-03-09T09:30:00"
     basket, shoes = [(key, PURCHASE) for key in BASKET], [(P3, VIEW), (P3, CART)]
-    # One test day; the validation has the day before it.
+    # One test day, and one validation day before it.
     assert rows(shop_paths(config).contexts) == [
         context("u1", first, "train", 0, basket, first, first),
         context("u1", "2024-03-07T00:00:00", "validation", 2, shoes, second, second),

@@ -29,7 +29,7 @@ def script(folder: Path, *arguments: str) -> Finished:
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every command by its words, such as ("release", "list")."""
+    """Every command as a tuple of its words, such as ("release", "list")."""
     children: dict[str, Any] = getattr(command, "commands", {})
     for name, child in children.items():
         yield from leaves(child, (*path, name))
@@ -80,7 +80,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
-    """A shop of which nothing has been built."""
+    """A shop of which no stage has run."""
     return Shop(tmp_path_factory.mktemp("empty shop"), tiny_encoder)
 
 
@@ -91,11 +91,11 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
 
 @pytest.fixture(scope="module")
 def answers(built: Shop) -> dict[tuple[str, ...], Finished]:
-    """What each command of the chain, run in this order, ended with."""
+    """The outcome of each command of CHAIN, run in this order."""
     finished: dict[tuple[str, ...], Finished] = {}
     for command in CHAIN:
         if command == ("materialize",):
-            assert built.run("validate").code == DONE  # the first one saw no features yet
+            assert built.run("validate").code == DONE  # the first one ran before there were features
         extra = [finished[("release", "list")].answer["releases"][0]["name"]] if command[-1] == "promote" else []
         finished[command] = built.run(*command, *extra, "--json")
         assert finished[command].code == DONE, finished[command].stderr

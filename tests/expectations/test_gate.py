@@ -1,4 +1,4 @@
-"""The gate on a shop of three products and four events, and on that shop with one thing wrong."""
+"""The data gate on a shop of three products and four events, and on that shop with one fault."""
 
 import json
 import shutil
@@ -176,7 +176,7 @@ BAD_EVENTS = {
     "product_known": (changed(good_events(), 0, product_id="p9", product_key=109), "not in the catalogue, e.g. p9"),
 }
 BAD_REPORTS = {
-    # 6 of 90 that no rule excluded; of all 100 read it would be just above the limit, too
+    # 6 of the 90 rows that no rule excluded; as a share of all 100 it would be just above the limit too
     "bad_event_share": ("events", {"bad": 6}, "6.7% of the events read are bad (at most 5.0% may be)"),
     "bad_product_share": ("products", {"bad": 6}, "6.7% of the products read are bad (at most 5.0% may be)"),
     # merged content does not count

@@ -1,4 +1,4 @@
-"""One vocabulary: a column is named by its constant, so that a rename is one edit.
+"""Code names columns by their constants, so that a rename is one edit.
 
 The rule: a name of several words (`product_key`) can hardly mean anything but the column, so no product code spells it
 out. A name of one word (`text`, `price`) is also an ordinary word, a JSON key, a file name, a field of a report, and no

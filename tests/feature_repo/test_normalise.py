@@ -1,4 +1,4 @@
-"""The normaliser: what each rule does, by hand; and that it settles, empties nothing and never raises."""
+"""Normalisation: each step on literal texts; and properties: idempotent, never empties a text, never raises."""
 
 import pytest
 from hypothesis import example, given
@@ -49,7 +49,7 @@ def test_each_step_alone(step: NormalisationStep) -> None:
         ("NESCAF&Eacute; Gold", "nescafe gold"),
     ],
 )
-def test_spellings_of_one_product_meet(one: str, other: str) -> None:
+def test_spellings_of_one_product_normalise_alike(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
@@ -64,7 +64,7 @@ def test_different_products_stay_apart(one: str, other: str) -> None:
 @example("\u0640", set(NORMALISATION_STEPS))
 @example(" ", set())
 @example("ﷺ١٠٫٠٠&nbsp;ء", set(NORMALISATION_STEPS))
-def test_settles_empties_nothing_and_never_raises(text: str, steps: set[NormalisationStep]) -> None:
+def test_is_idempotent_empties_nothing_and_never_raises(text: str, steps: set[NormalisationStep]) -> None:
     once = normalise(text, steps)
     assert normalise(once, steps) == once
     assert bool(once) == bool(text)
@@ -72,7 +72,7 @@ def test_settles_empties_nothing_and_never_raises(text: str, steps: set[Normalis
         assert once.strip()
 
 
-def test_nothing_stays_nothing() -> None:
+def test_an_empty_text_stays_empty() -> None:
     assert normalise("") == ""
 
 
@@ -88,7 +88,7 @@ def test_nothing_stays_nothing() -> None:
         ("جيليت", "gillette", "glt"),
     ],
 )
-def test_both_scripts_meet_in_their_consonants(arabic: str, latin: str, key: str) -> None:
+def test_both_scripts_have_the_same_consonants(arabic: str, latin: str, key: str) -> None:
     assert consonants(arabic) == consonants(latin) == key
 
 

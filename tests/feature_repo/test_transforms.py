@@ -1,4 +1,4 @@
-"""The pure functions that both stores share, on literal inputs and against brute force."""
+"""The transforms that the offline and the online store share, on literal inputs and against brute force."""
 
 import subprocess
 import sys
@@ -230,7 +230,7 @@ def test_difference_removes_equal_events_only(first: list[Event], second: list[E
     assert [array.dtype for array in rest] == [np.int64, np.int32, np.int64]
 
 
-# --- cutting offline sequences ----------------------------------------------------------------------------------------
+# --- building offline sequences ---------------------------------------------------------------------------------------
 
 POSITIONED = [c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
 

@@ -1,4 +1,4 @@
-"""What the online store holds beside sequences, and many buyers at once: purchases, live products, batches."""
+"""Online features other than sequences (purchases, live products), and reads of many buyers at once."""
 
 import math
 import time
@@ -22,7 +22,7 @@ def bought(store: FeatureStore, buyer: str) -> list[Stored]:
 
 
 def short(folder: Path) -> Config:
-    """A shop whose histories hold two events."""
+    """A shop whose sequences have at most two events."""
     return shop(folder, max_length=2)
 
 
@@ -56,7 +56,7 @@ def test_pushed_and_materialized_purchases_are_one_list(tmp_path: Path) -> None:
         assert bought(store, "u1") == stored([*first, purchase])
         store.online.push_events({"u1": pushed((11 * DAY, "p3", "view"))})
         assert bought(store, "u1") == stored([*first, purchase])
-        # Kept once: the pushed part holds no more what materialize brought.
+        # Stored once: the pushed view drops the purchases that materialize has written.
         (row,) = store.online._merged_rows({"u1": pushed()})
         assert list(row[1]["purchased_keys"].int64_list_val.val) == []
         assert list(row[1]["purchased_times"].int64_list_val.val) == []

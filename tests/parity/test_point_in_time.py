@@ -1,4 +1,4 @@
-"""What training reads was known strictly before the moment it predicts: checked against brute force, event by event."""
+"""Training reads only events strictly before the moment that it predicts: checked against brute force."""
 
 import itertools
 from collections.abc import Callable
@@ -35,7 +35,7 @@ MAX_LENGTH = 4
 SPLITS = (TRAIN, VALIDATION, TEST)
 
 Events = dict[str, list[Event]]
-# The history and the products chosen, each once, of each buyer and moment in milliseconds since 1970.
+# The history and the distinct targets, by buyer and moment in milliseconds since 1970.
 Answers = dict[tuple[str, int], tuple[list[Stored], list[int]]]
 
 
@@ -185,13 +185,13 @@ def test_what_arrives_late_takes_its_place_and_no_other(tmp_path: Path) -> None:
     before = {split: read(config, split) for split in (TRAIN, TEST)}
     moments = [time for time, *_ in events["u1"]]
     late: list[Event] = [
-        (moments[3], "p3", "purchase"),  # at a moment that is there already
+        (moments[3], "p3", "purchase"),  # at the time of other events
         (moments[5] - 1, "p2", "add_to_cart"),
         (moments[-2] + 1, "p1", "view"),
     ]
     late = [event for event in late if event not in events["u1"]]
     log_events(config, "u1", *late)
-    log_events(config, "u9", (DAY, "p1", "view"))  # a buyer of whom nothing was known
+    log_events(config, "u9", (DAY, "p1", "view"))  # a new buyer
     rebuild(config)
     together = {**events, "u1": sorted([*events["u1"], *late]), "u9": [(DAY, "p1", "view")]}
     for split in (TRAIN, TEST):

@@ -1,4 +1,4 @@
-"""One model, one set of buyers: what serving recommends is what evaluation ranks first, with the same scores."""
+"""Serving recommends the products that evaluation ranks first, with the same scores."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from training.model.aggregators import AGGREGATORS
 from training.model.encoding import TwoTowerRanker
 from training.model.prefixes import prefixes_of
 
-N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # so few products that serving looks at all of them
+N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # few enough products that serving scores all of them
 RESCORER = Rescorer(14, 0.3, 30, 0.2, 0.5, 30.0)
 WEIGHTS = np.array(SPEC.event_weights, dtype=np.float32)
 ROWS = np.arange(N_BUYERS, dtype=np.int32)
@@ -38,7 +38,7 @@ Listed = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 class Shop(NamedTuple):
-    """A release, all that its buyers ever did, and the question that evaluation asks of it."""
+    """A release, the whole histories of its buyers, and the contexts of the evaluation."""
 
     folder: Path
     whole: Histories
@@ -135,7 +135,7 @@ def test_serving_recommends_what_evaluation_ranks_first(shop: Shop, new_only: bo
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])
 def test_the_terms_decide_what_comes_first(shop: Shop, new_only: bool) -> None:
-    """Or else the two could agree without them."""
+    """Otherwise both sides could agree although neither applies them."""
     with_terms, towers_alone = (offline(shop, one, new_only=new_only) for one in (RESCORER, Rescorer()))
     pairs = zip(with_terms, towers_alone, strict=True)
     changed = [set(positions.tolist()) != set(plain.tolist()) for (positions, _), (plain, _) in pairs]

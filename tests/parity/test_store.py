@@ -197,7 +197,7 @@ def test_reads_go_on_while_another_process_materializes(
     config: Config, store: FeatureStore, server: RedisAddress
 ) -> None:
     view = store._feast.get_feature_view(HISTORY_VIEW)
-    for state in (FeatureViewState.MATERIALIZING, FeatureViewState.GENERATED):  # at work; killed, and failed again
+    for state in (FeatureViewState.MATERIALIZING, FeatureViewState.GENERATED):  # materializing; killed and failed again
         view.state = state
         store._feast.registry.apply_feature_view(view, store.project)
         with feature_store(config, environ(server)) as reader:
@@ -208,7 +208,7 @@ def test_reads_go_on_while_another_process_materializes(
 
 
 def lose_lock_when(store: FeatureStore, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deletes every lock after a call of the online store's `method`, as if it had run out during the call."""
+    """Deletes every lock after a call of the online store's `method`, as if it had expired during the call."""
     original = getattr(store.online._store, method)
 
     def losing(*arguments: object, **options: object) -> object:
@@ -285,9 +285,9 @@ def test_the_claim_of_a_killed_request_runs_out(store: FeatureStore) -> None:
     killed.__enter__()
     (key,) = store.online.redis.keys("*:event:a")
     assert 0 < store.online.redis.ttl(key) <= PENDING_SECONDS
-    store.online.redis.delete(key)  # it ran out, and another request came
+    store.online.redis.delete(key)  # the claim expired, and another request claimed the event
     with store.online.claim_events(claims("a", token="theirs")) as other:
-        killed.__exit__(None, None, None)  # it was only slow: what it frees is not the other's
+        killed.__exit__(None, None, None)  # it was only slow, and must not release the claim of the other request
         with pytest.raises(EventsInProgressError), store.online.claim_events(claims("a", token="third")):
             pass
         other.mark_stored(["a"])

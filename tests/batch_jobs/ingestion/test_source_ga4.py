@@ -1,4 +1,4 @@
-"""The source `ga4_merch`: a session's orders stand at its first strong event, so that none gives another away."""
+"""The source `ga4_merch`: a session's orders get the time of its first strong event, so none leaks into another."""
 
 import datetime as dt
 import os

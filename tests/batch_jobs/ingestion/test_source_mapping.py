@@ -1,4 +1,4 @@
-"""Mappings: how a shop's columns are found, and which errors name missing ones."""
+"""Source mappings: how columns are matched, and which errors report missing ones."""
 
 from pathlib import Path
 
