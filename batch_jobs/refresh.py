@@ -57,7 +57,7 @@ def enforce_gate(result: GateResult) -> list[str]:
     return warnings
 
 
-def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
+def refresh(config: Config) -> dict[str, Any]:
     """Runs the whole chain under the shop's lock.
 
     Returns:
@@ -85,13 +85,11 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
         warnings += enforce_gate(stage("validate_sequences", lambda: validate_sequences(paths, config)))
         with feature_store(config) as store:
             stage("materialize", lambda: materialize(config, store, full=False))
-            stage("train", lambda: train_job(config, store, show_progress=show_progress))
-            stage("embed", lambda: embed_job(config, show_progress=show_progress))
+            stage("train", lambda: train_job(config, store))
+            stage("embed", lambda: embed_job(config))
             stage("index", lambda: index_job(config))
-            stage("search_index", lambda: search_index_job(config, show_progress=show_progress))
-            evaluation = stage(
-                "evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES, show_progress=show_progress)
-            )
+            stage("search_index", lambda: search_index_job(config))
+            evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))
             published = stage("release", lambda: publish(config, store))
     logged = ingested["events"].get("event_log", {})
     return {
