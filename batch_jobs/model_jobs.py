@@ -16,6 +16,7 @@ from feature_repo.common.files import read_json, write_json
 from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.store import FeatureStore
+from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, ProductEmbeddings, load_embeddings, save_embeddings
 from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, ModelCard, load_model
@@ -25,7 +26,6 @@ from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex, VectorIndex, build_index
 from training.data.catalogue import Catalogue, item_features, read_catalogue, read_search_texts
 from training.data.context_cache import cached_contexts
-from training.data.contexts import read_time_split
 from training.device import resolve_device
 from training.evaluate import evaluate
 from training.evaluation.fit_rescorer import fit_rescorer

@@ -34,7 +34,7 @@ from benchmarks.tools.skip import require_file, require_package
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.transforms.consonants import consonants
-from feature_repo.transforms.normalise import RULES, normalise
+from feature_repo.transforms.normalise import NORMALISATION_STEPS, normalise
 from training.artifacts.search.ngram_index import CONSONANTS, LETTERS
 from training.artifacts.search.text_search import MEANING, SearchIndex, build_search_index
 from training.text.catalogue_text import text_encoder_of
@@ -120,11 +120,11 @@ class Comparison:
         return np.where(hits_QK.any(axis=1), hits_QK.argmax(axis=1) + 1, K + 1)
 
     def without(self) -> dict[str, Figures]:
-        """Figures of the spelling part with one rule of the normaliser left out."""
+        """Figures of the spelling part with one step of the normaliser left out."""
         results = {}
-        for left_out in tqdm(RULES, desc="Leaving rules out"):
-            rules = [rule for rule in RULES if rule != left_out]
-            spell = partial(normalise, rules=rules)
+        for left_out in tqdm(NORMALISATION_STEPS, desc="Leaving steps out"):
+            steps = [step for step in NORMALISATION_STEPS if step != left_out]
+            spell = partial(normalise, steps=steps)
             scores_QN = self._by_letters(spell) + self._by_consonants(spell)
             results[str(left_out)] = figures(ranks(scores_QN, self._intended_Q))
         return results

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
 from feature_repo.common.lock import BusyError
-from feature_repo.online.claims import EventsAtWorkError
+from feature_repo.online.claims import EventsInProgressError
 from online_api.batcher import OverloadedError
 from online_api.events.event_log import EventLogUnavailableError
 from online_api.observability.logs import REQUEST_ID
@@ -39,7 +39,7 @@ def add_error_handlers(app: FastAPI) -> None:
         (ForbiddenError, 403, {}),
         (StoreUnavailableError, 503, RETRY_SOON),
         (EventLogUnavailableError, 503, RETRY_SOON),
-        (EventsAtWorkError, 503, RETRY_SOON),
+        (EventsInProgressError, 503, RETRY_SOON),
         (GateRefusedError, 409, {}),
         (SchemaMismatchError, 409, {}),
     ):

@@ -90,7 +90,7 @@ def open_runtime(config: Config, metrics: Metrics | None = None) -> Iterator[Run
 def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runtime:
     """Puts the parts together over an open store; the errors are those of open_runtime."""
     api, paths = config.api, shop_paths(config)
-    online = store.online_within(api.store_timeout_seconds)
+    online = store.online_with_timeout(api.store_timeout_seconds)
     guard = CircuitBreaker(online.ping, metrics, store.revive)
     rule_file = RuleFile(api.rules_path)
     device = resolve_device(config.inference.device)
@@ -104,7 +104,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         max_interactions=api.max_interactions_per_request,
     )
     intake = EventIntake(
-        store.online_within(WRITE_TIMEOUT_SECONDS),
+        store.online_with_timeout(WRITE_TIMEOUT_SECONDS),
         guard,
         EventLog(paths.event_log),
         PendingEvents(paths.event_log / "pending"),

@@ -25,7 +25,7 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from batch_jobs.model_jobs import embed_job, index_job, search_index_job
 from batch_jobs.publish import publish
-from batch_jobs.refresh import passed
+from batch_jobs.refresh import enforce_gate
 from benchmarks.shops.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
 from benchmarks.tools.skip import require_package
 from expectations.gate import validate_canonical, validate_sequences
@@ -153,9 +153,9 @@ def _make(shop: BenchShop, mapping: Path) -> None:
     done("data written")
     with shop_lock(config):
         ingest(config)
-        passed(validate_canonical(paths, config))
+        enforce_gate(validate_canonical(paths, config))
         build_features(config)
-        passed(validate_sequences(paths, config))
+        enforce_gate(validate_sequences(paths, config))
         done("features built")
         with feature_store(config) as store:
             materialize(config, store, full=True)

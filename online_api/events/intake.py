@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pydantic import ValidationError
 
 from feature_repo.common.config import ApiConfig
-from feature_repo.online.claims import Claim, EventsAtWorkError
+from feature_repo.online.claims import Claim, EventsInProgressError
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import Sequence, sequence
@@ -83,7 +83,7 @@ class EventIntake:
         Raises:
             RequestTooLongError: Too many events.
             EventLogUnavailableError: The disk takes nothing. The whole request can be repeated.
-            EventsAtWorkError: Another request works on one of the events. The whole request can be repeated.
+            EventsInProgressError: Another request works on one of the events. The whole request can be repeated.
         """
         if len(events) > self._config.max_events_per_request:
             raise RequestTooLongError("events", len(events), self._config.max_events_per_request)
@@ -117,7 +117,7 @@ class EventIntake:
             fresh = {name: _logged(events[name], now) for name in names}
             self._log.append(list(fresh.values()))
             if claimed is not None and self._guard.call(lambda: self._push(fresh.values())):
-                claimed.stored(names)
+                claimed.mark_stored(names)
                 return len(names), 0
             identified = {name for name in names if events[name].event_id is not None}
             self._pending.add(
@@ -125,14 +125,14 @@ class EventIntake:
             )
             if claimed is not None:
                 # The replay claims ids again, under the same token, and nothing else.
-                claimed.keep(identified)
-                claimed.stored(names)
+                claimed.keep_claimed(identified)
+                claimed.mark_stored(names)
             return len(names), len(names)
 
     def _replay(self, batch: Rows[PendingEvent]) -> int | None:
         try:
             stored = self._guard.call(lambda: self._push_pending(batch))
-        except EventsAtWorkError as error:
+        except EventsInProgressError as error:
             log.info("pending events wait: %s", error)
             return None
         self._count(replayed=stored or 0)
@@ -147,7 +147,7 @@ class EventIntake:
         with self._online.claim_events(claims) as claimed:
             fresh = [one.event for name, one in distinct.items() if one.token is None or name in claimed.fresh]
             self._push(fresh)
-            claimed.stored(claims)
+            claimed.mark_stored(claims)
         return len(fresh)
 
     def _push(self, events: Iterable[LoggedEvent]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from feature_repo import columns as c
-from feature_repo.transforms.events import EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from online_api.lists.list_request import Payload, Subject
 from online_api.lists.live_catalogue import Selection
 from online_api.lists.live_release import LiveRelease
@@ -91,7 +91,7 @@ def _event(live: LiveRelease, subject: Subject, event: int) -> Payload:
     return {
         c.PRODUCT_ID: product_id,
         c.TITLE: title,
-        c.EVENT_TYPE: EVENT_TYPES[events.event_types[event]],
+        c.EVENT_TYPE: EVENT_TYPE_NAMES[events.event_types[event]],
         c.TIMESTAMP: int(events.event_times[event]),
     }
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from feature_repo.transforms.events import EVENT_TYPES, normalise_event_type
+from feature_repo.transforms.events import EVENT_TYPE_NAMES, normalise_event_type
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MILLISECOND = dt.timedelta(milliseconds=1)
@@ -50,7 +50,7 @@ def _canonical_event_type(name: str) -> str:
         raise PydanticCustomError(
             "unknown_event_type",
             "unknown event type '{name}'; known are {known}",
-            {"name": name, "known": ", ".join(EVENT_TYPES)},
+            {"name": name, "known": ", ".join(EVENT_TYPE_NAMES)},
         )
     return known
 
@@ -77,7 +77,7 @@ EventType = Annotated[
     Field(
         max_length=64,
         description="Any usual spelling of these is understood too ('Add to Cart')",
-        json_schema_extra={"enum": list(EVENT_TYPES)},
+        json_schema_extra={"enum": list(EVENT_TYPE_NAMES)},
     ),
     AfterValidator(_canonical_event_type),
 ]

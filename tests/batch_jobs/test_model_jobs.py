@@ -13,7 +13,7 @@ import torch
 from batch_jobs import model_jobs
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
-from batch_jobs.refresh import checked_features
+from batch_jobs.refresh import build_validated_features
 from expectations.gate import validate_canonical
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
@@ -41,7 +41,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) ->
     config = load_config(path)
     ingest(config)
     validate_canonical(shop_paths(config), config)
-    checked_features(config)
+    build_validated_features(config)
     return path
 
 
@@ -95,10 +95,10 @@ def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
 def test_other_features_or_targets_make_the_training_set_anew(
     config: Config, config_file: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    versions: list[str] = []
 
     def noted(folder: Path, version: str, make: Callable[[], Contexts]) -> Contexts:
-        asked.append(version)
+        versions.append(version)
         return make()
 
     monkeypatch.setattr(model_jobs, "cached_contexts", noted)
@@ -106,12 +106,12 @@ def test_other_features_or_targets_make_the_training_set_anew(
     sizes = []
     for changed in (config, purchases):
         data, _ = model_jobs.training_data(changed, store, show_progress=False)
-        assert data.version == asked[-1]
+        assert data.version == versions[-1]
         sizes.append(len(data.contexts.with_targets(data.contexts.targets)))
     report = json.loads(shop_paths(config).feature_report.read_text())
     assert sizes[1] < sizes[0]
-    assert asked[0] != asked[1]
-    for version in asked:
+    assert versions[0] != versions[1]
+    for version in versions:
         assert version.split()[:2] == [report["data_version"], store.schema_hash]
 
 

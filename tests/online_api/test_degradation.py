@@ -371,7 +371,7 @@ def test_a_revived_server_has_its_port_and_its_last_user_stops_it(tmp_path: Path
 def test_a_port_that_another_has_taken_is_an_error_and_not_another_port(tmp_path: Path) -> None:
     with embedded_redis(tmp_path / "ours") as address:
         kill_embedded(address.port)
-        with taken(address.port), pytest.raises(EmbeddedRedisError, match="does not start again"):
+        with taken(address.port), pytest.raises(EmbeddedRedisError, match="does not restart"):
             revive(tmp_path / "ours")
         revive(tmp_path / "ours")
         assert redis_answers(address.port)

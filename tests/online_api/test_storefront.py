@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 import httpx
 import pytest
 
-from feature_repo.transforms.events import EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from online_api.app import create_app
 from online_api.events.intake import EventIntake
 from online_api.lists.list_request import Question, Reply
@@ -80,9 +80,9 @@ def test_every_text_that_is_asked_for_exists() -> None:
     asked |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
     asked |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
     asked |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout")}
-    asked |= {*EVENT_TYPES, *(f"{kind}_{event_type}" for kind in ("did", "act") for event_type in EVENT_TYPES)}
+    asked |= {*EVENT_TYPE_NAMES, *(f"{kind}_{name}" for kind in ("did", "act") for name in EVENT_TYPE_NAMES)}
     assert asked <= _texts()["en"].keys()
-    assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPES)
+    assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPE_NAMES)
 
 
 def _texts() -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""One model, one set of buyers: what serving recommends is what evaluation ranks first, with the same scores."""
+"""Serving recommends the products that evaluation ranks first, with the same scores."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from training.model.aggregators import AGGREGATORS
 from training.model.encoding import TwoTowerRanker
 from training.model.prefixes import prefixes_of
 
-N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # so few products that serving looks at all of them
+N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # few enough products that serving scores all of them
 RESCORER = Rescorer(14, 0.3, 30, 0.2, 0.5, 30.0)
 WEIGHTS = np.array(SPEC.event_weights, dtype=np.float32)
 ROWS = np.arange(N_BUYERS, dtype=np.int32)
@@ -38,11 +38,11 @@ Listed = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 class Shop(NamedTuple):
-    """A release, all that its buyers ever did, and the question that evaluation asks of it."""
+    """A release, the whole histories of its buyers, and the contexts of the evaluation."""
 
     folder: Path
     whole: Histories
-    asked: RescorerData
+    contexts: RescorerData
 
 
 def histories() -> Histories:
@@ -65,7 +65,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     last = whole.offsets[1:][whole.owners] - np.arange(len(whole.products)) <= LAST
     past = whole.where(last | (whole.event_types == PURCHASE))
     events = TrainingEvents(whole.owners.astype(np.int32), whole.products, whole.event_times, N_BUYERS, N_PRODUCTS)
-    asked = RescorerData(
+    contexts = RescorerData(
         histories=past,
         bought=past.where(past.event_types == PURCHASE),
         targets=None,
@@ -74,7 +74,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         as_of_ms=AS_OF_MS,
         event_weights=WEIGHTS / WEIGHTS.max(),
     )
-    lately = np.stack([asked.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)])
+    lately = np.stack([contexts.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)])
     assert (lately > 0).any()
     assert (lately == 0).any()
     folder = write_random_release(
@@ -84,7 +84,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         rescorer=RESCORER,
         lately=lately,
     )
-    return Shop(folder, whole, asked)
+    return Shop(folder, whole, contexts)
 
 
 def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
@@ -94,8 +94,8 @@ def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
     past, ends = shop.whole, shop.whole.offsets[1:]
     with torch.no_grad():
         buyer_BD = model.buyer_tower(item_ND, prefixes_of(past, np.maximum(ends - LAST, past.offsets[:-1]), ends))
-    ranker = RescoredRanker(TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.asked, new_only=new_only, name="x")
-    scores_BN = (MaskedRanker(ranker, shop.asked.bought) if new_only else ranker).scores(ROWS)
+    ranker = RescoredRanker(TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.contexts, new_only=new_only, name="x")
+    scores_BN = (MaskedRanker(ranker, shop.contexts.bought) if new_only else ranker).scores(ROWS)
     order_BK = np.argsort(-scores_BN, axis=1, kind="stable")[:, :K]
     return list(zip(order_BK, np.take_along_axis(scores_BN, order_BK, axis=1), strict=True))
 
@@ -109,7 +109,7 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
     """The first K of every buyer as the service ranks them."""
     recommender = Recommender(shop.folder, schema_hash=SCHEMA)
     keys_N = np.array([recommender.products.product_key(f"p{number}") for number in range(N_PRODUCTS)])
-    past, found = shop.whole, []
+    past, lists = shop.whole, []
     for start, end in zip(past.offsets[:-1], past.offsets[1:], strict=True):
         events = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
         stored = BuyerFeatures(merge_sequences(events, EMPTY_SEQUENCE, LAST), select(events, bought(events)), 0)
@@ -120,8 +120,8 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
         selection = everything.without(positions, "purchased", N_PRODUCTS) if new_only else everything
         subject = Subject(Question(), "personalised", readable, {}, [], stored=stored)
         scorer = ForBuyer(recommender, buyer.vector_D, recommender.repeats(subject.remembered), new_only=new_only)
-        found.append(scorer.top(K, selection))
-    return found
+        lists.append(scorer.top(K, selection))
+    return lists
 
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])
@@ -135,7 +135,7 @@ def test_serving_recommends_what_evaluation_ranks_first(shop: Shop, new_only: bo
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])
 def test_the_terms_decide_what_comes_first(shop: Shop, new_only: bool) -> None:
-    """Or else the two could agree without them."""
+    """Otherwise both sides could agree although neither applies them."""
     with_terms, towers_alone = (offline(shop, one, new_only=new_only) for one in (RESCORER, Rescorer()))
     pairs = zip(with_terms, towers_alone, strict=True)
     changed = [set(positions.tolist()) != set(plain.tolist()) for (positions, _), (plain, _) in pairs]

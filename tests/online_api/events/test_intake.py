@@ -26,7 +26,7 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import shop_paths
-from feature_repo.online.claims import EventsAtWorkError
+from feature_repo.online.claims import EventsInProgressError
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
@@ -98,7 +98,7 @@ def worker(
     release = current_release(shop_paths(config).releases)
     assert release is not None
     products = ProductTable(release / PRODUCTS_FILE, release / ALIASES)
-    online = online or store.online_within(0.5)
+    online = online or store.online_with_timeout(0.5)
     metrics = Metrics()
     guard = CircuitBreaker(online.ping, metrics)
     intake = EventIntake(
@@ -294,7 +294,7 @@ def test_an_event_at_work_elsewhere_is_refused_and_free_afterwards(
     with ThreadPoolExecutor(1) as pool:
         failing = pool.submit(record, other, body)
         working.wait()
-        with pytest.raises(EventsAtWorkError):
+        with pytest.raises(EventsInProgressError):
             record(one, event("busy", "p2", event_id="b2"), body)
         finish.set()
         assert isinstance(failing.exception(), EventLogUnavailableError)
@@ -333,7 +333,7 @@ class Failing:
     """The online store of `store`, whose pushes do something else."""
 
     def __init__(self, store: FeatureStore, push: Callable[[], None]) -> None:
-        self._online, self._push = store.online_within(0.5), push
+        self._online, self._push = store.online_with_timeout(0.5), push
 
     def push_events(self, _: object) -> None:
         self._push()
@@ -352,7 +352,7 @@ def test_what_could_not_be_pushed_stays_claimed_until_it_is_replayed(
     other = worker(config, store, tmp_path, online=Failing(store, no_store))
     named, plain = event("half", event_id="h1"), event("half", "p2")
     assert record(other, named, plain) == (2, 0, 2)
-    with pytest.raises(EventsAtWorkError):
+    with pytest.raises(EventsInProgressError):
         record(one, named)
     assert record(one, plain) == (0, 1, 0)
     assert stored(store, "half") == []
@@ -461,7 +461,7 @@ def _work(what: str, config: Config, connection: str, folder: Path, events: list
         if what == "killed before the push":
             worker(config, store, folder, log=DeadlyLog).intake.record(events)
         elif what == "killed after the push":
-            online = store.online_within(0.5)
+            online = store.online_with_timeout(0.5)
             worker(config, store, folder, online=_DeadlyAfter(online)).intake.record(events)
         elif what == "killed in a replay":
             worker(config, store, folder, online=Failing(store, die)).intake.replay()
@@ -492,7 +492,7 @@ def test_a_killed_request_loses_no_event(
     assert in_a_process(moment, config, server, tmp_path, body) == signal.SIGKILL
     assert logged(tmp_path) == [buyer_id]
     # It may still be at work, for all that others know: the caller shall come again, with the whole request.
-    with pytest.raises(EventsAtWorkError):
+    with pytest.raises(EventsInProgressError):
         record(one, body, event(buyer_id, "p2", event_id=f"{buyer_id}-2", timestamp=NOON))
     claim_runs_out(store, buyer_id)
     assert record(one, body, event(buyer_id, "p2", event_id=f"{buyer_id}-2", timestamp=NOON)) == (2, 0, 0)

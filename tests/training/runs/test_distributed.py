@@ -12,7 +12,7 @@ import torch
 
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.model_jobs import embed_job
-from batch_jobs.refresh import checked_features
+from batch_jobs.refresh import build_validated_features
 from expectations.gate import validate_canonical
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
@@ -92,7 +92,7 @@ def test_the_train_command_under_torchrun_makes_one_model(tmp_path: Path, tiny_e
     config = load_config(path)
     ingest(config)
     validate_canonical(shop_paths(config), config)
-    checked_features(config)
+    build_validated_features(config)
     answer = json.loads(torchrun("-m", "batch_jobs.cli", "train", "--config", str(path), "--json"))
     _, _, card = load_model(shop_paths(config).model)
     assert card.epoch == answer["epoch"]
