@@ -312,17 +312,17 @@ def search(
 
         with open_runtime(settings) as runtime:
             runtime.service.texts.load(runtime.keeper.live.recommender)
-            return runtime.service.answer([replace(runtime.service.searched(query), k=k)])[0].payload
+            return runtime.service.answer([replace(runtime.service.search_request(query), k=k)])[0].payload
 
     run_job(job, config, overrides, as_json, list_text)
 
 
 def _recommend(settings: Config, buyer: str, k: int) -> Answer:
-    from online_api.lists.list_request import Question
+    from online_api.lists.list_request import ListRequest
     from online_api.runtime import open_runtime
 
     with open_runtime(settings) as runtime:
-        return runtime.service.answer([Question(buyer_id=buyer, k=k)])[0].payload
+        return runtime.service.answer([ListRequest(buyer_id=buyer, k=k)])[0].payload
 
 
 @app.command()

@@ -94,5 +94,6 @@ Timestamp = Annotated[
     ),
 ]
 K = Annotated[int, Field(ge=1, le=100, description="Number of products")]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # For bodies: JSON has numbers of its own, so `true` is no 1 and "5" no 5. Query strings have text alone.
 JsonNumber = BeforeValidator(_json_number)

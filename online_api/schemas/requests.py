@@ -5,13 +5,12 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SkipValidation, model_validator
 
 from feature_repo import columns as c
-from online_api.schemas.fields import TIME_FORMS, EventType, Identifier, JsonNumber, K, Timestamp
+from online_api.schemas.fields import TIME_FORMS, EventType, Identifier, JsonNumber, K, Price, Timestamp
 
 VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}  # for examples
 MAX_EXCLUDED, MAX_NAMES = 1000, 100
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Cap = Annotated[int, Field(ge=1, le=100)]
 
 

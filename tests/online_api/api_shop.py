@@ -169,7 +169,7 @@ def open_shop(
         try:
             yield runtime
         finally:
-            runtime.guard.close()
+            runtime.breaker.close()
 
 
 def body_of(answer: httpx.Response, model: type[Answer] = RecommendationResponse) -> Json:

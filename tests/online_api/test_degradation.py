@@ -267,7 +267,7 @@ def test_a_release_that_cannot_be_served_leaves_the_old_one_live(
         assert body_of(client.get(HISTORY))["release"] == good
         wait_for(lambda: metric(client, 'tawsiya_release_loads_total{outcome="failed"}') == 2)  # and by the watch
         for _ in range(3):
-            runtime.keeper.look()
+            runtime.keeper.poll()
         assert metric(client, 'tawsiya_release_loads_total{outcome="failed"}') == 2
         assert metric(client, f'tawsiya_release_info{{release="{good}"}}') == 1
 

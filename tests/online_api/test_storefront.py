@@ -12,7 +12,7 @@ import pytest
 from feature_repo.transforms.events import EVENT_TYPES
 from online_api.app import create_app
 from online_api.events.intake import EventIntake
-from online_api.lists.list_request import Question, Reply
+from online_api.lists.list_request import ListRequest, ListResult
 from online_api.runtime import Runtime
 from online_api.schemas.responses import EventsResponse, RecommendationResponse, Source
 from online_api.service import RecommendationService
@@ -255,9 +255,9 @@ class ChangingShop:
     def __init__(self) -> None:
         self._told = False
 
-    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+    def answer(self, requests: Sequence[ListRequest]) -> list[ListResult]:
         """What the service answers."""
-        return [Reply(self._payload(question), []) for question in questions]
+        return [ListResult(self._payload(request), []) for request in requests]
 
     def record(self, events: list[Any]) -> EventsResponse:
         """What the intake answers."""
@@ -267,10 +267,10 @@ class ChangingShop:
     def replay(self) -> None:
         """Nothing waits."""
 
-    def _payload(self, question: Question) -> Json:
+    def _payload(self, request: ListRequest) -> Json:
         ids = ["b", "new", "a"] if self._told else ["a", "b", "c"]
         answer = {
-            "buyer_id": question.buyer_id,
+            "buyer_id": request.buyer_id,
             "release": "r1",
             "source": "popular",
             "degraded": ["feature_store"] if self._told else [],

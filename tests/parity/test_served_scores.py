@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.events import PURCHASE
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, select
-from online_api.lists.list_request import Question, Subject
+from online_api.lists.list_request import ListRequest, ResolvedRequest
 from online_api.lists.live_catalogue import Selection
-from online_api.lists.ranking import ForBuyer
+from online_api.lists.ranking import BuyerScorer
 from tests.random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
@@ -113,13 +113,15 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
     for start, end in zip(past.offsets[:-1], past.offsets[1:], strict=True):
         events = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
         stored = BuyerFeatures(merge_sequences(events, EMPTY_SEQUENCE, LAST), select(events, bought(events)), 0)
-        readable = recommender.readable(stored.events)
-        (buyer,) = recommender.encoder.encode([recommender.history(readable)])
+        history = recommender.known_events(stored.events)
+        (buyer,) = recommender.encode_buyers([history])
         everything = Selection(None, N_PRODUCTS, {})
         positions = np.unique(past.products[start:end][bought(events)]).astype(np.int64)
         selection = everything.without(positions, "purchased", N_PRODUCTS) if new_only else everything
-        subject = Subject(Question(), "personalised", readable, {}, [], stored=stored)
-        scorer = ForBuyer(recommender, buyer.vector_D, recommender.repeats(subject.remembered), new_only=new_only)
+        resolved = ResolvedRequest(ListRequest(), "personalised", history, (), stored=stored)
+        scorer = BuyerScorer(
+            recommender, buyer.vector_D, recommender.repeats(resolved.repeat_events), new_only=new_only
+        )
         found.append(scorer.top(K, selection))
     return found
 

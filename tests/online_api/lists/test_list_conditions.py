@@ -194,7 +194,8 @@ def test_lambda_0_goes_by_difference_alone(client: httpx.Client, bazaar: Runtime
     first, *others = ids_of(recommend(client, interactions=session, diversity={"lambda": 0}))
     assert first == plain[0]
     places = [recommender.products.position_of(product_id) for product_id in (first, *plain[1:])]
-    likeness = recommender.vectors_ND[places[1:]] @ recommender.vectors_ND[places[0]]
+    vectors = recommender.product_vectors(np.array(places))
+    likeness = vectors[1:] @ vectors[0]
     assert others[0] == plain[1:][int(np.argmin(likeness))]
     assert ids_of(recommend(client, interactions=session, diversity={"lambda": 1})) == plain
     by_query = client.get("/v1/products/t1/similar", params={"lambda": 0})

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from online_api.app import create_app
@@ -62,7 +63,7 @@ def test_a_buyer_gets_again_what_was_bought_before(client: httpx.Client, bazaar:
     buyer = client.post("/encode_buyer", json={"buyer_id": "b1"}).json()["embedding"]
     recommender = bazaar.keeper.live.recommender
     for product_id, similarity in parts(answer, "similarity").items():
-        vector_D = recommender.vectors_ND[recommender.products.position_of(product_id)]
+        [vector_D] = recommender.product_vectors(np.array([recommender.products.position_of(product_id)]))
         assert similarity == pytest.approx(vector_D @ buyer, abs=1e-5)
 
 

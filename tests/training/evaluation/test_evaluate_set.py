@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from training.histories import Histories
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
@@ -18,7 +19,6 @@ from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.data.catalogue import Catalogue, read_catalogue
 from training.data.contexts import Contexts, read_contexts, read_time_split
-from training.histories import Histories
 from training.evaluate import evaluate
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, Question, read_held_out
 
