@@ -19,7 +19,7 @@ from online_api.lists.live_catalogue import LiveCatalogue
 from online_api.lists.rule_file import RuleFile
 from online_api.lists.rules import CompiledRules, compile_rules
 from online_api.observability.metrics import Metrics
-from online_api.protection.circuit_breaker import STORE_ERRORS
+from online_api.protection.circuit_breaker import STORE_FAILURES
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import current_release
 
@@ -134,7 +134,7 @@ class ReleaseKeeper:
                 self._metrics.live_products_refreshed.set_to_current_time()
                 return False
             values = self._online.read_products(recommender.products.product_ids.to_pylist())
-        except STORE_ERRORS as error:
+        except STORE_FAILURES as error:
             log.warning("prices, stock and visibility stay as they were: %s", str(error).partition("\n")[0])
             return False
         self._live_values, self._materialized_at = (recommender.products.product_ids, values), materialized_at

@@ -16,12 +16,12 @@ from online_api.lists.list_request import ListRequest, ListResult
 from online_api.runtime import Runtime
 from online_api.schemas.responses import EventsResponse, RecommendationResponse, Source
 from online_api.service import RecommendationService
-from online_api.storefront import STATIC
+from online_api.storefront import STATIC_FOLDER
 from tests.online_api.api_shop import Json, items_of
 from tests.online_api.browser import CHROMIUM, Page, browser_page
 from tests.serving import serving
 
-FILES = sorted(path for path in STATIC.iterdir() if path.suffix != ".svg")
+FILES = sorted(path for path in STATIC_FOLDER.iterdir() if path.suffix != ".svg")
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
 # From popular products; the ids are those of api_shop.PRODUCTS.
 FIRST_TITLES = ["Running shoes", "قهوة عربية", "Smartphone 128GB", "هاتف ذكي ١٢٨ جيجا", "Plain thing"]
@@ -30,7 +30,7 @@ FIRST_TITLES = ["Running shoes", "قهوة عربية", "Smartphone 128GB", "ه�
 # ---- The files
 
 
-@pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(STATIC_FOLDER.iterdir()), ids=lambda path: path.name)
 def test_assets_have_their_content_type(client: httpx.Client, path: Path) -> None:
     answer = client.get(f"/static/{path.name}")
     assert answer.status_code == 200
@@ -58,7 +58,7 @@ def test_files_need_nobody_else_and_inject_nothing(path: Path) -> None:
 
 
 def test_layout_turns_with_the_direction() -> None:
-    css = (STATIC / "storefront.css").read_text(encoding="utf-8")
+    css = (STATIC_FOLDER / "storefront.css").read_text(encoding="utf-8")
     rules = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     assert not re.search(r"\b(left|right)\b", rules)
 
@@ -74,8 +74,8 @@ def test_every_text_exists_in_every_language() -> None:
 
 
 def test_every_text_that_is_asked_for_exists() -> None:
-    html = (STATIC / "index.html").read_text(encoding="utf-8")
-    scripts = "".join(path.read_text(encoding="utf-8") for path in STATIC.glob("*.js"))
+    html = (STATIC_FOLDER / "index.html").read_text(encoding="utf-8")
+    scripts = "".join(path.read_text(encoding="utf-8") for path in STATIC_FOLDER.glob("*.js"))
     asked = set(re.findall(r'data-text="(\w+)"', html))
     asked |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
     asked |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
@@ -87,7 +87,7 @@ def test_every_text_that_is_asked_for_exists() -> None:
 
 def _texts() -> dict[str, dict[str, str]]:
     """The dictionaries of texts.js, which holds one text per line."""
-    content = (STATIC / "texts.js").read_text(encoding="utf-8")
+    content = (STATIC_FOLDER / "texts.js").read_text(encoding="utf-8")
     languages = re.findall(r"^  (\w+): \{\n(.*?)^  \},$", content, re.DOTALL | re.MULTILINE)
     return {language: dict(re.findall(r'^    (\w+): "(.+)",$', body, re.MULTILINE)) for language, body in languages}
 
