@@ -80,16 +80,16 @@ class RecommendationService:
         searched = time.perf_counter()
         stages: Stages = [("features", started, read), ("encode", read, encoded), ("search", encoded, searched)]
         results = []
-        for one, buyer, nearest_to_buyer in zip(resolved, buyers, nearest, strict=True):
+        for resolved_request, buyer, nearest_to_buyer in zip(resolved, buyers, nearest, strict=True):
             begun = time.perf_counter()
-            payload = self._list(live, one, buyer, nearest_to_buyer)
+            payload = self._list(live, resolved_request, buyer, nearest_to_buyer)
             results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())]))
         return results
 
     def _resolve(self, live: LiveRelease, requests: Rows[ListRequest]) -> list[ResolvedRequest]:
         """Adds histories to the requests: those of the session, else the stored ones, read in one call."""
         resolved = [self._resolve_session(live, request) for request in requests]
-        waiting = [place for place, one in enumerate(resolved) if one.needs_stored_features]
+        waiting = [place for place, entry in enumerate(resolved) if entry.needs_stored_features]
         if not waiting:
             return resolved
         buyer_ids = [str(resolved[place].request.buyer_id) for place in waiting]
@@ -104,7 +104,7 @@ class RecommendationService:
         history = NO_HISTORY
         if request.interactions:
             product_key = live.catalogue.products.product_key
-            new_vectors = {product_key(one): vector_D for one, vector_D in request.text_vectors.items()}
+            new_vectors = {product_key(product_id): vector_D for product_id, vector_D in request.text_vectors.items()}
             history = live.recommender.known_events(self._sequence(live, request.interactions), new_vectors)
         matches = request.matches
         if matches is None and request.query is not None:
@@ -218,7 +218,7 @@ def _add_stored(live: LiveRelease, resolved: ResolvedRequest, stored: BuyerFeatu
 
 def _encode(live: LiveRelease, resolved: Rows[ResolvedRequest]) -> list[EncodedBuyer | None]:
     """Encodes the buyers whose history decides the list, in one call; None for the other requests."""
-    places = [place for place, one in enumerate(resolved) if one.source in ("session", "personalised")]
+    places = [place for place, entry in enumerate(resolved) if entry.source in ("session", "personalised")]
     buyers: list[EncodedBuyer | None] = [None] * len(resolved)
     encoded = live.recommender.encode_buyers([resolved[place].history for place in places])
     for place, buyer in zip(places, encoded, strict=True):

@@ -87,7 +87,7 @@ def publish_random_release(
         config: Of the shop.
         schema_hash: Of its features.
         text_encoder: Id of the encoder that the release names, which has TEXT_DIM dimensions.
-        rescorer: Of the release, for which the product at position p had p buyers lately, and whose data ended in 1970:
+        rescorer: Of the release, for which the product at position p had p recent buyers, and whose data ended in 1970:
             all events are later, and count in full.
     """
     paths = shop_paths(config)

@@ -76,12 +76,12 @@ def test_every_text_exists_in_every_language() -> None:
 def test_every_text_that_is_asked_for_exists() -> None:
     html = (STATIC_FOLDER / "index.html").read_text(encoding="utf-8")
     scripts = "".join(path.read_text(encoding="utf-8") for path in STATIC_FOLDER.glob("*.js"))
-    asked = set(re.findall(r'data-text="(\w+)"', html))
-    asked |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
-    asked |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
-    asked |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout")}
-    asked |= {*EVENT_TYPES, *(f"{kind}_{event_type}" for kind in ("did", "act") for event_type in EVENT_TYPES)}
-    assert asked <= _texts()["en"].keys()
+    used = set(re.findall(r'data-text="(\w+)"', html))
+    used |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
+    used |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
+    used |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout")}
+    used |= {*EVENT_TYPES, *(f"{kind}_{event_type}" for kind in ("did", "act") for event_type in EVENT_TYPES)}
+    assert used <= _texts()["en"].keys()
     assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPES)
 
 

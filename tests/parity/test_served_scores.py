@@ -38,11 +38,11 @@ Listed = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 class Shop(NamedTuple):
-    """A release, all that its buyers ever did, and the question that evaluation asks of it."""
+    """A release, all that its buyers ever did, and the data that evaluation computes its scores from."""
 
     folder: Path
     whole: Histories
-    asked: RescorerData
+    rescorer_data: RescorerData
 
 
 def histories() -> Histories:
@@ -65,7 +65,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     last = whole.offsets[1:][whole.owners] - np.arange(len(whole.products)) <= LAST
     past = whole.where(last | (whole.event_types == PURCHASE))
     events = TrainingEvents(whole.owners.astype(np.int32), whole.products, whole.event_times, N_BUYERS, N_PRODUCTS)
-    asked = RescorerData(
+    rescorer_data = RescorerData(
         histories=past,
         bought=past.where(past.event_types == PURCHASE),
         targets=None,
@@ -74,17 +74,19 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         as_of_ms=AS_OF_MS,
         event_weights=WEIGHTS / WEIGHTS.max(),
     )
-    lately = np.stack([asked.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)])
-    assert (lately > 0).any()
-    assert (lately == 0).any()
+    recent_2N = np.stack(
+        [rescorer_data.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)]
+    )
+    assert (recent_2N > 0).any()
+    assert (recent_2N == 0).any()
     folder = write_random_release(
         tmp_path_factory.mktemp(request.param),
         N_PRODUCTS,
         aggregation=request.param,
         rescorer=RESCORER,
-        lately=lately,
+        lately=recent_2N,
     )
-    return Shop(folder, whole, asked)
+    return Shop(folder, whole, rescorer_data)
 
 
 def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
@@ -94,8 +96,10 @@ def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
     past, ends = shop.whole, shop.whole.offsets[1:]
     with torch.no_grad():
         buyer_BD = model.buyer_tower(item_ND, prefixes_of(past, np.maximum(ends - LAST, past.offsets[:-1]), ends))
-    ranker = RescoredRanker(TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.asked, new_only=new_only, name="x")
-    scores_BN = (MaskedRanker(ranker, shop.asked.bought) if new_only else ranker).scores(ROWS)
+    ranker = RescoredRanker(
+        TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.rescorer_data, new_only=new_only, name="x"
+    )
+    scores_BN = (MaskedRanker(ranker, shop.rescorer_data.bought) if new_only else ranker).scores(ROWS)
     order_BK = np.argsort(-scores_BN, axis=1, kind="stable")[:, :K]
     return list(zip(order_BK, np.take_along_axis(scores_BN, order_BK, axis=1), strict=True))
 
@@ -109,7 +113,7 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
     """The first K of every buyer as the service ranks them."""
     recommender = Recommender(shop.folder, schema_hash=SCHEMA)
     keys_N = np.array([recommender.products.product_key(f"p{number}") for number in range(N_PRODUCTS)])
-    past, found = shop.whole, []
+    past, ranked = shop.whole, []
     for start, end in zip(past.offsets[:-1], past.offsets[1:], strict=True):
         events = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
         stored = BuyerFeatures(merge_sequences(events, EMPTY_SEQUENCE, LAST), select(events, bought(events)), 0)
@@ -122,8 +126,8 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
         scorer = BuyerScorer(
             recommender, buyer.vector_D, recommender.repeats(resolved.repeat_events), new_only=new_only
         )
-        found.append(scorer.top(K, selection))
-    return found
+        ranked.append(scorer.top(K, selection))
+    return ranked
 
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])

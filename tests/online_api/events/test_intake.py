@@ -313,7 +313,7 @@ def test_what_is_accepted_while_the_store_is_away_arrives_when_it_is_back(
         assert record(one, event("patient", "p2", event_id="p-1", timestamp=NOON)) == (1, 0, 1)
         assert record(one, event("patient", "p3", timestamp=NOON + 1)) == (1, 0, 1)
         until(lambda: one.breaker.is_open)
-        # Repetitions, which nobody can know while the claims cannot be asked.
+        # Duplicates, which cannot be detected while the store of the claims is down.
         assert record(one, event("patient", event_id="p-0", timestamp=NOON + 2)) == (1, 0, 1)
         assert record(one, event("patient", "p2", event_id="p-1", timestamp=NOON + 3)) == (1, 0, 1)
         assert len(logged(tmp_path)) == 5
@@ -594,9 +594,9 @@ def test_after_a_replay_both_stores_hold_the_same(config: Config, store: Feature
     assert one.intake.replay() == 6
     assert ingest(config)["events"]["event_log"]["bad"] == 0
     build_features(config)
-    asked = pd.DataFrame({c.BUYER_ID: buyers, c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
+    entities = pd.DataFrame({c.BUYER_ID: buyers, c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
     arrays = (c.EVENT_TIMES, c.PRODUCT_KEYS, c.EVENT_TYPES)
-    for row in store.historical_sequences(asked).to_pylist():
+    for row in store.historical_sequences(entities).to_pylist():
         offline = list(zip(*(row[name] for name in arrays), strict=True))
         expected = [as_stored(NOON, "p2"), as_stored(NOON + 1, "p4", "purchase"), as_stored(NOON + 2, "p3")]
         assert offline == [*expected, as_stored(NOON + 5), as_stored(NOW, "p5")]

@@ -47,7 +47,7 @@ ROUNDING = 1e-6
 RESCORER = Rescorer(popularity_weight=0.01, new_popularity_weight=0.005)
 
 Rules = list[dict[str, object]]
-Whom = tuple[str, int]  # a kind of question and a seed
+Whom = tuple[str, int]  # a kind of scorer and a seed
 
 
 class Shop:
@@ -297,13 +297,13 @@ def test_everything_filtered_out_is_an_empty_list(shop: Shop, whom: Whom, divers
 
 
 def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: Path) -> None:
-    lately = np.zeros((2, N_PRODUCTS), dtype=np.float32)
+    recent_2N = np.zeros((2, N_PRODUCTS), dtype=np.float32)
     vector_D = unit_vectors(1, seed=4)[0]
     farthest = np.argsort(unit_vectors(N_PRODUCTS) @ vector_D)
     sold, own = int(farthest[0]), int(farthest[1])
-    lately[:, sold] = 4
+    recent_2N[:, sold] = 4
     rescorer = Rescorer(popularity_weight=1, new_popularity_weight=0.125)
-    release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, lately=lately)
+    release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, lately=recent_2N)
     recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, N_PRODUCTS, {})
     repeats = Repeats(np.array([own]), np.array([3], dtype=np.float32))
     nearest = farthest[::-1].tolist()

@@ -186,10 +186,10 @@ def products_now(live: LiveProducts | None) -> list[dict[str, object]]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(FILTERS, min_size=1, max_size=4), st.none() | live_products(N_RANDOM))
 def test_a_selection_is_what_plain_python_selects(
-    random_table: ProductTable, asked: list[Filters], live: LiveProducts | None
+    random_table: ProductTable, several_filters: list[Filters], live: LiveProducts | None
 ) -> None:
     catalogue, products = LiveCatalogue(random_table, live), products_now(live)
-    for filters in [*asked, NO_FILTERS, *asked]:  # the second time from the cache
+    for filters in [*several_filters, NO_FILTERS, *several_filters]:  # the second time from the cache
         selection = catalogue.select(filters)
         reasons = [reason_against(product, filters) for product in products]
         expected = [position for position, reason in enumerate(reasons) if reason is None]

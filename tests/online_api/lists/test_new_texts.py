@@ -169,10 +169,10 @@ def test_it_counts_beside_known_products(client: httpx.Client) -> None:
 
 
 def test_a_known_product_keeps_its_own_vector(client: httpx.Client) -> None:
-    told = items_of(recommend(client, interaction("p1", text=TEXT)))
+    with_text = items_of(recommend(client, interaction("p1", text=TEXT)))
     plain = items_of(recommend(client, interaction("p1")))
-    assert [item["score"] for item in told] == [item["score"] for item in plain]
-    assert {reason["title"] for item in told for reason in item["because"]} == {"هاتف ذكي ١٢٨ جيجا"}
+    assert [item["score"] for item in with_text] == [item["score"] for item in plain]
+    assert {reason["title"] for item in with_text for reason in item["because"]} == {"هاتف ذكي ١٢٨ جيجا"}
 
 
 def test_a_new_product_without_a_text_is_skipped(client: httpx.Client) -> None:

@@ -93,8 +93,8 @@ def test_a_list_of_new_products_repeats_nothing(client: httpx.Client, bazaar: Ru
 
 
 def test_a_session_repeats_its_own_products(client: httpx.Client) -> None:
-    told = [interaction("m9", "purchase"), interaction("t4"), interaction("gone")]  # t4 is hidden
-    answer = client.post("/v1/recommendations", json={"buyer_id": "b1", "interactions": told})
+    interactions = [interaction("m9", "purchase"), interaction("t4"), interaction("gone")]  # t4 is hidden
+    answer = client.post("/v1/recommendations", json={"buyer_id": "b1", "interactions": interactions})
     assert {one: term for one, term in parts(answer, "repeat").items() if term} == pytest.approx(
         {"m1": 4 * math.log(2)}, abs=1e-6
     )

@@ -23,7 +23,7 @@ SCRIPT = Path(sys.executable).with_name("tawsiya")
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0

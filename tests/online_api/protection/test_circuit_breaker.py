@@ -1,4 +1,4 @@
-"""The circuit breaker, against a store that fails and recovers when told."""
+"""The circuit breaker, against a store that fails and recovers on command."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ GONE = RedisConnectionError("connection refused")
 
 
 class Store:
-    """Answers, or raises what it is told to."""
+    """Answers, or raises a given error."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None

@@ -29,7 +29,7 @@ SLOW = 0.001  # tokens/s: no test lasts long enough to see one
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock that only the test advances."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Counted:
-    """A client that counts how often it is asked."""
+    """A client that counts its calls."""
 
     def __init__(self, client: Any) -> None:
         self.client, self.calls = client, 0

@@ -182,15 +182,18 @@ def test_a_buyer_is_encoded_from_the_products_that_the_release_knows(recommender
 
 # ---- the re-scorer's terms -------------------------------------------------------------------------------------------
 
-# Products 0 to 5, of which 2 and 4 sold alike; nobody bought 1 and 5 lately. Lists of new products count more days.
-LATELY = np.log1p(np.array([[1, 0, 3, 7, 3, 0], [9, 0, 3, 7, 3, 1]])).astype(np.float32)
+# Products 0 to 5, of which 2 and 4 sold alike; 1 and 5 had no recent buyers. Lists of new products count more days.
+RECENT_POPULARITY_2N = np.log1p(np.array([[1, 0, 3, 7, 3, 0], [9, 0, 3, 7, 3, 1]])).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def rescored(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     rescorer = Rescorer(popularity_weight=0.5, new_popularity_weight=0.25, repeat_weight=2.0, repeat_half_life_days=90)
     folder = write_random_release(
-        tmp_path_factory.mktemp("rescored"), LATELY.shape[1], rescorer=rescorer, lately=LATELY
+        tmp_path_factory.mktemp("rescored"),
+        RECENT_POPULARITY_2N.shape[1],
+        rescorer=rescorer,
+        lately=RECENT_POPULARITY_2N,
     )
     return Recommender(folder, schema_hash=SCHEMA)
 
