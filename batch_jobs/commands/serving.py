@@ -35,18 +35,18 @@ def search(
 
         with open_runtime(settings) as runtime:
             runtime.service.texts.load(runtime.keeper.live.recommender)
-            return runtime.service.answer([replace(runtime.service.searched(query), k=k)])[0].payload
+            return runtime.service.answer([replace(runtime.service.search_request(query), k=k)])[0].payload
 
     run_job(job, config, overrides, as_json, list_text)
 
 
 def recommend_to_buyer(settings: Config, buyer: str, k: int) -> JobResult:
     """The API's answer to a request for `k` products for a buyer, from the live release."""
-    from online_api.lists.list_request import Question
+    from online_api.lists.list_request import ListRequest
     from online_api.runtime import open_runtime
 
     with open_runtime(settings) as runtime:
-        return runtime.service.answer([Question(buyer_id=buyer, k=k)])[0].payload
+        return runtime.service.answer([ListRequest(buyer_id=buyer, k=k)])[0].payload
 
 
 def serve(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:

@@ -19,7 +19,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
-from online_api.lists.request_texts import TextVectors
+from online_api.lists.request_texts import RequestTextEncoder
 from tests.tiny_encoder import write_tiny_encoder
 from tests.tiny_shop import write_shop
 from training.artifacts.embeddings import load_embeddings
@@ -136,7 +136,7 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     model_jobs.evaluate_job(config, store, (1, 5), show_progress=False)
     published = publish(config, store)
     recommender = Recommender(paths.releases / published["release"], schema_hash=store.schema_hash)
-    texts = TextVectors(lambda release: text_encoder_of(config, release.model_folder))
+    texts = RequestTextEncoder(lambda release: text_encoder_of(config, release.model_folder))
     texts.load(recommender)
     query_T = texts.query_vector(recommender, "Tea")
     assert query_T is not None

@@ -21,7 +21,7 @@ from feature_repo.store import feature_store
 from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
 from online_api.schemas.problems import Problem
-from online_api.schemas.responses import Answer, RecommendationResponse
+from online_api.schemas.responses import ApiResponse, RecommendationResponse
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
@@ -87,7 +87,7 @@ def publish_random_release(
         config: Of the shop.
         schema_hash: Of its features.
         text_encoder: Id of the encoder that the release names, which has TEXT_DIM dimensions.
-        rescorer: Of the release, for which the product at position p had p buyers lately, and whose data ended in 1970:
+        rescorer: Of the release, for which the product at position p had p recent buyers, and whose data ended in 1970:
             all events are later, and count in full.
     """
     paths = shop_paths(config)
@@ -169,10 +169,10 @@ def open_shop(
         try:
             yield runtime
         finally:
-            runtime.guard.close()
+            runtime.breaker.close()
 
 
-def body_of(answer: httpx.Response, model: type[Answer] = RecommendationResponse) -> Json:
+def body_of(answer: httpx.Response, model: type[ApiResponse] = RecommendationResponse) -> Json:
     """The body of a good answer, which is what its documentation says: every field is there, and no other."""
     assert answer.status_code == 200, answer.text
     body: Json = answer.json()

@@ -17,9 +17,9 @@ from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from online_api.app import create_app
-from online_api.lists.list_request import Question
+from online_api.lists.list_request import ListRequest
 from online_api.lists.live_release import LiveRelease
-from online_api.lists.request_texts import TextVectors
+from online_api.lists.request_texts import RequestTextEncoder
 from online_api.runtime import Runtime
 from online_api.schemas.responses import ReleaseChange, Releases
 from online_api.service import RecommendationService
@@ -153,19 +153,19 @@ class SwappedAway:
 
 def test_a_request_ends_with_the_release_that_it_began_with(shop: Shop) -> None:
     """Its mapped files stay readable although they are deleted."""
-    runtime, question = shop.runtime, Question(buyer_id="u1")
-    expected = runtime.service.answer([question])[0].payload
+    runtime, request = shop.runtime, ListRequest(buyer_id="u1")
+    expected = runtime.service.answer([request])[0].payload
     service = RecommendationService(
         SwappedAway(shop),  # type: ignore[arg-type]
         runtime.online,
-        runtime.guard,
-        TextVectors(lambda _: pytest.fail("no text was sent")),
+        runtime.breaker,
+        RequestTextEncoder(lambda _: pytest.fail("no text was sent")),
         max_history=100,
         max_interactions=100,
     )
-    assert service.answer([question])[0].payload == expected
+    assert service.answer([request])[0].payload == expected
     assert not (shop.releases / shop.old).exists()
-    assert runtime.service.answer([question])[0].payload["release"] == shop.new
+    assert runtime.service.answer([request])[0].payload["release"] == shop.new
 
 
 # ---- the admin routes ------------------------------------------------------------------------------------------------

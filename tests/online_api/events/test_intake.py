@@ -79,7 +79,7 @@ class Worker:
     """What one worker process has of an intake."""
 
     intake: EventIntake
-    guard: CircuitBreaker
+    breaker: CircuitBreaker
     metrics: Metrics
 
     def outcomes(self) -> dict[str, float]:
@@ -100,10 +100,10 @@ def worker(
     products = ProductTable(release / PRODUCTS_FILE, release / ALIASES)
     online = online or store.online_with_timeout(0.5)
     metrics = Metrics()
-    guard = CircuitBreaker(online.ping, metrics)
+    breaker = CircuitBreaker(online.ping, metrics)
     intake = EventIntake(
         online,
-        guard,
+        breaker,
         log(folder),
         PendingEvents(folder / "pending"),
         lambda: products,
@@ -111,14 +111,14 @@ def worker(
         metrics,
         lambda: NOW,
     )
-    return Worker(intake, guard, metrics)
+    return Worker(intake, breaker, metrics)
 
 
 @pytest.fixture
 def one(config: Config, store: FeatureStore, tmp_path: Path) -> Iterator[Worker]:
     one = worker(config, store, tmp_path)
     yield one
-    one.guard.close()
+    one.breaker.close()
 
 
 @contextmanager
@@ -312,15 +312,15 @@ def test_what_is_accepted_while_the_store_is_away_arrives_when_it_is_back(
     with away(server):
         assert record(one, event("patient", "p2", event_id="p-1", timestamp=NOON)) == (1, 0, 1)
         assert record(one, event("patient", "p3", timestamp=NOON + 1)) == (1, 0, 1)
-        until(lambda: one.guard.is_open)
-        # Repetitions, which nobody can know while the claims cannot be asked.
+        until(lambda: one.breaker.is_open)
+        # Duplicates, which cannot be detected while the store of the claims is down.
         assert record(one, event("patient", event_id="p-0", timestamp=NOON + 2)) == (1, 0, 1)
         assert record(one, event("patient", "p2", event_id="p-1", timestamp=NOON + 3)) == (1, 0, 1)
         assert len(logged(tmp_path)) == 5
         assert one.intake.pending_count == 4
         assert one.intake.replay() == 0
         assert one.intake.pending_count == 4
-    until(lambda: not one.guard.is_open)
+    until(lambda: not one.breaker.is_open)
     assert one.intake.replay() == 2
     expected = [as_stored(NOON, "p2"), as_stored(NOON + 1, "p3"), as_stored(NOW)]
     assert stored(store, "patient") == expected
@@ -588,15 +588,15 @@ def test_after_a_replay_both_stores_hold_the_same(config: Config, store: Feature
             record(one, event(buyer, "p4", "purchase", event_id=f"{buyer}-4", timestamp=NOON + 1))
             record(one, event(buyer, "p4", "purchase", event_id=f"{buyer}-4", timestamp=NOON + 1))
             record(one, event(buyer, "p5"))
-        until(lambda: one.guard.is_open)
-    until(lambda: not one.guard.is_open)
+        until(lambda: one.breaker.is_open)
+    until(lambda: not one.breaker.is_open)
     assert in_a_process("killed in a replay", config, server, folder) == signal.SIGKILL
     assert one.intake.replay() == 6
     assert ingest(config)["events"]["event_log"]["bad"] == 0
     build_features(config)
-    asked = pd.DataFrame({c.BUYER_ID: buyers, c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
+    entities = pd.DataFrame({c.BUYER_ID: buyers, c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
     arrays = (c.EVENT_TIMES, c.PRODUCT_KEYS, c.EVENT_TYPES)
-    for row in store.historical_sequences(asked).to_pylist():
+    for row in store.historical_sequences(entities).to_pylist():
         offline = list(zip(*(row[name] for name in arrays), strict=True))
         expected = [as_stored(NOON, "p2"), as_stored(NOON + 1, "p4", "purchase"), as_stored(NOON + 2, "p3")]
         assert offline == [*expected, as_stored(NOON + 5), as_stored(NOW, "p5")]

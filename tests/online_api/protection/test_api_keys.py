@@ -24,7 +24,7 @@ CONFIG = str(Path(__file__).parents[3] / "config/default.yaml")
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
