@@ -30,7 +30,7 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 from training.artifacts.lineage import sha256
-from training.data.contexts import TimeSplit
+from training.data.time_split import TimeSplit
 
 ONE_TICK = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"

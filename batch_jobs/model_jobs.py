@@ -22,15 +22,16 @@ from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.index_recall import recall_against_exact
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex, VectorIndex, build_index
-from training.data.catalogue import Catalogue, item_features, read_catalogue
+from training.data.catalogue import Catalogue, read_catalogue
 from training.data.context_cache import cached_contexts
-from training.data.contexts import read_time_split
+from training.data.time_split import read_time_split
 from training.device import resolve_device
 from training.evaluate import evaluate
 from training.evaluation.fit_rescorer import fit_rescorer
 from training.evaluation.held_out import read_held_out, split_contexts
 from training.evaluation.report import write_report
 from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.model.item_features import item_features
 from training.runs.distributed import first_process_first
 from training.runs.tracking import PICTURE, RunTracker
 from training.text.catalogue_text import text_vectors

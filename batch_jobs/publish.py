@@ -20,7 +20,7 @@ from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import delete_old, promote, write_release
 from training.artifacts.rescorer import Floats, Rescorer, recent_popularity
 from training.data.catalogue import KeyIndex, require_same_products
-from training.data.contexts import read_time_split
+from training.data.time_split import read_time_split
 
 POPULARITY_DAYS = 30
 

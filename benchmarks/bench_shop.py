@@ -40,8 +40,10 @@ from feature_repo.transforms.events import weight_by_code
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import FORMAT_VERSION, current_release
 from training.artifacts.rescorer import Rescorer
-from training.data.catalogue import Vocabularies, build_vocabularies, read_catalogue
-from training.model.towers import ModelSpec, TwoTower
+from training.data.catalogue import read_catalogue
+from training.model.item_features import Vocabularies, build_vocabularies
+from training.model.spec import ModelSpec
+from training.model.towers import TwoTower
 from training.text.catalogue_text import text_encoder_of
 
 DATA_DIR = Path("var/benchmarks")

@@ -22,7 +22,8 @@ from feature_repo.transforms.events import weight_by_code
 from training.artifacts.buyer_encoder import BuyerEncoder, History
 from training.model.aggregators import AGGREGATORS
 from training.model.prefixes import HOUR_MS
-from training.model.towers import BuyerTower, ModelSpec
+from training.model.spec import ModelSpec
+from training.model.towers import BuyerTower
 
 WARM_UP, REPEATS = 50, 500
 K = 10  # products to explain

@@ -17,7 +17,7 @@ from training.artifacts.release import write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import IndexType, build_index
-from training.data.catalogue import Vocabularies
+from training.model.item_features import Vocabularies
 from training.model.towers import TwoTower
 
 SCHEMA = "0123456789abcdef"

@@ -6,7 +6,7 @@ import numpy as np
 
 from training.data.histories import Histories
 from training.model.prefixes import HOUR_MS, Prefixes, prefixes_of
-from training.model.towers import ModelSpec
+from training.model.spec import ModelSpec
 
 PLAIN: dict[str, Any] = {
     "text_dim": 4,

@@ -25,7 +25,7 @@ from training.artifacts.checkpoint import Progress, delete_checkpoint, load_chec
 from training.artifacts.model import ModelCard, load_model, save_model
 from training.artifacts.rescorer import RESCORER
 from training.batches import Batch, EpochBatches, with_candidates
-from training.data.catalogue import Catalogue, ItemFeatures, Vocabularies, build_vocabularies, item_features
+from training.data.catalogue import Catalogue
 from training.data.contexts import Contexts
 from training.device import resolve_device
 from training.evaluation.judge import compare
@@ -33,8 +33,10 @@ from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import Ranker
 from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.model.item_features import ItemFeatures, Vocabularies, build_vocabularies, item_features
 from training.model.losses import info_nce
-from training.model.towers import ModelSpec, TwoTower
+from training.model.spec import ModelSpec
+from training.model.towers import TwoTower
 from training.runs import distributed
 from training.runs.allocator import keep_freed_memory
 from training.runs.tracking import NOT_TRACKED, Tracker

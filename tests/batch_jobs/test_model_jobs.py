@@ -24,9 +24,10 @@ from tests.tiny_shop import write_shop
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
-from training.data.catalogue import ItemFeatures, item_features, read_catalogue
+from training.data.catalogue import read_catalogue
 from training.data.contexts import Contexts
 from training.model.encoding import encode_catalogue
+from training.model.item_features import ItemFeatures, item_features
 from training.model.towers import UNKNOWN
 from training.text.catalogue_text import text_encoder_of, text_vectors
 from training.train import CHOSEN

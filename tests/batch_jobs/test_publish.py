@@ -13,7 +13,7 @@ from feature_repo.transforms.keys import product_keys
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import HEADER, shop
 from training.artifacts.rescorer import Rescorer
-from training.data.contexts import read_time_split
+from training.data.time_split import read_time_split
 
 IDS = ["p1", "p2", "p3", "p4", "p5"]
 PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)

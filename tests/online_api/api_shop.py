@@ -30,7 +30,8 @@ from training.artifacts.release import promote, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex
-from training.data.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
+from training.data.catalogue import read_catalogue
+from training.model.item_features import Vocabularies, build_vocabularies, item_features
 from training.model.towers import TwoTower
 
 # p1 is Arabic, p2 is sold out, p5 has no price, no brand, no category and no stock.

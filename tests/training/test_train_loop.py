@@ -36,9 +36,9 @@ from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkp
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
-from training.data.catalogue import build_vocabularies, item_features
 from training.data.contexts import DAY_US
 from training.model.encoding import encode_buyers, encode_catalogue
+from training.model.item_features import build_vocabularies, item_features
 from training.model.towers import TwoTower
 from training.runs.tracking import Tracker
 from training.train import (

@@ -14,8 +14,9 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from feature_repo.common.files import write_json
-from training.data.catalogue import Vocabularies
-from training.model.towers import ModelSpec, TwoTower
+from training.model.item_features import Vocabularies
+from training.model.spec import ModelSpec
+from training.model.towers import TwoTower
 
 FORMAT_VERSION = 2
 WEIGHTS, CARD, PRODUCT_KEYS = "model.safetensors", "model.json", "product_keys.npy"

@@ -3,12 +3,10 @@
 Legend: B buyers, C contexts, E events of all buyers' timelines, T targets of all contexts.
 """
 
-import datetime as dt
 from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
-from feature_repo.common.files import read_json
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, PURCHASE
 from training.data.catalogue import Catalogue
@@ -95,24 +92,6 @@ class Contexts:
             self.ends[rows],
             self.targets.take(rows),
         )
-
-
-class TimeSplit(NamedTuple):
-    """Start of the validation and of the test days, and the end of these; what came before is for training."""
-
-    validation_from: dt.datetime
-    test_from: dt.datetime
-    data_end: dt.datetime
-
-    def as_json(self) -> dict[str, Any]:
-        """ISO 8601 by field."""
-        return {field: moment.isoformat() for field, moment in self._asdict().items()}
-
-
-def read_time_split(feature_report: Path) -> TimeSplit:
-    """The time split of the last feature build; FileNotFoundError names the command that makes it."""
-    report = read_json(feature_report, "tawsiya build-features")
-    return TimeSplit(*(dt.datetime.fromisoformat(report[field]) for field in TimeSplit._fields))
 
 
 def read_contexts(

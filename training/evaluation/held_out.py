@@ -23,8 +23,9 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by_code
 from training.data.catalogue import Catalogue
-from training.data.contexts import Contexts, read_contexts, read_time_split
+from training.data.contexts import Contexts, read_contexts
 from training.data.histories import UNKNOWN_PRODUCT, Histories
+from training.data.time_split import read_time_split
 from training.evaluation.fit_rescorer import RescorerData
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import Codes, TrainingEvents

@@ -8,18 +8,16 @@ itself, so that serving looks them up and can say what each event contributed.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.model.prefixes import N_BUCKETS, Prefixes
+from training.model.spec import ModelSpec
 
 TRANSFORMER_LAYERS, TRANSFORMER_HEADS = 2, 2
-
-if TYPE_CHECKING:
-    from training.model.towers import ModelSpec
 
 
 def softmax_by_prefix(logits_Z: Tensor, owners_Z: Tensor, n_prefixes: int) -> Tensor:
@@ -81,7 +79,7 @@ class WeightedAverage(Pooling):
 
     log_weights: Tensor
 
-    def __init__(self, spec: "ModelSpec") -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         """Keeps the logarithms of the event weights: their softmax is the weights' share."""
         super().__init__()
         self.register_buffer("log_weights", torch.tensor(spec.event_weights).log(), persistent=False)
@@ -101,7 +99,7 @@ class Attention(WeightedAverage):
     softmax(score + ln weight) is softmax(score) times weight, normalised again.
     """
 
-    def __init__(self, spec: "ModelSpec") -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         """Builds the scorer."""
         super().__init__(spec)
         self.score = nn.Sequential(
@@ -125,7 +123,7 @@ class RecencyAttention(Attention):
 
     adds_prior = True
 
-    def __init__(self, spec: "ModelSpec") -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         """Builds the scorer and the tables."""
         super().__init__(spec)
         self.of_type = nn.Parameter(torch.zeros(len(spec.event_weights)), requires_grad=spec.learn_event_weights)
@@ -146,7 +144,7 @@ class CausalTransformer(nn.Module):
 
     adds_prior = True
 
-    def __init__(self, spec: "ModelSpec") -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         """Builds the layers; the last projection starts at zero, so that training starts from the attention alone."""
         super().__init__()
         width = spec.transformer_dim

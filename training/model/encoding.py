@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from training.data.catalogue import ItemFeatures
 from training.data.contexts import Contexts
+from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of
 from training.model.towers import UNKNOWN, TwoTower
 

@@ -40,8 +40,8 @@ from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import INDEX_FILE, FlatIndex, Found, build_index, load_index
-from training.data.catalogue import Vocabularies
 from training.data.histories import Histories
+from training.model.item_features import Vocabularies
 from training.model.prefixes import prefixes_of
 from training.model.towers import TwoTower
 

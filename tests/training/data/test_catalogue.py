@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.data.catalogue import UNKNOWN_NAME, Catalogue, build_vocabularies, item_features, require_same_products
+from training.data.catalogue import Catalogue, require_same_products
+from training.model.item_features import UNKNOWN_NAME, build_vocabularies, item_features
 
 BRANDS = ["b", UNKNOWN_NAME, "a", None, "b", UNKNOWN_NAME]
 

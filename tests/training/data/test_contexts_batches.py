@@ -18,16 +18,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.common.config import Config
 from training.batches import Batch, EpochBatches, candidates_are_all, choice_weights, with_candidates
-from training.data.catalogue import (
-    UNKNOWN_NAME,
-    Catalogue,
-    KeyIndex,
-    Vocabularies,
-    build_vocabularies,
-    item_features,
-)
+from training.data.catalogue import Catalogue, KeyIndex
 from training.data.contexts import DAY_US, Contexts, _chosen, _covering, _require_past, distinct
 from training.data.histories import UNKNOWN_PRODUCT, Histories
+from training.model.item_features import UNKNOWN_NAME, Vocabularies, build_vocabularies, item_features
 
 N_PRODUCTS = 30
 

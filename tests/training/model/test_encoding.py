@@ -7,8 +7,8 @@ import torch
 from numpy.testing import assert_allclose
 
 from tests.tiny_model import tiny_spec
-from training.data.catalogue import ItemFeatures
 from training.model.encoding import BORROWED, BORROWERS_AT_ONCE, NEIGHBOURS, encode_catalogue
+from training.model.item_features import ItemFeatures
 from training.model.towers import UNKNOWN, TwoTower
 
 DIM = 4

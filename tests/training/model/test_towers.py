@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from feature_repo.common.config import ModelConfig, TrainingConfig
 from tests.tiny_model import prefixes, tiny_spec
 from training.model.aggregators import Attention, RecencyAttention, WeightedAverage
-from training.model.towers import UNKNOWN, BuyerTower, ItemTower, ModelSpec, TwoTower
+from training.model.spec import ModelSpec
+from training.model.towers import UNKNOWN, BuyerTower, ItemTower, TwoTower
 
 Array = npt.NDArray[np.float32]
 
