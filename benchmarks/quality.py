@@ -25,7 +25,8 @@ import numpy.typing as npt
 import torch
 
 from batch_jobs.console_text import kind_lines
-from batch_jobs.model_jobs import embed_job, train_job
+from batch_jobs.embed_products import embed_job
+from batch_jobs.train_model import train_job
 from benchmarks.quality_data import DATA_SETS, DataSet, prepared
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -134,7 +135,7 @@ def two_tower(bench: Bench, config: Config) -> Results:
         model, _, _ = load_model(bench.paths.model)
         item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
         towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
-        rescorer, asked = Rescorer.load(bench.paths.model), bench.test.asked()
+        rescorer, asked = Rescorer.load(bench.paths.model), bench.test.rescorer_data()
         rankers = {
             kind: [RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER), towers]
             for kind in bench.kinds
@@ -163,9 +164,11 @@ def baseline(bench: Bench, name: str) -> Results:
             on_validation, fitted = (BASELINES[name].fit(problem, tuned) for problem in (validation, test))
             rankers[kind] = []
             for label, repeats in ((name, False), (f"{name}_rescored", True))[: 2 if kind == ALL else 1]:
-                rescorer = fit_rescorer(on_validation, bench.validation.asked(), repeats=repeats)
+                rescorer = fit_rescorer(on_validation, bench.validation.rescorer_data(), repeats=repeats)
                 log.info("%s, %s: %s, %s", label, kind, tuned, rescorer)
-                rescored = RescoredRanker(fitted, rescorer, bench.test.asked(), new_only=kind != ALL, name=label)
+                rescored = RescoredRanker(
+                    fitted, rescorer, bench.test.rescorer_data(), new_only=kind != ALL, name=label
+                )
                 rankers[kind].append(rescored)
         return bench.judged(rankers), 0.0
 

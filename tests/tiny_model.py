@@ -27,6 +27,7 @@ PLAIN: dict[str, Any] = {
     "event_weights": (1.0, 5.0, 10.0),
     "temperature": 0.07,
     "learn_temperature": False,
+    "learn_event_weights": True,
 }
 
 

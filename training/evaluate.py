@@ -15,7 +15,7 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.lineage import require_source
-from training.artifacts.model import WEIGHTS, load_model
+from training.artifacts.model import CURVES, WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
 from training.baselines.item_knn import ItemKNN
 from training.baselines.personal_frequency import PersonalFrequency
@@ -30,7 +30,6 @@ from training.evaluation.metrics import CatalogueFacts
 from training.evaluation.ranker import Ranker
 from training.evaluation.slices import slice_targets
 from training.model.encoding import TwoTowerRanker, encode_buyers
-from training.train import CURVES
 
 TWO_TOWER, TOWERS_ALONE = "two_tower", "two_tower_alone"
 
@@ -55,7 +54,7 @@ def evaluate(
     model, _, _ = load_model(paths.model)
     towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
     rescorer = Rescorer.load(paths.model)
-    asked = question.asked()
+    asked = question.rescorer_data()
     baselines = _baselines(question)
     rankers: dict[str, list[Ranker]] = {}
     for kind in (ALL, NEW_ITEMS, COLD_ITEMS):

@@ -4,7 +4,7 @@ Shops and buyers write one product in many ways: with and without hamza or vowel
 "١٢٨جيجا" or "128 GB". Each rule below undoes one kind of difference and can be left out; docs/adr/0006 has what each is
 worth, and why the text encoder reads queries in one spelling but products as they are written.
 
-Releases hold n-grams of what comes out here: when any text comes out differently, raise FORMAT_VERSION of
+Releases hold n-grams of what comes out here: when any text comes out differently, raise RELEASE_FORMAT of
 training.artifacts.release, which is the version of both.
 """
 

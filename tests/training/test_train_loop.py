@@ -34,24 +34,17 @@ from tests.synthetic import (
 from tests.tiny_model import tiny_spec
 from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkpoint, save_checkpoint
 from training.artifacts.model import CARD as CARD_FILE
-from training.artifacts.model import WEIGHTS, load_model
+from training.artifacts.model import CHOSEN, CURVES, WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
 from training.data.contexts import DAY_US
-from training.model.encoding import encode_buyers, encode_catalogue
-from training.model.item_features import build_vocabularies, item_features
+from training.data.dataset import TrainingData, selection_contexts
+from training.evaluation.validation import SELECTION_METRIC, validate
+from training.model.encoding import encode_buyers, encode_catalogue, nearest_products
+from training.model.item_features import item_features
 from training.model.towers import TwoTower
 from training.runs.tracking import Tracker
-from training.train import (
-    CHOSEN,
-    CURVES,
-    SELECTION_METRIC,
-    NonFiniteLossError,
-    TrainingData,
-    _learning_rate,
-    selection_contexts,
-    train,
-    validate,
-)
+from training.train import NonFiniteLossError, train
+from training.training_state import learning_rate_factor
 
 CHANCE = 20 / N_PRODUCTS
 
@@ -384,12 +377,12 @@ def test_the_temperature_is_learned_only_where_asked(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    rates = [_learning_rate(step, 1000) for step in range(1000)]
+    rates = [learning_rate_factor(step, 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(1 / 50, rel=1e-3)
     assert rates[:50] == sorted(rates[:50])
     assert rates[49:] == sorted(rates[49:], reverse=True)
     assert rates[-1] == pytest.approx(0.05, abs=1e-4)
-    assert _learning_rate(1, 20) == pytest.approx(1, abs=0.01)  # two steps of twenty
+    assert learning_rate_factor(1, 20) == pytest.approx(1, abs=0.01)  # two steps of twenty
 
 
 # ---- what a run is made of -------------------------------------------------------------------------------------------
@@ -404,15 +397,10 @@ def test_selection_learns_nothing_of_the_first_validation_moment() -> None:
     assert early.times_us.tolist() == [start - 1001]
 
 
-def test_hard_neighbours_are_the_nearest_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hard_neighbours_are_the_nearest_others() -> None:
     near_ND = F.normalize(torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]]), dim=1)
-    monkeypatch.setattr(loop, "encode_catalogue", lambda *_: near_ND)
-    monkeypatch.setattr(loop, "HARD_NEIGHBOURS", 1)
-    contexts = two_groups(8)
-    items = item_features(catalogue(), text_vectors(), build_vocabularies(catalogue(), contexts.targets.products))
-    found_NH = loop._hard_neighbours(TwoTower(tiny_spec()), items, settings(num_hard_negatives=1).training, None)
-    assert found_NH is not None
-    assert found_NH.tolist() == [[1], [0], [3], [2]]
+    assert nearest_products(near_ND, 1).tolist() == [[1], [0], [3], [2]]
+    assert nearest_products(near_ND, 50).shape == (4, 3)
 
 
 class Rates(Tracker):

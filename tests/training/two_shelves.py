@@ -10,8 +10,8 @@ from feature_repo.common.config import Config
 from training.artifacts.model import ModelCard
 from training.data.catalogue import Catalogue
 from training.data.contexts import DAY_US, Contexts
+from training.data.dataset import TrainingData
 from training.data.histories import Histories
-from training.train import TrainingData
 
 N_BUYERS, N_DAYS, SHELF = 40, 6, 15
 N_PRODUCTS = 2 * SHELF

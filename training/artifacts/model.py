@@ -18,8 +18,10 @@ from training.model.item_features import Vocabularies
 from training.model.spec import ModelSpec
 from training.model.towers import TwoTower
 
-FORMAT_VERSION = 2
-WEIGHTS, CARD, PRODUCT_KEYS = "model.safetensors", "model.json", "product_keys.npy"
+MODEL_FORMAT = 2
+WEIGHTS, CARD, KEYS = "model.safetensors", "model.json", "product_keys.npy"
+CURVES = "curves.json"  # loss and validation metrics by epoch
+CHOSEN = "chosen"  # folder of the model that has not seen the validation days
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
-    np.save(folder / PRODUCT_KEYS, vocabularies.product_keys, allow_pickle=False)
+    np.save(folder / KEYS, vocabularies.product_keys, allow_pickle=False)
     content: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": MODEL_FORMAT,
         "spec": model.spec.as_json(),
         "brands": vocabularies.brands,
         "categories": vocabularies.categories,
@@ -73,9 +75,9 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no model in {folder}; run `tawsiya train` first")
     content = json.loads(path.read_text(encoding="utf-8"))
-    if content["format_version"] != FORMAT_VERSION:
+    if content["format_version"] != MODEL_FORMAT:
         raise ValueError(
-            f"{path} has format version {content['format_version']}, this program reads {FORMAT_VERSION}; train again"
+            f"{path} has format version {content['format_version']}, this program reads {MODEL_FORMAT}; train again"
         )
     model = TwoTower(ModelSpec.from_json(content["spec"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
@@ -83,7 +85,7 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
         tuple(content["brands"]),
         tuple(content["categories"]),
         tuple(content["price_edges"]),
-        np.load(folder / PRODUCT_KEYS, allow_pickle=False),
+        np.load(folder / KEYS, allow_pickle=False),
     )
     card = ModelCard(
         content["text_encoder"],

@@ -24,13 +24,14 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
@@ -41,39 +42,41 @@ log = logging.getLogger(__name__)
 
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
 MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
-PRODUCTS, ALIASES = "products.arrow", "product_aliases.arrow"
+PRODUCTS_FILE, ALIASES_FILE = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
-FORMAT_VERSION = 6
+RELEASE_FORMAT = 6
 
 
-def write_release(
-    releases: Path,
-    *,
-    model: Path,
-    embeddings: Path,
-    index: Path,
-    search_index: Path,
-    products: pa.Table,
-    aliases: pa.Table | None = None,
-    popular: npt.NDArray[np.int32],
-    lately: npt.NDArray[np.float32],
-    as_of_ms: int,
-    metrics: dict[str, Any],
-    about: dict[str, Any],
-) -> str:
-    """Assembles a release from its parts; returns its name. It is not live until promote().
+@dataclass(frozen=True)
+class ReleaseParts:
+    """What a release is assembled from.
+
+    Attributes:
+        model, embeddings, index, search_index: Folders of these artifacts.
+        products: Product columns, in the order of the embeddings.
+        aliases: Merged products, product_id -> duplicate_of.
+        popular: (N,) product positions, most popular first.
+        recent_popularity: (2, N) rescorer.recent_popularity of the products, for lists of any and of new products.
+        as_of_ms: End of the data in milliseconds since 1970; the re-scorer counts back from it.
+    """
+
+    model: Path
+    embeddings: Path
+    index: Path
+    search_index: Path
+    products: pa.Table
+    aliases: pa.Table
+    popular: Int32Array
+    recent_popularity: Float32Array
+    as_of_ms: int
+
+
+def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any], about: dict[str, Any]) -> str:
+    """Assembles a release and returns its name. It is not live until promote().
 
     Args:
         releases: Folder of all releases.
-        model: Folder of the model artifact.
-        embeddings: Folder of the product embeddings.
-        index: Folder of the index.
-        search_index: Folder of the search index.
-        products: Product columns in the order of the embeddings.
-        aliases: Merged products, product_id -> duplicate_of; None for a shop that merges none.
-        popular: Product positions, most popular first.
-        lately: (2, N) the products' artifacts.rescorer.recent_popularity, in lists of any and of new products.
-        as_of_ms: The end of the data, from which the re-scorer counts back.
+        parts: What goes into the release.
         metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
         about: Further facts for the manifest (dataset, schema hash, counts).
     """
@@ -82,20 +85,11 @@ def write_release(
         shutil.rmtree(left_over)
     folder = releases / f".release-{os.getpid()}"
     folder.mkdir()
-    # Names with a dot are what a killed training run left of a checkpoint.
-    shutil.copytree(model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
-    shutil.copytree(search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
-    for source, name in ((embeddings, VECTORS), (embeddings, IDS), (embeddings, ID_TO_INDEX), (index, INDEX_FILE)):
-        shutil.copy2(source / name, folder / name)
-    _write_arrow(folder / PRODUCTS, products)
-    if aliases is not None:
-        _write_arrow(folder / ALIASES, aliases)
-    np.save(folder / POPULARITY, popular, allow_pickle=False)
-    np.save(folder / RECENT_POPULARITY, lately, allow_pickle=False)
+    _copy_parts(parts, folder)
     write_json(folder / METRICS, metrics)
     sums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     created = dt.datetime.now(dt.UTC)
-    facts = {"format_version": FORMAT_VERSION, "created": created.isoformat(), "as_of_ms": as_of_ms}
+    facts = {"format_version": RELEASE_FORMAT, "created": created.isoformat(), "as_of_ms": parts.as_of_ms}
     manifest = {**facts, **about, "sha256": sums}
     # Names sort by time: what came before a damaged release is known without reading it.
     name = f"{created:%Y%m%dT%H%M%S}.{created.microsecond // 1000:03}Z-{_content_hash(manifest)}"
@@ -103,6 +97,19 @@ def write_release(
     write_json(folder / MANIFEST, manifest)
     folder.rename(releases / name)
     return name
+
+
+def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
+    # An interrupted training run may have left checkpoints in the model folder; their names start with a dot.
+    shutil.copytree(parts.model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(parts.search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
+    for name in (VECTORS, IDS, ID_TO_INDEX):
+        shutil.copy2(parts.embeddings / name, folder / name)
+    shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
+    _write_arrow(folder / PRODUCTS_FILE, parts.products)
+    _write_arrow(folder / ALIASES_FILE, parts.aliases)
+    np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
+    np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -114,9 +121,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # no JSON, or no UTF-8
         raise ValueError(f"{path} is damaged: {error}") from None
-    if manifest.get("format_version") != FORMAT_VERSION:
+    if manifest.get("format_version") != RELEASE_FORMAT:
         raise ValueError(
-            f"{path} has format version {manifest.get('format_version')}, this program reads {FORMAT_VERSION}"
+            f"{path} has format version {manifest.get('format_version')}, this program reads {RELEASE_FORMAT}"
         )
     name = folder.resolve().name  # `folder` may be the link to the live one
     if manifest.get("name") != name or not name.endswith(f"-{_content_hash(manifest)}"):

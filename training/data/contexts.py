@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, PURCHASE
 from training.data.catalogue import Catalogue
@@ -92,6 +94,18 @@ class Contexts:
             self.ends[rows],
             self.targets.take(rows),
         )
+
+
+def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
+    """Reads the contexts of one split with the configured history length and targets; errors are read_contexts's."""
+    return read_contexts(
+        store,
+        shop_paths(config).contexts,
+        catalogue,
+        split,
+        config.model.buyer_tower.max_interaction_history,
+        config.data.target_events,
+    )
 
 
 def read_contexts(

@@ -23,7 +23,7 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by_code
 from training.data.catalogue import Catalogue
-from training.data.contexts import Contexts, read_contexts
+from training.data.contexts import Contexts, split_contexts
 from training.data.histories import UNKNOWN_PRODUCT, Histories
 from training.data.time_split import read_time_split
 from training.evaluation.fit_rescorer import RescorerData
@@ -75,7 +75,7 @@ class Question:
         rows = np.flatnonzero(targets.lengths > 0)
         return rows.astype(np.int32), targets.take(rows)
 
-    def asked(self) -> RescorerData:
+    def rescorer_data(self) -> RescorerData:
         """The question for the re-scorer."""
         return RescorerData(
             histories=self._remembered,
@@ -98,18 +98,6 @@ class Question:
     def _rows_and_targets(self, kind: str) -> tuple[Codes, Targets] | None:
         rows, targets = self.targets(kind)
         return (rows, as_targets(targets)) if len(rows) else None
-
-
-def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
-    """Reads a split's contexts as the configuration says; errors as read_contexts has them."""
-    return read_contexts(
-        store,
-        shop_paths(config).contexts,
-        catalogue,
-        split,
-        config.model.buyer_tower.max_interaction_history,
-        config.data.target_events,
-    )
 
 
 def read_held_out(

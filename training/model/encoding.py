@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from feature_repo.common.arrays import Int32Array
 from training.data.contexts import Contexts
 from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of
@@ -18,7 +19,7 @@ from training.model.towers import UNKNOWN, TwoTower
 # Of a product without a vector of its own, this share comes from so many neighbours: of Amazon Beauty's held-out
 # products two thirds more are found, and of the others 3% fewer (ADR 0005).
 BORROWED, NEIGHBOURS = 0.2, 5
-BORROWERS_AT_ONCE = 1024  # bounds what is compared at once: 400 MB with 100,000 known products
+ROWS_AT_ONCE = 1024  # bounds what is compared at once: 400 MB with 100,000 known products
 
 
 @torch.inference_mode()
@@ -48,11 +49,19 @@ def _borrowed(item_ND: Tensor, known_N: Tensor) -> Tensor:
     if len(known_MD) == 0:
         return item_ND
     drawn_ND = item_ND.clone()
-    for places in torch.split(torch.nonzero(~known_N).squeeze(1), BORROWERS_AT_ONCE):
+    for places in torch.split(torch.nonzero(~known_N).squeeze(1), ROWS_AT_ONCE):
         nearest = (item_ND[places] @ known_MD.T).topk(min(NEIGHBOURS, len(known_MD)), dim=1).indices
         lent_D = F.normalize(known_MD[nearest].mean(dim=1), dim=-1)
         drawn_ND[places] = F.normalize((1 - BORROWED) * item_ND[places] + BORROWED * lent_D, dim=-1)
     return drawn_ND
+
+
+@torch.inference_mode()
+def nearest_products(item_ND: Tensor, n_nearest: int) -> Int32Array:
+    """(N, n_nearest) positions of the products most similar to each product, itself excluded; fewer if N is small."""
+    n_nearest = min(n_nearest + 1, len(item_ND))
+    rows = [(chunk_MD @ item_ND.T).topk(n_nearest).indices[:, 1:] for chunk_MD in torch.split(item_ND, ROWS_AT_ONCE)]
+    return torch.cat(rows).cpu().numpy().astype(np.int32)
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from training.data.catalogue import Catalogue, KeyIndex
+from training.model.spec import VocabularySizes
 from training.model.towers import UNKNOWN, ItemTower
 
 UNKNOWN_NAME = "<UNK>"
@@ -35,9 +36,10 @@ class Vocabularies:
     product_keys: npt.NDArray[np.int64]
 
     @property
-    def n_prices(self) -> int:
-        """Price ranges and <UNK>."""
-        return len(self.price_edges) + 2 if self.price_edges else 1
+    def sizes(self) -> VocabularySizes:
+        """The number of indices of each vocabulary, <UNK> included."""
+        n_prices = len(self.price_edges) + 2 if self.price_edges else 1
+        return VocabularySizes(len(self.brands), len(self.categories), n_prices, len(self.product_keys) + 1)
 
 
 def build_vocabularies(catalogue: Catalogue, trained_positions: npt.NDArray[np.int32]) -> Vocabularies:

@@ -17,7 +17,7 @@ from torch import nn
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Joins the other processes that torchrun started, until the block ends; each takes the GPU of its number."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
@@ -33,7 +33,7 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -46,16 +46,16 @@ def rank() -> int:
 @contextmanager
 def first_process_first() -> Iterator[None]:
     """The first process does the block before the others: they find the files that it wrote."""
-    if count() > 1 and rank() > 0:
+    if world_size() > 1 and rank() > 0:
         dist.barrier()
     yield
-    if count() > 1 and rank() == 0:
+    if world_size() > 1 and rank() == 0:
         dist.barrier()
 
 
 def broadcast_from_first(metrics: dict[str, float]) -> dict[str, float]:
     """The first process's metrics, for all."""
-    if count() == 1:
+    if world_size() == 1:
         return metrics
     told = [metrics]
     dist.broadcast_object_list(told, src=0)
@@ -64,10 +64,10 @@ def broadcast_from_first(metrics: dict[str, float]) -> dict[str, float]:
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replaces each gradient by its mean over the processes; one that a process has none of counts as zeros."""
-    if count() == 1:
+    if world_size() == 1:
         return
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
-        parameter.grad /= count()
+        parameter.grad /= world_size()

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
-from feature_repo.common.paths import models_dir, text_vectors_dir
+from feature_repo.common.paths import models_dir, shop_paths, text_vectors_dir
+from training.artifacts.model import ModelCard
 from training.data.catalogue import Catalogue
 from training.device import resolve_device
 from training.text.encoder import FLOAT32, TextEncoder, load_text_encoder
@@ -37,11 +36,26 @@ def text_encoder_of(config: Config, model: Path | None = None) -> TextEncoder:
 
 def text_vectors(
     config: Config, catalogue: Catalogue, model: Path | None = None, *, show_progress: bool
-) -> tuple[npt.NDArray[np.float32], str]:
+) -> tuple[Float32Array, str]:
     """Text vectors of all products, (N, T), and the id of the encoder; each distinct text is encoded once ever."""
     encoder = text_encoder_of(config, model)
     vectors_NT = encode_distinct(catalogue.texts, encoder, text_vectors_dir(config), show_progress=show_progress)
     return vectors_NT, encoder.encoder_id
+
+
+def model_text_vectors(config: Config, catalogue: Catalogue, card: ModelCard, *, show_progress: bool) -> Float32Array:
+    """Text vectors of all products, (N, T), by the encoder that the shop's model was trained on.
+
+    Raises:
+        ValueError: The configuration names another encoder.
+    """
+    text_NT, encoder_id = text_vectors(config, catalogue, shop_paths(config).model, show_progress=show_progress)
+    if encoder_id != card.text_encoder:
+        raise ValueError(
+            f"the model was trained on text vectors of {card.text_encoder}, the configuration names {encoder_id}; "
+            "run `tawsiya train` again, or name the model's encoder in model.item_tower.text_encoder"
+        )
+    return text_NT
 
 
 def tuned_texts(config: Config, catalogue: Catalogue) -> TrainableTexts:

@@ -135,7 +135,7 @@ def test_what_may_be_learned_ends_where_the_days_begin(validation: Question, tes
 
 
 def test_the_re_scorer_is_asked_the_same(validation: Question, catalogue: Catalogue) -> None:
-    asked = validation.asked()
+    asked = validation.rescorer_data()
     # All purchases, and of the rest what is among the last two events: the view of p2 is forgotten on the 7th.
     assert named(asked.histories, catalogue) == ["p1 p2 p3", "p1 p3 p1 p4", "p2"]
     assert named(asked.bought, catalogue) == ["p1 p3", "p1 p3 p1", "p2"]
@@ -162,13 +162,13 @@ def of_rows(question: Question, rows: list[int]) -> Question:
 
 
 def test_where_nobody_chose_anything_new_the_lists_of_new_products_are_left_as_they_are(validation: Question) -> None:
-    asked = of_rows(validation, [0, 2]).asked()  # p1 and p2 again
+    asked = of_rows(validation, [0, 2]).rescorer_data()  # p1 and p2 again
     assert asked.new_targets is None
     assert fit_rescorer(ByPosition(), asked).new_popularity_weight == 0
 
 
 def test_where_nobody_chose_a_known_product_all_lists_are_left_as_they_are(test: Question) -> None:
-    asked = of_rows(test, [1]).asked()  # p5, which nobody had met
+    asked = of_rows(test, [1]).rescorer_data()  # p5, which nobody had met
     assert asked.targets is None
     assert fit_rescorer(ByPosition(), asked) == Rescorer()
 
