@@ -9,11 +9,11 @@ Legend: P contexts of a batch, T choices, C candidates, U distinct products, N p
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from feature_repo.common.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
 from feature_repo.transforms.events import weight_by_code
 from training.data.contexts import DAY_US, Contexts
@@ -21,7 +21,6 @@ from training.data.histories import ranges
 from training.model.losses import Choices
 from training.model.prefixes import Prefixes, prefixes_of
 
-Longs = npt.NDArray[np.int64]
 RUNS_PER_BATCH = 8
 MAX_EPOCH_LOGITS = 250_000_000  # what scoring all products may take of an epoch: half a minute on two cores
 
@@ -55,7 +54,7 @@ class EpochBatches(Dataset[Batch]):
         n_products: int,
         config: Config,
         epoch: int,
-        hard_NH: npt.NDArray[np.int32] | None = None,
+        hard_NH: Int32Array | None = None,
     ) -> None:
         """Shuffles the contexts.
 
@@ -110,8 +109,8 @@ class EpochBatches(Dataset[Batch]):
         return DataLoader(self, batch_size=None, sampler=numbers, num_workers=self._settings.num_workers)
 
     def _candidates(
-        self, target_T: npt.NDArray[np.int32], n_contexts: int, rng: np.random.Generator
-    ) -> tuple[Longs, npt.NDArray[np.float64]]:
+        self, target_T: Int32Array, n_contexts: int, rng: np.random.Generator
+    ) -> tuple[Int64Array, Float64Array]:
         """Distinct products, ascending, and the log of the chance of each to be among them."""
         settings = self._settings
         if candidates_are_all(settings.candidates, len(self._contexts), self._n_products):
@@ -128,7 +127,7 @@ class EpochBatches(Dataset[Batch]):
         return candidate_C, np.log(-np.expm1(log_missed_C).clip(max=-1e-12))
 
 
-def choice_weights(contexts: Contexts, config: Config) -> npt.NDArray[np.float32]:
+def choice_weights(contexts: Contexts, config: Config) -> Float32Array:
     """What each target of each context counts: a context counts 1 in all, less the older it is where that is asked for.
 
     With `training.weigh_events` its targets share that by the weights of their events, else evenly.
@@ -143,7 +142,7 @@ def choice_weights(contexts: Contexts, config: Config) -> npt.NDArray[np.float32
     if settings.half_life_days:
         age_days = (contexts.times_us.max() - contexts.times_us) / DAY_US
         weights *= np.exp2(-age_days / settings.half_life_days)[owners]
-    counted: npt.NDArray[np.float32] = weights.astype(np.float32)
+    counted: Float32Array = weights.astype(np.float32)
     return counted
 
 
@@ -166,7 +165,7 @@ def with_candidates(config: Config, n_contexts: int, n_products: int) -> Config:
     return config.model_copy(update={"training": training})
 
 
-def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> list[Longs]:
+def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> list[Int64Array]:
     """The rows of each batch: every context once, in random order but for runs of neighbours of one buyer.
 
     Neighbouring contexts of a buyer share most of their products, which are encoded once, and a transformer's pass. A

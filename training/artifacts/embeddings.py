@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.common.arrays import Float32Array
+
 VECTORS, IDS, ID_TO_INDEX = "product_embeddings.npy", "product_ids.npy", "product_id_to_index.json"
 
 
@@ -22,7 +24,7 @@ class ProductEmbeddings:
         product_ids: (N,) unicode array.
     """
 
-    vectors_ND: npt.NDArray[np.float32]
+    vectors_ND: Float32Array
     product_ids: npt.NDArray[np.str_]
 
     def __post_init__(self) -> None:

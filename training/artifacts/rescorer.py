@@ -18,13 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.common.arrays import Float32Array, Int64Array
 from feature_repo.common.files import write_json
 
 RESCORER = "rescorer.json"
 DAY_MS = 86_400_000
-
-Floats = npt.NDArray[np.float32]
-Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,35 +61,35 @@ class Rescorer:
         """Over how many days buyers are counted."""
         return self.new_popularity_days if new_only else self.popularity_days
 
-    def popularity(self, lately_N: Floats, *, new_only: bool) -> Floats:
+    def popularity(self, lately_N: Float32Array, *, new_only: bool) -> Float32Array:
         """The popularity term of products, from their `recent_popularity` over `popularity_span`."""
         return lately_N * np.float32(self.new_popularity_weight if new_only else self.popularity_weight)
 
-    def repeats(self, event_times: Longs, weights_L: Floats, as_of_ms: int) -> Floats:
+    def repeats(self, event_times: Int64Array, weights_L: Float32Array, as_of_ms: int) -> Float32Array:
         """What each event of a history counts, (L,), before `repeat_term`."""
         return decayed(event_times, weights_L, as_of_ms, self.repeat_half_life_days)
 
-    def repeat_term(self, counts: Floats) -> Floats:
+    def repeat_term(self, counts: Float32Array) -> Float32Array:
         """The repeat term of products, from the sums of what their events count."""
         return np.log1p(counts) * np.float32(self.repeat_weight)
 
 
-def decayed(event_times: Longs, weights: Floats, as_of_ms: int, half_life_days: float) -> Floats:
+def decayed(event_times: Int64Array, weights: Float32Array, as_of_ms: int, half_life_days: float) -> Float32Array:
     """Event weights, halved for every `half_life_days` before `as_of_ms`; later events count in full."""
     age_days = np.maximum(as_of_ms - event_times, 0) / DAY_MS
-    faded: Floats = (weights * np.exp2(-age_days / half_life_days)).astype(np.float32)
+    faded: Float32Array = (weights * np.exp2(-age_days / half_life_days)).astype(np.float32)
     return faded
 
 
 def recent_popularity(
     buyers: npt.NDArray[np.integer],
     products: npt.NDArray[np.integer],
-    event_times: Longs,
+    event_times: Int64Array,
     *,
     until_ms: int,
     days: int,
     n_products: int,
-) -> Floats:
+) -> Float32Array:
     """ln(1 + number of different buyers in the last days before `until_ms`) of each product, (N,).
 
     A product that never had an event may be new rather than unpopular: it counts like the median of those that had.
@@ -106,7 +104,7 @@ def recent_popularity(
     """
     within = (event_times < until_ms) & (event_times >= until_ms - days * DAY_MS) & (products >= 0)
     pairs = np.unique(buyers[within].astype(np.int64) * n_products + products[within])
-    lately_N: Floats = np.log1p(np.bincount(pairs % n_products, minlength=n_products)).astype(np.float32)
+    lately_N: Float32Array = np.log1p(np.bincount(pairs % n_products, minlength=n_products)).astype(np.float32)
     known_N = np.zeros(n_products, dtype=np.bool_)
     known_N[products[(event_times < until_ms) & (products >= 0)]] = True
     if known_N.any():

@@ -6,8 +6,9 @@ Legend: A asked histories, N products of the catalogue, E events of the asked hi
 import numpy as np
 from scipy import sparse
 
+from feature_repo.common.arrays import Int64Array
 from training.data.histories import UNKNOWN_PRODUCT, Histories
-from training.evaluation.ranker import Counts, check_codes
+from training.evaluation.ranker import check_codes
 
 
 def asked_counts(asked: Histories, n_products: int) -> sparse.csr_array:
@@ -50,7 +51,7 @@ def known_only(histories: Histories, n_products: int) -> Histories:
     return known
 
 
-def baskets(histories: Histories) -> Counts:
+def baskets(histories: Histories) -> Int64Array:
     """(E,) int64 number of each event's basket, what one history holds of one moment, counted from 0 over all."""
     owners_E = histories.owners
     new_E = np.ones(len(owners_E), dtype=bool)

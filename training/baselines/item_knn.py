@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.asked import asked_weights
 from training.baselines.filling import fill_scores, filled
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes, top_positions
+from training.evaluation.ranker import TrainingEvents, check_codes, top_positions
 
 
 class ItemKNN:
@@ -54,7 +55,7 @@ class ItemKNN:
         self._similar_NN = _nearest(bought_UN, neighbours, shrinkage, chunk_cells)
         self._fill_N = fill_scores(events.popularity())
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         check_codes("rows", rows, self._weights_AN.shape[0])
         return filled((self._weights_AN[rows] @ self._similar_NN).toarray(), self._fill_N)

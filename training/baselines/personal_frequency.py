@@ -5,11 +5,12 @@ Legend: A asked histories, B rows of one call, N products of the catalogue.
 
 import numpy as np
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.asked import asked_counts
 from training.baselines.filling import dense_rank, fill_scores, filled
 from training.baselines.popularity import recent_rank
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes
+from training.evaluation.ranker import TrainingEvents, check_codes
 
 
 class PersonalFrequency:
@@ -23,7 +24,7 @@ class PersonalFrequency:
     name = "personal_frequency"
 
     def __init__(self, events: TrainingEvents, asked: Histories, cutoff_ms: int, *, days: float = 14) -> None:
-        """Counts the events of each history with each product; days as for RecentPopularity."""
+        """Int64Array the events of each history with each product; days as for RecentPopularity."""
         recent_N = recent_rank(events, cutoff_ms, days)
         counts_AN = asked_counts(asked, events.n_products)
         # Ranks, not count + fraction: float32 cannot hold a large count and a small fraction side by side.
@@ -31,7 +32,7 @@ class PersonalFrequency:
         self._ranks_AN = counts_AN
         self._fill_N = fill_scores(recent_N)
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         check_codes("rows", rows, self._ranks_AN.shape[0])
         return filled(self._ranks_AN[rows].toarray(), self._fill_N)

@@ -5,9 +5,10 @@ Legend: A asked histories, B rows of one call, N products of the catalogue.
 
 import numpy as np
 
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from training.baselines.filling import dense_rank
 from training.data.histories import Histories
-from training.evaluation.ranker import DAY_MS, Codes, Counts, Scores, TrainingEvents, check_codes
+from training.evaluation.ranker import DAY_MS, TrainingEvents, check_codes
 
 
 class Popularity:
@@ -16,12 +17,12 @@ class Popularity:
     name = "popularity"
 
     def __init__(self, events: TrainingEvents, asked: Histories, cutoff_ms: int) -> None:
-        """Counts the buyers of each product."""
+        """Int64Array the buyers of each product."""
         events.require_before(cutoff_ms)
         self._n_asked = len(asked)
         self._scores_N = events.popularity().astype(np.float32)
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         return _same_for_all(self._scores_N, rows, self._n_asked)
 
@@ -32,7 +33,7 @@ class RecentPopularity:
     name = "recent_popularity"
 
     def __init__(self, events: TrainingEvents, asked: Histories, cutoff_ms: int, *, days: float = 14) -> None:
-        """Counts the buyers from cutoff_ms - days (inclusive) to cutoff_ms (exclusive).
+        """Int64Array the buyers from cutoff_ms - days (inclusive) to cutoff_ms (exclusive).
 
         Raises:
             ValueError: days is not positive.
@@ -40,12 +41,12 @@ class RecentPopularity:
         self._n_asked = len(asked)
         self._scores_N = recent_rank(events, cutoff_ms, days).astype(np.float32)
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         return _same_for_all(self._scores_N, rows, self._n_asked)
 
 
-def recent_rank(events: TrainingEvents, cutoff_ms: int, days: float) -> Counts:
+def recent_rank(events: TrainingEvents, cutoff_ms: int, days: float) -> Int64Array:
     """(N,) rank from 0 of each product, the most popular of the last days highest, ties by all-time popularity.
 
     Raises:
@@ -57,6 +58,6 @@ def recent_rank(events: TrainingEvents, cutoff_ms: int, days: float) -> Counts:
     return dense_rank(events.since(cutoff_ms - days * DAY_MS).popularity(), events.popularity())
 
 
-def _same_for_all(scores_N: Scores, rows: Codes, n_asked: int) -> Scores:
+def _same_for_all(scores_N: Float32Array, rows: Int32Array, n_asked: int) -> Float32Array:
     check_codes("rows", rows, n_asked)
     return np.broadcast_to(scores_N, (len(rows), len(scores_N)))

@@ -9,19 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import Float64Array, Int32Array, Int64Array
 from training.data.histories import UNKNOWN_PRODUCT
 
 
 class KeyIndex:
     """Finds the position of product keys in a fixed order, all at once and without a Python dictionary."""
 
-    def __init__(self, keys: npt.NDArray[np.int64]) -> None:
+    def __init__(self, keys: Int64Array) -> None:
         """Args: keys, (N,), distinct; their order defines the positions."""
         order = np.argsort(keys)
-        self._order: npt.NDArray[np.int32] = order.astype(np.int32)
+        self._order: Int32Array = order.astype(np.int32)
         self._sorted = keys[order]
 
-    def positions(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    def positions(self, keys: Int64Array) -> Int32Array:
         """Positions, same shape as `keys`; UNKNOWN_PRODUCT for a key that is not there."""
         if len(self._sorted) == 0:
             return np.full(keys.shape, UNKNOWN_PRODUCT, dtype=np.int32)
@@ -37,17 +38,17 @@ class Catalogue:
     """Products in a fixed order; `positions` elsewhere count in this order."""
 
     product_ids: list[str]
-    product_keys: npt.NDArray[np.int64]
+    product_keys: Int64Array
     texts: list[str]
     brands: list[str | None]
     categories: list[str | None]
-    prices: npt.NDArray[np.float64]  # NaN where it is not known
+    prices: Float64Array  # NaN where it is not known
 
     def __len__(self) -> int:
         """The number of products."""
         return len(self.product_ids)
 
-    def positions(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    def positions(self, keys: Int64Array) -> Int32Array:
         """Positions of product keys, UNKNOWN_PRODUCT for those of other products."""
         return KeyIndex(self.product_keys).positions(keys)
 

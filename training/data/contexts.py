@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import Int64Array
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
@@ -25,7 +26,6 @@ from training.data.histories import UNKNOWN_PRODUCT, Histories, ranges
 
 DAY_US = 86_400_000_000
 _ROW = "context_row"
-Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Contexts:
     """
 
     buyer_ids: npt.NDArray[np.object_]
-    times_us: Longs
+    times_us: Int64Array
     timelines: Histories
-    starts: Longs
-    ends: Longs
+    starts: Int64Array
+    ends: Int64Array
     targets: Histories
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class Contexts:
         return len(self.buyer_ids)
 
     @property
-    def moments_us(self) -> Longs:
+    def moments_us(self) -> Int64Array:
         """(C,) microseconds since 1970 at which the targets were chosen."""
         return self.times_us + 1
 
@@ -84,7 +84,7 @@ class Contexts:
         chosen = self.targets.owners * stride + self.targets.products
         return self.with_targets(self.targets.where(np.isin(chosen, bought, invert=True)))
 
-    def take(self, rows: Longs) -> "Contexts":
+    def take(self, rows: Int64Array) -> "Contexts":
         """The contexts of `rows`, in that order."""
         return Contexts(
             self.buyer_ids[rows],
@@ -153,8 +153,8 @@ def read_contexts(
 
 
 def _timelines(
-    store: FeatureStore, asked: pd.DataFrame, buyers: Longs, max_length: int, catalogue: Catalogue
-) -> tuple[Histories, Longs, Longs]:
+    store: FeatureStore, asked: pd.DataFrame, buyers: Int64Array, max_length: int, catalogue: Catalogue
+) -> tuple[Histories, Int64Array, Int64Array]:
     """The events that any context may see, as one history per buyer, and each context's window of them.
 
     Rows of neighbouring contexts repeat most of their events. So only those contexts are joined whose rows together
@@ -186,7 +186,7 @@ def _timelines(
     return timelines.where(known), kept_before[starts], kept_before[ends]
 
 
-def _covering(buyers: Longs, before: Longs, max_length: int) -> Longs:
+def _covering(buyers: Int64Array, before: Int64Array, max_length: int) -> Int64Array:
     """Rows of as few contexts as hold all that any context sees, for contexts in order of buyer and time.
 
     From each buyer's last context back: the row of a context with n events before it holds the events n - max_length to
@@ -208,7 +208,7 @@ def _covering(buyers: Longs, before: Longs, max_length: int) -> Longs:
     return np.sort(np.array(rows, dtype=np.int64))
 
 
-def _require_past(timelines: Histories, starts: Longs, ends: Longs, times_us: Longs, path: Path) -> None:
+def _require_past(timelines: Histories, starts: Int64Array, ends: Int64Array, times_us: Int64Array, path: Path) -> None:
     """No event of a history may lie at or after the moment that is asked about."""
     filled = np.flatnonzero(ends > starts)
     leaking = filled[timelines.event_times[ends[filled] - 1] * 1000 > times_us[filled]]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from training.evaluation.metrics import Floats
+from feature_repo.common.arrays import Float64Array
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -20,7 +20,7 @@ _CHUNK_CELLS = 2_000_000  # B * C at most: 16 MB for each of the few arrays of a
 
 
 def mean_interval(
-    values_B: Floats, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    values_B: Float64Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> tuple[float, float]:
     """The interval of the mean of one value per buyer; the order of buyers does not matter.
 
@@ -37,7 +37,7 @@ def mean_interval(
 
 
 def paired_interval(
-    a_B: Floats, b_B: Floats, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    a_B: Float64Array, b_B: Float64Array, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> tuple[float, float]:
     """The interval of mean(a) - mean(b) for two models judged on the same buyers; without 0 in it, they differ.
 
@@ -59,7 +59,7 @@ def paired_interval(
 
 
 def mean_intervals(
-    values: Mapping[str, Floats], *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    values: Mapping[str, Float64Array], *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """`mean_interval` of each of several metrics of the same buyers, much quicker than one by one."""
     if resamples < 1:
@@ -74,7 +74,7 @@ def mean_intervals(
     return {metric: (float(low), float(high)) for metric, (low, high) in zip(values, ends_2M.T, strict=True)}
 
 
-def _resampled_means(values_BM: Floats, resamples: int, seed: int) -> Floats:
+def _resampled_means(values_BM: Float64Array, resamples: int, seed: int) -> Float64Array:
     """(R, M) means of B buyers drawn with replacement, as the products of draw counts and values."""
     n_buyers = len(values_BM)
     rng = np.random.default_rng(seed)

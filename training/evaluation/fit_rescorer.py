@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import sparse
 
+from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array
 from training.artifacts.rescorer import Rescorer, decayed, recent_popularity
 from training.data.histories import Histories
 from training.evaluation.metrics import Targets, accuracy_metrics
-from training.evaluation.ranker import Codes, Ranker, Scores, TrainingEvents
+from training.evaluation.ranker import Ranker, TrainingEvents
 
 DAYS = (7, 14, 30, 90)
 HALF_LIVES = (30.0, 90.0, 365.0, 1460.0)
@@ -40,13 +40,13 @@ class RescorerData:
 
     histories: Histories
     bought: Histories
-    targets: tuple[Codes, Targets] | None
-    new_targets: tuple[Codes, Targets] | None
+    targets: tuple[Int32Array, Targets] | None
+    new_targets: tuple[Int32Array, Targets] | None
     events: TrainingEvents
     as_of_ms: int
-    event_weights: npt.NDArray[np.float32]
+    event_weights: Float32Array
 
-    def popularity(self, days: int) -> Scores:
+    def popularity(self, days: int) -> Float32Array:
         """(N,) see artifacts.rescorer.recent_popularity."""
         events = self.events
         return recent_popularity(
@@ -58,10 +58,10 @@ class RescorerData:
             n_products=events.n_products,
         )
 
-    def unseen(self) -> npt.NDArray[np.bool_]:
+    def unseen(self) -> BoolArray:
         """(N,) the products without any event."""
         counts = np.bincount(self.events.products, minlength=self.events.n_products)
-        unseen_N: npt.NDArray[np.bool_] = counts == 0
+        unseen_N: BoolArray = counts == 0
         return unseen_N
 
     def repeats(self, half_life_days: float) -> sparse.csr_array:
@@ -88,7 +88,7 @@ class RescoredRanker:
         weight = 0.0 if new_only else rescorer.repeat_weight
         self._repeats_BN = asked.repeats(rescorer.repeat_half_life_days) * np.float32(weight)
 
-    def scores(self, rows: Codes, /) -> Scores:
+    def scores(self, rows: Int32Array, /) -> Float32Array:
         """See Ranker.scores."""
         scores_BN = self._ranker.scores(rows) + self._popularity_N
         repeats = self._repeats_BN[rows].tocoo()
@@ -119,7 +119,7 @@ def fit_rescorer(ranker: Ranker, asked: RescorerData, *, repeats: bool = True) -
 
 
 def _fit_new(
-    ranker: Ranker, asked: RescorerData, question: tuple[Codes, Targets], popularity: Mapping[int, torch.Tensor]
+    ranker: Ranker, asked: RescorerData, question: tuple[Int32Array, Targets], popularity: Mapping[int, torch.Tensor]
 ) -> Rescorer:
     """The popularity term of lists of new products."""
     rows, targets = _sampled(question, asked.events.n_products)
@@ -143,7 +143,7 @@ def _fit_new(
 def _fit_all(
     ranker: Ranker,
     asked: RescorerData,
-    question: tuple[Codes, Targets],
+    question: tuple[Int32Array, Targets],
     popularity: Mapping[int, torch.Tensor],
     rescorer: Rescorer,
     *,
@@ -191,7 +191,7 @@ def _with(rescorer: Rescorer, field: str, weight: float) -> Rescorer:
     return Rescorer(**(asdict(rescorer) | {field: weight}))
 
 
-def _sampled(question: tuple[Codes, Targets], n_products: int) -> tuple[Codes, Targets]:
+def _sampled(question: tuple[Int32Array, Targets], n_products: int) -> tuple[Int32Array, Targets]:
     rows, targets = question
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_SCORES // n_products)).astype(np.int64))
     return rows[places], targets.take(places)

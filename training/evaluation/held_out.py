@@ -13,11 +13,11 @@ import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
@@ -28,7 +28,7 @@ from training.data.histories import UNKNOWN_PRODUCT, Histories
 from training.data.time_split import read_time_split
 from training.evaluation.fit_rescorer import RescorerData
 from training.evaluation.metrics import Targets
-from training.evaluation.ranker import Codes, TrainingEvents
+from training.evaluation.ranker import TrainingEvents
 
 ALL, NEW_ITEMS, COLD_ITEMS, NEXT = "all", "new_items", "cold_items", "next"
 
@@ -50,7 +50,7 @@ class Question:
     events: TrainingEvents
     start: dt.datetime
     end: dt.datetime
-    event_weights: npt.NDArray[np.float32]
+    event_weights: Float32Array
 
     @property
     def start_ms(self) -> int:
@@ -62,7 +62,7 @@ class Question:
         """What each context's buyer had bought: products that are not new to them."""
         return self.histories.where(self.histories.event_types == PURCHASE)
 
-    def targets(self, kind: str) -> tuple[Codes, Histories]:
+    def targets(self, kind: str) -> tuple[Int32Array, Histories]:
         """The contexts with a target of the kind, as rows, and these targets."""
         targets = self.contexts.targets
         seen_N = np.bincount(self.events.products, minlength=self.events.n_products) > 0
@@ -95,7 +95,7 @@ class Question:
         last = to_end <= n_last[histories.owners]
         return histories.where(last | (histories.event_types == PURCHASE))
 
-    def _rows_and_targets(self, kind: str) -> tuple[Codes, Targets] | None:
+    def _rows_and_targets(self, kind: str) -> tuple[Int32Array, Targets] | None:
         rows, targets = self.targets(kind)
         return (rows, as_targets(targets)) if len(rows) else None
 
@@ -158,7 +158,7 @@ def as_targets(histories: Histories) -> Targets:
     return Targets(histories.offsets, histories.products)
 
 
-def _in_full(timelines: Histories, owners: npt.NDArray[np.int64], times_us: npt.NDArray[np.int64]) -> Histories:
+def _in_full(timelines: Histories, owners: Int64Array, times_us: Int64Array) -> Histories:
     """All that each context's buyer had done before the context's moment."""
     starts, stops = timelines.offsets[owners], timelines.offsets[owners + 1]
     ends = [
@@ -168,7 +168,7 @@ def _in_full(timelines: Histories, owners: npt.NDArray[np.int64], times_us: npt.
     return timelines.windows(starts, np.array(ends, dtype=np.int64))
 
 
-def _among(targets: Histories, others: Histories, n_products: int) -> npt.NDArray[np.bool_]:
+def _among(targets: Histories, others: Histories, n_products: int) -> BoolArray:
     """(T,) whether each target's product is in the other history of the same context."""
     keys = targets.owners * n_products + targets.products
     return np.isin(keys, others.owners * n_products + others.products)

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
+from feature_repo.common.arrays import BoolArray, Float64Array, Int32Array
 from training.evaluation.bootstrap import mean_intervals
 from training.evaluation.metrics import (
     NO_PRODUCT,
-    Booleans,
     CatalogueFacts,
-    Floats,
     Integers,
     Targets,
     accuracy_per_buyer,
@@ -39,14 +37,12 @@ class RankerResult:
     """
 
     metrics: dict[str, float]
-    per_buyer: dict[str, Floats]
+    per_buyer: dict[str, Float64Array]
     intervals: dict[str, tuple[float, float]]
     slices: dict[str, dict[str, float]]
 
 
-def rank_all(
-    ranker: Ranker, buyers: npt.NDArray[np.int32], k: int, chunk: int = 256, show_progress: bool = True
-) -> npt.NDArray[np.int32]:
+def rank_all(ranker: Ranker, buyers: Int32Array, k: int, chunk: int = 256, show_progress: bool = True) -> Int32Array:
     """The best k of ALL products for each buyer: no sampled candidates, nothing left out.
 
     Args:
@@ -80,7 +76,7 @@ def rank_all(
 
 def compare(
     rankers: Sequence[Ranker],
-    buyers: npt.NDArray[np.int32],
+    buyers: Int32Array,
     targets: Targets,
     k_values: Sequence[int],
     catalogue: CatalogueFacts | None = None,
@@ -119,7 +115,7 @@ def judge(
     targets: Targets,
     k_values: Sequence[int],
     catalogue: CatalogueFacts | None = None,
-    slices: Mapping[str, Booleans] | None = None,
+    slices: Mapping[str, BoolArray] | None = None,
 ) -> RankerResult:
     """Everything an evaluation reports of one ranker, from lists that were ranked once.
 

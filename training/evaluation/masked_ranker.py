@@ -5,9 +5,10 @@ Legend: B rows of one call, N products of the catalogue.
 
 import numpy as np
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.asked import known_only
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Ranker, Scores
+from training.evaluation.ranker import Ranker
 
 
 class MaskedRanker:
@@ -19,7 +20,7 @@ class MaskedRanker:
         self._ranker = ranker
         self._asked = asked
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         scores_BN = np.array(self._ranker.scores(rows))  # a copy: the ranker's own may be read-only
         seen = known_only(self._asked.take(rows.astype(np.int64)), scores_BN.shape[1])

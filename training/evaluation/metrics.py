@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.common.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from training.data.histories import ranges
 
 NO_PRODUCT = -1
 
-Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.signedinteger[Any]]
-Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Targets:
         positions: (T,) int positions in the catalogue.
     """
 
-    offsets: npt.NDArray[np.int64]
+    offsets: Int64Array
     positions: Integers
 
     def __post_init__(self) -> None:
@@ -55,13 +54,13 @@ class Targets:
         """The number of buyers, B."""
         return len(self.offsets) - 1
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "Targets":
+    def take(self, rows: Int64Array) -> "Targets":
         """The targets of the buyers in `rows`, in that order."""
         places, offsets = ranges(self.offsets[rows], self.offsets[rows + 1])
         return Targets(offsets, self.positions[places])
 
     @property
-    def buyers(self) -> npt.NDArray[np.int64]:
+    def buyers(self) -> Int64Array:
         """(T,) the row, 0 to B - 1, that each target belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
@@ -76,30 +75,30 @@ class CatalogueFacts:
         vectors: (N, D) product vectors of any length; None leaves out diversity.
     """
 
-    popularity: npt.NDArray[np.int64]
+    popularity: Int64Array
     categories: Integers | None = None
-    vectors: npt.NDArray[np.float32] | None = None
+    vectors: Float32Array | None = None
 
 
-def recall(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
+def recall(hits_Bk: BoolArray, n_targets_B: Integers) -> Float64Array:
     """(B,) hits / number of targets (Manning, Raghavan, Schuetze 2008, Introduction to Information Retrieval, 8.3)."""
-    shares_B: Floats = hits_Bk.sum(axis=1) / n_targets_B
+    shares_B: Float64Array = hits_Bk.sum(axis=1) / n_targets_B
     return shares_B
 
 
-def precision(hits_Bk: Booleans) -> Floats:
+def precision(hits_Bk: BoolArray) -> Float64Array:
     """(B,) hits / k, also for a list with empty places (Manning, Raghavan, Schuetze 2008, 8.4)."""
-    shares_B: Floats = hits_Bk.mean(axis=1)
+    shares_B: Float64Array = hits_Bk.mean(axis=1)
     return shares_B
 
 
-def hit_rate(hits_Bk: Booleans) -> Floats:
+def hit_rate(hits_Bk: BoolArray) -> Float64Array:
     """(B,) 1 if any hit, else 0 (Deshpande & Karypis 2004, Item-based top-N recommendation algorithms, 5.2)."""
-    shares_B: Floats = hits_Bk.max(axis=1).astype(np.float64)
+    shares_B: Float64Array = hits_Bk.max(axis=1).astype(np.float64)
     return shares_B
 
 
-def ndcg(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
+def ndcg(hits_Bk: BoolArray, n_targets_B: Integers) -> Float64Array:
     """(B,) DCG / ideal DCG, where DCG = sum over hits of 1 / log2(1 + rank), the first rank being 1.
 
     Relevance is binary, so the ideal list has its hits at ranks 1 to min(k, number of targets). Method: Jarvelin &
@@ -107,16 +106,16 @@ def ndcg(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
     """
     discounts_k = 1 / np.log2(np.arange(2, hits_Bk.shape[1] + 2))
     ideal_B = np.cumsum(discounts_k)[np.minimum(hits_Bk.shape[1], n_targets_B) - 1]
-    gains_B: Floats = hits_Bk @ discounts_k / ideal_B
+    gains_B: Float64Array = hits_Bk @ discounts_k / ideal_B
     return gains_B
 
 
-def mrr(hits_Bk: Booleans) -> Floats:
+def mrr(hits_Bk: BoolArray) -> Float64Array:
     """(B,) 1 / rank of the first hit, 0 if none within k (Voorhees 1999, The TREC-8 question answering track)."""
     return np.where(hits_Bk.any(axis=1), 1 / (1 + hits_Bk.argmax(axis=1)), 0.0)
 
 
-def accuracy_per_buyer(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, Floats]:
+def accuracy_per_buyer(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, Float64Array]:
     """recall@k, precision@k, hit_rate@k, ndcg@k and mrr@k of every buyer, (B,) each: what intervals are made from.
 
     Args:
@@ -141,7 +140,7 @@ def accuracy_per_buyer(ranked_BK: Integers, targets: Targets, k_values: Sequence
     return per_buyer
 
 
-def means(per_buyer: Mapping[str, Floats]) -> dict[str, float]:
+def means(per_buyer: Mapping[str, Float64Array]) -> dict[str, float]:
     """Each metric averaged over buyers."""
     return {metric: float(values_B.mean()) for metric, values_B in per_buyer.items()}
 
@@ -158,7 +157,7 @@ def coverage(ranked_BK: Integers, n_products: int, k_values: Sequence[int]) -> d
     return {f"coverage@{k}": int((top >= 0).sum()) / n_products for k, top in tops.items()}
 
 
-def diversity(ranked_BK: Integers, vectors_ND: npt.NDArray[np.float32], k_values: Sequence[int]) -> dict[str, float]:
+def diversity(ranked_BK: Integers, vectors_ND: Float32Array, k_values: Sequence[int]) -> dict[str, float]:
     """diversity@k: mean of 1 - cosine over all pairs in a list, averaged over buyers.
 
     A list of fewer than two products has no pair and counts as 0, so diversity@1 is 0. Takes 8 * B * D bytes. Source:
@@ -249,7 +248,7 @@ def _check_lists(ranked_BK: Integers, k_values: Sequence[int], n_products: int |
         raise ValueError("a ranked list holds a product twice: its hits would count twice")
 
 
-def _among(values_BK: Integers, owners_T: Integers, values_T: Integers, n_owners: int) -> Booleans:
+def _among(values_BK: Integers, owners_T: Integers, values_T: Integers, n_owners: int) -> BoolArray:
     """(B, K) whether a value that is not negative is one of the values_T that belong to its row."""
     if len(values_BK) != n_owners:
         raise ValueError(f"{len(values_BK)} ranked lists but targets of {n_owners} buyers")
@@ -259,5 +258,5 @@ def _among(values_BK: Integers, owners_T: Integers, values_T: Integers, n_owners
     return np.isin(keys_BK, keys_T) & (values_BK >= 0)
 
 
-def _mean_of_lists(values_Bk: Floats | Booleans, present_Bk: Booleans) -> float:
+def _mean_of_lists(values_Bk: Float64Array | BoolArray, present_Bk: BoolArray) -> float:
     return float((values_Bk.sum(axis=1) / np.maximum(present_Bk.sum(axis=1), 1)).mean())

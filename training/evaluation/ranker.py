@@ -4,23 +4,19 @@ A baseline learns from the events before a cut-off and then scores *asked histor
 it learned from: within a session, say, the asked history grows after the cut-off.
 
 Legend: A asked histories, B rows of one call, U buyers of the training events, N products of the catalogue, E events.
-Scores are for ordering only: their scale differs between rankers.
+Float32Array are for ordering only: their scale differs between rankers.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from training.data.histories import Histories
 
 DAY_MS = 86_400_000
-
-Scores = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int32]
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,9 @@ class TrainingEvents:
         n_products: N, at least 1; a product may be without events.
     """
 
-    buyers: Codes
-    products: Codes
-    event_times: npt.NDArray[np.int64]
+    buyers: Int32Array
+    products: Int32Array
+    event_times: Int64Array
     n_buyers: int
     n_products: int
 
@@ -56,7 +52,7 @@ class TrainingEvents:
         times = self.event_times[kept]
         return TrainingEvents(self.buyers[kept], self.products[kept], times, self.n_buyers, self.n_products)
 
-    def popularity(self) -> Counts:
+    def popularity(self) -> Int64Array:
         """(N,) number of different buyers of each product: one buyer's repeats do not make a product popular."""
         return np.bincount(self.counts().indices, minlength=self.n_products)
 
@@ -91,14 +87,14 @@ class Ranker(Protocol):
 
     name: str
 
-    def scores(self, rows: Codes, /) -> Scores:
+    def scores(self, rows: Int32Array, /) -> Float32Array:
         """(B, N) scores of every product for B asked histories, higher is better; -inf is never recommended.
 
         The array may be read-only. Raises ValueError for a row outside 0 to A - 1.
         """
 
 
-def top_positions(scores_N: Scores, k: int) -> npt.NDArray[np.int64]:
+def top_positions(scores_N: Float32Array, k: int) -> Int64Array:
     """The min(k, N) positions with the highest scores, best first; equal scores: the lower position first.
 
     Exact also where equal scores straddle the k-th place, which argpartition alone leaves undefined.
@@ -111,7 +107,7 @@ def top_positions(scores_N: Scores, k: int) -> npt.NDArray[np.int64]:
     return np.concatenate([above[np.argsort(-scores_N[above], kind="stable")], equal])
 
 
-def check_codes(what: str, codes: Codes, count: int) -> None:
+def check_codes(what: str, codes: Int32Array, count: int) -> None:
     """Refuses codes outside 0 to count - 1, naming `what` they are (ValueError)."""
     if len(codes) and (codes.min() < 0 or codes.max() >= count):
         raise ValueError(f"{what} must lie between 0 and {count - 1}, not {codes.min()} to {codes.max()}")

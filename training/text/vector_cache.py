@@ -17,9 +17,10 @@ from typing import Protocol
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 from filelock import FileLock
 from tqdm import tqdm
+
+from feature_repo.common.arrays import Float32Array
 
 _KEY_BYTES = 16
 _CHUNK = 1024  # texts between two writes: what a killed run has to encode again
@@ -36,7 +37,7 @@ class PassageEncoder(Protocol):
     def dimension(self) -> int:
         """D."""
 
-    def encode_passages(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode_passages(self, texts: Sequence[str]) -> Float32Array:
         """(N, D) vectors, in the order of `texts`."""
 
 
@@ -75,7 +76,7 @@ class TextVectorCache:
         """The distinct texts without a vector, in order of first appearance."""
         return [text for text in dict.fromkeys(texts) if self._key(text) not in self._rows]
 
-    def add(self, texts: Sequence[str], vectors_ND: npt.NDArray[np.float32]) -> None:
+    def add(self, texts: Sequence[str], vectors_ND: Float32Array) -> None:
         """Store the vectors of `texts`; of a text that already has one, the stored vector stays.
 
         Raises:
@@ -95,7 +96,7 @@ class TextVectorCache:
             _write_at(self._keys_file, rows * _KEY_BYTES, b"".join(fresh))
             self.refresh()
 
-    def read(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def read(self, texts: Sequence[str]) -> Float32Array:
         """(N, D) vectors in the order of `texts`; a text without a vector is a KeyError."""
         if not texts:
             return np.empty((0, self._dim), np.float32)
@@ -109,7 +110,7 @@ class TextVectorCache:
 
 def encode_distinct(
     texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     """(N, D) float32 vectors in the order of `texts`; only distinct texts that no run has seen before are encoded."""
     cache = TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
     # Texts of like length pad each other least. The longest come first, so the estimated time falls instead of rising.
