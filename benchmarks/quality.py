@@ -41,11 +41,11 @@ from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.evaluation.bootstrap import mean_intervals, paired_interval
 from training.evaluation.fit_rescorer import RescoredRanker, fit_rescorer
-from training.evaluation.held_out import ALL, COLD_ITEMS, Question, as_targets, read_held_out
-from training.evaluation.judge import rank_all
+from training.evaluation.held_out import ALL, COLD_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import accuracy_per_buyer
 from training.evaluation.ranker import Ranker
+from training.evaluation.ranking import rank_all
 from training.model.encoding import TwoTowerRanker, encode_buyers
 from training.text.catalogue_text import text_vectors
 
@@ -113,7 +113,7 @@ class Bench:
         for kind in self.kinds:
             rows, targets = self.test.targets(kind)
             for ranker in rankers[kind]:
-                asked = ranker if kind == ALL else MaskedRanker(ranker, self.test.bought)
+                asked = ranker if kind == ALL else MaskedRanker(ranker, self.test.purchases)
                 ranked_BK = rank_all(asked, rows, K, show_progress=False)
                 per_buyer = accuracy_per_buyer(ranked_BK, as_targets(targets), K_VALUES)
                 results.setdefault(kind, {})[ranker.name] = per_buyer
@@ -188,7 +188,7 @@ def _tuned(bench: Bench, method: Baseline, kind: str, validation: Problem, trial
     return parameters
 
 
-def _problem(question: Question, text_NT: npt.NDArray[np.float32]) -> Problem:
+def _problem(question: HeldOut, text_NT: npt.NDArray[np.float32]) -> Problem:
     return Problem(question.events, question.histories, question.start_ms, text_NT)
 
 

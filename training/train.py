@@ -1,4 +1,4 @@
-"""Trains the two towers, top to bottom: two fits, each a loop of train, evaluate, save, log.
+"""Trains the two towers, top to bottom: two fits, each a loop of train, evaluate, log, save.
 
 The selection fit learns from the contexts before the validation days and finds the best number of epochs. The refit
 learns from all contexts for that many epochs. Several processes train together under torchrun, see
@@ -179,14 +179,14 @@ def fit(
             metrics |= validate(state.model, state.current_items(), phase.validation)
         metrics = distributed.broadcast_from_first(metrics)
         progress = progress.after_epoch(metrics, SELECTION_METRIC)
+        # ---- log -----------------------------------------------------------------------------------------------------
+        log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        tracker.epoch(phase.name, epoch, metrics)
         # ---- save ----------------------------------------------------------------------------------------------------
         if is_first and progress.best_epoch == epoch:
             state.save(phase.folder, dataclasses.replace(card, epoch=epoch, metrics=metrics))
         if is_first and epoch % settings.save_every_n_epochs == 0:
             save_checkpoint(phase.checkpoint, state.trained, state.optimizer, version, progress, phase.folder)
-        # ---- log -----------------------------------------------------------------------------------------------------
-        log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        tracker.epoch(phase.name, epoch, metrics)
     return progress
 
 

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from feature_repo.common.arrays import Float32Array, Int64Array
 from feature_repo.common.files import write_json
+from training.data.histories import DAY_MS
 
 RESCORER = "rescorer.json"
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 
 from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from training.baselines.filling import dense_rank
-from training.data.histories import Histories
-from training.evaluation.ranker import DAY_MS, TrainingEvents, check_codes
+from training.data.histories import DAY_MS, Histories
+from training.evaluation.ranker import TrainingEvents, check_codes
 
 
 class Popularity:

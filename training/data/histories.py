@@ -10,6 +10,7 @@ import numpy as np
 from feature_repo.common.arrays import BoolArray, Int32Array, Int64Array
 
 UNKNOWN_PRODUCT = -1
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from training.data.contexts import Contexts
-from training.evaluation.judge import compare
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import Ranker
+from training.evaluation.ranking import compare
 from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.model.item_features import ItemFeatures
 from training.model.towers import TwoTower

@@ -21,9 +21,9 @@ from tests.training.baselines.baseline_cases import (
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
 from training.baselines.tuning import BASELINES, Problem
-from training.data.histories import Histories
+from training.data.histories import DAY_MS, Histories
 from training.evaluation.masked_ranker import MaskedRanker
-from training.evaluation.ranker import DAY_MS, Ranker, TrainingEvents
+from training.evaluation.ranker import Ranker, TrainingEvents
 
 NO_LIBRARY = pytest.mark.skipif(find_spec("implicit") is None, reason="the package implicit is not installed")
 NAMES = [pytest.param(name, marks=[NO_LIBRARY] if name == "ials" else []) for name in BASELINES]
