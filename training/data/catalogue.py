@@ -1,4 +1,4 @@
-"""The product catalogue as the towers read it."""
+"""The product catalogue: products in a fixed order, and look-up of their positions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,16 @@ from training.data.histories import UNKNOWN_PRODUCT
 
 
 class KeyIndex:
-    """Finds the position of product keys in a fixed order, all at once and without a Python dictionary."""
+    """Vectorised look-up of the positions of product keys; a dictionary would be slow for arrays of keys."""
 
     def __init__(self, keys: Int64Array) -> None:
-        """Args: keys, (N,), distinct; their order defines the positions."""
+        """Args: keys: (N,) distinct product keys; their order defines the positions."""
         order = np.argsort(keys)
         self._order: Int32Array = order.astype(np.int32)
         self._sorted = keys[order]
 
     def positions(self, keys: Int64Array) -> Int32Array:
-        """Positions, same shape as `keys`; UNKNOWN_PRODUCT for a key that is not there."""
+        """Positions, in the shape of `keys`; UNKNOWN_PRODUCT for an unknown key."""
         if len(self._sorted) == 0:
             return np.full(keys.shape, UNKNOWN_PRODUCT, dtype=np.int32)
         place = np.searchsorted(self._sorted, keys)
@@ -35,21 +35,21 @@ class KeyIndex:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products in a fixed order; `positions` elsewhere count in this order."""
+    """Products in a fixed order; a product's position is its place in this order."""
 
     product_ids: list[str]
     product_keys: Int64Array
     texts: list[str]
     brands: list[str | None]
     categories: list[str | None]
-    prices: Float64Array  # NaN where it is not known
+    prices: Float64Array  # NaN if unknown
 
     def __len__(self) -> int:
         """The number of products."""
         return len(self.product_ids)
 
     def positions(self, keys: Int64Array) -> Int32Array:
-        """Positions of product keys, UNKNOWN_PRODUCT for those of other products."""
+        """Positions of product keys; UNKNOWN_PRODUCT for products outside the catalogue."""
         return KeyIndex(self.product_keys).positions(keys)
 
 
@@ -69,12 +69,12 @@ def read_catalogue(path: Path) -> Catalogue:
 
 
 def read_title_languages(path: Path) -> npt.NDArray[np.str_]:
-    """(N,) the language of each product's title, in the order of read_catalogue."""
+    """(N,) language of each product's title, in the order of read_catalogue."""
     return np.array(pq.read_table(path, columns=[c.TITLE_LANGUAGE])[c.TITLE_LANGUAGE].to_pylist(), dtype=np.str_)
 
 
 def require_same_products(embedded_ids: npt.NDArray[np.str_], product_ids: list[str]) -> None:
-    """Checks that product embeddings are those of the catalogue, in its order; ValueError names the remedy."""
+    """Raises ValueError, with the remedy, unless the embeddings are of these products in this order."""
     if embedded_ids.tolist() != product_ids:
         raise ValueError(
             "the product embeddings are not those of the current products; run `tawsiya embed` and `tawsiya index`"
