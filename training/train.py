@@ -24,7 +24,7 @@ from feature_repo.common.config import Config, TrainingConfig
 from feature_repo.common.files import write_json
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import CHOSEN, CURVES, ModelCard, load_model, save_model
-from training.artifacts.rescorer import RESCORER
+from training.artifacts.rescorer import RESCORER_FILE
 from training.batches import Batch, EpochBatches, with_candidates
 from training.data.contexts import Contexts
 from training.data.dataset import TrainingData, selection_contexts
@@ -136,7 +136,7 @@ def train(
 def _write_model(folder: Path, trained: Path, progress: Progress) -> ModelCard:
     """Copies the trained model to `folder`, with the epoch and the metrics of the selection fit."""
     # The re-scorer and the text encoder of an earlier model do not fit this one.
-    (folder / RESCORER).unlink(missing_ok=True)
+    (folder / RESCORER_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / TEXT_ENCODER, ignore_errors=True)
     model, vocabularies, card = load_model(trained)
     card = dataclasses.replace(card, epoch=progress.best_epoch, metrics=progress.history[progress.best_epoch - 1])

@@ -115,16 +115,16 @@ def test_the_artifact_is_the_best_epoch(tmp_path: Path) -> None:
     scores_BN[validation.purchases.owners, validation.purchases.products] = -torch.inf
     top = scores_BN.topk(20).indices.numpy()
     offsets = validation.targets.offsets
-    found = [
+    recalls = [
         np.isin(validation.targets.products[a:b], top[row]).mean()
         for row, (a, b) in enumerate(itertools.pairwise(offsets))
     ]
-    assert np.mean(found) == pytest.approx(card.metrics["recall@20"], abs=1e-6)
+    assert np.mean(recalls) == pytest.approx(card.metrics["recall@20"], abs=1e-6)
 
 
 def test_nothing_but_the_artifact_is_left(tmp_path: Path) -> None:
     run(settings(num_epochs=2), two_groups(40), tmp_path)
-    # The model that has not seen the validation stays for whoever fits something on it.
+    # The re-scorer is fitted with the model that has not seen the validation days.
     files = [CARD_FILE, WEIGHTS, "product_keys.npy", CURVES, CHOSEN]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 
@@ -273,7 +273,7 @@ def fresh_model_like(model: TwoTower) -> tuple[TwoTower, torch.optim.Adam]:
     return fresh, torch.optim.Adam(fresh.parameters(), lr=0.01)
 
 
-def test_validation_asks_for_what_the_buyer_had_not_bought(tmp_path: Path) -> None:
+def test_validation_counts_products_that_the_buyer_had_not_bought(tmp_path: Path) -> None:
     # The third event of each history is a purchase, the others are none.
     rng = np.random.default_rng(5)
     past = [rng.permutation(N_PRODUCTS)[:5].tolist() for _ in range(30)]
@@ -284,7 +284,7 @@ def test_validation_asks_for_what_the_buyer_had_not_bought(tmp_path: Path) -> No
     repeats = contexts_of([(row[:3], [row[2]]) for row in past])
     both = contexts_of([(row[:3], [row[2], row[3]] if number % 2 else [row[2]]) for number, row in enumerate(past)])
     viewed_or_new = contexts_of([(row[:3], [row[1], row[3]]) for row in past])
-    found = [validate(model, items, contexts)["recall@20"] for contexts in (repeats, both, viewed_or_new)]
+    recalls = [validate(model, items, contexts)["recall@20"] for contexts in (repeats, both, viewed_or_new)]
 
     item_ND = encode_catalogue(model, items)
     scores_BN = (encode_buyers(model, item_ND, repeats) @ item_ND.T).numpy()
@@ -295,13 +295,13 @@ def test_validation_asks_for_what_the_buyer_had_not_bought(tmp_path: Path) -> No
         top_BK = np.argsort(-scores_BN, axis=1)[:, :20]
         return float(np.mean([np.isin([past[buyer][place] for place in places], top_BK[buyer]) for buyer in buyers]))
 
-    # Only where nobody chose anything new are repeats asked for.
+    # Repeat purchases count only if no context has a new product.
     expected = [
         recall(scores_BN, range(30), [2]),
         recall(new_BN, range(1, 30, 2), [3]),
         recall(new_BN, range(30), [1, 3]),
     ]
-    assert found == pytest.approx(expected)
+    assert recalls == pytest.approx(expected)
 
 
 def test_contexts_so_old_that_they_no_longer_count_stop_nothing(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_selection_learns_nothing_of_the_first_validation_moment() -> None:
-    """Contexts are asked a microsecond before their moment; the second one's is the first of the validation."""
+    """times_us is a microsecond before the moment; the second context is the first one of the validation days."""
     start = 10**12
     contexts = replace(contexts_of([([0], [1]), ([0], [2])]), times_us=np.array([start - 1001, start - 1]))
     data = replace(data_of(contexts), validation=contexts.take(np.array([1])), validation_from_us=start)

@@ -77,16 +77,16 @@ def problem(version: str = "1") -> TrainingData:
 
 
 def _contexts(timelines: Histories, days: npt.NDArray[np.int64]) -> Contexts:
-    """Each buyer asked on each of these days: what was chosen then, after all that was chosen before."""
-    buyers, asked = np.repeat(np.arange(N_BUYERS), len(days)), np.tile(days, N_BUYERS)
+    """A context of each buyer on each of these days, with all earlier purchases as its history."""
+    buyers, day = np.repeat(np.arange(N_BUYERS), len(days)), np.tile(days, N_BUYERS)
     starts = timelines.offsets[buyers]
     return Contexts(
         buyer_ids=np.array([f"b{buyer:02}" for buyer in buyers], dtype=object),
-        times_us=asked * DAY_US,
+        times_us=day * DAY_US,
         timelines=timelines,
         starts=starts,
-        ends=starts + asked,
-        targets=timelines.windows(starts + asked, starts + asked + 1),
+        ends=starts + day,
+        targets=timelines.windows(starts + day, starts + day + 1),
     )
 
 

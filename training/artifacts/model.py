@@ -1,8 +1,8 @@
-"""The model artifact: a folder that describes itself, written by training, read by batch jobs and the API.
+"""The model artifact: a self-describing folder that training writes, and batch jobs and the API read.
 
 model.safetensors   weights
 model.json          spec, vocabularies of names, text encoder, feature service, schema hash, epoch, metrics
-product_keys.npy    products with a learned vector of their own
+product_keys.npy    products with an id embedding
 """
 
 import json
@@ -26,13 +26,13 @@ CHOSEN = "chosen"  # folder of the model that has not seen the validation days
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model must be told apart from its weights.
+    """The facts about a model besides its weights.
 
     Attributes:
-        text_encoder: Id of the encoder whose vectors the item tower was trained on.
-        feature_service: Feast service that the sequences came from.
-        schema_hash: Feature schema at training time.
-        epoch: 1-based epoch of these weights.
+        text_encoder: Id of the text encoder that the item tower was trained with.
+        feature_service: Feast feature service of the training sequences.
+        schema_hash: Schema hash at training time.
+        epoch: Epoch of these weights, from 1.
         metrics: Validation metrics of that epoch.
     """
 
@@ -44,7 +44,7 @@ class ModelCard:
 
 
 def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard) -> None:
-    """Writes the artifact; the card comes last, so a folder without one is no model."""
+    """Writes the artifact; the card comes last, so a folder with a card is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
@@ -65,7 +65,7 @@ def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: 
 
 
 def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
-    """Reads the artifact on the CPU, ready for inference.
+    """Loads the artifact on the CPU, in evaluation mode.
 
     Raises:
         FileNotFoundError: There is no model in the folder.

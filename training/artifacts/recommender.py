@@ -18,10 +18,10 @@ from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.product_table import ProductTable
 from training.artifacts.release import (
-    ALIASES_FILE,
+    ALIASES_ARROW,
     MODEL_FOLDER,
     POPULARITY,
-    PRODUCTS_FILE,
+    PRODUCTS_ARROW,
     RECENT_POPULARITY,
     SEARCH_FOLDER,
     current_release,
@@ -128,7 +128,7 @@ class Recommender:
             new: PopularityTerm.of(self._rescorer.popularity(lately_N, new_only=new))
             for new, lately_N in zip((False, True), lately_2N, strict=True)
         }
-        self.products = ProductTable(folder / PRODUCTS_FILE, folder / ALIASES_FILE)
+        self.products = ProductTable(folder / PRODUCTS_ARROW, folder / ALIASES_ARROW)
         self.popular: npt.NDArray[np.int32] = np.load(folder / POPULARITY, allow_pickle=False)
         self._popularity_N = np.empty(len(self.popular), dtype=np.float32)
         self._popularity_N[self.popular] = 1 / np.arange(1, len(self.popular) + 1)

@@ -1,4 +1,4 @@
-"""The catalogue as the item tower reads it: vocabularies, and each product's indices in them.
+"""The input of the item tower: text vectors, and each product's indices in the vocabularies.
 
 Legend: N products, T text dimensions.
 """
@@ -21,13 +21,13 @@ PRICE_RANGES = 16
 
 @dataclass(frozen=True)
 class Vocabularies:
-    """Names that have a learned vector; index 0 is <UNK>.
+    """The names and products that have a learned vector; index 0 is <UNK>.
 
     Attributes:
         brands, categories: Names by index.
-        price_edges: Where one price range ends and the next begins, ascending; no edges where no price is known. Range
-            r, from 0, has index r + 1.
-        product_keys: Keys of the products with a vector of their own, (n,); key i has index i + 1.
+        price_edges: Bounds between price ranges, ascending; empty if no price is known. Range r, from 0, has index
+            r + 1.
+        product_keys: (n,) keys of the products with an id embedding; key i has index i + 1.
     """
 
     brands: tuple[str, ...]
@@ -43,7 +43,7 @@ class Vocabularies:
 
 
 def build_vocabularies(catalogue: Catalogue, trained_positions: Int32Array) -> Vocabularies:
-    """Vocabularies of a catalogue, names by falling count; `trained_positions` are the products seen in training."""
+    """Vocabularies of a catalogue, most frequent names first; `trained_positions` get an id embedding."""
     return Vocabularies(
         brands=_names(catalogue.brands),
         categories=_names(catalogue.categories),
@@ -53,13 +53,13 @@ def build_vocabularies(catalogue: Catalogue, trained_positions: Int32Array) -> V
 
 
 def _names(values: Sequence[str | None]) -> tuple[str, ...]:
-    # A shop's own "<UNK>" shares index 0: vocabularies hold a name once.
+    # A brand that is called "<UNK>" shares index 0, because a vocabulary holds a name once.
     counts = Counter(value for value in values if value is not None and value != UNKNOWN_NAME)
     return (UNKNOWN_NAME, *(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
 def _price_edges(prices_N: Float64Array) -> tuple[float, ...]:
-    """Edges of ranges that hold about as many products each: shops of any currency have cheap and dear products."""
+    """Quantiles of the known prices; they suit any currency, unlike fixed price ranges."""
     known = prices_N[np.isfinite(prices_N)]
     if len(known) == 0:
         return ()
@@ -69,7 +69,7 @@ def _price_edges(prices_N: Float64Array) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """Inputs of the item tower for N products.
+    """The inputs of the item tower for N products.
 
     Attributes:
         text_NT: (N, T) float32 text vectors.
@@ -87,14 +87,14 @@ class ItemFeatures:
         return len(self.text_NT)
 
     def to(self, device: torch.device) -> "ItemFeatures":
-        """The same features on a device."""
-        parts = (self.text_NT, self.brand_N, self.category_N, self.price_N, self.id_N)
-        return ItemFeatures(*(part.to(device) for part in parts))
+        """The features on a device."""
+        tensors = (self.text_NT, self.brand_N, self.category_N, self.price_N, self.id_N)
+        return ItemFeatures(*(tensor.to(device) for tensor in tensors))
 
     def encode(
         self, tower: ItemTower, positions: torch.Tensor | slice, text: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The tower's vectors of the products at `positions`; from other text vectors, where they are given."""
+        """The tower's vectors of the products at `positions`; `text` replaces their text vectors."""
         vectors: torch.Tensor = tower(
             self.text_NT[positions] if text is None else text,
             self.brand_N[positions],
@@ -106,7 +106,7 @@ class ItemFeatures:
 
 
 def item_features(catalogue: Catalogue, text_NT: Float32Array, vocabularies: Vocabularies) -> ItemFeatures:
-    """Looks the catalogue's names and keys up in the vocabularies."""
+    """Looks up the catalogue's names and keys in the vocabularies."""
     brand_index = {name: index for index, name in enumerate(vocabularies.brands)}
     category_index = {name: index for index, name in enumerate(vocabularies.categories)}
     ids = KeyIndex(vocabularies.product_keys).positions(catalogue.product_keys).astype(np.int64) + 1

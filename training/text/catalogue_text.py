@@ -1,4 +1,4 @@
-"""Text vectors of a catalogue with the encoder that belongs to it: what training, jobs and the API all need."""
+"""Text vectors of a catalogue, with the text encoder that belongs to the model."""
 
 from pathlib import Path
 
@@ -12,22 +12,22 @@ from training.text.encoder import FLOAT32, TextEncoder, load_text_encoder
 from training.text.fine_tuning import TrainableTexts
 from training.text.vector_cache import encode_distinct
 
-TEXT_ENCODER = "text_encoder"  # folder in a model artifact that has tuned its own
+TEXT_ENCODER = "text_encoder"  # folder of a fine-tuned encoder in a model artifact
 
 
 def text_encoder_of(config: Config, model: Path | None = None) -> TextEncoder:
-    """The encoder that a model has tuned for itself, else the one that the configuration names.
+    """Loads the fine-tuned encoder of a model, or the configured encoder if the model has none.
 
     Args:
         config: Sections `model` and `inference` are used.
-        model: Folder of a model artifact.
+        model: Folder of a model artifact; None loads the configured encoder.
 
     Raises:
-        TextEncoderUnavailableError: It cannot be had.
+        TextEncoderUnavailableError: The encoder is not installed and cannot be downloaded.
     """
-    own = model / TEXT_ENCODER if model is not None else None
+    tuned = model / TEXT_ENCODER if model is not None else None
     return load_text_encoder(
-        str(own) if own is not None and own.is_dir() else config.model.item_tower.text_encoder,
+        str(tuned) if tuned is not None and tuned.is_dir() else config.model.item_tower.text_encoder,
         models_dir(config),
         str(resolve_device(config.inference.device)),
         number_format=config.inference.text_encoder_format,
@@ -37,7 +37,7 @@ def text_encoder_of(config: Config, model: Path | None = None) -> TextEncoder:
 def text_vectors(
     config: Config, catalogue: Catalogue, model: Path | None = None, *, show_progress: bool
 ) -> tuple[Float32Array, str]:
-    """Text vectors of all products, (N, T), and the id of the encoder; each distinct text is encoded once ever."""
+    """(N, T) text vectors of all products, and the encoder's id; a cache on disk keeps every encoded text."""
     encoder = text_encoder_of(config, model)
     vectors_NT = encode_distinct(catalogue.texts, encoder, text_vectors_dir(config), show_progress=show_progress)
     return vectors_NT, encoder.encoder_id
@@ -59,7 +59,7 @@ def model_text_vectors(config: Config, catalogue: Catalogue, card: ModelCard, *,
 
 
 def tuned_texts(config: Config, catalogue: Catalogue) -> TrainableTexts:
-    """The configured encoder, to be trained on the catalogue's texts."""
+    """The configured encoder with trainable weights, for the catalogue's texts."""
     encoder = load_text_encoder(
         config.model.item_tower.text_encoder,
         models_dir(config),

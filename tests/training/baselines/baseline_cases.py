@@ -1,4 +1,4 @@
-"""Events and asked histories for the tests of baselines, small enough to see."""
+"""Events and histories for the tests of baselines, small enough to see."""
 
 from collections.abc import Sequence
 
@@ -51,8 +51,8 @@ def as_histories(products: Sequence[Sequence[int]], days: Sequence[Sequence[int]
     )
 
 
-def all_rows(asked: Histories) -> np.ndarray:
-    return np.arange(len(asked), dtype=np.int32)
+def all_rows(histories: Histories) -> np.ndarray:
+    return np.arange(len(histories), dtype=np.int32)
 
 
 def ranked(ranker: Ranker, row: int) -> list[int]:

@@ -34,9 +34,9 @@ ASKED = as_histories(
 )
 
 
-def fitted(name: str, events: TrainingEvents, asked: Histories, cutoff_ms: int = CUTOFF) -> Ranker:
+def fitted(name: str, events: TrainingEvents, histories: Histories, cutoff_ms: int = CUTOFF) -> Ranker:
     baseline = BASELINES[name]
-    return baseline.fit(Problem(events, asked, cutoff_ms, TEXT), baseline.defaults())
+    return baseline.fit(Problem(events, histories, cutoff_ms, TEXT), baseline.defaults())
 
 
 # ---- all baselines ---------------------------------------------------------------------------------------------------
@@ -76,8 +76,8 @@ def test_a_history_is_scored_alike_whoever_else_is_asked(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_products_that_have_left_count_as_if_never_taken(name: str) -> None:
-    asked = as_histories([[0, 1, 2], [-1, 0, 1, -1, -1, 2], [-1], []], [[1, 2, 2], [0, 1, 2, 2, 2, 2], [1], []])
-    scores = fitted(name, ten_purchases(), asked).scores(all_rows(asked))
+    histories = as_histories([[0, 1, 2], [-1, 0, 1, -1, -1, 2], [-1], []], [[1, 2, 2], [0, 1, 2, 2, 2, 2], [1], []])
+    scores = fitted(name, ten_purchases(), histories).scores(all_rows(histories))
     assert_allclose(scores[1], scores[0], rtol=1e-4, atol=1e-6)
     assert_array_equal(scores[3], scores[2])
 
@@ -136,7 +136,7 @@ def test_recent_popularity_refuses_an_empty_window() -> None:
         (1, [3, 2, 1, 4, 0, 5]),  # once each: recent popularity decides
         (2, [3, 4, 1, 2, 0, 5]),
         (3, [3, 2, 4, 1, 0, 5]),  # nothing known: recent popularity alone
-        (4, [4, 1, 3, 2, 0, 5]),  # what was taken after the cut-off counts as asked, not as popularity
+        (4, [4, 1, 3, 2, 0, 5]),  # what was taken after the cut-off belongs to the history, not to popularity
     ],
 )
 def test_personal_frequency(row: int, expected: list[int]) -> None:
@@ -146,9 +146,9 @@ def test_personal_frequency(row: int, expected: list[int]) -> None:
 def test_personal_frequency_keeps_large_counts_apart() -> None:
     # 70,000 against 70,001 purchases: a float32 count plus a fraction for popularity would blur.
     events = as_events([(buyer, 0) for buyer in range(50)], 50, 3)
-    asked = as_histories([[0] * 70_000 + [1] * 70_001])
+    histories = as_histories([[0] * 70_000 + [1] * 70_001])
 
-    assert ranked(PersonalFrequency(events, asked, CUTOFF), row=0) == [1, 0, 2]
+    assert ranked(PersonalFrequency(events, histories, CUTOFF), row=0) == [1, 0, 2]
 
 
 @settings(max_examples=100, deadline=None)
@@ -166,8 +166,8 @@ def test_personal_frequency_is_a_sort_by_count_then_recent_popularity(pairs: lis
 
 
 def test_masked_never_recommends_the_asked_history() -> None:
-    asked = as_histories([[0, 0, 1], [], [-1, 3]])
-    ranker = MaskedRanker(Popularity(ten_purchases(), asked, CUTOFF), asked)
+    histories = as_histories([[0, 0, 1], [], [-1, 3]])
+    ranker = MaskedRanker(Popularity(ten_purchases(), histories, CUTOFF), histories)
 
     low = -np.inf
     assert ranker.name == "popularity"

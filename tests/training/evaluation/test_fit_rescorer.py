@@ -39,16 +39,16 @@ def histories_of(rows: list[list[tuple[int, int, int]]]) -> Histories:
 
 
 def data_of(
-    histories: list[list[tuple[int, int, int]]], targets: list[list[int]], lately: dict[int, int] | None = None
+    histories: list[list[tuple[int, int, int]]], targets: list[list[int]], recent: dict[int, int] | None = None
 ) -> RescorerData:
-    """Re-scorer data; `lately` says how many buyers had which product yesterday. A year ago somebody had each."""
+    """Re-scorer data: `recent` is the number of buyers of each product yesterday; each had an event a year ago."""
     past = histories_of(histories)
     rows = np.arange(len(targets), dtype=np.int32)
     chosen = Targets(
         np.cumsum([0, *map(len, targets)]).astype(np.int64), np.array([one for row in targets for one in row])
     )
-    buyers = [buyer for count in (lately or {}).values() for buyer in range(count)]
-    products = [product for product, count in (lately or {}).items() for _ in range(count)]
+    buyers = [buyer for count in (recent or {}).values() for buyer in range(count)]
+    products = [product for product, count in (recent or {}).items() for _ in range(count)]
     events = TrainingEvents(
         np.array([*buyers, *[0] * N_PRODUCTS], np.int32),
         np.array([*products, *range(N_PRODUCTS)], np.int32),
@@ -85,7 +85,7 @@ def noise(seed: int) -> npt.NDArray[np.float32]:
 def test_terms_by_hand() -> None:
     # Buyer 0 bought product 1 now and 90 days ago and viewed product 2 now; buyer 1 did nothing.
     past = [[(1, 2, AS_OF - 90 * DAY_MS), (1, 2, AS_OF), (2, 0, AS_OF + DAY_MS)], []]
-    data = data_of(past, [[0], [0]], lately={3: 4})
+    data = data_of(past, [[0], [0]], recent={3: 4})
     rescorer = Rescorer(7, 0.5, 7, 2.0, 3.0, 90.0)
     base = np.arange(2 * N_PRODUCTS, dtype=np.float32).reshape(2, N_PRODUCTS)
     any_product = RescoredRanker(Fixed(base), rescorer, data, new_only=False, name="x")
@@ -123,11 +123,11 @@ def test_scores_equal_plain_python(seed: int, new_only: bool) -> None:
     base = rng.normal(size=(4, n_products)).astype(np.float32)
 
     def score(buyer: int, product: int) -> float:
-        lately = {
+        recent = {
             one for one, sold_product, days in sold if sold_product == product and days <= (10 if new_only else 30)
         }
         weight = rescorer.new_popularity_weight if new_only else rescorer.popularity_weight
-        value = float(base[buyer, product]) + weight * math.log(1 + len(lately))
+        value = float(base[buyer, product]) + weight * math.log(1 + len(recent))
         own = [(kind, time) for bought, kind, time in past[buyer] if bought == product]
         counts = [(0.1, 0.5, 1.0)[kind] * 0.5 ** ((AS_OF - time) / DAY_MS / 45) for kind, time in own]
         return value if new_only else value + rescorer.repeat_weight * math.log(1 + sum(counts))
@@ -159,7 +159,7 @@ def test_popularity_counts_buyers_once_in_the_last_days() -> None:
 
 
 def test_a_product_without_any_event_counts_like_the_middle_one() -> None:
-    """Products 0 to 3 had 0, 1, 2 and 7 buyers lately, 4 and 5 none ever."""
+    """Products 0 to 3 had 0, 1, 2 and 7 recent buyers, 4 and 5 none ever."""
     buyers = [*range(3), *range(8)]
     products = [0, 1, 2, 2, *[3] * 7]
     days = [30, *[1] * 10]
@@ -197,8 +197,8 @@ def value_of(data: RescorerData, rescorer: Rescorer, scores: npt.NDArray[np.floa
     rows, targets = data.targets
     top = np.argsort(-ranker.scores(rows), axis=1)[:, :10]
     edges = enumerate(itertools.pairwise(targets.offsets.tolist()))
-    found = [np.isin(targets.positions[start:stop], top[row]).mean() for row, (start, stop) in edges]
-    return float(np.mean(found))
+    recalls = [np.isin(targets.positions[start:stop], top[row]).mean() for row, (start, stop) in edges]
+    return float(np.mean(recalls))
 
 
 def test_finds_that_buyers_buy_again() -> None:
@@ -251,7 +251,7 @@ def test_weights_are_in_units_of_the_scores() -> None:
         assert getattr(large, name) == pytest.approx(64 * getattr(plain, name))
 
 
-def test_finds_what_sells_lately() -> None:
+def test_finds_what_sells_now() -> None:
     rng = np.random.default_rng(2)
     data = data_of(
         [[] for _ in range(N_BUYERS)], [[int(rng.integers(8))] for _ in range(N_BUYERS)], dict.fromkeys(range(8), 30)
@@ -265,12 +265,12 @@ def test_finds_what_sells_lately() -> None:
 def test_lists_of_any_products_count_days_of_their_own() -> None:
     rng = np.random.default_rng(11)
     # What is new to its buyer was sold yesterday; of all that is chosen, most had most buyers over the month.
-    lately, before = range(8), range(20, 50)
+    recent, before = range(8), range(20, 50)
     news = [int(rng.integers(8)) for _ in range(N_BUYERS)]
     data = data_of(
         [[]] * N_BUYERS,
         [[new, *rng.choice(before, 3, replace=False).tolist()] for new in news],
-        dict.fromkeys(lately, 30),
+        dict.fromkeys(recent, 30),
     )
     assert data.targets is not None
     new_targets = (data.targets[0], Targets(np.arange(N_BUYERS + 1), np.array(news)))
@@ -292,7 +292,7 @@ def test_leaves_out_terms_that_only_disturb() -> None:
     scores = noise(5)
     best = np.argsort(-scores, axis=1)[:, :2]
     wrong = [[(int(one), 2, AS_OF - DAY_MS) for one in row] for row in np.argsort(scores, axis=1)[:, :40]]
-    # What was bought and what sells lately is never chosen again; the scores alone are right.
+    # What was bought and what sells now is never chosen again; the scores alone are right.
     unpopular = dict.fromkeys(sorted(set(range(N_PRODUCTS)) - set(best.ravel().tolist()))[:20], 30)
     data = data_of(wrong, best.tolist(), unpopular)
     rescorer = fit_rescorer(Fixed(scores), data)
@@ -325,6 +325,6 @@ def test_products_without_any_event_do_not_compete() -> None:
 
 def test_a_sample_keeps_rows_and_targets_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.evaluation.fit_rescorer.MAX_SCORES", 6)
-    question = np.array([4, 5, 6, 7, 8], np.int32), Targets(np.array([0, 1, 3, 4, 5, 6]), np.arange(10, 16))
-    rows, targets = _sampled(question, n_products=2)
+    row_targets = np.array([4, 5, 6, 7, 8], np.int32), Targets(np.array([0, 1, 3, 4, 5, 6]), np.arange(10, 16))
+    rows, targets = _sampled(row_targets, n_products=2)
     assert (rows.tolist(), targets.positions.tolist()) == ([4, 6, 8], [10, 13, 15])

@@ -1,4 +1,4 @@
-"""What evaluation and the re-scorer ask, moment by moment, on a shop whose rows fit the eye, read through Feast."""
+"""Held-out data of a shop small enough to check by hand, read through Feast."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,7 +41,7 @@ MAX_LENGTH = 2
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    folder = tmp_path_factory.mktemp("asked shop")
+    folder = tmp_path_factory.mktemp("held-out shop")
     (folder / "products.csv").write_text(PRODUCTS)
     (folder / "events.csv").write_text(EVENTS)
     tables = "events: {path: events.csv}, products: {path: products.csv}"

@@ -36,10 +36,10 @@ with distributed.process_group():
     if rank == 1:
         one.grad = torch.tensor([6.0, 0.0])
     distributed.average_gradients([both, one])
-    told = distributed.broadcast_from_first({"ndcg": 0.5 + rank})
+    metrics = distributed.broadcast_from_first({"ndcg": 0.5 + rank})
     with distributed.first_process_first():
         seen = open(sys.argv[1]).read() if rank else open(sys.argv[1], "w").write("written")
-    answer = [distributed.world_size(), both.grad.tolist(), one.grad.tolist(), told, seen]
+    answer = [distributed.world_size(), both.grad.tolist(), one.grad.tolist(), metrics, seen]
     open(f"{sys.argv[1]}.{rank}", "w").write(json.dumps(answer))
 """
 
