@@ -1,4 +1,4 @@
-"""The training loop on problems whose answer is known."""
+"""The training loop on problems with a known solution."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The search for better settings: its space, first trial and budget, and that it ends the same when interrupted."""
+"""Tuning: the space, the first trial, the budget, and resuming after an interruption with the same result."""
 
 import dataclasses
 from pathlib import Path

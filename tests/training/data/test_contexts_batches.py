@@ -159,7 +159,7 @@ def test_price_ranges_hold_about_as_many_products_each() -> None:
     assert np.histogram(many.prices, [0, *edges, np.inf])[0].tolist() == [100] * 16
     unpriced = replace(catalogue, prices=np.full(4, np.nan))
     vocabularies = build_vocabularies(unpriced, np.array([], dtype=np.int32))
-    assert (vocabularies.price_edges, vocabularies.n_prices) == ((), 1)
+    assert (vocabularies.price_edges, vocabularies.sizes.prices) == ((), 1)
     assert item_features(unpriced, np.zeros((4, 1), np.float32), vocabularies).price_N.tolist() == [0] * 4
 
 

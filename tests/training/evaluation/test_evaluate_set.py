@@ -1,4 +1,4 @@
-"""What evaluation and training ask, on a shop whose rows fit the eye, read through Feast."""
+"""Held-out data and training contexts of a shop small enough to check by hand, read through Feast."""
 
 from collections.abc import Iterator
 from pathlib import Path

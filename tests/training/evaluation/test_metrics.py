@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand, and against the definitions written as plain loops."""
+"""Metrics against values computed by hand, and against their definitions as plain loops."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""InfoNCE against a cross-entropy written out choice by choice."""
+"""InfoNCE against a cross-entropy computed target by target."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where events stand in their histories, by definition and by hand."""
+"""Ranks and ages of events in their prefixes, by definition and by hand."""
 
 import itertools
 from bisect import bisect_right

@@ -119,7 +119,7 @@ def test_a_part_that_is_switched_off_has_no_parameters() -> None:
 
 
 def test_a_vocabulary_of_unknown_alone_has_no_parameters() -> None:
-    spec = spec_from({"text_residual": False}, n_brands=1, n_prices=1)
+    spec = spec_from({"text_residual": False}, brands=1, prices=1)
     assert (spec.n_brands, spec.n_categories, spec.n_prices) == (0, 9, 0)
 
 

@@ -15,10 +15,11 @@ from feature_repo.common.config import Config, load_config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import shop_paths
 from tests.training.two_shelves import CARD, N_BUYERS, N_DAYS, problem, settings
-from training.artifacts.model import WEIGHTS
+from training.artifacts.model import CURVES, WEIGHTS
+from training.evaluation.validation import SELECTION_METRIC
 from training.runs.curves import LOSS, PhaseCurves, curves_figure, draw_curves
 from training.runs.tracking import MAX_RUNS, NOT_TRACKED, PICTURE, SETTINGS, RunTracker, Tracker
-from training.train import CURVES, SELECTION_METRIC, train
+from training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
