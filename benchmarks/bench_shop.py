@@ -27,7 +27,7 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
 from batch_jobs.refresh import passed
-from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_ARROW, ShopSize, write_shop
+from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
 from expectations.gate import validate_canonical, validate_sequences
 from feature_repo import columns as c
 from feature_repo.common.config import Config, load_config
@@ -143,7 +143,7 @@ def _make(shop: BenchShop, mapping: Path) -> None:
 
     source = paths.root / "source"
     write_shop(source, shop.size)
-    mapping.write_text(MAPPING.format(folder=source, events=EVENTS_FILE, products=PRODUCTS_ARROW), encoding="utf-8")
+    mapping.write_text(MAPPING.format(folder=source, events=EVENTS_FILE, products=PRODUCTS_FILE), encoding="utf-8")
     done("data written")
     with shop_lock(config):
         ingest(config)
