@@ -27,10 +27,10 @@ from feature_repo import columns as c
 from feature_repo.common.config import Ask, Config
 from feature_repo.common.files import replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 from training.artifacts.lineage import sha256
-from training.data.time_split import TimeSplit
 
 ONE_TICK = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"

@@ -13,6 +13,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
+from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
@@ -20,7 +21,6 @@ from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.release import ReleaseParts, delete_old, promote, write_release
 from training.artifacts.rescorer import Rescorer, recent_popularity
 from training.data.catalogue import KeyIndex, require_same_products
-from training.data.time_split import read_time_split
 
 POPULARITY_DAYS = 30
 

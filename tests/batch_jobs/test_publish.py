@@ -9,11 +9,11 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import _events, _popular, _recent_popularity
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.time_split import read_time_split
 from feature_repo.transforms.keys import product_keys
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import HEADER, shop
 from training.artifacts.rescorer import Rescorer
-from training.data.time_split import read_time_split
 
 IDS = ["p1", "p2", "p3", "p4", "p5"]
 PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)

@@ -10,10 +10,10 @@ from feature_repo.common.config import Config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
+from feature_repo.time_split import read_time_split
 from training.data.catalogue import Catalogue, read_catalogue
 from training.data.context_cache import cached_contexts
 from training.data.contexts import Contexts, split_contexts
-from training.data.time_split import read_time_split
 from training.runs.distributed import first_process_first
 from training.text.catalogue_text import text_vectors
 

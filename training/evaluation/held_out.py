@@ -22,11 +22,11 @@ from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int6
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
+from feature_repo.time_split import read_time_split
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by_code
 from training.data.catalogue import Catalogue
 from training.data.contexts import Contexts, split_contexts
 from training.data.histories import UNKNOWN_PRODUCT, Histories
-from training.data.time_split import read_time_split
 from training.evaluation.fit_rescorer import RescorerData
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import TrainingEvents

@@ -15,11 +15,11 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore, feature_store
+from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.data.catalogue import Catalogue, read_catalogue
 from training.data.contexts import Contexts, read_contexts
 from training.data.histories import Histories
-from training.data.time_split import read_time_split
 from training.evaluate import evaluate
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, HeldOut, read_held_out
 
