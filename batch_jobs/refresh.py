@@ -10,11 +10,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from batch_jobs.build_features import build_features
+from batch_jobs.build_index import index_job, search_index_job
+from batch_jobs.embed_products import embed_job
+from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.products import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
-from batch_jobs.model_jobs import embed_job, evaluate_job, index_job, search_index_job, train_job
 from batch_jobs.publish import publish
+from batch_jobs.train_model import train_job
 from expectations.gate import (
     CANONICAL,
     GateResult,

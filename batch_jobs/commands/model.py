@@ -30,17 +30,18 @@ def train(
     from training.runs import distributed
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.model_jobs import search_job, train_job
+        from batch_jobs.train_model import train_job, tune_job
         from feature_repo.store import feature_store
+        from training.tune import TrialBudget
 
         with feature_store(settings) as store:
             if search is None:
                 return train_job(settings, store)
             fixed = [override.partition("=")[0].strip() for override in overrides or ()]
-            return search_job(settings, store, n_trials=search, minutes=search_minutes, kept=fixed)
+            return tune_job(settings, store, TrialBudget(search, search_minutes), kept=fixed)
 
     def worker_job(settings: Config) -> None:
-        from batch_jobs.model_jobs import train_in_worker
+        from batch_jobs.train_model import train_in_worker
         from feature_repo.store import feature_store
 
         with feature_store(settings) as store:
@@ -48,8 +49,8 @@ def train(
 
     if search is None and search_minutes is not None:
         raise typer.BadParameter("--search-minutes limits a search, so it needs --search N")
-    with distributed.joined():
-        if search is not None and distributed.count() > 1:
+    with distributed.process_group():
+        if search is not None and distributed.world_size() > 1:
             raise typer.BadParameter("a search runs in one process; start it without torchrun")
         # The first process locks the shop for all.
         run_job(
@@ -61,7 +62,7 @@ def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
     """Compute the vectors of all products with the trained item tower."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.model_jobs import embed_job
+        from batch_jobs.embed_products import embed_job
 
         return embed_job(settings)
 
@@ -72,7 +73,7 @@ def index(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
     """Build the index of the product vectors and the text search of the product texts."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.model_jobs import index_job, search_index_job
+        from batch_jobs.build_index import index_job, search_index_job
 
         return index_job(settings) | {"search": search_index_job(settings)}
 
@@ -93,7 +94,7 @@ def evaluate(
     """Compare the model with baselines on the test days; writes JSON and an HTML report."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.model_jobs import evaluate_job
+        from batch_jobs.evaluate_model import evaluate_job
         from feature_repo.common.files import write_json
         from feature_repo.common.paths import shop_paths
         from feature_repo.store import feature_store

@@ -4,7 +4,7 @@ Shops and buyers write one product in many ways: with or without hamza and vowel
 "١٢٨جيجا" or "128 GB". Each step below removes one kind of difference and can be left out. docs/adr/0006 reports what
 each step is worth, and why the text encoder reads normalised queries but unchanged product texts.
 
-Releases store n-grams of normalised text. Whoever changes the result for any text must raise FORMAT_VERSION of
+Releases store n-grams of normalised text. Whoever changes the result for any text must raise RELEASE_FORMAT of
 training.artifacts.release.
 """
 

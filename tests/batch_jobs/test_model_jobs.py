@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from batch_jobs import model_jobs
+from batch_jobs import embed_products, train_model
+from batch_jobs.build_index import index_job, search_index_job
+from batch_jobs.embed_products import embed_job
+from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.refresh import build_validated_features
+from batch_jobs.train_model import train_job
 from expectations.gate import validate_canonical
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
@@ -23,14 +27,15 @@ from online_api.lists.request_texts import RequestTextEncoder
 from tests.tiny_encoder import write_tiny_encoder
 from tests.tiny_shop import write_shop
 from training.artifacts.embeddings import load_embeddings
-from training.artifacts.model import load_model
+from training.artifacts.model import CHOSEN, load_model
 from training.artifacts.recommender import Recommender
-from training.data.catalogue import ItemFeatures, item_features, read_catalogue
+from training.data import dataset
+from training.data.catalogue import read_catalogue
 from training.data.contexts import Contexts
 from training.model.encoding import encode_catalogue
+from training.model.item_features import ItemFeatures, item_features
 from training.model.towers import UNKNOWN
 from training.text.catalogue_text import text_encoder_of, text_vectors
-from training.train import CHOSEN
 
 PURCHASES_ONLY = "data.target_events=[purchase]"
 
@@ -65,8 +70,8 @@ def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
     config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
-    monkeypatch.setattr(model_jobs, "load_model", lambda folder: (folders.append(folder), load_model(folder))[1])
-    model_jobs.train_job(config, store, show_progress=False)
+    monkeypatch.setattr(train_model, "load_model", lambda folder: (folders.append(folder), load_model(folder))[1])
+    train_job(config, store, show_progress=False)
     assert folders == [shop_paths(config).model / CHOSEN]
 
 
@@ -77,9 +82,9 @@ def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
         items = item_features(*arguments)
         return replace(items, id_N=items.id_N.index_fill(0, torch.arange(10), UNKNOWN))
 
-    model_jobs.train_job(config, store, show_progress=False)
-    monkeypatch.setattr(model_jobs, "item_features", with_unknown)
-    model_jobs.embed_job(config, show_progress=False)
+    train_job(config, store, show_progress=False)
+    monkeypatch.setattr(embed_products, "item_features", with_unknown)
+    embed_job(config, show_progress=False)
     paths = shop_paths(config)
     model, vocabularies, _ = load_model(paths.model)
     catalogue = read_catalogue(paths.product_features)
@@ -101,11 +106,11 @@ def test_other_features_or_targets_make_the_training_set_anew(
         versions.append(version)
         return make()
 
-    monkeypatch.setattr(model_jobs, "cached_contexts", noted)
+    monkeypatch.setattr(dataset, "cached_contexts", noted)
     purchases = load_config(config_file, [PURCHASES_ONLY])
     sizes = []
     for changed in (config, purchases):
-        data, _ = model_jobs.training_data(changed, store, show_progress=False)
+        data, _ = dataset.read_training_data(changed, store, show_progress=False)
         assert data.version == versions[-1]
         sizes.append(len(data.contexts.with_targets(data.contexts.targets)))
     report = json.loads(shop_paths(config).feature_report.read_text())
@@ -120,10 +125,10 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
 ) -> None:
     config = load_config(config_file, ["training.freeze_text_encoder=false", "training.num_epochs=1"])
     paths = shop_paths(config)
-    model_jobs.train_job(config, store, show_progress=False)
-    model_jobs.embed_job(config, show_progress=False)
-    model_jobs.index_job(config)
-    model_jobs.search_index_job(config, show_progress=False)
+    train_job(config, store, show_progress=False)
+    embed_job(config, show_progress=False)
+    index_job(config)
+    search_index_job(config, show_progress=False)
     model, vocabularies, card = load_model(paths.model)
     catalogue = read_catalogue(paths.product_features)
     own_NT, own_id = text_vectors(config, catalogue, paths.model, show_progress=False)
@@ -133,7 +138,7 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     expected_ND = encode_catalogue(model, item_features(catalogue, own_NT, vocabularies))
     np.testing.assert_allclose(load_embeddings(paths.embeddings).vectors_ND, expected_ND, atol=1e-6)
 
-    model_jobs.evaluate_job(config, store, (1, 5), show_progress=False)
+    evaluate_job(config, store, (1, 5), show_progress=False)
     published = publish(config, store)
     recommender = Recommender(paths.releases / published["release"], schema_hash=store.schema_hash)
     texts = RequestTextEncoder(lambda release: text_encoder_of(config, release.model_folder))
@@ -142,14 +147,14 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     assert query_T is not None
     assert text_encoder_of(config, paths.model).encode_queries(["tea"])[0] == pytest.approx(query_T, abs=1e-6)
 
-    model_jobs.train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen
+    train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen
 
 
-@pytest.mark.parametrize("job", [model_jobs.embed_job, model_jobs.search_index_job])
+@pytest.mark.parametrize("job", [embed_job, search_index_job])
 def test_text_vectors_of_another_encoder_than_the_models_are_refused(
     config_file: Path, store: FeatureStore, other_encoder: Path, job: Callable[..., Any]
 ) -> None:
-    model_jobs.train_job(load_config(config_file), store, show_progress=False)
+    train_job(load_config(config_file), store, show_progress=False)
     other = load_config(config_file, [f"model.item_tower.text_encoder={other_encoder}"])
     with pytest.raises(ValueError, match="was trained on text vectors of tiny-"):
         job(other, show_progress=False)

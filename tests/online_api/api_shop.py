@@ -26,11 +26,12 @@ from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
-from training.artifacts.release import promote, write_release
+from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex
-from training.data.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
+from training.data.catalogue import read_catalogue
+from training.model.item_features import Vocabularies, build_vocabularies, item_features
 from training.model.towers import TwoTower
 
 # p1 is Arabic, p2 is sold out, p5 has no price, no brand, no category and no stock.
@@ -105,15 +106,17 @@ def publish_random_release(
     build_search_index(paths.search_index, catalogue.texts, unit_NT, "flat")
     name = write_release(
         paths.releases,
-        model=paths.model,
-        embeddings=paths.embeddings,
-        index=paths.index,
-        search_index=paths.search_index,
-        products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
-        aliases=pq.read_table(paths.product_aliases),
-        popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
-        lately=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
-        as_of_ms=0,
+        ReleaseParts(
+            model=paths.model,
+            embeddings=paths.embeddings,
+            index=paths.index,
+            search_index=paths.search_index,
+            products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
+            aliases=pq.read_table(paths.product_aliases),
+            popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
+            recent_popularity=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
+            as_of_ms=0,
+        ),
         metrics={},
         about={"schema_hash": schema_hash},
     )

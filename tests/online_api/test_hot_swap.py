@@ -28,7 +28,7 @@ from tests.online_api.shop_variants import copied, metric, running
 from tests.serving import serving
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.recommender import Recommender
-from training.artifacts.release import current_release, delete_old, promote, write_release
+from training.artifacts.release import ReleaseParts, current_release, delete_old, promote, write_release
 
 HISTORY = "/v1/buyers/u1/recommendations"
 RELOAD, ROLLBACK = "/v1/admin/releases/reload", "/v1/admin/releases/rollback"
@@ -61,15 +61,17 @@ def write_second_release(config: Config, schema_hash: str) -> str:
     titles = pa.array([f"{title}{MARK}" for title in products[c.TITLE].to_pylist()])
     return write_release(
         paths.releases,
-        model=paths.model,
-        embeddings=paths.embeddings,
-        index=paths.index,
-        search_index=paths.search_index,
-        products=products.set_column(products.schema.get_field_index(c.TITLE), c.TITLE, titles),
-        aliases=pq.read_table(paths.product_aliases),
-        popular=pa.array([4, 0, 1, 2, 3], pa.int32()).to_numpy(),
-        lately=np.zeros((2, 5), dtype=np.float32),
-        as_of_ms=0,
+        ReleaseParts(
+            model=paths.model,
+            embeddings=paths.embeddings,
+            index=paths.index,
+            search_index=paths.search_index,
+            products=products.set_column(products.schema.get_field_index(c.TITLE), c.TITLE, titles),
+            aliases=pq.read_table(paths.product_aliases),
+            popular=pa.array([4, 0, 1, 2, 3], pa.int32()).to_numpy(),
+            recent_popularity=np.zeros((2, 5), dtype=np.float32),
+            as_of_ms=0,
+        ),
         metrics={},
         about={"schema_hash": schema_hash},
     )

@@ -19,9 +19,9 @@ from tests.random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import MODEL_FOLDER
-from training.artifacts.rescorer import DAY_MS, Rescorer
+from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import Ranked
-from training.data.histories import Histories
+from training.data.histories import DAY_MS, Histories
 from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.ranker import TrainingEvents
@@ -67,7 +67,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     events = TrainingEvents(whole.owners.astype(np.int32), whole.products, whole.event_times, N_BUYERS, N_PRODUCTS)
     rescorer_data = RescorerData(
         histories=past,
-        bought=past.where(past.event_types == PURCHASE),
+        purchases=past.where(past.event_types == PURCHASE),
         targets=None,
         new_targets=None,
         events=events,
@@ -99,7 +99,7 @@ def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
     ranker = RescoredRanker(
         TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.rescorer_data, new_only=new_only, name="x"
     )
-    scores_BN = (MaskedRanker(ranker, shop.rescorer_data.bought) if new_only else ranker).scores(ROWS)
+    scores_BN = (MaskedRanker(ranker, shop.rescorer_data.purchases) if new_only else ranker).scores(ROWS)
     order_BK = np.argsort(-scores_BN, axis=1, kind="stable")[:, :K]
     return list(zip(order_BK, np.take_along_axis(scores_BN, order_BK, axis=1), strict=True))
 

@@ -19,10 +19,10 @@ from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.product_table import ProductTable
 from training.artifacts.release import (
-    ALIASES,
+    ALIASES_ARROW,
     MODEL_FOLDER,
     POPULARITY,
-    PRODUCTS,
+    PRODUCTS_ARROW,
     RECENT_POPULARITY,
     SEARCH_FOLDER,
     verify_release,
@@ -128,7 +128,7 @@ class Recommender:
             )
         self.name: str = manifest["name"]
         self.created = dt.datetime.fromisoformat(manifest["created"])
-        self.products = ProductTable(folder / PRODUCTS, folder / ALIASES)
+        self.products = ProductTable(folder / PRODUCTS_ARROW, folder / ALIASES_ARROW)
         self.model_folder = folder / MODEL_FOLDER
         model, _, card = load_model(self.model_folder)
         self.text_encoder: str = card.text_encoder

@@ -40,8 +40,7 @@ from tests.online_api.api_shop import EVENTS, PRODUCTS, publish_random_release
 from tests.processes import Background
 from tests.valkey_server import ValkeyServer
 from training.artifacts.product_table import ProductTable
-from training.artifacts.release import ALIASES, current_release
-from training.artifacts.release import PRODUCTS as PRODUCTS_FILE
+from training.artifacts.release import ALIASES_ARROW, PRODUCTS_ARROW, current_release
 
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
 NOW = NOON + 3_600_000
@@ -97,7 +96,7 @@ def worker(
     """A worker whose event log lies in `folder`; `log` and `online` may be such as fail."""
     release = current_release(shop_paths(config).releases)
     assert release is not None
-    products = ProductTable(release / PRODUCTS_FILE, release / ALIASES)
+    products = ProductTable(release / PRODUCTS_ARROW, release / ALIASES_ARROW)
     online = online or store.online_with_timeout(0.5)
     metrics = Metrics()
     breaker = CircuitBreaker(online.ping, metrics)

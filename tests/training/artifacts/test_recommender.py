@@ -10,8 +10,9 @@ from feature_repo.common.arrays import BoolArray, Float32Array
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import AS_OF_MS, SCHEMA, drawn_lately, unit_vectors, write_random_release
 from training.artifacts.recommender import MOST_POPULAR, Recommender
-from training.artifacts.rescorer import DAY_MS, Rescorer
+from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, top_k
+from training.data.histories import DAY_MS
 
 # Beyond EXACT_SEARCH_PRODUCTS, so that a mask may go to the index or not.
 N_PRODUCTS = 12_000

@@ -1,4 +1,4 @@
-"""Slices of a test written out, and their metrics against the plain definition."""
+"""Slices of a small example, and their metrics against the definition."""
 
 from typing import Any
 
