@@ -66,11 +66,11 @@ def write_random_release(
     index_type: IndexType = "flat",
     aggregation: str = "attention",
     rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
-    lately: npt.NDArray[np.float32] | None = None,
+    recent_popularity: npt.NDArray[np.float32] | None = None,
 ) -> Path:
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
 
-    `lately` is what the re-scorer counts of each product in lists of any and of new products, (2, N); None draws it.
+    `recent_popularity` is what the re-scorer counts of each product in lists of any and of new products, (2, N); None draws it.
     """
     torch.manual_seed(1)
     model = TwoTower(replace(SPEC, aggregation=aggregation))
@@ -98,7 +98,7 @@ def write_random_release(
             products=products,
             aliases=pa.table({c.PRODUCT_ID: pa.array([], pa.string()), c.DUPLICATE_OF: pa.array([], pa.string())}),
             popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
-            recent_popularity=drawn_lately(n_products) if lately is None else lately,
+            recent_popularity=draw_recent_popularity(n_products) if recent_popularity is None else recent_popularity,
             as_of_ms=AS_OF_MS,
         ),
         metrics={},
@@ -107,7 +107,7 @@ def write_random_release(
     return folder / "releases" / name
 
 
-def drawn_lately(n_products: int) -> npt.NDArray[np.float32]:
+def draw_recent_popularity(n_products: int) -> npt.NDArray[np.float32]:
     """What the re-scorer counts of each product of a random release, (2, N): up to eight buyers."""
     counts = np.random.default_rng(3).integers(0, 9, (2, n_products))
     return np.log1p(counts).astype(np.float32)

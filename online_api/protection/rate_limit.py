@@ -32,7 +32,7 @@ SWEEP_SECONDS = 10.0  # between two removals of idle buckets
 # The longest time that a request waits when Redis stops answering; only the first one does.
 CONNECT_SECONDS, ANSWER_SECONDS = 0.25, 0.1
 PROBE = ("probe", Limit(rate_per_second=1, burst=1))
-REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
+LIMITER_ERRORS = (RedisError, RedisClusterException, OSError)
 
 # Takes up to `most` tokens from a bucket, none if it has less than one; `unspent` tokens of an earlier lease go back. A
 # lease takes a quarter of the tokens at most, so that the last ones do not stay with one worker while others refuse
@@ -159,7 +159,7 @@ class RateLimiter:
             unspent, state.leased = state.leased, 0
             try:
                 taken, wait = await self._take(bucket, limit, unspent)
-            except REDIS_ERRORS as error:
+            except LIMITER_ERRORS as error:
                 self._start_watch(error)
                 return state.answer_without_redis(limit, now)
             if taken:
@@ -188,7 +188,7 @@ class RateLimiter:
             try:
                 # Not PING: a Redis that is out of memory or a read-only replica answers that, too.
                 await self._take(*PROBE, unspent=0)
-            except REDIS_ERRORS:
+            except LIMITER_ERRORS:
                 continue
             log.warning("Redis answers again, so all workers share the rate limits")
             self._redis_watch = None

@@ -84,7 +84,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         N_PRODUCTS,
         aggregation=request.param,
         rescorer=RESCORER,
-        lately=recent_2N,
+        recent_popularity=recent_2N,
     )
     return Shop(folder, whole, rescorer_data)
 

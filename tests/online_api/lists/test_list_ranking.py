@@ -28,7 +28,7 @@ from tests.random_release import (
     BRANDS,
     CATEGORIES,
     SCHEMA,
-    drawn_lately,
+    draw_recent_popularity,
     random_products,
     unit_vectors,
     write_arrow,
@@ -303,7 +303,7 @@ def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: 
     sold, own = int(farthest[0]), int(farthest[1])
     recent_2N[:, sold] = 4
     rescorer = Rescorer(popularity_weight=1, new_popularity_weight=0.125)
-    release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, lately=recent_2N)
+    release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, recent_popularity=recent_2N)
     recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, N_PRODUCTS, {})
     repeats = Repeats(np.array([own]), np.array([3], dtype=np.float32))
     nearest = farthest[::-1].tolist()
@@ -325,7 +325,9 @@ def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
         similarity, popularity, repeat, words = scorer.terms(positions)
         assert_allclose(similarity, shop.recommender.similarity(vector_D, positions), atol=ROUNDING)
         weight = RESCORER.new_popularity_weight if new_only else RESCORER.popularity_weight
-        assert_allclose(popularity, weight * drawn_lately(N_PRODUCTS)[int(new_only)][positions], atol=ROUNDING)
+        assert_allclose(
+            popularity, weight * draw_recent_popularity(N_PRODUCTS)[int(new_only)][positions], atol=ROUNDING
+        )
         assert (repeat.tolist(), words.tolist()) == (repeated, [0, 0, 0, 0])
         assert_allclose(scorer.scores(positions), similarity + popularity + repeat, atol=ROUNDING)
 
