@@ -21,6 +21,8 @@ from tests.online_api.api_shop import Json, items_of
 from tests.online_api.browser import CHROMIUM, Page, browser_page
 from tests.serving import serving
 
+pytestmark = [pytest.mark.store, pytest.mark.browser]
+
 FILES = sorted(path for path in STATIC.iterdir() if path.suffix != ".svg")
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
 # From popular products; the ids are those of api_shop.PRODUCTS.
@@ -269,7 +271,7 @@ class ChangingShop:
 
     def _payload(self, question: Question) -> Json:
         ids = ["b", "new", "a"] if self._told else ["a", "b", "c"]
-        answer = {
+        answer: Json = {
             "buyer_id": question.buyer_id,
             "release": "r1",
             "source": "popular",
@@ -304,8 +306,8 @@ class ChangingShop:
 @pytest.fixture
 def changing(runtime: Runtime) -> Iterator[httpx.Client]:
     shop = ChangingShop()
-    parts = {"service": cast("RecommendationService", shop), "intake": cast("EventIntake", shop)}
-    with serving(create_app(runtime.config, replace(runtime, **parts))) as client:
+    changing = replace(runtime, service=cast("RecommendationService", shop), intake=cast("EventIntake", shop))
+    with serving(create_app(runtime.config, changing)) as client:
         yield client
 
 

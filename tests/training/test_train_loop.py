@@ -55,7 +55,7 @@ from training.train import (
 
 CHANCE = 20 / N_PRODUCTS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 
 
 def curve(folder: Path, name: str) -> list[float]:
@@ -202,6 +202,7 @@ def train_on_one_thread(folder: Path) -> None:
     run(settings(**LONG), two_groups(100), folder)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("folder", "phases"), [("chosen", {"selection", "refit"}), ("refitted", {"refit"})])
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(folder: str, phases: set[str], tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"

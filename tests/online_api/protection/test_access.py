@@ -23,6 +23,8 @@ from tests.online_api.api_shop import problem_of, wait_for
 from tests.online_api.shop_variants import ONE_EVENT, in_folder, make_key, metric, with_settings
 from tests.serving import serving
 
+pytestmark = pytest.mark.store
+
 RECOMMENDATIONS = "/v1/buyers/u1/recommendations"
 BUYER: dict[str, Any] = {"json": {"buyer_id": "u1"}}
 # Every route that needs a scope. What they answer differs; that they were admitted is what counts.

@@ -14,6 +14,8 @@ from online_api.observability.metrics import Metrics
 from online_api.protection.circuit_breaker import FAILURES_TO_OPEN, BreakerState, CircuitBreaker
 from tests.online_api.api_shop import wait_for
 
+pytestmark = pytest.mark.store
+
 PROBE_SECONDS = 0.002
 GONE = RedisConnectionError("connection refused")
 

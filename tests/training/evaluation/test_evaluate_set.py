@@ -18,9 +18,11 @@ from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.data.catalogue import Catalogue, read_catalogue
 from training.data.contexts import Contexts, read_contexts, read_time_split
-from training.histories import Histories
+from training.data.histories import Histories
 from training.evaluate import evaluate
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, Question, read_held_out
+
+pytestmark = pytest.mark.store
 
 PRODUCTS = """id,title
 p1,tea

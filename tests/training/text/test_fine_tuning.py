@@ -25,12 +25,12 @@ MakeEncoder = Callable[..., Path]
 TEXTS = ["tea", "a longer text than all others", "tea", "coffee", "milk"]
 POSITIONS = torch.tensor([4, 1, 0, 2])
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture
 def encoder(make_tiny_encoder: MakeEncoder, tmp_path: Path) -> TextEncoder:
-    return load_text_encoder(str(make_tiny_encoder("tiny")), tmp_path)
+    return load_text_encoder(str(make_tiny_encoder("tiny")), tmp_path, number_format="float32")
 
 
 def tuned_settings(folder: Path, encoder: TextEncoder, **training: Any) -> Config:
@@ -59,7 +59,12 @@ def test_vectors_are_the_encoders_and_each_distinct_text_is_encoded_once(
     texts = TrainableTexts(encoder, TEXTS).eval()
     encoded: list[str] = []
     encode = texts._encode
-    monkeypatch.setattr(texts, "_encode", lambda batch: (encoded.extend(batch), encode(batch))[1])
+
+    def noted(batch: list[str]) -> Tensor:
+        encoded.extend(batch)
+        return encode(batch)
+
+    monkeypatch.setattr(texts, "_encode", noted)
     with torch.inference_mode():
         vectors_UT = texts(POSITIONS)
     assert sorted(encoded) == sorted({TEXTS[position] for position in POSITIONS})
