@@ -159,7 +159,7 @@ def test_errors_are_counted_by_kind(
 
 def test_a_contended_lock_opens_nothing(guard: CircuitBreaker, store: Store) -> None:
     store.error = StoreUnavailableError("the events of one buyer were locked")
-    assert [guard.call(store.call) for _ in range(3)] == [None] * (3)
+    assert [guard.call(store.call) for _ in range(3)] == [None] * 3
     assert not guard.is_open
 
 
