@@ -24,7 +24,7 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
 from feature_repo import columns as c
-from feature_repo.common.config import Ask, Config
+from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.files import replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
@@ -60,7 +60,7 @@ def build_features(config: Config) -> dict[str, Any]:
     data_end = _data_end(events)
     split = _time_split(events, data_end, config.data.test_days)
     positioned = con.create_table("positioned", with_positions(_coded(events)), temp=True)
-    contexts = con.create_table("contexts", _contexts(positioned, split, config.data.ask), temp=True)
+    contexts = con.create_table("contexts", _contexts(positioned, split, config.data.evaluation_unit), temp=True)
     sequences = _sequences(positioned, contexts, as_of, config.model.buyer_tower.max_interaction_history)
     counts = {
         "buyer_sequences": _write(con, sequences.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP]), paths.sequence_features),
@@ -119,12 +119,12 @@ def _coded(events: Table) -> Table:
     )
 
 
-def _contexts(positioned: Table, split: TimeSplit, ask: Ask) -> Table:
+def _contexts(positioned: Table, split: TimeSplit, unit: EvaluationUnit) -> Table:
     """The moments up to the end of the data to predict, each asked one tick before it, since Feast joins with <=.
 
     Training has one context per buyer and moment of events (a basket), those of the validation days included, which a
-    model that is chosen by them may learn from afterwards. Validation and test ask as `data.ask` says: per buyer, at
-    the start of the days with all that follows as the answer, or at each moment within them.
+    model that is chosen by them may learn from afterwards. Validation and test ask as `data.evaluation_unit` says: per
+    buyer, at the start of the days with all that follows as the answer, or at each moment within them.
     """
     validation, test, end = (
         ibis.literal(moment).cast(UTC_MICROSECONDS)
@@ -134,7 +134,7 @@ def _contexts(positioned: Table, split: TimeSplit, ask: Ask) -> Table:
     before_test = positioned.filter(positioned[c.EVENT_TIMESTAMP] < test)
     validated = before_test.filter(before_test[c.EVENT_TIMESTAMP] >= validation)
     tested = positioned.filter(positioned[c.EVENT_TIMESTAMP] >= test)
-    per_buyer = ask == "per_buyer"
+    per_buyer = unit == "per_buyer"
     return ibis.union(
         _asked(before_test, c.TRAIN),
         _asked(validated, c.VALIDATION, at=validation if per_buyer else None),
@@ -207,7 +207,7 @@ def _data_version(paths: ShopPaths, config: Config) -> str:
         "contexts": sha256(paths.contexts),
         "products": sha256(paths.products),
         "test_days": config.data.test_days,
-        "ask": config.data.ask,
+        "evaluation_unit": config.data.evaluation_unit,
         "max_interaction_history": config.model.buyer_tower.max_interaction_history,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

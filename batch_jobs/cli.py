@@ -5,7 +5,9 @@ Every command takes --config, --set and --json, and ends with 0 (done), 1 (faile
 """
 
 import json
+import logging
 import os
+import shlex
 import signal
 import sys
 from dataclasses import replace
@@ -15,7 +17,7 @@ from typing import Annotated
 import typer
 
 from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, locked, run_job
-from batch_jobs.console_text import demo_text, evaluation_text, list_text, training_text
+from batch_jobs.console_text import demo_text, evaluation_text, list_text, refresh_text, training_text
 from batch_jobs.keys_cli import keys_app
 from feature_repo.common.config import Config, ConfigError
 
@@ -23,6 +25,7 @@ from feature_repo.common.config import Config, ConfigError
 # encoding down by a factor of 3 to 5 on a machine that has other work too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+log = logging.getLogger(__name__)
 app = typer.Typer(name="tawsiya", help="Feature-store backed two-tower recommender.", no_args_is_help=True)
 release_app = typer.Typer(help="List, check and switch releases.", no_args_is_help=True)
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
@@ -227,20 +230,18 @@ def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: J
     """Run the whole chain, from raw files to a live release; for a scheduler."""
 
     def job(settings: Config) -> Answer:
+        log.info("loading libraries ...")
         from batch_jobs.refresh import refresh as run
 
         return run(settings)
 
-    def show(answer: Answer) -> str:
-        return f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s"
-
-    run_job(job, config, overrides, as_json, show)
+    run_job(job, config, overrides, as_json, refresh_text)
 
 
 @app.command()
 def demo(
     dataset: Annotated[str | None, typer.Option(help="Source to use; default data.source")] = None,
-    full: Annotated[bool, typer.Option("--full", help="The whole data set instead of its documented cut")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The whole data set instead of its subset")] = False,
     serve_after: Annotated[bool, typer.Option("--serve/--no-serve", help="Start the API at the end")] = True,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -248,21 +249,27 @@ def demo(
 ) -> None:
     """Run the whole chain on real data, show what it recommends, and serve it."""
     chosen = [f"data.source={dataset}"] if dataset else []
-    chosen += ["data.cut=false"] if full else []
+    chosen += ["data.use_subset=false"] if full else []
     chosen += overrides or []
 
     def job(settings: Config) -> Answer:
+        log.info("loading libraries ...")
+        if serve_after:
+            from online_api.server import require_can_listen
+
+            require_can_listen(settings)
         from batch_jobs.refresh import refresh as run
-        from feature_repo.common.paths import shop_paths
 
         answer = run(settings)
         evaluation = answer.pop("evaluation")
         del answer["warnings"]  # logged already
-        report = str(shop_paths(settings).evaluation_report)
-        return answer | {"metrics": evaluation["targets"], "report": report, "sample": _sample(settings)}
+        address = f"http://{settings.api.host}:{settings.api.port}"
+        return answer | {"metrics": evaluation["targets"], "sample": _sample(settings), "address": address}
 
     def show(answer: Answer) -> str:
-        return demo_text(answer, serve_after)
+        command = ["tawsiya", "serve", *(["--config", str(config)] if config else [])]
+        command += [word for setting in chosen for word in ("--set", setting)]
+        return demo_text(answer, shlex.join(command), serving=serve_after)
 
     run_job(job, config, chosen, as_json, show)
     if serve_after:

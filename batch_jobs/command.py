@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from feature_repo.common.config import Config, ConfigError, load_config
+from batch_jobs.ingestion.source_mapping import load_source_config
+from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.lock import shop_lock
 
@@ -41,7 +42,7 @@ def run_job(
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     _quiet_libraries()
     try:
-        settings = load_config(config, overrides or ())
+        settings = load_source_config(config, overrides or ())
     except (ConfigError, FileNotFoundError) as error:
         raise _failed(error, BAD_USAGE) from None
     try:

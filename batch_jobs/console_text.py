@@ -71,23 +71,41 @@ def evaluation_text(answer: Answer) -> str:
     )
 
 
-def demo_text(answer: Answer, serving: bool) -> str:
-    """What `tawsiya demo` made; with `serving` the API follows."""
-    sample, counts = answer["sample"], answer["counts"]
+def refresh_text(answer: Answer) -> str:
+    """What `tawsiya refresh` made."""
+    return "\n".join(_made_lines(answer, answer["evaluation"]["targets"]))
+
+
+def demo_text(answer: Answer, serve_command: str, *, serving: bool) -> str:
+    """What `tawsiya demo` made, and what comes next; with `serving` the API follows."""
+    sample = answer["sample"]
     lines = [
-        f"{answer['dataset']}: {counts['events']:,} events of {counts['buyers']:,} buyers, "
-        f"{counts['products']:,} products",
-        f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s",
-        "",
-        *kind_lines(answer["metrics"], next(iter(answer["metrics"]))),
-        f"more: {answer['report']}",
+        *_made_lines(answer, answer["metrics"]),
         "",
         f"For buyer {sample['buyer_id']}:",
         *(f"  {item['score']:.3f}  {item['title']}" for item in sample["recommendations"]),
+        "",
     ]
-    if not serving:
-        lines += ["", f"Next: tawsiya recommend --buyer {sample['buyer_id']}, or tawsiya serve"]
+    if serving:
+        lines += [f"Open {answer['address']} - Ctrl-C stops it; start it again without training: {serve_command}"]
+    else:
+        lines += [f"Serve it on {answer['address']}, until Ctrl-C: {serve_command}"]
     return "\n".join(lines)
+
+
+def _made_lines(answer: Answer, targets: Mapping[str, Any]) -> list[str]:
+    """What a run of the whole chain read, left out and reached: counts, quarantine, metrics and report."""
+    counts = answer["counts"]
+    merged = f" ({counts['merged']:,} more were merged into them)" if counts["merged"] else ""
+    return [
+        f"{answer['dataset']}: {counts['events']:,} events of {counts['buyers']:,} buyers, "
+        f"{counts['products']:,} products{merged}",
+        f"bad rows: {counts['quarantined']:,}; every row left out, with its reason: {answer['quarantine']}",
+        f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s",
+        "",
+        *kind_lines(targets, next(iter(targets))),
+        f"more metrics, slices and curves: {answer['report']}",
+    ]
 
 
 def kind_lines(targets: Mapping[str, Any], kind: str) -> list[str]:

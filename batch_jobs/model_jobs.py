@@ -1,6 +1,7 @@
 """The model jobs: train, embed, index and evaluate, each from files to files."""
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.index_recall import recall_against_exact
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex, VectorIndex, build_index
-from training.data.catalogue import Catalogue, item_features, read_catalogue
+from training.data.catalogue import Catalogue, item_features, read_catalogue, read_search_texts
 from training.data.context_cache import cached_contexts
 from training.data.contexts import read_time_split
 from training.device import resolve_device
@@ -36,6 +37,8 @@ from training.runs.tracking import PICTURE, RunTracker
 from training.text.catalogue_text import text_vectors
 from training.train import CHOSEN, SELECTION_METRIC, TrainingData, train
 from training.tune import BEST, search
+
+log = logging.getLogger(__name__)
 
 INDEX_RECALL_K = (10, 100)
 
@@ -92,6 +95,7 @@ def _train(
     with RunTracker(config, SELECTION_METRIC) as tracker:
         card = train(config, data, card, paths.model, tracker=tracker, show_progress=show_progress)
     shutil.copy(tracker.folder / PICTURE, paths.model)
+    log.info("fitting the re-scorer")
     rescorer = fit_on_validation(config, store, data)
     rescorer.save(paths.model)
     shutil.rmtree(paths.model / CHOSEN)
@@ -116,6 +120,7 @@ def training_data(config: Config, store: FeatureStore, *, show_progress: bool) -
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
+    log.info("joining the histories of the training contexts")
     report = read_json(paths.feature_report, "tawsiya build-features")
     version = " ".join([report["data_version"], store.schema_hash, *sorted(config.data.target_events)])
     contexts = cached_contexts(paths.training_set, version, lambda: split_contexts(store, config, catalogue, c.TRAIN))
@@ -194,7 +199,8 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
     catalogue = read_catalogue(paths.product_features)
     _, _, card = load_model(paths.model)
     text_NT = _model_text_vectors(config, catalogue, card, show_progress=show_progress)
-    build_search_index(paths.search_index, catalogue.texts, text_NT, config.index.type, show_progress=show_progress)
+    words_N = read_search_texts(paths.product_features)
+    build_search_index(paths.search_index, words_N, text_NT, config.index.type, show_progress=show_progress)
     record_source(paths.search_index, paths.product_features, paths.model / WEIGHTS)
     return {"n_products": len(catalogue)}
 

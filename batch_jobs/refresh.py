@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.ingestion.products import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
 from batch_jobs.model_jobs import embed_job, evaluate_job, index_job, search_index_job, train_job
 from batch_jobs.publish import publish
@@ -53,7 +54,8 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     """Runs the whole chain under the shop's lock.
 
     Returns:
-        {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "warnings", "evaluation"}.
+        {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "quarantine", "report", "warnings",
+        "evaluation"}, where quarantine and report are the paths of these files.
 
     Raises:
         BusyError: Another job is at work on the shop.
@@ -95,7 +97,10 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
             "products": ingested["products"]["kept"],
             "buyers": features["rows"]["buyers"],
             "quarantined": ingested["events"]["bad"] + logged.get("bad", 0) + ingested["products"]["bad"],
+            "merged": ingested["products"]["reasons"].get(DUPLICATE_CONTENT, 0),
         },
+        "quarantine": str(paths.quarantine),
+        "report": str(paths.evaluation_report),
         "warnings": warnings,
         "evaluation": evaluation,
     }

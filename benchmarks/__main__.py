@@ -1,13 +1,8 @@
-"""`make bench`: every benchmark, one after the other."""
+"""`python -m benchmarks`; see benchmarks.tools.runner."""
 
-from benchmarks import freshness, index, online, quality, resilience, search, search_latency, text
+import sys
+
+from benchmarks.tools.runner import main
 
 if __name__ == "__main__":
-    quality.main([])
-    freshness.main([])
-    index.main([])
-    online.main([])
-    resilience.main([])
-    search.main([])
-    search_latency.main([])
-    text.main([])
+    sys.exit(main())

@@ -1,9 +1,9 @@
-"""How long one buyer takes to encode and to explain, by aggregator, as a worker of the service does it.
+"""Time to encode one buyer and to explain recommendations, by aggregator, as in a worker of the service.
 
     python -m benchmarks.buyer_tower [--events 100] [--json]
 
 Random weights and random products of the default sizes, one CPU thread; medians. The goal is 0.7 ms per buyer of 100
-events. No shop is needed: it takes seconds.
+events. It needs no data and takes seconds.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.online import machine
+from benchmarks.tools.machine import machine
 from feature_repo.common.config import Config
 from feature_repo.transforms.events import weight_by_code
 from training.artifacts.buyer_encoder import BuyerEncoder, History
@@ -81,7 +81,7 @@ def _median_ms(work: Callable[[], object]) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result for people."""
+    """The result as text."""
     lines = [f"{result['events']} events, one thread of {result['machine']['cpu']}; goal {result['goal_ms']} ms"]
     lines += [
         f"{name:<18} encode {figures['encode_ms']:.3f} ms, explain {figures['explain_ms']:.3f} ms"

@@ -1,10 +1,11 @@
-"""The index types beside each other: CPU time per query on one thread, recall against exact search, building, bytes.
+"""The index types compared: CPU time per query on one thread, recall against exact search, build time, bytes.
 
-    python -m benchmarks.index [--products 100000] [--vectors FILE.npy] [--json]
+    python -m benchmarks.index [--products 20000] [--vectors FILE.npy] [--json]
 
-Without --vectors the products are random, in clusters, 384 dimensions each. Those of a shop lie in
-`var/<shop>/embeddings/product_embeddings.npy`. Queries are weighted means of a few products. Bytes are those of the
-index alone: every process holds pq_fastscan's codes, and all processes share the one file of vectors.
+The default is 20,000 random vectors in clusters, 384 dimensions each, and takes seconds; the published figures are of
+`--products 100000`. `--vectors` reads those of a shop, `var/<shop>/embeddings/product_embeddings.npy`. Queries are
+weighted means of a few products. Bytes are those of the index alone: every process holds the codes of pq_fastscan, and
+all processes share the one file of vectors.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def measure(index_type: type[VectorIndex], vectors_ND: npt.NDArray[np.float32]) 
 
 
 def query_ms(index: VectorIndex, vectors_ND: npt.NDArray[np.float32], k: int) -> float:
-    """Median milliseconds of CPU time of one query at a time; what else the machine does is left out."""
+    """Median CPU time of single queries in milliseconds; other processes do not count."""
     queries_QD = buyer_like_queries(vectors_ND, QUERIES, np.random.default_rng(1))
     seconds = []
     for row in range(QUERIES):
@@ -64,7 +65,7 @@ def query_ms(index: VectorIndex, vectors_ND: npt.NDArray[np.float32], k: int) ->
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=int, default=100_000)
+    parser.add_argument("--products", type=int, default=20_000)
     parser.add_argument("--vectors", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)

@@ -1,39 +1,41 @@
-"""How fast the online service answers, beside the least that is possible and beside the system it replaces.
+"""Latency, throughput and memory of the online service, compared with a lower bound and with the system it replaces.
 
-    python -m benchmarks.online [--products 100000] [--buyers 3000] [--seconds 9] [--no-memory] [--json]
+    python -m benchmarks.online [--products 5000] [--buyers 300] [--seconds 3] [--no-memory] [--json]
 
-Serves a synthetic shop (see bench_shop; made at the first run, which takes minutes) and asks for recommendations of
-buyers with full histories, from a second process over loopback:
+Serves a synthetic shop (see shops.bench_shop), which the first run makes, and requests recommendations for buyers with
+full histories from a second process over loopback:
 
     service             `tawsiya serve`
-    floor               a bare ASGI application (see floor)
-    described_system    texts encoded per request (see described_system); few requests, they take long
+    floor               the lower bound, a bare ASGI application (see tools.minimal_server)
+    described_system    encodes texts in every request (see described.server); slow, so it gets few requests
 
-Service and floor take turns in short rounds, so that a machine that slows down slows both. CPU per request is that of
-the server process, without Redis and the load generator.
+The default is a small shop, 5,000 products and 300 buyers, and takes about two minutes. The published figures are of
+`--products 100000 --buyers 3000 --seconds 9`, whose shop takes minutes to make.
+
+Service and lower bound alternate in short rounds, so that a change of the machine's speed affects both. CPU time per
+request is that of the server process, without Redis and the load generator.
 """
 
 import argparse
 import json
-import platform
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from benchmarks.bench_shop import BenchShop, bench_shop
-from benchmarks.measured import Pool, run_load
-from benchmarks.memory import memory
-from benchmarks.served import Served, free_port, serving, tawsiya
-from benchmarks.synthetic_shop import ShopSize
+from benchmarks.shops.bench_shop import SMALL_SHOP, BenchShop, bench_shop
+from benchmarks.shops.synthetic_shop import ShopSize
+from benchmarks.tools.load_rounds import LoadRounds, run_load, write_request_paths
+from benchmarks.tools.machine import machine
+from benchmarks.tools.resident_memory import resident_memory
+from benchmarks.tools.server_process import ServerProcess, free_port, running_server, tawsiya_server
 from feature_repo import columns as c
 from feature_repo.common.paths import models_dir
 from feature_repo.definitions import HISTORY_VIEW, RECENT_VIEW
@@ -42,15 +44,17 @@ from feature_repo.store import project_name
 
 SERVICE, FLOOR, DESCRIBED = "service", "floor", "described_system"
 CONCURRENCIES = (1, 8, 32)
+MODULES = {FLOOR: "benchmarks.tools.minimal_server", DESCRIBED: "benchmarks.described.server"}
+LABELS = {SERVICE: "service", FLOOR: "minimal server", DESCRIBED: "described system"}
 ROUNDS, WARM_UP_SECONDS, DESCRIBED_SECONDS = 3, "1", 8.0
 K = 10
 WORKERS = (1, 4)
-MEMORY_LOAD_SECONDS = 5.0
-# Ratio -> what it is, and its goal.
+MEMORY_LOAD_SECONDS = 3.0
+# Ratio -> its meaning and its goal.
 GOALS = {
-    "p50_c1": ("p50 at concurrency 1, service / floor", "<= 1.6"),
-    "p99_c1": ("p99 at concurrency 1, service / floor", "<= 3"),
-    "rps_c32": ("requests/s at concurrency 32, service / floor", ">= 0.8"),
+    "p50_c1": ("p50 at concurrency 1, service / minimal server", "<= 1.6"),
+    "p99_c1": ("p99 at concurrency 1, service / minimal server", "<= 3"),
+    "rps_c32": ("requests/s at concurrency 32, service / minimal server", ">= 0.8"),
     "p50_c1_vs_described": ("p50 at concurrency 1, described system / service", ">= 100"),
 }
 
@@ -58,12 +62,12 @@ Figures = dict[str, dict[str, Any]]  # by concurrency
 
 
 def measure(shop: BenchShop, seconds: float, *, with_memory: bool) -> dict[str, Any]:
-    """Everything that `main` prints; `seconds` per system and concurrency."""
+    """All figures; `seconds` is the time per system and concurrency."""
     histories = shop.full_histories()
     if not histories:
-        raise SystemExit("no buyer of this shop has a full history; ask for more events per buyer")
+        raise SystemExit("no buyer of this shop has a full history; make a shop with more buyers")
     with TemporaryDirectory() as folder:
-        paths = write_paths(histories, Path(folder))
+        paths = write_request_paths(histories, K, Path(folder))
         figures, stages = _measure_speed(shop, histories, paths, seconds)
         return {
             "products": shop.size.products,
@@ -77,28 +81,6 @@ def measure(shop: BenchShop, seconds: float, *, with_memory: bool) -> dict[str, 
             "ratios": ratios(figures),
             "memory": _measure_memory(shop, paths) if with_memory else None,
         }
-
-
-def write_paths(buyers: Iterable[str], folder: Path) -> Path:
-    """Writes what the load generator asks for, one request path per line."""
-    path = folder / "paths"
-    path.write_text(
-        "\n".join(f"/v1/buyers/{buyer}/recommendations?k={K}" for buyer in sorted(buyers)), encoding="utf-8"
-    )
-    return path
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    cpu_info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.+)", cpu_info.read_text()) if cpu_info.is_file() else None
-    return {
-        "cpu": model[1] if model else platform.processor(),
-        "cores": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
 
 
 def ratios(figures: dict[str, Figures]) -> dict[str, float | None]:
@@ -120,38 +102,38 @@ def _measure_speed(
     shop: BenchShop, histories: dict[str, Any], paths: Path, seconds: float
 ) -> tuple[dict[str, Figures], dict[str, float] | None]:
     with ExitStack() as servers:
-        # A user of the embedded server too, so that it lives as long as the floor needs it.
+        # Keeps the embedded server up for the minimal server, too.
         redis = servers.enter_context(embedded_redis(shop.paths.redis))
-        service = servers.enter_context(tawsiya(shop.overrides))
+        service = servers.enter_context(tawsiya_server(shop.overrides))
         answer = service.client.get(f"/v1/buyers/{next(iter(histories))}/recommendations?k={K}").raise_for_status()
         floor_inputs = _floor_inputs(shop, list(histories), redis.port) | {"answer": answer.json()}
         floor = servers.enter_context(_own_server(FLOOR, paths.parent, floor_inputs))
         described_inputs = _described_inputs(shop) | {"histories": histories}
         described = servers.enter_context(_own_server(DESCRIBED, paths.parent, described_inputs))
-        pools = {name: {level: Pool() for level in CONCURRENCIES} for name in (SERVICE, FLOOR, DESCRIBED)}
+        pools = {name: {level: LoadRounds() for level in CONCURRENCIES} for name in (SERVICE, FLOOR, DESCRIBED)}
         for number in range(ROUNDS):
             turns = [(SERVICE, service), (FLOOR, floor)]
             for level in CONCURRENCIES:
                 for name, server in turns if number % 2 == 0 else reversed(turns):
-                    _say(f"round {number + 1} of {ROUNDS}, concurrency {level}: {name}")
-                    pools[name][level].add_round(server, paths, level, seconds / ROUNDS, "--warm-up", WARM_UP_SECONDS)
+                    _progress(f"round {number + 1} of {ROUNDS}, concurrency {level}: {LABELS[name]}")
+                    pools[name][level].run_round(server, paths, level, seconds / ROUNDS, "--warm-up", WARM_UP_SECONDS)
         stages = stage_means_ms(service)
         for level in CONCURRENCIES:
-            _say(f"concurrency {level}: {DESCRIBED}")
-            pools[DESCRIBED][level].add_round(described, paths, level, DESCRIBED_SECONDS)
+            _progress(f"concurrency {level}: {LABELS[DESCRIBED]}")
+            pools[DESCRIBED][level].run_round(described, paths, level, DESCRIBED_SECONDS)
     by_level = {name: {str(level): pool.figures() for level, pool in levels.items()} for name, levels in pools.items()}
     return by_level, stages
 
 
-def _own_server(module: str, folder: Path, inputs: dict[str, Any]) -> AbstractContextManager[Served]:
-    path, port = folder / f"{module}.json", free_port()
+def _own_server(name: str, folder: Path, inputs: dict[str, Any]) -> AbstractContextManager[ServerProcess]:
+    path, port = folder / f"{name}.json", free_port()
     path.write_text(json.dumps(inputs), encoding="utf-8")
-    command = [sys.executable, "-m", f"benchmarks.{module}", "--port", str(port), "--inputs", str(path)]
-    return serving(command, port)
+    command = [sys.executable, "-m", MODULES[name], "--port", str(port), "--inputs", str(path)]
+    return running_server(command, port)
 
 
 def _floor_inputs(shop: BenchShop, buyers: Sequence[str], redis_port: int) -> dict[str, Any]:
-    """Keys and fields as Feast lays them out: one hash per buyer, in it the features of both views and their stamps."""
+    """Redis keys and fields in Feast's layout: one hash per buyer with the features and timestamps of both views."""
     project = project_name(shop.paths)
     entities = {buyer: EntityKey(join_keys=[c.BUYER_ID], entity_values=[Value(string_val=buyer)]) for buyer in buyers}
     fields = []
@@ -176,8 +158,8 @@ def _described_inputs(shop: BenchShop) -> dict[str, Any]:
     }
 
 
-def stage_means_ms(server: Served) -> dict[str, float] | None:
-    """Mean milliseconds per stage so far, from tawsiya_stage_seconds of GET /metrics; None where there is none."""
+def stage_means_ms(server: ServerProcess) -> dict[str, float] | None:
+    """Mean milliseconds per stage since the start, from tawsiya_stage_seconds of GET /metrics; None without any."""
     text = server.client.get("/metrics").text
     pattern = r'^tawsiya_stage_seconds_{}{{stage="(\w+)"}} (\S+)'
     sums, counts = (dict(re.findall(pattern.format(part), text, re.MULTILINE)) for part in ("sum", "count"))
@@ -186,22 +168,22 @@ def stage_means_ms(server: Served) -> dict[str, float] | None:
 
 
 def _measure_memory(shop: BenchShop, paths: Path) -> dict[str, Any]:
-    """Memory by number of workers, each after some load, so that all have touched what they use."""
+    """Memory by number of workers, after some load, so that all pages in use are resident."""
     result = {}
     for workers in WORKERS:
-        _say(f"memory with {workers} workers")
-        with tawsiya((*shop.overrides, f"api.workers={workers}")) as service:
+        _progress(f"memory with {workers} workers")
+        with tawsiya_server((*shop.overrides, f"api.workers={workers}")) as service:
             run_load(service.port, paths, max(CONCURRENCIES), MEMORY_LOAD_SECONDS)
-            result[str(workers)] = memory(service.processes(), shop.paths.releases)
+            result[str(workers)] = resident_memory(service.processes(), shop.paths.releases)
     return result
 
 
-def _say(text: str) -> None:
+def _progress(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result for people."""
+    """The result as text."""
     columns = ("p50_ms", "p95_ms", "p99_ms", "rps", "errors", "n", "cpu_ms_per_request")
     lines = [
         f"{result['products']:,} products, {result['buyers']:,} buyers with {result['history']} events, "
@@ -212,7 +194,7 @@ def table(result: dict[str, Any]) -> str:
     for name in (SERVICE, FLOOR, DESCRIBED):
         for level, figures in result[name].items():
             values = (figures[column] for column in columns)
-            lines.append(f"{name:<18}{level:>12}" + "".join(f"{_number(value):>10}" for value in values))
+            lines.append(f"{LABELS[name]:<18}{level:>12}" + "".join(f"{_number(value):>10}" for value in values))
     lines += [
         "",
         *(f"{GOALS[key][0]}: {_number(value)} (goal {GOALS[key][1]})" for key, value in result["ratios"].items()),
@@ -233,11 +215,11 @@ def _number(value: float | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=int, default=100_000)
-    parser.add_argument("--buyers", type=int, default=3_000)
-    parser.add_argument("--seconds", type=float, default=9, help="per system and concurrency, over all rounds")
+    parser.add_argument("--products", type=int, default=SMALL_SHOP.products)
+    parser.add_argument("--buyers", type=int, default=SMALL_SHOP.buyers)
+    parser.add_argument("--seconds", type=float, default=3, help="per system and concurrency, all rounds")
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory of 1 and 4 workers")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as tawsiya's own --set")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of tawsiya")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     shop = bench_shop(ShopSize(options.products, options.buyers), settings=tuple(options.set))

@@ -1,13 +1,18 @@
-"""How good the recommendations are: the product's own chain on real data, beside baselines that are tuned alike.
+"""Recommendation quality: the product's own chain on real data, compared with baselines tuned in the same way.
 
-    python -m benchmarks.quality --dataset online_retail [--models two_tower,ease] [--seeds 3] [--json]
+    python -m benchmarks.quality [--dataset complete_journey_small] [--models two_tower,popularity] [--seeds 1] [--json]
     python -m benchmarks.quality --dataset amazon_5core [--data DIR] [--cold]
 
+The default is one household in 64 of The Complete Journey with the two-tower model, popularity and personal frequency,
+and takes about a minute; so few buyers show that everything works, not which model is better. `--models all` adds the
+other baselines, which can take hours; the published figures are of a larger data set with `--models all --seeds 3`.
+Data sets other than The Complete Journey are read from the shared data.
+
 Everything is chosen on the validation days before the test: the two-tower's epochs and re-scorer, each baseline's
-parameters and the popularity term on top of it. In lists of any products `x_rescored` has the repeat term too: what
-the product's re-scorer makes of another ranking. Each model's result is kept under a hash of all that it depends on, so
-a run that was stopped goes on where it was. `two_tower` is as served, `two_tower_alone` the inner product by itself;
-their figures are means over the seeds.
+parameters and its popularity term. In lists of any products, `x_rescored` has the repeat term, too: the product's
+re-scorer on top of another ranking. The results of each model are cached under a hash of everything they depend on, so
+an interrupted run continues where it stopped. `two_tower` is the model as served, `two_tower_alone` the inner product
+alone; their figures are means over the seeds.
 """
 
 import argparse
@@ -17,6 +22,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,8 @@ import torch
 
 from batch_jobs.console_text import kind_lines
 from batch_jobs.model_jobs import embed_job, train_job
-from benchmarks.quality_data import DATA_SETS, DataSet, prepared
+from benchmarks.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
+from benchmarks.shops.data_sets import DATA_SETS, SMALL, DataSet, prepared
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_json, replacing
@@ -35,7 +42,6 @@ from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.rescorer import Rescorer
-from training.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
 from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.evaluation.bootstrap import mean_intervals, paired_interval
@@ -48,12 +54,14 @@ from training.evaluation.ranker import Ranker
 from training.model.encoding import TwoTowerRanker, encode_buyers
 from training.text.catalogue_text import text_vectors
 
-MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # of one tuning; others try their whole grid
+MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # per tuning; the other baselines try their whole grid
 K_VALUES = (10, 20)
 K = 20
-METRIC = f"ndcg@{K}"  # by which baselines are tuned and the best of them is named
+METRIC = f"ndcg@{K}"  # decides the tuning and which baseline is the best
+MODELS = (TWO_TOWER, *BASELINES)
+SMALL_MODELS = f"{TWO_TOWER},popularity,personal_frequency"
 SECONDS, PAIRS_PER_S = "seconds", "pairs_per_s"
-VERSION = 4  # raise it when what a model's result means has changed
+VERSION = 4  # raise it when the meaning of a cached result changes
 
 log = logging.getLogger("benchmarks.quality")
 PerBuyer = dict[str, npt.NDArray[np.float64]]
@@ -61,10 +69,10 @@ Results = dict[str, dict[str, PerBuyer]]  # by kind of target, then by model
 
 
 class Bench:
-    """One data set with its questions, and the results kept of it."""
+    """One data set with its evaluation contexts, and a cache of results."""
 
     def __init__(self, config: Config, store: FeatureStore, dataset: DataSet) -> None:
-        """Reads catalogue, texts and questions."""
+        """Reads catalogue, text vectors and evaluation contexts."""
         self.config, self.store, self.dataset = config, store, dataset
         self.paths = shop_paths(config)
         self.catalogue: Catalogue = read_catalogue(self.paths.product_features)
@@ -75,10 +83,15 @@ class Bench:
         self.seconds: dict[str, float] = {}
         self.pairs_per_s: list[float] = []
 
-    def kept(self, model: str, facts: Mapping[str, Any], make: Callable[[], tuple[Results, float]]) -> Results:
-        """The results of `make`, from disk where they were made before of the same facts."""
-        asked = [self.data_version, list(self.dataset.kinds), sorted(self.config.data.target_events), self.encoder_id]
-        key = json.dumps([VERSION, model, asked, facts], sort_keys=True)
+    def cached(self, model: str, facts: Mapping[str, Any], make: Callable[[], tuple[Results, float]]) -> Results:
+        """The results of `make`, read from disk if they were made before from the same facts."""
+        protocol = [
+            self.data_version,
+            list(self.dataset.kinds),
+            sorted(self.config.data.target_events),
+            self.encoder_id,
+        ]
+        key = json.dumps([VERSION, model, protocol, facts], sort_keys=True)
         path = self.paths.root / "results" / f"{model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
         if not path.is_file():
             start = time.monotonic()
@@ -89,9 +102,9 @@ class Bench:
                 for name, metrics in models.items()
                 for metric, values in metrics.items()
             }
-            measured = {SECONDS: np.array(time.monotonic() - start), PAIRS_PER_S: np.array(pairs_per_s)}
+            arrays |= {SECONDS: np.array(time.monotonic() - start), PAIRS_PER_S: np.array(pairs_per_s)}
             with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays, **measured)
+                np.savez_compressed(file, allow_pickle=False, **arrays)
         return self._read(model, path)
 
     def _read(self, model: str, path: Path) -> Results:
@@ -106,26 +119,26 @@ class Bench:
                     results.setdefault(kind, {}).setdefault(ranker, {})[metric] = arrays[name]
         return results
 
-    def judged(self, rankers: Mapping[str, Sequence[Ranker]]) -> Results:
-        """Every buyer's metrics, by kind of target and ranker."""
+    def evaluate(self, rankers: Mapping[str, Sequence[Ranker]]) -> Results:
+        """Metrics per buyer, by kind of target and ranker."""
         results: Results = {}
         for kind in self.kinds:
             rows, targets = self.test.targets(kind)
             for ranker in rankers[kind]:
-                asked = ranker if kind == ALL else MaskedRanker(ranker, self.test.bought)
-                ranked_BK = rank_all(asked, rows, K, show_progress=False)
+                scored = ranker if kind == ALL else MaskedRanker(ranker, self.test.bought)
+                ranked_BK = rank_all(scored, rows, K, show_progress=False)
                 per_buyer = accuracy_per_buyer(ranked_BK, as_targets(targets), K_VALUES)
                 results.setdefault(kind, {})[ranker.name] = per_buyer
         return results
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of targets that there are; products without any event too where somebody chose one."""
+        """The kinds of targets of the data set, and products without any event if a buyer chose one."""
         return [*self.dataset.kinds, *([COLD_ITEMS] if len(self.test.targets(COLD_ITEMS)[0]) else [])]
 
 
 def two_tower(bench: Bench, config: Config) -> Results:
-    """Trains with the product's job and judges the model as served and the towers alone."""
+    """Trains with the product's job; evaluates the model as served and the towers alone."""
 
     def make() -> tuple[Results, float]:
         log.info("two_tower, seed %d", config.training.seed)
@@ -134,21 +147,21 @@ def two_tower(bench: Bench, config: Config) -> Results:
         model, _, _ = load_model(bench.paths.model)
         item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
         towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
-        rescorer, asked = Rescorer.load(bench.paths.model), bench.test.asked()
-        rankers = {
-            kind: [RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER), towers]
+        rescorer, test = Rescorer.load(bench.paths.model), bench.test.asked()
+        rankers: dict[str, list[Ranker]] = {
+            kind: [RescoredRanker(towers, rescorer, test, new_only=kind != ALL, name=TWO_TOWER), towers]
             for kind in bench.kinds
         }
-        return bench.judged(rankers), trained["pairs_per_s"] or 0.0
+        return bench.evaluate(rankers), trained["pairs_per_s"] or 0.0
 
     sections = (config.model, config.training, config.event_weights)
-    return bench.kept(TWO_TOWER, {"settings": [section.model_dump(mode="json") for section in sections]}, make)
+    return bench.cached(TWO_TOWER, {"settings": [section.model_dump(mode="json") for section in sections]}, make)
 
 
 def baseline(bench: Bench, name: str) -> Results:
-    """Tunes a baseline on the validation for each kind of target, adds the popularity term, and judges it on the test.
+    """Tunes a baseline on the validation for each kind of target, adds the popularity term, evaluates it on the test.
 
-    In lists of any products also with the repeat term, as `name`_rescored: what the re-scorer makes of it.
+    In lists of any products also with the repeat term, as `name`_rescored.
     """
     trials = MAX_TRIALS.get(name, 100)
 
@@ -156,7 +169,7 @@ def baseline(bench: Bench, name: str) -> Results:
         rankers: dict[str, list[Ranker]] = {}
         validation, test = (_problem(question, bench.text_NT) for question in (bench.validation, bench.test))
         for kind in bench.kinds:
-            if kind == COLD_ITEMS:  # nothing could be tuned on them; they are new to every buyer
+            if kind == COLD_ITEMS:  # the validation has none to tune on; they are new to every buyer
                 rankers[kind] = rankers[bench.dataset.kinds[-1]][:1]
                 continue
             tuned = _tuned(bench, BASELINES[name], kind, validation, trials)
@@ -167,20 +180,20 @@ def baseline(bench: Bench, name: str) -> Results:
                 log.info("%s, %s: %s, %s", label, kind, tuned, rescorer)
                 rescored = RescoredRanker(fitted, rescorer, bench.test.asked(), new_only=kind != ALL, name=label)
                 rankers[kind].append(rescored)
-        return bench.judged(rankers), 0.0
+        return bench.evaluate(rankers), 0.0
 
     grid = {parameter: list(values) for parameter, values in BASELINES[name].grid.items()}
     weights = bench.config.event_weights.model_dump(mode="json")
-    return bench.kept(name, {"grid": grid, "trials": trials, "event_weights": weights}, make)
+    return bench.cached(name, {"grid": grid, "trials": trials, "event_weights": weights}, make)
 
 
 def _tuned(bench: Bench, method: Baseline, kind: str, validation: Problem, trials: int) -> dict[str, Any]:
     rows, targets = bench.validation.targets(kind)
-    asked = Problem(
-        validation.events, validation.asked.take(rows.astype(np.int64)), validation.cutoff_ms, validation.text_NT
+    problem = Problem(
+        validation.events, validation.histories.take(rows.astype(np.int64)), validation.cutoff_ms, validation.text_NT
     )
     parameters, _ = tune(
-        method if kind == ALL else masked(method), asked, as_targets(targets), K, METRIC, max_trials=trials
+        method if kind == ALL else masked(method), problem, as_targets(targets), K, METRIC, max_trials=trials
     )
     return parameters
 
@@ -233,27 +246,38 @@ def _described(averaged: dict[str, PerBuyer], runs: dict[str, list[PerBuyer]]) -
     return answer
 
 
+def _chosen(models: str) -> list[str]:
+    """The models that an option names; `all` leaves out iALS where its library is missing. SystemExit for others."""
+    if models == "all":
+        chosen = [model for model in MODELS if model != "ials" or find_spec("implicit") is not None]
+        if "ials" not in chosen:
+            log.warning("ials is left out: the package implicit is not installed")
+        return chosen
+    if unknown := [model for model in models.split(",") if model not in MODELS]:
+        raise SystemExit(f"--models: no model is called {', '.join(unknown)}; there are {', '.join(MODELS)}")
+    return models.split(",")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=sorted(DATA_SETS), required=True)
+    parser.add_argument("--dataset", choices=sorted(DATA_SETS), default=SMALL)
     parser.add_argument("--data", type=Path, help="amazon_5core: a folder with sequences.txt and items.csv")
     parser.add_argument(
         "--cold", action="store_true", help="amazon_5core: hold a tenth of the products out of training"
     )
-    parser.add_argument("--models", default=f"{TWO_TOWER},{','.join(BASELINES)}", help="separated by commas")
-    parser.add_argument("--seeds", type=int, default=1, help="how many two-towers are trained and averaged")
-    parser.add_argument(
-        "--set", action="append", default=[], dest="overrides", help="section.key=value, as tawsiya has"
-    )
+    parser.add_argument("--models", default=SMALL_MODELS, help=f"`all`, or some of {', '.join(MODELS)}, with commas")
+    parser.add_argument("--seeds", type=int, default=1, help="number of two-tower models to train and average")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", help="section.key=value, as of tawsiya")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    models = _chosen(options.models)
     config = prepared(options.dataset, options.data, cold=options.cold, overrides=options.overrides)
     with feature_store(config) as store:
         bench = Bench(config, store, DATA_SETS[options.dataset])
         results = []
-        for model in options.models.split(","):
+        for model in models:
             if model == TWO_TOWER:
                 for seed in range(options.seeds):
                     training = config.training.model_copy(update={"seed": config.training.seed + seed})

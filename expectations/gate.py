@@ -48,7 +48,7 @@ def validate_canonical(paths: ShopPaths, config: Config) -> GateResult:
 
     Raises:
         FileNotFoundError: An input is missing.
-        ConfigError: `expectations.warnings` names an expectation that does not exist.
+        ConfigError: `expectations.warn_only` names an expectation that does not exist.
     """
     from expectations.suites import canonical_suites
 
@@ -60,7 +60,7 @@ def validate_sequences(paths: ShopPaths, config: Config) -> GateResult:
 
     Raises:
         FileNotFoundError: The input is missing.
-        ConfigError: `expectations.warnings` names an expectation that does not exist.
+        ConfigError: `expectations.warn_only` names an expectation that does not exist.
     """
     from expectations.suites import sequence_suites
 
@@ -135,16 +135,16 @@ def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Su
 
 
 def _known_warnings(config: Config) -> frozenset[str]:
-    """The names of `expectations.warnings`, where each exists: a typing error would block instead of warn."""
+    """The names of `expectations.warn_only`, where each exists: a typing error would block instead of warn."""
     from expectations.suites import names
 
-    unknown = config.expectations.warnings - names(config)
+    unknown = config.expectations.warn_only - names(config)
     if unknown:
         raise ConfigError(
-            f"expectations.warnings: there is no expectation {', '.join(sorted(unknown))}; "
+            f"expectations.warn_only: there is no expectation {', '.join(sorted(unknown))}; "
             f"the names are {', '.join(sorted(names(config)))}"
         )
-    return config.expectations.warnings
+    return config.expectations.warn_only
 
 
 def _inputs(paths: ShopPaths, stage: str) -> dict[str, Path]:

@@ -42,7 +42,7 @@ class Check:
     """One expectation.
 
     Attributes:
-        name: Stable; in reports, in messages and in `expectations.warnings`.
+        name: Stable; in reports, in messages and in `expectations.warn_only`.
         says: What follows the number in a finding: what faulty rows do ("3 of 10 rows lack a title"), or what is
             counted ("10 products").
         expectation: The Great Expectations expectation.

@@ -31,7 +31,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
-from feature_repo.common.config import Config, ConfigError, environment
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config_loading import environment
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
@@ -66,7 +67,7 @@ def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> I
 
     Args:
         config: The configuration.
-        environ: The environment; None takes `config.environment()`.
+        environ: The environment; None takes `environment()`.
 
     Raises:
         ConfigError: `online: redis`, and $TAWSIYA_REDIS does not name the server.

@@ -101,7 +101,7 @@ async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing)
         runtime.service.answer,
         runtime.metrics,
         max_batch=api.max_batch,
-        max_waiting=api.max_waiting,
+        max_waiting=api.max_queue,
         patience_s=api.request_timeout_seconds,
     )
     redis = limiter_client(*runtime.store.connection)

@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def serve(config: Config) -> None:
         RuntimeError: It could not listen. Further errors are those of open_runtime.
     """
     _require_keys_or_loopback(config)
+    _warn_without_keys(config)
     configure_logging(config.api.log_level)
     # uvicorn ends by sending itself the signal again. As an exception it unwinds the block, which closes the store.
     signal.signal(signal.SIGTERM, _exit)
@@ -54,6 +56,22 @@ def serve(config: Config) -> None:
                 f"the API could not listen on {config.api.host}:{config.api.port}; if the port is taken, choose "
                 "another one with --set api.port=..."
             ) from None
+
+
+def require_can_listen(config: Config) -> None:
+    """Raises ConfigError where `serve` would end at once: the port is taken, or keys are missing."""
+    _require_keys_or_loopback(config)
+    api = config.api
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(api.host, api.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn does: no wait for old connections
+            trial.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"nothing can listen on {api.host}:{api.port} ({error.strerror or error}): stop what is there, or choose "
+            "another port with --set api.port=..."
+        ) from None
 
 
 def app_from_environment() -> FastAPI:
@@ -96,20 +114,22 @@ def uvicorn_options(config: Config) -> dict[str, Any]:
 
 
 def _require_keys_or_loopback(config: Config) -> None:
-    api = config.api
-    if read_keys(api_keys_path(config)):
-        return
-    if not is_loopback(api.host):
+    if not is_loopback(config.api.host) and not read_keys(api_keys_path(config)):
         raise ConfigError(
-            f"api.host is {api.host} and there are no API keys, so every machine that reaches it could do everything; "
-            "make one with `tawsiya keys create --name shop --scope read --scope write`, or listen on 127.0.0.1"
+            f"api.host is {config.api.host} and there are no API keys, so every machine that reaches it could do "
+            "everything; make one with `tawsiya keys create --name shop --scope read --scope write`, or listen on "
+            "127.0.0.1"
         )
-    log.warning(
-        "THE API IS OPEN: there are no API keys, so every program on this machine that reaches http://%s:%d may read, "
-        "write and roll back releases; `tawsiya keys create` makes keys",
-        api.host,
-        api.port,
-    )
+
+
+def _warn_without_keys(config: Config) -> None:
+    if not read_keys(api_keys_path(config)):
+        log.warning(
+            "THE API IS OPEN: there are no API keys, so every program on this machine that reaches http://%s:%d may "
+            "read, write and roll back releases; `tawsiya keys create` makes keys",
+            config.api.host,
+            config.api.port,
+        )
 
 
 def _exit(*_: object) -> None:

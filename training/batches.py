@@ -131,11 +131,11 @@ class EpochBatches(Dataset[Batch]):
 def choice_weights(contexts: Contexts, config: Config) -> npt.NDArray[np.float32]:
     """What each target of each context counts: a context counts 1 in all, less the older it is where that is asked for.
 
-    With `training.weigh_events` its targets share that by the weights of their events, else evenly.
+    With `training.weight_targets_by_event` its targets share that by the weights of their events, else evenly.
     """
     targets, settings = contexts.targets, config.training
     weights = np.ones(len(targets.products))
-    if settings.weigh_events:
+    if settings.weight_targets_by_event:
         weights = np.asarray(weight_by_code(config.event_weights))[targets.event_types]
     owners = targets.owners
     of_context = np.bincount(owners, weights, minlength=len(targets))

@@ -116,7 +116,7 @@ def train(
     curves = {"epochs": selection.history, "best_epoch": selection.best_epoch}
     final = chosen
     if config.training.refit:
-        log.info("training again for %d epochs, the validation days included", selection.best_epoch)
+        log.info("training again with the validation days; epochs: %d", selection.best_epoch)
         refit = fit(
             config,
             data,

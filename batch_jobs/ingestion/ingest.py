@@ -55,17 +55,21 @@ def ingest(config: Config) -> dict[str, Any]:
         with duckdb.connect() as db:
             spill = sql_string(str(paths.root / "tmp"))
             db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
+            log.info("reading the files of %s", config.data.source)
             _open_sources(db, mapping, config)
+            log.info("cleaning products")
             products = stage_products(db, mapping)
+            log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, paths.event_log)
+            log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise ValueError(f"the SQL of {mapping_path(config.data.source)} does not fit its data: {error}") from None
     except duckdb.Error as error:
         raise RuntimeError(f"ingest could not work in {paths.root}: {error}") from None
-    cut = mapping.cut.description if mapping.cut and config.data.cut else None
+    subset = mapping.subset.description if mapping.subset and config.data.use_subset else None
     report = {
-        "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": cut,
+        "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
         "events": events, "products": products,
     }  # fmt: skip
     write_json(paths.ingest_report, report)
@@ -77,11 +81,11 @@ def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config:
     for name, file in mapping.tables.items():
         _open_lookup(db, name, mapping_path(config.data.source).parent / file)
     overrides = overrides_by_table(config.data)
-    cut = mapping.cut if config.data.cut else None
+    subset = mapping.subset if config.data.use_subset else None
     events = table_path(mapping, mapping.events, overrides["events"])
-    _open_table(db, "event_source", "events", mapping.events, events, cut.events if cut else None)
+    _open_table(db, "event_source", "events", mapping.events, events, subset.events if subset else None)
     products = table_path(mapping, mapping.products, overrides["products"])
-    _open_table(db, "product_source", "products", mapping.products, products, cut.products if cut else None)
+    _open_table(db, "product_source", "products", mapping.products, products, subset.products if subset else None)
     if mapping.photos is not None:
         try:
             path = table_path(mapping, mapping.photos, overrides["photos"])
@@ -113,7 +117,7 @@ def _open_table(
         name: Name of the table in the mapping.
         table: The table.
         path: Its file.
-        condition: The cut of its rows; None takes all.
+        condition: Which of its rows belong to the subset; None takes all.
 
     Raises:
         ValueError: The file cannot be read as what it claims to be, or the table's SQL does not fit it.
@@ -131,7 +135,7 @@ def _open_table(
     if is_text and table.query is None:
         renumber(db, view, header=not table.lines)
     condition = condition or "true"
-    _check_sql(db, f"cut.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
+    _check_sql(db, f"subset.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
     exclude = table.exclude if isinstance(table, EventsMapping) else {}
     for kind, expressions in (("sql", table.sql), ("exclude", exclude)):
         for key, expression in expressions.items():

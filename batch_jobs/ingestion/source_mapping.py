@@ -2,15 +2,15 @@
 
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from feature_repo import columns as c
-from feature_repo.common.config import ConfigError, DataConfig, Section
+from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
+from feature_repo.common.config_loading import load_config, read_yaml
 
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
@@ -70,12 +70,17 @@ class EventsMapping(TableMapping):
     exclude: dict[str, str] = Field(default_factory=dict, description="Reason -> condition of rows that do not belong")
 
 
-class CutMapping(Section):
-    """A documented smaller version of a source, for demonstrations."""
+class SubsetMapping(Section):
+    """A smaller part of a source, for demonstrations."""
 
     description: str
     events: str = Field(description="Condition on the rows of the events file")
-    products: str = Field("true", description="Condition on product rows; the view `event_source` holds the cut events")
+    products: str = Field(
+        "true", description="Condition on product rows; the view `event_source` holds the subset's events"
+    )
+    training: TrainingConfig = Field(
+        default_factory=TrainingConfig, description="Defaults of the section `training` while the subset is in use"
+    )
 
 
 class SourceMapping(Section):
@@ -91,7 +96,7 @@ class SourceMapping(Section):
     events: EventsMapping
     products: TableMapping
     photos: TableMapping | None = None
-    cut: CutMapping | None = None
+    subset: SubsetMapping | None = None
 
 
 def mapping_path(source: str) -> Path:
@@ -110,13 +115,34 @@ def mapping_path(source: str) -> Path:
 def load_mapping(source: str) -> SourceMapping:
     """Loads the mapping of a source given by name or by path; ConfigError where it is not usable."""
     path = mapping_path(source)
+    content = read_yaml(path)
+    if "cut" in content:
+        raise ConfigError(f"{path}: cut is now called subset")
     try:
-        return SourceMapping.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        return SourceMapping.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
+
+
+def load_source_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Loads the configuration, with the training settings of the source's subset as defaults.
+
+    A source without a mapping file adds nothing, so commands that do not read the source work without it.
+
+    Raises:
+        FileNotFoundError: `path` does not exist.
+        ConfigError: The configuration or the mapping is not usable.
+    """
+    config = load_config(path, overrides)
+    try:
+        file = mapping_path(config.data.source)
+    except ConfigError:
+        return config
+    subset = load_mapping(str(file)).subset if config.data.use_subset else None
+    if subset is None or not subset.training.model_fields_set:
+        return config
+    return load_config(path, overrides, defaults={"training": subset.training.model_dump(exclude_unset=True)})
 
 
 def table_path(mapping: SourceMapping, table: TableMapping, override: str | None) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from feature_repo.common.config import Ask, Config
+from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.paths import shop_paths
 from feature_repo.transforms.keys import product_key
 from online_api.events.event_log import EventLog, LoggedEvent
@@ -41,9 +41,9 @@ def ms(text: str) -> int:
 
 
 def built(
-    folder: Path, events: str = EVENTS, max_length: int = 100, test_days: int = 1, ask: Ask = "per_buyer"
+    folder: Path, events: str = EVENTS, max_length: int = 100, test_days: int = 1, unit: EvaluationUnit = "per_buyer"
 ) -> Config:
-    config = shop(folder, events=events, products=PRODUCTS, test_days=test_days, ask=ask)
+    config = shop(folder, events=events, products=PRODUCTS, test_days=test_days, evaluation_unit=unit)
     model = {"buyer_tower": {"max_interaction_history": max_length}}
     config = Config.model_validate({**config.model_dump(), "model": model})
     ingest(config)
@@ -87,7 +87,7 @@ def test_a_context_is_a_moment_of_choice_asked_one_tick_before(config: Config) -
 
 
 def test_each_moment_may_be_asked_by_itself(tmp_path: Path) -> None:
-    config = built(tmp_path, ask="per_moment")
+    config = built(tmp_path, unit="per_moment")
     asked = [(row["split"], row["buyer_id"], row["events_before"]) for row in rows(shop_paths(config).contexts)]
     assert [row for row in asked if row[0] == "test"] == [("test", "u1", 4), ("test", "u1", 5), ("test", "u2", 0)]
     assert [row for row in asked if row[0] == "validation"] == [("validation", "u1", 2)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 import typer
 
 from batch_jobs.cli import app
-from feature_repo.common.config import load_config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
 from tests.processes import Finished, tawsiya
@@ -202,6 +203,11 @@ def test_without_json_people_read_text(built: Shop) -> None:
     listed = built.run("release", "list")
     assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
+    refreshed = built.run("refresh").stdout
+    assert refreshed.startswith(f"shop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;")
+    assert str(shop_paths(load_config(built.config_file)).quarantine) in refreshed
+    assert str(report) in refreshed
+    assert "two_tower" in refreshed
 
 
 @pytest.mark.usefixtures("answers")
@@ -309,10 +315,36 @@ def test_an_unknown_source_is_bad_usage(shop: Shop) -> None:
     assert "data.source: config/sources/no_such_shop.yaml does not exist" in finished.stderr
 
 
+def test_a_demo_whose_port_is_taken_is_bad_usage_before_it_works(shop: Shop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        finished = shop.run("demo", "--set", f"api.port={port}", "--set", f"data_dir={shop.folder / 'untouched'}")
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    assert f"nothing can listen on 127.0.0.1:{port} (Address already in use)" in finished.stderr
+    assert "--set api.port=" in finished.stderr
+    assert not (shop.folder / "untouched").exists()
+
+
 def test_a_configuration_file_that_is_not_there_is_bad_usage(shop: Shop) -> None:
     finished = script(shop.folder, "config", "show", "--config", "nowhere.yaml")
     assert finished.code == BAD_USAGE
     assert "configuration file nowhere.yaml does not exist" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["ingest"], ["config", "show"], ["release", "list"], ["keys", "list"]], ids=" ".join
+)
+def test_a_folder_without_the_default_configuration_is_bad_usage(tmp_path: Path, command: list[str]) -> None:
+    finished = tawsiya(tmp_path, *command)
+    assert (finished.code, finished.stdout) == (BAD_USAGE, "")
+    remedy = "run tawsiya in the project's folder or name a file with --config"
+    assert finished.stderr == f"error: no config/default.yaml in {tmp_path}; {remedy}\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"stdout.txt", "stderr.txt"}
+
+
+def test_help_works_in_any_folder(tmp_path: Path) -> None:
+    for arguments in (["--help"], ["ingest", "--help"], ["release", "list", "--help"]):
+        assert tawsiya(tmp_path, *arguments).code == DONE
 
 
 def test_the_environment_is_read_and_checked(shop: Shop) -> None:

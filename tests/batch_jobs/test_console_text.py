@@ -1,6 +1,8 @@
 """The text that people read, from literal answers."""
 
-from batch_jobs.console_text import demo_text, evaluation_text, training_text
+from typing import Any
+
+from batch_jobs.console_text import demo_text, evaluation_text, refresh_text, training_text
 
 TRAINED = {
     "epoch": 2,
@@ -96,29 +98,48 @@ def test_evaluation_has_a_table_for_each_kind_the_best_model_first() -> None:
     ]
 
 
+MADE: dict[str, Any] = {
+    "dataset": "shop",
+    "counts": {"events": 1000, "buyers": 60, "products": 40, "quarantined": 3, "merged": 0},
+    "quarantine": "var/shop/quarantine.parquet",
+    "release": "r1",
+    "seconds": {"total": 61.4},
+    "report": "report.html",
+}
+MADE_LINES = [
+    "shop: 1,000 events of 60 buyers, 40 products",
+    "bad rows: 3; every row left out, with its reason: var/shop/quarantine.parquet",
+    "release r1 is live after 61 s",
+    "",
+    *TARGET_LINES,
+    "more metrics, slices and curves: report.html",
+]
+
+
+def test_refresh_ends_with_counts_quarantine_metrics_and_report() -> None:
+    assert refresh_text(MADE | {"evaluation": {"targets": TARGETS}}).splitlines() == MADE_LINES
+
+
+def test_products_that_were_merged_are_counted() -> None:
+    merged = MADE | {"counts": MADE["counts"] | {"merged": 1200}, "evaluation": {"targets": TARGETS}}
+    assert refresh_text(merged).splitlines()[0] == (
+        "shop: 1,000 events of 60 buyers, 40 products (1,200 more were merged into them)"
+    )
+
+
 def test_demo_shows_the_first_kind_and_what_comes_next() -> None:
-    answer = {
-        "dataset": "shop",
-        "counts": {"events": 1000, "buyers": 60, "products": 40},
-        "release": "r1",
-        "seconds": {"total": 61.4},
+    answer = MADE | {
         "metrics": TARGETS | {"new_items": TARGETS["all"]},
-        "report": "report.html",
+        "address": "http://127.0.0.1:8000",
         "sample": {"buyer_id": "b1", "recommendations": [{"score": 0.5, "title": "شاي أخضر"}]},
     }
-    lines = [
-        "shop: 1,000 events of 60 buyers, 40 products",
-        "release r1 is live after 61 s",
-        "",
-        *TARGET_LINES,
-        "more: report.html",
-        "",
-        "For buyer b1:",
-        "  0.500  شاي أخضر",
-    ]
-    assert demo_text(answer, serving=True).splitlines() == lines
-    assert demo_text(answer, serving=False).splitlines() == [
+    lines = [*MADE_LINES, "", "For buyer b1:", "  0.500  شاي أخضر", ""]
+    command = "tawsiya serve --set data_dir=x"
+    assert demo_text(answer, command, serving=True).splitlines() == [
         *lines,
-        "",
-        "Next: tawsiya recommend --buyer b1, or tawsiya serve",
+        "Open http://127.0.0.1:8000 - Ctrl-C stops it; start it again without training: tawsiya serve --set data_dir=x",
+    ]
+    assert demo_text(answer, command, serving=False).splitlines() == [
+        *lines,
+        "Serve it on http://127.0.0.1:8000, until Ctrl-C: tawsiya serve --set data_dir=x",
     ]

@@ -15,7 +15,8 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.refresh import checked_features
 from expectations.gate import validate_canonical
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from online_api.lists.request_texts import TextVectors

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from benchmarks.baseline.training import (
+from benchmarks.described.training import (
     EMBEDDING_DIM,
     MAX_HISTORY,
     BuyerTower,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import quality
-from benchmarks.quality_data import without_cold
+from benchmarks.shops.data_sets import without_cold
 from tests.tiny_encoder import write_tiny_encoder
 
 pytestmark = pytest.mark.e2e

@@ -23,12 +23,12 @@ def write(path: Path, content: str) -> Path:
     return path
 
 
-def test_distinct_queries_of_known_products_are_asked(tmp_path: Path) -> None:
+def test_distinct_queries_of_known_products_are_searched(tmp_path: Path) -> None:
     products = write(tmp_path / "p.csv", "sku,product_name,product_name_ar\n7,Tea,شاي\n3,Coffee,\n")
     queries = write(tmp_path / "q.csv", "sku,seller_item_name\n3,cofee\n7,شاى\n3,cofee\n9,unknown\n7,\n")
-    texts, asked, meant_Q = read(products, queries, None)
+    texts, titles, intended_Q = read(products, queries, None)
     assert texts == ["Tea شاي", "Coffee"]
-    assert list(zip(asked, meant_Q.tolist(), strict=True)) == [("cofee", 1), ("شاى", 0)]
+    assert list(zip(titles, intended_Q.tolist(), strict=True)) == [("cofee", 1), ("شاى", 0)]
     assert len(read(products, queries, 1)[1]) == 1
 
 

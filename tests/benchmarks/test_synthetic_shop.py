@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from batch_jobs.ingestion.ingest import ingest
-from benchmarks.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
-from benchmarks.synthetic_words import DEPARTMENTS
+from benchmarks.shops.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
+from benchmarks.shops.synthetic_words import DEPARTMENTS
 from feature_repo.common.config import Config
 
 SIZE = ShopSize(products=400, buyers=30, events_per_buyer=120, seed=3)

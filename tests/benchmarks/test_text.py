@@ -19,8 +19,8 @@ def test_titles_are_distinct_and_in_equal_parts(tmp_path: Path) -> None:
     ).to_csv(folder / "products.csv", index=False)
     sellers = [f"s{i % 20}" for i in numbers] + [None]
     pd.DataFrame({"seller_item_name": sellers}).to_csv(folder / "seller_titles.csv.gz", index=False)
-    sample = read(tmp_path, 30)
+    sample = read(folder, 30)
     assert [sum(text.startswith(first) and " " not in text for text in sample) for first in "sn"] == [10, 10]
     assert sum(text.startswith("n") and " ن" in text for text in sample) == 10
-    everything = read(tmp_path, None)
+    everything = read(folder, None)
     assert len(everything) == len(set(everything)) == 20 + 30 + 30

@@ -13,7 +13,8 @@ from typer.main import get_command
 
 from batch_jobs.cli import app
 from batch_jobs.ingestion.source_mapping import ALIASES, load_mapping
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from online_api.app import create_app
 from training.evaluate import TOWERS_ALONE, TWO_TOWER
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 from tests.processes import Command, Finished
@@ -111,9 +112,13 @@ def shop(first: tuple[Shop, dict[str, Any]], reference: dict[str, Any], tmp_path
 
 def test_demo_answers_with_what_it_did(first: tuple[Shop, dict[str, Any]]) -> None:
     _, answer = first
-    assert set(answer) == {"release", "dataset", "seconds", "counts", "metrics", "report", "sample"}
+    assert set(answer) == {
+        "release", "dataset", "seconds", "counts", "quarantine", "metrics", "report", "sample", "address",
+    }  # fmt: skip
     assert answer["dataset"] == "shop"
-    assert answer["counts"] == {"events": len(events()), "products": 40, "buyers": 60, "quarantined": 0}
+    assert answer["counts"] == {"events": len(events()), "products": 40, "buyers": 60, "quarantined": 0, "merged": 0}
+    assert Path(answer["quarantine"]).name == "quarantine.parquet"
+    assert answer["address"] == "http://127.0.0.1:8000"
     assert list(answer["seconds"]) == [*STAGES, "total"]
     assert answer["seconds"]["total"] == pytest.approx(sum(answer["seconds"][stage] for stage in STAGES), abs=0.01)
 

@@ -26,7 +26,8 @@ from expectations.gate import (
 from expectations.runner import KEPT_RUNS
 from expectations.suites import names
 from feature_repo import columns as c
-from feature_repo.common.config import Config, ConfigError, load_config
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import ShopPaths
 
@@ -212,7 +213,7 @@ SHORT = load_config(overrides=["model.buyer_tower.max_interaction_history=2"], e
 def check(result: GateResult, name: str, observed: str) -> None:
     assert set(failures(result)) == {name}
     assert observed in failures(result)[name]
-    if name in Config().expectations.warnings:
+    if name in Config().expectations.warn_only:
         raise_if_refused(result)
     else:
         with pytest.raises(GateRefusedError, match=name):
@@ -332,7 +333,7 @@ def test_a_refusal_names_the_quarantine_and_the_report_and_keeps_refusing(tmp_pa
 
 
 def test_what_the_configuration_calls_a_warning_does_not_block(tmp_path: Path) -> None:
-    config = load_config(overrides=["expectations.warnings=[price_not_negative]"], environ={})
+    config = load_config(overrides=["expectations.warn_only=[price_not_negative]"], environ={})
     paths = write_canonical(tmp_path, products=BAD_PRODUCTS["price_not_negative"][0])
     result = validate_canonical(paths, config)
     assert set(failures(result)) == {"price_not_negative"}
@@ -342,7 +343,7 @@ def test_what_the_configuration_calls_a_warning_does_not_block(tmp_path: Path) -
 
 
 def test_an_unknown_warning_is_a_configuration_error(tmp_path: Path) -> None:
-    config = load_config(overrides=["expectations.warnings=[price_negative]"], environ={})
+    config = load_config(overrides=["expectations.warn_only=[price_negative]"], environ={})
     with pytest.raises(ConfigError, match=r"no expectation price_negative; the names are .*price_not_negative"):
         validate_canonical(write_canonical(tmp_path), config)
 

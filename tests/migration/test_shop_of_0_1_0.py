@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_jobs.ingestion.ingest import ingest
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 from online_api.app import create_app

@@ -28,7 +28,7 @@ ONE_EVENT = {"events": [{"buyer_id": "somebody", "product_id": "p1", "event_type
 
 
 def with_settings(config: Config, **sections: Json) -> Config:
-    """The configuration with some settings replaced, such as `api={"max_waiting": 1}`."""
+    """The configuration with some settings replaced, such as `api={"max_queue": 1}`."""
     content = config.model_dump()
     return Config.model_validate(content | {name: content[name] | values for name, values in sections.items()})
 

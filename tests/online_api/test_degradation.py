@@ -196,7 +196,7 @@ def test_overload_is_refused_while_health_still_answers(
     config: Config, store: FeatureStore, recommender: Recommender
 ) -> None:
     assert recommender
-    narrow = with_settings(config, api={"max_waiting": 1})
+    narrow = with_settings(config, api={"max_queue": 1})
     urls = [*[HISTORY] * 14, "/livez", "/health"]
     refused: list[httpx.Response] = []
     with api_of(narrow, store) as client, ThreadPoolExecutor(len(urls)) as shoppers:

@@ -131,7 +131,7 @@ def test_every_history_is_the_last_events_strictly_before(tmp_path: Path, seed: 
 
 def test_each_moment_of_the_test_may_be_asked_by_itself(tmp_path: Path) -> None:
     config, events = shop(tmp_path, MAX_LENGTH), random_events(6)
-    config = config.model_copy(update={"data": config.data.model_copy(update={"ask": "per_moment"})})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"evaluation_unit": "per_moment"})})
     build(config, events)
     for split in SPLITS:
         assert read(config, split) == expected(events, split, "per_moment")

@@ -99,7 +99,7 @@ def test_learns_which_products_go_together(tmp_path: Path) -> None:
         {"num_negatives": 0},
         {"candidates": "all"},
         {"num_hard_negatives": 1},
-        {"weigh_events": True, "half_life_days": 30},
+        {"weight_targets_by_event": True, "half_life_days": 30},
         {"learn_temperature": True},
         {"num_workers": 1},
     ],

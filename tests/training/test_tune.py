@@ -11,7 +11,8 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner
 
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from tests.processes import Background
 from tests.training.two_shelves import CARD, problem, settings
 from training.artifacts.checkpoint import PROGRESS

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
-from training.baselines.asked import asked_weights
 from training.baselines.filling import fill_scores, filled
+from training.baselines.history_matrix import history_weights
 from training.data.histories import Histories
 from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes, top_positions
 
@@ -19,7 +19,7 @@ class ItemKNN:
 
     With n_i the number of buyers of product i and c_ij of those who took both, the similarity of two different products
     is c_ij / (sqrt(n_i n_j) + shrinkage). Each product of the history votes for its most similar products with that
-    weight times decay ** age (see asked_weights); none votes for itself. Source: Deshpande & Karypis 2004, Item-based
+    weight times decay ** age (see history_weights); none votes for itself. Source: Deshpande & Karypis 2004, Item-based
     top-N recommendation algorithms; shrinkage as in Ferrari Dacrema et al. 2019, Are we really making much progress?;
     decay in the manner of Ludewig et al. 2018, Evaluation of session-based recommendation algorithms (V-SkNN).
     """
@@ -48,7 +48,7 @@ class ItemKNN:
         if neighbours < 1 or shrinkage < 0:
             raise ValueError(f"neighbours {neighbours} must be at least 1 and shrinkage {shrinkage} not negative")
         events.require_before(cutoff_ms)
-        self._weights_AN = asked_weights(asked, events.n_products, decay)
+        self._weights_AN = history_weights(asked, events.n_products, decay)
         bought_UN = events.counts()
         bought_UN.data[:] = 1
         self._similar_NN = _nearest(bought_UN, neighbours, shrinkage, chunk_cells)

@@ -5,8 +5,8 @@ Legend: A asked histories, B rows of one call, N products of the catalogue.
 
 import numpy as np
 
-from training.baselines.asked import asked_counts
 from training.baselines.filling import dense_rank, fill_scores, filled
+from training.baselines.history_matrix import history_counts
 from training.baselines.popularity import recent_rank
 from training.data.histories import Histories
 from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes
@@ -25,7 +25,7 @@ class PersonalFrequency:
     def __init__(self, events: TrainingEvents, asked: Histories, cutoff_ms: int, *, days: float = 14) -> None:
         """Counts the events of each history with each product; days as for RecentPopularity."""
         recent_N = recent_rank(events, cutoff_ms, days)
-        counts_AN = asked_counts(asked, events.n_products)
+        counts_AN = history_counts(asked, events.n_products)
         # Ranks, not count + fraction: float32 cannot hold a large count and a small fraction side by side.
         counts_AN.data = 1 + dense_rank(counts_AN.data, recent_N[counts_AN.indices]).astype(np.float32)
         self._ranks_AN = counts_AN

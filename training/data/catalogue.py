@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from feature_repo import columns as c
+from feature_repo.transforms.text import product_text
 from training.data.histories import UNKNOWN_PRODUCT
 from training.model.towers import UNKNOWN, ItemTower
 
@@ -77,6 +78,18 @@ def read_catalogue(path: Path) -> Catalogue:
 def read_title_languages(path: Path) -> npt.NDArray[np.str_]:
     """(N,) the language of each product's title, in the order of read_catalogue."""
     return np.array(pq.read_table(path, columns=[c.TITLE_LANGUAGE])[c.TITLE_LANGUAGE].to_pylist(), dtype=np.str_)
+
+
+def read_search_texts(path: Path) -> list[str]:
+    """What search compares the words of a query with, of N products in the order of read_catalogue.
+
+    That is what the product's page says, and what the text encoder reads where the source gives it another text.
+    """
+    table = pq.read_table(path, columns=[c.TITLE, c.DESCRIPTION, c.TEXT])
+    pages = map(product_text, table[c.TITLE].to_pylist(), table[c.DESCRIPTION].to_pylist())
+    return [
+        text if page == text else f"{page} {text}" for page, text in zip(pages, table[c.TEXT].to_pylist(), strict=True)
+    ]
 
 
 def require_same_products(embedded_ids: npt.NDArray[np.str_], product_ids: list[str]) -> None:

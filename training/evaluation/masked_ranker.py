@@ -5,7 +5,7 @@ Legend: B rows of one call, N products of the catalogue.
 
 import numpy as np
 
-from training.baselines.asked import known_only
+from training.baselines.history_matrix import known_only
 from training.data.histories import Histories
 from training.evaluation.ranker import Codes, Ranker, Scores
 

@@ -156,7 +156,8 @@ class _OneText(nn.Module):
 def _convert(model: Any, file: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger(__name__).info("converting the text encoder to 8-bit integers, once")
+    log = logging.getLogger(__name__)
+    log.info("converting the text encoder to 8-bit integers, once: exporting")
     full, attention = file.with_suffix(".float32"), model.config._attn_implementation
     try:
         with _quietly(), torch.inference_mode():
@@ -171,6 +172,7 @@ def _convert(model: Any, file: Path) -> None:
                 opset_version=17,
                 dynamo=False,
             )
+            log.info("converting the text encoder to 8-bit integers, once: quantising")
             # 7 of 8 bits: AVX2 adds two products in 16 bits, where full ones overflow. A scale of its own per column.
             quantize_dynamic(full, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
                              op_types_to_quantize=["MatMul"])  # fmt: skip

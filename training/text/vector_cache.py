@@ -22,7 +22,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 _KEY_BYTES = 16
-_CHUNK = 1024  # texts between two writes: what a killed run has to encode again
+_CHUNK = 256  # texts between two writes: what a killed run has to encode again, and a step of the progress bar
 
 
 class PassageEncoder(Protocol):

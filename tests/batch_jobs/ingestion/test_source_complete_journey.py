@@ -75,6 +75,8 @@ def test_products_have_both_languages_and_the_language_of_each_field(tmp_path: P
     has_arabic = products["text"].str.contains("[\u0621-\u064a]", regex=True)
     has_latin = products["text"].str.contains("[a-z]", regex=True)
     assert (has_arabic & has_latin).mean() > 0.99
+    assert products["title"].is_unique
+    assert products["text"].nunique() < len(products) / 3
     milk = products[products["title"].str.startswith("حليب سائل") & products["title"].str.contains("جالون")]
     assert len(milk) > 0
     assert milk["description"].str.contains("FLUID MILK").all()

@@ -11,10 +11,11 @@ from batch_jobs.ingestion.source_mapping import (
     TableMapping,
     field_expression,
     load_mapping,
+    load_source_config,
     required_expression,
     table_path,
 )
-from feature_repo.common.config import ConfigError
+from feature_repo.common.config import ConfigError, TrainingConfig
 
 REPOSITORY = Path(__file__).parents[3]
 SHIPPED = sorted((REPOSITORY / "config/sources").glob("*.yaml"))
@@ -103,8 +104,8 @@ def test_every_shipped_mapping_loads(path: Path) -> None:
     assert shipped.licence
 
 
-def test_only_the_csv_layout_merges_equal_products() -> None:
-    assert {path.stem for path in SHIPPED if load_mapping(str(path)).deduplicate} == {"csv"}
+def test_the_csv_layout_and_the_demo_merge_equal_products() -> None:
+    assert {path.stem for path in SHIPPED if load_mapping(str(path)).deduplicate} == {"csv", "complete_journey"}
 
 
 def test_an_unknown_source_is_a_configuration_error(tmp_path: Path) -> None:
@@ -116,7 +117,8 @@ def test_an_unknown_source_is_a_configuration_error(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("description: [", "is not valid YAML"),
-        ("", "Input should be a valid dictionary"),
+        ("", "description: Field required"),
+        ("- a\n", "a YAML mapping), not a list"),
         ("description: a\nlicence: b\nfolder: c\nevents: {path: e}\n", "products: Field required"),
         (
             "description: a\nlicence: b\nfolder: c\nevents: {pth: e}\nproducts: {path: p}\n",
@@ -131,6 +133,21 @@ def test_a_mapping_that_cannot_be_used_names_its_file_and_field(tmp_path: Path, 
         load_mapping(str(path))
     assert str(path) in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_the_former_name_of_the_subset_leads_to_its_present_one(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text("description: a\ncut: {description: b, events: 'true'}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_mapping(str(path))
+    assert str(refused.value) == f"{path}: cut is now called subset"
+
+
+def test_a_mapping_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "arabic.yaml"
+    path.write_text("description: متجر\n", encoding="windows-1256")
+    with pytest.raises(ConfigError, match=r"arabic\.yaml is not UTF-8; save it as UTF-8$"):
+        load_mapping(str(path))
 
 
 def test_a_table_lies_in_the_folder_unless_the_configuration_says_otherwise(tmp_path: Path) -> None:
@@ -152,3 +169,49 @@ def test_a_table_lies_in_the_folder_unless_the_configuration_says_otherwise(tmp_
 def test_a_missing_file_says_what_is_missing(folder: str, said: str) -> None:
     with pytest.raises(FileNotFoundError, match=said):
         table_path(mapping(folder), TABLE, None)
+
+
+SHOP = """
+description: A shop
+licence: none
+folder: data
+events: {path: events.csv}
+products: {path: products.csv}
+subset:
+  description: Half of it
+  events: "true"
+  training: {num_epochs: 2, batch_size: 64}
+"""
+
+
+@pytest.fixture
+def shop_with_a_cut(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.yaml"
+    path.write_text(SHOP, encoding="utf-8")
+    return path
+
+
+def test_a_cuts_training_settings_stand_below_the_users_and_above_the_defaults(
+    shop_with_a_cut: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"data: {{source: {shop_with_a_cut}}}\ntraining: {{batch_size: 128}}\n", encoding="utf-8")
+    assert load_source_config(file).training == TrainingConfig(num_epochs=2, batch_size=128)
+    assert load_source_config(file, ["training.num_epochs=9"]).training == TrainingConfig(num_epochs=9, batch_size=128)
+    assert load_source_config(file, ["data.use_subset=false"]).training == TrainingConfig(batch_size=128)
+
+
+def test_the_environment_wins_over_a_cuts_settings(shop_with_a_cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAWSIYA__TRAINING__NUM_EPOCHS", "4")
+    loaded = load_source_config(overrides=[f"data.source={shop_with_a_cut}"])
+    assert loaded.training == TrainingConfig(num_epochs=4, batch_size=64)
+
+
+def test_an_unknown_training_setting_of_a_cut_is_refused(shop_with_a_cut: Path) -> None:
+    shop_with_a_cut.write_text(SHOP.replace("num_epochs", "num_epoch"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"shop\.yaml: subset\.training\.num_epoch: "):
+        load_source_config(overrides=[f"data.source={shop_with_a_cut}"])
+
+
+def test_a_source_that_is_not_here_adds_no_settings() -> None:
+    assert load_source_config(overrides=["data.source=nowhere.yaml"]).training == TrainingConfig()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.common.config import Config, ConfigError, environment, known_keys, load_config
+from feature_repo.common.config import Config, ConfigError, known_keys
+from feature_repo.common.config_loading import environment, load_config
 
 REPOSITORY = Path(__file__).parents[3]
 NOTHING: dict[str, str] = {}
@@ -48,7 +49,7 @@ def test_the_later_of_two_settings_wins(file: Path) -> None:
 def test_the_environment_reads_values_as_yaml() -> None:
     environ = {
         "TAWSIYA__MODEL__ITEM_TOWER__USE_CATEGORICAL_FEATURES": "no",
-        "TAWSIYA__EXPECTATIONS__WARNINGS": "[titles_distinct]",
+        "TAWSIYA__EXPECTATIONS__WARN_ONLY": "[titles_distinct]",
         "TAWSIYA__DATA__EVENTS_PATH": "مبيعات.csv",
         "TAWSIYA__EVENT_WEIGHTS__VIEW": "0.5",
         "TAWSIYA_REDIS": "redis:6379",  # one underscore: not a setting
@@ -56,7 +57,7 @@ def test_the_environment_reads_values_as_yaml() -> None:
     }
     config = load_config(REPOSITORY / "config/default.yaml", [], environ)
     assert config.model.item_tower.use_categorical_features is False
-    assert config.expectations.warnings == frozenset({"titles_distinct"})
+    assert config.expectations.warn_only == frozenset({"titles_distinct"})
     assert config.data.events_path == "مبيعات.csv"
     assert config.event_weights.view == 0.5
 
@@ -129,6 +130,77 @@ def test_weights_that_are_all_zero_are_refused() -> None:
     assert "all event weights are 0" in message(None, *zero)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "origin"),
+    [
+        ("api.port", "x", "$TAWSIYA__API__PORT"),
+        ("api.prot", "80", "$TAWSIYA__API__PROT"),
+        ("trainig.seed", "1", "$TAWSIYA__TRAINIG__SEED"),
+        ("api.port", "x", "--set api.port=x"),
+        ("api.prot", "80", "--set api.prot=80"),
+        ("api.port", "x", "TAWSIYA__API__PORT in .env"),
+        ("api.prot", "80", "TAWSIYA__API__PROT in .env"),
+        ("trainig.seed", "1", "TAWSIYA__TRAINIG__SEED in .env"),
+        ("api.port", "x", "shop.yaml"),
+        ("api.prot", "80", "shop.yaml"),
+    ],
+)
+def test_a_wrong_setting_is_blamed_on_the_place_where_it_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: str, origin: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section, name = key.split(".")
+    variable = f"TAWSIYA__{key.upper().replace('.', '__')}"
+    wrong = f"{section}: {{{name}: {value}}}\n"
+    file = write(Path("shop.yaml"), wrong if origin == "shop.yaml" else "api: {port: 8001}\n")
+    write(Path(".env"), f"{variable}={value}\n" if origin.endswith(".env") else "")
+    if origin.startswith("$"):
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as refused:
+        load_config(file, [f"{key}={value}"] if origin.startswith("--set") else [])
+    first, *lines = str(refused.value).splitlines()
+    assert first == "the configuration is not usable:"
+    at_section = key if section == "api" else section
+    assert [line.partition(f": {at_section}: ")[0] for line in lines] == [f"  {origin}"]
+
+
+def test_settings_that_do_not_go_together_name_each_place(file: Path) -> None:
+    zero = {f"TAWSIYA__EVENT_WEIGHTS__{name}": "0" for name in ("ADD_TO_CART", "PURCHASE")}
+    refused = message(file, "event_weights.view=0", environ=zero)
+    assert (
+        "  $TAWSIYA__EVENT_WEIGHTS__ADD_TO_CART, $TAWSIYA__EVENT_WEIGHTS__PURCHASE, --set event_weights.view=0: "
+        "event_weights: Value error, all event weights are 0"
+    ) in refused
+
+
+def test_a_section_that_is_set_as_a_whole_is_blamed_on_the_setting(file: Path) -> None:
+    refused = message(file, "api={port: x}", environ={"TAWSIYA__API__PORT": "80"})
+    assert "  --set api={port: x}: api.port: " in refused
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("data.ask", "data.evaluation_unit"),
+        ("data.cut", "data.use_subset"),
+        ("expectations.warnings", "expectations.warn_only"),
+        ("api.max_waiting", "api.max_queue"),
+        ("training.weigh_events", "training.weight_targets_by_event"),
+    ],
+)
+def test_the_former_name_of_a_setting_leads_to_its_present_one(tmp_path: Path, old: str, new: str) -> None:
+    section, name = old.split(".")
+    file = write(tmp_path / "old.yaml", f"{section}: {{{name}: 1}}\n")
+    variable = f"TAWSIYA__{section}__{name}".upper()
+    for refused, origin in (
+        (message(file), str(file)),
+        (message(None, f"{old}=1"), f"--set {old}=1"),
+        (message(None, environ={variable: "1"}), f"${variable}"),
+    ):
+        assert refused == f"the configuration is not usable:\n  {origin}: {old} is now called {new}"
+    assert new in known_keys()
+
+
 def test_a_setting_needs_an_equals_sign() -> None:
     assert "--set training.patience: expected section.key=value" in message(None, "training.patience")
 
@@ -154,6 +226,41 @@ def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path, content: str, 
     refused = message(file)
     assert said in refused
     assert str(file) in refused
+
+
+@pytest.mark.parametrize("encoding", ["windows-1256", "utf-16"])
+def test_a_file_in_another_encoding_is_named_in_one_line(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "arabic.yaml"
+    file.write_text("data: {events_path: مبيعات.csv}\n", encoding=encoding)
+    assert message(file) == f"{file} is not UTF-8; save it as UTF-8"
+
+
+@pytest.mark.parametrize("encoding", ["windows-1256", "utf-16"])
+def test_an_env_file_in_another_encoding_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, encoding: str
+) -> None:
+    (tmp_path / ".env").write_text("TAWSIYA__DATA__EVENTS_PATH=مبيعات.csv\n", encoding=encoding)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^\.env is not UTF-8; save it as UTF-8$"):
+        load_config(file)
+
+
+def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "bom.yaml"
+    file.write_text("data: {events_path: مبيعات.csv}\n", encoding="utf-8-sig")
+    (tmp_path / ".env").write_text("TAWSIYA__API__PORT=81\n", encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path)
+    config = load_config(file)
+    assert (config.data.events_path, config.api.port) == ("مبيعات.csv", 81)
+
+
+def test_without_a_default_file_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as refused:
+        load_config()
+    assert str(refused.value) == (
+        f"no config/default.yaml in {tmp_path}; run tawsiya in the project's folder or name a file with --config"
+    )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -188,10 +295,19 @@ def test_every_setting_is_described() -> None:
         assert is_section or field.description, f"{key} has no description"
 
 
-def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     (tmp_path / ".env").write_text("TAWSIYA_REDIS=file:1\nTAWSIYA__API__PORT=81\nTAWSIYA__API__WORKERS=2\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TAWSIYA_REDIS", raising=False)
     monkeypatch.setenv("TAWSIYA__API__PORT", "82")
     assert environment()["TAWSIYA_REDIS"] == "file:1"
-    assert (load_config().api.port, load_config().api.workers) == (82, 2)
+    api = load_config(file).api
+    assert (api.port, api.workers) == (82, 2)
+
+
+def test_own_files_are_csv_where_no_source_is_named(tmp_path: Path) -> None:
+    both = ["data.events_path=e.csv", "data.products_path=p.csv"]
+    nothing = write(tmp_path / "empty.yaml", "")
+    assert load_config(nothing, both, NOTHING).data.source == "csv"
+    assert load_config(nothing, both[:1], NOTHING).data.source == "complete_journey"
+    assert load_config(nothing, [*both, "data.source=online_retail"], NOTHING).data.source == "online_retail"

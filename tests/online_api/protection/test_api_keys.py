@@ -20,6 +20,7 @@ from online_api.protection.keys import KeyRing
 NOW = dt.datetime(2026, 11, 23, 17, 30, tzinfo=dt.UTC)
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 SCRIPT = Path(sys.executable).with_name("tawsiya")
+CONFIG = str(Path(__file__).parents[3] / "config/default.yaml")
 
 
 class Clock:
@@ -264,7 +265,7 @@ def test_two_keys_of_one_name_or_id_are_no_key_file(path: Path, field: str) -> N
 
 def keys(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """`tawsiya keys ...` in a process of its own, for its exit code and its output."""
-    command = [str(SCRIPT), "keys", *arguments, "--set", "data_dir=."]
+    command = [str(SCRIPT), "keys", *arguments, "--config", CONFIG, "--set", "data_dir=."]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.training.baselines.baseline_cases import CUTOFF, all_rows, as_events, as_histories, ranked, ten_purchases
+from tests.baseline_cases import CUTOFF, all_rows, as_events, as_histories, ranked, ten_purchases
 from training.baselines.item_knn import ItemKNN
 from training.evaluation.ranker import TrainingEvents
 

@@ -1,17 +1,15 @@
-"""What all baselines promise, and the simple ones on ten purchases that fit the eye."""
-
-from importlib.util import find_spec
+"""The simple baselines on ten purchases that fit the eye."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 
-from tests.training.baselines.baseline_cases import (
-    BY_POPULARITY,
+from tests.baseline_cases import (
     BY_RECENT_POPULARITY,
     CUTOFF,
+    HISTORIES,
     all_rows,
     as_events,
     as_histories,
@@ -20,110 +18,31 @@ from tests.training.baselines.baseline_cases import (
 )
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
-from training.baselines.tuning import BASELINES, Problem
-from training.data.histories import Histories
 from training.evaluation.masked_ranker import MaskedRanker
-from training.evaluation.ranker import DAY_MS, Ranker, TrainingEvents
-
-NO_LIBRARY = pytest.mark.skipif(find_spec("implicit") is None, reason="the package implicit is not installed")
-NAMES = [pytest.param(name, marks=[NO_LIBRARY] if name == "ials" else []) for name in BASELINES]
-TEXT = np.array([[1, 0], [1, 1], [0, 1], [-1, 0], [0, -2], [2, 1]], dtype=np.float32)
-# The four training buyers as they were, and one who came later.
-ASKED = as_histories(
-    [[0, 0, 0, 1], [1, 2, 3], [1, 3, 4], [], [4, 1]], [[1, 2, 3, 3], [4, 30, 31], [5, 40, 40], [], [41, 42]]
-)
-
-
-def fitted(name: str, events: TrainingEvents, asked: Histories, cutoff_ms: int = CUTOFF) -> Ranker:
-    baseline = BASELINES[name]
-    return baseline.fit(Problem(events, asked, cutoff_ms, TEXT), baseline.defaults())
-
-
-# ---- all baselines ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_baseline_has_the_name_it_is_declared_under(name: str) -> None:
-    assert fitted(name, ten_purchases(), ASKED).name == name
-
-
-@pytest.mark.parametrize("events", [ten_purchases(), as_events([], 4, 6)], ids=["ten purchases", "no event"])
-@pytest.mark.parametrize("name", NAMES)
-def test_scores_are_finite_float32_for_any_number_and_order_of_rows(name: str, events: TrainingEvents) -> None:
-    ranker = fitted(name, events, ASKED)
-    rows = all_rows(ASKED)
-    scores = ranker.scores(rows)
-    assert scores.shape == (5, 6)
-    assert scores.dtype == np.float32
-    assert np.isfinite(scores).all()
-    assert ranker.scores(rows[:0]).shape == (0, 6)
-    # Sums of float32 may depend on the number of rows.
-    assert_allclose(ranker.scores(rows[[4, 1, 1]]), scores[[4, 1, 1]], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_fitting_twice_gives_the_same_scores(name: str) -> None:
-    one, other = (fitted(name, ten_purchases(), ASKED).scores(all_rows(ASKED)) for _ in range(2))
-    assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_history_is_scored_alike_whoever_else_is_asked(name: str) -> None:
-    among = fitted(name, ten_purchases(), ASKED).scores(all_rows(ASKED))
-    alone = fitted(name, ten_purchases(), ASKED.take(np.array([4]))).scores(np.array([0], dtype=np.int32))
-    assert_allclose(alone[0], among[4], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_products_that_have_left_count_as_if_never_taken(name: str) -> None:
-    asked = as_histories([[0, 1, 2], [-1, 0, 1, -1, -1, 2], [-1], []], [[1, 2, 2], [0, 1, 2, 2, 2, 2], [1], []])
-    scores = fitted(name, ten_purchases(), asked).scores(all_rows(asked))
-    assert_allclose(scores[1], scores[0], rtol=1e-4, atol=1e-6)
-    assert_array_equal(scores[3], scores[2])
-
-
-# tifu_knn has neighbours for an empty history too.
-@pytest.mark.parametrize("name", [name for name in NAMES if name.values != ("tifu_knn",)])
-def test_a_history_without_products_is_ranked_by_popularity(name: str) -> None:
-    recent = name in {"recent_popularity", "personal_frequency"}
-    assert ranked(fitted(name, ten_purchases(), ASKED), row=3) == (BY_RECENT_POPULARITY if recent else BY_POPULARITY)
-
-
-@pytest.mark.parametrize("row", [-1, 5])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_row_that_was_not_asked_is_refused(name: str, row: int) -> None:
-    with pytest.raises(ValueError, match="rows must lie between 0 and 4"):
-        fitted(name, ten_purchases(), ASKED).scores(np.array([row], dtype=np.int32))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_events_after_the_cutoff_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"event time {40 * DAY_MS} is not before cutoff_ms {40 * DAY_MS}"):
-        fitted(name, ten_purchases(), ASKED, cutoff_ms=40 * DAY_MS)
-
+from training.evaluation.ranker import DAY_MS, TrainingEvents
 
 # ---- popularity ------------------------------------------------------------------------------------------------------
 
 
 def test_popularity_counts_buyers_not_repeats() -> None:
-    scores = Popularity(ten_purchases(), ASKED, CUTOFF).scores(all_rows(ASKED))
+    scores = Popularity(ten_purchases(), HISTORIES, CUTOFF).scores(all_rows(HISTORIES))
 
     assert_array_equal(scores, [[1, 3, 1, 2, 1, 0]] * 5)
 
 
 def test_recent_popularity_ranks_by_the_window_then_by_all_buyers() -> None:
-    assert ranked(RecentPopularity(ten_purchases(), ASKED, CUTOFF), row=0) == BY_RECENT_POPULARITY
+    assert ranked(RecentPopularity(ten_purchases(), HISTORIES, CUTOFF), row=0) == BY_RECENT_POPULARITY
 
 
 def test_recent_popularity_window_starts_inclusive() -> None:
     # Eleven days before day 41 is day 30, the day of product 2; ten days before it is too late for it.
-    assert ranked(RecentPopularity(ten_purchases(), ASKED, CUTOFF, days=11), row=0) == [3, 2, 4, 1, 0, 5]
-    assert ranked(RecentPopularity(ten_purchases(), ASKED, CUTOFF, days=10), row=0) == [3, 4, 1, 0, 2, 5]
+    assert ranked(RecentPopularity(ten_purchases(), HISTORIES, CUTOFF, days=11), row=0) == [3, 2, 4, 1, 0, 5]
+    assert ranked(RecentPopularity(ten_purchases(), HISTORIES, CUTOFF, days=10), row=0) == [3, 4, 1, 0, 2, 5]
 
 
 def test_recent_popularity_refuses_an_empty_window() -> None:
     with pytest.raises(ValueError, match="days 0 must be positive"):
-        RecentPopularity(ten_purchases(), ASKED, CUTOFF, days=0)
+        RecentPopularity(ten_purchases(), HISTORIES, CUTOFF, days=0)
 
 
 # ---- personal frequency ----------------------------------------------------------------------------------------------
@@ -136,19 +55,19 @@ def test_recent_popularity_refuses_an_empty_window() -> None:
         (1, [3, 2, 1, 4, 0, 5]),  # once each: recent popularity decides
         (2, [3, 4, 1, 2, 0, 5]),
         (3, [3, 2, 4, 1, 0, 5]),  # nothing known: recent popularity alone
-        (4, [4, 1, 3, 2, 0, 5]),  # what was taken after the cut-off counts as asked, not as popularity
+        (4, [4, 1, 3, 2, 0, 5]),  # what was taken after the cut-off counts as histories, not as popularity
     ],
 )
 def test_personal_frequency(row: int, expected: list[int]) -> None:
-    assert ranked(PersonalFrequency(ten_purchases(), ASKED, CUTOFF), row) == expected
+    assert ranked(PersonalFrequency(ten_purchases(), HISTORIES, CUTOFF), row) == expected
 
 
 def test_personal_frequency_keeps_large_counts_apart() -> None:
     # 70,000 against 70,001 purchases: a float32 count plus a fraction for popularity would blur.
     events = as_events([(buyer, 0) for buyer in range(50)], 50, 3)
-    asked = as_histories([[0] * 70_000 + [1] * 70_001])
+    histories = as_histories([[0] * 70_000 + [1] * 70_001])
 
-    assert ranked(PersonalFrequency(events, asked, CUTOFF), row=0) == [1, 0, 2]
+    assert ranked(PersonalFrequency(events, histories, CUTOFF), row=0) == [1, 0, 2]
 
 
 @settings(max_examples=100, deadline=None)
@@ -166,8 +85,8 @@ def test_personal_frequency_is_a_sort_by_count_then_recent_popularity(pairs: lis
 
 
 def test_masked_never_recommends_the_asked_history() -> None:
-    asked = as_histories([[0, 0, 1], [], [-1, 3]])
-    ranker = MaskedRanker(Popularity(ten_purchases(), asked, CUTOFF), asked)
+    histories = as_histories([[0, 0, 1], [], [-1, 3]])
+    ranker = MaskedRanker(Popularity(ten_purchases(), histories, CUTOFF), histories)
 
     low = -np.inf
     assert ranker.name == "popularity"

@@ -1,9 +1,20 @@
 """Vocabularies of a catalogue."""
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from training.data.catalogue import UNKNOWN_NAME, Catalogue, build_vocabularies, item_features, require_same_products
+from training.data.catalogue import (
+    UNKNOWN_NAME,
+    Catalogue,
+    build_vocabularies,
+    item_features,
+    read_search_texts,
+    require_same_products,
+)
 
 BRANDS = ["b", UNKNOWN_NAME, "a", None, "b", UNKNOWN_NAME]
 
@@ -28,3 +39,9 @@ def test_embeddings_of_other_products_are_refused(ids: list[str]) -> None:
     require_same_products(np.array(["p1", "p2"]), ["p1", "p2"])
     with pytest.raises(ValueError, match="run `tawsiya embed` and `tawsiya index`"):
         require_same_products(np.array(ids), ["p1", "p2"])
+
+
+def test_search_reads_the_page_and_what_the_encoder_reads_where_that_is_another_text(tmp_path: Path) -> None:
+    columns = {"title": ["tea", "milk, 1 l"], "description": ["green", ""], "text": ["tea green", "fluid milk"]}
+    pq.write_table(pa.table(columns), tmp_path / "products.parquet")
+    assert read_search_texts(tmp_path / "products.parquet") == ["tea green", "milk, 1 l fluid milk"]

@@ -315,7 +315,7 @@ def test_a_context_counts_one_in_all_by_event_and_age_where_asked() -> None:
     contexts = contexts_of([(0, [1, 2]), (0, [3])])
     contexts = replace(contexts, targets=replace(contexts.targets, event_types=np.array([0, 2, 1], dtype=np.int32)))
     assert choice_weights(contexts, config()).tolist() == [0.5, 0.5, 1]
-    weighed = choice_weights(contexts, config(weigh_events=True))
+    weighed = choice_weights(contexts, config(weight_targets_by_event=True))
     assert_allclose(weighed, [1 / 11, 10 / 11, 1], rtol=1e-6)
     # The first context is a day older than the second.
     assert_allclose(choice_weights(contexts, config(half_life_days=1)), [0.25, 0.25, 1], rtol=1e-6)

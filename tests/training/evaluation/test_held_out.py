@@ -51,7 +51,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     config = Config.model_validate(
         {
             "data_dir": folder / "var",
-            "data": {"source": str(folder / "shop.yaml"), "test_days": 2, "ask": "per_moment"},
+            "data": {"source": str(folder / "shop.yaml"), "test_days": 2, "evaluation_unit": "per_moment"},
             "model": {"buyer_tower": {"max_interaction_history": MAX_LENGTH}},
         }
     )

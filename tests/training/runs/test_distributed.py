@@ -14,7 +14,7 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.model_jobs import embed_job
 from batch_jobs.refresh import checked_features
 from expectations.gate import validate_canonical
-from feature_repo.common.config import load_config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from tests.synthetic import N_PRODUCTS, settings, two_groups
 from tests.tiny_shop import write_shop

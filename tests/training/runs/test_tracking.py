@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from feature_repo.common.config import Config, load_config
+from feature_repo.common.config import Config
+from feature_repo.common.config_loading import load_config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import shop_paths
 from tests.training.two_shelves import CARD, N_BUYERS, N_DAYS, problem, settings

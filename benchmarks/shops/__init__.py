@@ -1,0 +1,1 @@
+"""The data of the benchmarks: a synthetic shop and real data sets."""

@@ -1,0 +1,1 @@
+"""What the benchmarks measure with: load generator, server processes, memory, the machine."""

@@ -1,0 +1,121 @@
+"""Loading of the configuration.
+
+A value comes from the first of: `--set section.key=value`, the environment (`TAWSIYA__SECTION__KEY=value`), the same in
+a `.env` file in the working directory, the YAML file, the `training` section of the source's subset (see
+batch_jobs.ingestion.source_mapping), the built-in default. Unknown keys are refused with the nearest valid one, so that
+a typing error never runs for an hour with the default value.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import ValidationError
+
+from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config_values import Values
+
+ENV_PREFIX = "TAWSIYA__"
+ENV_FILE = Path(".env")
+DEFAULT_CONFIG = Path("config/default.yaml")
+
+
+def load_config(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """Loads and checks the configuration.
+
+    Args:
+        path: The YAML file; None reads `config/default.yaml`.
+        overrides: `section.key=value` strings; values are read as YAML.
+        environ: The environment; None takes the process's, over the `.env` file.
+        defaults: Values by section and key that replace the built-in defaults.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ConfigError: The content is not usable; the message names each wrong key and where it was set.
+    """
+    path = _existing(path)
+    values = Values(read_yaml(path), path)
+    if environ is None:
+        _add_variables(values, _env_file(), "{name} in {file}")
+        environ = os.environ
+    _add_variables(values, environ, "${name}")
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {override}: expected section.key=value")
+        values.assign(key.strip(), value, origin=f"--set {override}")
+    values.translate()
+    for section, settings in (defaults or {}).items():
+        values.content[section] = {**settings, **(values.content.get(section) or {})}
+    try:
+        return Config.model_validate(values.content)
+    except ValidationError as error:
+        raise ConfigError(values.explain(error)) from None
+
+
+def environment() -> dict[str, str]:
+    """The process's environment, over a `.env` file in the working directory.
+
+    Raises:
+        ConfigError: `.env` is not UTF-8.
+    """
+    return {**_env_file(), **os.environ}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; an empty file holds an empty one.
+
+    Raises:
+        ConfigError: It is not UTF-8, not YAML, or no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold sections (a YAML mapping), not a {type(content).__name__}")
+    return content
+
+
+def _existing(path: Path | None) -> Path:
+    if path is None:
+        if not DEFAULT_CONFIG.is_file():
+            raise FileNotFoundError(
+                f"no {DEFAULT_CONFIG} in {Path.cwd()}; run tawsiya in the project's folder or name a file with --config"
+            )
+        return DEFAULT_CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"configuration file {path} does not exist; name one with --config")
+    return path
+
+
+def _add_variables(values: Values, variables: Mapping[str, str], origin: str) -> None:
+    """Assigns each TAWSIYA__SECTION__KEY; `origin` is what messages call it."""
+    for name, value in sorted(variables.items()):
+        if name.startswith(ENV_PREFIX):
+            key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+            values.assign(key, value, origin.format(name=name, file=ENV_FILE))
+
+
+def _env_file() -> dict[str, str]:
+    try:
+        variables = dotenv_values(ENV_FILE, encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise _not_utf8(ENV_FILE) from None
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _not_utf8(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is not UTF-8; save it as UTF-8")
