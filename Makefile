@@ -43,12 +43,12 @@ bench: $(INSTALLED_DEV)  ## the benchmarks, one after the other
 clean:  ## remove what set-up and runs made, the data of your own shop in var/ too
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# Pip names every package as it comes: the first installation takes minutes.
+# Not quiet, and with the newest pip, which shows how far it is: the first installation takes minutes.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Tawsiya needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Installing Tawsiya with [$(1)] into $(VENV). The first time this takes a few minutes."
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
 	@touch $(2)
 endef
