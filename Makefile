@@ -3,35 +3,58 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
-EXTRAS := embedded,demo,bench,dev
+# One stamp for what the demo runs, one for that and all that works on the code: a target installs only what it needs.
+INSTALLED_DEMO := $(VENV)/.installed-demo
+INSTALLED_DEV := $(VENV)/.installed-dev
+EXTRAS_DEMO := embedded,demo
+EXTRAS_DEV := embedded,demo,bench,dev
+PYTEST := $(BIN)/python -m pytest
+# One process per core; tests of one file share its fixtures.
+IN_PARALLEL := -n 2 --dist loadfile
 
-.PHONY: setup demo test check bench clean
+.PHONY: help setup demo test-fast test test-all check bench clean
 
-setup: $(INSTALLED)
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Tawsiya needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
-	@touch $(INSTALLED)
+setup: $(INSTALLED_DEMO)  ## install Tawsiya with all that the demo runs
 
-demo: setup
+demo: $(INSTALLED_DEMO)  ## train on real purchases and serve them; ARGS="--no-serve" ends after training
 	$(BIN)/tawsiya demo $(ARGS)
 
-test: setup
-	$(BIN)/python -m pytest $(ARGS)
+test-fast: $(INSTALLED_DEV)  ## the tests without a feature store and without training on a shop
+	$(PYTEST) $(IN_PARALLEL) -m fast $(ARGS)
 
-check: setup
+test: $(INSTALLED_DEV)  ## all tests but those of browser, processes, Spark and cluster; ARGS are pytest's
+	$(PYTEST) $(IN_PARALLEL) -m "not (browser or processes or spark or cluster)" $(ARGS)
+
+test-all: $(INSTALLED_DEV)  ## all tests
+	$(PYTEST) $(IN_PARALLEL) $(ARGS)
+
+check: $(INSTALLED_DEV)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
+bench: $(INSTALLED_DEV)  ## the benchmarks, one after the other
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Removes what set-up and runs made; the data of your own shop in var/ too.
-clean:
+clean:  ## remove what set-up and runs made, the data of your own shop in var/ too
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Not quiet, and with the newest pip, which shows how far it is: the first installation takes minutes.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tawsiya needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing Tawsiya with [$(1)] into $(VENV). The first time this takes a few minutes."
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
+	@touch $(2)
+endef
+
+$(INSTALLED_DEMO): pyproject.toml constraints.txt
+	$(call install,$(EXTRAS_DEMO),$@)
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt
+	$(call install,$(EXTRAS_DEV),$(INSTALLED_DEMO) $@)

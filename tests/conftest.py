@@ -1,12 +1,31 @@
-"""What several folders of tests share. That this file exists also puts tests/ on the import path, for its helpers."""
+"""What several folders of tests share: the level of each test, one encoder, and one thread where the order counts."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before numpy, torch and FAISS are loaded: each worker has one core to itself, and so has what it starts.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from tests.tiny_encoder import write_tiny_encoder
+
+LEVELS = ("fast", "store", "e2e")
+COLLECTED = pytest.StashKey[dict[str, set[str]]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test is `fast` unless it or its module says `store` or `e2e`; see the markers in pyproject.toml."""
+    for item in items:
+        if not any(item.get_closest_marker(level) for level in LEVELS):
+            item.add_marker("fast")
+    # Kept for test_levels.py, since `-m` takes tests away afterwards.
+    config.stash[COLLECTED] = {item.nodeid: {mark.name for mark in item.iter_markers()} for item in items}
 
 
 @pytest.fixture(scope="session")

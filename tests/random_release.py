@@ -70,8 +70,8 @@ def write_random_release(
 ) -> Path:
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
 
-    `recent_popularity`, (2, N), is what the re-scorer counts per product in lists of any and of new products; None draws
-    it.
+    `recent_popularity`, (2, N), is what the re-scorer counts per product in lists of any and of new products; None
+    draws it.
     """
     torch.manual_seed(1)
     model = TwoTower(replace(SPEC, aggregation=aggregation))

@@ -19,6 +19,8 @@ from feature_repo.common.paths import shop_paths
 from tests.processes import Finished, tawsiya
 from tests.tiny_shop import events, products, write_csv, write_shop
 
+pytestmark = pytest.mark.e2e
+
 SCRIPT = Path(sys.executable).with_name("tawsiya")
 DONE, FAILED, BAD_USAGE, REFUSED = 0, 1, 2, 3
 

@@ -37,6 +37,8 @@ from training.model.item_features import ItemFeatures, item_features
 from training.model.towers import UNKNOWN
 from training.text.catalogue_text import text_encoder_of, text_vectors
 
+pytestmark = pytest.mark.e2e
+
 PURCHASES_ONLY = "data.target_events=[purchase]"
 
 
@@ -70,7 +72,12 @@ def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
     config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
-    monkeypatch.setattr(train_model, "load_model", lambda folder: (folders.append(folder), load_model(folder))[1])
+
+    def noted(folder: Path) -> Any:
+        folders.append(folder)
+        return load_model(folder)
+
+    monkeypatch.setattr(train_model, "load_model", noted)
     train_job(config, store, show_progress=False)
     assert folders == [shop_paths(config).model / CHOSEN]
 

@@ -10,6 +10,8 @@ from benchmarks import quality
 from benchmarks.shops.data_sets import without_cold
 from tests.tiny_encoder import write_tiny_encoder
 
+pytestmark = pytest.mark.e2e
+
 N_USERS, SHELF = 40, 12
 
 

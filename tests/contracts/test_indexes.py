@@ -33,7 +33,9 @@ VECTORS, QUERIES = unit_vectors(N), unit_vectors(30, seed=2)
 
 
 def test_every_index_is_registered_and_can_be_configured() -> None:
-    classes = [value for _, value in inspect.getmembers(index_module, inspect.isclass) if hasattr(value, "search")]
+    classes: list[Any] = [
+        value for _, value in inspect.getmembers(index_module, inspect.isclass) if hasattr(value, "search")
+    ]
     assert {index.kind: index for index in classes if index.__module__ == index_module.__name__} == INDEXES
     configurable = set(get_args(IndexConfig.model_fields["type"].annotation))
     assert configurable == set(get_args(IndexType)) == {"auto", *INDEXES}
@@ -54,7 +56,7 @@ def test_scores_are_exact_inner_products_in_falling_order(
     vectors_ND, queries_BD = unit_vectors(n, dim, seed), unit_vectors(n_queries, dim, seed + 1)
     scores_BK, positions_BK = build_index(vectors_ND, kind).search(queries_BD, k)
     assert scores_BK.shape == positions_BK.shape == (n_queries, min(k, n))
-    assert (scores_BK.dtype, positions_BK.dtype) == (np.float32, np.int64)
+    assert (scores_BK.dtype, positions_BK.dtype) == (np.dtype(np.float32), np.dtype(np.int64))
     assert_allclose(np.take_along_axis(queries_BD @ vectors_ND.T, positions_BK, axis=1), scores_BK, atol=1e-6)
     assert (np.diff(scores_BK, axis=1) <= 0).all()
     assert all(len(set(row)) == len(row) for row in positions_BK.tolist())

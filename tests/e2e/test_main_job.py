@@ -16,6 +16,8 @@ from tests.processes import Command, Finished
 from tests.tiny_shop import Row, events, products, write_csv, write_shop
 from training.artifacts.release import current_release, list_releases, verify_release
 
+pytestmark = pytest.mark.e2e
+
 DONE, REFUSED = 0, 3
 STAGES = [
     "ingest",
@@ -297,6 +299,7 @@ def assert_serves(shop: Shop) -> None:
     verify_release(live)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("moment", ["epoch 3:", " release ..."])
 def test_a_killed_refresh_run_again_ends_in_the_same_state(shop: Shop, reference: dict[str, Any], moment: str) -> None:
     sequence = shop.sequence()
@@ -311,6 +314,7 @@ def test_a_killed_refresh_run_again_ends_in_the_same_state(shop: Shop, reference
     assert shop.run("release", "verify").answer == {"verified": finished.answer["release"]}
 
 
+@pytest.mark.processes
 def test_killed_at_one_stage_after_another_it_still_ends_in_the_same_state(
     shop: Shop, reference: dict[str, Any]
 ) -> None:
@@ -327,6 +331,7 @@ def test_killed_at_one_stage_after_another_it_still_ends_in_the_same_state(
     assert list(root.rglob(".release-*")) == []
 
 
+@pytest.mark.processes
 def test_a_first_refresh_that_was_killed_is_no_obstacle(
     tmp_path: Path, tiny_encoder: Path, reference: dict[str, Any]
 ) -> None:

@@ -1,6 +1,7 @@
 """The data gate on a shop of three products and four events, and on that shop with one fault."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -363,6 +364,15 @@ def test_files_that_changed_since_are_refused(tmp_path: Path) -> None:
         require_passed(paths, SEQUENCES)
     paths.sequence_features.unlink()
     with pytest.raises(GateRefusedError, match="changed since"):
+        require_passed(paths, SEQUENCES)
+
+
+def test_a_file_that_was_written_anew_is_refused_though_it_is_as_long(tmp_path: Path) -> None:
+    paths = write_sequences(tmp_path)
+    validate_sequences(paths, Config())
+    before = paths.sequence_features.stat()
+    os.utime(paths.sequence_features, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    with pytest.raises(GateRefusedError, match=r"features/buyer_sequences.parquet .* changed since"):
         require_passed(paths, SEQUENCES)
 
 

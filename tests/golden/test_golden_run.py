@@ -12,6 +12,8 @@ import pytest
 from tests.synthetic import run, settings, two_groups
 from training.artifacts.model import CURVES
 
+pytestmark = pytest.mark.e2e
+
 PLAIN = ([4.788718, 4.077191, 4.038464, 3.995161], [0.29, 0.31, 0.345, 0.365])
 CORRECTED = ([4.816744, 4.102246, 4.071408, 4.022235], [0.3, 0.325, 0.35, 0.365])
 

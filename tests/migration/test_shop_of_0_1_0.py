@@ -22,6 +22,8 @@ from tests.serving import serving
 from tests.tiny_shop import write_shop
 from training.artifacts.release import current_release, verify_release
 
+pytestmark = pytest.mark.store
+
 KEPT = Path(__file__).parents[1] / "data" / "shop_of_0_1_0"
 ANSWERS: dict[str, Any] = json.loads((KEPT / "answers.json").read_text(encoding="utf-8"))
 

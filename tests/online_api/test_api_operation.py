@@ -27,6 +27,8 @@ from tests.processes import Command, tawsiya
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import current_release
 
+pytestmark = pytest.mark.e2e
+
 SCRIPT = Path(sys.executable).with_name("tawsiya")
 FAILED, BAD_USAGE = 1, 2
 
@@ -239,6 +241,7 @@ def test_errors_of_the_start_are_one_line_and_an_exit_code(
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.processes
 def test_two_workers_answer_and_their_metrics_add_up(shop: Config, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{shop.api.port}"
     with open_script(tmp_path, *command_line(shop, tmp_path, "api.workers=2")) as server:

@@ -28,6 +28,8 @@ from tests.serving import serving
 from tests.valkey_server import ValkeyServer
 from training.artifacts.recommender import Recommender
 
+pytestmark = pytest.mark.store
+
 HISTORY = "/v1/buyers/u1/recommendations"
 STORE = ["feature_store"]
 

@@ -30,6 +30,8 @@ from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import ReleaseParts, current_release, delete_old, promote, write_release
 
+pytestmark = pytest.mark.store
+
 HISTORY = "/v1/buyers/u1/recommendations"
 RELOAD, ROLLBACK = "/v1/admin/releases/reload", "/v1/admin/releases/rollback"
 MARK = " (new)"  # ends each title of the second release

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -20,6 +21,8 @@ from tests.online_api.api_shop import EVENTS, PRODUCTS, Json, open_shop
 from tests.online_api.shop_variants import in_folder, make_key
 from tests.serving import serving
 from training.text.encoder import load_text_encoder
+
+pytestmark = pytest.mark.store
 
 EXAMPLES = 15  # random ones per operation, on top of those at each limit of each field
 
@@ -75,7 +78,7 @@ def failures_of(event: events.ScenarioFinished) -> list[str]:
     ]
 
 
-def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
+def filter_failure(context: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
     """Drops what two rules break on purpose: JSON Schema cannot say the first, and the second is documented."""
     assert context
     if response.status_code == 422 and "min_price is above max_price" in response.json()["detail"]:

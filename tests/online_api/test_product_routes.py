@@ -29,6 +29,8 @@ from tests.online_api.api_shop import (
 )
 from tests.serving import serving
 
+pytestmark = pytest.mark.store
+
 
 @pytest.fixture(scope="module")
 def bazaar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:

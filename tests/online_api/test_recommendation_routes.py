@@ -13,6 +13,8 @@ from online_api.schemas.responses import EncodeBuyerResponse, Health, Liveness
 from tests.online_api.api_shop import DIM, N_PRODUCTS, Json, body_of, ids_of, interaction, items_of, problem_of
 from training.artifacts.recommender import Recommender
 
+pytestmark = pytest.mark.store
+
 POPULAR = ["p4", "p3", "p2", "p1", "p5"]
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
 

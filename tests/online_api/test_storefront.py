@@ -21,6 +21,8 @@ from tests.online_api.api_shop import Json, items_of
 from tests.online_api.browser import CHROMIUM, Page, browser_page
 from tests.serving import serving
 
+pytestmark = pytest.mark.store
+
 FILES = sorted(path for path in STATIC_FOLDER.iterdir() if path.suffix != ".svg")
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
 # From popular products; the ids are those of api_shop.PRODUCTS.
@@ -118,6 +120,7 @@ def visit(page: Page, client: httpx.Client, path: str = "/") -> None:
     page.wait_for("document.querySelector('.card') !== null && !document.querySelector('[aria-busy=true]')")
 
 
+@pytest.mark.browser
 def test_a_click_makes_the_list_personal(page: Page, client: httpx.Client) -> None:
     visit(page, client)
     assert page.texts(".card .title") == FIRST_TITLES
@@ -139,6 +142,7 @@ def test_a_click_makes_the_list_personal(page: Page, client: httpx.Client) -> No
     assert page.text("#source") == "Personalised"
 
 
+@pytest.mark.browser
 def test_arabic_turns_the_page(page: Page, client: httpx.Client) -> None:
     visit(page, client)
     page.click("#language")
@@ -154,6 +158,7 @@ def test_arabic_turns_the_page(page: Page, client: httpx.Client) -> None:
     assert page.js("document.documentElement.dir") == "ltr"
 
 
+@pytest.mark.browser
 def test_a_phone_shows_all_without_scrolling_sideways(page: Page, client: httpx.Client) -> None:
     page.resize(360, 740)
     visit(page, client)
@@ -163,6 +168,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(page: Page, client: httpx.
         page.click("#language")
 
 
+@pytest.mark.browser
 def test_any_buyer_can_be_shown(page: Page, client: httpx.Client) -> None:
     visit(page, client, "/?buyer=u1")
     assert page.text("#source") == "Personalised"
@@ -174,6 +180,7 @@ def test_any_buyer_can_be_shown(page: Page, client: httpx.Client) -> None:
     page.wait_for("document.querySelector('#buyer').value.startsWith('guest-')")
 
 
+@pytest.mark.browser
 def test_the_keyboard_is_enough_and_keeps_its_place(page: Page, client: httpx.Client) -> None:
     visit(page, client)
     page.js("document.querySelector('.card:nth-child(3) [data-event=add_to_cart]').focus()")
@@ -186,6 +193,7 @@ def test_the_keyboard_is_enough_and_keeps_its_place(page: Page, client: httpx.Cl
     assert page.js("[...document.querySelectorAll('button, a')].every((one) => one.textContent.trim())")
 
 
+@pytest.mark.browser
 def test_errors_can_be_read(page: Page, client: httpx.Client) -> None:
     visit(page, client)
     page.js("document.querySelector('#buyer').value = 'x'.repeat(300)")
@@ -218,6 +226,7 @@ def tell(client: httpx.Client, buyer_id: str, *deeds: tuple[str, str]) -> None:
     assert client.post("/v1/events", json={"events": events}).json()["accepted"] == len(deeds)
 
 
+@pytest.mark.browser
 def test_products_say_why_they_are_there(page: Page, client: httpx.Client) -> None:
     tell(client, "curious", ("p3", "purchase"), ("p4", "view"))
     visit(page, client, "/?buyer=curious")
@@ -243,6 +252,7 @@ def test_products_say_why_they_are_there(page: Page, client: httpx.Client) -> No
     assert set(page.texts(".card .because")) == {""}
 
 
+@pytest.mark.browser
 def test_what_is_sold_out_says_so(page: Page, client: httpx.Client) -> None:
     visit(page, client)
     sold_out = dict(zip(page.texts(".card .title"), page.texts(".card .stock"), strict=True))
@@ -269,7 +279,7 @@ class ChangingShop:
 
     def _payload(self, request: ListRequest) -> Json:
         ids = ["b", "new", "a"] if self._told else ["a", "b", "c"]
-        answer = {
+        answer: Json = {
             "buyer_id": request.buyer_id,
             "release": "r1",
             "source": "popular",
@@ -304,11 +314,12 @@ class ChangingShop:
 @pytest.fixture
 def changing(runtime: Runtime) -> Iterator[httpx.Client]:
     shop = ChangingShop()
-    parts = {"service": cast("RecommendationService", shop), "intake": cast("EventIntake", shop)}
-    with serving(create_app(runtime.config, replace(runtime, **parts))) as client:
+    changing = replace(runtime, service=cast("RecommendationService", shop), intake=cast("EventIntake", shop))
+    with serving(create_app(runtime.config, changing)) as client:
         yield client
 
 
+@pytest.mark.browser
 def test_changes_are_marked_and_markup_stays_text(page: Page, changing: httpx.Client) -> None:
     visit(page, changing)
     assert page.texts(".mark:not([hidden])") == []
@@ -328,6 +339,7 @@ def test_changes_are_marked_and_markup_stays_text(page: Page, changing: httpx.Cl
     assert page.js("document.title") == "Tawsiya"
 
 
+@pytest.mark.browser
 def test_a_list_made_without_a_part_says_so(page: Page, changing: httpx.Client) -> None:
     visit(page, changing)
     assert page.js("document.querySelector('#degraded').hidden && !document.querySelector('#hint').hidden")

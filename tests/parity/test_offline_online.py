@@ -30,6 +30,8 @@ from tests.parity.parity_shop import (
     stored,
 )
 
+pytestmark = pytest.mark.store
+
 REPOSITORY = Path(__file__).parents[2]
 MAX_LENGTH = 4
 CLAIM = Claim("token", 60)

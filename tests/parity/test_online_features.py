@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from feature_repo.online.locks import BuyerLocks
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.keys import product_key
 from tests.parity.parity_shop import DAY, Event, Stored, as_stored, build, pushed, shop, stored
+
+pytestmark = pytest.mark.store
 
 LAST: Event = (9 * DAY, "p1", "view")
 

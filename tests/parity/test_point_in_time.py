@@ -31,6 +31,8 @@ from training.data.catalogue import Catalogue, read_catalogue
 from training.data.contexts import Contexts, read_contexts
 from training.data.histories import Histories
 
+pytestmark = pytest.mark.store
+
 MAX_LENGTH = 4
 SPLITS = (TRAIN, VALIDATION, TEST)
 

@@ -29,6 +29,8 @@ from training.model.aggregators import AGGREGATORS
 from training.model.encoding import TwoTowerRanker
 from training.model.prefixes import prefixes_of
 
+pytestmark = pytest.mark.store
+
 N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # so few products that serving looks at all of them
 RESCORER = Rescorer(14, 0.3, 30, 0.2, 0.5, 30.0)
 WEIGHTS = np.array(SPEC.event_weights, dtype=np.float32)

@@ -21,6 +21,8 @@ from feature_repo.online.embedded_redis import RedisAddress, embedded_redis
 from feature_repo.store import STORE_YAML, FeatureStore, _connection_string, _substitute, feature_store, project_name
 from tests.parity.parity_shop import build, pushed, shop
 
+pytestmark = pytest.mark.store
+
 EVENT = (0, "p1", "view")
 HISTORY = [EVENT, (5 * 24 * 3600 * 1000, "p2", "view")]
 BUYERS = ("u1", "u2", "u3")

@@ -32,7 +32,14 @@ from tests.synthetic import (
     two_groups,
 )
 from tests.tiny_model import tiny_spec
-from training.artifacts.checkpoint import PROGRESS, STATE, Progress, load_checkpoint, save_checkpoint
+from training.artifacts.checkpoint import (
+    PROGRESS,
+    STATE,
+    Progress,
+    delete_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import CHOSEN, CURVES, WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
@@ -48,7 +55,7 @@ from training.training_state import learning_rate_factor
 
 CHANCE = 20 / N_PRODUCTS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 
 
 def curve(folder: Path, name: str) -> list[float]:
@@ -195,6 +202,7 @@ def train_on_one_thread(folder: Path) -> None:
     run(settings(**LONG), two_groups(100), folder)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("folder", "phases"), [("chosen", {"selection", "refit"}), ("refitted", {"refit"})])
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(folder: str, phases: set[str], tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -266,6 +274,36 @@ def test_a_kill_while_saving_leaves_one_whole_checkpoint(killed_while: str, tmp_
 
     expected = first if killed_while == "writing the second" else second
     assert load_checkpoint(checkpoint, *fresh_model_like(model), "data", best) == expected
+
+
+@pytest.mark.parametrize("stopped", ["save_file", "rmtree"])
+def test_a_checkpoint_with_progress_is_whole_whenever_a_run_is_killed(
+    stopped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress is written last, and deleted first."""
+
+    class KilledError(Exception):
+        """Stands for the end of the process."""
+
+    def killed(*arguments: object, **_options: object) -> None:
+        # Left-overs of another save are deleted before; there are none.
+        if arguments[0] != tmp_path / ".checkpoint.new":
+            raise KilledError
+
+    model, best = TwoTower(tiny_spec()), tmp_path / "best"
+    best.mkdir()
+    optimizer = torch.optim.Adam(model.parameters())
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, "run", Progress(epoch=2), best)
+    if stopped == "save_file":
+        monkeypatch.setattr("training.artifacts.checkpoint.save_file", killed)
+        with pytest.raises(KilledError):
+            save_checkpoint(tmp_path / "checkpoint", model, optimizer, "run", Progress(epoch=4), best)
+        assert not (tmp_path / ".checkpoint.new" / PROGRESS).exists()
+    else:
+        monkeypatch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KilledError):
+            delete_checkpoint(tmp_path / "checkpoint")
+        assert not (tmp_path / "checkpoint" / PROGRESS).exists()
 
 
 def fresh_model_like(model: TwoTower) -> tuple[TwoTower, torch.optim.Adam]:

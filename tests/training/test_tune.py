@@ -36,7 +36,7 @@ from training.tune import (
     with_settings,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 
 LEARNING_RATE, AGGREGATION = "training.learning_rate", "model.buyer_tower.aggregation_method"
 
@@ -189,6 +189,7 @@ def search_on_one_thread(folder: Path) -> None:
     tuned(folder / "search", settings(folder, **LONG), 2)
 
 
+@pytest.mark.processes
 def test_a_killed_search_goes_on_within_its_trial(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoint = tmp_path / "search" / TRIAL / "model_checkpoint" / PROGRESS
     Background(search_on_one_thread, tmp_path).kill_when(checkpoint.is_file)

@@ -1,5 +1,7 @@
 """EASE by hand, and against the regressions that define it."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -72,6 +74,6 @@ def test_more_products_than_one_block() -> None:
 
 
 @pytest.mark.parametrize("parameters", [{"l2": 0}, {"max_products": 0}, {"decay": 0}])
-def test_parameters_out_of_range_are_refused(parameters: dict[str, float]) -> None:
+def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(parameters))} 0"):
         EASE(ten_purchases(), as_histories([[]]), CUTOFF, **parameters)

@@ -1,6 +1,7 @@
 """Alternating least squares: groups of taste are found, and a new history is folded in exactly."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_with_one_factor_the_history_is_a_ratio_of_sums() -> None:
     # With one product taken r times, and factor y of each product, the buyer is c y_0 / (sum y^2 + (c - 1) y_0^2 + l),
     # where c = 1 + alpha r. Scores are y times that, so their ratios give y but for its sign and length.
     events = as_events([(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 1)], 3, 3)
-    parameters = {"factors": 1, "regularization": 0.5, "alpha": 3.0}
+    parameters: dict[str, Any] = {"factors": 1, "regularization": 0.5, "alpha": 3.0}
     once, thrice = (
         ImplicitALS(events, as_histories([[0] * times]), CUTOFF, **parameters).scores(FIRST)[0].astype(np.float64)
         for times in (1, 3)

@@ -1,5 +1,7 @@
 """TIFU-kNN by hand and against its definition, written out in loops."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -56,7 +58,7 @@ def test_without_any_training_buyer_the_own_history_remains() -> None:
     ("parameter", "value"),
     [("within_decay", 0), ("between_decay", 1.5), ("alpha", -0.1), ("group_size", 0), ("neighbours", 0)],
 )
-def test_parameters_out_of_range_are_refused(parameter: str, value: float) -> None:
+def test_parameters_out_of_range_are_refused(parameter: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{parameter} {value}"):
         TifuKNN(ten_purchases(), as_histories([[0]]), CUTOFF, **{parameter: value})
 

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from feature_repo.online.embedded_redis import EmbeddedRedisError, RedisAddress, embedded_redis
+
+pytestmark = pytest.mark.store
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -28,7 +32,7 @@ with embedded_redis(Path(sys.argv[1])) as address:
 """
 
 
-def connect(address: RedisAddress) -> "redis.Redis[str]":
+def connect(address: RedisAddress) -> redis.Redis:
     return redis.Redis(address.host, address.port, socket_timeout=5, decode_responses=True)
 
 
@@ -44,7 +48,7 @@ def server_pid(address: RedisAddress) -> int:
 
 def answers(address: RedisAddress) -> bool:
     try:
-        with redis.Redis(address.host, address.port, socket_timeout=1, retry=None) as client:
+        with redis.Redis(address.host, address.port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
             return bool(client.ping())
     except redis.ConnectionError:
         return False

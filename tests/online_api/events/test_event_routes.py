@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
+import pytest
 
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
@@ -24,6 +25,8 @@ from online_api.events.pending import PendingEvents
 from online_api.runtime import Runtime
 from online_api.service import now_ms
 from tests.serving import serving
+
+pytestmark = pytest.mark.store
 
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
 NOTHING = {"accepted": 0, "duplicates": 0, "pending": 0, "rejected": []}

@@ -42,6 +42,8 @@ from tests.valkey_server import ValkeyServer
 from training.artifacts.product_table import ProductTable
 from training.artifacts.release import ALIASES_ARROW, PRODUCTS_ARROW, current_release
 
+pytestmark = pytest.mark.store
+
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
 NOW = NOON + 3_600_000
 
@@ -394,7 +396,8 @@ def test_replays_at_once_store_everything_once(config: Config, store: FeatureSto
 
 
 def test_nothing_is_lost_between_a_replay_and_those_who_add(tmp_path: Path) -> None:
-    pending, replayed = PendingEvents(tmp_path), []
+    pending = PendingEvents(tmp_path)
+    replayed: list[str] = []
 
     def add(thread: int) -> None:
         for number in range(100):

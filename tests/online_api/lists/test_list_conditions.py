@@ -26,6 +26,8 @@ from tests.online_api.api_shop import (
 )
 from tests.serving import serving
 
+pytestmark = pytest.mark.store
+
 PRODUCTS_OF_RELEASE = 9
 HIDDEN = {"t4", "m4"}
 PARAMETERS = {"categories": "category", "brands": "brand"}  # of a query string, where it names them otherwise
@@ -225,7 +227,11 @@ rules:
 def put_rules(client: httpx.Client, bazaar: Runtime) -> Iterator[Callable[[str], None]]:
     """Writes the rules file; afterwards there is none and no rule."""
     path = bazaar.config.api.rules_path
-    yield lambda content: path.write_text(content, encoding="utf-8") and None
+
+    def put(content: str) -> None:
+        path.write_text(content, encoding="utf-8")
+
+    yield put
     path.unlink(missing_ok=True)
     wait_for(lambda: ids_of(trending(client)) == BAZAAR_POPULAR and rules_state(client) == "ok")
 

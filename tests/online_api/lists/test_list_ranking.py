@@ -309,7 +309,8 @@ def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: 
     nearest = farthest[::-1].tolist()
 
     def top(*, new_only: bool, selection: Selection = everything) -> list[int]:
-        return BuyerScorer(recommender, vector_D, repeats, new_only=new_only).top(4, selection).positions.tolist()
+        ranked = BuyerScorer(recommender, vector_D, repeats, new_only=new_only).top(4, selection)
+        return [int(position) for position in ranked.positions]
 
     assert top(new_only=False) == [sold, own, *nearest[:2]]
     assert top(new_only=True) == nearest[:4]  # 4 x 0.125 is not enough for the farthest, and no repeats count
@@ -350,7 +351,7 @@ class InOrder:
     """Scores products by their place, the first best: 0, -1/1024, -2/1024 and so on. Counts the searches."""
 
     def __init__(self, n_products: int) -> None:
-        self.scores_N = -np.arange(n_products, dtype=np.float32) / 1024
+        self.scores_N = (-np.arange(n_products) / 1024).astype(np.float32)
         self.searches = 0
 
     def top(self, k: int, selection: Selection) -> Ranked:
@@ -425,7 +426,7 @@ def test_a_pinned_product_shows_what_rules_add_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lambda_", [1.0, 0.5])
 def test_caps_widen_the_pool_in_few_searches(tmp_path: Path, lambda_: float) -> None:
     # The first five hundred are of one brand, and the pool for ten is of a hundred.
-    brands: list[str | None] = ["A"] * 500 + ["B"] * 500 + [f"C{place}" for place in range(20)]
+    brands: list[str | None] = [*["A"] * 500, *["B"] * 500, *(f"C{place}" for place in range(20))]
     catalogue, scorer = shelf_of(tmp_path, brands, hidden=set()), InOrder(1020)
     diversity = Diversity(lambda_=lambda_, max_per_brand=3)
     listed = rank(scorer, catalogue.select(NO_FILTERS), 10, diversity, None, catalogue, unit_vectors(1020).__getitem__)

@@ -57,7 +57,8 @@ def random_table(tmp_path_factory: pytest.TempPathFactory) -> ProductTable:
 
 
 def allowed(selection: Selection, n_products: int) -> list[int]:
-    return selection.among(np.arange(n_products)).tolist()
+    positions: list[int] = selection.among(np.arange(n_products)).tolist()
+    return positions
 
 
 @pytest.mark.parametrize(

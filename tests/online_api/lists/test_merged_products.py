@@ -14,6 +14,8 @@ from online_api.runtime import Runtime
 from online_api.schemas.requests import Interaction
 from tests.online_api.api_shop import EVENTS, PRODUCTS, open_shop
 
+pytestmark = pytest.mark.store
+
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
 TWIN, KEPT = "p6", "p4"
 

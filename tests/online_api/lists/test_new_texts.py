@@ -41,6 +41,8 @@ from training.artifacts.recommender import Recommender
 from training.model.towers import UNKNOWN
 from training.text.encoder import TextEncoder, TextEncoderUnavailableError, load_text_encoder
 
+pytestmark = pytest.mark.store
+
 TEXT = "blue running shoes"
 
 

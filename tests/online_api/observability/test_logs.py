@@ -26,8 +26,8 @@ SALT = log_salt({"TAWSIYA_LOG_SALT": "pepper"})
 
 
 def context(**known: Any) -> RequestContext:
-    times = {"started": 10.0, "ended": 10.0125}
-    return RequestContext("r-1", "GET", **times | {"route": "/v1/trending", "status": 200} | known)
+    usual: dict[str, Any] = {"started": 10.0, "ended": 10.0125, "route": "/v1/trending", "status": 200}
+    return RequestContext("r-1", "GET", **usual | known)
 
 
 def access_line(request: RequestContext, level: str = "info") -> dict[str, Any] | None:

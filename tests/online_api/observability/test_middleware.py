@@ -172,7 +172,7 @@ def test_a_callers_id_is_kept(watched: Watched) -> None:
 
 @pytest.mark.parametrize("callers", ["", "a b", "x" * 65, 'a"b', "h\xe9"])
 def test_an_id_that_might_do_harm_is_replaced(watched: Watched, callers: str) -> None:
-    answer = watched.client.get("/page", headers={"X-Request-ID": callers.encode("latin-1")})
+    answer = watched.client.get("/page", headers={b"X-Request-ID": callers.encode("latin-1")})
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
@@ -182,7 +182,12 @@ def test_requests_without_an_id_get_different_ones(watched: Watched) -> None:
 
 def test_lines_written_while_a_request_runs_carry_its_id(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[str | None] = []
-    caplog.handler.addFilter(lambda _: seen.append(REQUEST_ID.get()) is None)
+
+    def note_id(_: logging.LogRecord) -> bool:
+        seen.append(REQUEST_ID.get())
+        return True
+
+    caplog.handler.addFilter(note_id)
     watched.client.get("/shop/v1/buyers/u1/recommendations", headers={"X-Request-ID": "r-1"})
     assert seen == ["r-1"]  # although the handler ran in a thread of its own
 

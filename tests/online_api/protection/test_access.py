@@ -11,17 +11,21 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
 
 from feature_repo.common.api_keys import Scope, api_keys_path, revoke_key
 from feature_repo.common.config import Config
 from feature_repo.common.limits import Limit
 from feature_repo.store import FeatureStore
 from online_api.app import create_app
+from online_api.protection.access import _address
 from online_api.runtime import Runtime
 from online_api.server import uvicorn_options
 from tests.online_api.api_shop import problem_of, wait_for
 from tests.online_api.shop_variants import ONE_EVENT, in_folder, make_key, metric, with_settings
 from tests.serving import serving
+
+pytestmark = pytest.mark.store
 
 RECOMMENDATIONS = "/v1/buyers/u1/recommendations"
 BUYER: dict[str, Any] = {"json": {"buyer_id": "u1"}}
@@ -329,3 +333,17 @@ def test_log_lines_name_neither_buyers_nor_keys(
     assert lines[0]["buyer"]
     for secret in ("private", headers["X-API-Key"], headers["X-API-Key"].rpartition("_")[2]):
         assert secret not in written
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::9", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_an_ipv6_network_has_one_limit(host: str, bucket: str) -> None:
+    assert _address(Request({"type": "http", "client": (host, 1), "headers": []})) == bucket

@@ -67,7 +67,7 @@ def test_a_key_is_read_as_it_was_made(path: Path) -> None:
     _, first = create_key(path, "shop", [Scope.WRITE, Scope.READ, Scope.READ], limit, NOW)
     _, second = create_key(path, "متجر", [Scope.ADMIN], None, NOW)
     assert read_keys(path) == [first, second]
-    assert (first.scopes, first.limit, first.created) == ({"read", "write"}, limit, NOW)
+    assert (first.scopes, first.limit, first.created) == (frozenset((Scope.READ, Scope.WRITE)), limit, NOW)
     assert first.sha256 not in repr(first)
 
 
@@ -265,10 +265,11 @@ def test_two_keys_of_one_name_or_id_are_no_key_file(path: Path, field: str) -> N
 
 def keys(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """`tawsiya keys ...` in a process of its own, for its exit code and its output."""
-    command = [SCRIPT, "keys", *arguments, "--config", CONFIG, "--set", "data_dir=."]
+    command = [str(SCRIPT), "keys", *arguments, "--config", CONFIG, "--set", "data_dir=."]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.e2e
 def test_a_key_from_creation_to_revocation(tmp_path: Path) -> None:
     created = keys(tmp_path, "create", "--name", "shop", "--scope", "read", "--scope", "write", "--json")
     assert created.returncode == DONE, created.stderr
@@ -289,6 +290,7 @@ def test_a_key_from_creation_to_revocation(tmp_path: Path) -> None:
     assert KeyRing.load(path).find(answer["token"]) is None
 
 
+@pytest.mark.e2e
 def test_people_read_text(tmp_path: Path) -> None:
     assert "there are no API keys yet" in keys(tmp_path, "list").stdout
     created = keys(tmp_path, "create", "--name", "shop", "--scope", "read", "--rate", "12.5")
@@ -302,6 +304,7 @@ def test_people_read_text(tmp_path: Path) -> None:
     assert keys(tmp_path, "revoke", "shop").stdout.startswith("revoked shop  ")
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -322,6 +325,7 @@ def test_errors_and_exit_codes(tmp_path: Path, arguments: list[str], code: int, 
     assert read_keys(tmp_path / "api_keys.json") == []
 
 
+@pytest.mark.e2e
 def test_commands_at_once_undo_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         made = pool.map(lambda name: keys(tmp_path, "create", "--name", name, "--scope", "read"), "abcdef")

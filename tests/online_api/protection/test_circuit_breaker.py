@@ -11,8 +11,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feature_repo.common.errors import StoreUnavailableError
 from online_api.observability.metrics import Metrics
-from online_api.protection.circuit_breaker import FAILURES_TO_OPEN, BreakerState, CircuitBreaker
+from online_api.protection.circuit_breaker import BreakerState, CircuitBreaker
 from tests.online_api.api_shop import wait_for
+
+pytestmark = pytest.mark.store
 
 PROBE_SECONDS = 0.002
 GONE = RedisConnectionError("connection refused")
@@ -67,7 +69,7 @@ def breaker(store: Store, metrics: Metrics) -> Iterator[CircuitBreaker]:
 
 def fail_enough(breaker: CircuitBreaker, store: Store, error: Exception = GONE) -> None:
     store.away(error)
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(2):
         assert breaker.call(store.call) is None
 
 
@@ -99,7 +101,7 @@ def test_while_it_is_open_no_call_reaches_the_store(breaker: CircuitBreaker, sto
     open_it(breaker, store)
     for _ in range(10):
         assert breaker.call(store.call) is None
-    assert store.calls == FAILURES_TO_OPEN
+    assert store.calls == 2
 
 
 def test_it_recovers_by_itself(breaker: CircuitBreaker, store: Store, metrics: Metrics) -> None:
@@ -152,18 +154,18 @@ def test_errors_are_counted_by_kind(
         name: value(metrics, f'tawsiya_store_errors_total{{kind="{name}"}}')
         for name in ("timeout", "connection", "other")
     }
-    assert counts == {name: FAILURES_TO_OPEN if name == kind else 0 for name in counts}
+    assert counts == {name: 2 if name == kind else 0 for name in counts}
 
 
 def test_a_contended_lock_opens_nothing(breaker: CircuitBreaker, store: Store) -> None:
     store.error = StoreUnavailableError("the events of one buyer were locked")
-    assert [breaker.call(store.call) for _ in range(FAILURES_TO_OPEN + 1)] == [None] * (FAILURES_TO_OPEN + 1)
+    assert [breaker.call(store.call) for _ in range(3)] == [None] * 3
     assert not breaker.is_open
 
 
 def test_other_errors_are_the_callers(breaker: CircuitBreaker, store: Store) -> None:
     store.error = KeyError("a mistake of ours")
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(2):
         with pytest.raises(KeyError):
             breaker.call(store.call)
     assert not breaker.is_open

@@ -25,6 +25,8 @@ from feature_repo.common.limits import Limit
 from feature_repo.online.embedded_redis import embedded_redis
 from online_api.protection.rate_limit import RateLimiter, limiter_client
 
+pytestmark = pytest.mark.store
+
 SLOW = 0.001  # tokens/s: no test lasts long enough to see one
 
 
@@ -276,7 +278,7 @@ def test_workers_together_never_admit_more_than_the_bucket_gave(
 
 async def _server_time(limiter: RateLimiter) -> float:
     seconds, microseconds = await limiter._redis.time()
-    return float(seconds) + microseconds / 1e6
+    return float(seconds) + float(microseconds) / 1e6
 
 
 @pytest.mark.parametrize("rate", [SLOW, 100])

@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo import columns as c
 from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import write_json
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from tests.tiny_model import tiny_spec
@@ -483,6 +484,18 @@ def test_half_written_releases_are_ignored_and_cleaned(shop: Shop) -> None:
     shop.write()
     assert not half.exists()
     assert shop.live == name
+
+
+def test_a_release_has_its_name_only_when_it_is_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space_for_the_manifest(path: Path, content: dict[str, Any]) -> None:
+        if path.name == MANIFEST:
+            raise OSError("no space left on device")
+        write_json(path, content)
+
+    monkeypatch.setattr("training.artifacts.release.write_json", no_space_for_the_manifest)
+    with pytest.raises(OSError, match="no space"):
+        shop.write()
+    assert [path for path in shop.releases.iterdir() if not path.name.startswith(".")] == []
 
 
 def test_what_a_killed_training_run_left_stays_out_of_a_release(shop: Shop) -> None:

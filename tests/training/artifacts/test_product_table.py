@@ -48,8 +48,8 @@ def test_columns_come_by_position_with_a_mark_for_what_is_unknown(table: Product
     assert len(table) == 4
     assert table.product_ids.to_pylist() == IDS
     assert_array_equal(table.prices_N, [799.5, np.nan, 0, 4])
-    assert (table.stock_N.dtype, table.stock_N.tolist()) == (np.int64, [-1, 0, 3, -1])
-    assert (table.hidden_N.dtype, table.hidden_N.tolist()) == (np.bool_, [False, True, False, False])
+    assert (table.stock_N.dtype, table.stock_N.tolist()) == (np.dtype(np.int64), [-1, 0, 3, -1])
+    assert (table.hidden_N.dtype, table.hidden_N.tolist()) == (np.dtype(np.bool_), [False, True, False, False])
 
 
 def test_names_are_codes_and_no_name_is_none(table: ProductTable) -> None:
@@ -88,7 +88,7 @@ def test_keys_are_those_of_the_products_that_stand_for_others(table: ProductTabl
 
 def test_known_positions_come_once_and_ascending(table: ProductTable) -> None:
     positions = table.known_positions(["p4", "twin", "nobody", "ق3", "p1", "p4"])
-    assert (positions.dtype, positions.tolist()) == (np.int64, [0, 2, 3])
+    assert (positions.dtype, positions.tolist()) == (np.dtype(np.int64), [0, 2, 3])
     assert table.known_positions(["nobody"]).tolist() == []
     assert table.known_positions([]).tolist() == []
 

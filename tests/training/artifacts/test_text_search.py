@@ -1,5 +1,6 @@
 """The search index: against brute force over all products, with and without a vector and with filters."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,13 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return SearchIndex.load(folder)
 
 
+@cache
+def lexical() -> NgramIndex:
+    return NgramIndex.build(texts())
+
+
 def brute_force(query: str, vector_T: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
-    scores_N = NgramIndex.build(texts()).scores(query)
+    scores_N = lexical().scores(query)
     return scores_N if vector_T is None else scores_N + MEANING_WEIGHT * (unit_vectors(N_PRODUCTS, DIM) @ vector_T)
 
 

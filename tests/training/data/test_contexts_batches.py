@@ -153,8 +153,9 @@ def test_item_features_look_names_and_products_up() -> None:
 
 def test_price_ranges_hold_about_as_many_products_each() -> None:
     catalogue = four_products()
-    many = Catalogue(*[[None] * 1600] * 5, prices=np.random.default_rng(1).lognormal(size=1600))  # type: ignore[arg-type]
-    edges = build_vocabularies(replace(many, product_keys=np.arange(1600)), np.array([], dtype=np.int32)).price_edges
+    prices, nothing = np.random.default_rng(1).lognormal(size=1600), [""] * 1600
+    many = Catalogue(nothing, np.arange(1600), nothing, [None] * 1600, [None] * 1600, prices)
+    edges = build_vocabularies(many, np.array([], dtype=np.int32)).price_edges
     assert len(edges) == 15
     assert np.histogram(many.prices, [0, *edges, np.inf])[0].tolist() == [100] * 16
     unpriced = replace(catalogue, prices=np.full(4, np.nan))
@@ -208,6 +209,10 @@ def epoch_of(rows: list[tuple[int, list[int]]], number: int = 1, **training: Any
     return EpochBatches(contexts_of(rows), N_PRODUCTS, config(**training), number)
 
 
+def batches_of(epoch: EpochBatches) -> list[Batch]:
+    return [epoch[number] for number in range(len(epoch))]
+
+
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(
     rows=targets_of_contexts,
@@ -222,8 +227,8 @@ def test_an_epoch_asks_each_context_once(
     epoch = EpochBatches(
         contexts, N_PRODUCTS, config(batch_size=batch_size, num_negatives=num_negatives, candidates=candidates), 1
     )
-    assert sorted(np.concatenate([batch.contexts for batch in epoch])) == list(range(len(rows)))
-    for batch in epoch:
+    assert sorted(np.concatenate([batch.contexts for batch in batches_of(epoch)])) == list(range(len(rows)))
+    for batch in batches_of(epoch):
         products_U = batch.products_U.numpy()
         assert (np.diff(products_U) > 0).all()
         candidate_C = products_U[batch.candidates_C.numpy()]
@@ -262,11 +267,13 @@ def test_a_batch_is_a_function_of_seed_epoch_and_number() -> None:
     assert number == len(first) - 1
     for changes in ({"seed": 8}, {"number": 2}):
         other = epoch_of(rows, batch_size=8, num_negatives=1, **changes)
-        assert [batch.contexts.tolist() for batch in other] != [batch.contexts.tolist() for batch in first]
+        assert [batch.contexts.tolist() for batch in batches_of(other)] != [
+            batch.contexts.tolist() for batch in batches_of(first)
+        ]
 
 
 def test_negatives_reach_the_whole_catalogue() -> None:
-    [batch] = epoch_of([(0, [0])] * 20, batch_size=64, num_negatives=50)
+    [batch] = batches_of(epoch_of([(0, [0])] * 20, batch_size=64, num_negatives=50))
     assert batch.products_U[batch.candidates_C].tolist() == list(range(N_PRODUCTS))
 
 
@@ -275,7 +282,7 @@ def test_log_q_is_the_chance_to_be_among_the_candidates() -> None:
     rows = [(number % 4, [0 if number % 4 else 1]) for number in range(40)]
     epoch = epoch_of(rows, batch_size=2, num_negatives=1)
     chances = {0: 1 - 0.25**2 * (29 / 30) ** 2, 1: 1 - 0.75**2 * (29 / 30) ** 2}
-    for batch in epoch:
+    for batch in batches_of(epoch):
         for product, log_q in zip(batch.products_U[batch.candidates_C].tolist(), batch.log_q_C.tolist(), strict=True):
             assert math.exp(log_q) == pytest.approx(chances.get(product, 1 - (29 / 30) ** 2), rel=1e-4)
     everything = epoch_of(rows, batch_size=2, candidates="all")
@@ -294,7 +301,7 @@ def test_hard_negatives_are_neighbours_of_what_was_chosen() -> None:
     hard_NH = np.tile(np.array([[20, 21]], dtype=np.int32), (N_PRODUCTS, 1))
     hard_NH[3] = [25, 26]
     settings = config(batch_size=4, num_hard_negatives=8)
-    [batch] = EpochBatches(contexts_of([(0, [3]), (1, [3])]), N_PRODUCTS, settings, 1, hard_NH)
+    [batch] = batches_of(EpochBatches(contexts_of([(0, [3]), (1, [3])]), N_PRODUCTS, settings, 1, hard_NH))
     assert batch.products_U[batch.candidates_C].tolist() == [3, 25, 26]
 
 
@@ -361,7 +368,7 @@ def test_every_batch_and_epoch_draws_negatives_of_its_own() -> None:
     drawn = [
         tuple(batch.products_U[batch.candidates_C].tolist())
         for epoch in (1, 2)
-        for batch in epoch_of(rows, epoch, batch_size=4, num_negatives=2)
+        for batch in batches_of(epoch_of(rows, epoch, batch_size=4, num_negatives=2))
     ]
     assert len(set(drawn)) == len(drawn) == 4
 

@@ -23,6 +23,8 @@ from training.data.histories import Histories
 from training.evaluate import evaluate
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, HeldOut, read_held_out
 
+pytestmark = pytest.mark.store
+
 PRODUCTS = """id,title
 p1,tea
 p2,coffee

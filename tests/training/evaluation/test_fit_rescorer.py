@@ -112,7 +112,8 @@ def test_scores_equal_plain_python(seed: int, new_only: bool) -> None:
     ]
     sold = [(int(rng.integers(5)), int(rng.integers(n_products)), int(rng.integers(1, 60))) for _ in range(40)]
     events = TrainingEvents(
-        *(np.array([event[part] for event in sold], np.int32) for part in (0, 1)),
+        np.array([buyer for buyer, *_ in sold], np.int32),
+        np.array([product for _, product, _ in sold], np.int32),
         AS_OF - np.array([days for *_, days in sold]) * DAY_MS,
         5,
         n_products,
@@ -175,7 +176,7 @@ def test_a_product_without_any_event_counts_like_the_middle_one() -> None:
     np.testing.assert_allclose(lately_N, [0, math.log(2), math.log(3), math.log(8), middle, middle])
     # What happens later is not known yet.
     assert recent_popularity(
-        np.zeros(1), np.zeros(1, int), np.array([AS_OF]), until_ms=AS_OF, days=7, n_products=2
+        np.zeros(1, int), np.zeros(1, int), np.array([AS_OF]), until_ms=AS_OF, days=7, n_products=2
     ).tolist() == [0, 0]
 
 

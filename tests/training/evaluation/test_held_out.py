@@ -20,6 +20,8 @@ from training.data.histories import Histories
 from training.evaluation.fit_rescorer import fit_rescorer
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, HeldOut, _full_histories, read_held_out
 
+pytestmark = pytest.mark.store
+
 PRODUCTS = "id,title\np1,tea\np2,coffee\np3,shoes\np4,lamp\np5,rug\n"
 # Two test days before the 10th, so the test begins on 8 June at midnight and the validation on the 6th.
 EVENTS = """buyer_id,product_id,event_type,timestamp

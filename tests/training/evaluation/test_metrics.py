@@ -92,7 +92,7 @@ def test_novelty_by_hand() -> None:
 
 
 def test_category_relevance_by_hand() -> None:
-    categories = np.array([0, 0, 1, -1, 2], dtype=np.int32)
+    categories = np.array([0, 0, 1, -1, 2])
     targets = Targets(np.array([0, 2, 3]), np.array([1, 3, 2]))
     ranked = np.array([[0, 3, 4], [2, 0, -1]])
 
@@ -102,7 +102,7 @@ def test_category_relevance_by_hand() -> None:
 
 
 def test_metrics_beyond_accuracy_depend_on_the_facts() -> None:
-    popularity, categories = np.arange(10), np.zeros(10, dtype=np.int32)
+    popularity, categories = np.arange(10), np.zeros(10, dtype=np.int64)
     vectors = np.ones((10, 2), dtype=np.float32)
     always = {"coverage@2", "novelty@2"}
 

@@ -116,7 +116,7 @@ def cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.int64], list[list[int]], list
 def test_a_slice_is_judged_as_if_its_targets_were_all(
     case: tuple[npt.NDArray[np.int64], list[list[int]], list[list[bool]]],
 ) -> None:
-    ranked, wanted, chosen = case
+    ranked, wanted, chosen = case[0].astype(np.int32), *case[1:]
     left = [[target for target, kept in zip(*row, strict=True) if kept] for row in zip(wanted, chosen, strict=True)]
     rows = [row for row, targets in enumerate(left) if targets]
 

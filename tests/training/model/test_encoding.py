@@ -46,7 +46,8 @@ def test_unknown_products_are_drawn_to_their_nearest_known_ones(n_known: int) ->
     assert_allclose(after_ND[known], before_ND[known], rtol=1e-6)
     for place in np.flatnonzero(~known):
         own_D = before_ND[place]
-        nearest = sorted(np.flatnonzero(known), key=lambda other, own_D=own_D: -before_ND[other] @ own_D)[:NEIGHBOURS]
+        others = np.flatnonzero(known)
+        nearest = others[np.argsort(-before_ND[others] @ own_D, kind="stable")][:NEIGHBOURS]
         lent_D = before_ND[nearest].mean(axis=0)
         drawn_D = (1 - BORROWED) * own_D + BORROWED * lent_D / np.linalg.norm(lent_D)
         assert_allclose(after_ND[place], drawn_D / np.linalg.norm(drawn_D), rtol=1e-4, atol=1e-6)

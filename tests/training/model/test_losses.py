@@ -126,8 +126,8 @@ def test_a_weight_counts_as_often_as_it_says() -> None:
 
 
 def gradients_of(chosen: list[Choice], weights: list[float]) -> list[torch.Tensor]:
-    leaves = [torch.tensor(TWO_BUYERS, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    loss = info_nce(*leaves, choices_of(chosen, weights), temperature=torch.tensor(1.0))
+    buyers, candidates = leaves = [torch.tensor(TWO_BUYERS, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    loss = info_nce(buyers, candidates, choices_of(chosen, weights), temperature=torch.tensor(1.0))
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(leaf.grad is not None for leaf in leaves)
     return [leaf.grad for leaf in leaves if leaf.grad is not None]

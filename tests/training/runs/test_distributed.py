@@ -23,6 +23,8 @@ from training.artifacts.rescorer import Rescorer
 from training.batches import EpochBatches
 from training.runs import distributed
 
+pytestmark = pytest.mark.e2e
+
 TIMEOUT_S = 240
 
 AVERAGES = """
@@ -58,6 +60,7 @@ def torchrun(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.processes
 def test_two_processes_agree(tmp_path: Path) -> None:
     script, file = tmp_path / "averages.py", tmp_path / "file"
     script.write_text(AVERAGES)
@@ -87,6 +90,7 @@ def test_every_context_is_in_some_process_and_all_take_as_many_steps(n_processes
     assert sum(map(len, loaders)) < len(batches) + n_processes
 
 
+@pytest.mark.processes
 def test_the_train_command_under_torchrun_makes_one_model(tmp_path: Path, tiny_encoder: Path) -> None:
     path = write_shop(tmp_path / "shop", tiny_encoder)
     config = load_config(path)
@@ -101,6 +105,7 @@ def test_the_train_command_under_torchrun_makes_one_model(tmp_path: Path, tiny_e
     assert embed_job(config, show_progress=False)["n_products"] == answer["n_products"]
 
 
+@pytest.mark.processes
 def test_a_search_is_refused_under_torchrun(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="a search runs in one process; start it without torchrun"):
         torchrun("-m", "batch_jobs.cli", "train", "--search", "2", "--set", f"data_dir={tmp_path}")

@@ -22,7 +22,7 @@ from training.runs.curves import LOSS, PhaseCurves, curves_figure, draw_curves
 from training.runs.tracking import MAX_RUNS, NOT_TRACKED, PICTURE, SETTINGS, RunTracker, Tracker
 from training.train import train
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 
 HAS_MLFLOW = find_spec("mlflow") is not None
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -170,8 +170,8 @@ def curves(epochs: list[tuple[list[float], dict[str, float]]]) -> PhaseCurves:
 
 def lines(panel: Axes) -> list[list[tuple[float, float]]]:
     """The points of each line, without the one that marks the best epoch."""
-    drawn = [list(zip(*line.get_data(), strict=True)) for line in panel.get_lines() if line.get_linestyle() != ":"]
-    return [[(float(x), float(y)) for x, y in points] for points in drawn]
+    drawn = [np.asarray(line.get_xydata()).tolist() for line in panel.get_lines() if line.get_linestyle() != ":"]
+    return [[(x, y) for x, y in points] for points in drawn]
 
 
 def test_the_picture_shows_loss_by_step_and_epoch_metrics_by_epoch_and_the_best_one() -> None:
@@ -196,8 +196,10 @@ def test_the_picture_shows_loss_by_step_and_epoch_metrics_by_epoch_and_the_best_
     assert lines(panels["ndcg@20"]) == [[(1, 0.2), (2, 0.4), (3, 0.4)], [(2, 0.4)]], "the first of equals is the best"
     assert figure.get_suptitle() == "best epoch: 2, ndcg@20 0.4000"
     for panel in panels.values():
-        assert [line.get_xdata()[0] for line in panel.get_lines() if line.get_linestyle() == ":"] == [2]
-    assert [text.get_text() for text in panels["loss"].get_legend().get_texts()] == [
+        assert [np.asarray(line.get_xdata())[0] for line in panel.get_lines() if line.get_linestyle() == ":"] == [2]
+    legend = panels["loss"].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
         "selection, by step", "selection, mean of the epoch", "refit, by step", "refit, mean of the epoch"
     ]  # fmt: skip
 

@@ -10,6 +10,8 @@ from sentence_transformers import SentenceTransformer
 
 from training.text.bundled import PROMPTS, build_bundled_encoder
 
+pytestmark = pytest.mark.e2e
+
 TEXTS = [
     "قهوة عربية محمصة مع الهيل ٢٥٠ جرام",
     "شامبو ضد القشرة للشعر الدهني 400 مل",
@@ -95,6 +97,7 @@ def test_a_second_call_changes_nothing(bundled_folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in bundled_folder.rglob("*")} == before
 
 
+@pytest.mark.processes
 def test_two_processes_convert_once_and_heal_what_a_killed_one_left(bundled_folder: Path, tmp_path: Path) -> None:
     whole = {path.name: path.stat().st_size for path in bundled_folder.rglob("*") if path.is_file()}
     (tmp_path / ".encoder.building").mkdir()

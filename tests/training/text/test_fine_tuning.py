@@ -26,7 +26,7 @@ MakeEncoder = Callable[..., Path]
 TEXTS = ["tea", "a longer text than all others", "tea", "coffee", "milk"]
 POSITIONS = torch.tensor([4, 1, 0, 2])
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture
@@ -60,7 +60,12 @@ def test_vectors_are_the_encoders_and_each_distinct_text_is_encoded_once(
     texts = TrainableTexts(encoder, TEXTS).eval()
     encoded: list[str] = []
     encode = texts._encode
-    monkeypatch.setattr(texts, "_encode", lambda batch: (encoded.extend(batch), encode(batch))[1])
+
+    def noted(batch: list[str]) -> Tensor:
+        encoded.extend(batch)
+        return encode(batch)
+
+    monkeypatch.setattr(texts, "_encode", noted)
     with torch.inference_mode():
         vectors_UT = texts(POSITIONS)
     assert sorted(encoded) == sorted({TEXTS[position] for position in POSITIONS})

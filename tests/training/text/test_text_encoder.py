@@ -27,7 +27,7 @@ def bundled(bundled_folder: Path) -> TextEncoder:
 def test_a_folder_gives_unit_vectors_in_the_order_of_the_texts(tiny: TextEncoder) -> None:
     texts = ["a", "a much longer text than the others", "bc", "a"]
     vectors_ND = tiny.encode_passages(texts)
-    assert (vectors_ND.shape, vectors_ND.dtype, tiny.dimension) == ((4, 8), np.float32, 8)
+    assert (vectors_ND.shape, vectors_ND.dtype, tiny.dimension) == ((4, 8), np.dtype(np.float32), 8)
     np.testing.assert_allclose(np.linalg.norm(vectors_ND, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(vectors_ND, [tiny.encode_passages([text])[0] for text in texts], atol=0.02)
     np.testing.assert_array_equal(vectors_ND[0], vectors_ND[3])
@@ -103,6 +103,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         load_text_encoder(str(tmp_path), tmp_path)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("number_format", "least"), [("float32", 0.999), ("int8", 0.99)])
 def test_the_bundled_encoder_is_as_good_in_every_format(bundled_folder: Path, number_format: str, least: float) -> None:
     texts = [
@@ -133,6 +134,7 @@ def test_auto_is_the_fastest_format_that_serves_as_well(
     assert fastest_format(name, torch.device("cpu")) == expected
 
 
+@pytest.mark.e2e
 def test_the_bundled_encoder_finds_most_english_titles_by_their_arabic_names(bundled: TextEncoder) -> None:
     pairs = {
         "قهوة مطحونة": "Ground coffee 250 g",
