@@ -1,13 +1,13 @@
-"""Features from canonical events and products: what Feast serves, and what training has to predict.
+"""Builds features from canonical events and products: the tables that Feast serves, and the contexts of training.
 
-buyer_purchases  all that a buyer ever bought, as of now
-buyer_sequences  a buyer's last events at each moment that training asks for, and now (for materialize)
-contexts         those moments: buyer, time, how many events came before, the products chosen then, and the split
-products         the product columns that pages and the towers read
+buyer_purchases  all purchases of each buyer, as of the build
+buyer_sequences  each buyer's newest events before each context, and as of the build (for materialize)
+contexts         buyer, moment, number of earlier events, targets and part of the time split
+products         the product columns that pages and towers read
 
-The clock of the data is the last event of the source. Events that the API logged after it belong to sequences, but are
-too new to be judged: an export of last month would otherwise be split, and called popular, as of today. They make no
-contexts and are no targets. Where the source has no events at all, all events count.
+The data end with the last event of the source, not with the clock: an export of last month must not be split as of
+today. Later events of the event log belong to sequences, but make no contexts and are no targets. If the source has no
+events, the events of the log define the end.
 """
 
 import datetime as dt
@@ -27,26 +27,26 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.files import replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 from training.artifacts.lineage import sha256
-from training.data.contexts import TimeSplit
 
-ONE_TICK = ibis.interval(microseconds=1)
+ONE_MICROSECOND = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
-MEMORY_LIMIT = "4GB"
+BUILD_MEMORY_LIMIT = "4GB"
 
 
 def build_features(config: Config) -> dict[str, Any]:
-    """Writes the feature tables of the canonical data.
+    """Builds the feature tables from canonical data.
 
     Returns:
-        The report: rows per table, `as_of` (the cut-off that online rows carry), `validation_from` and `test_from`
-        (start of these splits), `data_end` (the end of the test, the last event of the source), all four ISO 8601 UTC,
-        and `data_version`: a hash of what training depends on, the same for two builds of the same data.
+        The report: `rows` per table; `as_of`, the build time, which online rows carry; the time split
+        `validation_from`, `test_from` and `data_end`; all times in ISO 8601, UTC; and `data_version`, a hash of the
+        data that training depends on, equal for two builds of the same data.
 
     Raises:
-        FileNotFoundError: There are no canonical data yet.
+        FileNotFoundError: There are no canonical data yet; the message names the command that writes them.
         ValueError: There are no events, or none before the test days.
     """
     paths = shop_paths(config)
@@ -54,12 +54,12 @@ def build_features(config: Config) -> dict[str, Any]:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya ingest` first")
     as_of = dt.datetime.now(dt.UTC)
-    con = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
+    con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
     con.raw_sql("SET TimeZone = 'UTC'")
     events = con.read_parquet(paths.events)
     data_end = _data_end(events)
     split = _time_split(events, data_end, config.data.test_days)
-    positioned = con.create_table("positioned", with_positions(_coded(events)), temp=True)
+    positioned = con.create_table("positioned", with_positions(_encode_events(events)), temp=True)
     contexts = con.create_table("contexts", _contexts(positioned, split, config.data.evaluation_unit), temp=True)
     sequences = _sequences(positioned, contexts, as_of, config.model.buyer_tower.max_interaction_history)
     counts = {
@@ -81,7 +81,7 @@ def build_features(config: Config) -> dict[str, Any]:
 
 
 def _data_end(events: Table) -> dt.datetime:
-    """The time of the source's last event; of the last event at all where the source has none."""
+    """The time of the source's last event, or of the log's last event if the source has none."""
     of_source = events[c.ORIGIN] == c.Origin.SOURCE.value
     last = events[c.EVENT_TIME].max(where=of_source).coalesce(events[c.EVENT_TIME].max()).execute()
     if pd.isna(last):
@@ -91,9 +91,12 @@ def _data_end(events: Table) -> dt.datetime:
 
 
 def _time_split(events: Table, data_end: dt.datetime, test_days: int) -> TimeSplit:
-    """The test from midnight (UTC) `test_days` whole days before the day of `data_end`, the validation as long before.
+    """Splits the time: the last `test_days` whole days (UTC) are test days, as many days before them validation days.
 
-    Of data so short that the validation would leave nothing to train on, it gets the latter half before the test.
+    If that would leave no training days, the validation days are the later half of the time before the test days.
+
+    Raises:
+        ValueError: No event lies before the test days.
     """
     midnight = data_end.replace(hour=0, minute=0, second=0, microsecond=0)
     test_from = midnight - dt.timedelta(days=test_days)
@@ -106,10 +109,10 @@ def _time_split(events: Table, data_end: dt.datetime, test_days: int) -> TimeSpl
     return TimeSplit(validation_from, test_from, data_end)
 
 
-def _coded(events: Table) -> Table:
-    """Events with the type as its code and the time in milliseconds, as sequences store them."""
+def _encode_events(events: Table) -> Table:
+    """Encodes events as sequences store them: the type as its code, the time in milliseconds."""
     code = events[c.EVENT_TYPE].cases(*EVENT_TYPE_CODES.items())
-    # Whole seconds first: DuckDB's epoch has a fraction, and the cast to an integer would round it up.
+    # Truncated to seconds first: DuckDB's epoch has a fraction, which the cast to an integer would round up.
     seconds = events[c.EVENT_TIME].truncate("s").epoch_seconds()
     time_ms = (seconds * 1000 + events[c.EVENT_TIME].millisecond()).cast("int64")
     return events.select(
@@ -120,11 +123,11 @@ def _coded(events: Table) -> Table:
 
 
 def _contexts(positioned: Table, split: TimeSplit, unit: EvaluationUnit) -> Table:
-    """The moments up to the end of the data to predict, each asked one tick before it, since Feast joins with <=.
+    """The contexts of training, validation and test days. Each is stamped one microsecond early: Feast joins with <=.
 
-    Training has one context per buyer and moment of events (a basket), those of the validation days included, which a
-    model that is chosen by them may learn from afterwards. Validation and test ask as `data.evaluation_unit` says: per
-    buyer, at the start of the days with all that follows as the answer, or at each moment within them.
+    Training has one context per buyer and moment of events (a basket). Validation days are part of it for the refit
+    after the best epoch is known. Validation and test depend on `data.evaluation_unit`: one context per buyer at the
+    start of the days, with all following events as targets, or one per moment within the days.
     """
     validation, test, end = (
         ibis.literal(moment).cast(UTC_MICROSECONDS)
@@ -132,22 +135,22 @@ def _contexts(positioned: Table, split: TimeSplit, unit: EvaluationUnit) -> Tabl
     )
     positioned = positioned.filter(positioned[c.EVENT_TIMESTAMP] <= end)
     before_test = positioned.filter(positioned[c.EVENT_TIMESTAMP] < test)
-    validated = before_test.filter(before_test[c.EVENT_TIMESTAMP] >= validation)
-    tested = positioned.filter(positioned[c.EVENT_TIMESTAMP] >= test)
+    validation_events = before_test.filter(before_test[c.EVENT_TIMESTAMP] >= validation)
+    test_events = positioned.filter(positioned[c.EVENT_TIMESTAMP] >= test)
     per_buyer = unit == "per_buyer"
     return ibis.union(
-        _asked(before_test, c.TRAIN),
-        _asked(validated, c.VALIDATION, at=validation if per_buyer else None),
-        _asked(tested, c.TEST, at=test if per_buyer else None),
+        _group_contexts(before_test, c.TRAIN),
+        _group_contexts(validation_events, c.VALIDATION, at=validation if per_buyer else None),
+        _group_contexts(test_events, c.TEST, at=test if per_buyer else None),
     )
 
 
-def _asked(events: Table, split: str, at: Value | None = None) -> Table:
-    """One row per buyer and moment: how many events came before, and the products chosen.
+def _group_contexts(events: Table, split: str, at: Value | None = None) -> Table:
+    """One row per buyer and moment: the number of earlier events, and the targets.
 
-    The moment is `at`, with all the events as its choices, or each moment of the events.
+    The moment is `at`, with all events as targets; if None, each time of events is a moment of its own.
     """
-    moment = (events[c.EVENT_TIMESTAMP] if at is None else at) - ONE_TICK
+    moment = (events[c.EVENT_TIMESTAMP] if at is None else at) - ONE_MICROSECOND
     events = events.mutate(**{c.EVENT_TIMESTAMP: moment.cast(UTC_MICROSECONDS), c.SPLIT: ibis.literal(split)})
     return events.group_by([c.BUYER_ID, c.EVENT_TIMESTAMP, c.SPLIT]).agg(
         **{
@@ -160,27 +163,27 @@ def _asked(events: Table, split: str, at: Value | None = None) -> Table:
 
 
 def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_length: int) -> Table:
-    """Feast's buyer-history rows: one at the last event before each context, one per buyer at the cut-off `as_of`.
+    """Feast's rows of buyer sequences: one at the last event before each context, and one per buyer at `as_of`.
 
-    The cut-off row is stamped with the time of this build and not with the buyer's last event: Feast drops an online
-    write that is not newer than what it holds, and an event that arrives late would never be seen.
+    The row at `as_of` carries the build time, not the time of the buyer's last event: Feast drops an online write that
+    is not newer than the stored row, so an event that arrives late would never reach the online store.
     """
     last = contexts.mutate(**{POSITION: contexts[c.EVENTS_BEFORE] - 1})
-    asked = last.filter(last[POSITION] >= 0).select(c.BUYER_ID, POSITION).distinct()
-    asked = asked.inner_join(positioned.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP), [c.BUYER_ID, POSITION])
+    before = last.filter(last[POSITION] >= 0).select(c.BUYER_ID, POSITION).distinct()
+    before = before.inner_join(positioned.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP), [c.BUYER_ID, POSITION])
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
     latest = positioned.group_by(c.BUYER_ID).agg(**{POSITION: positioned[POSITION].max()})
-    anchors = asked.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP).union(
+    anchors = before.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP).union(
         latest.select(c.BUYER_ID, POSITION, **{c.EVENT_TIMESTAMP: stamp})
     )
     return rolling_sequences(positioned, anchors.mutate(**{c.CREATED_TIMESTAMP: stamp}), max_length)
 
 
 def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
-    """Feast's buyer-purchases rows: one per buyer who ever bought, stamped as the cut-off rows are."""
+    """Feast's rows of buyer purchases: one per buyer with a purchase, with the build time as their time."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
-    bought = positioned.filter(positioned[c.EVENT_TYPE] == PURCHASE)
-    distinct = bought.select(c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME).distinct()
+    purchases = positioned.filter(positioned[c.EVENT_TYPE] == PURCHASE)
+    distinct = purchases.select(c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME).distinct()
     order = [distinct[c.EVENT_TIME], distinct[c.PRODUCT_KEY]]
     by_buyer = distinct.group_by(c.BUYER_ID).agg(
         **{
@@ -192,36 +195,36 @@ def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
 
 
 def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Table:
-    """Products are known as they are at this build; a shop's export does not say since when."""
+    """Feast's rows of products, with the build time as their time: an export does not say since when they hold."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
     return con.read_parquet(paths.products).mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
 
 
 def _data_version(paths: ShopPaths, config: Config) -> str:
-    """A hash of what training depends on, for a killed run to go on with.
+    """A hash of the data that training depends on; a killed training run resumes only on the same data.
 
-    The contexts hold every event up to the end of the data, with which all histories that training reads are given.
-    The file of events does not serve: it grows with every click while a shop is open.
+    The contexts contain every event up to the end of the data, so they determine all histories that training reads. A
+    hash of the events file would not do: it changes with every event that the API accepts.
     """
     content = {
         "contexts": sha256(paths.contexts),
         "products": sha256(paths.products),
         "test_days": config.data.test_days,
-        "evaluation_unit": config.data.evaluation_unit,
+        "ask": config.data.evaluation_unit,
         "max_interaction_history": config.model.buyer_tower.max_interaction_history,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write(con: Backend, table: Table, path: Path) -> int:
-    """Writes a table in one step; returns its number of rows."""
+    """Writes a table atomically and returns its number of rows."""
     with replacing(path) as temporary:
         con.to_parquet(table, temporary, compression="zstd")
         return int(pq.read_metadata(temporary).num_rows)
 
 
 def _write_empty_recent(path: Path) -> None:
-    """Feast wants a batch source behind a pushed view; only pushes write this one, so its file stays empty."""
+    """Writes the batch source that Feast requires of a pushed view; empty, because only pushes write the view."""
     schema = pa.schema(
         [
             (c.BUYER_ID, pa.string()),

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batch_jobs.command import Answer
+from batch_jobs.commands.job_runner import JobResult
 
 SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
 
 
-def training_text(answer: Answer) -> str:
+def training_text(answer: JobResult) -> str:
     """What `tawsiya train` reached; with a search, its trials first."""
     run = Path(answer["run"])
     lines = list(_search_lines(answer["search"])) if "search" in answer else []
@@ -54,7 +54,7 @@ def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def evaluation_text(answer: Answer) -> str:
+def evaluation_text(answer: JobResult) -> str:
     """What `tawsiya evaluate` found: a table for each kind of target, the best model first."""
     split, lines = answer["split"], []
     for kind in answer["targets"]:
@@ -71,12 +71,12 @@ def evaluation_text(answer: Answer) -> str:
     )
 
 
-def refresh_text(answer: Answer) -> str:
+def refresh_text(answer: JobResult) -> str:
     """What `tawsiya refresh` made."""
     return "\n".join(_made_lines(answer, answer["evaluation"]["targets"]))
 
 
-def demo_text(answer: Answer, serve_command: str, *, serving: bool) -> str:
+def demo_text(answer: JobResult, serve_command: str, *, serving: bool) -> str:
     """What `tawsiya demo` made, and what comes next; with `serving` the API follows."""
     sample = answer["sample"]
     lines = [
@@ -93,7 +93,7 @@ def demo_text(answer: Answer, serve_command: str, *, serving: bool) -> str:
     return "\n".join(lines)
 
 
-def _made_lines(answer: Answer, targets: Mapping[str, Any]) -> list[str]:
+def _made_lines(answer: JobResult, targets: Mapping[str, Any]) -> list[str]:
     """What a run of the whole chain read, left out and reached: counts, quarantine, metrics and report."""
     counts = answer["counts"]
     merged = f" ({counts['merged']:,} more were merged into them)" if counts["merged"] else ""

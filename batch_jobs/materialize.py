@@ -1,4 +1,4 @@
-"""Materialize: the newest features go into the online store, but only those that the gate has passed."""
+"""Materialize: copies the newest features to the online store, if the data gate has passed them."""
 
 import contextlib
 import io
@@ -16,13 +16,13 @@ def materialize(config: Config, store: FeatureStore, *, full: bool) -> dict[str,
     Args:
         config: The configuration.
         store: The shop's feature store.
-        full: All features instead of those built since the last time; for an online store that lost its content.
+        full: Copy all features, not only those built since the last time; for an online store that lost its data.
 
     Raises:
-        GateRefusedError: The data on disk have not passed the gate; nothing was written.
+        GateRefusedError: The files have not passed the data gate; nothing was written.
     """
     require_passed(shop_paths(config))
-    # Feast prints what it does; stdout belongs to the command's own answer.
+    # Feast prints its progress, but stdout must contain only the result of the command.
     with contextlib.redirect_stdout(io.StringIO()):
         store.materialize(full=full)
     return {"full": full, "schema_hash": store.schema_hash}

@@ -1,37 +1,37 @@
-"""Publishing: model, embeddings, index and product columns become a release, which then goes live."""
+"""The publish job: model, embeddings, indexes and product columns become a release, which then goes live."""
 
 import datetime as dt
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
+from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
-from training.artifacts.release import delete_old, promote, write_release
-from training.artifacts.rescorer import Floats, Rescorer, recent_popularity
+from training.artifacts.release import ReleaseParts, delete_old, promote, write_release
+from training.artifacts.rescorer import Rescorer, recent_popularity
 from training.data.catalogue import KeyIndex, require_same_products
-from training.data.contexts import read_time_split
 
 POPULARITY_DAYS = 30
 
 
 def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
-    """Writes a release of what lies in the shop's folder, checks it, makes it live and deletes the oldest ones.
+    """Writes a release of the shop's artifacts, checks it, makes it live and deletes the oldest releases.
 
     Raises:
-        FileNotFoundError: A part is missing; the message names the command that makes it.
-        ValueError: The parts do not belong together.
-        GateRefusedError: The release did not pass its checks; what was live stays live.
+        FileNotFoundError: An artifact is missing; the message names the command that makes it.
+        ValueError: The artifacts were not made from each other.
+        GateRefusedError: The release did not pass its checks; the live release stays live.
     """
     paths = shop_paths(config)
     embeddings = load_embeddings(paths.embeddings)
@@ -40,15 +40,11 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     _, _, card = load_model(paths.model)
     if card.schema_hash != store.schema_hash:
         raise ValueError("the model was trained on another feature schema; run `tawsiya train` again")
-    require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
-    require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
-    for source in (paths.product_features, paths.model / WEIGHTS):
-        require_source(paths.search_index, source, "tawsiya index")
+    _require_lineage(paths)
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     split = read_time_split(paths.feature_report)
     events = _events(paths, products[c.PRODUCT_KEY].to_numpy())
-    name = write_release(
-        paths.releases,
+    parts = ReleaseParts(
         model=paths.model,
         embeddings=paths.embeddings,
         index=paths.index,
@@ -56,8 +52,12 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         products=products,
         aliases=pq.read_table(paths.product_aliases),
         popular=_popular(events, split.data_end, len(products)),
-        lately=_lately(events, split.data_end, len(products), Rescorer.load(paths.model)),
+        recent_popularity=_recent_popularity(events, split.data_end, len(products), Rescorer.load(paths.model)),
         as_of_ms=_ms(split.data_end),
+    )
+    name = write_release(
+        paths.releases,
+        parts,
         metrics=evaluation,
         about={
             "dataset": paths.root.name,
@@ -70,26 +70,35 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     return {"release": name, "deleted": delete_old(paths.releases, config.release.keep)}
 
 
-def _events(paths: ShopPaths, product_keys: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """All events of the release's products, with the product's position instead of its key."""
+def _require_lineage(paths: ShopPaths) -> None:
+    require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
+    require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
+    for source in (paths.product_features, paths.model / WEIGHTS):
+        require_source(paths.search_index, source, "tawsiya index")
+
+
+def _events(paths: ShopPaths, product_keys: Int64Array) -> pd.DataFrame:
+    """The events of the release's products, with product positions in place of product keys."""
     events: pd.DataFrame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
     events[c.PRODUCT_KEY] = KeyIndex(product_keys).positions(events[c.PRODUCT_KEY].to_numpy())
     return events.loc[events[c.PRODUCT_KEY] >= 0]
 
 
-def _popular(events: pd.DataFrame, data_end: dt.datetime, n_products: int) -> npt.NDArray[np.int32]:
-    """Positions of all products: those with most events since the last days of the data first, ties by all events."""
+def _popular(events: pd.DataFrame, data_end: dt.datetime, n_products: int) -> Int32Array:
+    """Positions of all products, most events in the last POPULARITY_DAYS first; ties go to more events in all."""
     recent = events[events[c.EVENT_TIME] >= data_end - dt.timedelta(days=POPULARITY_DAYS)]
-    ever_N, lately_N = (np.bincount(part[c.PRODUCT_KEY], minlength=n_products) for part in (events, recent))
-    return np.lexsort((-ever_N, -lately_N)).astype(np.int32)
+    all_N, recent_N = (np.bincount(frame[c.PRODUCT_KEY], minlength=n_products) for frame in (events, recent))
+    return np.lexsort((-all_N, -recent_N)).astype(np.int32)
 
 
-def _lately(events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer) -> Floats:
-    """What the re-scorer's popularity term counts up to the end of the data, (2, N): see write_release."""
+def _recent_popularity(
+    events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer
+) -> Float32Array:
+    """(2, N) recent_popularity up to the end of the data, for lists of any and of new products."""
     buyers, _ = pd.factorize(events[c.BUYER_ID])
     products = events[c.PRODUCT_KEY].to_numpy()
     times_ms = events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64)
-    counted = [
+    by_list = [
         recent_popularity(
             buyers,
             products,
@@ -100,7 +109,7 @@ def _lately(events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescor
         )
         for new_only in (False, True)
     ]
-    return np.stack(counted)
+    return np.stack(by_list)
 
 
 def _ms(moment: dt.datetime) -> int:

@@ -1,7 +1,7 @@
-"""Refresh: the whole chain from raw files to a live release, one at a time, for a scheduler to call.
+"""Refresh: the whole chain from raw files to a live release, for a scheduler.
 
-Each stage writes its result in one step, so a run that was killed leaves what the last whole stage made, and the next
-run ends in the same state as if nothing had happened.
+Each stage writes its result atomically. A killed run leaves the results of the finished stages, and the next run ends
+in the same state as if nothing had happened.
 """
 
 import logging
@@ -10,11 +10,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from batch_jobs.build_features import build_features
+from batch_jobs.build_index import index_job, search_index_job
+from batch_jobs.embed_products import embed_job
+from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.products import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
-from batch_jobs.model_jobs import embed_job, evaluate_job, index_job, search_index_job, train_job
 from batch_jobs.publish import publish
+from batch_jobs.train_model import train_job
 from expectations.gate import (
     CANONICAL,
     GateResult,
@@ -29,19 +32,27 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
+StageResult = TypeVar("StageResult")
 
 DEFAULT_K_VALUES = (1, 5, 10, 20)
 
 
-def checked_features(config: Config) -> dict[str, Any]:
-    """Builds features from canonical data that the gate has passed."""
+def build_validated_features(config: Config) -> dict[str, Any]:
+    """Builds features from canonical data, if the data gate has passed them.
+
+    Raises:
+        GateRefusedError: The canonical data have not passed the gate.
+    """
     require_passed(shop_paths(config), CANONICAL)
     return build_features(config)
 
 
-def passed(result: GateResult) -> list[str]:
-    """The warnings of a gate that passed, which are logged too; GateRefusedError where it did not pass."""
+def enforce_gate(result: GateResult) -> list[str]:
+    """Refuses data that did not pass the gate; logs and returns the warnings of data that did.
+
+    Raises:
+        GateRefusedError: A blocking expectation failed.
+    """
     raise_if_refused(result)
     failed = [finding for finding in result.findings if not finding.success]
     warnings = [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
@@ -50,7 +61,7 @@ def passed(result: GateResult) -> list[str]:
     return warnings
 
 
-def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
+def refresh(config: Config) -> dict[str, Any]:
     """Runs the whole chain under the shop's lock.
 
     Returns:
@@ -58,13 +69,13 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
         "evaluation"}, where quarantine and report are the paths of these files.
 
     Raises:
-        BusyError: Another job is at work on the shop.
-        GateRefusedError: The data or the release were refused; what is live stays live.
+        BusyError: Another job is running on the shop.
+        GateRefusedError: A gate refused the data or the release; the live release stays live.
     """
     paths = shop_paths(config)
     seconds: dict[str, float] = {}
 
-    def stage(name: str, job: Callable[[], Result]) -> Result:
+    def stage(name: str, job: Callable[[], StageResult]) -> StageResult:
         log.info("%s ...", name)
         start = time.monotonic()
         result = job()
@@ -74,18 +85,16 @@ def refresh(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
 
     with shop_lock(config):
         ingested = stage("ingest", lambda: ingest(config))
-        warnings = passed(stage("validate", lambda: validate_canonical(paths, config)))
+        warnings = enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
         features = stage("build_features", lambda: build_features(config))
-        warnings += passed(stage("validate_sequences", lambda: validate_sequences(paths, config)))
+        warnings += enforce_gate(stage("validate_sequences", lambda: validate_sequences(paths, config)))
         with feature_store(config) as store:
             stage("materialize", lambda: materialize(config, store, full=False))
-            stage("train", lambda: train_job(config, store, show_progress=show_progress))
-            stage("embed", lambda: embed_job(config, show_progress=show_progress))
+            stage("train", lambda: train_job(config, store))
+            stage("embed", lambda: embed_job(config))
             stage("index", lambda: index_job(config))
-            stage("search_index", lambda: search_index_job(config, show_progress=show_progress))
-            evaluation = stage(
-                "evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES, show_progress=show_progress)
-            )
+            stage("search_index", lambda: search_index_job(config))
+            evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))
             published = stage("release", lambda: publish(config, store))
     logged = ingested["events"].get("event_log", {})
     return {

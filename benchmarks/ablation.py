@@ -26,13 +26,13 @@ from benchmarks.shops.data_sets import DATA_SETS, SMALL, prepared
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.store import feature_store
-from feature_repo.transforms.events import EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from training.evaluate import TOWERS_ALONE, TWO_TOWER
 from training.evaluation.bootstrap import paired_interval
 
 REFERENCE = "default"
 SMALL_ROWS = ("plain attention",)
-UNIFORM = tuple(f"event_weights.{name}=1" for name in EVENT_TYPES)
+UNIFORM = tuple(f"event_weights.{name}=1" for name in EVENT_TYPE_NAMES)
 ITEM, BUYER = "model.item_tower", "model.buyer_tower"
 INGREDIENTS: Mapping[str, Sequence[str]] = {
     REFERENCE: (),

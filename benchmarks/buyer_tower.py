@@ -18,11 +18,11 @@ import torch
 
 from benchmarks.tools.machine import machine
 from feature_repo.common.config import Config
-from feature_repo.transforms.events import weight_by_code
 from training.artifacts.buyer_encoder import BuyerEncoder, History
 from training.model.aggregators import AGGREGATORS
 from training.model.prefixes import HOUR_MS
-from training.model.towers import BuyerTower, ModelSpec
+from training.model.spec import ModelSpec, VocabularySizes
+from training.model.towers import BuyerTower
 
 WARM_UP, REPEATS = 50, 500
 K = 10  # products to explain
@@ -40,16 +40,7 @@ def _tower(aggregation: str, max_history: int) -> BuyerTower:
     torch.manual_seed(SEED)
     buyer = {"aggregation_method": aggregation, "max_interaction_history": max_history}
     config = Config.model_validate({"model": {"buyer_tower": buyer}})
-    spec = ModelSpec.from_config(
-        config.model,
-        config.training,
-        text_dim=config.model.embedding_dim,
-        n_brands=0,
-        n_categories=0,
-        n_prices=0,
-        n_ids=0,
-        event_weights=weight_by_code(config.event_weights),
-    )
+    spec = ModelSpec.from_config(config, config.model.embedding_dim, VocabularySizes())
     return BuyerTower(spec)
 
 

@@ -31,7 +31,8 @@ import numpy.typing as npt
 import torch
 
 from batch_jobs.console_text import kind_lines
-from batch_jobs.model_jobs import embed_job, train_job
+from batch_jobs.embed_products import embed_job
+from batch_jobs.train_model import train_job
 from benchmarks.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
 from benchmarks.shops.data_sets import DATA_SETS, SMALL, DataSet, prepared
 from feature_repo import columns as c
@@ -46,11 +47,11 @@ from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.evaluation.bootstrap import mean_intervals, paired_interval
 from training.evaluation.fit_rescorer import RescoredRanker, fit_rescorer
-from training.evaluation.held_out import ALL, COLD_ITEMS, Question, as_targets, read_held_out
-from training.evaluation.judge import rank_all
+from training.evaluation.held_out import ALL, COLD_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import accuracy_per_buyer
 from training.evaluation.ranker import Ranker
+from training.evaluation.ranking import rank_all
 from training.model.encoding import TwoTowerRanker, encode_buyers
 from training.text.catalogue_text import text_vectors
 
@@ -125,7 +126,7 @@ class Bench:
         for kind in self.kinds:
             rows, targets = self.test.targets(kind)
             for ranker in rankers[kind]:
-                scored = ranker if kind == ALL else MaskedRanker(ranker, self.test.bought)
+                scored = ranker if kind == ALL else MaskedRanker(ranker, self.test.purchases)
                 ranked_BK = rank_all(scored, rows, K, show_progress=False)
                 per_buyer = accuracy_per_buyer(ranked_BK, as_targets(targets), K_VALUES)
                 results.setdefault(kind, {})[ranker.name] = per_buyer
@@ -147,7 +148,7 @@ def two_tower(bench: Bench, config: Config) -> Results:
         model, _, _ = load_model(bench.paths.model)
         item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
         towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
-        rescorer, test = Rescorer.load(bench.paths.model), bench.test.asked()
+        rescorer, test = Rescorer.load(bench.paths.model), bench.test.rescorer_data()
         rankers: dict[str, list[Ranker]] = {
             kind: [RescoredRanker(towers, rescorer, test, new_only=kind != ALL, name=TWO_TOWER), towers]
             for kind in bench.kinds
@@ -176,9 +177,11 @@ def baseline(bench: Bench, name: str) -> Results:
             on_validation, fitted = (BASELINES[name].fit(problem, tuned) for problem in (validation, test))
             rankers[kind] = []
             for label, repeats in ((name, False), (f"{name}_rescored", True))[: 2 if kind == ALL else 1]:
-                rescorer = fit_rescorer(on_validation, bench.validation.asked(), repeats=repeats)
+                rescorer = fit_rescorer(on_validation, bench.validation.rescorer_data(), repeats=repeats)
                 log.info("%s, %s: %s, %s", label, kind, tuned, rescorer)
-                rescored = RescoredRanker(fitted, rescorer, bench.test.asked(), new_only=kind != ALL, name=label)
+                rescored = RescoredRanker(
+                    fitted, rescorer, bench.test.rescorer_data(), new_only=kind != ALL, name=label
+                )
                 rankers[kind].append(rescored)
         return bench.evaluate(rankers), 0.0
 
@@ -198,7 +201,7 @@ def _tuned(bench: Bench, method: Baseline, kind: str, validation: Problem, trial
     return parameters
 
 
-def _problem(question: Question, text_NT: npt.NDArray[np.float32]) -> Problem:
+def _problem(question: HeldOut, text_NT: npt.NDArray[np.float32]) -> Problem:
     return Problem(question.events, question.histories, question.start_ms, text_NT)
 
 

@@ -34,9 +34,9 @@ from benchmarks.tools.skip import require_file, require_package
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.transforms.consonants import consonants
-from feature_repo.transforms.normalise import RULES, normalise
+from feature_repo.transforms.normalise import NORMALISATION_STEPS, normalise
 from training.artifacts.search.ngram_index import CONSONANTS, LETTERS
-from training.artifacts.search.text_search import MEANING, SearchIndex, build_search_index
+from training.artifacts.search.text_search import MEANING_WEIGHT, SearchIndex, build_search_index
 from training.text.catalogue_text import text_encoder_of
 
 NAMES = ("product_name", "product_name_ar")
@@ -92,7 +92,7 @@ class Comparison:
 
     def ladder(self) -> dict[str, Figures]:
         """Figures by step, from the text encoder alone to the product's search."""
-        meaning_QN = MEANING * (self._spelled_QT @ self._text_NT.T)
+        meaning_QN = MEANING_WEIGHT * (self._spelled_QT @ self._text_NT.T)
         letters_QN, consonants_QN = self._by_letters(normalise), self._by_consonants(normalise)
         steps = {
             "encoder": self._raw_QT @ self._text_NT.T,
@@ -115,16 +115,16 @@ class Comparison:
             build_search_index(Path(folder), self._texts, self._text_NT, self._index_type)
             index = SearchIndex.load(Path(folder))
             queries = tqdm(zip(self._queries, self._spelled_QT, strict=True), "Searching", len(self._queries))
-            results_QK = np.stack([index.find(query, vector_T).top(K).positions for query, vector_T in queries])
+            results_QK = np.stack([index.match(query, vector_T).top(K).positions for query, vector_T in queries])
         hits_QK = results_QK == self._intended_Q[:, None]
         return np.where(hits_QK.any(axis=1), hits_QK.argmax(axis=1) + 1, K + 1)
 
     def without(self) -> dict[str, Figures]:
-        """Figures of the spelling part with one rule of the normaliser left out."""
+        """Figures of the spelling part with one step of the normaliser left out."""
         results = {}
-        for left_out in tqdm(RULES, desc="Leaving rules out"):
-            rules = [rule for rule in RULES if rule != left_out]
-            spell = partial(normalise, rules=rules)
+        for left_out in tqdm(NORMALISATION_STEPS, desc="Leaving steps out"):
+            steps = [step for step in NORMALISATION_STEPS if step != left_out]
+            spell = partial(normalise, steps=steps)
             scores_QN = self._by_letters(spell) + self._by_consonants(spell)
             results[str(left_out)] = figures(ranks(scores_QN, self._intended_Q))
         return results

@@ -94,7 +94,7 @@ def some_words(text: str, rng: np.random.Generator) -> str:
 def stages_ms(index: SearchIndex, encoder: TextEncoder, query: str) -> tuple[float, float, float]:
     """CPU milliseconds of encoding a query, of comparing it with all products, and of ranking the best."""
     vector_T, encode_ms = _timed(lambda: encoder.encode_queries([normalise(query)])[0])
-    candidates, compare_ms = _timed(lambda: index.find(query, vector_T))
+    candidates, compare_ms = _timed(lambda: index.match(query, vector_T))
     _, rank_ms = _timed(lambda: candidates.top(K))
     return encode_ms, compare_ms, rank_ms
 

@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from batch_jobs.model_jobs import training_data
 from benchmarks.described.training import pairs_per_second
 from benchmarks.shops.data_sets import DATA_SETS, SMALL, prepared
 from feature_repo.common.config import Config
 from feature_repo.store import feature_store
 from training.artifacts.model import ModelCard
 from training.data.contexts import Contexts
+from training.data.dataset import TrainingData, read_training_data, selection_contexts
 from training.runs.tracking import Tracker
 from training.text.catalogue_text import text_encoder_of
-from training.train import TrainingData, fit, selection_contexts
+from training.train import Phase, fit
 
 DESCRIBED_BATCH, DESCRIBED_BATCHES = 16, 2
 SHARES = (0.25, 0.5, 1.0)
@@ -55,11 +55,8 @@ def seconds_per_epoch(config: Config, data: TrainingData, contexts: Contexts) ->
         fit(
             config,
             data,
-            contexts,
-            None,
+            Phase(Path(folder) / "model", contexts, n_epochs=EPOCHS),
             ModelCard("", "", "", epoch=0),
-            Path(folder) / "model",
-            n_epochs=EPOCHS,
             tracker=clock,
             show_progress=False,
         )
@@ -89,7 +86,7 @@ def measure(dataset: str) -> dict[str, Any]:
     """{"pairs_per_s", "described_pairs_per_s", "ratio", "epochs": [{"events", "pairs", "seconds"}]}."""
     config = prepared(dataset, None, cold=False)
     with feature_store(config) as store:
-        data, _ = training_data(config, store, show_progress=False)
+        data, _ = read_training_data(config, store, show_progress=False)
     contexts, _, _ = selection_contexts(data)
     epochs = []
     for share in SHARES:

@@ -27,9 +27,10 @@ from training.artifacts.model import ModelCard
 from training.data.catalogue import Catalogue
 from training.data.context_cache import cached_contexts
 from training.data.contexts import DAY_US, Contexts
+from training.data.dataset import TrainingData, selection_contexts
 from training.data.histories import Histories
 from training.runs.tracking import Speed, Tracker
-from training.train import TrainingData, fit, selection_contexts
+from training.train import Phase, fit
 
 EVENTS_PER_BUYER, BASKET, DAYS = 200, 4, 365
 BYTES_PER_EVENT = 16  # product, type and time
@@ -105,8 +106,8 @@ def measure(n_events: int, n_products: int, steps: int) -> dict[str, Any]:
         _, early, _ = selection_contexts(data)
         stop = Stop(steps)
         with suppress(EnoughStepsError):
-            fit(config, data, early, None, ModelCard("", "", "", epoch=0), Path(folder) / "model", n_epochs=1,
-                tracker=stop, show_progress=False)  # fmt: skip
+            phase = Phase(Path(folder) / "model", early, n_epochs=1)
+            fit(config, data, phase, ModelCard("", "", "", epoch=0), tracker=stop, show_progress=False)
         pair_bytes = int((contexts.ends - contexts.starts) @ contexts.targets.lengths) * BYTES_PER_EVENT
         return {
             "events": n_events,

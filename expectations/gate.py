@@ -1,7 +1,7 @@
-"""The gate: validates the files of a shop, records the result, and refuses what did not pass.
+"""The data gate: validates the files of a shop, records the result, and refuses files that did not pass.
 
-Ingest is followed by `validate_canonical`, the feature build by `validate_sequences`; whoever publishes calls
-`require_passed`, which only reads what was recorded and so costs no import of Great Expectations.
+`validate_canonical` runs after ingest, `validate_sequences` after the feature build. Later jobs call `require_passed`,
+which only reads the recorded results and so does not import Great Expectations.
 """
 
 import json
@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from expectations.suites import Suite
 
 CANONICAL, SEQUENCES = "canonical", "sequences"
-STAGES = (CANONICAL, SEQUENCES)
+GATE_STAGES = (CANONICAL, SEQUENCES)
+_COMMANDS = {CANONICAL: "`tawsiya ingest`", SEQUENCES: "`tawsiya build-features`"}  # they write the files of a stage
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the expectations of one stage found in the files of one shop."""
+    """The result of validating the files of one stage.
+
+    Attributes:
+        stage: CANONICAL or SEQUENCES.
+        findings: The result of each expectation.
+        paths: The shop.
+    """
 
     stage: str
     findings: tuple[Finding, ...]
@@ -68,41 +75,48 @@ def validate_sequences(paths: ShopPaths, config: Config) -> GateResult:
 
 
 def raise_if_refused(result: GateResult) -> None:
-    """Raises GateRefusedError naming each failed blocking expectation, the quarantine and the HTML report."""
+    """Refuses data that did not pass.
+
+    Raises:
+        GateRefusedError: A blocking expectation failed. The message names each of them, the quarantine and the report.
+    """
     if result.passed:
         return
-    lines = [f"the {result.stage} data in {result.paths.root} were refused:"]
+    lines = [f"the {result.stage} data in {result.paths.root} did not pass the gate:"]
     lines += [f"  {finding.table}: {finding.name}: {finding.observed}" for finding in result.blockers]
     lines.append(f"quarantined rows: {result.paths.quarantine}{_main_reasons(result.paths)}")
     lines.append(f"report: {result.paths.validation / 'data_docs' / 'index.html'}")
     raise GateRefusedError("\n".join(lines))
 
 
-def _main_reasons(paths: ShopPaths, most: int = 3) -> str:
-    """What ingest left most rows out for, as " (events: unknown_product 31,004; ...)"; empty where it left none out."""
+def _main_reasons(paths: ShopPaths, per_table: int = 3) -> str:
+    """The most frequent reasons in the ingest report, as " (events: unknown_product 31,004; ...)", or ""."""
     report = json.loads(paths.ingest_report.read_text(encoding="utf-8")) if paths.ingest_report.is_file() else {}
-    parts = []
+    tables = []
     for table in ("events", "products"):
-        reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[:most]
+        reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[:per_table]
         if reasons:
-            parts.append(f"{table}: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
-    return f" ({'; '.join(parts)})" if parts else ""
+            tables.append(f"{table}: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
+    return f" ({'; '.join(tables)})" if tables else ""
 
 
 def require_passed(paths: ShopPaths, *stages: str) -> None:
-    """Raises GateRefusedError unless the files that lie there now are those that passed the gate.
+    """Refuses files that the gate has not passed in their present version.
 
     Args:
         paths: The shop.
-        stages: Which stages must have passed; both where none is named.
+        stages: The stages that must have passed; both if none is given.
+
+    Raises:
+        GateRefusedError: A stage was never validated, did not pass, or its files have changed since.
     """
-    for stage in stages or STAGES:
-        recorded = _record(paths, stage)
-        if not recorded.is_file():
+    for stage in stages or GATE_STAGES:
+        record_path = _record_path(paths, stage)
+        if not record_path.is_file():
             raise GateRefusedError(f"the {stage} data in {paths.root} were never validated; run `tawsiya validate`")
-        record = json.loads(recorded.read_text(encoding="utf-8"))
-        now, then = _fingerprints(paths, stage), record["inputs"]
-        changed = [name for name in now if now[name] != then.get(name)]
+        record = json.loads(record_path.read_text(encoding="utf-8"))
+        current, validated = _fingerprints(paths, stage), record["inputs"]
+        changed = [name for name in current if current[name] != validated.get(name)]
         if changed:
             raise GateRefusedError(
                 f"{', '.join(changed)} in {paths.root} changed since the {stage} data were validated at "
@@ -113,11 +127,11 @@ def require_passed(paths: ShopPaths, *stages: str) -> None:
 
 def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Suite"]) -> GateResult:
     warnings = _known_warnings(config)
-    # Taken before the data are read, so that a file replaced meanwhile does not match its record.
+    # Taken before the data are read, so that a file that is replaced meanwhile does not match its record.
     fingerprints = _fingerprints(paths, stage)
     missing = [name for name, fingerprint in fingerprints.items() if fingerprint is None]
     if missing:
-        raise FileNotFoundError(f"no {', '.join(missing)} in {paths.root}; run the job that writes it first")
+        raise FileNotFoundError(f"{paths.root} lacks {', '.join(missing)}; run {_COMMANDS[stage]} first")
     findings, results = run_suites(
         suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warnings=warnings
     )
@@ -130,7 +144,7 @@ def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Su
         "findings": [asdict(finding) for finding in findings],
         "great_expectations": results,
     }
-    write_json(_record(paths, stage), record)
+    write_json(_record_path(paths, stage), record)
     return result
 
 
@@ -148,18 +162,18 @@ def _known_warnings(config: Config) -> frozenset[str]:
 
 
 def _inputs(paths: ShopPaths, stage: str) -> dict[str, Path]:
-    """The files of a stage by the view names of `expectations.suites`."""
+    """The files of a stage, by the view names in `expectations.suites`."""
     if stage == CANONICAL:
         return {"products": paths.products, "events": paths.events, "ingest": paths.ingest_report}
     return {"sequences": paths.sequence_features}
 
 
-def _record(paths: ShopPaths, stage: str) -> Path:
+def _record_path(paths: ShopPaths, stage: str) -> Path:
     return paths.validation / f"{stage}.json"
 
 
 def _fingerprints(paths: ShopPaths, stage: str) -> dict[str, dict[str, int] | None]:
-    """Size and modification time of each input by its path below the shop's folder; None where it is missing."""
+    """Size and modification time of each input, by its path in the shop's folder; None for a missing file."""
     fingerprints: dict[str, dict[str, int] | None] = {}
     for path in _inputs(paths, stage).values():
         stat = path.stat() if path.is_file() else None

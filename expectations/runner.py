@@ -1,7 +1,7 @@
 """Runs suites with Great Expectations and renders its Data Docs.
 
-Great Expectations takes seconds to import, so that only the functions that run it do so. Version 1.24 no longer holds
-code that sends usage statistics.
+Great Expectations takes seconds to import, so only the functions that run it import it. Version 1.24 contains no code
+that sends usage statistics.
 """
 
 import html
@@ -21,18 +21,27 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from expectations.suites import Check, Suite
 
-EXAMPLES = 3  # faulty values named per finding
-KEPT_RUNS = 30  # runs per table in Data Docs, whose index takes longer with each
-DUCKDB_MEMORY = "1GB"  # beyond this DuckDB spills to disk
+EXAMPLES = 3  # faulty values quoted per finding
+MAX_DOCS_RUNS = 30  # runs per table in Data Docs; each one slows down its index
+GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
 
-# Logos on every page of Data Docs: one address carries an id of the context, so that opening a page would report it.
+# Every page of Data Docs loads logos from this host. One address contains the id of the context, so opening a page
+# would report it.
 REMOTE_LOGO = re.compile(r"https://great-expectations-web-assets[^\s\"')]*")
 NO_IMAGE = "data:,"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one expectation found; a failure refuses the data where `blocking`, and warns elsewhere."""
+    """The result of one expectation.
+
+    Attributes:
+        table: Name of the suite's table.
+        name: Name of the expectation.
+        blocking: Whether a failure refuses the data; otherwise it is a warning.
+        success: Whether the expectation holds.
+        observed: What was observed, as text.
+    """
 
     table: str
     name: str
@@ -47,11 +56,11 @@ def run_suites(
     """Runs suites over files and builds Data Docs.
 
     Args:
-        suites: What must hold.
-        stage: Names the run in Data Docs.
-        inputs: The files by the view names that the suites' queries use.
-        folder: Gets `suites/`, `results/` and `data_docs/`.
-        warnings: Names of the expectations that warn; all others block.
+        suites: The suites.
+        stage: Name of the run in Data Docs.
+        inputs: The files, by the view names in the queries of the suites.
+        folder: Output folder of `suites/`, `results/` and `data_docs/`.
+        warnings: Names of the expectations that only warn; all others block.
 
     Returns:
         The findings in the order of the suites, and Great Expectations' own results by table.
@@ -65,7 +74,7 @@ def run_suites(
     findings: list[Finding] = []
     results: dict[str, Any] = {}
     for suite in suites:
-        expectations = [_labelled(check, blocking=check.name not in warnings) for check in suite.checks]
+        expectations = [_configured(check, blocking=check.name not in warnings) for check in suite.checks]
         definition = gx.ValidationDefinition(
             name=suite.table,
             data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
@@ -73,7 +82,7 @@ def run_suites(
         )
         outcome = context.validation_definitions.add(definition).run(
             batch_parameters={"dataframe": _check_table(suite.query, inputs, spill=folder / "spill")},
-            # Great Expectations collects every faulty row for richer formats; this one counts and names a few.
+            # Richer formats collect every faulty row; BASIC counts them and lists a few.
             result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
             run_id=run_id,
         )
@@ -89,12 +98,12 @@ def run_suites(
 
 
 def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.DataFrame:
-    """The rows of `query`.
+    """Runs `query` over views of the files.
 
-    Strings become categories: Great Expectations copies the table once per check, and plain strings took 5.2 GB and
-    27 s on 10M events.
+    Strings become categories: Great Expectations copies the table for each check, which took 5.2 GB and 27 s with plain
+    strings on 10M events.
     """
-    with duckdb.connect(config={"memory_limit": DUCKDB_MEMORY, "temp_directory": str(spill)}) as connection:
+    with duckdb.connect(config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(spill)}) as connection:
         connection.execute(
             "SET TimeZone = 'UTC'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
         )
@@ -110,7 +119,7 @@ def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.Data
 
 
 def _categories(strings: Any) -> Any:
-    """The strings as categories, escaped, since Data Docs put the examples into their pages as they are."""
+    """The strings as categories, with & and < escaped, because Data Docs insert examples into pages unescaped."""
     encoded = strings.dictionary_encode().combine_chunks()
     safe = encoded.dictionary
     for plain, escaped in (("&", "&amp;"), ("<", "&lt;")):
@@ -119,20 +128,23 @@ def _categories(strings: Any) -> Any:
 
 
 def _context(folder: Path) -> Any:
-    """A context whose suites and results outlive it, since the index of Data Docs forgets pages without a result."""
+    """A context that stores suites and results in files: the index of Data Docs lists only stored results."""
     import great_expectations as gx
     from great_expectations.data_context.types import base
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     stores = base.InMemoryStoreBackendDefaults()
-    for name, place in ((stores.expectations_store_name, "suites"), (stores.validation_results_store_name, "results")):
-        stores.stores[name]["store_backend"] = _files(folder / place) | {"filepath_suffix": ".json"}
+    for name, subfolder in (
+        (stores.expectations_store_name, "suites"),
+        (stores.validation_results_store_name, "results"),
+    ):
+        stores.stores[name]["store_backend"] = _file_backend(folder / subfolder) | {"filepath_suffix": ".json"}
     stores.data_docs_sites = {
         "tawsiya": {
             "class_name": "SiteBuilder",
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
             "show_how_to_buttons": False,
-            "store_backend": _files(folder / "data_docs"),
+            "store_backend": _file_backend(folder / "data_docs"),
         }
     }
     config = base.DataContextConfig(
@@ -143,18 +155,18 @@ def _context(folder: Path) -> Any:
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
-def _files(folder: Path) -> dict[str, str]:
+def _file_backend(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
 
 
 def _build_docs(context: Any, run_id: Any, docs: Path) -> None:
-    """Renders the pages of this run and the index of the kept runs; opening them works without the network."""
+    """Renders the pages of this run and an index of the newest runs; the pages open without a network."""
     store = context.validation_results_store
     keys = sorted(store.list_keys(), key=lambda key: key.run_id.run_time)
     fresh = [key for key in keys if key.run_id == run_id]
     for suite in (key.expectation_suite_identifier for key in fresh):
-        for key in [key for key in keys if key.expectation_suite_identifier == suite][:-KEPT_RUNS]:
+        for key in [key for key in keys if key.expectation_suite_identifier == suite][:-MAX_DOCS_RUNS]:
             store.remove_key(key)
     context.build_data_docs(resource_identifiers=[*fresh, *(key.expectation_suite_identifier for key in fresh)])
     for page in docs.rglob("*.html"):
@@ -163,10 +175,12 @@ def _build_docs(context: Any, run_id: Any, docs: Path) -> None:
 
 
 def _list_latest_pages(docs: Path) -> None:
-    """Adds plain links to the index, whose own table stays empty where its scripts cannot be loaded."""
+    """Adds plain links to the index: its own table stays empty if its scripts cannot be loaded."""
     links = []
     for table in sorted((docs / "validations").iterdir()):
-        latest = max(table.rglob("*.html"), key=lambda page: page.parent.name)  # the folder is the time of the run
+        latest = max(
+            table.rglob("*.html"), key=lambda page: page.parent.name
+        )  # the folder's name is the time of the run
         links.append(f'<li><a href="{latest.relative_to(docs).as_posix()}">{table.name}</a></li>')
     index = docs / "index.html"
     html = index.read_text(encoding="utf-8")
@@ -175,36 +189,36 @@ def _list_latest_pages(docs: Path) -> None:
     )
 
 
-def _labelled(check: "Check", *, blocking: bool) -> Any:
-    """The check's expectation with its name and severity, as Data Docs and the results show them."""
+def _configured(check: "Check", *, blocking: bool) -> Any:
+    """The check's expectation with the name, description and severity that Data Docs and the results show."""
     expectation = check.expectation
     mostly = getattr(expectation, "mostly", None)
     share = "" if mostly is None else "no rows " if mostly == 1 else f"at most {1 - mostly:.1%} of rows "
     expectation.meta = {"name": check.name}
-    expectation.description = f"{check.name}: {share}{check.says}"
+    expectation.description = f"{check.name}: {share}{check.wording}"
     expectation.severity = "critical" if blocking else "warning"
     return expectation
 
 
 def _observed(check: "Check", result: Any) -> str:
-    seen = result.result
-    if not seen:  # Great Expectations catches what its computations raise, such as a comparison of unlike types
+    outcome = result.result
+    if not outcome:  # Great Expectations catches exceptions of its computations, such as a comparison of unlike types
         info = result.exception_info
         reports = [info] if "exception_message" in info else info.values()  # one report, or one per computation
         return f"could not be checked: {'; '.join(str(report['exception_message']) for report in reports)}"
-    if "observed_value" in seen:
-        value = seen["observed_value"]
-        return f"{value:,} {check.says}" if isinstance(value, int) else f"{value:.1%} {check.says}"
-    faulty, rows = seen["unexpected_count"], seen["element_count"] - seen.get("missing_count", 0)
-    text = f"{faulty:,} of {rows:,} rows ({faulty / max(rows, 1):.1%}) {check.says}"
-    # For values that should not be missing the examples are None or, from pandas, NaN, which is unlike itself.
-    values = [value for value in seen["partial_unexpected_list"] if value is not None and value == value]
-    examples = list(dict.fromkeys(_shown(value) for value in values))
+    if "observed_value" in outcome:
+        value = outcome["observed_value"]
+        return f"{value:,} {check.wording}" if isinstance(value, int) else f"{value:.1%} {check.wording}"
+    faulty, rows = outcome["unexpected_count"], outcome["element_count"] - outcome.get("missing_count", 0)
+    text = f"{faulty:,} of {rows:,} rows ({faulty / max(rows, 1):.1%}) {check.wording}"
+    # If no value may be missing, the examples are None or, from pandas, NaN, which does not equal itself.
+    values = [value for value in outcome["partial_unexpected_list"] if value is not None and value == value]
+    examples = list(dict.fromkeys(_format_value(value) for value in values))
     return f"{text}, e.g. {'; '.join(examples)}" if examples else text
 
 
-def _shown(value: Any) -> str:
-    """An example as people read it; checks of several columns give a dictionary or a tuple of values."""
+def _format_value(value: Any) -> str:
+    """An example as text; checks of several columns have a dictionary or a tuple of values."""
     if isinstance(value, dict):
         value = tuple(value.values())
-    return ", ".join(map(_shown, value)) if isinstance(value, tuple) else html.unescape(str(value))
+    return ", ".join(map(_format_value, value)) if isinstance(value, tuple) else html.unescape(str(value))

@@ -1,9 +1,9 @@
-"""What must hold of the data, table by table.
+"""The expectations of the data gate, one suite per table.
 
-A suite is a query and a list of checks. The query turns a Parquet file into the narrow table that Great Expectations
-reads: only the columns that a check needs, and what is heavy or awkward in pandas (ids that repeat among millions of
-strings, look-ups in another table, arrays) as a column that holds the faulty values and is null everywhere else.
-Views of the files stand ready under the names PRODUCTS, EVENTS, INGEST and SEQUENCES.
+A suite is a query and a list of checks. The query reduces a file to the narrow table that Great Expectations reads:
+only the columns that a check needs. Checks that are slow or awkward in pandas (duplicates among millions of ids,
+look-ups in another table, arrays) become a column that holds the faulty values and is null in all other rows. The
+queries read the files through the views PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW and SEQUENCES_VIEW.
 
 Importing this module imports Great Expectations (2 to 7 s); `expectations.gate` does so only when it validates.
 """
@@ -16,14 +16,14 @@ import great_expectations.expectations as gxe
 
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ExpectationsConfig
-from feature_repo.transforms.events import EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
 
-PRODUCTS, EVENTS, INGEST, SEQUENCES = "products", "events", "ingest", "sequences"
+PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, SEQUENCES_VIEW = "products", "events", "ingest", "sequences"
 
 OLDEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 
-# Columns that only the check tables have.
-REPEATED_EVENT_ID, UNKNOWN_PRODUCT = "repeated_event_id", "unknown_product"
+# Columns of the queries that no file has.
+REPEATED_EVENT_ID, UNKNOWN_PRODUCT_ID = "repeated_event_id", "unknown_product"
 BAD_EVENT_SHARE, BAD_PRODUCT_SHARE, DUPLICATE_ID_SHARE = (
     "bad_event_share",
     "bad_product_share",
@@ -42,20 +42,20 @@ class Check:
     """One expectation.
 
     Attributes:
-        name: Stable; in reports, in messages and in `expectations.warn_only`.
-        says: What follows the number in a finding: what faulty rows do ("3 of 10 rows lack a title"), or what is
-            counted ("10 products").
+        name: Stable name, for reports, messages and `expectations.warn_only`.
+        wording: The text after the number in a finding: the fault ("3 of 10 rows lack a title"), or the counted thing
+            ("10 products").
         expectation: The Great Expectations expectation.
     """
 
     name: str
-    says: str
+    wording: str
     expectation: Any
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The checks of one table, and the DuckDB query that makes the table they read."""
+    """The checks of one table, and the DuckDB query that produces the table."""
 
     table: str
     query: str
@@ -63,30 +63,30 @@ class Suite:
 
 
 def canonical_suites(config: Config) -> tuple[Suite, ...]:
-    """What ingest wrote."""
+    """The suites of the files that ingest writes."""
     limits = config.expectations
     return _products(limits), _events(), _ingest(limits)
 
 
 def sequence_suites(config: Config) -> tuple[Suite, ...]:
-    """What the feature build wrote."""
+    """The suites of the files that the feature build writes."""
     return (_sequences(config.model.buyer_tower.max_interaction_history),)
 
 
 def names(config: Config) -> frozenset[str]:
-    """The name of every expectation."""
+    """The names of all expectations."""
     suites = canonical_suites(config) + sequence_suites(config)
     return frozenset(check.name for suite in suites for check in suite.checks)
 
 
 def _products(limits: ExpectationsConfig) -> Suite:
-    # A product without title and description has the text " ", which is fine for an encoder; an empty text is not.
+    # A product without title and description has the text " ", which a text encoder accepts; it rejects an empty text.
     query = f"""
         SELECT nullif({c.PRODUCT_ID}, '') AS {c.PRODUCT_ID}, {c.PRODUCT_KEY}, {c.PRICE}, {c.STOCK}, {c.CATEGORY},
                nullif(trim({c.TITLE}), '') AS {c.TITLE}, nullif(left({c.TEXT}, 1), '') AS {c.TEXT}
-        FROM {PRODUCTS}"""
+        FROM {PRODUCTS_VIEW}"""
     return Suite(
-        PRODUCTS,
+        PRODUCTS_VIEW,
         query,
         (
             Check("products_not_empty", "products", gxe.ExpectTableRowCountToBeBetween(min_value=1)),
@@ -124,18 +124,19 @@ def _products(limits: ExpectationsConfig) -> Suite:
 
 
 def _events() -> Suite:
-    # Great Expectations passes over missing values, so a missing type becomes '' and a missing time 1970: both refused.
+    # Great Expectations skips missing values, so a missing type becomes '' and a missing time 1970: both fail.
     query = f"""
-        SELECT CASE WHEN {c.EVENT_ID} IN (SELECT {c.EVENT_ID} FROM {EVENTS} GROUP BY {c.EVENT_ID} HAVING count(*) > 1)
+        SELECT CASE WHEN {c.EVENT_ID} IN (
+                        SELECT {c.EVENT_ID} FROM {EVENTS_VIEW} GROUP BY {c.EVENT_ID} HAVING count(*) > 1)
                     THEN {c.EVENT_ID} END AS {REPEATED_EVENT_ID},
                nullif({c.BUYER_ID}, '') AS {c.BUYER_ID},
                coalesce({c.EVENT_TYPE}, '') AS {c.EVENT_TYPE},
                coalesce({c.EVENT_TIME}, to_timestamp(0)) AS {c.EVENT_TIME},
-               CASE WHEN NOT EXISTS (SELECT 1 FROM {PRODUCTS} p WHERE p.{c.PRODUCT_KEY} = e.{c.PRODUCT_KEY})
-                    THEN coalesce({c.PRODUCT_ID}, '') END AS {UNKNOWN_PRODUCT}
-        FROM {EVENTS} e"""
+               CASE WHEN NOT EXISTS (SELECT 1 FROM {PRODUCTS_VIEW} p WHERE p.{c.PRODUCT_KEY} = e.{c.PRODUCT_KEY})
+                    THEN coalesce({c.PRODUCT_ID}, '') END AS {UNKNOWN_PRODUCT_ID}
+        FROM {EVENTS_VIEW} e"""
     return Suite(
-        EVENTS,
+        EVENTS_VIEW,
         query,
         (
             Check("events_not_empty", "events", gxe.ExpectTableRowCountToBeBetween(min_value=1)),
@@ -143,8 +144,8 @@ def _events() -> Suite:
             Check("buyer_id_not_null", "lack a buyer id", gxe.ExpectColumnValuesToNotBeNull(column=c.BUYER_ID)),
             Check(
                 "event_type_known",
-                f"are none of {', '.join(EVENT_TYPES)}",
-                gxe.ExpectColumnValuesToBeInSet(column=c.EVENT_TYPE, value_set=list(EVENT_TYPES)),
+                f"are none of {', '.join(EVENT_TYPE_NAMES)}",
+                gxe.ExpectColumnValuesToBeInSet(column=c.EVENT_TYPE, value_set=list(EVENT_TYPE_NAMES)),
             ),
             Check(
                 "event_time_not_future",
@@ -159,22 +160,22 @@ def _events() -> Suite:
             Check(
                 "product_known",
                 "name a product that is not in the catalogue",
-                gxe.ExpectColumnValuesToBeNull(column=UNKNOWN_PRODUCT),
+                gxe.ExpectColumnValuesToBeNull(column=UNKNOWN_PRODUCT_ID),
             ),
         ),
     )
 
 
 def _ingest(limits: ExpectationsConfig) -> Suite:
-    # As JSON, since `reasons` has only the reasons that occurred.
+    # Read as JSON, because `reasons` has a key only for reasons that occurred.
     repeated_ids = f"coalesce((to_json(products) ->> '$.reasons.{c.DUPLICATE_PRODUCT_ID}')::BIGINT, 0)"
     query = f"""
         SELECT coalesce(events.bad / nullif(events.read - events.excluded, 0), 0) AS {BAD_EVENT_SHARE},
                coalesce(products.bad / nullif(products.read - products.excluded, 0), 0) AS {BAD_PRODUCT_SHARE},
                coalesce({repeated_ids} / nullif(products.read - products.excluded, 0), 0) AS {DUPLICATE_ID_SHARE}
-        FROM {INGEST}"""
+        FROM {INGEST_VIEW}"""
     return Suite(
-        INGEST,
+        INGEST_VIEW,
         query,
         (
             Check(
@@ -187,7 +188,7 @@ def _ingest(limits: ExpectationsConfig) -> Suite:
                 f"of the products read are bad (at most {limits.max_bad_product_share:.1%} may be)",
                 gxe.ExpectColumnMaxToBeBetween(column=BAD_PRODUCT_SHARE, max_value=limits.max_bad_product_share),
             ),
-            # An id column that collapsed to few values would otherwise be found only through the events it orphans.
+            # Catches an id column with wrongly few values; without it only the events of lost products would show this.
             Check(
                 "duplicate_product_id_share",
                 f"of the products read repeat an earlier id (at most {limits.max_bad_product_share:.1%} may)",
@@ -206,9 +207,9 @@ def _sequences(max_length: int) -> Suite:
                     THEN concat_ws('/', {", ".join(lengths)}) END AS {UNEQUAL_LENGTHS},
                CASE WHEN list_sort({c.EVENT_TIMES}) <> {c.EVENT_TIMES} THEN {c.BUYER_ID} END AS {UNSORTED_BUYER},
                make_timestamp(1000 * list_max({c.EVENT_TIMES})) AS {LAST_EVENT_TIME}
-        FROM {SEQUENCES}"""
+        FROM {SEQUENCES_VIEW}"""
     return Suite(
-        SEQUENCES,
+        SEQUENCES_VIEW,
         query,
         (
             Check(

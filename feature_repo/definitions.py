@@ -1,7 +1,7 @@
 """Every Feast object of Tawsiya.
 
-`feast apply` needs them at module level, the product needs them for several shops in one process; so a function makes
-them, and the module calls it for the shop in $TAWSIYA_SHOP_DIR where that is set. Refer to services by their names.
+`feast apply` needs the objects at module level; Tawsiya needs them for several shops in one process. So a function
+makes them, and the module calls it if $TAWSIYA_SHOP_DIR is set. Refer to services by their names.
 """
 
 import os

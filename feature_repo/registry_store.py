@@ -1,4 +1,4 @@
-"""Feast's registry as a file that is never half-written; feature_store.yaml names the class."""
+"""Feast's registry in a file that is replaced atomically; feature_store.yaml names the class."""
 
 import logging
 import os
@@ -14,27 +14,27 @@ from feature_repo.common.files import replacing
 log = logging.getLogger(__name__)
 
 
-# Feast's own store truncates the file and writes it again: a crash leaves half of it, and an API worker that reads at
-# that moment caches half of it.
+# Feast's own class truncates the file before it writes: after a crash, or for an API worker that reads at that moment,
+# the registry is incomplete.
 class AtomicFileRegistryStore(FileRegistryStore):  # type: ignore[misc]  # Feast is untyped
-    """Replaces the file in one step; a missing or damaged one reads as empty, and nothing is written by reading."""
+    """Replaces the file in one step. A missing or damaged file reads as an empty registry; reading never writes."""
 
     def get_registry_proto(self) -> Registry:
-        """The registry. All of it can be made again, so a damaged one is no error: materialize writes a new one."""
+        """Reads the registry; materialize can rebuild all of it, so a damaged file is not an error."""
         try:
             registry: Registry = super().get_registry_proto()
             return registry
         except FileNotFoundError:
             pass
         except DecodeError:
-            log.warning("%s is damaged and counts as empty; `tawsiya materialize` makes a new one", self._filepath)
+            log.warning("%s is damaged and treated as empty; `tawsiya materialize` writes a new one", self._filepath)
         return Registry(registry_schema_version=REGISTRY_SCHEMA_VERSION)
 
     def _write_registry(self, registry_proto: Registry) -> None:
         registry_proto.version_id = os.urandom(16).hex()
         registry_proto.last_updated.GetCurrentTime()
-        # Feast refuses online reads of a view while it is materialized, and for ever if that was killed. The online
-        # store keeps serving what it has, so no state is kept.
+        # Feast refuses online reads of a view whose state is "materializing", and for ever if materialize was killed.
+        # The online store can serve its present rows meanwhile, so the state is not stored.
         for view in registry_proto.feature_views:
             view.meta.state = FeatureViewState.STATE_UNSPECIFIED
         with replacing(self._filepath) as temporary, temporary.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Access to the feature store: opening it, registering, materializing and joining; `online` reads and writes rows.
+"""Access to the feature store: registers the definitions, materializes, and joins histories; `online` reads and pushes.
 
 with feature_store(config) as store:
     store.materialize(full=False)
@@ -53,25 +53,25 @@ log = logging.getLogger(__name__)
 STORE_YAML = Path(__file__).with_name("feature_store.yaml")
 REDIS_VARIABLE = "TAWSIYA_REDIS"
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
-# Feast's join carries a buyer's earlier rows, arrays and all, before it keeps the latest one: all contexts of a year of
+# Feast's join holds all earlier rows of a buyer, with their arrays, before it selects the newest one: joining a year of
 # Complete Journey at once took 21 GB.
 HISTORICAL_CHUNK = 10_000
-FINGERPRINT = "definitions"  # tag of the Feast project
-# Of the connection, where $TAWSIYA_REDIS does not say otherwise: without them a silent server is waited for for ever.
+FINGERPRINT = "definitions"  # tag of the Feast project that holds the hash of the definitions
+# Seconds; options in $TAWSIYA_REDIS override them. Without time-outs a silent server would block a command for ever.
 TIMEOUTS = {"socket_connect_timeout": 1, "socket_timeout": 10}
 
 
 @contextmanager
 def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> Iterator["FeatureStore"]:
-    """Opens the shop's feature store; with `feature_store.online: embedded` also its Valkey server.
+    """Opens the shop's feature store; with `feature_store.online: embedded` also runs its Valkey server.
 
     Args:
         config: The configuration.
-        environ: The environment; None takes `environment()`.
+        environ: The environment variables; None takes `config_loading.environment()`.
 
     Raises:
-        ConfigError: `online: redis`, and $TAWSIYA_REDIS does not name the server.
-        StoreUnavailableError: The online store fails while the block needs it.
+        ConfigError: `feature_store.online` is `redis`, and $TAWSIYA_REDIS does not name a server.
+        StoreUnavailableError: The online store failed while the block used it.
     """
     paths = shop_paths(config)
     environ = environment() if environ is None else environ
@@ -83,19 +83,28 @@ def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> I
             return
         connection = environ.get(REDIS_VARIABLE, "")
         if not re.match(r"[^=:,/\s]+:\d+(,|$)", connection):
-            # Without its value, which may hold a password.
+            # The message omits the value, which may hold a password.
             raise ConfigError(
-                f"feature_store.online is `redis`: set ${REDIS_VARIABLE} to host:port[,key=value...], e.g. redis:6379 "
-                f"(now it {'does not begin with host:port' if connection else 'is empty'}), or use `embedded`"
+                f"feature_store.online is `redis`: set ${REDIS_VARIABLE} to host:port[,key=value...], such as "
+                f"redis:6379 (it {'does not begin with host:port' if connection else 'is empty'}), or use `embedded`"
             )
         yield FeatureStore(config, paths, connection, environ.get(REDIS_TYPE_VARIABLE, "redis"))
     except (RedisError, RedisClusterException) as error:
         reason = str(error).partition("\n")[0]
-        raise StoreUnavailableError(f"the online store (Redis) failed: {reason}; is it up and reachable?") from error
+        raise StoreUnavailableError(
+            f"the online store (Redis) failed: {reason}; check that it is up and reachable"
+        ) from error
 
 
 class FeatureStore:
-    """One shop's features, offline and online."""
+    """One shop's features, offline and online.
+
+    Attributes:
+        project: Name of the shop's Feast project.
+        online: Reads and writes of the online store.
+        revive: Restarts a dead server of ours; None for a server that Tawsiya does not run.
+        schema_hash: Hash of what the features mean (see schema.schema_hash).
+    """
 
     def __init__(
         self,
@@ -105,25 +114,25 @@ class FeatureStore:
         redis_type: str,
         revive: Callable[[], None] | None = None,
     ) -> None:
-        """Connects; makes no change and sends nothing.
+        """Changes nothing and sends nothing.
 
         Args:
             config: The configuration.
             paths: Where the shop's files lie.
             redis_connection: Feast's connection string, host:port,key=value,...
             redis_type: `redis` or `redis_cluster`.
-            revive: Starts the server again where it died; None where it is not ours.
+            revive: Restarts a dead server of ours; None for a server that Tawsiya does not run.
         """
         self.revive = revive
         self.project = project_name(paths)
         variables = {
             "TAWSIYA_SHOP_DIR": str(paths.root),
             "TAWSIYA_PROJECT": self.project,
-            REDIS_VARIABLE: _connection(redis_connection),
+            REDIS_VARIABLE: _connection_string(redis_connection),
             REDIS_TYPE_VARIABLE: redis_type,
         }
-        # Filled in here and not through the environment, so that one process can hold the stores of several shops.
-        content = _filled_in(yaml.safe_load(STORE_YAML.read_text(encoding="utf-8")), variables)
+        # Substituted here and not through the environment, so that one process can open the stores of several shops.
+        content = _substitute(yaml.safe_load(STORE_YAML.read_text(encoding="utf-8")), variables)
         content["materialization"] = {"online_write_batch_size": config.feature_store.online_write_batch_size}
         repo_config = RepoConfig(**content)
         repo_config.repo_path = paths.root
@@ -136,101 +145,106 @@ class FeatureStore:
 
     @property
     def connection(self) -> tuple[str, str]:
-        """Connection string (it may hold a password) and type of the online store, as Feast names them."""
+        """Feast's connection string (it may hold a password) and type of the online store."""
         online = self._feast.config.online_store
         return online.connection_string, str(online.redis_type.value)
 
     def apply(self) -> None:
-        """Registers the definitions; where nothing changed, nothing is written."""
+        """Registers the definitions; writes nothing if they have not changed."""
         try:
             if self._feast.registry.get_project(self.project).tags.get(FINGERPRINT) == self._fingerprint:
                 return
         except ProjectObjectNotFoundException:
             pass
-        # The project comes last in the registry's file and carries the fingerprint of all the rest.
+        # Feast registers the project last, so its fingerprint stands for everything before it.
         project = Project(name=self.project, tags={FINGERPRINT: self._fingerprint})
         self._feast.apply([project, *self._definitions])
 
     def materialize(self, *, full: bool) -> None:
-        """Copies the newest features into the online store: all of them, or those built since the last time."""
+        """Copies the newest features to the online store: all if `full`, else those built since the last call."""
         self.apply()
         views = [HISTORY_VIEW, PURCHASES_VIEW, PRODUCT_VIEW]
         now = dt.datetime.now(dt.UTC)
-        # Feast would begin the first incremental run a year ago, and miss features that were built before that.
+        # The first incremental run of Feast covers one year only, and would miss features that were built before.
         if full or not all(self._feast.get_feature_view(view).materialization_intervals for view in views):
             self._feast.materialize(BEFORE_ALL_DATA, now, feature_views=views)
         else:
             self._feast.materialize_incremental(now, feature_views=views)
-        self.online.note_materialized()
+        self.online.record_materialized()
 
     def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
-        """The sequences that buyers had at given moments (point-in-time join through the training feature service).
+        """The sequences that buyers had at given times: a point-in-time join through the training feature service.
 
         Args:
-            contexts: buyer_id, event_timestamp (UTC) and any columns to keep. Feast joins with <=: to leave out the
-                event to predict, ask one microsecond before it.
-            chunk: Contexts of one join.
+            contexts: buyer_id, event_timestamp (UTC) and any further columns. Feast joins with <=, so to exclude the
+                event to predict, event_timestamp must lie one microsecond before it.
+            chunk: Number of contexts per join.
 
         Returns:
-            The contexts, in any order, with product_keys, event_types and event_times; null where there was no event.
+            The contexts, in any order, with product_keys, event_types and event_times; null if there was no event.
         """
         self.apply()
         service = self._feast.get_feature_service(TRAINING_SERVICE)
-        parts = [contexts.iloc[start : start + chunk].copy() for start in range(0, max(1, len(contexts)), chunk)]
+        chunks = [contexts.iloc[start : start + chunk].copy() for start in range(0, max(1, len(contexts)), chunk)]
         return pa.concat_tables(
-            self._feast.get_historical_features(entity_df=part, features=service).to_arrow() for part in parts
+            self._feast.get_historical_features(entity_df=rows, features=service).to_arrow() for rows in chunks
         )
 
-    def online_within(self, seconds: float) -> OnlineFeatures:
-        """Online features over a connection of its own, which gives up on a silent server after so long."""
+    def online_with_timeout(self, seconds: float) -> OnlineFeatures:
+        """Online features over a separate connection, with `seconds` as its socket time-out."""
         repo_config = self._feast.config.model_copy(deep=True)
         online = repo_config.online_store
-        online.connection_string = _connection(online.connection_string, socket_timeout=seconds)
+        online.connection_string = _connection_string(online.connection_string, socket_timeout=seconds)
         return self._online_features(repo_config, PipelinedRedisOnlineStore())
 
     def _online_features(self, repo_config: RepoConfig, store: PipelinedRedisOnlineStore) -> OnlineFeatures:
-        # Once more for a connection that had gone stale, and at once: redis-py would retry a dead server for seconds.
+        # One immediate retry, for a stale connection: by default redis-py retries a dead server for seconds.
         store.client(repo_config).set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
         return OnlineFeatures(store, repo_config, self._definitions, self._max_length)
 
 
 def project_name(paths: ShopPaths) -> str:
-    """The shop's Feast project, the end of its keys in Redis: of one length, so that none ends with another."""
+    """Name of the shop's Feast project.
+
+    It ends each of the shop's keys in Redis. All names have one length, so that no name is the end of another one.
+    """
     return f"tawsiya_{hashlib.sha256(paths.root.name.encode()).hexdigest()[:12]}"
 
 
 def _fingerprint(objects: Definitions) -> str:
-    """A hash of the definitions as they are before Feast adds to them."""
-    content = [feast_version(), *(_without_meta(MessageToDict(one.to_proto())) for one in objects)]
+    """A hash of the definitions, taken before Feast adds inferred fields to them."""
+    content = [feast_version(), *(_without_meta(MessageToDict(feast_object.to_proto())) for feast_object in objects)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _without_meta(node: Any) -> Any:
-    """Less `meta`, which holds when an object was made."""
+    """Removes every `meta`, which holds the time when an object was created."""
     if isinstance(node, dict):
         return {key: _without_meta(value) for key, value in node.items() if key != "meta"}
     return [_without_meta(value) for value in node] if isinstance(node, list) else node
 
 
-def _filled_in(node: Any, variables: Mapping[str, str]) -> Any:
-    """Parsed YAML with $NAME replaced in its strings; the values are not read as YAML, whatever they hold."""
+def _substitute(node: Any, variables: Mapping[str, str]) -> Any:
+    """Replaces $NAME in the strings of parsed YAML. The values are not parsed as YAML, so they may hold any text."""
     if isinstance(node, dict):
-        return {key: _filled_in(value, variables) for key, value in node.items()}
+        return {key: _substitute(value, variables) for key, value in node.items()}
     return Template(node).substitute(variables) if isinstance(node, str) else node
 
 
-def _connection(text: str, **options: object) -> str:
-    """Feast's connection string, with time-outs, and with name and password as text also where they look like JSON.
+def _connection_string(text: str, **overrides: object) -> str:
+    """Adds time-outs to Feast's connection string and quotes its user name and password.
+
+    Feast parses option values as JSON: without quotes, the password 123 would become a number.
 
     Args:
         text: host:port,key=value,...
-        options: Replace those of `text`.
+        overrides: Options that replace those of `text`.
     """
-    parts = [part for part in text.split(",") if part.partition("=")[0] not in options]
-    given = {part.partition("=")[0] for part in parts}
-    for place, part in enumerate(parts):
-        key, sign, value = part.partition("=")
+    items = [item for item in text.split(",") if item.partition("=")[0] not in overrides]
+    present = {item.partition("=")[0] for item in items}
+    for index, item in enumerate(items):
+        key, sign, value = item.partition("=")
         if sign and key in ("username", "password"):
-            parts[place] = f"{key}={json.dumps(value)}"
-    defaults = {key: value for key, value in TIMEOUTS.items() if key not in given}
-    return ",".join([*parts, *(f"{key}={value}" for key, value in (defaults | options).items())])
+            items[index] = f"{key}={json.dumps(value)}"
+    defaults = {key: value for key, value in TIMEOUTS.items() if key not in present}
+    return ",".join([*items, *(f"{key}={value}" for key, value in (defaults | overrides).items())])

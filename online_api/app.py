@@ -1,4 +1,4 @@
-"""The HTTP application: routes, middleware and what lives as long as it does."""
+"""The HTTP application: routes, middleware and lifespan."""
 
 import gc
 import sys
@@ -29,23 +29,24 @@ from online_api.protection.access import AccessControl
 from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
 from online_api.routes import events, operations, products, recommendations
-from online_api.routes.dependencies import Parts
+from online_api.routes.dependencies import Services
 from online_api.runtime import Runtime, open_runtime
 from online_api.schemas.problems import Problem
 from online_api.storefront import add_storefront
 
-SWITCH_SECONDS = 0.0005
-DOCS, OPENAPI, DOCS_ASSETS = "/docs", "/openapi.json", "/docs/assets"
-DESCRIPTION = "Recommendations for one shop. Errors are application/problem+json (RFC 9457)."
+THREAD_SWITCH_SECONDS = 0.0005
+DOCS_PATH, OPENAPI_PATH, DOCS_ASSETS_PATH = "/docs", "/openapi.json", "/docs/assets"
+API_DESCRIPTION = "Recommendations for one shop. Errors are application/problem+json (RFC 9457)."
 
 
 def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: Path | None = None) -> FastAPI:
-    """The application.
+    """Creates the application.
 
     Args:
         config: The configuration.
-        runtime: What answers; None opens the configured shop's at start-up (see open_runtime for the errors).
-        shared_metrics: Folder in which several workers add up their metrics; see Metrics.
+        runtime: The parts of the service; None opens those of the configured shop at start-up (see open_runtime for
+            the errors).
+        shared_metrics: Folder in which several workers combine their metrics; see Metrics.
     """
     metrics = runtime.metrics if runtime is not None else Metrics(shared_metrics)
     keys = KeyRing.load(api_keys_path(config))
@@ -53,10 +54,11 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Requests run in parallel, so threads within one only get in each other's way. FAISS: see service.answer.
+        # Requests run in parallel; more threads within one request would slow all of them down. For FAISS, see
+        # RecommendationService.answer.
         torch.set_num_threads(1)
-        # A thread that loads a release or stores events must not keep the event loop waiting for 5 ms at a time.
-        sys.setswitchinterval(SWITCH_SECONDS)
+        # While a thread loads a release or stores events, the event loop would wait for the GIL for 5 ms at a time.
+        sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         threadpool_limits(1, "blas")
         with open_runtime(config, metrics) if runtime is None else nullcontext(runtime) as opened:
             async with _served(app, config, opened, keys):
@@ -66,12 +68,12 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
 
     app = FastAPI(
         title="Tawsiya",
-        description=DESCRIPTION,
+        description=API_DESCRIPTION,
         lifespan=lifespan,
-        openapi_url=OPENAPI,
+        openapi_url=OPENAPI_PATH,
         docs_url=None,
         redoc_url=None,
-        # FastAPI's own OpenTelemetry records paths and query strings, which hold buyers' ids; ours does not.
+        # FastAPI's own tracing records paths and query strings, which contain buyer ids; see tracing.py for ours.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     for router in (
@@ -88,28 +90,28 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
     add_error_handlers(app)
     _add_docs(app)
     if not keys.any():
-        add_storefront(app)  # its page calls the API from the browser, without a key
+        add_storefront(app)  # its page calls the API from the browser without a key
     _add_middleware(app, config, metrics, AccessLog(json_logger(config.api.log_level), log_salt()), tracer)
     return app
 
 
 @asynccontextmanager
 async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing) -> AsyncIterator[None]:
-    """Puts what the routes need into the application's state, for the block."""
+    """Sets the services of the routes in the application's state for the block."""
     api = config.api
     batcher = Batcher(
         runtime.service.answer,
         runtime.metrics,
         max_batch=api.max_batch,
         max_waiting=api.max_queue,
-        patience_s=api.request_timeout_seconds,
+        timeout_s=api.request_timeout_seconds,
     )
     redis = limiter_client(*runtime.store.connection)
     limiter = RateLimiter(redis, runtime.store.project)
     app.state.access = AccessControl(keys, limiter, api, runtime.metrics)
     with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
-        app.state.parts = Parts(runtime, batcher, text_thread)
-        gc.freeze()  # what is there now stays: the collector need not look through it while requests wait
+        app.state.services = Services(runtime, batcher, text_thread)
+        gc.freeze()  # these objects live until the end; scanning them would delay requests
         try:
             yield
         finally:
@@ -118,7 +120,7 @@ async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing)
 
 
 def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: AccessLog, tracer: Any) -> None:
-    """Inside out: what is added last sees a request first."""
+    """Adds the middleware from the inside out: the last one sees a request first."""
     api = config.api
     app.add_middleware(BodyLimit, metrics, api.max_body_bytes, api.body_timeout_seconds)
     if api.cors_origins:
@@ -133,7 +135,7 @@ def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: 
 
 
 def _add_docs(app: FastAPI) -> None:
-    """Swagger UI from our own files, since a shop's network may not reach a CDN; and the schema of problems."""
+    """Serves Swagger UI from local files, because a shop's network may not reach a CDN; documents problems."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -144,16 +146,16 @@ def _add_docs(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-    app.mount(DOCS_ASSETS, StaticFiles(packages=[("fastapi_swagger", "resources")]))
+    app.mount(DOCS_ASSETS_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
 
-    @app.get(DOCS, include_in_schema=False)
+    @app.get(DOCS_PATH, include_in_schema=False)
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url=OPENAPI,
+            openapi_url=OPENAPI_PATH,
             title=app.title,
-            swagger_js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{DOCS_ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{DOCS_ASSETS}/favicon-32x32.png",
-            # The default sends the page's address to validator.swagger.io.
+            swagger_js_url=f"{DOCS_ASSETS_PATH}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS_ASSETS_PATH}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS_ASSETS_PATH}/favicon-32x32.png",
+            # The default sends the URL of the page to validator.swagger.io.
             swagger_ui_parameters={"validatorUrl": None},
         )

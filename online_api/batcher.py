@@ -1,8 +1,8 @@
-"""Micro-batching: requests that arrive while others are at work are answered together, in one call.
+"""Micro-batching: requests that arrive while others are processed are answered together, in one call.
 
-The call runs on the event loop. While it does, further requests arrive at their sockets; the loop then reads all of
-them, and the next call answers them together. An idle service so answers each request at once, a busy one in batches
-that grow with the load, and nobody waits for a batch to fill. See docs/adr/0004 for why there is no thread.
+The call runs on the event loop. Meanwhile, further requests arrive at their sockets; the loop then reads all of them,
+and the next call answers them together. So an idle service answers each request at once, a busy one in batches that
+grow with the load, and no request waits for a batch to fill. See docs/adr/0004 for why there is no thread.
 """
 
 import asyncio
@@ -17,84 +17,87 @@ from online_api.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-Question = TypeVar("Question")
-Reply = TypeVar("Reply")
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
 
 
 class OverloadedError(RuntimeError):
-    """So many requests wait already that one more would only make all of them late."""
+    """The queue is full: one more request would make all of them late."""
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Question, Reply]):
-    question: Question
-    future: "asyncio.Future[tuple[Reply, float]]"
-    until: float
+class _QueuedRequest(Generic[RequestT, ResultT]):
+    request: RequestT
+    future: "asyncio.Future[tuple[ResultT, float]]"
+    deadline: float  # time.perf_counter seconds
 
 
-class Batcher(Generic[Question, Reply]):
-    """Questions that wait, and the call that answers them; for one event loop."""
+class Batcher(Generic[RequestT, ResultT]):
+    """A queue of requests and the function that processes them in batches; for one event loop."""
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Question]], Sequence[Reply]],
+        process: Callable[[Sequence[RequestT]], Sequence[ResultT]],
         metrics: Metrics,
         *,
         max_batch: int,
         max_waiting: int,
-        patience_s: float,
+        timeout_s: float,
     ) -> None:
-        """Takes what answers.
+        """Starts with an empty queue.
 
         Args:
-            answer: Answers questions, in their order; what it raises goes to all of them.
-            metrics: Counts batches and what waits.
-            max_batch: Most questions of one call.
-            max_waiting: Most questions that wait.
-            patience_s: A question that has waited for longer is not answered any more.
+            process: Returns the results of requests, in their order; an exception goes to all callers of the batch.
+            metrics: Records batch sizes and the length of the queue.
+            max_batch: Most requests in one batch.
+            max_waiting: Most requests in the queue.
+            timeout_s: A request that has waited for longer is not processed.
         """
-        self._answer, self._metrics = answer, metrics
-        self._max_batch, self._max_waiting, self._patience_s = max_batch, max_waiting, patience_s
-        self._waiting: deque[_Waiting[Question, Reply]] = deque()
+        self._process, self._metrics = process, metrics
+        self._max_batch, self._max_waiting, self._timeout_s = max_batch, max_waiting, timeout_s
+        self._queue: deque[_QueuedRequest[RequestT, ResultT]] = deque()
 
-    async def ask(self, question: Question) -> tuple[Reply, float, float]:
-        """The reply, and when the question was asked and taken up (time.perf_counter).
+    async def submit(self, request: RequestT) -> tuple[ResultT, float, float]:
+        """The result, and the times at which the request was queued and processing began (time.perf_counter).
 
         Raises:
-            OverloadedError: Too many wait.
-            TimeoutError: It waited for too long.
+            OverloadedError: The queue is full.
+            TimeoutError: The request waited for too long.
         """
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._queue) >= self._max_waiting:
             raise OverloadedError(f"{self._max_waiting} requests wait already")
         loop = asyncio.get_running_loop()
-        asked = time.perf_counter()
-        waiting: _Waiting[Question, Reply] = _Waiting(question, loop.create_future(), asked + self._patience_s)
-        if not self._waiting:
-            # Not now: other requests that the loop has read already may join.
-            loop.call_soon(self._answer_some, loop)
-        self._waiting.append(waiting)
-        reply, taken = await waiting.future
-        return reply, asked, taken
+        queued = time.perf_counter()
+        entry: _QueuedRequest[RequestT, ResultT] = _QueuedRequest(
+            request, loop.create_future(), queued + self._timeout_s
+        )
+        if not self._queue:
+            # Deferred, so that other requests that the loop has read already join the batch.
+            loop.call_soon(self._process_batch, loop)
+        self._queue.append(entry)
+        result, started = await entry.future
+        return result, queued, started
 
-    def _answer_some(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Answers what fits into one call; for the rest, the loop comes back when it has read more."""
-        taken = time.perf_counter()
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
-        if self._waiting:
-            loop.call_soon(self._answer_some, loop)
-        self._metrics.queue_depth.set(len(self._waiting))
-        for waiting in batch:
-            if waiting.until < taken and not waiting.future.done():
-                waiting.future.set_exception(TimeoutError("the request waited for too long"))
-        batch = [waiting for waiting in batch if not waiting.future.done()]  # nor those whose caller has gone
+    def _process_batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Processes one batch; for the rest of the queue the loop calls again after it has read further requests."""
+        started = time.perf_counter()
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
+        if self._queue:
+            loop.call_soon(self._process_batch, loop)
+        self._metrics.queue_depth.set(len(self._queue))
+        for entry in batch:
+            if entry.deadline < started and not entry.future.done():
+                entry.future.set_exception(TimeoutError("the request waited for too long"))
+        # A future is also done if its caller has disconnected.
+        batch = [entry for entry in batch if not entry.future.done()]
         if not batch:
             return
         self._metrics.batch_size.observe(len(batch))
         try:
-            replies = self._answer([waiting.question for waiting in batch])
+            results = self._process([entry.request for entry in batch])
         except Exception as error:
-            for waiting in batch:
-                waiting.future.set_exception(error)
+            for entry in batch:
+                entry.future.set_exception(error)
             return
-        for waiting, reply in zip(batch, replies, strict=True):
-            waiting.future.set_result((reply, taken))
+        for entry, result in zip(batch, results, strict=True):
+            entry.future.set_result((result, started))

@@ -1,4 +1,4 @@
-"""Errors as answers: the one place where an exception becomes a status and a problem."""
+"""Error handling: maps exceptions to HTTP statuses and problems."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
 from feature_repo.common.lock import BusyError
-from feature_repo.online.claims import EventsAtWorkError
+from feature_repo.online.claims import EventsInProgressError
 from online_api.batcher import OverloadedError
 from online_api.events.event_log import EventLogUnavailableError
 from online_api.observability.logs import REQUEST_ID
@@ -27,7 +27,7 @@ RETRY_SOON = {"Retry-After": "1"}
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Makes every error of `app` a problem; what has no handler here becomes one in ObserveRequests."""
+    """Answers exceptions with problems; ObserveRequests answers those that have no handler here."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RateLimitedError, _rate_limited)
@@ -39,14 +39,14 @@ def add_error_handlers(app: FastAPI) -> None:
         (ForbiddenError, 403, {}),
         (StoreUnavailableError, 503, RETRY_SOON),
         (EventLogUnavailableError, 503, RETRY_SOON),
-        (EventsAtWorkError, 503, RETRY_SOON),
+        (EventsInProgressError, 503, RETRY_SOON),
         (GateRefusedError, 409, {}),
         (SchemaMismatchError, 409, {}),
     ):
-        app.add_exception_handler(error, _plain(status, headers))
+        app.add_exception_handler(error, _handler(status, headers))
 
 
-def _answer(
+def _problem_response(
     status: int, detail: str, errors: list[FieldProblem] | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     title = HTTPStatus(status).phrase
@@ -54,11 +54,11 @@ def _answer(
     return JSONResponse(problem.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
 
 
-def _plain(status: int, headers: Mapping[str, str]):  # type: ignore[no-untyped-def]  # Starlette's handler type
-    """A handler for errors whose message is meant for the caller."""
+def _handler(status: int, headers: Mapping[str, str]):  # type: ignore[no-untyped-def]  # Starlette's handler type
+    """A handler for errors whose message is written for the caller."""
 
     def handler(_: Request, error: Exception) -> JSONResponse:
-        return _answer(status, str(error), headers=headers)
+        return _problem_response(status, str(error), headers=headers)
 
     return handler
 
@@ -67,25 +67,25 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = [describe(item) for item in error.errors()]
     detail = "; ".join(f"{problem.field}: {problem.message}" for problem in problems[:3])
-    return _answer(422, detail, problems)
+    return _problem_response(422, detail, problems)
 
 
 def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    # FastAPI answers a body that is no UTF-8 with 400, and one that is no JSON with 422; to a caller they are the same.
+    # FastAPI answers a body that is not UTF-8 with 400 and one that is not JSON with 422. Callers get 422 for both.
     status = 422 if error.status_code == 400 else error.status_code
-    return _answer(status, error.detail, headers=error.headers)
+    return _problem_response(status, error.detail, headers=error.headers)
 
 
 def _busy(_: Request, __: Exception) -> JSONResponse:
-    return _answer(409, "another job is at work on this shop; try again when it is done")
+    return _problem_response(409, "another job is at work on this shop; try again when it is done")
 
 
 def _rate_limited(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RateLimitedError)
-    return _answer(429, str(error), headers={"Retry-After": str(math.ceil(error.retry_after_s))})
+    return _problem_response(429, str(error), headers={"Retry-After": str(math.ceil(error.retry_after_s))})
 
 
 def _overloaded(request: Request, error: Exception) -> JSONResponse:
-    request.app.state.parts.runtime.metrics.rejected("overload").inc()
-    return _answer(503, str(error), headers=RETRY_SOON)
+    request.app.state.services.runtime.metrics.rejected("overload").inc()
+    return _problem_response(503, str(error), headers=RETRY_SOON)

@@ -1,4 +1,4 @@
-"""Work that is done again and again in the background."""
+"""A background thread that calls a function periodically."""
 
 import logging
 import threading
@@ -8,20 +8,20 @@ log = logging.getLogger(__name__)
 
 
 class PeriodicThread:
-    """A thread that calls a function every so many seconds; an error is logged and does not end it."""
+    """Calls a function in a fixed interval; logs exceptions and continues."""
 
     def __init__(self, function: Callable[[], object], seconds: float, name: str) -> None:
-        """Does nothing until start()."""
+        """Prepares the thread; start() starts it."""
         self._function, self._seconds = function, seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Starts the thread; the first call comes at once."""
+        """Starts the thread, which calls the function at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread, after a call that is under way."""
+        """Stops the thread and waits for a running call to finish."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -31,6 +31,6 @@ class PeriodicThread:
             try:
                 self._function()
             except Exception:
-                log.exception("%s failed; it will be tried again in %g s", self._thread.name, self._seconds)
+                log.exception("%s failed; the next attempt is in %g s", self._thread.name, self._seconds)
             if self._stopped.wait(self._seconds):
                 return

@@ -1,4 +1,4 @@
-"""The server that runs the application."""
+"""Runs the application with uvicorn, in one or several worker processes."""
 
 import logging
 import os
@@ -28,19 +28,19 @@ SHUTDOWN_SECONDS = 10
 
 
 def serve(config: Config) -> None:
-    """Runs the API on `api.host` and `api.port` until it is told to stop.
+    """Runs the API on `api.host` and `api.port` until a signal stops it.
 
     Raises:
-        ConfigError: It would be open to other machines: `api.host` is not loopback, and there are no API keys.
-        RuntimeError: It could not listen. Further errors are those of open_runtime.
+        ConfigError: `api.host` is not loopback and there are no API keys, so other machines could use the API.
+        RuntimeError: The address is not available. See open_runtime for further errors.
     """
     _require_keys_or_loopback(config)
     _warn_without_keys(config)
     configure_logging(config.api.log_level)
-    # uvicorn ends by sending itself the signal again. As an exception it unwinds the block, which closes the store.
+    # uvicorn raises the signal again at its end. As an exception it leaves the block below, which closes the store.
     signal.signal(signal.SIGTERM, _exit)
-    # Opened here also for several workers, which open their own: a shop that cannot be served is then one clear error
-    # before a socket is open, and a worker that restarts does not restart the embedded store.
+    # Several workers open runtimes of their own. This one reports a shop that cannot be served as one clear error,
+    # before any socket is open, and it keeps the embedded store running while a worker restarts.
     with open_runtime(config) as runtime:
         app = create_app(config, runtime)
         try:
@@ -51,7 +51,7 @@ def serve(config: Config) -> None:
         except SystemExit as stop:
             if stop.code != UVICORN_STARTUP_FAILURE:
                 raise
-            # As an exit code it would say that a gate refused.
+            # As an exit code, 3 would mean that a gate refused.
             raise RuntimeError(
                 f"the API could not listen on {config.api.host}:{config.api.port}; if the port is taken, choose "
                 "another one with --set api.port=..."
@@ -75,7 +75,7 @@ def require_can_listen(config: Config) -> None:
 
 
 def app_from_environment() -> FastAPI:
-    """The application of one of several workers; `serve` leaves the configuration in the environment."""
+    """Creates the application in one of several workers; `serve` puts the configuration into the environment."""
     config = Config.model_validate_json(os.environ[CONFIG_VARIABLE])
     configure_logging(config.api.log_level)
     return create_app(config, shared_metrics=Path(os.environ[MULTIPROCESS_VARIABLE]))
@@ -83,28 +83,28 @@ def app_from_environment() -> FastAPI:
 
 def _run_many(config: Config) -> None:
     with tempfile.TemporaryDirectory(prefix="tawsiya-metrics-") as folder:
-        # Of the workers' environment, before they import prometheus_client.
+        # The workers inherit the environment; prometheus_client reads the variable when they import it.
         os.environ[MULTIPROCESS_VARIABLE] = folder
         os.environ[CONFIG_VARIABLE] = config.model_dump_json()
-        # One salt for all, or each worker would give a buyer another name in the logs.
+        # One salt for all workers, so that a buyer has the same hash in all log lines.
         os.environ[SALT_VARIABLE] = os.environ.get(SALT_VARIABLE) or secrets.token_hex(32)
         uvicorn.run(
             f"{__name__}:{app_from_environment.__name__}",
             factory=True,
             workers=config.api.workers,
-            # A worker that says nothing for so long is killed; importing Feast alone takes longer than the default.
+            # A worker without a sign of life for this long is killed; importing Feast takes longer than the default.
             timeout_worker_healthcheck=60,
             **uvicorn_options(config),
         )
 
 
 def uvicorn_options(config: Config) -> dict[str, Any]:
-    """How uvicorn serves the application."""
+    """The options of uvicorn."""
     api = config.api
     return {
         "host": api.host,
         "port": api.port,
-        "access_log": False,  # ours says more, and no buyer's id
+        "access_log": False,  # ours has more facts and no buyer ids
         "log_config": None,
         "server_header": False,
         "proxy_headers": bool(api.trusted_proxies),

@@ -1,4 +1,4 @@
-"""The storefront demo: a page on `/` that uses the API as a shop's own page would."""
+"""The storefront demo: a page at `/` that uses the API like a shop's own page."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-STATIC = Path(__file__).parent / "static"
-# Scripts and styles from this server only, none of them inline. Photos lie wherever the shop keeps them.
-HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src *; base-uri 'none'; frame-ancestors 'none'"}
+STATIC_FOLDER = Path(__file__).parent / "static"
+# Scripts and styles from this server only, and none inline. Photos may come from any server.
+PAGE_HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src *; base-uri 'none'; frame-ancestors 'none'"}
 
 
 def add_storefront(app: FastAPI) -> None:
-    """Puts the page on `/` and its assets under `/static/`."""
-    app.mount("/static", StaticFiles(directory=STATIC))
+    """Adds the page at `/` and its assets under `/static/`."""
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
 
     @app.get("/", include_in_schema=False)
     def storefront() -> FileResponse:
-        return FileResponse(STATIC / "index.html", headers=HEADERS)
+        return FileResponse(STATIC_FOLDER / "index.html", headers=PAGE_HEADERS)

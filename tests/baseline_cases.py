@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.data.histories import Histories
-from training.evaluation.ranker import DAY_MS, Ranker, TrainingEvents, top_positions
+from training.data.histories import DAY_MS, Histories
+from training.evaluation.ranker import Ranker, TrainingEvents, top_positions
 
 # buyer, product, day. Buyer 3 and product 5 are in no event.
 PURCHASES = [

@@ -13,11 +13,11 @@ from feature_repo.transforms.keys import product_keys
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
-from training.artifacts.release import write_release
+from training.artifacts.release import ReleaseParts, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import IndexType, build_index
-from training.data.catalogue import Vocabularies
+from training.model.item_features import Vocabularies
 from training.model.towers import TwoTower
 
 SCHEMA = "0123456789abcdef"
@@ -90,14 +90,17 @@ def write_random_release(
     build_search_index(folder / "search_index", titles, unit_vectors(n_products, SPEC.text_dim, seed=4), index_type)
     name = write_release(
         folder / "releases",
-        model=folder / "model",
-        embeddings=folder / "embeddings",
-        index=folder / "index",
-        search_index=folder / "search_index",
-        products=products,
-        popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
-        lately=drawn_lately(n_products) if lately is None else lately,
-        as_of_ms=AS_OF_MS,
+        ReleaseParts(
+            model=folder / "model",
+            embeddings=folder / "embeddings",
+            index=folder / "index",
+            search_index=folder / "search_index",
+            products=products,
+            aliases=pa.table({c.PRODUCT_ID: pa.array([], pa.string()), c.DUPLICATE_OF: pa.array([], pa.string())}),
+            popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
+            recent_popularity=drawn_lately(n_products) if lately is None else lately,
+            as_of_ms=AS_OF_MS,
+        ),
         metrics={},
         about={"schema_hash": SCHEMA},
     )

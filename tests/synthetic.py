@@ -10,8 +10,9 @@ from feature_repo.common.config import Config
 from training.artifacts.model import ModelCard
 from training.data.catalogue import Catalogue
 from training.data.contexts import Contexts
+from training.data.dataset import TrainingData
 from training.data.histories import Histories
-from training.train import TrainingData, train
+from training.train import train
 
 GROUP_SIZE = 40
 N_PRODUCTS = 2 * GROUP_SIZE

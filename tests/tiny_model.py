@@ -6,7 +6,7 @@ import numpy as np
 
 from training.data.histories import Histories
 from training.model.prefixes import HOUR_MS, Prefixes, prefixes_of
-from training.model.towers import ModelSpec
+from training.model.spec import ModelSpec
 
 PLAIN: dict[str, Any] = {
     "text_dim": 4,
@@ -27,6 +27,7 @@ PLAIN: dict[str, Any] = {
     "event_weights": (1.0, 5.0, 10.0),
     "temperature": 0.07,
     "learn_temperature": False,
+    "learn_event_weights": True,
 }
 
 

@@ -1,7 +1,7 @@
-"""The batches of an epoch: which contexts, which negatives, and everything the towers read of them.
+"""The batches of an epoch: contexts, candidates and the inputs of both towers.
 
-A batch is a function of the seed, the epoch and its number, so several processes prepare batches beside the training
-one, and a resumed run sees the same ones.
+A batch depends only on the seed, the epoch and its number. So other processes can prepare batches, and a resumed run
+sees the same ones.
 
 Legend: P contexts of a batch, T choices, C candidates, U distinct products, N products of the catalogue.
 """
@@ -9,11 +9,11 @@ Legend: P contexts of a batch, T choices, C candidates, U distinct products, N p
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from feature_repo.common.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
 from feature_repo.transforms.events import weight_by_code
 from training.data.contexts import DAY_US, Contexts
@@ -21,9 +21,8 @@ from training.data.histories import ranges
 from training.model.losses import Choices
 from training.model.prefixes import Prefixes, prefixes_of
 
-Longs = npt.NDArray[np.int64]
 RUNS_PER_BATCH = 8
-MAX_EPOCH_LOGITS = 250_000_000  # what scoring all products may take of an epoch: half a minute on two cores
+MAX_EPOCH_LOGITS = 250_000_000  # per epoch with all products as candidates: half a minute on two cores
 
 
 class Batch(NamedTuple):
@@ -31,11 +30,11 @@ class Batch(NamedTuple):
 
     Attributes:
         contexts: (P,) rows of the training contexts.
-        products_U: (U,) positions of every product that the batch needs, ascending.
-        prefixes: The contexts' histories; items are places in products_U.
-        candidates_C: (C,) places in products_U.
-        choices: What was chosen among the candidates.
-        log_q_C: (C,) log of the chance of each candidate to be one; zeros where all products are.
+        products_U: (U,) positions of all products of the batch, ascending.
+        prefixes: Histories of the contexts; items index products_U.
+        candidates_C: (C,) indices into products_U.
+        choices: The targets of the contexts among the candidates.
+        log_q_C: (C,) log probability of each candidate to be sampled; zeros if all products are candidates.
     """
 
     contexts: Tensor
@@ -47,7 +46,7 @@ class Batch(NamedTuple):
 
 
 class EpochBatches(Dataset[Batch]):
-    """The batches of one epoch, by number."""
+    """The batches of one epoch, as a map-style dataset."""
 
     def __init__(
         self,
@@ -55,16 +54,16 @@ class EpochBatches(Dataset[Batch]):
         n_products: int,
         config: Config,
         epoch: int,
-        hard_NH: npt.NDArray[np.int32] | None = None,
+        hard_NH: Int32Array | None = None,
     ) -> None:
         """Shuffles the contexts.
 
         Args:
-            contexts: With a target each.
+            contexts: Contexts with a target each.
             n_products: N.
             config: Sections `training` and `event_weights` are used.
-            epoch: From 1.
-            hard_NH: For each product those nearest to it, from which hard negatives are drawn.
+            epoch: Number of the epoch, from 1.
+            hard_NH: The nearest products of each product, from which hard negatives are drawn.
         """
         self._contexts, self._n_products, self._settings, self._epoch = contexts, n_products, config.training, epoch
         self._hard_NH = hard_NH
@@ -79,7 +78,7 @@ class EpochBatches(Dataset[Batch]):
         return len(self._batches)
 
     def __getitem__(self, number: int) -> Batch:
-        """Batch `number`; IndexError ends a loop over all."""
+        """Builds batch `number`; raises IndexError after the last one."""
         rows = self._batches[number]
         rng = np.random.default_rng((self._settings.seed, self._epoch, number))
         targets, offsets = ranges(self._contexts.targets.offsets[rows], self._contexts.targets.offsets[rows + 1])
@@ -96,81 +95,86 @@ class EpochBatches(Dataset[Batch]):
             torch.from_numpy(product_U),
             prefixes._replace(items_Z=torch.from_numpy(place_N[prefixes.items_Z.numpy()])),
             torch.from_numpy(place_N[candidate_C]),
-            Choices(*(torch.from_numpy(part) for part in (owner_T, place_T, self._weights[targets]))),
+            Choices(*map(torch.from_numpy, (owner_T, place_T, self._weights[targets]))),
             torch.from_numpy(log_q_C.astype(np.float32)),
         )
 
     def loader(self, rank: int = 0, n_processes: int = 1) -> DataLoader[Batch]:
-        """Every n-th batch from `rank` on, prepared by `training.num_workers` processes, or in this one.
+        """Every n-th batch from `rank` on, prepared by `training.num_workers` processes, or in this one if that is 0.
 
-        All processes get as many: where the batches do not divide evenly, the first ones come again at the end.
+        All processes get the same number of batches: if they do not divide evenly, the first ones are repeated.
         """
         n_steps = -(-len(self) // n_processes)
         numbers = [(step * n_processes + rank) % len(self) for step in range(n_steps)]
         return DataLoader(self, batch_size=None, sampler=numbers, num_workers=self._settings.num_workers)
 
     def _candidates(
-        self, target_T: npt.NDArray[np.int32], n_contexts: int, rng: np.random.Generator
-    ) -> tuple[Longs, npt.NDArray[np.float64]]:
-        """Distinct products, ascending, and the log of the chance of each to be among them."""
+        self, target_T: Int32Array, n_contexts: int, rng: np.random.Generator
+    ) -> tuple[Int64Array, Float64Array]:
+        """Distinct candidates, ascending, and the log probability of each to be sampled."""
         settings = self._settings
         if candidates_are_all(settings.candidates, len(self._contexts), self._n_products):
             return np.arange(self._n_products), np.zeros(self._n_products)
         n_random = n_contexts * settings.num_negatives
         drawn = [target_T.astype(np.int64), rng.integers(0, self._n_products, n_random)]
         if self._hard_NH is not None:
-            of = rng.choice(target_T, n_contexts * settings.num_hard_negatives)
-            drawn.append(self._hard_NH[of, rng.integers(0, self._hard_NH.shape[1], len(of))].astype(np.int64))
+            anchors = rng.choice(target_T, n_contexts * settings.num_hard_negatives)
+            columns = rng.integers(0, self._hard_NH.shape[1], len(anchors))
+            drawn.append(self._hard_NH[anchors, columns].astype(np.int64))
         candidate_C = np.unique(np.concatenate(drawn))
-        # Missed by every target of the batch and by every even draw (mixed negatives: Yang et al. 2020).
+        # A candidate is missed by every target of the batch and by every uniform draw (mixed negative sampling:
+        # Yang et al. 2020, https://doi.org/10.1145/3366424.3386195).
         log_missed_C = len(target_T) * np.log1p(-self._share_N[candidate_C].clip(max=1 - 1e-9))
         log_missed_C += n_random * np.log1p(-1 / max(2, self._n_products))
         return candidate_C, np.log(-np.expm1(log_missed_C).clip(max=-1e-12))
 
 
-def choice_weights(contexts: Contexts, config: Config) -> npt.NDArray[np.float32]:
-    """What each target of each context counts: a context counts 1 in all, less the older it is where that is asked for.
+def choice_weights(contexts: Contexts, config: Config) -> Float32Array:
+    """(T,) weight of each target in the loss; the weights of a context sum to 1, or less with its age.
 
-    With `training.weight_targets_by_event` its targets share that by the weights of their events, else evenly.
+    Targets of a context share its weight equally, or by event weight with `training.weight_targets_by_event`. With
+    `training.half_life_days` the weight of a context halves for every so many days before the latest one.
     """
     targets, settings = contexts.targets, config.training
     weights = np.ones(len(targets.products))
     if settings.weight_targets_by_event:
         weights = np.asarray(weight_by_code(config.event_weights))[targets.event_types]
     owners = targets.owners
-    of_context = np.bincount(owners, weights, minlength=len(targets))
-    weights = weights / of_context.clip(min=1e-9)[owners]
+    totals = np.bincount(owners, weights, minlength=len(targets))
+    weights = weights / totals.clip(min=1e-9)[owners]
     if settings.half_life_days:
         age_days = (contexts.times_us.max() - contexts.times_us) / DAY_US
         weights *= np.exp2(-age_days / settings.half_life_days)[owners]
-    counted: npt.NDArray[np.float32] = weights.astype(np.float32)
+    counted: Float32Array = weights.astype(np.float32)
     return counted
 
 
 def candidates_are_all(candidates: str, n_contexts: int, n_products: int) -> bool:
-    """Whether a chosen product is told apart from the whole catalogue: `training.candidates`, and what `auto` means.
+    """Whether all products are candidates, by `training.candidates`.
 
-    All products teach most where moments are few; where there are many, a batch's own are as good and far cheaper.
+    `auto` takes all products in a small shop, where they improve the model most. In a large shop the targets of the
+    batch and some random products work as well and cost far less.
     """
     return candidates == "all" or (candidates == "auto" and n_contexts * n_products <= MAX_EPOCH_LOGITS)
 
 
 def with_candidates(config: Config, n_contexts: int, n_products: int) -> Config:
-    """The configuration with `auto` candidates decided, so that it means the same for a part of the contexts."""
+    """The configuration with `auto` candidates resolved, so that selection fit and refit use the same ones."""
     settings = config.training
-    # While the text encoder is trained, a product of a step costs a text's way through it and back.
-    everything = settings.candidates == "all" or (
+    # While the text encoder is trained, every candidate costs a forward and backward pass of its text.
+    use_all = settings.candidates == "all" or (
         settings.freeze_text_encoder and candidates_are_all(settings.candidates, n_contexts, n_products)
     )
-    training = config.training.model_copy(update={"candidates": "all" if everything else "sampled"})
+    training = config.training.model_copy(update={"candidates": "all" if use_all else "sampled"})
     return config.model_copy(update={"training": training})
 
 
-def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> list[Longs]:
-    """The rows of each batch: every context once, in random order but for runs of neighbours of one buyer.
+def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> list[Int64Array]:
+    """The rows of each batch: every context once, in random order of runs of adjacent contexts of one buyer.
 
-    Neighbouring contexts of a buyer share most of their products, which are encoded once, and a transformer's pass. A
-    run holds up to an eighth of a batch's choices. No context is torn apart, so a batch may exceed its size by one.
+    Adjacent contexts of a buyer share most products, which are encoded once per batch, and one pass of a transformer.
+    A run holds up to 1 / RUNS_PER_BATCH of a batch's choices. A context is never split, so a batch may exceed its size
+    by the last context.
     """
     sizes = contexts.targets.lengths
     begins = np.concatenate([[0], np.flatnonzero(contexts.buyer_ids[1:] != contexts.buyer_ids[:-1]) + 1])

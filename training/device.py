@@ -1,13 +1,13 @@
-"""Which device models run on."""
+"""Selects the device that models run on."""
 
 import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is a GPU where there is one; any other name is taken as it is.
+    """The named torch device; `auto` selects a GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: The device is not there.
+        ValueError: This machine has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

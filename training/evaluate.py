@@ -1,10 +1,9 @@
-"""Offline evaluation: the released model beside simple baselines, on one global split in time, ranking all products."""
+"""Offline evaluation: the model against simple baselines on the test days, ranking all products."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -15,7 +14,7 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.lineage import require_source
-from training.artifacts.model import WEIGHTS, load_model
+from training.artifacts.model import CURVES, WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
 from training.baselines.item_knn import ItemKNN
 from training.baselines.personal_frequency import PersonalFrequency
@@ -23,14 +22,13 @@ from training.baselines.popularity import Popularity, RecentPopularity
 from training.data.catalogue import Catalogue, read_catalogue, read_title_languages, require_same_products
 from training.evaluation.bootstrap import LEVEL, RESAMPLES
 from training.evaluation.fit_rescorer import RescoredRanker
-from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, Question, as_targets, read_held_out
-from training.evaluation.judge import judge, rank_all
+from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import CatalogueFacts
 from training.evaluation.ranker import Ranker
+from training.evaluation.ranking import RankerResult, measure, rank_all
 from training.evaluation.slices import slice_targets
 from training.model.encoding import TwoTowerRanker, encode_buyers
-from training.train import CURVES
 
 TWO_TOWER, TOWERS_ALONE = "two_tower", "two_tower_alone"
 
@@ -38,97 +36,73 @@ TWO_TOWER, TOWERS_ALONE = "two_tower", "two_tower_alone"
 def evaluate(
     config: Config, store: FeatureStore, k_values: Sequence[int], *, show_progress: bool = True
 ) -> dict[str, Any]:
-    """Compares the trained model, as it is served and without its re-scorer, with the baselines.
+    """Compares the trained model, with and without its re-scorer, with the baselines.
 
     Returns:
         {"split", "n_products", "targets": {kind: {"n", "models", "ci", "slices"}}, "curves"}: metrics, confidence
-        intervals and slices by model; a kind of target (see questions) that nobody chose is left out.
+        intervals and slices by model. A kind of target (see evaluation.held_out) without targets is omitted.
 
     Raises:
         FileNotFoundError: Features, model or embeddings are missing; the message names the command that makes them.
-        ValueError: No test buyer has a history and a product to predict; or the embeddings are those of other products.
+        ValueError: No test buyer has a history and a product to predict, or the embeddings are of other products.
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     item_ND = _released_vectors(paths, catalogue)
-    question = read_held_out(store, config, catalogue, c.TEST)
+    held_out = read_held_out(store, config, catalogue, c.TEST)
     model, _, _ = load_model(paths.model)
-    towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
-    rescorer = Rescorer.load(paths.model)
-    asked = question.asked()
-    baselines = _baselines(question)
-    rankers: dict[str, list[Ranker]] = {}
+    towers = TwoTowerRanker(encode_buyers(model, item_ND, held_out.contexts), item_ND, TOWERS_ALONE)
+    rescorer, data = Rescorer.load(paths.model), held_out.rescorer_data()
+    baselines = _baselines(held_out)
+    counts_N = np.bincount(held_out.events.products, minlength=len(catalogue))
+    categories_N, _ = pd.factorize(pd.Series(catalogue.categories, dtype="object"))
+    products = CatalogueFacts(counts_N, categories_N, item_ND.numpy())
+    languages_N = read_title_languages(paths.product_features)
+    targets: dict[str, Any] = {}
     for kind in (ALL, NEW_ITEMS, COLD_ITEMS):
-        served = RescoredRanker(towers, rescorer, asked, new_only=kind != ALL, name=TWO_TOWER)
-        rankers[kind] = [served, towers, *baselines]
+        rows, chosen = held_out.targets(kind)
+        if len(rows) == 0:
+            continue
+        served = RescoredRanker(towers, rescorer, data, new_only=kind != ALL, name=TWO_TOWER)
+        rankers: list[Ranker] = [served, towers, *baselines]
+        if kind != ALL:
+            rankers = [MaskedRanker(ranker, held_out.purchases) for ranker in rankers]
+        kind_targets = as_targets(chosen)
+        slices = slice_targets(kind_targets, held_out.histories.lengths[rows], counts_N, languages_N)
+        results = {
+            ranker.name: measure(
+                rank_all(ranker, rows, max(k_values), show_progress=show_progress),
+                kind_targets,
+                k_values,
+                products,
+                slices,
+            )
+            for ranker in rankers
+        }
+        targets[kind] = _as_json(len(rows), results)
     return {
-        "split": split_facts(question),
+        "split": split_facts(held_out),
         "n_products": len(catalogue),
-        "targets": judged(
-            question,
-            rankers,
-            catalogue,
-            k_values,
-            item_ND,
-            read_title_languages(paths.product_features),
-            show_progress=show_progress,
-        ),
+        "targets": targets,
         "curves": read_json(paths.model / CURVES, "tawsiya train"),
     }
 
 
-def judged(
-    question: Question,
-    rankers: dict[str, list[Ranker]],
-    catalogue: Catalogue,
-    k_values: Sequence[int],
-    item_ND: torch.Tensor | None,
-    languages_N: npt.NDArray[np.str_],
-    *,
-    show_progress: bool,
-) -> dict[str, Any]:
-    """The `targets` of an evaluation: what each kind's rankers reach.
-
-    Args:
-        question: Of the test.
-        rankers: By kind of target; in lists of new or cold products nothing is ranked that the buyer bought before.
-        catalogue: The products.
-        k_values: Cut-offs.
-        item_ND: Product vectors, for diversity; None leaves it out.
-        languages_N: The language of each product's title.
-        show_progress: Progress bars on stderr.
-    """
-    counts_N = np.bincount(question.events.products, minlength=len(catalogue))
-    facts = CatalogueFacts(
-        popularity=counts_N,
-        categories=pd.factorize(pd.Series(catalogue.categories, dtype="object"))[0],
-        vectors=None if item_ND is None else item_ND.numpy(),
-    )
-    answers = {}
-    for kind, models in rankers.items():
-        rows, chosen = question.targets(kind)
-        if len(rows) == 0:
-            continue
-        targets = as_targets(chosen)
-        slices = slice_targets(targets, question.histories.lengths[rows], counts_N, languages_N)
-        answer: dict[str, Any] = {"n": len(rows), "models": {}, "ci": {}, "slices": {}}
-        for ranker in models:
-            asked = ranker if kind == ALL else MaskedRanker(ranker, question.bought)
-            ranked_BK = rank_all(asked, rows, max(k_values), show_progress=show_progress)
-            judgement = judge(ranked_BK, targets, k_values, facts, slices)
-            answer["models"][ranker.name] = judgement.metrics
-            answer["ci"][ranker.name] = judgement.intervals
-            answer["slices"][ranker.name] = judgement.slices
-        answers[kind] = answer
-    return answers
+def _as_json(n_buyers: int, results: Mapping[str, RankerResult]) -> dict[str, Any]:
+    return {
+        "n": n_buyers,
+        "models": {name: result.metrics for name, result in results.items()},
+        "ci": {name: result.intervals for name, result in results.items()},
+        "slices": {name: result.slices for name, result in results.items()},
+    }
 
 
-def split_facts(question: Question) -> dict[str, str]:
-    """What a reader of the figures must know."""
+def split_facts(held_out: HeldOut) -> dict[str, str]:
+    """How the data were split and the intervals computed, for readers of the metrics."""
     return {
         "method": "global, by time; all products ranked",
-        "test_from": question.start.isoformat(),
-        "test_to": question.end.isoformat(),
+        "test_from": held_out.start.isoformat(),
+        "test_to": held_out.end.isoformat(),
         "intervals": f"{LEVEL:.0%}, percentile bootstrap over buyers, {RESAMPLES} resamples",
     }
 
@@ -140,7 +114,7 @@ def _released_vectors(paths: ShopPaths, catalogue: Catalogue) -> torch.Tensor:
     return torch.from_numpy(np.array(embeddings.vectors_ND))
 
 
-def _baselines(question: Question) -> list[Ranker]:
-    """Those that take seconds; `python -m benchmarks.quality` tunes these and the others."""
-    parts = (question.events, question.histories, question.start_ms)
-    return [Popularity(*parts), RecentPopularity(*parts), PersonalFrequency(*parts), ItemKNN(*parts)]
+def _baselines(held_out: HeldOut) -> list[Ranker]:
+    """The baselines that fit in seconds; `python -m benchmarks.quality` tunes these and the slower ones."""
+    data = (held_out.events, held_out.histories, held_out.start_ms)
+    return [Popularity(*data), RecentPopularity(*data), PersonalFrequency(*data), ItemKNN(*data)]

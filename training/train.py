@@ -1,81 +1,88 @@
-"""Training, top to bottom: choose the number of epochs on the validation days, then learn from these days too.
+"""Trains the two towers, top to bottom: two fits, each a loop of train, evaluate, log, save.
 
-Legend: P contexts of a step, C candidates, U distinct products of a step, N products, D dimensions.
+The selection fit learns from the contexts before the validation days and finds the best number of epochs. The refit
+learns from all contexts for that many epochs. Several processes train together under torchrun, see
+training.runs.distributed; only the first one writes files.
+
+Legend: P contexts of a batch, C candidates, U distinct products of a batch, N products, D dimensions.
 """
 
 import dataclasses
 import hashlib
 import logging
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 from tqdm import tqdm
 
 from feature_repo.common.config import Config, TrainingConfig
 from feature_repo.common.files import write_json
-from feature_repo.transforms.events import weight_by_code
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
-from training.artifacts.model import ModelCard, load_model, save_model
-from training.artifacts.rescorer import RESCORER
+from training.artifacts.model import CHOSEN, CURVES, ModelCard, load_model, save_model
+from training.artifacts.rescorer import RESCORER_FILE
 from training.batches import Batch, EpochBatches, with_candidates
-from training.data.catalogue import Catalogue, ItemFeatures, Vocabularies, build_vocabularies, item_features
 from training.data.contexts import Contexts
-from training.device import resolve_device
-from training.evaluation.judge import compare
-from training.evaluation.masked_ranker import MaskedRanker
-from training.evaluation.metrics import Targets
-from training.evaluation.ranker import Ranker
-from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.data.dataset import TrainingData, selection_contexts
+from training.evaluation.validation import SELECTION_METRIC, validate
+from training.model.encoding import encode_catalogue, nearest_products
+from training.model.item_features import ItemFeatures
 from training.model.losses import info_nce
-from training.model.towers import ModelSpec, TwoTower
+from training.model.towers import TwoTower
 from training.runs import distributed
 from training.runs.allocator import keep_freed_memory
 from training.runs.tracking import NOT_TRACKED, Tracker
-from training.text.catalogue_text import TEXT_ENCODER, tuned_texts
+from training.text.catalogue_text import TEXT_ENCODER
 from training.text.fine_tuning import TrainableTexts
+from training.training_state import TrainingState, initial_state
 
 log = logging.getLogger(__name__)
 
-SELECTION_METRIC = "ndcg@20"
-VALIDATION_CONTEXTS = 5000  # validation ranks all products for this many contexts at most
-MAX_GRADIENT_NORM = 1.0
-WARM_UP_STEPS = 50
-LAST_RATE = 0.05  # of the learning rate, where the cosine ends
-HARD_NEIGHBOURS = 50  # a hard negative is one of so many products nearest to a chosen one
-CURVES = "curves.json"
-CHOSEN = "chosen"  # folder of the model that has not seen the validation days
+REFITTED = "refitted"  # folder of the refit's model while it trains
+HARD_NEIGHBOURS = 50  # a hard negative is one of this many nearest products of a target
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite: the run is stopped, since its weights are worthless from there on."""
+    """The loss became NaN or infinite. The run stops, because its weights are useless from then on."""
+
+
+# ---- the run: a selection fit, then a refit --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """What a model is trained on.
+class Phase:
+    """One fit of a run.
 
     Attributes:
-        catalogue: All products, N.
-        text_NT: Their text vectors.
-        contexts: All moments before the test.
-        validation: What the model is chosen by, asked in the last days before the test.
-        validation_from_us: The start of these days, microseconds since 1970.
-        version: Names the data; a checkpoint of other data is not resumed.
+        folder: Receives the model.
+        contexts: Contexts to learn from, each with a target.
+        validation: Contexts that choose the best epoch and stop the fit early; without them the last epoch is kept.
+        n_epochs: Number of epochs; None means `training.num_epochs`. The learning rate schedule ignores it.
     """
 
-    catalogue: Catalogue
-    text_NT: npt.NDArray[np.float32]
+    folder: Path
     contexts: Contexts
-    validation: Contexts
-    validation_from_us: int
-    version: str
+    validation: Contexts | None = None
+    n_epochs: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in logs and trackers."""
+        return "refit" if self.validation is None else "selection"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the checkpoint."""
+        return checkpoint_of(self.folder)
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """Folder of the checkpoint of the fit that writes its model to `folder`."""
+    return folder.with_name(f"{folder.name}_checkpoint")
 
 
 def train(
@@ -89,21 +96,19 @@ def train(
 ) -> ModelCard:
     """Trains the towers and writes the model to `folder`.
 
-    First on what came before the validation days, to find the best epoch; that model stays in `folder`/chosen, for
-    whoever fits something on the validation. Then, with `training.refit`, afresh on all contexts for as many epochs. A
-    run that was interrupted goes on from its last checkpoint, and ends with the same weights as one that was not. With
-    several processes (see training.runs.distributed) the first one alone writes.
+    The model of the selection fit stays in `folder`/chosen, because the re-scorer must be fitted with a model that has
+    not seen the validation days. An interrupted run resumes from its last checkpoint and ends with the same weights.
 
     Args:
         config: Sections `model`, `training`, `event_weights` and `inference` are used.
-        data: Catalogue, texts and contexts.
-        card: What the artifact says about encoder, feature service and schema.
-        folder: Where the model goes.
-        tracker: Hears of every step and epoch.
-        show_progress: Progress bars on stderr.
+        data: Catalogue, text vectors and contexts.
+        card: Encoder, feature service and schema hash that the model records.
+        folder: Receives the model.
+        tracker: Receives every step and epoch.
+        show_progress: Shows progress bars on stderr.
 
     Returns:
-        The card of the model, with the validation metrics of its number of epochs.
+        The model's card, with the validation metrics of the best epoch.
 
     Raises:
         ValueError: There are no contexts to train on, or none to validate with.
@@ -111,193 +116,128 @@ def train(
     """
     keep_freed_memory()
     contexts, early, validation = selection_contexts(data)
-    chosen, refitted = folder / CHOSEN, folder / "refitted"
-    selection = fit(config, data, early, validation, card, chosen, tracker=tracker, show_progress=show_progress)
-    curves = {"epochs": selection.history, "best_epoch": selection.best_epoch}
-    final = chosen
+    final = Phase(folder / CHOSEN, early, validation)
+    progress = fit(config, data, final, card, tracker=tracker, show_progress=show_progress)
+    curves = {"epochs": progress.history, "best_epoch": progress.best_epoch}
     if config.training.refit:
-        log.info("training again with the validation days; epochs: %d", selection.best_epoch)
-        refit = fit(
-            config,
-            data,
-            contexts,
-            None,
-            card,
-            refitted,
-            n_epochs=selection.best_epoch,
-            tracker=tracker,
-            show_progress=show_progress,
-        )
-        curves["refit"], final = refit.history, refitted
-    if distributed.rank():
+        log.info("refit: training for %d epochs, the validation days included", progress.best_epoch)
+        final = Phase(folder / REFITTED, contexts, n_epochs=progress.best_epoch)
+        curves["refit"] = fit(config, data, final, card, tracker=tracker, show_progress=show_progress).history
+    if distributed.rank() > 0:
         return card
-    (folder / RESCORER).unlink(missing_ok=True)  # an earlier model's does not fit this one
-    model, vocabularies, card = load_model(final)
-    card = dataclasses.replace(card, epoch=selection.best_epoch, metrics=selection.history[selection.best_epoch - 1])
-    save_model(folder, model, vocabularies, card)
-    shutil.rmtree(folder / TEXT_ENCODER, ignore_errors=True)  # of an earlier model
-    if (final / TEXT_ENCODER).is_dir():
-        shutil.copytree(final / TEXT_ENCODER, folder / TEXT_ENCODER)
+    card = _write_model(folder, final.folder, progress)
     write_json(folder / CURVES, curves)
-    shutil.rmtree(refitted, ignore_errors=True)
-    for phase in (chosen, refitted):
-        delete_checkpoint(_checkpoint(phase))
+    shutil.rmtree(folder / REFITTED, ignore_errors=True)
+    for name in (CHOSEN, REFITTED):
+        delete_checkpoint(checkpoint_of(folder / name))
     return card
 
 
-def selection_contexts(data: TrainingData) -> tuple[Contexts, Contexts, Contexts]:
-    """The contexts with what is to be predicted: all before the test, those before the validation days, and these.
+def _write_model(folder: Path, trained: Path, progress: Progress) -> ModelCard:
+    """Copies the trained model to `folder`, with the epoch and the metrics of the selection fit."""
+    # The re-scorer and the text encoder of an earlier model do not fit this one.
+    (folder / RESCORER_FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder / TEXT_ENCODER, ignore_errors=True)
+    model, vocabularies, card = load_model(trained)
+    card = dataclasses.replace(card, epoch=progress.best_epoch, metrics=progress.history[progress.best_epoch - 1])
+    save_model(folder, model, vocabularies, card)
+    if (trained / TEXT_ENCODER).is_dir():
+        shutil.copytree(trained / TEXT_ENCODER, folder / TEXT_ENCODER)
+    return card
 
-    Raises:
-        ValueError: See `train`.
-    """
-    contexts, validation = (part.with_targets(part.targets) for part in (data.contexts, data.validation))
-    early = contexts.take(np.flatnonzero(contexts.moments_us < data.validation_from_us))
-    for what, part in (("to train on, before the validation days", early), ("to validate with", validation)):
-        if len(part) == 0:
-            raise ValueError(f"there is no context with a product {what}; load more events, or lower data.test_days")
-    return contexts, early, validation
+
+# ---- one fit ---------------------------------------------------------------------------------------------------------
 
 
 def fit(
     config: Config,
     data: TrainingData,
-    contexts: Contexts,
-    validation: Contexts | None,
+    phase: Phase,
     card: ModelCard,
-    folder: Path,
     *,
-    n_epochs: int | None = None,
     tracker: Tracker = NOT_TRACKED,
     show_progress: bool = True,
 ) -> Progress:
-    """Trains afresh and writes the best epoch's model to `folder`, without a validation the last one's.
-
-    Args:
-        config: See `train`.
-        data: See `train`.
-        card: See `train`.
-        contexts: What to learn from, with a target each.
-        validation: What decides about the best epoch and when to stop.
-        folder: Where the model goes.
-        n_epochs: Stop after so many; the learning rate still falls over `training.num_epochs`.
-        tracker: See `train`.
-        show_progress: See `train`.
-    """
+    """Trains a new model and writes it to the phase's folder; arguments and errors are those of `train`."""
     config = with_candidates(config, len(data.contexts), len(data.catalogue))
-    settings = config.training
-    device = resolve_device(config.inference.device)
-    # ---- model -----------------------------------------------------------------------------------------------------
-    vocabularies = build_vocabularies(data.catalogue, contexts.targets.products)
-    items = item_features(data.catalogue, data.text_NT, vocabularies).to(device)
-    torch.manual_seed(settings.seed)
-    model = TwoTower(_spec(config, data.text_NT.shape[1], vocabularies))
-    model.item_tower.whiten(data.text_NT)
-    model.to(device)
-    texts = None if settings.freeze_text_encoder else tuned_texts(config, data.catalogue)
-    trained = nn.ModuleList([model] if texts is None else [model, texts])
-    optimizer = _optimizer(trained, settings)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    run_version = _run_version(config, data, card, contexts)
-    rank, n_processes = distributed.rank(), distributed.count()
+    settings, is_first = config.training, distributed.rank() == 0
+    state = initial_state(config, data, phase.contexts)
+    # ---- resume ------------------------------------------------------------------------------------------------------
+    version = _run_version(config, data, card, phase.contexts)
+    best = phase.folder if is_first else None
     with distributed.first_process_first():
-        best = None if rank else folder
-        progress = load_checkpoint(_checkpoint(folder), trained, optimizer, run_version, best) or Progress()
-    phase = "refit" if validation is None else "selection"
+        progress = load_checkpoint(phase.checkpoint, state.trained, state.optimizer, version, best) or Progress()
     for epoch, metrics in enumerate(progress.history, 1):
-        tracker.epoch(phase, epoch, metrics)
-    # ---- epochs ----------------------------------------------------------------------------------------------------
-    while progress.epoch < (n_epochs or settings.num_epochs) and progress.epochs_since_best < settings.patience:
+        tracker.epoch(phase.name, epoch, metrics)
+    n_epochs = phase.n_epochs or settings.num_epochs
+    while progress.epoch < n_epochs and progress.epochs_since_best < settings.patience:
+        # ---- train ---------------------------------------------------------------------------------------------------
         epoch = progress.epoch + 1
-        # Every epoch draws from seeds of its own, so that a resumed run goes on as if it had never stopped.
-        torch.manual_seed((settings.seed * 1000 + epoch) * n_processes + rank)
-        hard_NH = _hard_neighbours(model, items, settings, texts) if epoch > 1 else None
-        batches = EpochBatches(contexts, len(data.catalogue), config, epoch, hard_NH).loader(rank, n_processes)
-        trained.train()
-        bar = tqdm(
-            batches,
-            desc=f"epoch {epoch}/{n_epochs or settings.num_epochs}",
-            unit="step",
-            disable=not show_progress,
-        )
-        losses: list[float] = []
-        for number, batch in enumerate(bar):
-            step = (epoch - 1) * len(batches) + number
-            rate = _learning_rate(step, settings.num_epochs * len(batches))
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["highest"]
-            loss = batch_loss(model, items, batch, settings, texts)
-            _require_finite(loss, epoch, number, batch)
-            _step_down(loss, optimizer, parameters)
-            losses.append(loss.item())
-            n_pairs = len(batch.choices.owner_T) * n_processes
-            tracker.step(phase, step, losses[-1], rate * settings.learning_rate, n_pairs)
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
-        # ---- evaluate, save, log -----------------------------------------------------------------------------------
-        metrics = {"loss": float(np.mean(losses))}
-        if validation is not None and rank == 0:
-            metrics |= validate(model, _with_texts(items, texts), validation)
+        metrics = {"loss": _train_epoch(config, state, phase, epoch, tracker, show_progress=show_progress)}
+        # ---- evaluate ------------------------------------------------------------------------------------------------
+        if phase.validation is not None and is_first:
+            metrics |= validate(state.model, state.current_items(), phase.validation)
         metrics = distributed.broadcast_from_first(metrics)
         progress = progress.after_epoch(metrics, SELECTION_METRIC)
+        # ---- log -----------------------------------------------------------------------------------------------------
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        tracker.epoch(phase, epoch, metrics)
-        if rank:
-            continue
-        if progress.best_epoch == epoch:
-            _save_epoch(folder, model, vocabularies, dataclasses.replace(card, epoch=epoch, metrics=metrics), texts)
-        if epoch % settings.save_every_n_epochs == 0:
-            save_checkpoint(_checkpoint(folder), trained, optimizer, run_version, progress, folder)
+        tracker.epoch(phase.name, epoch, metrics)
+        # ---- save ----------------------------------------------------------------------------------------------------
+        if is_first and progress.best_epoch == epoch:
+            state.save(phase.folder, dataclasses.replace(card, epoch=epoch, metrics=metrics))
+        if is_first and epoch % settings.save_every_n_epochs == 0:
+            save_checkpoint(phase.checkpoint, state.trained, state.optimizer, version, progress, phase.folder)
     return progress
 
 
-def _with_texts(items: ItemFeatures, texts: TrainableTexts | None) -> ItemFeatures:
-    """The features with text vectors by the encoder's weights as they are now."""
-    return items if texts is None else dataclasses.replace(items, text_NT=texts.vectors().to(items.text_NT.device))
+def _run_version(config: Config, data: TrainingData, card: ModelCard, contexts: Contexts) -> str:
+    """Identifies everything that the final weights depend on."""
+    sections = (config.model, config.training, config.event_weights)
+    texts = hashlib.blake2b(np.ascontiguousarray(data.text_NT).data, digest_size=16).hexdigest()
+    facts = [data.version, card.text_encoder, texts, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
+    facts.append(str(distributed.world_size()))
+    return " ".join(facts + [section.model_dump_json() for section in sections])
 
 
-def _save_epoch(
-    folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard, texts: TrainableTexts | None
-) -> None:
-    """Writes the model and, where it is trained too, its text encoder; an earlier model's goes."""
-    shutil.rmtree(folder / TEXT_ENCODER, ignore_errors=True)
-    if texts is not None:
-        card = dataclasses.replace(card, text_encoder=texts.save(folder / TEXT_ENCODER))
-    save_model(folder, model, vocabularies, card)
+# ---- one epoch -------------------------------------------------------------------------------------------------------
 
 
-def _require_finite(loss: torch.Tensor, epoch: int, number: int, batch: Batch) -> None:
-    if not torch.isfinite(loss):
-        raise NonFiniteLossError(
-            f"the loss is {loss.item()} in epoch {epoch}, batch {number} "
-            f"(first contexts {batch.contexts[:5].tolist()}); "
-            "lower training.learning_rate or raise training.temperature"
-        )
-
-
-def _step_down(loss: torch.Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    distributed.average_gradients(parameters)
-    torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-    optimizer.step()
-
-
-def _optimizer(trained: nn.ModuleList, settings: TrainingConfig) -> torch.optim.Adam:
-    """Adam over what is trained: the towers and, where it is not frozen, the text encoder at a rate of its own."""
-    rates = (settings.learning_rate, settings.text_encoder_learning_rate)
-    groups = [
-        {"params": [parameter for parameter in part.parameters() if parameter.requires_grad], "highest": rate}
-        for part, rate in zip(trained, rates, strict=False)
-    ]
-    return torch.optim.Adam(groups)
+def _train_epoch(
+    config: Config, state: TrainingState, phase: Phase, epoch: int, tracker: Tracker, *, show_progress: bool
+) -> float:
+    """Takes one optimizer step per batch; returns the mean loss."""
+    settings = config.training
+    rank, world_size = distributed.rank(), distributed.world_size()
+    # Each epoch has a seed of its own, so that a resumed run draws what the uninterrupted one would have drawn.
+    torch.manual_seed((settings.seed * 1000 + epoch) * world_size + rank)
+    hard_NH = None
+    if epoch > 1 and settings.num_hard_negatives:
+        hard_NH = nearest_products(encode_catalogue(state.model, state.current_items()), HARD_NEIGHBOURS)
+    batches = EpochBatches(phase.contexts, len(state.items), config, epoch, hard_NH).loader(rank, world_size)
+    first_step = (epoch - 1) * len(batches)
+    scheduler = state.scheduler(first_step, settings.num_epochs * len(batches))
+    state.trained.train()
+    losses: list[float] = []
+    title = f"epoch {epoch}/{phase.n_epochs or settings.num_epochs}"
+    with tqdm(batches, desc=title, unit="step", disable=not show_progress) as bar:
+        for number, batch in enumerate(bar):
+            loss = batch_loss(state.model, state.items, batch, settings, state.texts)
+            _require_finite(loss, epoch, number, batch)
+            state.step(loss)
+            losses.append(loss.item())
+            n_pairs = len(batch.choices.owner_T) * world_size
+            tracker.step(phase.name, first_step + number, losses[-1], float(scheduler.get_last_lr()[0]), n_pairs)
+            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
+            scheduler.step()
+    return float(np.mean(losses))
 
 
 def batch_loss(
     model: TwoTower, items: ItemFeatures, batch: Batch, settings: TrainingConfig, texts: TrainableTexts | None = None
-) -> torch.Tensor:
-    """InfoNCE of one batch. Each distinct product goes through the item tower once, however often it occurs.
+) -> Tensor:
+    """InfoNCE loss of one batch. Each distinct product goes through the item tower once.
 
-    With `texts`, its text goes through the text encoder first; else its vector is a constant of `items`.
+    With `texts`, the products' texts go through the text encoder first; otherwise their text vectors are constants.
     """
     device = items.text_NT.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
@@ -315,64 +255,10 @@ def batch_loss(
     )
 
 
-def validate(model: TwoTower, items: ItemFeatures, validation: Contexts) -> dict[str, float]:
-    """Ranks all products for an even sample of the validation contexts.
-
-    It asks for what the history does not hold as bought: that is the towers' part, repeats are the re-scorer's. Only
-    where nobody chose anything new, it asks for all.
-    """
-    discoveries = validation.new_to_the_buyer()
-    asked = discoveries if len(discoveries) else validation
-    sample = asked.take(np.unique(np.linspace(0, len(asked) - 1, VALIDATION_CONTEXTS).astype(np.int64)))
-    item_ND = encode_catalogue(model, items)
-    ranker: Ranker = TwoTowerRanker(encode_buyers(model, item_ND, sample), item_ND)
-    if len(discoveries):
-        ranker = MaskedRanker(ranker, sample.purchases)
-    targets = Targets(sample.targets.offsets, sample.targets.products)
-    return compare([ranker], np.arange(len(sample), dtype=np.int32), targets, [20], show_progress=False)[ranker.name]
-
-
-def _spec(config: Config, text_dim: int, vocabularies: Vocabularies) -> ModelSpec:
-    return ModelSpec.from_config(
-        config.model,
-        config.training,
-        text_dim=text_dim,
-        n_brands=len(vocabularies.brands),
-        n_categories=len(vocabularies.categories),
-        n_prices=vocabularies.n_prices,
-        n_ids=len(vocabularies.product_keys) + 1,
-        event_weights=weight_by_code(config.event_weights),
-    )
-
-
-def _learning_rate(step: int, n_steps: int) -> float:
-    """A short warm-up, then half a cosine (Loshchilov & Hutter 2017), as a share of the configured rate."""
-    cosine = (1 + math.cos(math.pi * min(1, step / n_steps))) / 2
-    warm_up = min(WARM_UP_STEPS, n_steps / 10)  # a small shop has few steps in all
-    return min(1, (step + 1) / warm_up) * (LAST_RATE + (1 - LAST_RATE) * cosine)
-
-
-@torch.inference_mode()
-def _hard_neighbours(
-    model: TwoTower, items: ItemFeatures, settings: TrainingConfig, texts: TrainableTexts | None
-) -> npt.NDArray[np.int32] | None:
-    """(N, H) the products nearest to each product by the model as it is; None where no hard negatives are asked for."""
-    if not settings.num_hard_negatives:
-        return None
-    item_ND = encode_catalogue(model, _with_texts(items, texts))
-    n_nearest = min(HARD_NEIGHBOURS + 1, len(item_ND))
-    parts = [(rows_D @ item_ND.T).topk(n_nearest).indices[:, 1:] for rows_D in torch.split(item_ND, 1024)]
-    return torch.cat(parts).cpu().numpy().astype(np.int32)
-
-
-def _run_version(config: Config, data: TrainingData, card: ModelCard, contexts: Contexts) -> str:
-    """Two runs of one version end with the same weights."""
-    sections = (config.model, config.training, config.event_weights)
-    texts = hashlib.blake2b(np.ascontiguousarray(data.text_NT).data, digest_size=16).hexdigest()
-    facts = [data.version, card.text_encoder, texts, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
-    facts.append(str(distributed.count()))
-    return " ".join(facts + [section.model_dump_json() for section in sections])
-
-
-def _checkpoint(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}_checkpoint")
+def _require_finite(loss: Tensor, epoch: int, number: int, batch: Batch) -> None:
+    if not torch.isfinite(loss):
+        raise NonFiniteLossError(
+            f"the loss is {loss.item()} in epoch {epoch}, batch {number} "
+            f"(first contexts {batch.contexts[:5].tolist()}); "
+            "lower training.learning_rate or raise training.temperature"
+        )

@@ -1,9 +1,11 @@
-"""Search for settings under which the model validates better: Optuna's TPE over a declared space.
+"""Hyper-parameter tuning: Optuna's TPE sampler over a declared space.
 
-A trial trains on what came before the validation days and counts by its best epoch there; the test is never looked at.
-Sampler: Bergstra et al. 2011, Algorithms for hyper-parameter optimization. Pruner: Golovin et al. 2017, Google Vizier,
-the median rule. The study lies in an SQLite file. A trial's settings depend on the seed and on the trials before it,
-so a search that was killed goes on, within its last trial too, and ends as one that was not.
+A trial trains on the contexts before the validation days, and its value is the selection metric of its best epoch. The
+test days are never used. Sampler: Bergstra et al. 2011, Algorithms for hyper-parameter optimization. Pruner: the median
+stopping rule of Golovin et al. 2017, Google Vizier.
+
+The study is an SQLite file. A trial's settings depend only on the seed and on the trials before it, so an interrupted
+tuning resumes, even in the middle of a trial, and ends like an uninterrupted one.
 """
 
 import functools
@@ -30,14 +32,16 @@ from feature_repo.common.files import replacing
 from training.artifacts.checkpoint import Progress
 from training.artifacts.model import ModelCard
 from training.batches import with_candidates
+from training.data.dataset import TrainingData, selection_contexts
+from training.evaluation.validation import SELECTION_METRIC
 from training.runs.allocator import keep_freed_memory
 from training.runs.tracking import Tracker
-from training.train import SELECTION_METRIC, NonFiniteLossError, TrainingData, fit, selection_contexts
+from training.train import NonFiniteLossError, Phase, fit
 
 log = logging.getLogger(__name__)
 
 CANDIDATES = "training.candidates"
-MOST_CANDIDATES = 20_000  # products, beyond which a softmax over all of them takes too long to try
+MAX_ALL_CANDIDATES = 20_000  # products; a softmax over more of them makes a trial too slow
 SPACE: Mapping[str, BaseDistribution] = {
     "training.learning_rate": FloatDistribution(5e-4, 8e-3, log=True),
     "training.temperature": FloatDistribution(0.03, 0.2, log=True),
@@ -49,22 +53,36 @@ SPACE: Mapping[str, BaseDistribution] = {
 }
 STUDY, BEST, TRIAL = "study.db", "best.yaml", "trial"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-DIVERGED, SECONDS = "diverged", "seconds"
-RANDOM_TRIALS = 8  # before the sampler trusts what it has seen
-# A trial is compared with the median of the others once there are a few, from its second epoch on.
+DIVERGED, TRIAL_SECONDS = "diverged", "seconds"
+RANDOM_TRIALS = 8  # TPE needs some random trials before its model is useful
+# The pruner compares a trial with the median of the others from the fifth trial and the second epoch on.
 COMPARED_TRIALS, COMPARED_FROM_EPOCH = 4, 2
 
 
 @dataclass(frozen=True)
-class Found:
-    """How a search ended.
+class TrialBudget:
+    """When tuning ends.
+
+    Attributes:
+        n_trials: Number of trials in all, those of an interrupted tuning included.
+        minutes: No trial starts later than this after the start; the first one always does. None: no limit.
+    """
+
+    n_trials: int
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """The outcome of a tuning.
 
     Attributes:
         config: The configuration with the best settings.
-        settings: These settings, by dotted key.
+        settings: The best settings, by dotted key.
         value: SELECTION_METRIC of their best epoch.
-        trials: Of each trial {"trial", "state", "value", "epoch", "seconds", "settings"}, in order: the state is
-            `complete`, `pruned` (fell behind) or `diverged`, the value that of its best epoch, None without one.
+        trials: {"trial", "state", "value", "epoch", "seconds", "settings"} of each trial, in order. The state is
+            `complete`, `pruned` (worse than the median) or `diverged`; the value is that of the best epoch, None
+            without a finished epoch.
     """
 
     config: Config
@@ -73,39 +91,36 @@ class Found:
     trials: list[dict[str, Any]]
 
 
-def search(
+def tune(
     config: Config,
     data: TrainingData,
     card: ModelCard,
     folder: Path,
+    budget: TrialBudget,
     *,
-    n_trials: int,
-    minutes: float | None = None,
     kept: Collection[str] = (),
     show_progress: bool = True,
-) -> Found:
-    """Tries settings until there are `n_trials`, those of earlier searches of the same question included.
+) -> TuningResult:
+    """Runs trials until the budget is spent, and writes the best settings to `folder`/best.yaml.
 
-    The first trial is the configuration as it is, which may lie outside the space. The best settings are also written
-    to `folder`/best.yaml.
+    The first trial is the configuration as it is, even if that lies outside the space.
 
     Args:
-        config: Settings outside the space stay as they are.
-        data: See train.train.
-        card: See train.train.
-        folder: Where studies lie.
-        n_trials: How many.
-        minutes: No trial begins later than so long after the start; the first always does.
-        kept: Keys and sections that stay as they are, though the space has them.
-        show_progress: Progress bars on stderr.
+        config: Settings outside the space keep their values.
+        data: As for train.train.
+        card: As for train.train.
+        folder: Folder of the studies.
+        budget: When to stop.
+        kept: Keys and sections of the space that keep their values too.
+        show_progress: Shows progress bars on stderr.
 
     Raises:
-        ValueError: There are no contexts to train on, or none to validate with; or all that is searched is kept.
+        ValueError: There are no contexts to train on, or none to validate with; or the whole space is kept.
         NonFiniteLossError: Every trial diverged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     keep_freed_memory()
-    deadline = time.monotonic() + minutes * 60 if minutes is not None else float("inf")
+    deadline = time.monotonic() + budget.minutes * 60 if budget.minutes is not None else float("inf")
     config = with_candidates(config, len(data.contexts), len(data.catalogue))
     _, early, validation = selection_contexts(data)
     space = space_of(config, len(data.catalogue), kept)
@@ -113,41 +128,42 @@ def search(
         raise ValueError(
             f"nothing is left to search where {', '.join(kept)} is kept; set less, or train without --search"
         )
-    study = _open_study(folder, _question(config, data, card, space))
+    study = _open_study(folder, _study_name(config, data, card, space))
     if not study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING)):
         study.enqueue_trial({key: attrgetter(key)(config) for key in space})
-    while (n_done := len(_finished(study))) < n_trials and (n_done == 0 or time.monotonic() < deadline):
+    phase = Phase(folder / TRIAL / "model", early, validation)
+    while (n_done := len(_finished(study))) < budget.n_trials and (n_done == 0 or time.monotonic() < deadline):
+        # A seed per trial makes a resumed study draw what the uninterrupted one would have drawn.
         study.sampler = TPESampler(seed=config.training.seed + n_done, n_startup_trials=RANDOM_TRIALS)
         trial = study.ask(dict(space))
-        log.info("trial %d of %d: %s", n_done + 1, n_trials, _spelled(trial.params))
+        log.info("trial %d of %d: %s", n_done + 1, budget.n_trials, _as_text(trial.params))
         changed = with_settings(config, trial.params)
-        train = functools.partial(
-            fit, changed, data, early, validation, card, folder / TRIAL / "model", show_progress=show_progress
+        state, value = _run_trial(
+            trial, functools.partial(fit, changed, data, phase, card, show_progress=show_progress)
         )
-        state, value = _outcome(trial, train)
         study.tell(trial, value, state)
         shutil.rmtree(folder / TRIAL, ignore_errors=True)
-    return _best(study, config, folder)
+    return _result(study, config, folder)
 
 
 class TrialReport(Tracker):
-    """Tells the study what each epoch reached."""
+    """Reports each epoch to the study and prunes a trial that is worse than the median."""
 
     def __init__(self, trial: Trial) -> None:
-        """Takes the trial."""
+        """Reports to `trial`."""
         self._trial = trial
 
     def epoch(self, phase: str, epoch: int, metrics: dict[str, float]) -> None:  # noqa: ARG002 - there is one phase
-        """See Tracker.epoch; raises optuna.TrialPruned where the trial has fallen behind the others."""
+        """Reports the epoch; raises optuna.TrialPruned if the trial should stop."""
         self._trial.report(metrics[SELECTION_METRIC], epoch)
         if self._trial.should_prune():
             raise optuna.TrialPruned
 
 
 def space_of(config: Config, n_products: int, kept: Collection[str] = ()) -> dict[str, BaseDistribution]:
-    """What is searched: SPACE without what is kept or too slow, widened to hold the configuration as it is."""
+    """The space to tune in: SPACE without `kept` and without what is too slow, widened to include `config`."""
     space = {}
-    all_fit = config.training.freeze_text_encoder and n_products <= MOST_CANDIDATES
+    all_fit = config.training.freeze_text_encoder and n_products <= MAX_ALL_CANDIDATES
     for key, distribution in SPACE.items():
         is_kept = any(key == name or key.startswith(f"{name}.") for name in kept)
         if not is_kept and (key != CANDIDATES or all_fit):
@@ -168,7 +184,7 @@ def _widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
 
 
 def _open_study(folder: Path, name: str) -> optuna.Study:
-    """The study of this question. The shop's lock is held: a trial that is still running there was killed."""
+    """Opens or creates the study. The caller holds the shop's lock, so a trial that still runs there was killed."""
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{folder / STUDY}",
@@ -182,28 +198,28 @@ def _open_study(folder: Path, name: str) -> optuna.Study:
     return study
 
 
-def _question(config: Config, data: TrainingData, card: ModelCard, space: Mapping[str, BaseDistribution]) -> str:
-    """Names what is searched, where and from which configuration: trials of other questions are not comparable."""
+def _study_name(config: Config, data: TrainingData, card: ModelCard, space: Mapping[str, BaseDistribution]) -> str:
+    """Hash of data, configuration and space: only trials of equal ones are comparable."""
     sections = (config.model, config.training, config.event_weights)
     facts = [data.version, card.text_encoder, card.schema_hash, *(section.model_dump_json() for section in sections)]
     facts += [f"{key} {distribution_to_json(distribution)}" for key, distribution in space.items()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _outcome(trial: Trial, train: Callable[..., Progress]) -> tuple[TrialState, float | None]:
-    """Trains, and says how it ended and what the best epoch reached."""
+def _run_trial(trial: Trial, train: Callable[..., Progress]) -> tuple[TrialState, float | None]:
+    """Trains; returns how the trial ended and the selection metric of its best epoch."""
     start = time.monotonic()
     try:
         progress = train(tracker=TrialReport(trial))
     except optuna.TrialPruned:
-        log.info("the trial fell behind the others")
+        log.info("trial pruned: worse than the median of the others")
         return TrialState.PRUNED, None
     except NonFiniteLossError as error:
-        log.info("the trial diverged: %s", error)
+        log.info("trial diverged: %s", error)
         trial.set_user_attr(DIVERGED, True)
         return TrialState.PRUNED, None
     finally:
-        trial.set_user_attr(SECONDS, round(time.monotonic() - start, 1))
+        trial.set_user_attr(TRIAL_SECONDS, round(time.monotonic() - start, 1))
     return TrialState.COMPLETE, progress.history[progress.best_epoch - 1][SELECTION_METRIC]
 
 
@@ -211,8 +227,8 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=FINISHED)
 
 
-def _best(study: optuna.Study, config: Config, folder: Path) -> Found:
-    """The first of the best trials; writes its settings."""
+def _result(study: optuna.Study, config: Config, folder: Path) -> TuningResult:
+    """Selects the first of the best trials and writes its settings."""
     trials = _finished(study)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
@@ -224,7 +240,7 @@ def _best(study: optuna.Study, config: Config, folder: Path) -> Found:
         settings = yaml.safe_dump(_merged({}, best.params), sort_keys=False)
         temporary.write_text(head + settings, encoding="utf-8")
     rows = [_row(number, trial) for number, trial in enumerate(trials, 1)]
-    return Found(with_settings(config, best.params), best.params, value, rows)
+    return TuningResult(with_settings(config, best.params), best.params, value, rows)
 
 
 def _row(number: int, trial: FrozenTrial) -> dict[str, Any]:
@@ -235,13 +251,13 @@ def _row(number: int, trial: FrozenTrial) -> dict[str, Any]:
         "state": DIVERGED if trial.user_attrs.get(DIVERGED) else trial.state.name.lower(),
         "value": None if epoch is None else values[epoch],
         "epoch": epoch,
-        SECONDS: trial.user_attrs[SECONDS],
+        TRIAL_SECONDS: trial.user_attrs[TRIAL_SECONDS],
         "settings": trial.params,
     }
 
 
 def _merged(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`content`, a section within a section, with the settings put into it."""
+    """Writes the settings into the nested sections of `content`, and returns it."""
     for key, value in settings.items():
         *sections, name = key.split(".")
         section = content
@@ -251,7 +267,7 @@ def _merged(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, A
     return content
 
 
-def _spelled(settings: Mapping[str, Any]) -> str:
+def _as_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
     )

@@ -1,8 +1,7 @@
-"""CSV exports as shops write them, and files of lines: one broken row must cost that row and not the file.
+"""Reads CSV exports and text files so that a broken row costs only itself, not the whole file.
 
-The delimiter and the columns of a CSV come from its header line alone. DuckDB's own sniffer looks at the rows too, and
-a single unclosed quote or surplus comma there makes it read the whole file as one column, or shift the columns of every
-row.
+Delimiter and columns of a CSV file come from its header line alone. DuckDB's own sniffer also reads rows, and one
+unclosed quote or surplus comma makes it read the whole file as one column or shift the columns of every row.
 """
 
 import csv
@@ -14,81 +13,82 @@ import duckdb
 
 DELIMITERS = (",", ";", "\t", "|")
 MAX_HEADER_BYTES = 1_000_000
-TEXT = "VARCHAR"
+SQL_TEXT = "VARCHAR"
 
 
 def csv_rows(path: Path, view: str) -> str:
-    """The DuckDB table expression of a CSV file: text columns as the header names them.
+    """The DuckDB table expression of a CSV file; every column is text and has the name in the header.
 
-    Rows that do not fit (unclosed quote, wrong number of columns, not UTF-8) go to the temporary table
-    `{view}_rejects`.
+    Unreadable rows (unclosed quote, wrong number of columns, not UTF-8) go to the temporary table `{view}_rejects`.
 
     Raises:
         ValueError: There is no header, or it is not UTF-8.
     """
     header = _header_line(path)
     delimiter = max(DELIMITERS, key=header.count)
-    # Everything in a CSV is text at first: a typed reader would turn the product code 0012 into 12.
-    columns = ", ".join(f"{sql_string(name)}: '{TEXT}'" for name in _column_names(header, delimiter))
+    # All columns are read as text: a typed reader would turn the product code 0012 into 12.
+    columns = ", ".join(f"{sql_string(name)}: '{SQL_TEXT}'" for name in _column_names(header, delimiter))
     return (
         f"read_csv({sql_string(str(path))}, auto_detect = false, header = true, columns = {{{columns}}}, "
-        f"delim = '{delimiter}', quote = '\"', escape = '\"', {_keep_rejects(view)})"
+        f"delim = '{delimiter}', quote = '\"', escape = '\"', {_reject_options(view)})"
     )
 
 
 def line_rows(path: Path, view: str) -> str:
-    """The DuckDB table expression of a text file's lines, in the text column `line`; blank lines are left out.
+    """The DuckDB table expression of a text file's lines, in the text column `line`, without blank lines.
 
     Lines that are not UTF-8 go to the temporary table `{view}_rejects`.
 
     Args:
-        path: The file, or a pattern of several.
-        view: Names the rejects.
+        path: The file, or a glob pattern of several.
+        view: Prefix of the table of rejects.
     """
-    # The delimiter is a control character that text does not hold, so that a line is one column whatever it says.
+    # The delimiter is a control character that text does not contain, so that each line is one column.
     return (
         f"(SELECT line FROM read_csv({sql_string(str(path))}, auto_detect = false, header = false, delim = '\x01', "
-        f"quote = '', escape = '', columns = {{'line': '{TEXT}'}}, {_keep_rejects(view)}) WHERE line IS NOT NULL)"
+        f"quote = '', escape = '', columns = {{'line': '{SQL_TEXT}'}}, {_reject_options(view)}) WHERE line IS NOT NULL)"
     )
 
 
-def _keep_rejects(view: str) -> str:
+def _reject_options(view: str) -> str:
     """The options of read_csv that send unreadable rows to the temporary table `{view}_rejects`."""
     return f"ignore_errors = true, store_rejects = true, rejects_table = '{view}_rejects', rejects_scan = '{view}_scan'"
 
 
-def rejects(db: duckdb.DuckDBPyConnection, view: str, *, header: bool = True) -> str | None:
-    """A query of `view`'s unreadable lines (file_id, data_row, line), or None where the reader has none.
+def unreadable_lines_query(db: duckdb.DuckDBPyConnection, view: str, *, header: bool) -> str | None:
+    """A query of the unreadable lines of `view`'s file (file_id, data_row, line); None if its reader rejects none.
 
-    An unclosed quote runs to the next quote or to the end of the file; each line that it swallowed counts as one, so
-    that a quality gate sees how much is gone. data_row counts the file's rows, these lines included, from 1.
+    An unclosed quote extends to the next quote or to the end of the file. Each line inside counts as unreadable, so
+    that the data gate sees how much is lost. data_row is the number of the row in the file, from 1, these lines
+    included. `header` says whether the file has a header, which is not a data row.
     """
     tables = {name for (name,) in db.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()}
     if f"{view}_rejects" not in tables:
         return None
     return f"""
         SELECT file_id, gap + unnest(range(before, before + len(lines))) AS data_row, unnest(lines) AS line
-        FROM ({_gaps(view, header=header)})
+        FROM ({_rejected_records(view, header=header)})
     """
 
 
-def renumber(db: duckdb.DuckDBPyConnection, view: str, *, header: bool) -> None:
-    """Lets the source_line of `{view}_rows`, which counts readable rows, count the unreadable ones before it too."""
+def add_unreadable_to_source_line(db: duckdb.DuckDBPyConnection, view: str, *, header: bool) -> None:
+    """Adds the number of unreadable lines before each row to source_line of `{view}_rows`."""
     rows = f"{view}_rows"
     db.execute(f"""
         UPDATE {rows} SET source_line = {rows}.source_line + moved.shift
         FROM (
             SELECT r.rowid AS id, gaps.shift FROM {rows} r
             ASOF JOIN (
-                SELECT gap, max(before + len(lines)) AS shift FROM ({_gaps(view, header=header)}) GROUP BY gap
+                SELECT gap, max(before + len(lines)) AS shift
+                FROM ({_rejected_records(view, header=header)}) GROUP BY gap
             ) gaps ON r.source_line >= gaps.gap
         ) moved
         WHERE {rows}.rowid = moved.id
     """)
 
 
-def _gaps(view: str, *, header: bool) -> str:
-    """Per refused record: its lines, the number of the readable row that follows, and the refused lines before it."""
+def _rejected_records(view: str, *, header: bool) -> str:
+    """Per rejected record: its lines, the number of the next readable row (gap), and the rejected lines before it."""
     return f"""
         SELECT *, line - {int(header)} - (row_number() OVER by_line - 1) AS gap,
                (sum(len(lines)) OVER by_line - len(lines))::BIGINT AS before
@@ -118,13 +118,13 @@ def _header_line(path: Path) -> str:
 
 
 def _column_names(header: str, delimiter: str) -> list[str]:
-    """The header's names; DuckDB wants them distinct, whatever their case, and not empty."""
+    """The column names in the header, made non-empty and unique regardless of case, as DuckDB requires."""
     names: list[str] = []
-    taken: set[str] = set()
-    for position, found in enumerate(next(csv.reader([header], delimiter=delimiter))):
-        name = found.strip() or f"column{position}"
-        while name.casefold() in taken:
+    used: set[str] = set()
+    for position, cell in enumerate(next(csv.reader([header], delimiter=delimiter))):
+        name = cell.strip() or f"column{position}"
+        while name.casefold() in used:
             name += "_1"
-        taken.add(name.casefold())
+        used.add(name.casefold())
         names.append(name)
     return names

@@ -1,4 +1,4 @@
-"""The events half of ingest: typing, matching to products, de-duplication, and the events that the API logged."""
+"""The events part of ingest: types, products, deduplication, and the events of the event log."""
 
 from pathlib import Path
 from typing import Any
@@ -6,68 +6,70 @@ from typing import Any
 import duckdb
 
 from batch_jobs.ingestion.csv_files import line_rows, sql_string
-from batch_jobs.ingestion.quarantine import UNREADABLE, counts, quarantine_rows, unreadable_rows
+from batch_jobs.ingestion.quarantine import UNREADABLE, quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import EventsMapping, SourceMapping, field_expression, required_expression
 from feature_repo import columns as c
 from feature_repo.transforms.events import SPELLING_TO_TYPE
 
-TABLE_NAME = "events"
-LOGGED_TABLE_NAME = c.Origin.EVENT_LOG.value
-DUPLICATE = "duplicate_event"
+EVENTS_TABLE = "events"
+EVENT_LOG_TABLE = c.Origin.EVENT_LOG.value
+DUPLICATE_EVENT = "duplicate_event"
 
 
 def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_log: Path) -> dict[str, Any]:
-    """Makes the table `events` from the source and the event log; needs `products` and `product_aliases`.
+    """Creates the table `events` from the source and the event log; reads `products` and `product_aliases`.
 
     Returns:
-        The counts of the source; where the API logged any event, those of the log stand under "event_log".
+        The row counts of the source and, if the event log has any event, those of the log under "event_log".
     """
     excluded = tuple(mapping.events.exclude)
     db.execute(f"CREATE TEMP TABLE raw_events AS {_source_query(db, mapping.events)}")
     read = _count(db, "raw_events")
     if _open_event_log(db, event_log):
-        db.execute(f"INSERT INTO raw_events {_log_query()}")
+        db.execute(f"INSERT INTO raw_events {_event_log_query()}")
     logged = _count(db, "raw_events") - read
     db.execute(_typed_query())
-    db.execute(_judged_query())
+    db.execute(_reason_query())
     db.execute("""
         CREATE TEMP TABLE events AS
         SELECT event_id, buyer_id, product_id, product_key, event_type, event_time, origin
-        FROM judged_events WHERE reason IS NULL
+        FROM checked_events WHERE reason IS NULL
     """)
-    rejected = "SELECT source_line, reason FROM judged_events WHERE reason IS NOT NULL AND origin = "
-    quarantine_rows(db, TABLE_NAME, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
+    rejected = "SELECT source_line, reason FROM checked_events WHERE reason IS NOT NULL AND origin = "
+    quarantine_rows(db, EVENTS_TABLE, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
     if logged:
-        quarantine_rows(db, LOGGED_TABLE_NAME, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
-    read += unreadable_rows(db, TABLE_NAME, "event_source", header=not mapping.events.lines)
-    logged += unreadable_rows(db, LOGGED_TABLE_NAME, "event_log_source", header=False)
-    report = counts(db, TABLE_NAME, read=read, excluded=excluded, duplicates=(DUPLICATE,))
+        quarantine_rows(db, EVENT_LOG_TABLE, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
+    read += quarantine_unreadable_lines(db, EVENTS_TABLE, "event_source", header=not mapping.events.lines)
+    logged += quarantine_unreadable_lines(db, EVENT_LOG_TABLE, "event_log_source", header=False)
+    report = row_counts(db, EVENTS_TABLE, read=read, excluded=excluded, duplicates=(DUPLICATE_EVENT,))
     if logged:
-        report[LOGGED_TABLE_NAME] = counts(db, LOGGED_TABLE_NAME, read=logged, excluded=(), duplicates=(DUPLICATE,))
+        report[EVENT_LOG_TABLE] = row_counts(
+            db, EVENT_LOG_TABLE, read=logged, excluded=(), duplicates=(DUPLICATE_EVENT,)
+        )
     return report
 
 
 def _source_query(db: duckdb.DuckDBPyConnection, table: EventsMapping) -> str:
-    found = [name for name, *_ in db.execute("DESCRIBE event_source").fetchall()]
-    event_id = field_expression(table, c.EVENT_ID, found) or "NULL"
+    file_columns = [name for name, *_ in db.execute("DESCRIBE event_source").fetchall()]
+    event_id = field_expression(table, c.EVENT_ID, file_columns) or "NULL"
     rules = "".join(f" WHEN {condition} THEN {sql_string(reason)}" for reason, condition in table.exclude.items())
     return f"""
         SELECT '{c.Origin.SOURCE}' AS origin, source_line, ({event_id})::VARCHAR AS event_id,
-               ({required_expression(table, c.BUYER_ID, found)})::VARCHAR AS buyer_id,
-               ({required_expression(table, c.PRODUCT_ID, found)})::VARCHAR AS product_id,
-               ({required_expression(table, c.EVENT_TYPE, found)})::VARCHAR AS event_type,
-               ({required_expression(table, c.TIMESTAMP, found)})::VARCHAR AS time_text,
+               ({required_expression(table, c.BUYER_ID, file_columns)})::VARCHAR AS buyer_id,
+               ({required_expression(table, c.PRODUCT_ID, file_columns)})::VARCHAR AS product_id,
+               ({required_expression(table, c.EVENT_TYPE, file_columns)})::VARCHAR AS event_type,
+               ({required_expression(table, c.TIMESTAMP, file_columns)})::VARCHAR AS time_text,
                {f"CASE{rules} END" if rules else "NULL::VARCHAR"} AS excluded
         FROM event_source
     """
 
 
 def _open_event_log(db: duckdb.DuckDBPyConnection, event_log: Path) -> bool:
-    """Creates the view `event_log_source` of the log's lines, where there are any."""
+    """Creates the view `event_log_source` of the log's lines; False if the log has no file."""
     if not any(event_log.glob("*.jsonl")):
         return False
-    # Read as lines: one that a crash tore is then one bad row and not the end of the file. JSON writes the control
-    # character that line_rows splits at as \u0001, so that no id that a caller makes up can hold it.
+    # The files are read as lines, so that a line that a crash cut off is one bad row and does not end the file. JSON
+    # escapes the control character at which line_rows splits (as \u0001), so no id in the log can contain it.
     db.execute(f"""
         CREATE TEMP TABLE event_log_source_rows AS
         SELECT row_number() OVER () AS source_line, line FROM {line_rows(event_log / "*.jsonl", "event_log_source")}
@@ -76,7 +78,7 @@ def _open_event_log(db: duckdb.DuckDBPyConnection, event_log: Path) -> bool:
     return True
 
 
-def _log_query() -> str:
+def _event_log_query() -> str:
     def field(name: str) -> str:
         return f"CASE WHEN json_valid(line) THEN json_extract_string(line, '$.{name}') END AS {name}"
 
@@ -89,7 +91,7 @@ def _log_query() -> str:
 
 
 def _typed_query() -> str:
-    """Types each field: null stands for what cannot be read."""
+    """Parses each field; null if it cannot be parsed."""
     spellings = ", ".join(f"'{spelling}': '{name}'" for spelling, name in SPELLING_TO_TYPE.items())
     return f"""
         CREATE TEMP TABLE typed_events AS
@@ -99,7 +101,7 @@ def _typed_query() -> str:
                coalesce(alias.duplicate_of, trim(r.product_id)) AS product_id,
                product.product_key,
                MAP {{{spellings}}}[regexp_replace(lower(event_type), '[^a-z]', '', 'g')] AS event_type,
-               -- Sequences hold milliseconds, so nothing finer may decide what came before what.
+               -- Sequences store milliseconds, so a finer time must not decide the order of events.
                date_trunc('millisecond', CASE
                    WHEN regexp_full_match(time_text, '[0-9]{{9,10}}(\\.[0-9]+)?') THEN to_timestamp(time_text::DOUBLE)
                    WHEN regexp_full_match(time_text, '[0-9]{{12,13}}') THEN make_timestamptz(time_text::BIGINT * 1000)
@@ -110,14 +112,15 @@ def _typed_query() -> str:
     """
 
 
-def _judged_query() -> str:
-    """Adds event_id and the reason why an event is left out (null: it is kept); the source wins over the log.
+def _reason_query() -> str:
+    """Adds event_id and the reason why an event is left out (null: it is kept). The source wins over the event log.
 
-    Ids decide first: an event that falls to an earlier one of its id must not take another of its content with it.
+    Duplicate ids are found before duplicate content: an event that is left out because of its id must not make
+    another event of the same content a duplicate.
     """
     first_of = f"ORDER BY origin = '{c.Origin.SOURCE}' DESC, source_line"
     return f"""
-        CREATE TEMP TABLE judged_events AS
+        CREATE TEMP TABLE checked_events AS
         WITH reasoned AS (
             SELECT *, CASE
                 WHEN excluded IS NOT NULL THEN excluded
@@ -138,13 +141,13 @@ def _judged_query() -> str:
             SELECT * EXCLUDE (reason), coalesce(
                 reason,
                 CASE WHEN row_number() OVER (PARTITION BY reason IS NULL, event_id {first_of}) > 1
-                     THEN '{DUPLICATE}' END) AS reason
+                     THEN '{DUPLICATE_EVENT}' END) AS reason
             FROM identified)
         SELECT * EXCLUDE (reason), coalesce(
             reason,
             CASE WHEN row_number() OVER (
                      PARTITION BY reason IS NULL, buyer_id, product_id, event_type, event_time {first_of}) > 1
-                 THEN '{DUPLICATE}' END) AS reason
+                 THEN '{DUPLICATE_EVENT}' END) AS reason
         FROM by_id
     """
 

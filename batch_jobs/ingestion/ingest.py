@@ -1,10 +1,10 @@
-"""Ingest: a shop's raw tables become canonical Parquet; every row left out goes to quarantine with its reason.
+"""Ingest: turns a shop's raw tables into canonical Parquet; every row left out goes to quarantine with its reason.
 
-DuckDB does the row work, so memory stays bounded as events grow. Stages:
+DuckDB processes the events, so memory use is bounded whatever their number. Stages:
 
     source files -> views `event_source`, `product_source`, `photo_source` (each row with its source_line)
-                 -> products (cleaned, keyed, de-duplicated)
-                 -> events (typed, matched to products, de-duplicated), together with those the API logged
+                 -> products (cleaned, keyed, deduplicated)
+                 -> events (typed, matched to products, deduplicated), those of the event log included
 """
 
 import logging
@@ -13,7 +13,13 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import csv_rows, line_rows, rejects, renumber, sql_string
+from batch_jobs.ingestion.csv_files import (
+    add_unreadable_to_source_line,
+    csv_rows,
+    line_rows,
+    sql_string,
+    unreadable_lines_query,
+)
 from batch_jobs.ingestion.events import stage_events
 from batch_jobs.ingestion.products import stage_products
 from batch_jobs.ingestion.source_mapping import (
@@ -31,7 +37,7 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 
 log = logging.getLogger(__name__)
 
-MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
+INGEST_MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
 
 
 def ingest(config: Config) -> dict[str, Any]:
@@ -39,14 +45,14 @@ def ingest(config: Config) -> dict[str, Any]:
 
     Returns:
         The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}}, where a table's
-        counts are read, kept, excluded (by a declared rule), duplicates, bad, and `reasons` of all left out. Those of
-        `events` speak of the source; where the API logged events, `events.event_log` has the counts of the log.
+        counts are read, kept, excluded (by the mapping), duplicates, bad, and `reasons` of all left out. The counts of
+        `events` are those of the source; `events.event_log` has those of the event log, if it has any event.
 
     Raises:
-        FileNotFoundError: A source file is missing (photos are optional: a warning).
-        ValueError: A required column is missing, or a query or an expression of the mapping does not fit the data; the
+        FileNotFoundError: A source file is missing (a missing photo file is only a warning).
+        ValueError: A required column is missing, or a query or expression of the mapping does not fit the data; the
             message names it.
-        RuntimeError: A file could not be read or written, or the disk or the memory did not suffice.
+        RuntimeError: A file cannot be read or written, or disk space or memory is insufficient.
     """
     mapping = load_mapping(config.data.source)
     paths = shop_paths(config)
@@ -54,7 +60,8 @@ def ingest(config: Config) -> dict[str, Any]:
     try:
         with duckdb.connect() as db:
             spill = sql_string(str(paths.root / "tmp"))
-            db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}; SET TimeZone = 'UTC'")
+            db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
+            db.execute("SET TimeZone = 'UTC'")
             log.info("reading the files of %s", config.data.source)
             _open_sources(db, mapping, config)
             log.info("cleaning products")
@@ -66,7 +73,7 @@ def ingest(config: Config) -> dict[str, Any]:
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise ValueError(f"the SQL of {mapping_path(config.data.source)} does not fit its data: {error}") from None
     except duckdb.Error as error:
-        raise RuntimeError(f"ingest could not work in {paths.root}: {error}") from None
+        raise RuntimeError(f"ingest failed in {paths.root}: {error}") from None
     subset = mapping.subset.description if mapping.subset and config.data.use_subset else None
     report = {
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
@@ -77,7 +84,7 @@ def ingest(config: Config) -> dict[str, Any]:
 
 
 def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
-    """Creates the views `event_source`, `product_source` and, where there are photos, `photo_source`."""
+    """Creates the views `event_source`, `product_source` and, if there is a photo file, `photo_source`."""
     for name, file in mapping.tables.items():
         _open_lookup(db, name, mapping_path(config.data.source).parent / file)
     overrides = overrides_by_table(config.data)
@@ -96,20 +103,20 @@ def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config:
 
 
 def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
-    """Creates one of the mapping's further tables; it is ours, so a line that cannot be read is an error."""
+    """Creates one of the mapping's further tables; its file belongs to the mapping: an unreadable line is an error."""
     if not path.is_file():
         raise FileNotFoundError(f"table {name} of the source mapping: {path} does not exist")
     db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {csv_rows(path, name)}")
-    broken = rejects(db, name)
-    if broken and (lines := db.execute(f"SELECT data_row, line FROM ({broken}) ORDER BY data_row LIMIT 1").fetchall()):
-        ((row, line),) = lines
+    query = unreadable_lines_query(db, name, header=True)
+    if query and (first := db.execute(f"SELECT data_row, line FROM ({query}) ORDER BY data_row LIMIT 1").fetchone()):
+        row, line = first
         raise ValueError(f"table {name} of the source mapping: row {row} of {path} cannot be read: {line}")
 
 
 def _open_table(
     db: duckdb.DuckDBPyConnection, view: str, name: str, table: TableMapping, path: Path, condition: str | None
 ) -> None:
-    """Creates a view of a source table's rows, numbered in file order as `source_line`.
+    """Creates a view of a source table's rows; `source_line` numbers them in file order.
 
     Args:
         db: The connection.
@@ -120,7 +127,7 @@ def _open_table(
         condition: Which of its rows belong to the subset; None takes all.
 
     Raises:
-        ValueError: The file cannot be read as what it claims to be, or the table's SQL does not fit it.
+        ValueError: The file does not have the format of its name, or the table's SQL does not fit it.
     """
     is_text = table.lines or path.suffix != ".parquet"
     rows = f"SELECT * FROM {_file_rows(table, path, view)}"
@@ -133,7 +140,7 @@ def _open_table(
     except duckdb.Error as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if is_text and table.query is None:
-        renumber(db, view, header=not table.lines)
+        add_unreadable_to_source_line(db, view, header=not table.lines)
     condition = condition or "true"
     _check_sql(db, f"subset.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
     exclude = table.exclude if isinstance(table, EventsMapping) else {}
@@ -151,15 +158,15 @@ def _file_rows(table: TableMapping, path: Path, view: str) -> str:
 
 
 def _check_sql(db: duckdb.DuckDBPyConnection, field: str, query: str) -> None:
-    """Raises ValueError that names the mapping's field where DuckDB does not understand its SQL."""
+    """Raises a ValueError that names the mapping's field if DuckDB rejects its SQL."""
     try:
         db.execute(f"EXPLAIN {query}")
     except duckdb.Error as error:
-        raise ValueError(f"{field} of the source mapping cannot be used: {error}") from None
+        raise ValueError(f"{field} of the source mapping is not valid: {error}") from None
 
 
 def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
-    """Writes the staged tables; the report follows last, so that it never speaks of tables that are not there."""
+    """Writes the tables. The caller writes the report last, so that it never describes tables that do not exist."""
     outputs = {
         paths.products: "SELECT * FROM products ORDER BY product_id",
         paths.product_aliases: "SELECT * FROM product_aliases ORDER BY product_id",

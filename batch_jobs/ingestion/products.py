@@ -1,11 +1,11 @@
-"""The products half of ingest: cleaning, keys, de-duplication."""
+"""The products part of ingest: clean values, product keys, deduplication."""
 
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from batch_jobs.ingestion.quarantine import counts, quarantine_rows, unreadable_rows
+from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import (
     METADATA,
     SourceMapping,
@@ -17,18 +17,18 @@ from feature_repo import columns as c
 from feature_repo.transforms.keys import product_keys
 from feature_repo.transforms.text import deduplication_key, language_of, product_text
 
-TABLE_NAME = "products"
+PRODUCTS_TABLE = "products"
 DUPLICATE_CONTENT = "duplicate_content"
-MISSING_ID = "missing_product_id"
-# Columns of the frame that say whether a value is there but cannot be read; the row is kept without it.
+MISSING_PRODUCT_ID = "missing_product_id"
+# Boolean columns of the frame: the row has this value, but it cannot be read. The row is kept without the value.
 UNREADABLE_VALUES = ("broken_metadata", "unreadable_price", "unreadable_stock", "unreadable_hidden")
 
 
 def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dict[str, Any]:
-    """Makes the tables `products` and `product_aliases` (merged id -> kept id).
+    """Creates the tables `products` and `product_aliases` (id of a merged product -> id of the kept one).
 
     Returns:
-        The counts, and of how many rows the metadata, the price and the stock are there but cannot be read.
+        The row counts, and under each name of UNREADABLE_VALUES the number of rows with such a value.
     """
     frame = _read(db, mapping.products)
     _add_photos(db, mapping.photos, frame)
@@ -44,7 +44,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
     kept = frame[reason.isna()].drop(columns=c.SOURCE_LINE)
     kept.insert(1, c.PRODUCT_KEY, product_keys(kept[c.PRODUCT_ID].tolist()))
     db.register("kept_products", kept)
-    # The casts matter where a column, or the catalogue, is empty: pandas no longer knows the types then.
+    # The casts set the types of empty columns, which pandas does not know.
     db.execute("""
         CREATE TEMP TABLE products AS
         SELECT * REPLACE (product_id::VARCHAR AS product_id, title::VARCHAR AS title,
@@ -61,24 +61,24 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
     """)
     rejected = pd.DataFrame({c.SOURCE_LINE: frame[c.SOURCE_LINE], c.REASON: reason}).dropna()
     db.register("rejected_products", rejected)
-    quarantine_rows(db, TABLE_NAME, "product_source", "SELECT * FROM rejected_products")
-    unreadable = unreadable_rows(db, TABLE_NAME, "product_source", header=not mapping.products.lines)
+    quarantine_rows(db, PRODUCTS_TABLE, "product_source", "SELECT * FROM rejected_products")
+    unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source", header=not mapping.products.lines)
     duplicates = (c.DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT)
-    report = counts(db, TABLE_NAME, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
+    report = row_counts(db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
     return {**report, **unreadable_values}
 
 
 def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
-    """The source's products with canonical columns; text columns are never null except brand, category and photo."""
-    found = [name for name, *_ in db.execute("DESCRIBE product_source").fetchall()]
-    metadata = field_expression(table, METADATA, found)
+    """The source's products in canonical columns; title and description are never null, the other texts may be."""
+    file_columns = [name for name, *_ in db.execute("DESCRIBE product_source").fetchall()]
+    metadata = field_expression(table, METADATA, file_columns)
 
     def expression(field: str, *json_keys: str) -> str:
-        """The field's own column, else its value in the metadata JSON; blank counts as missing."""
-        options = [option for option in [field_expression(table, field, found)] if option]
+        """The field's own column, else its value in the metadata JSON; a blank value counts as missing."""
+        sources = [source for source in [field_expression(table, field, file_columns)] if source]
         if metadata:
-            options += [f"json_extract_string(metadata_json, '$.{key}')" for key in json_keys]
-        values = ", ".join(f"nullif(trim(({option})::VARCHAR), '')" for option in options) or "NULL::VARCHAR"
+            sources += [f"json_extract_string(metadata_json, '$.{key}')" for key in json_keys]
+        values = ", ".join(f"nullif(trim(({source})::VARCHAR), '')" for source in sources) or "NULL::VARCHAR"
         return f"coalesce({values}) AS {field}"
 
     metadata_sql = f"({metadata})::VARCHAR" if metadata else "NULL::VARCHAR"
@@ -89,7 +89,7 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
             FROM product_source),
         named AS (
             SELECT source_line, broken_metadata,
-                   trim(({required_expression(table, c.PRODUCT_ID, found)})::VARCHAR) AS product_id,
+                   trim(({required_expression(table, c.PRODUCT_ID, file_columns)})::VARCHAR) AS product_id,
                    {expression(c.TITLE)}, {expression(c.DESCRIPTION)}, {expression(c.TEXT)},
                    {expression(c.BRAND, "brand")}, {expression(c.CATEGORY, "catalog_id", "category")},
                    {expression(c.PRICE, "price")}, {expression(c.STOCK, "stock")}, {expression(c.PHOTO, "photo")},
@@ -99,7 +99,7 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
             SELECT * REPLACE (
                        CASE WHEN isfinite(try_cast(price AS DOUBLE)) THEN price::DOUBLE END AS price,
                        try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock,
-                       -- DuckDB reads true/false, t/f, yes/no, y/n, 1/0 in any case. What cannot be read is shown.
+                       -- DuckDB reads true/false, t/f, yes/no, y/n, 1/0 in any case. An unreadable value is false.
                        coalesce(try_cast(hidden AS BOOLEAN), false) AS hidden),
                    price AS price_text, stock AS stock_text,
                    hidden IS NOT NULL AND try_cast(hidden AS BOOLEAN) IS NULL AS unreadable_hidden
@@ -114,12 +114,12 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
 
 
 def _add_photos(db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame: pd.DataFrame) -> None:
-    """Fills the photos that products lack from the photo file, where there is one."""
+    """Adds photos from the photo file, if there is one, to products that have none."""
     views = {name for (name,) in db.execute("SELECT view_name FROM duckdb_views() WHERE temporary").fetchall()}
     if table is None or "photo_source" not in views:
         return
-    found = [name for name, *_ in db.execute("DESCRIBE photo_source").fetchall()]
-    product_id, photo = (required_expression(table, field, found) for field in (c.PRODUCT_ID, c.PHOTO))
+    file_columns = [name for name, *_ in db.execute("DESCRIBE photo_source").fetchall()]
+    product_id, photo = (required_expression(table, field, file_columns) for field in (c.PRODUCT_ID, c.PHOTO))
     photos = db.execute(f"""
         SELECT trim(({product_id})::VARCHAR) AS product_id, first(({photo})::VARCHAR ORDER BY source_line) AS photo
         FROM photo_source WHERE {photo} IS NOT NULL GROUP BY 1
@@ -129,10 +129,10 @@ def _add_photos(db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame
 
 
 def _duplicates(frame: pd.DataFrame, *, deduplicate: bool) -> tuple["pd.Series[str]", pd.DataFrame]:
-    """Why each row is left out (null: it is kept), and which product stands for a merged one: the first."""
+    """The reason why each row is left out (null: kept), and the merged products, each with its replacement."""
     reason = pd.Series(None, index=frame.index, dtype="object")
     missing = frame[c.PRODUCT_ID].isna() | (frame[c.PRODUCT_ID] == "")
-    reason[missing] = MISSING_ID
+    reason[missing] = MISSING_PRODUCT_ID
     reason[~missing & frame[c.PRODUCT_ID].duplicated()] = c.DUPLICATE_PRODUCT_ID
     kept_by_key: dict[tuple[str, str, str], str] = {}
     alias: list[tuple[str, str]] = []

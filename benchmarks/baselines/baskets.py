@@ -5,11 +5,11 @@ Legend: E events of all histories.
 
 import numpy as np
 
+from feature_repo.common.arrays import Int64Array
 from training.data.histories import Histories
-from training.evaluation.ranker import Counts
 
 
-def baskets(histories: Histories) -> Counts:
+def baskets(histories: Histories) -> Int64Array:
     """(E,) int64 basket number of each event, counted from 0 over all histories; equal times share a basket."""
     owners_E = histories.owners
     new_E = np.ones(len(owners_E), dtype=bool)

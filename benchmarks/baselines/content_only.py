@@ -6,10 +6,11 @@ Legend: A scored histories, B rows of one call, N products of the catalogue, T t
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.filling import fill_scores, filled
 from training.baselines.history_matrix import history_weights
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes
+from training.evaluation.ranker import TrainingEvents, check_codes
 
 
 class ContentOnly:
@@ -42,10 +43,10 @@ class ContentOnly:
         self._product_NT = _centred(text_NT)
         weights_AN = history_weights(histories, events.n_products, decay)
         total_A = np.maximum(weights_AN.sum(axis=1), np.finfo(np.float32).tiny)
-        self._history_AT: Scores = (weights_AN @ self._product_NT) / total_A[:, None]
+        self._history_AT: Float32Array = (weights_AN @ self._product_NT) / total_A[:, None]
         self._fill_N = fill_scores(events.popularity())
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         check_codes("rows", rows, len(self._history_AT))
         return filled(self._history_AT[rows] @ self._product_NT.T, self._fill_N)

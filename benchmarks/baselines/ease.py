@@ -9,10 +9,11 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import lapack
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.filling import fill_scores, filled
 from training.baselines.history_matrix import history_weights
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes, top_positions
+from training.evaluation.ranker import TrainingEvents, check_codes, top_positions
 
 _BLOCK = 1024
 
@@ -54,7 +55,7 @@ class EASE:
         bought_UM.data[:] = 1
         self._weights_MM = _autoencoder(bought_UM, l2)
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         check_codes("rows", rows, self._history_AM.shape[0])
         scores_BN = np.zeros((len(rows), len(self._fill_N)), dtype=np.float32)
@@ -62,7 +63,7 @@ class EASE:
         return filled(scores_BN, self._fill_N)
 
 
-def _autoencoder(bought_UM: sparse.csr_array, l2: float) -> Scores:
+def _autoencoder(bought_UM: sparse.csr_array, l2: float) -> Float32Array:
     """(M, M) weight of each product of a history (row) for each product to score, 0 for itself.
 
     With P the inverse of the regularised Gram matrix, the weight of i for j is -P_ij / P_jj (equation 8 of the paper).
@@ -73,7 +74,7 @@ def _autoencoder(bought_UM: sparse.csr_array, l2: float) -> Scores:
     return weights_MM
 
 
-def _gram(bought_UM: sparse.csr_array) -> Scores:
+def _gram(bought_UM: sparse.csr_array) -> Float32Array:
     """(M, M) number of buyers in common, dense; made block by block, since sparse it may take several times as much."""
     buyers_MU = bought_UM.T.tocsr()
     n_products = buyers_MU.shape[0]
@@ -83,7 +84,7 @@ def _gram(bought_UM: sparse.csr_array) -> Scores:
     return gram_MM
 
 
-def _inverse(gram_MM: Scores, l2: float) -> Scores:
+def _inverse(gram_MM: Float32Array, l2: float) -> Float32Array:
     """The inverse of gram_MM + l2 I, in the memory of gram_MM."""
     np.fill_diagonal(gram_MM, gram_MM.diagonal() + np.float32(l2))
     # The transpose of a symmetric matrix is the Fortran layout in which LAPACK works without a copy.

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.filling import fill_scores, filled
 from training.baselines.history_matrix import history_counts
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes
+from training.evaluation.ranker import TrainingEvents, check_codes
 
 
 class ImplicitALS:
@@ -63,7 +64,7 @@ class ImplicitALS:
         self._product_NF: npt.NDArray[np.float32] = model.item_factors
         self._fill_N = fill_scores(events.popularity())
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         check_codes("rows", rows, len(self._buyer_AF))
         return filled(self._buyer_AF[rows] @ self._product_NF.T, self._fill_N)

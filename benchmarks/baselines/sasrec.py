@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.baselines.baskets import baskets
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from training.baselines.filling import fill_scores
 from training.baselines.history_matrix import known_only
 from training.data.histories import UNKNOWN_PRODUCT, Histories, ranges
-from training.evaluation.ranker import Codes, Counts, Scores, TrainingEvents, check_codes
+from training.evaluation.ranker import TrainingEvents, check_codes
 
 _LAYERS = 2
 _PREDICTIONS_PER_STEP = 512  # 24 MB of scores for 12,000 products: glibc asks the kernel anew for more than 32 MB
@@ -81,7 +82,7 @@ class SASRec:
         self._state_AD = _last_states(model, latest)
         self._product_SD = model.product.weight.detach().numpy()[: len(self._seen_S)]
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores."""
         check_codes("rows", rows, self._n_histories)
         seen_BS = self._state_AD[rows] @ self._product_SD.T
@@ -158,9 +159,9 @@ class _Windows:
     """
 
     events: Histories
-    offsets: Counts
-    positions: Counts
-    targets: Codes
+    offsets: Int64Array
+    positions: Int64Array
+    targets: Int32Array
 
     def batches(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """One epoch in random order: products (b, L), then row, position and target of P predictions.
@@ -196,7 +197,7 @@ def _training_windows(histories: Histories, max_events: int) -> _Windows:
     return _Windows(windows, np.searchsorted(known, cuts), positions, histories.products[predicted])
 
 
-def _recoded(histories: Histories, code_N: Codes) -> Histories:
+def _recoded(histories: Histories, code_N: Int32Array) -> Histories:
     """The events of products with a code, with codes instead of products."""
     known = known_only(histories, len(code_N))
     coded = replace(known, products=code_N[known.products])

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from scipy import sparse
 
 from benchmarks.baselines.baskets import baskets
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from training.baselines.filling import fill_scores, filled
 from training.baselines.history_matrix import known_only
 from training.baselines.popularity import recent_rank
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Counts, Scores, TrainingEvents, check_codes, top_positions
+from training.evaluation.ranker import TrainingEvents, check_codes, top_positions
 
 _RECENT_DAYS = 14
 
@@ -66,7 +67,7 @@ class TifuKNN:
         self._fill_N = fill_scores(recent_N)
         self._neighbours, self._alpha = neighbours, alpha
 
-    def scores(self, rows: Codes) -> Scores:
+    def scores(self, rows: Int32Array) -> Float32Array:
         """See Ranker.scores; takes 4 * B * U bytes beside the scores."""
         check_codes("rows", rows, self._own_AN.shape[0])
         own_BN = self._own_AN[rows]
@@ -105,7 +106,7 @@ class _Fading:
         weights = self._weights(last_A[row] - basket, n_baskets_A[row]).astype(np.float32)
         return sparse.coo_array((weights, (row, product)), shape=(len(known), n_products)).tocsr()
 
-    def _weights(self, ages_E: Counts, n_baskets_E: Counts) -> npt.NDArray[np.float64]:
+    def _weights(self, ages_E: Int64Array, n_baskets_E: Int64Array) -> npt.NDArray[np.float64]:
         """(E,) weight of a basket of this age, 0 for the latest, in a history of so many baskets."""
         group_E, place_E = ages_E // self.group_size, ages_E % self.group_size
         n_groups_E = -(-n_baskets_E // self.group_size)

@@ -19,10 +19,10 @@ from training.baselines.item_knn import ItemKNN
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
 from training.data.histories import Histories
-from training.evaluation.judge import compare
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import Ranker, TrainingEvents
+from training.evaluation.ranking import compare
 
 Parameters = Mapping[str, Any]
 

@@ -29,7 +29,8 @@ from feature_repo import columns as c
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.release import MODEL_FOLDER
-from training.data.catalogue import item_features, read_catalogue
+from training.data.catalogue import read_catalogue
+from training.model.item_features import item_features
 from training.model.prefixes import Prefixes
 from training.text.encoder import load_text_encoder
 

@@ -21,11 +21,12 @@ import torch
 from torch import nn
 
 from batch_jobs.build_features import build_features
+from batch_jobs.build_index import index_job, search_index_job
+from batch_jobs.embed_products import embed_job
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
-from batch_jobs.model_jobs import embed_job, index_job, search_index_job
 from batch_jobs.publish import publish
-from batch_jobs.refresh import passed
+from batch_jobs.refresh import enforce_gate
 from benchmarks.shops.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
 from benchmarks.tools.skip import require_package
 from expectations.gate import validate_canonical, validate_sequences
@@ -38,12 +39,13 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import TRAINING_SERVICE, definitions
 from feature_repo.schema import schema_hash
 from feature_repo.store import FeatureStore, feature_store
-from feature_repo.transforms.events import weight_by_code
 from training.artifacts.model import ModelCard, save_model
-from training.artifacts.release import FORMAT_VERSION, current_release
+from training.artifacts.release import RELEASE_FORMAT, current_release
 from training.artifacts.rescorer import Rescorer
-from training.data.catalogue import Vocabularies, build_vocabularies, read_catalogue
-from training.model.towers import ModelSpec, TwoTower
+from training.data.catalogue import read_catalogue
+from training.model.item_features import Vocabularies, build_vocabularies
+from training.model.spec import ModelSpec
+from training.model.towers import TwoTower
 from training.text.catalogue_text import text_encoder_of
 
 DATA_DIR = Path("var/benchmarks")  # text encoders and text vectors in it are shared by all benchmarks
@@ -127,7 +129,7 @@ def bench_shop(size: ShopSize, data_dir: Path = DATA_DIR, settings: tuple[str, .
         "buyers": size.buyers,
         "events_per_buyer": size.events_per_buyer,
         "schema_hash": _schema_hash(shop.config),
-        "release_format": FORMAT_VERSION,
+        "release_format": RELEASE_FORMAT,
     }
     if not done.is_file() or read_json(done, "") != about:
         _make(shop, mapping)
@@ -153,9 +155,9 @@ def _make(shop: BenchShop, mapping: Path) -> None:
     done("data written")
     with shop_lock(config):
         ingest(config)
-        passed(validate_canonical(paths, config))
+        enforce_gate(validate_canonical(paths, config))
         build_features(config)
-        passed(validate_sequences(paths, config))
+        enforce_gate(validate_sequences(paths, config))
         done("features built")
         with feature_store(config) as store:
             materialize(config, store, full=True)
@@ -183,16 +185,7 @@ def _save_untrained_model(config: Config, store: FeatureStore, seed: int) -> Non
 
 def _untrained_model(config: Config, text_dim: int, vocabularies: Vocabularies, seed: int) -> TwoTower:
     torch.manual_seed(seed)
-    spec = ModelSpec.from_config(
-        config.model,
-        config.training,
-        text_dim=text_dim,
-        n_brands=len(vocabularies.brands),
-        n_categories=len(vocabularies.categories),
-        n_prices=vocabularies.n_prices,
-        n_ids=len(vocabularies.product_keys) + 1,
-        event_weights=weight_by_code(config.event_weights),
-    )
+    spec = ModelSpec.from_config(config, text_dim, vocabularies.sizes)
     model = TwoTower(spec).eval()
     if model.item_tower.identity is not None:
         # Initialised with zeros, which would give all variants of one model the same vector.

@@ -10,7 +10,7 @@ import yaml
 
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.source_mapping import mapping_path
-from batch_jobs.refresh import checked_features
+from batch_jobs.refresh import build_validated_features
 from benchmarks.tools.shared_data import SHARED_DATA, shared_data
 from benchmarks.tools.skip import SkippedError, require_file, require_package
 from expectations.gate import validate_canonical
@@ -110,7 +110,7 @@ def prepared(name: str, folder: Path | None, *, cold: bool, overrides: Sequence[
         except FileNotFoundError as error:
             raise SkippedError(f"{name}: {error}") from None
         validate_canonical(shop_paths(config), config)
-        checked_features(config)
+        build_validated_features(config)
     return config
 
 

@@ -1,9 +1,9 @@
-"""The file of API keys. It lies in this layer because the command line writes it and the API reads it.
+"""The file of API keys. The command line writes it and the API reads it.
 
-A key is `tw_<id>_<secret>`: the id, which is no secret, finds it, and the secret is 256 random bits. The file holds a
-SHA-256 of the key, so that who reads the file cannot call the API. SHA-256 is right here: the slow, salted hashes
-(argon2, bcrypt) are for passwords, which people choose and others guess. 256 random bits are not guessed at any speed,
-and a fast hash costs a request nothing and gives nobody a way to keep the CPU busy.
+A key is `tw_<id>_<secret>`. The id is public and identifies the key; the secret is 256 random bits. The file stores the
+SHA-256 of each key, so that nobody who reads the file can call the API. SHA-256 suffices: slow, salted hashes such as
+argon2 and bcrypt protect passwords, which can be guessed. 256 random bits cannot, and a fast hash costs a request
+nothing and gives an attacker no way to occupy the CPU.
 """
 
 import datetime as dt
@@ -26,7 +26,7 @@ ID_BYTES, SECRET_BYTES = 8, 32
 
 
 class Scope(StrEnum):
-    """What a key may do; none contains another."""
+    """What a key permits; no scope includes another."""
 
     READ = "read"
     WRITE = "write"
@@ -34,14 +34,14 @@ class Scope(StrEnum):
 
 
 class ApiKey(BaseModel):
-    """What is kept of one key.
+    """The stored part of one key.
 
     Attributes:
         key_id: The public part of the key.
-        name: Who it is for; one key per name.
-        scopes: What it may do.
-        created: When.
-        limit: Its own rate limit; None takes the configured one.
+        name: Whom the key is for; unique.
+        scopes: What the key permits.
+        created: When the key was created.
+        limit: The key's own rate limit; None means the configured one.
         sha256: Hash of the whole key.
     """
 
@@ -55,7 +55,7 @@ class ApiKey(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
 
     @field_serializer("scopes")
-    def _in_order(self, scopes: frozenset[Scope]) -> list[str]:
+    def _sorted_scopes(self, scopes: frozenset[Scope]) -> list[str]:
         return [scope.value for scope in Scope if scope in scopes]
 
 
@@ -67,7 +67,7 @@ class _KeyFile(BaseModel):
     keys: list[ApiKey]
 
     @model_validator(mode="after")
-    def _distinct(self) -> "_KeyFile":
+    def _unique(self) -> "_KeyFile":
         for values in ([key.name for key in self.keys], [key.key_id for key in self.keys]):
             if len(set(values)) < len(values):
                 raise ValueError("two keys have the same name or the same id")
@@ -75,16 +75,16 @@ class _KeyFile(BaseModel):
 
 
 def api_keys_path(config: Config) -> Path:
-    """The file of the keys, shared by all shops of a data_dir."""
+    """The file of the keys; all shops of a data_dir share it."""
     return (config.data_dir / "api_keys.json").absolute()
 
 
 def read_keys(path: Path) -> list[ApiKey]:
-    """The keys of a file, oldest first; none where there is no file.
+    """Reads the keys of a file, oldest first; there are none if the file does not exist.
 
     Raises:
-        ValueError: The file holds something else.
-        OSError: It cannot be read.
+        ValueError: The content is not a list of API keys.
+        OSError: The file cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -93,7 +93,9 @@ def read_keys(path: Path) -> list[ApiKey]:
     try:
         return _KeyFile.model_validate_json(content).keys
     except ValidationError as error:
-        raise ValueError(f"{path} is no file of API keys ({_explain(error)}); restore it, or delete it") from None
+        raise ValueError(
+            f"{path} is not a valid file of API keys ({_first_problem(error)}); restore it, or delete it"
+        ) from None
 
 
 def create_key(
@@ -102,10 +104,10 @@ def create_key(
     """Adds a key to the file.
 
     Returns:
-        The key itself, which is kept nowhere, and what the file holds of it.
+        The key itself, which is stored nowhere, and its stored part.
 
     Raises:
-        ValueError: Another key has that name, or the name or the scopes cannot be used.
+        ValueError: Another key has that name, or the name or the scopes are not valid.
     """
     key_id = secrets.token_hex(ID_BYTES)  # not token_urlsafe, which may hold the separator
     token = f"tw_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
@@ -114,54 +116,54 @@ def create_key(
             key_id=key_id, name=name, scopes=frozenset(scopes), created=now, limit=limit, sha256=token_hash(token)
         )
     except ValidationError as error:
-        raise ValueError(f"no API key {name!r} can be made: {_explain(error)}") from None
+        raise ValueError(f"the API key {name!r} cannot be created: {_first_problem(error)}") from None
     with _edited(path) as keys:
         if any(name == other.name for other in keys):
-            raise ValueError(f"there is an API key {name!r} already; revoke it first, or choose another name")
+            raise ValueError(f"an API key {name!r} exists already; revoke it first, or choose another name")
         keys.append(key)
     return token, key
 
 
 def revoke_key(path: Path, name: str) -> ApiKey:
-    """Removes a key from the file; APIs that run see it within a second.
+    """Removes a key from the file; a running API refuses it within a second.
 
     Raises:
         ValueError: No key has that name.
     """
     with _edited(path) as keys:
-        found = next((key for key in keys if key.name == name), None)
-        if found is None:
+        revoked = next((key for key in keys if key.name == name), None)
+        if revoked is None:
             names = ", ".join(key.name for key in keys) or "none"
-            raise ValueError(f"{path} has no API key {name!r}; there are: {names}")
-        keys.remove(found)
-    return found
+            raise ValueError(f"{path} has no API key {name!r}; its keys are: {names}")
+        keys.remove(revoked)
+    return revoked
 
 
 def token_hash(token: str) -> str:
-    """What the file holds instead of a key."""
+    """The hash that the file stores instead of a key."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def token_id(token: str) -> str:
-    """The public part of a key; empty where it has not the form of one."""
+    """The public part of a key; empty if the token does not have the form of a key."""
     parts = token.split("_", 2)
     return parts[1] if len(parts) == 3 else ""
 
 
 @contextmanager
 def _edited(path: Path) -> Iterator[list[ApiKey]]:
-    """The keys, to be changed in place; written back unless the block fails."""
+    """Yields the keys for changes in place; writes them back unless the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two commands at once would otherwise undo each other, and a revoked key would be back.
+    # Without the lock, two commands at once would overwrite each other, and a revoked key could come back.
     with FileLock(f"{path}.lock"):
         keys = read_keys(path)
         yield keys
         with replacing(path) as temporary:
-            temporary.touch(mode=0o600)  # before there is anything to read in it
+            temporary.touch(mode=0o600)  # restricts the permissions before the content is written
             temporary.write_text(_KeyFile(keys=keys).model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem, without the input, which may be a hash."""
+def _first_problem(error: ValidationError) -> str:
+    """Names the first problem, without the input, which may be a hash."""
     problem = error.errors()[0]
     return f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"

@@ -1,9 +1,9 @@
-"""Errors that mean something to the command line: each has an exit code there."""
+"""Errors that several layers handle."""
 
 
 class GateRefusedError(RuntimeError):
-    """A gate said no (data quality, release checks): nothing was published, what was live stays live. Exit code 3."""
+    """A gate refused the data or the release. Nothing was published; the live release stays live. Exit code 3."""
 
 
 class StoreUnavailableError(RuntimeError):
-    """The online store cannot take the request now; trying again later may succeed."""
+    """The online store cannot serve the call now; the caller may retry later."""

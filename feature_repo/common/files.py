@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets a half-written one."""
+"""Atomic writes: a reader never sees a half-written file."""
 
 import json
 import os
@@ -10,21 +10,22 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; when the block ends without an error it takes `path`'s place at once.
+    """Yields a temporary path beside `path`, which replaces `path` atomically if the block ends without an error.
 
-    One writer at a time: the temporary name is always the same, so that a killed writer's left-over is overwritten.
+    Only one process may write `path` at a time: the temporary name is fixed, so that a writer overwrites the leftover
+    of a killed one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call; os.replace says atomic
+        os.replace(temporary, path)  # noqa: PTH105 - Path.replace does the same, but os.replace is documented as atomic
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes `content` as readable JSON in one step."""
+    """Writes `content` as indented JSON, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
@@ -33,7 +34,7 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
     """Reads a JSON report.
 
     Raises:
-        FileNotFoundError: It is not there; the message names the command that makes it.
+        FileNotFoundError: The file does not exist; the message names the command `made_by` that writes it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")

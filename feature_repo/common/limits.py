@@ -1,4 +1,4 @@
-"""How often one caller may ask: part of the configuration, of API keys and of the API's rate limiter."""
+"""Rate limits, which API keys and the API's rate limiter share."""
 
 from typing import Annotated
 
@@ -6,9 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Limit(BaseModel):
-    """A token bucket: it holds up to `burst` tokens, fills at `rate_per_second`, and a request takes one."""
+    """A token bucket: it holds up to `burst` tokens, gains `rate_per_second` tokens, and each request takes one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rate_per_second: Annotated[float, Field(ge=0.001, le=1_000_000)] = Field(description="Requests per second, lasting")
+    rate_per_second: Annotated[float, Field(ge=0.001, le=1_000_000)] = Field(
+        description="Requests per second, on average"
+    )
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Requests at once, after a pause")

@@ -1,4 +1,4 @@
-"""The shop's batch lock: one chain at a time."""
+"""The shop's batch lock: one job at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ from feature_repo.common.paths import shop_paths
 
 
 class BusyError(RuntimeError):
-    """Another job works on the same shop."""
+    """Another job is running on the same shop."""
 
 
 @contextmanager
 def shop_lock(config: Config) -> Iterator[None]:
-    """Holds the shop's batch lock; the kernel frees it when the process ends, however it ends.
+    """Holds the shop's batch lock; the kernel releases it however the process ends.
 
     Raises:
-        BusyError: Another process holds it.
+        BusyError: Another process holds the lock.
     """
     path = shop_paths(config).lock
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,9 @@ def shop_lock(config: Config) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise BusyError(f"another job is at work on this shop ({path} is locked); try again when it is done") from None
+        raise BusyError(
+            f"another job is running on this shop ({path} is locked); try again when it has finished"
+        ) from None
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Where a shop's files lie: everything below one folder, `data_dir/<source name>`."""
+"""Paths of a shop's files, all in one folder: `data_dir/<source>`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +8,13 @@ from feature_repo.common.config import Config
 
 @dataclass(frozen=True)
 class ShopPaths:
-    """The files of one shop."""
+    """The paths of one shop."""
 
     root: Path
 
     @property
     def events(self) -> Path:
-        """Canonical events, one row per interaction."""
+        """Canonical events, one row per event."""
         return self.root / "canonical" / "events.parquet"
 
     @property
@@ -24,7 +24,7 @@ class ShopPaths:
 
     @property
     def product_aliases(self) -> Path:
-        """Products that ingest merged into another, one row per id that is gone."""
+        """Products that ingest merged into another one: one row per removed id."""
         return self.root / "canonical" / "product_aliases.parquet"
 
     @property
@@ -34,7 +34,7 @@ class ShopPaths:
 
     @property
     def ingest_report(self) -> Path:
-        """Counts of the last ingest."""
+        """Report of the last ingest: counts per table."""
         return self.root / "canonical" / "report.json"
 
     @property
@@ -44,42 +44,42 @@ class ShopPaths:
 
     @property
     def product_features(self) -> Path:
-        """Feast's product source."""
+        """Feast's source of product features."""
         return self.root / "features" / "products.parquet"
 
     @property
     def sequence_features(self) -> Path:
-        """Feast's buyer-history source: rolling sequences anchored at labels, and the latest one per buyer."""
+        """Feast's source of buyer sequences: one before each context, and the newest one of each buyer."""
         return self.root / "features" / "buyer_sequences.parquet"
 
     @property
     def purchase_features(self) -> Path:
-        """Feast's buyer-purchases source: what each buyer ever bought, as of the last build."""
+        """Feast's source of buyer purchases: all purchases of each buyer, as of the last build."""
         return self.root / "features" / "buyer_purchases.parquet"
 
     @property
     def recent_features(self) -> Path:
-        """Feast's batch source of the pushed view; empty, since only pushes write that view."""
+        """Feast's batch source of the pushed view; empty, because only pushes write that view."""
         return self.root / "features" / "buyer_recent.parquet"
 
     @property
     def contexts(self) -> Path:
-        """What training and evaluation predict: one row per buyer and moment, with the products chosen then."""
+        """Contexts of training and evaluation: one row per buyer and moment, with its targets."""
         return self.root / "features" / "contexts.parquet"
 
     @property
     def training_set(self) -> Path:
-        """Folder of the training contexts with their histories, as training.data.context_cache maps them."""
+        """Folder of the training contexts with their histories, written by training.data.context_cache."""
         return self.root / "training_set"
 
     @property
     def feature_report(self) -> Path:
-        """Counts, cut-off, time split and data version of the last feature build."""
+        """Report of the last feature build: counts, build time, time split and data version."""
         return self.root / "features" / "report.json"
 
     @property
     def validation(self) -> Path:
-        """Folder of the gate's results and Data Docs."""
+        """Folder of the data gate's results and Data Docs."""
         return self.root / "validation"
 
     @property
@@ -99,62 +99,62 @@ class ShopPaths:
 
     @property
     def runs(self) -> Path:
-        """Folder of training runs: event files for TensorBoard, settings and a picture of each."""
+        """Folder of training runs: TensorBoard event files, settings and curves of each run."""
         return self.root / "runs"
 
     @property
     def search(self) -> Path:
-        """Folder of the searches for better settings."""
+        """Folder of the tuning studies."""
         return self.root / "search"
 
     @property
     def embeddings(self) -> Path:
-        """Folder of product embeddings and their ids."""
+        """Folder of the product vectors and the product ids."""
         return self.root / "embeddings"
 
     @property
     def index(self) -> Path:
-        """Folder of the vector index."""
+        """Folder of the index."""
         return self.root / "index"
 
     @property
     def search_index(self) -> Path:
-        """Folder of what finds products by their texts."""
+        """Folder of the text search."""
         return self.root / "search_index"
 
     @property
     def evaluation(self) -> Path:
-        """Metrics of the last evaluation."""
+        """Metrics of the last evaluation, as JSON."""
         return self.root / "evaluation.json"
 
     @property
     def evaluation_report(self) -> Path:
-        """The last evaluation as a page."""
+        """The last evaluation, as an HTML report."""
         return self.root / "report.html"
 
     @property
     def releases(self) -> Path:
-        """Folder of releases; `current` in it points to the live one."""
+        """Folder of the releases; the link `current` points to the live one."""
         return self.root / "releases"
 
     @property
     def lock(self) -> Path:
-        """Lock of the batch jobs: one chain at a time."""
+        """Lock of the batch jobs: one job at a time."""
         return self.root / "batch.lock"
 
 
 def shop_paths(config: Config) -> ShopPaths:
-    """The files of the shop that `config` describes."""
+    """The paths of the shop that `config` describes."""
     source = config.data.source
     name = Path(source).stem if source.endswith((".yaml", ".yml")) else source
     return ShopPaths((config.data_dir / name).absolute())
 
 
 def models_dir(config: Config) -> Path:
-    """Text encoders, shared by all shops of a data_dir."""
+    """Folder of the text encoders, which all shops of a data_dir share."""
     return config.data_dir / "models"
 
 
 def text_vectors_dir(config: Config) -> Path:
-    """The text-vector cache, shared by all shops of a data_dir."""
+    """Folder of the text-vector cache, which all shops of a data_dir share."""
     return config.data_dir / "text_vectors"

@@ -1,4 +1,7 @@
-"""Claims on events, at work and done, so that a retried event is neither lost nor stored twice."""
+"""Claims on events, so that a retried event is neither lost nor stored twice.
+
+A claim is a key in Redis per event. It holds the token of the request that is storing the event, and STORED afterwards.
+"""
 
 import logging
 import time
@@ -10,24 +13,25 @@ from redis.exceptions import RedisClusterException, RedisError
 
 log = logging.getLogger(__name__)
 
-# A request that is killed blocks the retry for this long and no longer.
+# A killed request blocks the retry of its events for this long.
 PENDING_SECONDS = 30
-# How long a request waits for another one that works on the same event; a double click comes within milliseconds.
-WAIT_SECONDS, POLL_SECONDS = 0.5, 0.01
+# How long a request waits for another one that claimed the same event. The requests of a double click are milliseconds
+# apart.
+CLAIM_WAIT_SECONDS, CLAIM_POLL_SECONDS = 0.5, 0.01
 STORED = b"stored"
-STORE_ERRORS = (RedisError, RedisClusterException)
+REDIS_ERRORS = (RedisError, RedisClusterException)
 
 
-class EventsAtWorkError(RuntimeError):
-    """Another request works on one of the events, or died at it a moment ago; a repetition may succeed soon."""
+class EventsInProgressError(RuntimeError):
+    """Another request has claimed one of the events and not finished; the caller may retry."""
 
 
 class Claim(NamedTuple):
-    """What is claimed of one event.
+    """One request's claim on one event.
 
     Attributes:
-        token: Stands for who claims; unique to a request. Who claims again under the same token gets what it had.
-        seconds: How long the event is remembered once it is stored.
+        token: Identifies the request. Claiming again with the same token succeeds.
+        seconds: How long to remember the event as stored.
     """
 
     token: str
@@ -35,20 +39,20 @@ class Claim(NamedTuple):
 
 
 class EventClaims:
-    """The events, by name, that one request has for itself.
+    """The events that one request has claimed, by name.
 
     Attributes:
-        fresh: The names that no other request has stored; the rest of those asked for are duplicates.
+        fresh: The names that are not stored yet. The other requested names are duplicates.
     """
 
     def __init__(self, redis: Any, prefix: str, claims: Mapping[str, Claim], fresh: Collection[str]) -> None:
-        """Takes names that are claimed already."""
+        """Wraps claims that Redis already holds: `fresh` names the claimed events."""
         self.fresh = frozenset(fresh)
         self._redis, self._prefix, self._claims = redis, prefix, claims
         self._open = set(fresh)
 
-    def stored(self, names: Collection[str]) -> None:
-        """Notes that these are stored."""
+    def mark_stored(self, names: Collection[str]) -> None:
+        """Records that these events are stored, so that a retry is a duplicate."""
         done = self._open.intersection(names)
         self._open -= done
         try:
@@ -56,63 +60,63 @@ class EventClaims:
                 for name in done:
                     pipeline.set(_key(self._prefix, name), STORED, ex=self._claims[name].seconds)
                 pipeline.execute()
-        except STORE_ERRORS as error:
-            # They are stored, so the request must not fail; only a repetition would no longer be noticed.
-            log.warning("stored events are remembered for %d s only: %s", PENDING_SECONDS, error)
+        except REDIS_ERRORS as error:
+            # The events are stored, so the request must not fail. A late retry will be stored as a second event.
+            log.warning("stored events are remembered for only %d s: %s", PENDING_SECONDS, error)
 
-    def keep(self, names: Collection[str]) -> None:
-        """Leaves these claimed until the claim runs out, or somebody claims them again under the same token."""
+    def keep_claimed(self, names: Collection[str]) -> None:
+        """Does not release these claims at the end; they expire, unless claimed again with the same token."""
         self._open.difference_update(names)
 
     def release(self) -> None:
-        """Frees what was neither stored nor kept, but for what has run out meanwhile and is now another's."""
-        _free(self._redis, self._prefix, {name: self._claims[name] for name in self._open})
+        """Releases the claims that are neither stored nor kept, except expired ones that another request has now."""
+        _release(self._redis, self._prefix, {name: self._claims[name] for name in self._open})
         self._open.clear()
 
 
 @contextmanager
-def claimed(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> Iterator[EventClaims]:
-    """Claims events for one request; those that it has not stored when the block ends are free again.
+def claim_events(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> Iterator[EventClaims]:
+    """Claims events for one request; at the end of the block it releases those that are not marked as stored.
 
     Args:
-        redis: The client.
-        prefix: Begins the keys.
-        claims: By name of the event.
+        redis: The Redis client.
+        prefix: Prefix of the keys in Redis.
+        claims: The claims, by name of the event.
 
     Raises:
-        EventsAtWorkError: Another request works on one of them, or died at it a moment ago. Nothing is claimed.
+        EventsInProgressError: Another request has claimed one of the events and not finished. Nothing is claimed.
     """
-    deadline = time.monotonic() + WAIT_SECONDS
-    while (fresh := _take(redis, prefix, claims)) is None:
+    deadline = time.monotonic() + CLAIM_WAIT_SECONDS
+    while (fresh := _try_claim(redis, prefix, claims)) is None:
         if time.monotonic() > deadline:
-            raise EventsAtWorkError("another request works on one of these events; try again in a moment")
-        time.sleep(POLL_SECONDS)
+            raise EventsInProgressError("another request is storing one of these events; try again in a moment")
+        time.sleep(CLAIM_POLL_SECONDS)
     events = EventClaims(redis, prefix, claims, fresh)
     try:
         yield events
     finally:
         try:
             events.release()
-        except STORE_ERRORS as error:
-            # What happened in the block counts; the claims run out by themselves.
+        except REDIS_ERRORS as error:
+            # The outcome of the block counts, and the claims expire by themselves.
             log.warning("events stay claimed for up to %d s: %s", PENDING_SECONDS, error)
 
 
-def _take(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> list[str] | None:
-    """The names that are not stored yet, claimed now; None, with nothing claimed, where another has one of them."""
+def _try_claim(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> list[str] | None:
+    """Claims the events that are not stored yet and returns their names; None if another request has claimed one."""
     with redis.pipeline(transaction=False) as pipeline:
         for name, claim in claims.items():
             pipeline.set(_key(prefix, name), claim.token, nx=True, ex=PENDING_SECONDS)
-        taken = dict(zip(claims, pipeline.execute(), strict=True))
-    others = _values(redis, prefix, [name for name, mine in taken.items() if not mine])
-    fresh = {name: claims[name] for name in claims if taken[name] or others[name] == claims[name].token.encode()}
+        was_free = dict(zip(claims, pipeline.execute(), strict=True))
+    others = _values(redis, prefix, [name for name, free in was_free.items() if not free])
+    fresh = {name: claims[name] for name in claims if was_free[name] or others[name] == claims[name].token.encode()}
     if all(name in fresh or value == STORED for name, value in others.items()):
         return list(fresh)
-    _free(redis, prefix, fresh)
+    _release(redis, prefix, fresh)
     return None
 
 
-def _free(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> None:
+def _release(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> None:
     values = _values(redis, prefix, claims)
     with redis.pipeline(transaction=False) as pipeline:
         for name, claim in claims.items():

@@ -1,6 +1,6 @@
-"""A shop's features in the online store: buyers read and written, products read.
+"""A shop's features in the online store: reads and writes of buyers, reads of products.
 
-Legend: B buyers, E events or keys, P products.
+Legend: B buyers, P products.
 """
 
 import datetime as dt
@@ -11,18 +11,18 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from feast import RepoConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Int32List, Int64List, Value
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array
 from feature_repo.definitions import Definitions
-from feature_repo.online.claims import Claim, EventClaims, claimed
+from feature_repo.online.claims import Claim, EventClaims, claim_events
 from feature_repo.online.locks import BuyerLocks
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore, Row
 from feature_repo.transforms.events import PURCHASE
-from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, select, without
+from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, difference, merge_sequences, select
 
 SEQUENCE_FEATURES = (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)
 PURCHASE_FEATURES = (c.PURCHASED_KEYS, c.PURCHASED_TIMES)
@@ -32,12 +32,12 @@ BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class BuyerFeatures(NamedTuple):
-    """What the online store knows of one buyer.
+    """The features of one buyer in the online store.
 
     Attributes:
-        events: The last events, materialized and pushed ones together.
-        purchases: All that the buyer ever bought, materialized and pushed.
-        as_of_ms: When the materialized part was built, milliseconds since 1970; 0 where there is none.
+        events: The newest events, materialized and pushed ones merged.
+        purchases: All purchases of the buyer, materialized and pushed ones merged.
+        as_of_ms: Build time of the materialized features, milliseconds since 1970; 0 if there are none.
     """
 
     events: Sequence
@@ -46,90 +46,94 @@ class BuyerFeatures(NamedTuple):
 
 
 class LiveProducts(NamedTuple):
-    """What changes by the minute, for P products.
+    """The features of P products that change between releases.
 
     Attributes:
-        price_P: (P,) float64, NaN where unknown.
-        stock_P: (P,) int64, -1 where unknown.
+        price_P: (P,) float64, NaN if unknown.
+        stock_P: (P,) int64, -1 if unknown.
         hidden_P: (P,) bool.
-        known_P: (P,) bool, whether the store has the product at all.
+        known_P: (P,) bool, whether the store has the product.
     """
 
-    price_P: npt.NDArray[np.float64]
-    stock_P: npt.NDArray[np.int64]
-    hidden_P: npt.NDArray[np.bool_]
-    known_P: npt.NDArray[np.bool_]
+    price_P: Float64Array
+    stock_P: Int64Array
+    hidden_P: BoolArray
+    known_P: BoolArray
 
 
 class OnlineFeatures:
-    """Reads and writes of one shop; safe to use from several threads."""
+    """Reads and writes the features of one shop. Thread-safe."""
 
     def __init__(
         self, store: PipelinedRedisOnlineStore, config: RepoConfig, definitions: Definitions, max_length: int
     ) -> None:
-        """Takes an online store and its configuration; sends nothing.
+        """Connects to nothing yet.
 
         Args:
             store: The online store.
-            config: Its configuration; the time-outs of the connection are those of all calls here.
+            config: Feast's configuration. The time-outs of its connection apply to every call.
             definitions: The shop's Feast objects.
-            max_length: Longest history.
+            max_length: Greatest number of events in a buyer's sequence.
         """
         self.redis: Any = store.client(config)
         self._store, self._config, self._views = store, config, definitions
         self._max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
         history, recent, purchases = definitions.history_view, definitions.recent_view, definitions.purchases_view
-        self._buyer = store.plan(
+        self._buyer_plan = store.plan(
             {
                 history: SEQUENCE_FEATURES,
                 recent: (*SEQUENCE_FEATURES, *PURCHASE_FEATURES),
                 purchases: PURCHASE_FEATURES,
             }
         )
-        self._live_products = store.plan({definitions.product_view: LIVE_FEATURES})
+        self._product_plan = store.plan({definitions.product_view: LIVE_FEATURES})
 
     def read_buyers(self, buyer_ids: Rows[str]) -> list[BuyerFeatures]:
-        """The features of B buyers, in one round trip; of an unknown one, nothing."""
+        """The features of B buyers, in order, in one round trip. An unknown buyer has empty sequences."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in buyer_ids]
-        rows = self._store.read_views(self._config, entities, self._buyer)
+        rows = self._store.read_views(self._config, entities, self._buyer_plan)
         return [
             BuyerFeatures(
                 self._events(history, recent),
-                self._purchases(bought, recent),
+                self._purchases(purchases, recent),
                 history.stamp_us // 1000,
             )
-            for history, recent, bought in zip(*rows, strict=True)
+            for history, recent, purchases in zip(*rows, strict=True)
         ]
 
     def read_sequence(self, buyer_id: str) -> Sequence:
-        """One buyer's last events, oldest first."""
+        """One buyer's newest events, oldest first."""
         return self.read_buyers([buyer_id])[0].events
 
     def push_events(self, events: Mapping[str, Sequence]) -> None:
-        """Adds events to the recent ones of buyers; the next read of a buyer, by any process, sees them.
+        """Adds events to buyers' recent events; the next read, by any process, returns them.
 
         Pushing the same events again changes nothing, so a call that failed half-way can be repeated.
+
+        Args:
+            events: The new events, by buyer id.
 
         Raises:
             StoreUnavailableError: Other writers held a buyer's lock for too long, or this one lost it.
         """
-        # A push replaces the arrays, and Feast drops a write that is not newer than the stored one. So: one writer per
-        # buyer at a time, also across processes, and a stamp that always rises.
+        # A push replaces the stored arrays, and Feast drops a write that is not newer than the stored row. So there is
+        # one writer per buyer at a time, across processes, and every write carries a later time than the stored one.
         remaining = set(events)
         while remaining:
-            with self._locks.some_of(remaining) as held:
-                rows = self._merged({buyer_id: events[buyer_id] for buyer_id in held.buyers})
-                held.require()
+            with self._locks.acquire_available(remaining) as held:
+                rows = self._merged_rows({buyer_id: events[buyer_id] for buyer_id in held.buyers})
+                held.require_held()
                 self._store.online_write_batch(self._config, self._views.recent_view, rows, progress=None)
             remaining.difference_update(held.buyers)
 
     def read_products(self, product_ids: Rows[str]) -> LiveProducts:
-        """Price, stock and visibility of P products, in their order; many round trips, so not for a request."""
+        """Price, stock and visibility of P products, in order. Takes many round trips, too slow for a request."""
         rows: list[Row] = []
         for start in range(0, len(product_ids), PRODUCTS_PER_READ):
-            part = [_entity(c.PRODUCT_ID, product_id) for product_id in product_ids[start : start + PRODUCTS_PER_READ]]
-            rows += self._store.read_views(self._config, part, self._live_products)[0]
+            batch = product_ids[start : start + PRODUCTS_PER_READ]
+            entities = [_entity(c.PRODUCT_ID, product_id) for product_id in batch]
+            rows += self._store.read_views(self._config, entities, self._product_plan)[0]
         values = [row.values for row in rows]
         return LiveProducts(
             price_P=np.array([_price(value[c.PRICE]) for value in values], dtype=np.float64),
@@ -139,19 +143,23 @@ class OnlineFeatures:
         )
 
     def materialized_at(self) -> int:
-        """When features were last copied into the online store, milliseconds since 1970; 0 where they never were."""
+        """When features were last materialized, milliseconds since 1970; 0 if never."""
         return int(self.redis.get(self._materialized_key) or 0)
 
-    def note_materialized(self) -> None:
-        """Says that features were copied just now, for those who keep copies of their own."""
+    def record_materialized(self) -> None:
+        """Records the time of a materialize, so that processes with cached features can see that they are outdated."""
         self.redis.set(self._materialized_key, int(_now().timestamp() * 1000))
 
     def claim_events(self, claims: Mapping[str, Claim]) -> AbstractContextManager[EventClaims]:
-        """Claims events, by name, for the block; see event_claims.claimed, also for the errors."""
-        return claimed(self.redis, self._config.project, claims)
+        """Claims events, by name, for the duration of a block; see claims.claim_events, also for the errors."""
+        return claim_events(self.redis, self._config.project, claims)
 
     def ping(self) -> bool:
-        """Whether the online store answers."""
+        """Whether the online store responds.
+
+        Raises:
+            RedisError: It cannot be reached.
+        """
         return bool(self.redis.ping())
 
     @property
@@ -162,29 +170,31 @@ class OnlineFeatures:
         pushed = _sequence_of(recent)
         materialized = _sequence_of(history)
         if not len(pushed.event_times) and len(materialized.event_times) <= self._max_length:
-            return materialized  # in order already
+            return materialized  # already ordered
         return merge_sequences(materialized, pushed, self._max_length)
 
     @staticmethod
-    def _purchases(bought: Row, recent: Row) -> Sequence:
+    def _purchases(purchases: Row, recent: Row) -> Sequence:
         pushed = _purchases_of(recent)
-        materialized = _purchases_of(bought)
-        return merge_sequences(materialized, pushed) if len(pushed.event_times) else materialized  # in order already
+        materialized = _purchases_of(purchases)
+        return merge_sequences(materialized, pushed) if len(pushed.event_times) else materialized  # already ordered
 
-    def _merged(
+    def _merged_rows(
         self, events: Mapping[str, Sequence]
     ) -> list[tuple[EntityKey, dict[str, Value], dt.datetime, dt.datetime]]:
-        """The new rows of the recent view, as Feast writes them; the buyers' locks are held."""
+        """The buyers' new rows of the recent view, as Feast writes them; the caller must hold the buyers' locks."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in events]
-        _, recent, bought = self._store.read_views(self._config, entities, self._buyer)
+        _, recent_rows, purchase_rows = self._store.read_views(self._config, entities, self._buyer_plan)
         now, rows = _now(), []
-        for entity, row, history, new in zip(entities, recent, bought, events.values(), strict=True):
-            merged = merge_sequences(_sequence_of(row), new, self._max_length)
-            purchases = merge_sequences(_purchases_of(row), select(new, new.event_types == PURCHASE))
-            # What materialize has brought meanwhile need not be kept twice: the arrays would only ever grow.
-            purchases = without(purchases, _purchases_of(history))
-            after = max(now, BEFORE_ALL_DATA + dt.timedelta(microseconds=row.stamp_us + 1))
-            rows.append((entity, _recent_values(merged, purchases), after, after))
+        for entity, recent, materialized, new in zip(
+            entities, recent_rows, purchase_rows, events.values(), strict=True
+        ):
+            merged = merge_sequences(_sequence_of(recent), new, self._max_length)
+            purchases = merge_sequences(_purchases_of(recent), select(new, new.event_types == PURCHASE))
+            # Purchases that materialize has written since need not be stored twice: the arrays would grow for ever.
+            purchases = difference(purchases, _purchases_of(materialized))
+            stamp = max(now, BEFORE_ALL_DATA + dt.timedelta(microseconds=recent.stamp_us + 1))
+            rows.append((entity, _recent_values(merged, purchases), stamp, stamp))
         return rows
 
 
@@ -193,7 +203,7 @@ def _entity(join_key: str, value: str) -> EntityKey:
 
 
 def _sequence_of(row: Row) -> Sequence:
-    """A row's sequence; a missing buyer's values are unset, and read as empty."""
+    """A row's sequence; empty for an unknown buyer, whose values are unset."""
     values = row.values
     keys = values[c.PRODUCT_KEYS].int64_list_val.val
     if not keys:
@@ -206,7 +216,7 @@ def _sequence_of(row: Row) -> Sequence:
 
 
 def _purchases_of(row: Row) -> Sequence:
-    """A row's purchases, as a sequence."""
+    """A row's purchases as a sequence."""
     keys = np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
     times = np.array(row.values[c.PURCHASED_TIMES].int64_list_val.val, dtype=np.int64)
     return Sequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)

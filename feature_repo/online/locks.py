@@ -13,9 +13,9 @@ from feature_repo.common.errors import StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
-# A writer holds a lock for some milliseconds; one that died must not block its buyers for ever.
-LOCK_SECONDS, LOCK_WAIT_SECONDS, POLL_SECONDS = 30, 5.0, 0.01
-# Deletes a lock only where it is still ours: it may have run out and be another writer's by now.
+# A writer holds a lock for milliseconds. The lock of a writer that died expires after LOCK_SECONDS.
+LOCK_SECONDS, LOCK_WAIT_SECONDS, LOCK_POLL_SECONDS = 30, 5.0, 0.01
+# Deletes a lock only if this writer still holds it: it may have expired, and another writer may hold it now.
 RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
@@ -23,38 +23,38 @@ class BuyerLocks:
     """The locks of one shop."""
 
     def __init__(self, redis: Any, prefix: str) -> None:
-        """Sends nothing."""
+        """Sends nothing to Redis; `prefix` is the prefix of the keys there."""
         self._redis, self._prefix = redis, prefix
 
     @contextmanager
-    def some_of(self, buyer_ids: Collection[str]) -> Iterator["HeldLocks"]:
-        """Holds the locks of as many of the buyers as are free, of one at least.
+    def acquire_available(self, buyer_ids: Collection[str]) -> Iterator["HeldLocks"]:
+        """Holds the locks of those buyers whose lock is free; waits until one is.
 
-        Who writes for many buyers takes those it gets, writes, and comes back for the rest: nobody waits while holding
-        a lock, so two writers never wait for each other.
+        A writer for many buyers takes the locks that it gets, writes, and comes back for the rest. It never waits
+        while it holds a lock, so two writers cannot deadlock.
 
         Raises:
-            StoreUnavailableError: Other writers held all of them for too long.
+            StoreUnavailableError: Other writers held all the locks for LOCK_WAIT_SECONDS.
         """
         token = uuid.uuid4().hex.encode()
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
-        while not (buyers := self._take(buyer_ids, token)):
+        while not (buyers := self._try_lock(buyer_ids, token)):
             if time.monotonic() > deadline:
                 raise StoreUnavailableError(
-                    f"the events of one buyer were locked for {LOCK_WAIT_SECONDS:.0f} s; try again"
+                    f"other writers held the lock on a buyer's events for {LOCK_WAIT_SECONDS:.0f} s; try again"
                 )
-            time.sleep(POLL_SECONDS)
+            time.sleep(LOCK_POLL_SECONDS)
         held = HeldLocks(self._redis, {buyer_id: self._key(buyer_id) for buyer_id in buyers}, token)
         try:
             yield held
         finally:
             held.release()
 
-    def _take(self, buyer_ids: Collection[str], token: bytes) -> list[str]:
+    def _try_lock(self, buyer_ids: Collection[str], token: bytes) -> list[str]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for buyer_id in buyer_ids:
                 pipeline.set(self._key(buyer_id), token, nx=True, ex=LOCK_SECONDS)
-            return [buyer_id for buyer_id, mine in zip(buyer_ids, pipeline.execute(), strict=True) if mine]
+            return [buyer_id for buyer_id, free in zip(buyer_ids, pipeline.execute(), strict=True) if free]
 
     def _key(self, buyer_id: str) -> str:
         return f"{self._prefix}:lock:{buyer_id}"
@@ -64,29 +64,29 @@ class HeldLocks:
     """Locks that one writer holds.
 
     Attributes:
-        buyers: Whose they are.
+        buyers: The ids of the locked buyers.
     """
 
     def __init__(self, redis: Any, keys: dict[str, str], token: bytes) -> None:
-        """Takes locks that are held already, under `token`."""
+        """Wraps locks that Redis already holds with the value `token`; `keys` has their keys by buyer id."""
         self.buyers = list(keys)
         self._redis, self._keys, self._token = redis, keys, token
 
-    def require(self) -> None:
-        """Checks, before a write, that all are still held.
+    def require_held(self) -> None:
+        """Checks, before a write, that this writer still holds all the locks.
 
         Raises:
-            StoreUnavailableError: One ran out: this process was stopped for a while, and the next writer may have been
-                and gone.
+            StoreUnavailableError: A lock expired, for example because the process was suspended. Another writer may
+                have written since.
         """
         with self._redis.pipeline(transaction=False) as pipeline:
             for key in self._keys.values():
                 pipeline.get(key)
             if any(owner != self._token for owner in pipeline.execute()):
-                raise StoreUnavailableError("the lock on a buyer's events ran out before they were written")
+                raise StoreUnavailableError("the lock on a buyer's events expired before they were written; try again")
 
     def release(self) -> None:
-        """Gives the locks up. Lost or unreachable ones run out by themselves, so this never fails."""
+        """Releases the locks. Never fails: locks that cannot be released expire by themselves."""
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
                 for key in self._keys.values():

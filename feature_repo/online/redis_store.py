@@ -1,4 +1,4 @@
-"""The online store: Feast's Redis store, able to read several views at once; feature_store.yaml names it."""
+"""The online store: Feast's Redis store, which here reads several views at once; feature_store.yaml names the class."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -14,8 +14,8 @@ class Row(NamedTuple):
     """One entity's row of one view.
 
     Attributes:
-        stamp_us: When it was written, microseconds since 1970; 0 where it was not.
-        values: By feature; unset where missing.
+        stamp_us: The row's time, microseconds since 1970; 0 if the store has no such row.
+        values: The value of each feature by name; an unset Value if the store has none.
     """
 
     stamp_us: int
@@ -23,11 +23,11 @@ class Row(NamedTuple):
 
 
 class ViewsPlan(NamedTuple):
-    """What to read of several views of one entity, worked out once.
+    """Which fields to read of several views of one entity; computed once and used for every read.
 
     Attributes:
-        fields: Of the Redis hash, view by view.
-        names: The features of each view, in the order of its fields; after them comes the field of its stamp.
+        fields: Fields of the Redis hash, view by view; the last field of a view holds its time.
+        names: The feature names of each view, in the order of its fields.
     """
 
     fields: list[str | bytes]
@@ -35,7 +35,7 @@ class ViewsPlan(NamedTuple):
 
 
 class PipelinedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast is untyped
-    """Feast's settings of a Redis store."""
+    """Feast's settings of a Redis store, under this store's type."""
 
     type: Literal["feature_repo.online.redis_store.PipelinedRedisOnlineStore"] = (
         "feature_repo.online.redis_store.PipelinedRedisOnlineStore"
@@ -43,27 +43,28 @@ class PipelinedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[m
 
 
 class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is untyped
-    """Feast's store with one more way to read.
+    """Feast's Redis store with a faster way to read.
 
-    `get_online_features` rebuilds requests and answers from the registry on every call (1.0 ms for one buyer with 100
-    events), `online_read` reads one view (0.08 ms). A buyer's features lie in several views of one hash; here one
-    command fetches them all. Keys, fields and values are in Feast's encoding. See docs/adr/0004.
+    Feast's `get_online_features` builds requests and results from the registry on every call (1.0 ms for one buyer
+    with 100 events), and `online_read` reads only one view (0.08 ms). A buyer's features lie in several views, which
+    share one Redis hash, so `read_views` fetches them all with one command. Keys, fields and values keep Feast's
+    encoding. See docs/adr/0004.
     """
 
     def plan(self, features: Mapping[FeatureView, Sequence[str]]) -> ViewsPlan:
-        """The plan for reading these features of these views."""
+        """Plans to read these features of these views."""
         fields: list[str | bytes] = []
         names = []
-        for view, wanted in features.items():
-            fields += self._generate_hset_keys_for_features(view, list(wanted))[1]
-            names.append(list(wanted))
+        for view, view_features in features.items():
+            fields += self._generate_hset_keys_for_features(view, list(view_features))[1]
+            names.append(list(view_features))
         return ViewsPlan(fields, names)
 
     def read_views(self, config: RepoConfig, entities: Sequence[EntityKey], plan: ViewsPlan) -> list[list[Row]]:
-        """The rows of several views for the same entities, in one round trip.
+        """Reads the rows of several views for the same entities, in one round trip.
 
         Returns:
-            For each view of the plan the rows of the entities, in their order.
+            For each view of the plan, one row per entity in the order of `entities`.
         """
         keys = self._generate_redis_keys_for_entities(config, entities)
         if len(keys) == 1:
@@ -78,13 +79,13 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feas
         return rows
 
     def client(self, config: RepoConfig) -> Any:
-        """Feast's own Redis client, so that what is set on it holds for reads and writes too."""
+        """Feast's own Redis client, so that options set on it apply to Feast's reads and writes too."""
         return self._get_client(config.online_store)
 
 
 def _row(names: Sequence[str], values: Sequence[bytes | None], stamp: bytes | None) -> Row:
-    written = 0
+    stamp_us = 0
     if stamp is not None:
         time = Timestamp.FromString(stamp)
-        written = time.seconds * 1_000_000 + time.nanos // 1_000
-    return Row(written, {name: Value.FromString(value or b"") for name, value in zip(names, values, strict=True)})
+        stamp_us = time.seconds * 1_000_000 + time.nanos // 1_000
+    return Row(stamp_us, {name: Value.FromString(value or b"") for name, value in zip(names, values, strict=True)})

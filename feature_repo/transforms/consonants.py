@@ -1,8 +1,8 @@
-"""One key for a word in Arabic and in Latin letters: its consonants.
+"""A phonetic key that a word has in Arabic and in Latin letters alike: its consonants.
 
-A brand is written panadol or بنادول or بانادول; what these share is p-n-d-l. Arabic writers add or leave out the long
-vowels of foreign names, and where Latin has two sounds Arabic often has one letter (p and b, v and f) or several (s: س,
-ص and ث). Dropping vowels and folding such letters, as Soundex does for English names, makes both scripts meet.
+A brand is written panadol, بنادول or بانادول; the consonants p-n-d-l are what these share. Arabic spellings add or omit
+the long vowels of foreign names. One Arabic letter often stands for two Latin ones (p and b, v and f), or several for
+one (s: س, ص and ث). Dropping vowels and merging such letters, as Soundex does for English names, gives one key.
 """
 
 import re
@@ -34,10 +34,10 @@ _LATIN_WORD = re.compile("[a-z]+")
 
 
 def consonants(text: str) -> str:
-    """The consonants of each word, in Latin letters; numbers and words of other scripts stay as they are.
+    """The consonants of each word, in Latin letters. Numbers and words of other scripts do not change.
 
     Args:
-        text: As `normalise` leaves it.
+        text: Text that `normalise` returned.
     """
     keys = (_DOUBLED.sub(r"\1", _key(word)) for word in text.split())
     return " ".join(key for key in keys if key)

@@ -4,25 +4,28 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+
+from feature_repo.common.arrays import Int64Array
 
 
 def product_key(product_id: str) -> int:
-    """A stable non-negative 63-bit key of a product id: the same on every machine and in every release."""
+    """The product key of an id: a non-negative 63-bit hash, the same on every machine and in every release."""
     digest = hashlib.blake2b(product_id.encode("utf-8"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
-def product_keys(product_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Keys of N product ids, shape (N,).
+def product_keys(product_ids: Sequence[str]) -> Int64Array:
+    """The product keys of N ids, (N,) int64.
 
     Raises:
-        ValueError: Two different ids share a key (about one chance in 10^9 for 100,000 products).
+        ValueError: Two different ids have the same key (a chance of about 1 in 10^9 for 100,000 products).
     """
     keys = np.fromiter((product_key(product_id) for product_id in product_ids), dtype=np.int64, count=len(product_ids))
     if len(np.unique(keys)) != len(set(product_ids)):
-        owner: dict[int, str] = {}
+        id_of_key: dict[int, str] = {}
         for key, product_id in zip(keys.tolist(), product_ids, strict=True):
-            if owner.setdefault(key, product_id) != product_id:
-                raise ValueError(f"products {owner[key]!r} and {product_id!r} share the key {key}; rename one of them")
+            if id_of_key.setdefault(key, product_id) != product_id:
+                raise ValueError(
+                    f"products {id_of_key[key]!r} and {product_id!r} have the same key {key}; rename one of them"
+                )
     return keys

@@ -1,11 +1,11 @@
-"""One spelling for text that means the same: what search, and the search for duplicates, compare.
+"""Text normalisation: one spelling for texts that mean the same. Search and deduplication compare normalised texts.
 
-Shops and buyers write one product in many ways: with and without hamza or vowel signs, in Arabic or Latin digits,
-"١٢٨جيجا" or "128 GB". Each rule below undoes one kind of difference and can be left out; docs/adr/0006 has what each is
-worth, and why the text encoder reads queries in one spelling but products as they are written.
+Shops and buyers write one product in many ways: with or without hamza and vowel signs, in Arabic or Latin digits,
+"١٢٨جيجا" or "128 GB". Each step below removes one kind of difference and can be left out. docs/adr/0006 reports what
+each step is worth, and why the text encoder reads normalised queries but unchanged product texts.
 
-Releases hold n-grams of what comes out here: when any text comes out differently, raise FORMAT_VERSION of
-training.artifacts.release, which is the version of both.
+Releases store n-grams of normalised text. Whoever changes the result for any text must raise RELEASE_FORMAT of
+training.artifacts.release.
 """
 
 import html
@@ -15,31 +15,31 @@ from collections.abc import Callable, Collection
 from enum import StrEnum
 
 
-class Rule(StrEnum):
-    """A kind of difference between spellings, in the order in which they are undone."""
+class NormalisationStep(StrEnum):
+    """The steps, each named after the difference that it removes, in the order in which they run."""
 
-    HTML = "html"  # what a web page left behind: tags, &amp;
+    HTML = "html"  # tags and character references, such as &amp;
     COMPATIBILITY = "compatibility"  # presentation forms, full width, ligatures: Unicode NFKC
-    MARKS = "marks"  # vowel signs, hamza above and below, accents, tatweel, what is invisible
-    LETTERS = "letters"  # alef maksura and ya, ta marbuta and ha, Persian kaf and ya, hamza alone
+    MARKS = "marks"  # vowel signs, hamza above and below, accents, tatweel, invisible characters
+    LETTERS = "letters"  # alef maksura and ya, ta marbuta and ha, Persian kaf and ya, stand-alone hamza
     DIGITS = "digits"  # Arabic-Indic and Persian digits and decimal signs
-    ZEROS = "zeros"  # zeros that say nothing: 5.0
+    ZEROS = "zeros"  # trailing zeros after a decimal point: 5.0
     CASE = "case"
-    REPEATED = "repeated"  # three and more of a letter: "جديييد"
-    BOUNDARIES = "boundaries"  # between letters and digits: "30قرص"
-    PUNCTUATION = "punctuation"  # all but the point in a number, per cent and plus
+    REPEATED = "repeated"  # a letter three or more times in a row: "جديييد"
+    BOUNDARIES = "boundaries"  # a missing space between letters and digits: "30قرص"
+    PUNCTUATION = "punctuation"  # all but the decimal point, the percent sign and the plus sign
     UNITS = "units"  # spellings of a unit of measurement: "مجم", "MG"
 
 
-RULES = tuple(Rule)
+NORMALISATION_STEPS = tuple(NormalisationStep)
 
-_TAG = re.compile(r"</?(?!x*[sml]>)[a-z][^<>]{0,200}>", re.IGNORECASE)  # but not the size in "Shirt <XL>"
+_TAG = re.compile(r"</?(?!x*[sml]>)[a-z][^<>]{0,200}>", re.IGNORECASE)  # not the size in "Shirt <XL>"
 _INVISIBLE = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _ARABIC_SIGNS = "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
 _MARKS = re.compile(f"[\u0300-\u036f{_ARABIC_SIGNS}{_INVISIBLE}]")
 _LETTERS = str.maketrans({"ى": "ي", "ی": "ي", "ة": "ه", "ک": "ك", "ٱ": "ا", "ء": ""})
 _DECIMAL_SIGNS = str.maketrans({"٫": ".", "٬": ""})
-_ZEROS_BEHIND = re.compile(r"(?<![\d.])(\d+)\.(\d*?)0+(?![\d.])")
+_TRAILING_ZEROS = re.compile(r"(?<![\d.])(\d+)\.(\d*?)0+(?![\d.])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _BOUNDARY = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 _NO_DECIMAL_POINT = re.compile(r"(?<!\d)\.|\.(?!\d)")
@@ -66,25 +66,26 @@ _UNITS = {
 _UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()}
 
 
-def normalise(text: str, rules: Collection[Rule] = RULES) -> str:
-    """The text in one spelling, its words apart by one space each.
+def normalise(text: str, steps: Collection[NormalisationStep] = NORMALISATION_STEPS) -> str:
+    """Normalises a text; single spaces separate the words of the result.
 
-    Normalising twice changes nothing more, and a text of nothing but what the rules remove stays as it is.
+    Normalising the result again does not change it. The result is empty only for an empty text: a text from which the
+    steps would remove everything stays unchanged but for its spaces.
 
     Args:
         text: Any text.
-        rules: Those to follow, in whatever order.
+        steps: The steps to run. Their order does not matter; NormalisationStep fixes it.
     """
     before, after = None, text
-    while after != before:  # one rule's outcome can be another's case: &amp;lt;
-        before, after = after, _once(after, rules)
+    while after != before:  # one step can produce what an earlier one removes: &amp;lt;
+        before, after = after, _run_once(after, steps)
     return after or " ".join(text.split()) or text[:1]
 
 
-def _once(text: str, rules: Collection[Rule]) -> str:
-    for rule, undo in _UNDO.items():
-        if rule in rules:
-            text = undo(text)
+def _run_once(text: str, steps: Collection[NormalisationStep]) -> str:
+    for step, function in _FUNCTIONS.items():
+        if step in steps:
+            text = function(text)
     return " ".join(text.split())
 
 
@@ -106,15 +107,15 @@ def _letters(text: str) -> str:
 
 def _digits(text: str) -> str:
     if not text.isascii():
-        text = "".join(str(unicodedata.decimal(one)) if one.isdecimal() else one for one in text)
+        text = "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text)
     return text.translate(_DECIMAL_SIGNS)
 
 
 def _zeros(text: str) -> str:
-    return _ZEROS_BEHIND.sub(_without_zeros, text)
+    return _TRAILING_ZEROS.sub(_strip_zeros, text)
 
 
-def _without_zeros(number: re.Match[str]) -> str:
+def _strip_zeros(number: re.Match[str]) -> str:
     whole, fraction = number.groups()
     return f"{whole}.{fraction}" if fraction else whole
 
@@ -139,16 +140,16 @@ def _units(text: str) -> str:
     return " ".join(_UNIT_OF.get(word, word) for word in text.split())
 
 
-_UNDO: dict[Rule, Callable[[str], str]] = {
-    Rule.HTML: _html,
-    Rule.COMPATIBILITY: _compatibility,
-    Rule.MARKS: _marks,
-    Rule.LETTERS: _letters,
-    Rule.DIGITS: _digits,
-    Rule.ZEROS: _zeros,
-    Rule.CASE: _case,
-    Rule.REPEATED: _repeated,
-    Rule.BOUNDARIES: _boundaries,
-    Rule.PUNCTUATION: _punctuation,
-    Rule.UNITS: _units,
+_FUNCTIONS: dict[NormalisationStep, Callable[[str], str]] = {
+    NormalisationStep.HTML: _html,
+    NormalisationStep.COMPATIBILITY: _compatibility,
+    NormalisationStep.MARKS: _marks,
+    NormalisationStep.LETTERS: _letters,
+    NormalisationStep.DIGITS: _digits,
+    NormalisationStep.ZEROS: _zeros,
+    NormalisationStep.CASE: _case,
+    NormalisationStep.REPEATED: _repeated,
+    NormalisationStep.BOUNDARIES: _boundaries,
+    NormalisationStep.PUNCTUATION: _punctuation,
+    NormalisationStep.UNITS: _units,
 }

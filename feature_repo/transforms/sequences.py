@@ -1,7 +1,8 @@
-"""Buyer sequences: how they are cut from events offline, and how stored and pushed ones are joined online.
+"""Buyer sequences: built from events offline, and merged from stored and pushed events online.
 
-A sequence is three arrays of one length, oldest event first: product keys, event types (codes), event times (ms).
-Events of one moment order by product key, then by event type, so that both stores agree on every position.
+A sequence is three arrays of equal length, oldest event first: product keys, event types (codes) and event times
+(milliseconds). Events of one time are ordered by product key, then by event type, so that the offline and the online
+store agree on every position.
 """
 
 from typing import NamedTuple
@@ -12,22 +13,29 @@ import numpy.typing as npt
 from ibis.expr.types import IntegerColumn, Table
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import BoolArray, Int32Array, Int64Array
 
-POSITION = "position"  # place of an event in its buyer's whole history, from 0
+POSITION = "position"  # index of an event in its buyer's whole history, from 0
 _BLOCK, _PREVIOUS_BLOCK, _TAKE = "block", "previous_block", "take"
 _ARRAYS = {c.PRODUCT_KEYS: c.PRODUCT_KEY, c.EVENT_TYPES: c.EVENT_TYPE, c.EVENT_TIMES: c.EVENT_TIME}
 
 
 class Sequence(NamedTuple):
-    """One buyer's events, oldest first."""
+    """E events of one buyer, oldest first.
 
-    product_keys: npt.NDArray[np.int64]
-    event_types: npt.NDArray[np.int32]
-    event_times: npt.NDArray[np.int64]
+    Attributes:
+        product_keys: (E,) int64.
+        event_types: (E,) int32, codes.
+        event_times: (E,) int64, milliseconds since 1970, UTC.
+    """
+
+    product_keys: Int64Array
+    event_types: Int32Array
+    event_times: Int64Array
 
 
 def sequence(product_keys: npt.ArrayLike, event_types: npt.ArrayLike, event_times: npt.ArrayLike) -> Sequence:
-    """A sequence of three lists, in the order given."""
+    """Makes a sequence of three lists of equal length; their order stays."""
     return Sequence(
         np.asarray(product_keys, dtype=np.int64), np.asarray(event_types, np.int32), np.asarray(event_times, np.int64)
     )
@@ -37,32 +45,32 @@ EMPTY_SEQUENCE = sequence([], [], [])
 
 
 def merge_sequences(first: Sequence, second: Sequence, max_length: int | None = None) -> Sequence:
-    """The last `max_length` (or all) events of two sequences together: ordered, each (product, type, time) once."""
+    """Merges two sequences in order, each (product, type, time) once; `max_length` limits the result to the newest."""
     keys = np.concatenate([first.product_keys, second.product_keys])
     types = np.concatenate([first.event_types, second.event_types])
     times = np.concatenate([first.event_times, second.event_times])
     order = np.lexsort((types, keys, times))
     keys, types, times = keys[order], types[order], times[order]
-    repeated = (np.diff(keys) == 0) & (np.diff(types) == 0) & (np.diff(times) == 0)
-    distinct = np.concatenate([[True], ~repeated])[: len(keys)]
-    last = slice(max_length and -max_length, None)
-    return Sequence(keys[distinct][last], types[distinct][last], times[distinct][last])
+    duplicate = (np.diff(keys) == 0) & (np.diff(types) == 0) & (np.diff(times) == 0)
+    distinct = np.concatenate([[True], ~duplicate])[: len(keys)]
+    newest = slice(max_length and -max_length, None)
+    return Sequence(keys[distinct][newest], types[distinct][newest], times[distinct][newest])
 
 
-def select(events: Sequence, kept: npt.NDArray[np.bool_]) -> Sequence:
-    """The events for which `kept` is true."""
-    return Sequence(events.product_keys[kept], events.event_types[kept], events.event_times[kept])
+def select(events: Sequence, mask: BoolArray) -> Sequence:
+    """The events where `mask`, (E,) bool, is true."""
+    return Sequence(events.product_keys[mask], events.event_types[mask], events.event_times[mask])
 
 
-def without(first: Sequence, second: Sequence) -> Sequence:
-    """The events of the first sequence that the second does not hold."""
-    held = set(zip(*(column.tolist() for column in second), strict=True))
+def difference(first: Sequence, second: Sequence) -> Sequence:
+    """The events of the first sequence that are not in the second."""
+    excluded = set(zip(*(column.tolist() for column in second), strict=True))
     events = zip(*(column.tolist() for column in first), strict=True)
-    return select(first, np.array([event not in held for event in events], dtype=np.bool_))
+    return select(first, np.array([event not in excluded for event in events], dtype=np.bool_))
 
 
 def with_positions(events: Table) -> Table:
-    """Adds POSITION to events (buyer_id, product_key, event_type code, event_time in ms)."""
+    """Adds the column POSITION to events (buyer_id, product_key, event_type as code, event_time in milliseconds)."""
     order = [c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
     return events.mutate(**{POSITION: ibis.row_number().over(group_by=c.BUYER_ID, order_by=order)})
 
@@ -70,16 +78,16 @@ def with_positions(events: Table) -> Table:
 def rolling_sequences(positioned: Table, anchors: Table, max_length: int) -> Table:
     """The sequence that ends at each anchor.
 
-    The same ibis expression runs on DuckDB and on Spark. Its cost is linear in events and anchors, however long one
-    buyer's history is: events are collected once into blocks of `max_length`, and an anchor reads at most two blocks.
+    The same ibis expression runs on DuckDB and on Spark. Its cost is linear in events and anchors, however long a
+    history is: events are grouped once into blocks of `max_length`, and an anchor reads at most two blocks.
 
     Args:
-        positioned: Events as with_positions returns them.
-        anchors: buyer_id, POSITION (of the last event to include) and any further columns, which are kept.
-        max_length: Longest sequence.
+        positioned: The events, with POSITION (see with_positions).
+        anchors: One row per sequence: buyer_id, POSITION of the last event to include, and any further columns.
+        max_length: Greatest number of events in a sequence.
 
     Returns:
-        The anchors' columns without POSITION, and the three arrays.
+        One row per anchor: its columns without POSITION, and the three arrays.
     """
     in_block = positioned.mutate(**{_BLOCK: _block(positioned, max_length)})
     blocks = in_block.group_by([c.BUYER_ID, _BLOCK]).agg(
@@ -98,12 +106,12 @@ def rolling_sequences(positioned: Table, anchors: Table, max_length: int) -> Tab
     arrays = {}
     for array in _ARRAYS:
         current = joined[array][:take]
-        # A buyer's first block has none before it. Of a previous block, full by construction, the events from `take`
-        # on are still within max_length.
+        # A buyer's first block has no previous one. A previous block is full by construction, and its events from
+        # index `take` on fit into max_length.
         before = joined[f"previous_{array}"]
         arrays[array] = before.isnull().ifelse(current, before[take:].concat(current))
-    kept = [name for name in anchors.columns if name != POSITION]
-    return joined.select(*kept, **arrays)
+    other_columns = [name for name in anchors.columns if name != POSITION]
+    return joined.select(*other_columns, **arrays)
 
 
 def _block(table: Table, max_length: int) -> IntegerColumn:

@@ -1,4 +1,4 @@
-"""The event log: every event the API accepted, as JSON lines that `tawsiya ingest` reads."""
+"""The event log: every event that the API accepted, as JSON lines that `tawsiya ingest` reads."""
 
 import datetime as dt
 import fcntl
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class EventLogUnavailableError(RuntimeError):
-    """Events cannot be written to the disk now, so none is accepted; a repetition later may succeed."""
+    """Events cannot be written to the disk, so none was accepted; the caller may retry later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class LoggedEvent:
     event_type: str
     time_ms: int
 
-    def content(self) -> dict[str, str]:
-        """The event as a JSON object."""
+    def as_json(self) -> dict[str, str]:
+        """The event as the content of a JSON object."""
         moment = EPOCH + self.time_ms * MILLISECOND
         return {
             c.EVENT_ID: self.event_id,
@@ -42,8 +42,8 @@ class LoggedEvent:
         }
 
     @classmethod
-    def from_content(cls, content: Mapping[str, str]) -> "LoggedEvent":
-        """The event of a JSON object."""
+    def from_json(cls, content: Mapping[str, str]) -> "LoggedEvent":
+        """The inverse of as_json."""
         return cls(
             content[c.EVENT_ID],
             content[c.BUYER_ID],
@@ -54,53 +54,53 @@ class LoggedEvent:
 
     def line(self) -> str:
         """The event as one line of JSON."""
-        return json.dumps(self.content(), ensure_ascii=False) + "\n"
+        return json.dumps(self.as_json(), ensure_ascii=False) + "\n"
 
 
 class EventLog:
-    """Append-only files in one folder, one per UTC day of arrival; any number of processes may append at once."""
+    """Append-only files, one per UTC day of arrival; any number of processes may append at the same time."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes nothing until the first append."""
+        """Creates no file before the first append."""
         self._folder = folder
 
     def append(self, events: Sequence[LoggedEvent]) -> None:
-        """Writes the events; when it returns they are on the disk.
+        """Writes events; they are on the disk when this returns.
 
         Raises:
-            EventLogUnavailableError: They are not.
+            EventLogUnavailableError: The events could not be written.
         """
         append_lines(self._folder / f"{dt.datetime.now(dt.UTC):%Y-%m-%d}.jsonl", (event.line() for event in events))
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Appends whole lines to a file that others append to or delete; when it returns they are on the disk.
+    """Appends complete lines to a file that others append to or delete; they are on the disk when this returns.
 
     Raises:
-        EventLogUnavailableError: They are not. Where the disk is full, none of them is in the file either.
+        EventLogUnavailableError: The lines could not be written. If the disk is full, the file has none of them.
     """
     content = "".join(lines).encode("utf-8")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while not _appended(path, content):
+        while not _append(path, content):
             pass  # the file was deleted between opening and locking it
     except OSError as error:
-        # For the operator alone: callers learn no paths.
+        # Only the log names the path; callers must not learn it.
         log.error("events cannot be stored in %s: %s", path, error)
         raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from error
 
 
-def _appended(path: Path, content: bytes) -> bool:
+def _append(path: Path, content: bytes) -> bool:
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
     try:
         with locked(file):
             status = os.fstat(file)
             if not status.st_nlink:
                 return False
-            _write_whole(file, status.st_size, content)
+            _write_all_or_nothing(file, status.st_size, content)
         os.fsync(file)
         if not status.st_size:
-            # A new file is safe only when its folder, which may be new too, is on the disk.
+            # A new file survives a crash only if the entries of its folder, which may be new too, are on the disk.
             for folder in (path.parent, path.parent.parent):
                 _sync_folder(folder)
         return True
@@ -108,9 +108,9 @@ def _appended(path: Path, content: bytes) -> bool:
         os.close(file)
 
 
-def _write_whole(file: int, size: int, content: bytes) -> None:
-    """Writes all or nothing at the end of a locked file."""
-    # A crash of the machine can leave a line without its end. It must not swallow the first line of this batch.
+def _write_all_or_nothing(file: int, size: int, content: bytes) -> None:
+    """Appends to a locked file; restores its size after an error."""
+    # A crash of the machine can leave an incomplete last line. The first line of this batch must not become part of it.
     if size and os.pread(file, 1, size - 1) != b"\n":
         content = b"\n" + content
     try:
@@ -131,7 +131,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(file: int) -> Iterator[None]:
-    """Holds a file, given as its descriptor, for one thread of one process; the kernel frees it when that dies."""
+    """Locks a file descriptor exclusively for the block; the kernel releases the lock if the process dies."""
     fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield

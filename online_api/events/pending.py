@@ -1,8 +1,8 @@
-"""Events that are in the event log and not in the online store yet: kept on the disk until they are.
+"""Pending events: events that are in the event log and not yet in the online store, kept on the disk until they are.
 
-They lie in one file that all workers append to, `pending/events.jsonl` in the folder of the event log, where ingest
-does not look. Any worker may replay it. A crash at any point only makes the next replay begin again, so every step of a
-replay must bear repetition.
+All workers append them to one file, `pending/events.jsonl` in the folder of the event log, which ingest does not read.
+Any worker may replay the file. After a crash the next replay starts from the beginning, so each of its steps must be
+idempotent.
 """
 
 import fcntl
@@ -19,18 +19,18 @@ from online_api.events.event_log import LoggedEvent, append_lines, locked
 
 log = logging.getLogger(__name__)
 
-FILE = "events.jsonl"
-TOKEN = "claim"  # field of a line
-EVENTS_PER_BATCH = 1_000
-BYTES_PER_READ = 1 << 20
+PENDING_FILE = "events.jsonl"
+CLAIM_FIELD = "claim"  # of a line: PendingEvent.token
+REPLAY_BATCH = 1_000  # events
+READ_BYTES = 1 << 20
 
 
 class PendingEvent(NamedTuple):
-    """One event.
+    """One pending event.
 
     Attributes:
-        event: The event as it is in the log.
-        token: Under which its id is, or is to be, claimed; None where the caller gave it no id.
+        event: The event as it is in the event log.
+        token: The token of the claim on its id; None if the caller gave it no id.
     """
 
     event: LoggedEvent
@@ -41,69 +41,69 @@ class PendingEvents:
     """The pending events of one shop; safe to use from several threads and processes."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes nothing until the first event."""
-        self._folder, self._path = folder, folder / FILE
+        """Creates no file before the first event."""
+        self._folder, self._path = folder, folder / PENDING_FILE
 
     def add(self, events: Iterable[PendingEvent]) -> None:
-        """Keeps events; when it returns they are on the disk.
+        """Adds events; they are on the disk when this returns.
 
         Raises:
-            EventLogUnavailableError: They are not.
+            EventLogUnavailableError: The events could not be written.
         """
-        contents = ({**event.content(), TOKEN: token} for event, token in events)
+        contents = ({**event.as_json(), CLAIM_FIELD: token} for event, token in events)
         append_lines(self._path, (json.dumps(content, ensure_ascii=False) + "\n" for content in contents))
 
     def count(self) -> int:
-        """How many events are kept, by all workers."""
+        """The number of pending events of all workers."""
         try:
             with self._path.open("rb") as file:
-                return sum(part.count(b"\n") for part in iter(lambda: file.read(BYTES_PER_READ), b""))
-        except (FileNotFoundError, NotADirectoryError):  # health must answer where a file is in the folder's place
+                return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(READ_BYTES), b""))
+        except (FileNotFoundError, NotADirectoryError):  # a file in place of the folder must not break /health
             return 0
 
     def replay(self, push: Callable[[Sequence[PendingEvent]], int | None]) -> int:
-        """Hands the events over in the order in which they came, and forgets them when all are through.
+        """Passes the events to `push` in the order of arrival; deletes the file after the last one.
 
         Args:
-            push: Stores a batch and returns how many events it has stored; None where it cannot, which ends the replay.
+            push: Stores a batch and returns the number of stored events; None if it cannot, which ends the replay.
 
         Returns:
-            How many were stored; 0 where another thread or process is at it.
+            The number of stored events; 0 if another thread or process is replaying.
         """
         if not self._path.exists():
             return 0
-        with self._alone() as alone:
-            if not alone or not self._path.exists():
+        with self._replay_lock() as acquired:
+            if not acquired or not self._path.exists():
                 return 0
             with self._path.open("rb") as file:
                 stored = 0
                 while lines := self._next(file):
-                    pushed = push(list(_readable(lines)))
+                    pushed = push(list(_parsed(lines)))
                     if pushed is None:
                         break
                     stored += pushed
                 return stored
 
     def _next(self, file: BinaryIO) -> list[bytes]:
-        """The next lines; where there are none the file is deleted."""
-        # Locked, so that no line is half-written, and none is written between the last look and the deletion.
+        """The next lines; deletes the file at its end."""
+        # The lock excludes incomplete lines, and lines that are added between the last read and the deletion.
         with locked(file.fileno()):
-            lines = list(islice(file, EVENTS_PER_BATCH))
+            lines = list(islice(file, REPLAY_BATCH))
             if not lines:
                 self._path.unlink()
         return lines
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Whether this is the only replay; the kernel gives up the lock of a process that dies."""
+    def _replay_lock(self) -> Iterator[bool]:
+        """Tries to become the only replay; the kernel releases the lock if the process dies."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            yield _locked_alone(folder)
+            yield _try_lock(folder)
         finally:
             os.close(folder)
 
 
-def _locked_alone(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -111,11 +111,11 @@ def _locked_alone(file: int) -> bool:
     return True
 
 
-def _readable(lines: Iterable[bytes]) -> Iterator[PendingEvent]:
+def _parsed(lines: Iterable[bytes]) -> Iterator[PendingEvent]:
     for line in lines:
         try:
             content = json.loads(line)
         except ValueError:
-            log.warning("left out a pending event that a crash of the machine has torn: %r", line[:100])
+            log.warning("skipped a pending event that was torn by a crash of the machine: %r", line[:100])
             continue
-        yield PendingEvent(LoggedEvent.from_content(content), content[TOKEN])
+        yield PendingEvent(LoggedEvent.from_json(content), content[CLAIM_FIELD])

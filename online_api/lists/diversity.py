@@ -1,4 +1,4 @@
-"""Diversity: a list whose products are good and not all alike.
+"""Diversity: chooses products that have high scores and differ from each other.
 
 Legend: C candidates, D dimensions, K results.
 """
@@ -7,25 +7,24 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Codes = npt.NDArray[np.int32]
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 
 
 class Candidates(NamedTuple):
-    """Products to choose from; equal values go by their order here.
+    """Products to choose from; of equally good ones, the first is chosen.
 
     Attributes:
-        scores_C: Higher is better; finite.
-        vectors_CD: Unit vectors; None will do where lambda is 1.
-        brand_codes_C: -1 for a product without a brand, which no cap counts.
-        category_codes_C: -1 for a product without a category, which no cap counts.
+        scores_C: Finite scores; higher is better.
+        vectors_CD: Unit vectors; may be None if lambda is 1.
+        brand_codes_C: Int32Array of brands; -1 for a product without a brand, which the cap does not count.
+        category_codes_C: Int32Array of categories; -1 for a product without a category, which the cap does not count.
     """
 
-    scores_C: npt.NDArray[np.float32]
-    vectors_CD: npt.NDArray[np.float32] | None
-    brand_codes_C: Codes
-    category_codes_C: Codes
+    scores_C: Float32Array
+    vectors_CD: Float32Array | None
+    brand_codes_C: Int32Array
+    category_codes_C: Int32Array
 
 
 def diversify(
@@ -34,22 +33,22 @@ def diversify(
     lambda_: float = 1.0,
     max_per_brand: int | None = None,
     max_per_category: int | None = None,
-) -> npt.NDArray[np.int64]:
+) -> Int64Array:
     """Chooses products one by one by maximal marginal relevance (Carbonell and Goldstein 1998), within the caps.
 
-    Each choice is the one with the highest `lambda_ * score - (1 - lambda_) * cosine`, the cosine being that with the
-    most similar product chosen before (0 for the first choice). It costs O(K C D), and no vector is read at lambda 1.
+    Each step chooses the product with the highest `lambda_ * score - (1 - lambda_) * cosine`. The cosine is that with
+    the most similar product chosen before (0 at the first step). The cost is O(K C D); lambda 1 reads no vector.
 
     Args:
-        candidates: What to choose from.
-        k: How many to choose.
+        candidates: The products to choose from.
+        k: Number of products to choose.
         lambda_: 1 ranks by score alone, 0 by difference alone.
-        max_per_brand: Most products of one brand; None: any number.
-        max_per_category: Most products of one category; None: any number.
+        max_per_brand: Most products of one brand; None: no cap.
+        max_per_category: Most products of one category; None: no cap.
 
     Returns:
-        Places in `candidates`, in the order of choice: `k` of them, or fewer where every other candidate is of a brand
-        or category that is full.
+        Indices of `candidates` in the order of choice: `k` of them, or fewer if all others are of a brand or category
+        that has reached its cap.
     """
     caps = [
         (codes_C, cap, Counter[int]())
@@ -59,7 +58,7 @@ def diversify(
         )
         if cap is not None
     ]
-    # The value of each candidate for the next choice, but for the cosine; -inf for one that cannot be chosen.
+    # The value of each candidate at the next step without the cosine term; -inf for one that cannot be chosen.
     gain_C = np.float32(lambda_) * candidates.scores_C
     penalty_C = np.zeros_like(gain_C)
     chosen: list[int] = []
@@ -69,13 +68,13 @@ def diversify(
             break
         chosen.append(best)
         gain_C[best] = -np.inf
-        for codes_C, cap, taken in caps:
+        for codes_C, cap, n_chosen in caps:
             code = int(codes_C[best])
-            taken[code] += 1
-            if code >= 0 and taken[code] == cap:
+            n_chosen[code] += 1
+            if code >= 0 and n_chosen[code] == cap:
                 gain_C[codes_C == code] = -np.inf
         if lambda_ < 1:
             assert candidates.vectors_CD is not None
-            likeness_C = np.float32(1 - lambda_) * (candidates.vectors_CD @ candidates.vectors_CD[best])
-            penalty_C = likeness_C if len(chosen) == 1 else np.maximum(penalty_C, likeness_C)
+            similarity_C = np.float32(1 - lambda_) * (candidates.vectors_CD @ candidates.vectors_CD[best])
+            penalty_C = similarity_C if len(chosen) == 1 else np.maximum(penalty_C, similarity_C)
     return np.array(chosen, dtype=np.int64)

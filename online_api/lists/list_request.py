@@ -1,49 +1,49 @@
-"""What is asked, what is known about who asks, and what is answered: the service's own types, without HTTP."""
+"""The service's own types, independent of HTTP: the request for a list, the resolved request, and the result."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.sequences import Sequence, merge_sequences
 from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from online_api.schemas.responses import Source
-from training.artifacts.buyer_encoder import EncodedBuyer
 from training.artifacts.recommender import KnownEvents
-from training.artifacts.search.filtered_search import Floats
-from training.artifacts.search.text_search import Found
+from training.artifacts.search.text_search import QueryMatches
 
-Stages = list[tuple[str, float, float]]
+Stages = list[tuple[str, float, float]]  # name, start and end of each stage; time.perf_counter seconds
 Payload = dict[str, Any]
 
-NO_TEXT_ENCODER = ("text_encoder",)  # as Question.degraded has it
+NO_TEXT_ENCODER = ("text_encoder",)  # a value of ListRequest.degraded
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One request for products.
+class ListRequest:
+    """One request for a list of products.
 
     Attributes:
-        k: How many.
-        buyer_id: Whose stored history counts where `interactions` says nothing.
-        interactions: What the buyer did just now.
-        like: A product, to find similar ones.
-        query: What was typed into a search field.
-        found: What that has to do with the products of `release`.
-        texts: Vectors of products that the release does not have, by id.
-        release: The release that `found` and `texts` belong to; another one cannot read them.
-        popular: Asks for what sells best, whoever the buyer is.
-        filters, exclude, new_only, diversity, rules: As RecommendationRequest has them.
-        degraded: What was down before the question was asked.
+        k: Number of products.
+        buyer_id: The buyer whose stored history counts if no interaction has a known product.
+        interactions: The buyer's interactions in this session.
+        similar_to: Id of a product, to list similar ones.
+        query: A search query.
+        matches: The scores of the products of `release` for the query.
+        text_vectors: Product vectors of products that `release` does not have, by product id.
+        release: The release of `matches` and `text_vectors`; no other release can use them.
+        popular: Asks for popular products, whoever the buyer is.
+        filters, exclude, new_only, diversity, rules: As in RecommendationRequest.
+        degraded: Parts that failed while the request was prepared.
     """
 
     k: int = 10
     buyer_id: str | None = None
     interactions: Rows[Interaction] = ()
-    like: str | None = None
+    similar_to: str | None = None
     query: str | None = None
-    found: Found | None = None
-    texts: dict[str, Floats] = field(default_factory=dict)
+    matches: QueryMatches | None = None
+    text_vectors: Mapping[str, Float32Array] = field(default_factory=dict)
     release: str | None = None
     popular: bool = False
     filters: Filters = NO_FILTERS
@@ -55,40 +55,73 @@ class Question:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it asks for the best K of all products, so that a search for K may answer it."""
+        """Whether the list is the K best of all products, so that an index search for K products answers it."""
         return self.filters is NO_FILTERS and not self.exclude and not self.new_only and self.diversity.is_plain
 
+    def for_release(self, name: str) -> "ListRequest":
+        """The request as release `name` can answer it: without vectors and scores that belong to another release."""
+        if self.release in (None, name):
+            return self
+        degraded = tuple(dict.fromkeys([*self.degraded, *NO_TEXT_ENCODER]))
+        return replace(self, matches=None, text_vectors={}, release=None, degraded=degraded)
 
-@dataclass(slots=True)
-class Reply:
-    """The answer to one question: `payload` is a RecommendationResponse as plain values, the rest is for the record."""
+    def popular_only(self) -> "ListRequest":
+        """The same request, answered with popular products: it needs neither the feature store nor the model."""
+        return replace(
+            self,
+            popular=True,
+            interactions=(),
+            text_vectors={},
+            similar_to=None,
+            query=None,
+            matches=None,
+            new_only=False,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRequest:
+    """A list request with the history that speaks for it.
+
+    Attributes:
+        request: The list request.
+        source: What the list is made from.
+        history: Events of the session or of the stored history; empty for other sources.
+        degraded: Parts that failed.
+        matches: The scores of products for a query.
+        stored: The buyer's stored features, if the request needed them and the feature store answered.
+    """
+
+    request: ListRequest
+    source: Source
+    history: KnownEvents
+    degraded: tuple[str, ...]
+    matches: QueryMatches | None = None
+    stored: BuyerFeatures | None = None
+
+    @property
+    def needs_stored_features(self) -> bool:
+        """Whether the stored features of the buyer affect the list: as its history, or as purchases to leave out."""
+        request = self.request
+        return request.buyer_id is not None and (self.source == "popular" or request.new_only) and not request.popular
+
+    @property
+    def repeat_events(self) -> Sequence:
+        """The events that the repeat term counts: the history, and all stored purchases if the history is stored."""
+        if self.source != "personalised" or self.stored is None:
+            return self.history.events
+        return merge_sequences(self.history.events, self.stored.purchases)
+
+
+@dataclass(frozen=True, slots=True)
+class ListResult:
+    """The answer to a list request: a RecommendationResponse as plain values, and the stages for the record."""
 
     payload: Payload
     stages: Stages
 
     @property
     def source(self) -> Source:
-        """What the answer is made from."""
+        """What the list is made from."""
         source: Source = self.payload["source"]
         return source
-
-
-@dataclass(slots=True)
-class Subject:
-    """Who or what a question is about, once its events are known."""
-
-    question: Question
-    source: Source
-    readable: KnownEvents
-    new: dict[int, Floats]  # vectors of the question's texts, by product key
-    degraded: list[str]
-    stored: BuyerFeatures | None = None
-    buyer: EncodedBuyer | None = None
-    found: Found | None = None
-
-    @property
-    def remembered(self) -> Sequence:
-        """What the repeat term counts: the events that speak for the buyer, and all purchases that are stored."""
-        if self.source != "personalised" or self.stored is None:
-            return self.readable.events
-        return merge_sequences(self.readable.events, self.stored.purchases)

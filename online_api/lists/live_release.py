@@ -1,4 +1,4 @@
-"""What answers are made from, kept up to date: release, live product values, merchandising rules."""
+"""The live release with current product values and merchandising rules, kept up to date."""
 
 import contextlib
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -18,18 +19,18 @@ from online_api.lists.live_catalogue import LiveCatalogue
 from online_api.lists.rule_file import RuleFile
 from online_api.lists.rules import CompiledRules, compile_rules
 from online_api.observability.metrics import Metrics
-from online_api.protection.circuit_breaker import STORE_ERRORS
+from online_api.protection.circuit_breaker import STORE_FAILURES
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import current_release
 
 log = logging.getLogger(__name__)
 
-LIVE_PRODUCTS_SECONDS = 2.0  # how often the store is asked whether products have changed
-NICENESS = 10
+LIVE_PRODUCTS_POLL_SECONDS = 2.0  # between two polls of the feature store for changed products
+LOADING_NICENESS = 10
 
 
 class LiveRelease(NamedTuple):
-    """One consistent state; a request keeps the one that it began with until its end."""
+    """One consistent state; a batch of requests uses the same one from start to end."""
 
     recommender: Recommender
     catalogue: LiveCatalogue
@@ -37,10 +38,10 @@ class LiveRelease(NamedTuple):
 
 
 class ReleaseKeeper:
-    """Holds the live state and swaps in the next one when it is whole.
+    """Holds the live release and replaces it by the next one once that is loaded completely.
 
     Attributes:
-        live: What answers are made from now.
+        live: The current state; read it once per batch.
     """
 
     def __init__(
@@ -56,83 +57,84 @@ class ReleaseKeeper:
         """Loads the live release.
 
         Raises:
-            FileNotFoundError: None is live.
-            SchemaMismatchError: It was made for other features than this code and configuration make.
-            ValueError: It is damaged.
+            FileNotFoundError: No release is live.
+            SchemaMismatchError: The release was made for other features than this code and configuration make.
+            ValueError: The release is damaged.
         """
         self._releases, self._schema_hash, self._device = releases, schema_hash, device
         self._online, self._rule_file, self._metrics, self._clock = online, rule_file, metrics, clock
-        self._changing = threading.Lock()
-        self._refused: str | None = None  # a release that could not be loaded is not tried every second
+        self._update_lock = threading.Lock()
+        self._refused: str | None = None  # a release that failed to load; it is not tried again every second
         self._materialized_at = -1
-        self._next_look = 0.0
-        self._live_values: tuple[pa.Array, LiveProducts] | None = None  # and the ids of the products whose they are
+        self._next_poll = 0.0
+        self._live_values: tuple[pa.Array, LiveProducts] | None = None  # product ids and their values
         folder = current_release(releases)
         if folder is None:
             raise FileNotFoundError(f"no release is live in {releases}; run `tawsiya refresh` first")
-        self._book = rule_file.book()
-        self.live = self._taken_over(folder)
+        self._rule_set = rule_file.rule_set()
+        self.live = self._load(folder)
 
     @property
     def rules_error(self) -> str | None:
-        """Why the rules file as it is now is not in force, or None."""
+        """Why the rules file in its current state is not used, or None."""
         return self._rule_file.error
 
-    def look(self) -> None:
-        """Takes over whatever has changed; for a background thread."""
-        with self._changing:
-            self._take_release()
-            self._take_rules()
-            self._take_products()
+    def poll(self) -> None:
+        """Updates release, rules and product values if they have changed; for a background thread."""
+        with self._update_lock:
+            self._update_release()
+            self._update_rules()
+            self._update_products()
 
     def reload(self) -> bool:
-        """Takes over the release that `current` points to now; returns whether it is another one.
+        """Loads the release that `current` points to now; returns whether it is another one.
 
         Raises:
-            SchemaMismatchError, ValueError, OSError: It cannot be served; what was live stays live.
+            SchemaMismatchError, ValueError, OSError: The release cannot be loaded; the previous one stays live.
         """
-        with self._changing:
+        with self._update_lock:
             folder = current_release(self._releases)
             if folder is None or folder.name == self.live.recommender.name:
                 return False
-            self.live = self._taken_over(folder)
+            self.live = self._load(folder)
             return True
 
-    def _take_release(self) -> None:
+    def _update_release(self) -> None:
         folder = current_release(self._releases)
         if folder is None or folder.name in (self.live.recommender.name, self._refused):
             return
         try:
-            with _in_the_background():
-                self.live = self._taken_over(folder)
+            with _low_priority():
+                self.live = self._load(folder)
         except (ValueError, OSError, SchemaMismatchError) as error:
             self._refused = folder.name
             log.error("release %s stays live: %s", self.live.recommender.name, error)
 
-    def _take_rules(self) -> None:
-        if self._rule_file.book() is not self._book:
-            self._book = self._rule_file.book()
-            self.live = self.live._replace(rules=compile_rules(self._book, self.live.catalogue))
+    def _update_rules(self) -> None:
+        rule_set = self._rule_file.rule_set()
+        if rule_set is not self._rule_set:
+            self._rule_set = rule_set
+            self.live = self.live._replace(rules=self._compiled_rules(self.live.catalogue))
 
-    def _take_products(self) -> None:
-        """Takes over price, stock and visibility where features were materialized since the last time."""
-        if self._clock() < self._next_look:
+    def _update_products(self) -> None:
+        """Replaces prices, stock and visibility if features were materialized since the last poll."""
+        if self._clock() < self._next_poll:
             return
-        self._next_look = self._clock() + LIVE_PRODUCTS_SECONDS
+        self._next_poll = self._clock() + LIVE_PRODUCTS_POLL_SECONDS
         recommender = self.live.recommender
         if self._read_products(recommender):
             self.live = self._state(recommender)
 
     def _read_products(self, recommender: Recommender) -> bool:
-        """Reads price, stock and visibility, unless those that are here are the newest; whether it read any."""
+        """Reads prices, stock and visibility unless the known values are the newest; returns whether it read any."""
         try:
             materialized_at = self._online.materialized_at()
-            known = self._known_values(recommender) is not None
-            if known and materialized_at == self._materialized_at:
+            has_values = self._live_values_of(recommender) is not None
+            if has_values and materialized_at == self._materialized_at:
                 self._metrics.live_products_refreshed.set_to_current_time()
                 return False
             values = self._online.read_products(recommender.products.product_ids.to_pylist())
-        except STORE_ERRORS as error:
+        except STORE_FAILURES as error:
             log.warning("prices, stock and visibility stay as they were: %s", str(error).partition("\n")[0])
             return False
         self._live_values, self._materialized_at = (recommender.products.product_ids, values), materialized_at
@@ -140,14 +142,15 @@ class ReleaseKeeper:
         self._metrics.features_as_of.set(materialized_at / 1000)
         return True
 
-    def _taken_over(self, folder: Path) -> LiveRelease:
-        """The state with another release, ready to go live.
+    def _load(self, folder: Path) -> LiveRelease:
+        """Loads a release with current values of its products.
 
-        It has the values of its products already: what was hidden since the release was made must not show at first.
+        Without these values, a product that was hidden after the release was made would appear in the first answers.
         """
         try:
             recommender = Recommender(folder, schema_hash=self._schema_hash, device=self._device)
-            recommender.towers.nearest(recommender.vectors_ND[:1], 1)  # warms the index up
+            if len(recommender):  # the first search is slow: the kernel has to read the index from the disk
+                recommender.nearest(recommender.product_vectors(np.array([0])), 1)
             self._read_products(recommender)
             state = self._state(recommender)
         except Exception:
@@ -158,28 +161,31 @@ class ReleaseKeeper:
         log.info("release %s is live", recommender.name)
         return state
 
-    def _known_values(self, recommender: Recommender) -> LiveProducts | None:
-        """The values that are here, if they are of the same products in the same order, as most releases have them."""
+    def _live_values_of(self, recommender: Recommender) -> LiveProducts | None:
+        """The values that were read last, if they are of the same products in the same order, as in most releases."""
         if self._live_values is None or not self._live_values[0].equals(recommender.products.product_ids):
             return None
         return self._live_values[1]
 
     def _state(self, recommender: Recommender) -> LiveRelease:
-        catalogue = LiveCatalogue(recommender.products, self._known_values(recommender))
-        return LiveRelease(recommender, catalogue, compile_rules(self._book, catalogue))
+        catalogue = LiveCatalogue(recommender.products, self._live_values_of(recommender))
+        return LiveRelease(recommender, catalogue, self._compiled_rules(catalogue))
+
+    def _compiled_rules(self, catalogue: LiveCatalogue) -> CompiledRules:
+        return compile_rules(self._rule_set, catalogue.conditions, catalogue.products.position_of)
 
 
 @contextlib.contextmanager
-def _in_the_background() -> Iterator[None]:
-    """Lets requests go first on the processor while this thread loads a release (Linux: niceness is per thread)."""
+def _low_priority() -> Iterator[None]:
+    """Gives requests precedence while this thread loads a release; on Linux, where niceness is per thread."""
     if sys.platform != "linux":
         yield
         return
     thread = threading.get_native_id()
     before = os.getpriority(os.PRIO_PROCESS, thread)
-    os.setpriority(os.PRIO_PROCESS, thread, max(before, NICENESS))
+    os.setpriority(os.PRIO_PROCESS, thread, max(before, LOADING_NICENESS))
     try:
         yield
     finally:
-        with contextlib.suppress(PermissionError):  # only root may go back; the thread does nothing else of urgency
+        with contextlib.suppress(PermissionError):  # only root may raise it again; this thread does nothing urgent
             os.setpriority(os.PRIO_PROCESS, thread, before)

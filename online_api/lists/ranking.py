@@ -1,190 +1,183 @@
-"""From what is near or popular to the list of an answer: selection, rules, diversity, pins.
+"""Ranks the allowed products of a request: scores, rule adjustments, diversity, pins.
 
-Legend: K results, C candidates, N products, D dimensions.
+Legend: K results, C candidates, P some products, N all products, D dimensions.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
 from online_api.lists.diversity import Candidates, diversify
-from online_api.lists.live_catalogue import Booleans, LiveCatalogue, Selection
+from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.rules import ActiveRules, place_pins
 from online_api.schemas.requests import Diversity
-from training.artifacts.recommender import POPULAR_PER_NEAREST, Recommender, Repeats, pool_size
-from training.artifacts.search.filtered_search import (
-    EXACT_SEARCH_PRODUCTS,
-    Floats,
-    NearestProducts,
-    Positions,
-    Ranked,
-    best,
-)
-from training.artifacts.search.text_search import Found
+from training.artifacts.recommender import NO_REPEATS, POPULAR_PER_NEAREST, Recommender, Repeats, rescorer_pool
+from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
+from training.artifacts.search.text_search import QueryMatches
 
-NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-# Diversity chooses among so many times K candidates, and among so many at least.
-POOL, SMALLEST_POOL = 5, 100
+# Diversity chooses among this many candidates per result, and at least the minimum.
+DIVERSITY_POOL_PER_RESULT, DIVERSITY_POOL_MIN = 5, 100
 
 
-class Parts(NamedTuple):
-    """What the scores of K products are made of; they add up to the scores.
+class ScoreTerms(NamedTuple):
+    """The terms of the scores of P products, each (P,); the score is their sum.
 
     Attributes:
-        similarity: The inner product; of popular products their popularity.
+        similarity: The inner product; for popular products, their popularity.
         popularity: The re-scorer's popularity term.
-        repeat: Its repeat term.
-        words: How alike a query and a product's text are spelled.
+        repeat: The re-scorer's repeat term.
+        words: The spelling score of a query.
     """
 
-    similarity: Floats
-    popularity: Floats
-    repeat: Floats
-    words: Floats
+    similarity: Float32Array
+    popularity: Float32Array
+    repeat: Float32Array
+    words: Float32Array
 
 
 class Scorer(Protocol):
-    """What orders products before rules and diversity do."""
+    """Scores products before rules and diversity apply."""
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        """The K best allowed products, best first; fewer only where fewer are allowed."""
+        """The K best allowed products, best first; fewer only if fewer are allowed."""
 
-    def scores(self, positions: Positions) -> Floats:
-        """Scores of some products."""
+    def scores(self, positions: Int64Array) -> Float32Array:
+        """The scores of P products, (P,)."""
 
-    def parts(self, positions: Positions) -> Parts:
-        """What these scores are made of."""
+    def terms(self, positions: Int64Array) -> ScoreTerms:
+        """The terms of these scores."""
 
 
-class BySimilarity:
+class SimilarityScorer:
     """The inner product with one vector."""
 
-    def __init__(self, products: NearestProducts, vector_D: Floats, found: Ranked | None = None) -> None:
-        """Takes the vector, and what a search over all products found for it already."""
-        self._products, self._vector_D, self._found = products, vector_D, found
+    def __init__(self, recommender: Recommender, vector_D: Float32Array, nearest: Ranked | None = None) -> None:
+        """Scores by `vector_D`; `nearest` are the products that a search over all products returned for it."""
+        self._recommender, self._vector_D, self._nearest = recommender, vector_D, nearest
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        """See Scorer."""
         if selection.allowed_N is not None:
-            return self._products.nearest_allowed(self._vector_D, k, selection.allowed_N, selection.n_allowed)
-        if self._found is not None and len(self._found.positions) >= k:
-            return self._found.first(k)
-        return self._products.nearest(self._vector_D[None, :], k)[0]
+            return self._recommender.nearest_allowed(self._vector_D, k, selection.allowed_N, selection.n_allowed)
+        if self._nearest is not None and len(self._nearest.positions) >= k:
+            return self._nearest.first(k)
+        return self._recommender.nearest(self._vector_D[None, :], k)[0]
 
-    def scores(self, positions: Positions) -> Floats:
-        """See Scorer."""
-        return self._products.similarity(self._vector_D, positions)
+    def scores(self, positions: Int64Array) -> Float32Array:
+        return self._recommender.similarity(self._vector_D, positions)
 
-    def parts(self, positions: Positions) -> Parts:
-        """See Scorer."""
-        return _plain(self.scores(positions))
+    def terms(self, positions: Int64Array) -> ScoreTerms:
+        return _one_term(self.scores(positions))
 
 
-class ForBuyer:
-    """The inner product with a buyer's vector, plus the re-scorer's terms (see training.artifacts.rescorer)."""
+class BuyerScorer:
+    """The similarity to a buyer plus the re-scorer's terms (see training.artifacts.rescorer)."""
 
     def __init__(
         self,
         recommender: Recommender,
-        vector_D: Floats,
+        vector_D: Float32Array,
         repeats: Repeats,
         *,
         new_only: bool,
-        found: Ranked | None = None,
+        nearest: Ranked | None = None,
     ) -> None:
-        """Takes the buyer's vector and repeat term, and what a search over all products found for it already."""
-        self._near = BySimilarity(recommender.towers, vector_D, found)
+        """Scores for one buyer.
+
+        Args:
+            recommender: The release.
+            vector_D: The buyer vector.
+            repeats: The buyer's repeat term; not used with `new_only`.
+            new_only: Whether the list is of products that are new to the buyer.
+            nearest: The products that a search over all products returned for the buyer.
+        """
+        self._by_similarity = SimilarityScorer(recommender, vector_D, nearest)
         self._recommender, self._new_only = recommender, new_only
         self._repeats = NO_REPEATS if new_only else repeats
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        """See Scorer. The best are among the nearest, the buyer's own products and what sells lately."""
-        pool = pool_size(k)
-        parts = [
-            self._near.top(pool, selection).positions,
+        # Candidates: the nearest products, those with a repeat term, and the recently popular ones.
+        pool = rescorer_pool(k)
+        n_popular = POPULAR_PER_NEAREST * pool
+        candidates = [
+            self._by_similarity.top(pool, selection).positions,
             selection.among(self._repeats.positions),
-            self._recommender.popular_lately(POPULAR_PER_NEAREST * pool, selection.allowed_N, new_only=self._new_only),
+            self._recommender.recently_popular(n_popular, selection.allowed_N, new_only=self._new_only),
         ]
-        positions = np.unique(np.concatenate(parts))
-        return best(positions, self.scores(positions), k)
+        positions = np.unique(np.concatenate(candidates))
+        return top_k(positions, self.scores(positions), k)
 
-    def scores(self, positions: Positions) -> Floats:
-        """See Scorer."""
-        similarity, popularity, repeat, _ = self.parts(positions)
+    def scores(self, positions: Int64Array) -> Float32Array:
+        similarity, popularity, repeat, _ = self.terms(positions)
         return similarity + popularity + repeat
 
-    def parts(self, positions: Positions) -> Parts:
-        """See Scorer."""
+    def terms(self, positions: Int64Array) -> ScoreTerms:
         repeat = np.zeros(len(positions), dtype=np.float32)
-        if len(self._repeats.positions):
-            places = np.searchsorted(self._repeats.positions, positions).clip(max=len(self._repeats.positions) - 1)
-            found = self._repeats.positions[places] == positions
-            repeat[found] = self._repeats.terms[places[found]]
+        repeated = self._repeats.positions
+        if len(repeated):
+            places = np.searchsorted(repeated, positions).clip(max=len(repeated) - 1)
+            has_repeats = repeated[places] == positions
+            repeat[has_repeats] = self._repeats.terms[places[has_repeats]]
         popularity = self._recommender.popularity_term(positions, new_only=self._new_only)
-        return Parts(self._near.scores(positions), popularity, repeat, np.zeros_like(repeat))
+        return ScoreTerms(self._by_similarity.scores(positions), popularity, repeat, np.zeros_like(repeat))
 
 
-class ByQuery:
-    """What a query means and how it is spelled."""
+class QueryScorer:
+    """The score of a search query: by meaning and by spelling."""
 
-    def __init__(self, found: Found) -> None:
-        """Takes what the query has to do with the products."""
-        self._found = found
+    def __init__(self, matches: QueryMatches) -> None:
+        """Scores by a query that has been compared with the products."""
+        self._matches = matches
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        """See Scorer."""
-        return self._found.top(k, selection.allowed_N)
+        return self._matches.top(k, selection.allowed_N)
 
-    def scores(self, positions: Positions) -> Floats:
-        """See Scorer."""
-        meaning, spelling = self._found.parts(positions)
+    def scores(self, positions: Int64Array) -> Float32Array:
+        meaning, spelling = self._matches.score_terms(positions)
         return meaning + spelling
 
-    def parts(self, positions: Positions) -> Parts:
-        """See Scorer."""
-        meaning, spelling = self._found.parts(positions)
-        return Parts(meaning, np.zeros_like(meaning), np.zeros_like(meaning), spelling)
+    def terms(self, positions: Int64Array) -> ScoreTerms:
+        meaning, spelling = self._matches.score_terms(positions)
+        return ScoreTerms(meaning, np.zeros_like(meaning), np.zeros_like(meaning), spelling)
 
 
-class ByPopularity:
-    """What sells best."""
+class PopularityScorer:
+    """The popularity of products, whoever the buyer is."""
 
     def __init__(self, recommender: Recommender) -> None:
-        """Takes the release."""
+        """Scores by the popularity in a release."""
         self._recommender = recommender
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        """See Scorer."""
         return self._recommender.most_popular(k, selection.allowed_N)
 
-    def scores(self, positions: Positions) -> Floats:
-        """See Scorer."""
+    def scores(self, positions: Int64Array) -> Float32Array:
         return self._recommender.popularity(positions)
 
-    def parts(self, positions: Positions) -> Parts:
-        """See Scorer."""
-        return _plain(self.scores(positions))
+    def terms(self, positions: Int64Array) -> ScoreTerms:
+        return _one_term(self.scores(positions))
 
 
-class Listed(NamedTuple):
-    """The products of an answer, in their order.
+class RankedList(NamedTuple):
+    """The products of an answer, in order.
 
     Attributes:
         positions: (K,).
-        parts: What the scorer makes of them.
-        adjustments: (K,) what the rules add.
-        pinned_by: The rule that pinned a product.
+        terms: The terms of the scorer.
+        adjustments: (K,) what merchandising rules add to the score.
+        pinned_by: The name of the rule that pinned a product, by position.
     """
 
-    positions: Positions
-    parts: Parts
-    adjustments: Floats
+    positions: Int64Array
+    terms: ScoreTerms
+    adjustments: Float32Array
     pinned_by: dict[int, str]
 
     @property
-    def scores(self) -> Floats:
-        """(K,) the scorer's."""
-        return self.parts.similarity + self.parts.popularity + self.parts.repeat + self.parts.words
+    def scores(self) -> Float32Array:
+        """The scores without adjustments, (K,)."""
+        return self.terms.similarity + self.terms.popularity + self.terms.repeat + self.terms.words
 
 
 def rank(
@@ -194,21 +187,27 @@ def rank(
     diversity: Diversity,
     rules: ActiveRules | None,
     catalogue: LiveCatalogue,
-    vectors_ND: Floats,
-) -> Listed:
-    """The K best allowed products: filters, then the rules' adjustments, then diversity, then pins.
+    product_vectors: Callable[[Int64Array], Float32Array],
+) -> RankedList:
+    """Ranks the allowed products: by score, plus adjustments of rules, then diversity, then pins.
 
-    Fewer than K come back only where fewer are allowed, or where the caps of `diversity` allow no more.
+    Args:
+        scorer: Scores products.
+        selection: The allowed products.
+        k: Length of the list; fewer products come back only if fewer are allowed or if `diversity` caps them.
+        diversity: As the request has it.
+        rules: Merchandising rules that are active now; None if there are none.
+        catalogue: Brands and categories of products.
+        product_vectors: Returns the vectors of P products, (P, D).
     """
     if rules is None and diversity.is_plain:
-        found = scorer.top(k, selection)
-        return Listed(found.positions, scorer.parts(found.positions), np.zeros_like(found.scores), {})
-    chosen = _diverse(scorer, selection, k, diversity, rules, catalogue, vectors_ND)
+        ranked = scorer.top(k, selection)
+        return RankedList(ranked.positions, scorer.terms(ranked.positions), np.zeros_like(ranked.scores), {})
+    chosen = _diverse(scorer, selection, k, diversity, rules, catalogue, product_vectors)
     if rules is None:
-        return Listed(chosen, scorer.parts(chosen), np.zeros(len(chosen), dtype=np.float32), {})
-    placed = place_pins(chosen, np.zeros(len(chosen), np.float32), rules.pins, selection.allowed_N, k)
-    positions = placed.positions_K
-    return Listed(positions, scorer.parts(positions), _adjustments(rules, positions), placed.pinned_by)
+        return RankedList(chosen, scorer.terms(chosen), np.zeros(len(chosen), dtype=np.float32), {})
+    positions, pinned_by = place_pins(chosen, rules.pins, selection.allowed_N, k)
+    return RankedList(positions, scorer.terms(positions), _adjustments(rules, positions), pinned_by)
 
 
 def _diverse(
@@ -218,39 +217,41 @@ def _diverse(
     diversity: Diversity,
     rules: ActiveRules | None,
     catalogue: LiveCatalogue,
-    vectors_ND: Floats,
-) -> Positions:
+    product_vectors: Callable[[Int64Array], Float32Array],
+) -> Int64Array:
+    """The K best by adjusted score and diversity; the pool of candidates grows while caps leave fewer than K."""
     if diversity.is_plain:
-        return _adjusted(scorer, selection, k, rules).positions
-    pool = max(POOL * k, SMALLEST_POOL)
-    found = _adjusted(scorer, selection, pool, rules)
+        return _top_adjusted(scorer, selection, k, rules).positions
+    pool = max(DIVERSITY_POOL_PER_RESULT * k, DIVERSITY_POOL_MIN)
+    ranked = _top_adjusted(scorer, selection, pool, rules)
     while True:
         candidates = Candidates(
-            found.scores,
-            None if diversity.lambda_ == 1 else vectors_ND[found.positions],
-            catalogue.brand_codes_N[found.positions],
-            catalogue.category_codes_N[found.positions],
+            ranked.scores,
+            None if diversity.lambda_ == 1 else product_vectors(ranked.positions),
+            catalogue.products.brand_codes_N[ranked.positions],
+            catalogue.products.category_codes_N[ranked.positions],
         )
         places = diversify(candidates, k, diversity.lambda_, diversity.max_per_brand, diversity.max_per_category)
-        chosen = found.positions[places]
+        chosen = ranked.positions[places]
         if len(chosen) >= k:
             return chosen
-        # Caps left too few. More of what is full already would not help.
-        more = _adjusted(scorer, _still_open(selection, found.positions, chosen, diversity, catalogue), pool, rules)
+        # More products of a brand or category that has reached its cap would not help.
+        open_selection = _still_open(selection, ranked.positions, chosen, diversity, catalogue)
+        more = _top_adjusted(scorer, open_selection, pool, rules)
         if not len(more.positions):
             return chosen
-        found = Ranked(np.append(found.positions, more.positions), np.append(found.scores, more.scores))
+        ranked = Ranked(np.append(ranked.positions, more.positions), np.append(ranked.scores, more.scores))
 
 
 def _still_open(
-    selection: Selection, found: Positions, chosen: Positions, diversity: Diversity, catalogue: LiveCatalogue
+    selection: Selection, ranked: Int64Array, chosen: Int64Array, diversity: Diversity, catalogue: LiveCatalogue
 ) -> Selection:
-    """The allowed products that are not found yet, and of no brand or category that is full."""
+    """The allowed products that are not ranked yet and whose brand and category are below their caps."""
     open_N = np.ones(len(catalogue), dtype=np.bool_) if selection.allowed_N is None else selection.allowed_N.copy()
-    open_N[found] = False
+    open_N[ranked] = False
     for codes_N, cap in (
-        (catalogue.brand_codes_N, diversity.max_per_brand),
-        (catalogue.category_codes_N, diversity.max_per_category),
+        (catalogue.products.brand_codes_N, diversity.max_per_brand),
+        (catalogue.products.category_codes_N, diversity.max_per_category),
     ):
         if cap is not None:
             codes = codes_N[chosen]
@@ -259,37 +260,38 @@ def _still_open(
     return Selection(open_N, int(open_N.sum()), selection.dropped)
 
 
-def _adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRules | None) -> Ranked:
+def _top_adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRules | None) -> Ranked:
     """The K best allowed products by score plus adjustment.
 
-    They are among the best K of those that no rule moves down and the best K of each group that rules move alike.
+    They are among the K best of the products that no rule buries and the K best of each group with equal adjustment.
     """
     if rules is None or rules.adjustment_N is None:
         return scorer.top(k, selection)
-    parts = [scorer.top(k, _and(selection, rules.unburied_N)).positions]
+    candidates = [scorer.top(k, _restricted(selection, rules.unburied_N)).positions]
     if sum(len(group.positions_M) for group in rules.groups) <= EXACT_SEARCH_PRODUCTS:
-        parts += [selection.among(group.positions_M) for group in rules.groups]
+        candidates += [selection.among(group.positions_M) for group in rules.groups]
     else:
-        parts += [
-            scorer.top(k, _and(selection, rules.adjustment_N == group.adjustment)).positions for group in rules.groups
+        candidates += [
+            scorer.top(k, _restricted(selection, rules.adjustment_N == group.adjustment)).positions
+            for group in rules.groups
         ]
-    positions = np.unique(np.concatenate(parts))
-    return best(positions, scorer.scores(positions) + rules.adjustment_N[positions], k)
+    positions = np.unique(np.concatenate(candidates))
+    return top_k(positions, scorer.scores(positions) + rules.adjustment_N[positions], k)
 
 
-def _plain(scores: Floats) -> Parts:
-    return Parts(scores, *[np.zeros_like(scores)] * 3)
+def _one_term(scores: Float32Array) -> ScoreTerms:
+    return ScoreTerms(scores, *[np.zeros_like(scores)] * 3)
 
 
-def _and(selection: Selection, some_N: Booleans | None) -> Selection:
-    """The allowed ones of some products; None is all."""
-    if some_N is None:
+def _restricted(selection: Selection, mask_N: BoolArray | None) -> Selection:
+    """The allowed products within a mask; None restricts nothing."""
+    if mask_N is None:
         return selection
-    allowed_N = some_N if selection.allowed_N is None else selection.allowed_N & some_N
+    allowed_N = mask_N if selection.allowed_N is None else selection.allowed_N & mask_N
     return Selection(allowed_N, int(allowed_N.sum()), selection.dropped)
 
 
-def _adjustments(rules: ActiveRules, positions: Positions) -> Floats:
+def _adjustments(rules: ActiveRules, positions: Int64Array) -> Float32Array:
     if rules.adjustment_N is None:
         return np.zeros(len(positions), dtype=np.float32)
     return rules.adjustment_N[positions]

@@ -1,4 +1,4 @@
-"""Answers as plain values, of the form that answers.py documents.
+"""Renders lists as plain values in the form that schemas/responses.py documents.
 
 Legend: K results, L events.
 """
@@ -8,37 +8,43 @@ from collections.abc import Iterable
 import numpy as np
 
 from feature_repo import columns as c
-from feature_repo.transforms.events import EVENT_TYPES
-from online_api.lists.list_request import Payload, Subject
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
+from online_api.lists.list_request import Payload, ResolvedRequest
 from online_api.lists.live_catalogue import Selection
 from online_api.lists.live_release import LiveRelease
-from online_api.lists.ranking import Listed
+from online_api.lists.ranking import RankedList
 from online_api.lists.rules import ActiveRules
 from online_api.schemas.requests import NO_FILTERS
+from training.artifacts.buyer_encoder import EncodedBuyer
 
-REASONS = 2  # events named per product
+REASONS = 2  # events in `because` per product
 
 
-def recommendations(
-    live: LiveRelease, subject: Subject, selection: Selection, listed: Listed, rules: ActiveRules | None
+def render_list(
+    live: LiveRelease,
+    resolved: ResolvedRequest,
+    buyer: EncodedBuyer | None,
+    selection: Selection,
+    ranked: RankedList,
+    rules: ActiveRules | None,
 ) -> Payload:
     """A RecommendationResponse."""
-    question, source = subject.question, subject.source
-    if source == "popular" and question.filters is not NO_FILTERS:
+    request, source = resolved.request, resolved.source
+    if source == "popular" and request.filters is not NO_FILTERS:
         source = "popular_in_filter"
-    positions = listed.positions.tolist()
-    parts = zip(*(part.tolist() for part in (*listed.parts, listed.adjustments)), strict=True)
+    positions = ranked.positions.tolist()
+    terms = zip(*(term.tolist() for term in (*ranked.terms, ranked.adjustments)), strict=True)
     return {
-        c.BUYER_ID: question.buyer_id,
+        c.BUYER_ID: request.buyer_id,
         "release": live.recommender.name,
         "source": source,
-        "degraded": subject.degraded,
-        "features": _age(subject),
+        "degraded": list(resolved.degraded),
+        "features": _feature_age(resolved),
         "matching": selection.n_allowed,
         "dropped": selection.dropped,
         "items": [
             {
-                **live.catalogue.shown(position),
+                **live.catalogue.rendered(position),
                 "score": similarity + popularity + repeat + words + adjustment,
                 "score_parts": {
                     "similarity": similarity,
@@ -47,64 +53,66 @@ def recommendations(
                     "words": words,
                     "rules": adjustment,
                 },
-                "rules": [] if rules is None else _rule_names(rules, listed, position),
+                "rules": [] if rules is None else _rule_names(rules, ranked, position),
                 "because": reasons,
             }
             for position, (similarity, popularity, repeat, words, adjustment), reasons in zip(
-                positions, parts, _because(live, subject, listed), strict=True
+                positions, terms, _because(live, resolved, buyer, ranked), strict=True
             )
         ],
     }
 
 
-def _because(live: LiveRelease, subject: Subject, listed: Listed) -> Iterable[list[Payload]]:
-    """For each product the events that contributed most to its score."""
-    because: list[list[Payload]] = [[] for _ in listed.positions]
-    if subject.buyer is None or not because:
+def _because(
+    live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, ranked: RankedList
+) -> Iterable[list[Payload]]:
+    """For each product, the events that contributed most to its similarity."""
+    because: list[list[Payload]] = [[] for _ in ranked.positions]
+    if buyer is None or not because:
         return because
-    parts_KL = live.recommender.encoder.contributions(subject.buyer, live.recommender.vectors_ND[listed.positions])
-    places_K = np.arange(len(because))
-    shown: dict[int, Payload] = {}  # the same events speak for most products of a list
-    for _ in range(min(REASONS, parts_KL.shape[1])):
-        best_K = parts_KL.argmax(axis=1)
-        contributions_K = parts_KL[places_K, best_K]
-        parts_KL[places_K, best_K] = -np.inf
+    contributions_KL = live.recommender.contributions(buyer, ranked.positions)
+    rows_K = np.arange(len(because))
+    rendered: dict[int, Payload] = {}  # most products of a list have the same few events
+    for _ in range(min(REASONS, contributions_KL.shape[1])):
+        best_K = contributions_KL.argmax(axis=1)
+        contributions_K = contributions_KL[rows_K, best_K]
+        contributions_KL[rows_K, best_K] = -np.inf
         for reasons, event, contribution in zip(because, best_K.tolist(), contributions_K.tolist(), strict=True):
             if contribution > 0:
-                if event not in shown:
-                    shown[event] = _event(live, subject, event)
-                reasons.append({**shown[event], "contribution": contribution})
+                if event not in rendered:
+                    rendered[event] = _render_event(live, resolved, event)
+                reasons.append({**rendered[event], "contribution": contribution})
     return because
 
 
-def _event(live: LiveRelease, subject: Subject, event: int) -> Payload:
-    """An event of the subject's (answers.Because, but for the contribution)."""
-    events, positions_L = subject.readable
+def _render_event(live: LiveRelease, resolved: ResolvedRequest, event: int) -> Payload:
+    """An event of the history: responses.Because without the contribution."""
+    events, positions_L, _ = resolved.history
     position = int(positions_L[event])
     if position >= 0:
-        product = live.catalogue.shown(position)
+        product = live.catalogue.rendered(position)
         product_id, title = product[c.PRODUCT_ID], product[c.TITLE]
-    else:
-        key = int(events.product_keys[event])
-        product_id = next(one for one in subject.question.texts if live.recommender.products.product_key(one) == key)
-        title = next(one.text or "" for one in subject.question.interactions if one.product_id == product_id)
+    else:  # a product that only the request knows
+        key, request = int(events.product_keys[event]), resolved.request
+        product_id = next(one for one in request.text_vectors if live.catalogue.products.product_key(one) == key)
+        title = next(one.text or "" for one in request.interactions if one.product_id == product_id)
     return {
         c.PRODUCT_ID: product_id,
         c.TITLE: title,
-        c.EVENT_TYPE: EVENT_TYPES[events.event_types[event]],
+        c.EVENT_TYPE: EVENT_TYPE_NAMES[events.event_types[event]],
         c.TIMESTAMP: int(events.event_times[event]),
     }
 
 
-def _rule_names(rules: ActiveRules, listed: Listed, position: int) -> list[str]:
-    """The rules that moved a product."""
-    pin = listed.pinned_by.get(position)
+def _rule_names(rules: ActiveRules, ranked: RankedList, position: int) -> list[str]:
+    """Names of the rules that moved a product."""
+    pin = ranked.pinned_by.get(position)
     return rules.names_at(position) + ([] if pin is None else [pin])
 
 
-def _age(subject: Subject) -> Payload | None:
-    """How old the features are (answers.FeatureAge), where they were used."""
-    if subject.source != "personalised" or subject.stored is None:
+def _feature_age(resolved: ResolvedRequest) -> Payload | None:
+    """The age of the stored features (responses.FeatureAge), if the list is made from them."""
+    if resolved.source != "personalised" or resolved.stored is None:
         return None
-    times = subject.stored.events.event_times
-    return {"built": subject.stored.as_of_ms or None, "last_event": int(times[-1]) if len(times) else None}
+    times = resolved.stored.events.event_times
+    return {"built": resolved.stored.as_of_ms or None, "last_event": int(times[-1]) if len(times) else None}

@@ -1,9 +1,9 @@
-"""Vectors of texts that no release has: new products in a session, and what a buyer types into a search field.
+"""Encodes texts of requests: texts of products that the release does not have, and search queries.
 
-The text encoder takes hundreds of megabytes and seconds to load, and most shops never send a text: so it is loaded in
-the background when the first text arrives. Until it is there, new products are left out and queries go by spelling.
+The text encoder takes seconds and hundreds of megabytes to load, and most shops never send a text. So the first text
+starts loading it in the background. Meanwhile, new products are left out and queries are matched by spelling alone.
 
-Legend: M texts, T dimensions of the text encoder, D of the towers.
+Legend: M texts, T dimensions of the text encoder, D dimensions of the towers.
 """
 
 import logging
@@ -11,68 +11,59 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
+from feature_repo.common.arrays import Float32Array
 from feature_repo.transforms.normalise import normalise
 from training.artifacts.recommender import Recommender
-from training.artifacts.search.filtered_search import Floats
-from training.model.towers import UNKNOWN
 
 if TYPE_CHECKING:  # importing it loads sentence-transformers
     from training.text.encoder import TextEncoder
 
 log = logging.getLogger(__name__)
 
-KEPT = 2  # encoders: that of the live release and, while releases change, of the one before
+CACHED_ENCODERS = 2  # one for the live release, and one for the release before it while requests still use that
 
 
-class TextVectors:
-    """The text encoder, and the item tower over texts alone; safe to use from several threads."""
+class RequestTextEncoder:
+    """Encodes texts of requests with the text encoder of a release; safe to use from several threads."""
 
     def __init__(self, load: Callable[[Recommender], "TextEncoder"]) -> None:
-        """Takes what loads a release's text encoder; it may fail with a ValueError, an OSError or an ImportError."""
+        """Loads nothing yet; `load` loads the text encoder of a release or raises ValueError, OSError, ImportError."""
         self._load = load
-        self._encoders: dict[str, TextEncoder] = {}  # by id, the newest last
-        self._asked_for: set[str] = set()  # ids of those that are being loaded, or could not be
+        self._encoders: dict[str, TextEncoder] = {}  # by id, in the order of loading
+        self._requested: set[str] = set()  # ids of encoders that are being loaded or that failed to load
         self._loading: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def item_vectors(self, recommender: Recommender, texts: Sequence[str]) -> Floats | None:
-        """Unit vectors of texts among the release's products, (M, D); None while there is no encoder for it."""
+    def product_vectors(self, recommender: Recommender, texts: Sequence[str]) -> Float32Array | None:
+        """Product vectors of texts, (M, D); None while the release's encoder is not loaded."""
         encoder = self._encoder_of(recommender)
-        if encoder is None:
-            return None
-        text_MT = torch.from_numpy(encoder.encode_passages(texts))
-        unknown_M = torch.full((len(texts),), UNKNOWN)
-        with torch.inference_mode():
-            vectors_MD: Floats = recommender.item_tower(text_MT, unknown_M, unknown_M, unknown_M, unknown_M).numpy()
-        return vectors_MD
+        return None if encoder is None else recommender.encode_texts(encoder.encode_passages(texts))
 
-    def query_vector(self, recommender: Recommender, query: str) -> Floats | None:
-        """The text vector of a query, (T,); None while there is no encoder for the release.
+    def query_vector(self, recommender: Recommender, query: str) -> Float32Array | None:
+        """The text vector of a query, (T,); None while the release's encoder is not loaded.
 
-        A query is encoded in one spelling, which finds more; products are as they are written (docs/adr/0006).
+        The query is normalised before it is encoded, which finds more; product texts are not (docs/adr/0006).
         """
         encoder = self._encoder_of(recommender)
         return None if encoder is None else encoder.encode_queries([normalise(query)])[0]
 
     def load(self, recommender: Recommender) -> None:
-        """Loads the release's encoder now, and waits for it."""
+        """Loads the release's encoder and waits until it is loaded or has failed to load."""
         self._encoder_of(recommender)
         self.wait()
 
     def wait(self) -> None:
-        """Waits until an encoder that is being loaded is there, or is known not to come."""
+        """Waits until the encoder that is being loaded is ready or has failed to load."""
         if self._loading is not None:
             self._loading.join()
 
     def _encoder_of(self, recommender: Recommender) -> "TextEncoder | None":
-        """The encoder of a release; the first call for a release with another one has it loaded."""
-        wanted = recommender.card.text_encoder
+        """The encoder of a release if it is loaded; otherwise starts loading it and returns None."""
+        encoder_id = recommender.text_encoder
         with self._lock:
-            encoder = self._encoders.get(wanted)
-            if encoder is None and wanted not in self._asked_for:
-                self._asked_for.add(wanted)
+            encoder = self._encoders.get(encoder_id)
+            if encoder is None and encoder_id not in self._requested:
+                self._requested.add(encoder_id)
                 self._loading = threading.Thread(
                     target=self._load_once, args=(recommender,), name="text-encoder", daemon=True
                 )
@@ -80,20 +71,24 @@ class TextVectors:
         return encoder
 
     def _load_once(self, recommender: Recommender) -> None:
-        """Loads the encoder; one that cannot be had is not asked for again before a restart."""
-        wanted = recommender.card.text_encoder
+        """Loads the encoder; after a failure it is not tried again before a restart."""
+        encoder_id = recommender.text_encoder
         try:
             encoder = self._load(recommender)
-            encoder.encode_queries([" "])  # it is converted now, not in the first request
+            encoder.encode_queries([" "])  # the first call converts the model; no request should wait for that
         except (ValueError, OSError, ImportError) as error:
-            log.error("texts will be left out: %s", error)
+            log.error("texts of requests are ignored, the text encoder cannot be loaded: %s", error)
             return
-        if encoder.encoder_id != wanted:
-            log.error("release %s was made with text encoder %s, the one that is there is %s: texts are left out",
-                      recommender.name, wanted, encoder.encoder_id)  # fmt: skip
+        if encoder.encoder_id != encoder_id:
+            log.error(
+                "texts of requests are ignored: release %s was made with text encoder %s, and %s is installed",
+                recommender.name,
+                encoder_id,
+                encoder.encoder_id,
+            )
             return
         with self._lock:
-            self._encoders[wanted] = encoder
-            self._asked_for.discard(wanted)
-            for oldest in list(self._encoders)[:-KEPT]:
+            self._encoders[encoder_id] = encoder
+            self._requested.discard(encoder_id)
+            for oldest in list(self._encoders)[:-CACHED_ENCODERS]:
                 del self._encoders[oldest]

@@ -1,4 +1,4 @@
-"""Merchandising rules as a shop writes them: the file, its checks, and the watch for changes.
+"""The file of merchandising rules: its schema, its validation, and polling for changes.
 
 docs/merchandising.md describes the file.
 """
@@ -17,11 +17,11 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from feature_repo.common.config import ConfigError, Section
-from online_api.schemas.fields import milliseconds
+from online_api.schemas.fields import Price, milliseconds
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LOOKS = 1.0
+RULES_POLL_SECONDS = 1.0
 
 
 def _moment(value: object) -> int:
@@ -31,24 +31,23 @@ def _moment(value: object) -> int:
     raise PydanticCustomError("time", "expected ISO 8601 such as 2026-03-20 or 2026-03-20T18:00:00+03:00")
 
 
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+RuleText = Annotated[str, Field(min_length=1)]
+RuleTexts = Annotated[tuple[RuleText, ...], Field(min_length=1)]
 Moment = Annotated[int, BeforeValidator(_moment)]  # milliseconds since 1970
 
 
 class Match(Section):
-    """Which products a rule speaks of: those that meet every condition, of whose values any will do."""
+    """The products of a rule: those that meet every given condition with any of its values."""
 
-    product_ids: Names | None = Field(None, description="Ids of products")
-    brands: Names | None = Field(None, description="Names of brands, as the catalogue spells them")
-    categories: Names | None = Field(None, description="Names of categories, as the catalogue spells them")
+    product_ids: RuleTexts | None = Field(None, description="Ids of products")
+    brands: RuleTexts | None = Field(None, description="Names of brands, as the catalogue spells them")
+    categories: RuleTexts | None = Field(None, description="Names of categories, as the catalogue spells them")
     min_price: Price | None = Field(None, description="Lowest price; a product without a price never matches")
     max_price: Price | None = Field(None, description="Highest price; a product without a price never matches")
 
     @property
     def conditions(self) -> set[str]:
-        """Names of the fields that are given."""
+        """The names of the given conditions."""
         return set(self.model_dump(exclude_none=True))
 
     @model_validator(mode="after")
@@ -61,17 +60,21 @@ class Match(Section):
 
 
 class Rule(Section):
-    """One wish of the shop."""
+    """One merchandising rule."""
 
-    name: Name = Field(description="Answers say it where the rule had a part in them")
+    name: RuleText = Field(description="Answers name the rule with each product that it moved")
     action: Literal["pin", "boost", "bury"]
     weight: Annotated[float, Field(gt=0, le=100)] | None = Field(
         None, description="boost, bury: added to the score, or subtracted from it"
     )
     position: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="pin: place in the answer, from 1")
     match: Match
-    start: Moment | None = Field(None, description="ISO 8601, UTC where no zone is given; missing: since ever")
-    end: Moment | None = Field(None, description="The first moment at which it holds no more; missing: for ever")
+    start: Moment | None = Field(
+        None, description="ISO 8601, UTC if no zone is given; missing: always active until `end`"
+    )
+    end: Moment | None = Field(
+        None, description="The first moment at which the rule is no longer active; missing: never"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Rule":
@@ -86,7 +89,7 @@ class Rule(Section):
             raise ValueError("end is not after start")
         return self
 
-    def holds(self, now_ms: int) -> bool:
+    def is_active(self, now_ms: int) -> bool:
         """Whether `now_ms` lies in [start, end)."""
         return (self.start is None or self.start <= now_ms) and (self.end is None or now_ms < self.end)
 
@@ -94,7 +97,7 @@ class Rule(Section):
 class RuleSet(Section):
     """All rules of a shop, in the order of their file."""
 
-    # YAML gives an empty text where every rule is commented out.
+    # The YAML value is an empty string if every rule is commented out.
     rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: value or ())] = ()
 
     @model_validator(mode="after")
@@ -109,11 +112,11 @@ class RuleSet(Section):
         """Reads a file of rules.
 
         Raises:
-            ConfigError: It is not usable; the message names each rule and field that is wrong.
-            OSError: It cannot be read.
+            ConfigError: The file is not valid; the message names each rule and field that is wrong.
+            OSError: The file cannot be read.
         """
         try:
-            # BaseLoader leaves every value as it is written: the product 0123, the brand No, the day 2026-03-20.
+            # BaseLoader keeps every value as a string: the product 0123, the brand No, the day 2026-03-20.
             content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid YAML: {error}") from None
@@ -125,7 +128,7 @@ class RuleSet(Section):
 
 
 def _explain(item: ErrorDetails, content: Any) -> str:
-    """One error of a file, with the name of the rule where that has one, and its number elsewhere."""
+    """One validation error, with the name of the rule, or its number if it has no name."""
     where, place = "the file", item["loc"]
     if len(place) > 1 and isinstance(index := place[1], int):
         rule = content["rules"][index]
@@ -140,45 +143,45 @@ def _explain(item: ErrorDetails, content: Any) -> str:
 
 
 class RuleFile:
-    """The rules of a file that may change at any time; safe to use from several threads."""
+    """Reads the rules of a file again when it changes; safe to use from several threads."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Reads the file, as far as it is there; `clock` gives seconds."""
+        """Reads the file, which may be missing; `clock` returns seconds."""
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
-        self._book = RuleSet()
+        self._rule_set = RuleSet()
         self._error: str | None = None
-        self._stamp: tuple[int, ...] | None = None  # of the file as last read; None: read it at the next look
-        self._next_look = -math.inf
-        self._look()
+        self._stamp: tuple[int, ...] | None = None  # of the file as it was read last; None: read it at the next poll
+        self._next_poll = -math.inf
+        self._poll()
 
     @property
     def error(self) -> str | None:
-        """Why the file as it is now is not in force (the rules before it still are), or None."""
+        """Why the file in its current state is not used (the previous rules stay active), or None."""
         return self._error
 
-    def book(self) -> RuleSet:
-        """The rules in force: the same object until the file changes. Looks at the file at most once a second."""
-        # A thread that comes while another one reads takes the rules before.
-        if self._clock() >= self._next_look and self._lock.acquire(blocking=False):
+    def rule_set(self) -> RuleSet:
+        """The current rules: the same object until the file changes. Polls the file at most once a second."""
+        # While one thread reads the file, the others use the previous rules.
+        if self._clock() >= self._next_poll and self._lock.acquire(blocking=False):
             try:
-                self._look()
+                self._poll()
             finally:
                 self._lock.release()
-        return self._book
+        return self._rule_set
 
-    def _look(self) -> None:
-        self._next_look = self._clock() + SECONDS_BETWEEN_LOOKS
+    def _poll(self) -> None:
+        self._next_poll = self._clock() + RULES_POLL_SECONDS
         try:
             stamp = _stamp(self._path)
             if stamp == self._stamp:
                 return
-            # Taken before the file is read: what is written in between is seen at the next look.
+            # Stored before the file is read, so that the next poll notices a change during the read.
             self._stamp = stamp
-            self._book = RuleSet.load(self._path) if stamp else RuleSet()
+            self._rule_set = RuleSet.load(self._path) if stamp else RuleSet()
             self._error = None
-            log.info("%d merchandising rules from %s", len(self._book.rules), self._path)
+            log.info("%d merchandising rules from %s", len(self._rule_set.rules), self._path)
         except ConfigError as error:
             self._keep_old_rules(str(error))
         except OSError as error:
@@ -192,7 +195,7 @@ class RuleFile:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file does; empty where there is none."""
+    """Values that change with the file; empty if there is no file."""
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Logs as lines of JSON on stderr: one line for each request, and whatever the standard library's loggers say.
+"""Structured logs: lines of JSON on stderr, one for each request and one for each record of the logging module.
 
-A line never holds a buyer's id, a path, a query string or a body. What came from outside cannot break or forge a line:
-JSON escapes line ends, and characters that a terminal or a log viewer might act on are escaped too.
+The line of a request never contains a buyer id, a path, a query string or a body. Input from outside cannot break or
+forge a line: JSON escapes line breaks, and control characters, which a terminal may interpret, are escaped too.
 """
 
 import datetime as dt
@@ -24,8 +24,8 @@ from online_api.observability.metrics import Stage
 
 SALT_VARIABLE = "TAWSIYA_LOG_SALT"
 UNMATCHED = "unmatched"
-CLIENT_CLOSED_REQUEST = 499  # nginx's number for a caller that went away before the answer
-# RescorerData for every few seconds by machines.
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a caller that disconnects before the response
+# Monitoring calls these every few seconds.
 PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -33,10 +33,7 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 @dataclass(slots=True)
 class RequestContext:
-    """What is known of one request: handlers add to it, then its log line, metrics and trace are made of it.
-
-    Times are those of `time.perf_counter`, in seconds.
-    """
+    """Collects facts about one request, for its log line, metrics and trace; times are time.perf_counter seconds."""
 
     request_id: str
     method: str
@@ -46,14 +43,14 @@ class RequestContext:
     status: int = CLIENT_CLOSED_REQUEST
     buyer_id: str | None = None
     source: str | None = None
-    fallback: str | None = None  # why the answer is not what was asked for first
-    degraded: Sequence[str] = ()  # which parts were down
-    api_key: str | None = None  # the name of the key, never the key
+    fallback: str | None = None  # why the list is of popular products although the request was for another list
+    degraded: Sequence[str] = ()  # the parts that were down
+    api_key: str | None = None  # the name of the key; never its token
     trace_id: str | None = None
     stages: list[tuple[str, float, float]] = field(default_factory=list)
 
     def add_stage(self, stage: Stage, started: float, ended: float) -> None:
-        """Notes when a stage ran; one that runs twice counts with its sum."""
+        """Records when a stage ran; the durations of a repeated stage are added."""
         self.stages.append((stage, started, ended))
 
 
@@ -61,18 +58,17 @@ class AccessLog:
     """Writes one line for each request."""
 
     def __init__(self, logger: FilteringBoundLogger, salt: bytes) -> None:
-        """Takes the logger, and the salt of `log_salt`."""
+        """Writes to `logger`; `salt` (see log_salt) is for the hashes of buyer ids."""
         self._logger = logger
         self._salt = salt
 
     def write(self, context: RequestContext) -> None:
-        """Writes the line of an answered request; probes are written at level debug only."""
+        """Writes the line of a finished request; for probes, at level debug."""
         level = logging.DEBUG if context.route in PROBES else logging.INFO
         if self._logger.is_enabled_for(level):
             self._logger.log(level, "request", **self._fields(context))
 
     def _fields(self, context: RequestContext) -> dict[str, object]:
-        """What is known, and nothing for what is not."""
         buyer_id = context.buyer_id
         fields = {
             "method": context.method,
@@ -102,35 +98,35 @@ def _ms(seconds: float) -> float:
 
 
 def log_salt(environ: Mapping[str, str] = os.environ) -> bytes:
-    """The salt of buyers' hashes: `$TAWSIYA_LOG_SALT`, else a random one, with which nobody can join two runs' logs."""
+    """The salt of buyer hashes: `$TAWSIYA_LOG_SALT`, else a random one, so that hashes of two runs never match."""
     salt = environ.get(SALT_VARIABLE) or secrets.token_hex()
-    # A key of BLAKE2b has 64 bytes at most; the hash of any salt has as many.
+    # BLAKE2b takes keys of up to 64 bytes; the hash of a salt of any length has 64.
     return hashlib.blake2b(salt.encode("utf-8", "surrogateescape")).digest()
 
 
 def buyer_hash(buyer_id: str, salt: bytes) -> str:
-    """A buyer's name in the logs: the same for the same salt, of no use to whoever does not know it."""
-    # JSON may hold half a surrogate pair, which UTF-8 cannot say.
+    """The pseudonym of a buyer in the logs: the same for the same salt, and not reversible without it."""
+    # JSON may contain a lone surrogate, which UTF-8 cannot encode.
     return hashlib.blake2b(buyer_id.encode("utf-8", "surrogatepass"), key=salt, digest_size=8).hexdigest()
 
 
 def json_logger(level: str, stream: BinaryIO | None = None) -> FilteringBoundLogger:
-    """A logger whose lines are JSON objects with timestamp, level, event and, within a request, its id.
+    """A logger that writes JSON objects with timestamp, level, event and, during a request, its id.
 
     Args:
         level: The lowest level that is written: debug, info, warning, error or critical.
-        stream: Where lines go; None is stderr.
+        stream: The stream to write to; None is stderr.
     """
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.BytesLogger(sys.stderr.buffer if stream is None else stream),
         processors=[_stamped, structlog.processors.format_exc_info, _json],
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
-    return logger.bind()  # bound once: the unbound one puts itself together for every line
+    return logger.bind()  # an unbound logger would be assembled for every line
 
 
 def configure_logging(level: str, stream: BinaryIO | None = None) -> None:
-    """Makes lines of JSON of all that goes through `logging`, warnings included; for arguments see json_logger."""
+    """Sends all records of the logging module and all warnings to a json_logger with these arguments."""
     root = logging.getLogger()
     root.handlers = [_JsonHandler(json_logger(level, stream))]
     root.setLevel(level.upper())
@@ -143,11 +139,11 @@ class _JsonHandler(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Levels may be any number here (uvicorn has a 5); structlog knows the named ones.
+        # The logging module allows any number as a level (uvicorn uses 5); structlog only knows the named ones.
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         try:
             self._logger.log(level, record.getMessage(), logger=record.name, exc_info=record.exc_info)
-        except Exception:  # as every handler of `logging` does: a log line that fails must not fail a request
+        except Exception:  # like other handlers: an error in logging must not fail a request
             self.handleError(record)
 
 
@@ -163,15 +159,15 @@ def _stamped(_: object, level: str, event: EventDict) -> EventDict:
 def _json(_: object, __: str, event: EventDict) -> bytes:
     try:
         line = orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z)
-        # The first test is the fast one. Below a space orjson has escaped everything itself.
+        # The first check is the fast path. orjson itself escapes control characters below U+0020.
         if (line.isascii() and b"\x7f" not in line) or line.decode().isprintable():
             return line
-    except TypeError:  # half a surrogate pair, or a number beyond 64 bits
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
         pass
     return _escaped(event)
 
 
 def _escaped(event: EventDict) -> bytes:
-    """The same in ASCII alone, for content that holds control characters or that orjson refuses."""
+    """The line in ASCII, for content that orjson rejects or whose control characters it does not escape."""
     event["timestamp"] = event["timestamp"].isoformat().replace("+00:00", "Z")
     return json.dumps(event, default=str).replace("\x7f", "\\u007f").encode()

@@ -1,4 +1,4 @@
-"""What the service counts and times, for Prometheus; docs/observability.md explains each metric."""
+"""The Prometheus metrics of the service; docs/observability.md explains each of them."""
 
 import functools
 import os
@@ -26,38 +26,38 @@ StoreError = Literal["timeout", "connection", "other"]
 LoadOutcome = Literal["loaded", "failed"]
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
-# 50 microseconds to 5 seconds in steps of 1-2-5: the goals lie at one to two milliseconds, time-outs at seconds.
-SECONDS = (50e-6, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+# 50 microseconds to 5 seconds in steps of 1-2-5: targets are at one to two milliseconds, time-outs at seconds.
+DURATION_BUCKETS = (50e-6, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
-Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
+InstrumentT = TypeVar("InstrumentT", Counter, Gauge, Histogram)
 
 
 class Metrics:
-    """The instruments of one application, on a registry of its own.
+    """The metrics of one application, in a registry of its own.
 
-    A labelled instrument is a function of its label values: `metrics.stage_seconds("search").observe(0.001)`. Its
-    answers are kept, because prometheus_client's `labels()` costs more than the observation. Label values must come
-    from small fixed sets, never from a request.
+    A labelled metric is a function of its label values: `metrics.stage_seconds("search").observe(0.001)`. It caches the
+    results of prometheus_client's `labels()`, which costs more than an observation. Label values must come from small
+    fixed sets, never from a request.
 
-    Values lie in memory, or in files of a folder that several worker processes share: `render` then adds up all
-    workers. A worker has one `Metrics` only, because its files are one set.
+    Values are kept in memory, or in files in a folder that several worker processes share. Then `render` combines the
+    values of all workers. Each worker process may have one `Metrics` only, because the files are per process.
     """
 
     def __init__(self, shared_folder: Path | None = None) -> None:
-        """Makes all instruments; those with known label values exist from the start, at 0, so that rates are right.
+        """Creates all metrics. Series with known label values start at 0, so that the first increase shows in rates.
 
         Args:
-            shared_folder: The folder of several workers; it must have been in `$PROMETHEUS_MULTIPROC_DIR` before
+            shared_folder: The folder that the workers share; `$PROMETHEUS_MULTIPROC_DIR` must have named it before
                 prometheus_client was imported. None keeps the values in memory.
         """
         if shared_folder is None:
-            # Importing Feast sets that variable to a folder of Feast's own, and prometheus_client believes it: values
-            # would go to files, at three times the cost, and two applications in one process would share them.
+            # Importing Feast sets the variable to a folder of its own. prometheus_client would then write values to
+            # files, at three times the cost, and two applications in one process would share them.
             values.ValueClass = values.MutexValue
         else:
             assert values.ValueClass is not values.MutexValue, f"${MULTIPROCESS_VARIABLE} was set too late"
-        # Else every counter has a second series with the time of its creation, which nobody reads.
+        # Otherwise each counter has a second series with its creation time, which nobody reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._shared_folder = shared_folder
         self._registry = CollectorRegistry()
@@ -69,12 +69,16 @@ class Metrics:
 
     def _make_request_metrics(self) -> None:
         self.request_seconds = _children(
-            self._histogram("request_seconds", "Requests", SECONDS, "route", "method", "status")
+            self._histogram("request_seconds", "Requests", DURATION_BUCKETS, "route", "method", "status")
         )
-        self.stage_seconds = _children(self._histogram("stage_seconds", "Stages of requests", SECONDS, "stage"))
-        self.answers = _children(self._counter("answers", "Answers, by what they are made of", "source"))
-        self.fallbacks = _children(self._counter("fallbacks", "Answers from less than was asked for", "reason"))
-        self.degraded = _children(self._counter("degraded", "Answers made while a part was down", "reason"))
+        self.stage_seconds = _children(
+            self._histogram("stage_seconds", "Stages of requests", DURATION_BUCKETS, "stage")
+        )
+        self.answers = _children(self._counter("answers", "Lists, by their source", "source"))
+        self.fallbacks = _children(
+            self._counter("fallbacks", "Lists of popular products in place of the requested list", "reason")
+        )
+        self.degraded = _children(self._counter("degraded", "Lists made while a part was down", "reason"))
         self.rejected = _children(self._counter("rejected", "Requests refused before they were handled", "reason"))
         for stage in get_args(Stage):
             self.stage_seconds(stage)
@@ -86,40 +90,40 @@ class Metrics:
         self.breaker_state = self._gauge("breaker_state", "Circuit breaker: 0 closed, 1 half open, 2 open", "livemax")
         self.breaker_opened = self._counter("breaker_opened", "Times that the circuit breaker opened")
         self.events = _children(self._counter("events", "Events received", "outcome"))
-        self.pending_events = self._gauge("pending_events", "Events logged, not in the online store yet", "mostrecent")
+        self.pending_events = self._gauge(
+            "pending_events", "Events in the event log that are not yet in the online store", "mostrecent"
+        )
         for kind in get_args(StoreError):
             self.store_errors(kind)
         for outcome in get_args(EventOutcome):
             self.events(outcome)
 
     def _make_load_metrics(self) -> None:
-        self.queue_depth = self._gauge("queue_depth", "Requests waiting for the model", "livesum")
-        self.batch_size = self._histogram("batch_size", "Requests answered in one call of the model", BATCH_SIZES)
+        self.queue_depth = self._gauge("queue_depth", "Requests waiting for a batch", "livesum")
+        self.batch_size = self._histogram("batch_size", "Requests answered in one batch", BATCH_SIZES)
 
     def _make_release_metrics(self) -> None:
-        self._release_info = _children(
-            self._gauge("release_info", "1 for a release that is live", "livemax", "release")
-        )
-        self._release_created = self._newest("release_created_seconds", "Unix time when the live release was made")
+        self._release_info = _children(self._gauge("release_info", "1 for the live release", "livemax", "release"))
+        self._release_created = self._newest("release_created_seconds", "Unix time at which the live release was made")
         self.release_loads = _children(self._counter("release_loads", "Attempts to load a release", "outcome"))
         for outcome in get_args(LoadOutcome):
             self.release_loads(outcome)
         self.features_as_of = self._newest("features_as_of_seconds", "Unix time of the newest materialised features")
         self.live_products_refreshed = self._newest(
-            "live_products_refreshed_seconds", "Unix time when prices, stock and hidden flags were last read"
+            "live_products_refreshed_seconds", "Unix time at which prices, stock and hidden flags were last read"
         )
 
     def release_is_live(self, name: str, created: float) -> None:
-        """Says which release answers from now on, and when it was made (unix time in seconds)."""
+        """Records the release that is live from now on, and when it was made (Unix time in seconds)."""
         if self._live_release is not None:
-            # Set and not removed: a shared folder cannot forget a series.
+            # Set to 0, not removed: a shared folder cannot remove a series.
             self._release_info(self._live_release).set(0)
         self._live_release = name
         self._release_info(name).set(1)
         self._release_created.set(created)
 
     def render(self) -> tuple[bytes, str]:
-        """All values in Prometheus' text format, and its content type; takes milliseconds, so not on the event loop."""
+        """All values in the Prometheus text format, and its content type. Takes milliseconds; call it in a thread."""
         registry = self._registry
         if self._shared_folder is not None:
             _forget_dead_processes(self._shared_folder)
@@ -127,46 +131,46 @@ class Metrics:
             registry.register(_OurMetrics(None, str(self._shared_folder)))  # type: ignore[no-untyped-call]
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"tawsiya_{name}", text, labels, registry=self._registry)
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"tawsiya_{name}", documentation, labels, registry=self._registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"tawsiya_{name}", text, labels, registry=self._registry, buckets=buckets)
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"tawsiya_{name}", documentation, labels, registry=self._registry, buckets=buckets)
 
     def _gauge(
-        self, name: str, text: str, over_workers: Literal["livemax", "livesum", "mostrecent"], *labels: str
+        self, name: str, documentation: str, over_workers: Literal["livemax", "livesum", "mostrecent"], *labels: str
     ) -> Gauge:
-        return Gauge(f"tawsiya_{name}", text, labels, registry=self._registry, multiprocess_mode=over_workers)
+        return Gauge(f"tawsiya_{name}", documentation, labels, registry=self._registry, multiprocess_mode=over_workers)
 
-    def _newest(self, name: str, text: str) -> Gauge:
-        """A gauge of a time; of several workers, the one that set it last counts."""
-        return self._gauge(name, text, "mostrecent")
+    def _newest(self, name: str, documentation: str) -> Gauge:
+        """A gauge with the value that any worker set last."""
+        return self._gauge(name, documentation, "mostrecent")
 
 
-def _children(instrument: Instrument) -> Callable[..., Instrument]:
+def _children(instrument: InstrumentT) -> Callable[..., InstrumentT]:
     return functools.cache(instrument.labels)
 
 
 class _OurMetrics(MultiProcessCollector):
-    """What all processes wrote to the folder, without the metrics of libraries (Feast has a dozen, all 0 here)."""
+    """The values of all processes in the folder, without metrics of libraries (Feast has a dozen, all 0 here)."""
 
     def collect(self) -> Iterable[Metric]:
         return [metric for metric in super().collect() if metric.name.startswith("tawsiya_")]  # type: ignore[no-untyped-call]
 
 
 def _forget_dead_processes(folder: Path) -> None:
-    """Drops the gauges of workers that have ended: a breaker that died open must not stay open for ever."""
+    """Drops the gauges of workers that have ended: an open breaker of a dead worker must not count for ever."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
-        if not _runs(pid):
+        if not _is_running(pid):
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it runs, as somebody else
+        pass  # it runs as another user
     return True

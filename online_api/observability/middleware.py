@@ -1,6 +1,6 @@
-"""What surrounds every request: its id, its limits, the headers of its answer, and the record of it.
+"""Middleware for every request: request id, limits of the body, security headers, metrics, log line and trace.
 
-Pure ASGI, because Starlette's BaseHTTPMiddleware costs a task and two queues per request.
+Pure ASGI, because Starlette's BaseHTTPMiddleware creates a task and two queues per request.
 """
 
 import asyncio
@@ -20,63 +20,63 @@ from online_api.schemas.problems import MEDIA_TYPE, Problem
 
 log = logging.getLogger(__name__)
 
-CONTEXT = "context"  # its key in scope["state"], and so its name in request.state
-CALLERS_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# Any word may be a method; a caller must not make a new series of each.
+CONTEXT_KEY = "context"  # in scope["state"]
+CALLER_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# A method may be any word. Others than these share one label value, so that callers cannot create metric series.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-EVERY_ANSWER = (
+RESPONSE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-JSON_ANSWER = (
-    *EVERY_ANSWER,
-    (b"cache-control", b"no-store"),  # answers differ by buyer and by the minute
+JSON_RESPONSE_HEADERS = (
+    *RESPONSE_HEADERS,
+    (b"cache-control", b"no-store"),  # lists differ by buyer and change by the minute
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
 
 def context_of(scope: Scope) -> RequestContext:
-    """The request's context, for handlers to add to; `ObserveRequests` has put it there."""
-    context: RequestContext = scope["state"][CONTEXT]
+    """The context of the request, which ObserveRequests created; handlers add facts to it."""
+    context: RequestContext = scope["state"][CONTEXT_KEY]
     return context
 
 
 class ObserveRequests:
-    """The outermost middleware: gives each request an id and a context, and records it when it is over.
+    """The outermost middleware: gives each request an id and a context, and records it at the end.
 
-    An exception that nothing else handled becomes a problem here, so that its answer has id and headers like any other.
+    It also answers exceptions without a handler with a problem, so that this response has an id and headers, too.
     """
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, access_log: AccessLog, tracer: RequestTracer | None = None
     ) -> None:
-        """Takes where the record goes."""
+        """Wraps `app`; records requests to the metrics, the access log and the tracer."""
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
         self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, and passes on what is none."""
+        """Handles one HTTP request; passes on other scopes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         context = RequestContext(_request_id(scope), _method(scope), time.perf_counter())
-        scope.setdefault("state", {})[CONTEXT] = context
+        scope.setdefault("state", {})[CONTEXT_KEY] = context
         root_path = scope.get("root_path", "")
         token = REQUEST_ID.set(context.request_id)
         try:
-            await self._answer(context, scope, receive, send)
+            await self._respond(context, scope, receive, send)
         finally:
             context.ended = time.perf_counter()
             context.route = route_template(scope, root_path)
             self._record(context, scope)
             REQUEST_ID.reset(token)
 
-    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -90,7 +90,7 @@ class ObserveRequests:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            if started:  # too late for a problem; the server logs the error and cuts the connection
+            if started:  # too late for another response; the server logs the error and closes the connection
                 raise
             log.exception("request %s failed", context.request_id)
             detail = "an unexpected error; the server's log has it under the request_id"
@@ -114,17 +114,17 @@ class ObserveRequests:
 
 
 class BodyLimit:
-    """Reads the body of a request before it is handled, and refuses one that is too large or that comes too slowly."""
+    """Reads the body before the request is handled; refuses bodies that are too large or too slow."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, max_bytes: int, timeout_s: float) -> None:
-        """Takes the limits: the size of a body, and the time until all of it must be here."""
+        """Wraps `app`; a body may have `max_bytes` and must arrive within `timeout_s`."""
         self._app = app
         self._metrics = metrics
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, and passes on what has no body."""
+        """Handles one HTTP request; passes on requests without a body and other scopes."""
         length = _announced_length(scope) if scope["type"] == "http" else 0
         if length == 0:
             await self._app(scope, receive, send)
@@ -139,7 +139,7 @@ class BodyLimit:
                 body = await self._read(receive)
         except TimeoutError:
             self._metrics.rejected("too_slow").inc()
-            # Closed, because the rest may never come.
+            # The rest of the body may never arrive, so the connection cannot be reused.
             close = [(b"connection", b"close")]
             await send_problem(send, 408, f"the body was not complete within {self._timeout_s:g} s", close)
             return
@@ -151,7 +151,7 @@ class BodyLimit:
             await self._app(scope, _replay(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The body, or as much of it as shows that it is too large; None where the caller went away."""
+        """The body, or its beginning if it is too large; None if the caller disconnected."""
         body = bytearray()
         while len(body) <= self._max_bytes:
             message = await receive()
@@ -168,7 +168,7 @@ class BodyLimit:
 
 
 async def send_problem(send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    """Sends an error as application/problem+json (RFC 9457), from where FastAPI's handlers do not reach."""
+    """Sends an error as application/problem+json (RFC 9457), for middleware, which FastAPI's handlers do not cover."""
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=REQUEST_ID.get())
     body = problem.model_dump_json(exclude_none=True).encode()
     described = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), *headers]
@@ -177,13 +177,13 @@ async def send_problem(send: Send, status: int, detail: str, headers: Sequence[t
 
 
 def route_template(scope: Scope, root_path: str = "") -> str:
-    """The template of the route that answered, such as /v1/products/{product_id}; never a path that a caller chose.
+    """The template of the matched route, such as /v1/products/{product_id}; never a path from the caller.
 
     Args:
-        scope: The request's, after it was handled.
-        root_path: What `scope["root_path"]` was before.
+        scope: The scope after the request was handled.
+        root_path: `scope["root_path"]` before that.
     """
-    # Set by FastAPI for routers that are included: the template with the prefix of the inclusion.
+    # FastAPI sets the first for routes of included routers; its template has the prefix.
     route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     if route is not None:
         template: str = route.path_format
@@ -191,7 +191,7 @@ def route_template(scope: Scope, root_path: str = "") -> str:
     mounted: str = scope.get("root_path", "")[len(root_path) :]
     if mounted:
         return f"{mounted}/*"
-    # A plain route of Starlette leaves its endpoint only. Where it has no parameters, its template is the path.
+    # A plain Starlette route only sets its endpoint. Without parameters, its template is the path.
     if "endpoint" in scope and not scope.get("path_params"):
         path: str = scope["path"]
         return path
@@ -199,11 +199,11 @@ def route_template(scope: Scope, root_path: str = "") -> str:
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's id where it is a harmless one, else a new one."""
+    """The caller's request id if it is well-formed, else a new one."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and CALLERS_ID.fullmatch(value):
-            callers: str = value.decode()
-            return callers
+        if name == b"x-request-id" and CALLER_REQUEST_ID.fullmatch(value):
+            request_id: str = value.decode()
+            return request_id
     return uuid.uuid4().hex
 
 
@@ -213,23 +213,25 @@ def _method(scope: Scope) -> str:
 
 
 def _add_headers(message: Message, request_id: str) -> None:
-    """Adds the headers of every answer, except those that the application has set itself."""
+    """Adds the common headers, except those that the application has set."""
     headers = list(message.get("headers", ()))
     present = dict(headers)
     is_json = present.get(b"content-type", b"").partition(b";")[0].endswith(b"json")
-    headers += [header for header in (JSON_ANSWER if is_json else EVERY_ANSWER) if header[0] not in present]
+    headers += [
+        header for header in (JSON_RESPONSE_HEADERS if is_json else RESPONSE_HEADERS) if header[0] not in present
+    ]
     headers.append((b"x-request-id", request_id.encode()))
     message["headers"] = headers
 
 
 def _announced_length(scope: Scope) -> int | None:
-    """Bytes of the body, None where it comes in chunks; HTTP/1.1 knows no other bodies (RFC 9112, section 6.3)."""
+    """The announced length of the body in bytes; None if it is chunked (RFC 9112, section 6.3)."""
     headers = dict(scope["headers"])
     return None if b"transfer-encoding" in headers else int(headers.get(b"content-length", 0))
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the whole body first, and then what `receive` has."""
+    """A `receive` that returns the whole body first and then the messages of the original one."""
     first: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
     async def replayed() -> Message:

@@ -1,8 +1,7 @@
-"""Traces of requests, sent to an OpenTelemetry collector where one is configured.
+"""Traces of requests, sent to an OpenTelemetry collector if one is configured.
 
-Spans are made when a request is over, out of the times that were noted while it ran, so that tracing costs a request
-nothing before its answer is sent. FastAPI's own tracing stays off: it records paths and query strings, which hold
-buyers' ids.
+Spans are created after the response is sent, from times that were recorded meanwhile, so tracing does not delay
+responses. FastAPI's own tracing stays off, because it records paths and query strings, which contain buyer ids.
 """
 
 import time
@@ -20,11 +19,11 @@ TRACE_CONTEXT = (b"traceparent", b"tracestate")  # https://www.w3.org/TR/trace-c
 
 
 class RequestTracer:
-    """Makes one server span for each request and a child span for each of its stages."""
+    """Creates a server span for each request and a child span for each of its stages."""
 
     def __init__(self, provider: "TracerProvider") -> None:
-        """Takes the provider, which `close` shuts down."""
-        # Here and in open_tracer, so that nothing of OpenTelemetry is loaded where tracing is off.
+        """Creates spans with `provider`, which `close` shuts down."""
+        # Imported here and in open_tracer, so that OpenTelemetry is not loaded while tracing is off.
         from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -35,14 +34,14 @@ class RequestTracer:
         self._format_trace_id, self._in_context = format_trace_id, set_span_in_context
 
     def record(self, context: RequestContext, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Makes the spans of a request that is over, and notes the id of their trace in `context`.
+        """Creates the spans of a finished request and stores their trace id in `context`.
 
         Args:
-            context: The request.
-            headers: Its headers, as ASGI gives them; a W3C `traceparent` among them becomes the parent.
+            context: The facts about the request.
+            headers: Its ASGI headers; a W3C `traceparent` among them becomes the parent.
         """
         carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in TRACE_CONTEXT}
-        # What turns a time of perf_counter into one of the world, in nanoseconds.
+        # Converts times of perf_counter to Unix times, in nanoseconds.
         offset = time.time_ns() - time.perf_counter_ns()
         span = self._tracer.start_span(
             context.method if context.route == UNMATCHED else f"{context.method} {context.route}",
@@ -65,18 +64,18 @@ class RequestTracer:
             child.end(offset + _ns(ended))
 
     def close(self) -> None:
-        """Sends what is still waiting and stops."""
+        """Sends the remaining spans and stops."""
         self._provider.shutdown()
 
 
 def open_tracer(endpoint: str) -> RequestTracer | None:
-    """A tracer that sends to a collector, in the background and in batches; None where no collector is configured.
+    """A tracer that sends batches to a collector in the background; None if no collector is configured.
 
     Args:
-        endpoint: `api.otlp_endpoint`: base address of an OTLP/HTTP collector, such as http://localhost:4318; or empty.
+        endpoint: `api.otlp_endpoint`: the base URL of an OTLP/HTTP collector, such as http://localhost:4318, or empty.
 
     Raises:
-        ConfigError: The libraries are not installed.
+        ConfigError: The OpenTelemetry libraries are not installed.
     """
     if not endpoint:
         return None
@@ -96,7 +95,7 @@ def open_tracer(endpoint: str) -> RequestTracer | None:
 
 
 def _attributes(context: RequestContext) -> dict[str, str | int | list[str]]:
-    """OpenTelemetry's names for HTTP, without the path: it may hold a buyer's id."""
+    """Attributes by OpenTelemetry's conventions for HTTP, without the path, which may contain a buyer id."""
     attributes: dict[str, str | int | list[str] | None] = {
         "http.request.method": context.method,
         "http.response.status_code": context.status,

@@ -1,4 +1,4 @@
-"""Who may call: API keys with scopes, and rate limits per key and per address."""
+"""Access control: API keys with scopes, and rate limits per key and per address."""
 
 import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,36 +19,35 @@ from online_api.protection.rate_limit import RateLimiter
 HEADER = APIKeyHeader(
     name="X-API-Key",
     auto_error=False,
-    description="A key that `tawsiya keys create` made. Not needed while there are no keys (loopback only)",
+    description="A key made by `tawsiya keys create`. Not needed while no key exists (on loopback only)",
 )
 
 
 class UnauthorisedError(RuntimeError):
-    """No valid key where one is needed."""
+    """The request needs a valid API key and has none."""
 
 
 class ForbiddenError(RuntimeError):
-    """The key does not have the scope."""
+    """The key lacks the scope, or a page of another site calls an open API."""
 
 
 class RateLimitedError(RuntimeError):
-    """Too many requests; `retry_after_s` says when it is worth trying again."""
+    """The caller sent too many requests; it should wait for `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: float) -> None:
-        """Takes the seconds to wait."""
+        """Puts the seconds to wait into the message."""
         super().__init__(f"too many requests; try again in {retry_after_s:.1f} s")
         self.retry_after_s = retry_after_s
 
 
 class AccessControl:
-    """Admits requests or raises; for one event loop."""
+    """Admits requests or raises an error; for one event loop."""
 
     def __init__(self, keys: KeyRing, limiter: RateLimiter, config: ApiConfig, metrics: Metrics) -> None:
-        """Takes keys and limiter open.
+        """Combines the parts, which the caller opens and closes.
 
-        Without keys at the start everybody may do everything (`serve` allows that on loopback only) until there is
-        one.
-        That no key is left later opens nothing: who revokes the last key does not mean to let everybody in.
+        If there are no keys at the start, the API is open until there is one; `serve` allows that on loopback only.
+        Revoking the last key later does not open the API.
         """
         self._keys, self._limiter, self._metrics = keys, limiter, metrics
         self._open = not keys.any()
@@ -59,10 +58,10 @@ class AccessControl:
         )
 
     async def admit(self, request: Request, token: str | None, scope: Scope) -> None:
-        """Checks address, key and scope, in this order.
+        """Checks the rate limit of the address, the key, its scope and its rate limit, in this order.
 
         Raises:
-            RateLimitedError, UnauthorisedError, ForbiddenError: It is not admitted.
+            RateLimitedError, UnauthorisedError, ForbiddenError: The request is not admitted.
         """
         await self._limit(f"address:{_address(request)}", self._address_limit)
         key = self._key(request, token)
@@ -74,7 +73,7 @@ class AccessControl:
         await self._limit(f"key:{key.key_id}", key.limit or self._key_limit)
 
     def _key(self, request: Request, token: str | None) -> ApiKey | None:
-        """The key; None where none is needed."""
+        """The key of the request; None if none is needed."""
         if self._open:
             self._open = not self._keys.any()
             if self._open:
@@ -94,16 +93,16 @@ class AccessControl:
 
 
 def _address(request: Request) -> str:
-    """Whose bucket it is; an IPv6 caller has 2^64 addresses, so its network counts."""
+    """The address to limit; for IPv6 the /64 network, because one caller has 2^64 addresses."""
     host = request.client.host if request.client else "unknown"
     return host if ":" not in host else str(ipaddress.ip_network(f"{host.partition('%')[0]}/64", strict=False))
 
 
 def _require_own_page(request: Request, origins: Sequence[str]) -> None:
-    """Keeps other sites' pages out of an open API: a browser on this machine would call it for any of them."""
+    """Refuses calls from pages of other sites: a browser on this machine would send them to an open API."""
     name = request.url.hostname or ""
     origin = request.headers.get("origin")
-    if not is_loopback(name):  # a name that somebody else's server resolves to 127.0.0.1
+    if not is_loopback(name):  # DNS rebinding: a foreign name that resolves to 127.0.0.1
         raise ForbiddenError("without API keys the API answers to 127.0.0.1 and localhost only")
     if origin is not None and origin not in origins and origin.partition("://")[2] != request.headers.get("host"):
         raise ForbiddenError("without API keys the API answers its own pages only")
@@ -111,7 +110,7 @@ def _require_own_page(request: Request, origins: Sequence[str]) -> None:
 
 @lru_cache(1024)
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, for nobody else to reach."""
+    """Whether a host name or address is reachable from this machine alone."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -119,7 +118,7 @@ def is_loopback(host: str) -> bool:
 
 
 def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, None]]:
-    """A dependency that admits requests with the scope."""
+    """A FastAPI dependency that admits requests with the scope."""
 
     async def admitted(request: Request, token: str | None = Security(HEADER)) -> None:
         access: AccessControl = request.app.state.access

@@ -1,7 +1,7 @@
-"""A circuit breaker in front of the online store: while it is away, no request waits for it.
+"""A circuit breaker for the online store: while the store is down, no request waits for it.
 
-The breaker opens after two failures in a row. A thread then asks the store until it answers; the next call of a request
-is the trial that closes the breaker, or opens it again. See Nygard, "Release It!" (2007), for the pattern.
+The breaker opens after two consecutive failures. A thread then probes the store until it answers. The next call of a
+request is the trial that closes the breaker or opens it again. See Nygard, "Release It!" (2007), for the pattern.
 """
 
 import logging
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 
 FAILURES_TO_OPEN = 2
 PROBE_SECONDS = 0.1
-STORE_ERRORS = (RedisError, RedisClusterException, StoreUnavailableError, OSError)
+STORE_FAILURES = (RedisError, RedisClusterException, StoreUnavailableError, OSError)
 
-Result = TypeVar("Result")
+ValueT = TypeVar("ValueT")
 
 
 class BreakerState(IntEnum):
-    """As the metric `tawsiya_breaker_state` shows it."""
+    """The values of the metric `tawsiya_breaker_state`."""
 
     CLOSED, HALF_OPEN, OPEN = range(3)
 
 
 class CircuitBreaker:
-    """Calls of the online store that give None instead of an error; safe to use from several threads."""
+    """Calls the online store and returns None instead of errors; safe to use from several threads."""
 
     def __init__(
         self,
@@ -42,55 +42,55 @@ class CircuitBreaker:
         revive: Callable[[], object] | None = None,
         probe_seconds: float = PROBE_SECONDS,
     ) -> None:
-        """Starts nothing.
+        """Starts closed, without a thread.
 
         Args:
-            probe: Asks the store whether it is there, and raises one of STORE_ERRORS where it is not.
-            metrics: Shows the breaker's state and counts errors.
-            revive: Brings the store back where that is ours to do; called after a probe that failed.
+            probe: Calls the store; raises one of STORE_FAILURES if the store is down.
+            metrics: Records the state of the breaker and the errors.
+            revive: Restarts the store if this program runs it; called after each failed probe.
             probe_seconds: Time between two probes.
         """
         self._probe, self._metrics, self._revive, self._probe_seconds = probe, metrics, revive, probe_seconds
         self._lock = threading.Lock()
         self._failures = 0
         self._state = BreakerState.CLOSED
-        self._closed = threading.Event()  # the guard itself, not the breaker
+        self._stopped = threading.Event()  # set by close()
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are not even tried."""
+        """Whether calls return None without trying."""
         return self._state is BreakerState.OPEN
 
-    def call(self, function: Callable[[], Result]) -> Result | None:
-        """The function's result; None where the store is away."""
+    def call(self, function: Callable[[], ValueT]) -> ValueT | None:
+        """Calls the function; returns None if the store is down."""
         if self.is_open:
             return None
         try:
             result = function()
         except StoreUnavailableError as error:
-            # A contended lock: the store is there, and nobody else need go without it.
-            log.warning("one call of the online store failed: %s", error)
+            # A lock was contended, so this call failed. The store itself answers, so the failure does not count.
+            log.warning("a call of the online store failed: %s", error)
             return None
-        except STORE_ERRORS as error:
-            self._failed(error)
+        except STORE_FAILURES as error:
+            self._record_failure(error)
             return None
         if self._failures or self._state is not BreakerState.CLOSED:
-            self._succeeded()
+            self._record_success()
         return result
 
     def close(self) -> None:
-        """Ends the thread that waits for the store, where there is one."""
-        self._closed.set()
+        """Stops the probing thread if it is running."""
+        self._stopped.set()
 
-    def _succeeded(self) -> None:
+    def _record_success(self) -> None:
         with self._lock:
             self._failures = 0
             if self._state is BreakerState.HALF_OPEN:
                 self._enter(BreakerState.CLOSED)
                 log.warning("the online store answers again")
 
-    def _failed(self, error: Exception) -> None:
-        self._metrics.store_errors(_kind(error)).inc()
+    def _record_failure(self, error: Exception) -> None:
+        self._metrics.store_errors(_error_kind(error)).inc()
         with self._lock:
             self._failures += 1
             if self._state is BreakerState.OPEN:
@@ -99,20 +99,20 @@ class CircuitBreaker:
                 return
             self._enter(BreakerState.OPEN)
             self._metrics.breaker_opened.inc()
-        log.error("the online store does not answer, so answers go without it: %s", str(error).partition("\n")[0])
-        threading.Thread(target=self._until_it_answers, name="store-probe", daemon=True).start()
+        log.error("the online store does not answer; lists are made without it: %s", str(error).partition("\n")[0])
+        threading.Thread(target=self._probe_until_answer, name="store-probe", daemon=True).start()
 
-    def _until_it_answers(self) -> None:
-        while not self._closed.wait(self._probe_seconds):
-            if self._answers():
+    def _probe_until_answer(self) -> None:
+        while not self._stopped.wait(self._probe_seconds):
+            if self._store_answers():
                 with self._lock:
                     self._enter(BreakerState.HALF_OPEN)
                 return
 
-    def _answers(self) -> bool:
+    def _store_answers(self) -> bool:
         try:
             self._probe()
-        except STORE_ERRORS:
+        except STORE_FAILURES:
             self._try_to_revive()
             return False
         return True
@@ -122,7 +122,7 @@ class CircuitBreaker:
             return
         try:
             self._revive()
-        except STORE_ERRORS as error:
+        except STORE_FAILURES as error:
             log.error("the online store cannot be brought back: %s", error)
 
     def _enter(self, state: BreakerState) -> None:
@@ -130,8 +130,8 @@ class CircuitBreaker:
         self._metrics.breaker_state.set(state)
 
 
-def _kind(error: Exception) -> str:
-    """The label of the metric of errors."""
+def _error_kind(error: Exception) -> str:
+    """The `kind` label of the metric of store errors."""
     if isinstance(error, RedisTimeoutError):
         return "timeout"
     return "connection" if isinstance(error, RedisConnectionError | OSError) else "other"

@@ -1,4 +1,4 @@
-"""API keys as the API checks them: the content of the key file, kept up to date."""
+"""The API keys of the key file, kept up to date."""
 
 import hmac
 import logging
@@ -10,19 +10,19 @@ from feature_repo.common.api_keys import ApiKey, read_keys, token_hash, token_id
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+KEYS_POLL_SECONDS = 1.0
 NO_HASH = "0" * 64
 
 
 class KeyRing:
-    """The keys of one file. Where the file is gone, so are the keys; while it is broken, those of before stay valid."""
+    """The keys of a file. Without the file there are no keys; while it is invalid, the previous keys stay valid."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Knows no key yet; see load."""
+        """Starts without keys; use load."""
         self._path, self._clock = path, clock
         self._keys: dict[str, ApiKey] = {}
-        self._stamp: tuple[int, ...] | None = None  # of the file that was read; None reads it again
-        self._looked = clock()
+        self._stamp: tuple[int, ...] | None = None  # of the file as it was read last; None: read it at the next poll
+        self._polled = clock()
 
     @classmethod
     def load(cls, path: Path, clock: Callable[[], float] = time.monotonic) -> "KeyRing":
@@ -30,50 +30,48 @@ class KeyRing:
 
         Args:
             path: The file.
-            clock: Seconds, from any start.
+            clock: Returns seconds since any start.
 
         Raises:
-            ValueError: The file holds something else.
-            OSError: It cannot be read.
+            ValueError: The content of the file is not valid.
+            OSError: The file cannot be read.
         """
         ring = cls(path, clock)
         ring._read()
         return ring
 
     def find(self, token: str) -> ApiKey | None:
-        """The key that `token` is, None where it is no valid one.
-
-        How long it takes says nothing about how near a wrong secret comes.
-        """
-        self._look_now_and_then()
+        """The key with this token, or None. The comparison takes constant time."""
+        self._poll_if_due()
         key = self._keys.get(token_id(token))
-        # One comparison for an unknown id too, so that an answer takes the same time for both.
+        # An unknown id is compared too, so that it takes the same time as a wrong secret.
         same = hmac.compare_digest(token_hash(token), key.sha256 if key else NO_HASH)
         return key if same else None
 
     def any(self) -> bool:
-        """Whether there are keys at all."""
-        self._look_now_and_then()
+        """Whether there is any key."""
+        self._poll_if_due()
         return bool(self._keys)
 
-    def _look_now_and_then(self) -> None:
-        if self._clock() - self._looked >= LOOK_SECONDS:
-            self._looked = self._clock()
-            self._look()
+    def _poll_if_due(self) -> None:
+        if self._clock() - self._polled >= KEYS_POLL_SECONDS:
+            self._polled = self._clock()
+            self._poll()
 
-    def _look(self) -> None:
-        """Reads the file again if it has changed."""
+    def _poll(self) -> None:
+        """Reads the file again if it has changed; keeps the keys after an error."""
         try:
             self._read()
         except ValueError as error:
             log.error("the API keys stay as they were: %s", error)
         except OSError as error:
-            # Not the file's fault, perhaps: too many open files, a network disk. The next look tries again.
+            # The cause may be temporary, such as too many open files or a network disk, so the next poll reads again.
             self._stamp = None
             log.error("the API keys stay as they were: %s", error)
 
     def _read(self) -> None:
-        # The stamp first: a file that changes meanwhile is then read once more, and a broken one is reported once.
+        # The stamp is taken before the read: a change during the read is noticed later. It is stored before the file is
+        # parsed: an invalid file is reported once.
         stamp = _stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
@@ -81,10 +79,10 @@ class KeyRing:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Changes with the file: with its content, with its permissions and when another takes its place."""
+    """Values that change with the file's content and permissions and when it is replaced; empty if it is missing."""
     try:
         status = path.stat()
     except FileNotFoundError:
         return ()
-    # Not the time of modification, which a restored backup or `cp -p` sets back.
+    # Not the modification time: a restored backup or `cp -p` keeps an old one.
     return status.st_ino, status.st_size, status.st_ctime_ns

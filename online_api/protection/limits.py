@@ -1,9 +1,9 @@
-"""Requests that ask for more than the configuration allows."""
+"""The error for requests that exceed a configured limit."""
 
 
 class RequestTooLongError(ValueError):
-    """A request carries too much of something."""
+    """A request has more items than the configuration allows."""
 
     def __init__(self, name: str, length: int, limit: int) -> None:
-        """Says what there is too much of."""
+        """Names the field, the number of its items and the limit."""
         super().__init__(f"{name}: {length} are too many; one request may carry {limit}")

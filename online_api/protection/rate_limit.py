@@ -1,9 +1,9 @@
 """Rate limits that all workers share: token buckets in Redis, from which each worker leases a few tokens at a time.
 
-A request that finds a lease costs no round trip. Whatever the workers do, a bucket gives away no more than
-`burst + rate x time` tokens; within a window that begins later, what lay in leases by then comes on top: at most a
-tenth of a second's tokens for each worker. While Redis is away, each worker goes by buckets of its own with the same
-limits: n workers then admit up to n times as much.
+A request that finds a leased token needs no round trip. All workers together admit at most `burst + rate * time`
+requests per bucket since its first use. Within a later window, tokens that were leased before it may add to that: at
+most a tenth of a second's tokens per worker. While Redis is down, each worker uses local buckets with the same limits,
+so n workers admit up to n times as much.
 """
 
 import asyncio
@@ -25,44 +25,44 @@ from feature_repo.common.limits import Limit
 
 log = logging.getLogger(__name__)
 
-# What a lease holds (tokens of so long), how long it may be spent, and how often a Redis that is away is asked again.
-LEASE_OF_SECONDS, LEASE_SECONDS, RETRY_SECONDS = 0.1, 1.0, 1.0
-SWEEP_SECONDS = 10.0
-# A request waits for no more than this, once, when Redis falls silent.
+LEASE_OF_SECONDS = 0.1  # a lease holds at most the tokens of this time
+LEASE_SECONDS = 1.0  # unspent tokens of a lease expire after this time
+REDIS_RETRY_SECONDS = 1.0  # between two attempts to reach Redis while it is down
+SWEEP_SECONDS = 10.0  # between two removals of idle buckets
+# The longest time that a request waits when Redis stops answering; only the first one does.
 CONNECT_SECONDS, ANSWER_SECONDS = 0.25, 0.1
 PROBE = ("probe", Limit(rate_per_second=1, burst=1))
-AWAY = (RedisError, RedisClusterException, OSError)
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
 
-# Takes between `least` and `most` tokens out of a bucket, or none where it has fewer than `least`; `back` are those of
-# an earlier lease that were not spent. No more than a quarter of what is there, so that the last tokens do not lie idle
-# with one worker while others are refused. The server's clock counts: those of workers may differ. A bucket that would
-# be full again is no longer there.
-LEASE = """
+# Takes up to `most` tokens from a bucket, none if it has less than one; `unspent` tokens of an earlier lease go back. A
+# lease takes a quarter of the tokens at most, so that the last ones do not stay with one worker while others refuse
+# requests. Time is that of the server, because clocks of workers may differ. A bucket expires when it would be full.
+LEASE_SCRIPT = """
 local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local least, most, back = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local most, unspent = tonumber(ARGV[3]), tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'time')
 local tokens = burst
 if bucket[1] then
-    tokens = math.min(burst, bucket[1] + math.max(0, now - bucket[2]) * rate / 1000000 + back)
+    tokens = math.min(burst, bucket[1] + math.max(0, now - bucket[2]) * rate / 1000000 + unspent)
 end
 local taken = 0
-if tokens >= least then
-    taken = math.max(least, math.min(most, math.floor(tokens / 4)))
+if tokens >= 1 then
+    taken = math.max(1, math.min(most, math.floor(tokens / 4)))
 end
 tokens = tokens - taken
 redis.call('HSET', KEYS[1], 'tokens', tokens, 'time', now)
 redis.call('PEXPIRE', KEYS[1], math.ceil((burst - tokens) / rate * 1000) + 1)
-return {taken, math.ceil((least - tokens) / rate * 1000000)}
+return {taken, math.ceil((1 - tokens) / rate * 1000000)}
 """
 
 
 def limiter_client(connection: str, redis_type: str) -> Any:
-    """A Redis client for the limiter: it gives up soon and tries nothing twice. Sends nothing.
+    """Creates a Redis client for the limiter, with short time-outs and without retries. It does not connect yet.
 
     Args:
-        connection: Feast's connection string, host:port,key=value,...; its time-outs do not count here.
+        connection: Feast's connection string, host:port,key=value,...; its time-outs are overridden.
         redis_type: `redis` or `redis_cluster`.
     """
     nodes, options = RedisOnlineStore._parse_connection_string(connection)
@@ -75,131 +75,128 @@ def limiter_client(connection: str, redis_type: str) -> Any:
 
 @dataclass(slots=True)
 class _Bucket:
-    """What one worker knows of one bucket; times are those of its own clock."""
+    """The local state of one bucket in one worker; times are seconds of the worker's clock."""
 
-    filled: float  # when `tokens` was counted
-    tokens: float = math.inf  # of the bucket of its own, for the time without Redis; full at first
-    leased: int = 0  # tokens out of the shared bucket, to be spent
-    lease_ends: float = -math.inf
-    refused_cost: int = 0  # a request of this cost was refused, and would be until `refused_until`
-    refused_until: float = -math.inf
-    idle_after: float = math.inf  # nothing here counts any more by then
+    filled_at: float  # the time at which `local_tokens` was computed
+    local_tokens: float = math.inf  # for the time without Redis; full at first
+    leased: int = 0  # unspent tokens from the shared bucket
+    lease_expires: float = -math.inf
+    refused_until: float = -math.inf  # the shared bucket has no token before this time
+    idle_after: float = math.inf  # from this time on, the state has no effect
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def known(self, cost: int, now: float) -> float | None:
-        """The answer that needs no Redis: 0.0 out of the lease, the wait after a refusal; None where there is none."""
-        if cost <= self.leased and now < self.lease_ends:
-            self.leased -= cost
+    def local_answer(self, now: float) -> float | None:
+        """The answer that needs no Redis: 0.0 from the lease, the wait after a refusal; None if there is neither."""
+        if self.leased >= 1 and now < self.lease_expires:
+            self.leased -= 1
             return 0.0
-        if cost >= self.refused_cost and now < self.refused_until:
-            return self.refused_until - now
-        return None
+        return self.refused_until - now if now < self.refused_until else None
 
-    def alone(self, limit: Limit, cost: int, now: float) -> float:
-        """The answer out of the bucket of its own."""
-        self.tokens = min(limit.burst, self.tokens + (now - self.filled) * limit.rate_per_second)
-        self.filled = now
-        if cost <= self.tokens:
-            self.tokens -= cost
+    def answer_without_redis(self, limit: Limit, now: float) -> float:
+        """The answer from the local bucket."""
+        self.local_tokens = min(limit.burst, self.local_tokens + (now - self.filled_at) * limit.rate_per_second)
+        self.filled_at = now
+        if self.local_tokens >= 1:
+            self.local_tokens -= 1
             return 0.0
-        return (cost - self.tokens) / limit.rate_per_second
+        return (1 - self.local_tokens) / limit.rate_per_second
 
 
 class RateLimiter:
-    """The limits of one shop, as one worker sees them; for one event loop."""
+    """The rate limits of one shop in one worker; for one event loop."""
 
     def __init__(self, redis: Any, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """Sends nothing.
+        """Connects to nothing yet.
 
         Args:
-            redis: See limiter_client; it stays the caller's to close.
-            prefix: Start of the keys in Redis, the same for all workers.
-            clock: Seconds, from any start.
+            redis: See limiter_client; the caller closes it.
+            prefix: Prefix of the keys in Redis, the same in all workers.
+            clock: Returns seconds since any start.
         """
         self._redis, self._prefix, self._clock = redis, prefix, clock
         self._buckets: dict[str, _Bucket] = {}
-        self._swept = clock()
-        self._watch: asyncio.Task[None] | None = None
+        self._swept_at = clock()
+        self._redis_watch: asyncio.Task[None] | None = None
 
     @property
     def shared(self) -> bool:
-        """Whether the limits hold for all workers together; False while Redis is away."""
-        return self._watch is None
+        """Whether the limits hold for all workers together; False while Redis is down."""
+        return self._redis_watch is None
 
-    async def admit(self, bucket: str, limit: Limit, cost: int = 1) -> float:
-        """Takes tokens for a request. Where a lease has them, the call does not give way to other tasks.
+    async def admit(self, bucket: str, limit: Limit) -> float:
+        """Takes a token for a request. With a leased token, the call does not yield to the event loop.
 
         Args:
-            bucket: Whose: one bucket for each name, such as `key:3f6c` or `address:192.0.2.7`.
+            bucket: The name of the bucket, such as `key:3f6c` or `address:192.0.2.7`.
             limit: Its limit.
-            cost: Tokens that the request is worth; more than a whole burst counts as a burst.
 
         Returns:
-            0.0 where the request is admitted, else the seconds after which it is worth trying again.
+            0.0 if the request is admitted, else the seconds after which the caller should try again.
         """
-        cost, now = min(cost, limit.burst), self._clock()
-        mine = self._buckets.get(bucket) or self._added(bucket, now)
-        mine.idle_after = now + max(LEASE_SECONDS, limit.burst / limit.rate_per_second)
-        wait = mine.known(cost, now)
-        return await self._lease(bucket, mine, limit, cost) if wait is None else wait
+        now = self._clock()
+        state = self._buckets.get(bucket) or self._added(bucket, now)
+        state.idle_after = now + max(LEASE_SECONDS, limit.burst / limit.rate_per_second)
+        wait = state.local_answer(now)
+        return await self._lease(bucket, state, limit) if wait is None else wait
 
     async def close(self) -> None:
-        """Ends the watch for Redis, where one is on."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        """Stops waiting for Redis."""
+        if self._redis_watch is not None:
+            self._redis_watch.cancel()
+            await asyncio.wait([self._redis_watch])
 
-    async def _lease(self, bucket: str, mine: _Bucket, limit: Limit, cost: int) -> float:
-        # One lease at a time, or each of a hundred requests at once would fetch one of its own.
-        async with mine.lock:
+    async def _lease(self, bucket: str, state: _Bucket, limit: Limit) -> float:
+        # One lease at a time: otherwise each of a hundred concurrent requests would fetch one.
+        async with state.lock:
             now = self._clock()
-            # The one that held the lock before may have brought tokens, a refusal, or news of Redis.
-            wait = mine.known(cost, now)
+            # The previous holder of the lock may have leased tokens, been refused, or noticed that Redis is down.
+            wait = state.local_answer(now)
             if wait is not None:
                 return wait
             if not self.shared:
-                return mine.alone(limit, cost, now)
-            back, mine.leased = mine.leased, 0  # before the call: if it is lost, they are spent, not returned and spent
+                return state.answer_without_redis(limit, now)
+            # Cleared before the call: if the answer is lost, the unspent tokens may be returned already.
+            unspent, state.leased = state.leased, 0
             try:
-                taken, wait = await self._take(bucket, limit, cost, back)
-            except AWAY as error:
-                self._lost(error)
-                return mine.alone(limit, cost, now)
+                taken, wait = await self._take(bucket, limit, unspent)
+            except REDIS_ERRORS as error:
+                self._start_watch(error)
+                return state.answer_without_redis(limit, now)
             if taken:
-                mine.leased, mine.lease_ends = taken - cost, now + LEASE_SECONDS
+                state.leased, state.lease_expires = taken - 1, now + LEASE_SECONDS
                 return 0.0
-            mine.refused_cost, mine.refused_until = cost, self._clock() + wait
+            state.refused_until = self._clock() + wait
             return wait
 
-    async def _take(self, bucket: str, limit: Limit, least: int, back: int) -> tuple[int, float]:
-        """Tokens out of the shared bucket, or none and the seconds until there are enough."""
+    async def _take(self, bucket: str, limit: Limit, unspent: int) -> tuple[int, float]:
+        """Leases tokens from the shared bucket: their number, or 0 and the seconds until there is one."""
         most = math.ceil(limit.rate_per_second * LEASE_OF_SECONDS)
-        arguments = (limit.rate_per_second, limit.burst, least, most, back)
-        taken, microseconds = await self._redis.eval(LEASE, 1, f"{self._prefix}:rate:{bucket}", *arguments)
+        arguments = (limit.rate_per_second, limit.burst, most, unspent)
+        taken, microseconds = await self._redis.eval(LEASE_SCRIPT, 1, f"{self._prefix}:rate:{bucket}", *arguments)
         return taken, microseconds / 1e6
 
-    def _lost(self, error: Exception) -> None:
-        """From now on every worker for itself, until Redis answers again."""
-        if self._watch is None:
-            log.warning("Redis is away, so each worker applies the rate limits for itself: %s", error)
-            self._watch = asyncio.create_task(self._until_redis_answers())
+    def _start_watch(self, error: Exception) -> None:
+        """Switches to local buckets until Redis answers again."""
+        if self._redis_watch is None:
+            log.warning("Redis is down, so each worker applies the rate limits by itself: %s", error)
+            self._redis_watch = asyncio.create_task(self._wait_for_redis())
 
-    async def _until_redis_answers(self) -> None:
-        """Asks in the background, so that no request has to find out by waiting."""
+    async def _wait_for_redis(self) -> None:
+        """Probes Redis in the background, so that no request has to wait for it."""
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(REDIS_RETRY_SECONDS)
             try:
-                # Not PING, which a Redis that is full or a replica answers too.
-                await self._take(*PROBE, least=1, back=0)
-            except AWAY:
+                # Not PING: a Redis that is out of memory or a read-only replica answers that, too.
+                await self._take(*PROBE, unspent=0)
+            except REDIS_ERRORS:
                 continue
             log.warning("Redis answers again, so all workers share the rate limits")
-            self._watch = None
+            self._redis_watch = None
             return
 
     def _added(self, bucket: str, now: float) -> _Bucket:
-        if now - self._swept > SWEEP_SECONDS:
-            self._swept = now
-            self._buckets = {name: one for name, one in self._buckets.items() if now < one.idle_after}
-        added = self._buckets[bucket] = _Bucket(filled=now)
+        if now - self._swept_at > SWEEP_SECONDS:
+            self._swept_at = now
+            self._buckets = {name: state for name, state in self._buckets.items() if now < state.idle_after}
+        added = self._buckets[bucket] = _Bucket(filled_at=now)
         return added

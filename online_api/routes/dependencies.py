@@ -1,4 +1,4 @@
-"""What the routes share: their parts, their problems, and how a question becomes an answer."""
+"""Shared by the routes: the services of a worker, the documented errors, and the responses of list routes."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,90 +10,94 @@ import orjson
 from fastapi import Depends, Request, Response
 
 from online_api.batcher import Batcher
-from online_api.lists.list_request import Question, Reply
+from online_api.lists.list_request import ListRequest, ListResult
 from online_api.observability.middleware import context_of
 from online_api.runtime import Runtime
 from online_api.schemas.problems import MEDIA_TYPE
 
-Texts = TypeVar("Texts")
-Result = TypeVar("Result")
+TextT = TypeVar("TextT")
+EncodedT = TypeVar("EncodedT")
 
-MEANINGS = {
-    401: "No valid API key",
-    403: "The API key does not have the scope",
-    404: "There is no such thing",
-    408: "The body came too slowly",
-    409: "Refused by a check; what was live stays live",
-    413: "The body is too long",
+PROBLEM_DESCRIPTIONS = {
+    401: "The request has no valid API key",
+    403: "The API key does not have the required scope",
+    404: "The resource does not exist",
+    408: "The body did not arrive in time",
+    409: "A check refused the change; the live release stays live",
+    413: "The body is too large",
     422: "The request is not valid",
     429: "Too many requests; see Retry-After",
-    503: "Overloaded, or a part is down; see Retry-After",
+    503: "The service is overloaded, or a part of it is down; see Retry-After",
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of errors that a route may answer with."""
+    """The OpenAPI documentation of a route's errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
+    return {status: {"description": PROBLEM_DESCRIPTIONS[status], "content": content} for status in statuses}
 
 
-# Errors of routes for everybody with a key, and of those among them that take a body.
+# Errors of routes that need a key, and of those among them that take a body.
 READ_PROBLEMS = problems(401, 403, 422, 429, 503)
 BODY_PROBLEMS = READ_PROBLEMS | problems(408, 413)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What one worker works with."""
+class Services:
+    """The services of one worker process.
+
+    Attributes:
+        runtime: The service and its parts.
+        batcher: Collects list requests into batches for the service.
+        text_thread: Encodes texts; one thread, because encoding one text uses all cores.
+    """
 
     runtime: Runtime
-    batcher: Batcher[Question, Reply]
-    text_thread: ThreadPoolExecutor  # one thread: encoding uses all cores as it is
+    batcher: Batcher[ListRequest, ListResult]
+    text_thread: ThreadPoolExecutor
 
 
-def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
-    return parts
+def services_of(request: Request) -> Services:
+    """The services of the worker that handles a request."""
+    services: Services = request.app.state.services
+    return services
 
 
-PartsOfApp = Annotated[Parts, Depends(_parts)]
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 
-def json_answer(payload: dict[str, Any]) -> Response:
-    """A payload as it goes out; models would cost ten times as much (see answers.py)."""
+def json_response(payload: dict[str, Any]) -> Response:
+    """A response with plain values; pydantic models would take ten times as long (see schemas/responses.py)."""
     return Response(orjson.dumps(payload), media_type="application/json")
 
 
-async def answer(request: Request, question: Question) -> Response:
-    """The answer to a question, through the micro-batches; a popular one where it takes too long."""
-    parts: Parts = request.app.state.parts
+async def list_response(request: Request, list_request: ListRequest) -> Response:
+    """Answers a list request in a micro-batch; with popular products if it waits for too long."""
+    services = services_of(request)
     context = context_of(request.scope)
-    context.buyer_id = question.buyer_id
+    context.buyer_id = list_request.buyer_id
     try:
-        reply, asked, taken = await parts.batcher.ask(question)
-        context.add_stage("queue", asked, taken)
+        result, queued, started = await services.batcher.submit(list_request)
+        context.add_stage("queue", queued, started)
     except TimeoutError:
-        reply = await asyncio.to_thread(_in_time, parts, question)
-    context.stages += reply.stages
-    context.source = reply.source
-    context.degraded = reply.payload["degraded"]
-    if reply.source in ("popular", "popular_in_filter") and not question.popular:
+        result = await asyncio.to_thread(_popular_after_timeout, services, list_request)
+    context.stages += result.stages
+    context.source = result.source
+    context.degraded = result.payload["degraded"]
+    if result.source in ("popular", "popular_in_filter") and not list_request.popular:
         context.fallback = context.degraded[0] if context.degraded else "nothing_known"
-    return json_answer(reply.payload)
+    return json_response(result.payload)
 
 
-async def from_texts(parts: Parts, work_on: Callable[[Texts], Result], texts: Texts) -> Result | None:
-    """What work on texts gives, which encodes them; None where it takes too long."""
-    work = asyncio.get_running_loop().run_in_executor(parts.text_thread, work_on, texts)
+async def on_text_thread(services: Services, encode: Callable[[TextT], EncodedT], texts: TextT) -> EncodedT | None:
+    """Runs a function that encodes texts on the text thread; None if it takes longer than a request may."""
+    encoding = asyncio.get_running_loop().run_in_executor(services.text_thread, encode, texts)
     try:
-        return await asyncio.wait_for(work, parts.runtime.config.api.request_timeout_seconds)
+        return await asyncio.wait_for(encoding, services.runtime.config.api.request_timeout_seconds)
     except TimeoutError:
         return None
 
 
-def _in_time(parts: Parts, question: Question) -> Reply:
-    """What can be answered without the feature store and the model."""
-    simple = replace(
-        question, popular=True, interactions=(), texts={}, like=None, query=None, found=None, new_only=False
-    )
-    return parts.runtime.service.answer([replace(simple, degraded=(*question.degraded, "timeout"))])[0]
+def _popular_after_timeout(services: Services, list_request: ListRequest) -> ListResult:
+    popular = replace(list_request.popular_only(), degraded=(*list_request.degraded, "timeout"))
+    return services.runtime.service.answer([popular])[0]

@@ -1,4 +1,4 @@
-"""Products: one, those like it, those that sell best, those that a query means."""
+"""Products: one product, similar ones, popular ones, and search."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -6,15 +6,21 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from feature_repo.common.api_keys import Scope
-from online_api.lists.list_request import NO_TEXT_ENCODER, Question
+from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
 from online_api.protection.access import needs
-from online_api.routes.dependencies import READ_PROBLEMS, Parts, PartsOfApp, answer, from_texts, json_answer, problems
+from online_api.routes.dependencies import (
+    READ_PROBLEMS,
+    ServicesDep,
+    json_response,
+    list_response,
+    on_text_thread,
+    problems,
+    services_of,
+)
 from online_api.routes.query_route import QueryRoute
 from online_api.schemas.fields import Identifier
 from online_api.schemas.requests import ListParameters, SearchParameters
 from online_api.schemas.responses import ProductDetails, RecommendationResponse
-
-NOTHING_ASKED = Question()
 
 router = APIRouter(prefix="/v1", tags=["products"], dependencies=[Depends(needs(Scope.READ))])
 query_router = APIRouter(prefix="/v1", tags=["products"], dependencies=router.dependencies, route_class=QueryRoute)
@@ -22,39 +28,45 @@ query_router = APIRouter(prefix="/v1", tags=["products"], dependencies=router.de
 
 @query_router.get(
     "/products/{product_id:path}/similar",
-    responses=READ_PROBLEMS | problems(404),  # for an id with a line break, which no path matches
+    responses=READ_PROBLEMS | problems(404),  # for an id with a line break, which the path does not match
     response_model=RecommendationResponse,
 )
-async def similar(product_id: Identifier, asked: Annotated[ListParameters, Query()], request: Request) -> Response:
-    """Products like this one, itself left out; popular ones where the release does not know it."""
-    return await answer(request, replace(_question(asked), like=product_id))
+async def similar(product_id: Identifier, parameters: Annotated[ListParameters, Query()], request: Request) -> Response:
+    """Products similar to this one, without itself; popular products if the release does not have it."""
+    return await list_response(request, _with_conditions(ListRequest(similar_to=product_id), parameters))
 
 
 @router.get("/products/{product_id:path}", responses=READ_PROBLEMS | problems(404), response_model=ProductDetails)
-async def product(product_id: Identifier, parts: PartsOfApp) -> Response:
-    """One product, with price, stock and visibility as the feature store has them."""
-    details = parts.runtime.service.product(product_id)
+async def product(product_id: Identifier, services: ServicesDep) -> Response:
+    """One product, with price, stock and visibility from the feature store."""
+    details = services.runtime.service.product(product_id)
     if details is None:
         raise HTTPException(404, "the live release does not know this product")
-    return json_answer(details)
+    return json_response(details)
 
 
 @query_router.get("/trending", responses=READ_PROBLEMS, response_model=RecommendationResponse)
-async def trending(asked: Annotated[ListParameters, Query()], request: Request) -> Response:
-    """What sells best, within the filters."""
-    return await answer(request, replace(_question(asked), popular=True))
+async def trending(parameters: Annotated[ListParameters, Query()], request: Request) -> Response:
+    """The most popular products within the filters."""
+    return await list_response(request, _with_conditions(ListRequest(popular=True), parameters))
 
 
 @query_router.get("/search", responses=READ_PROBLEMS, response_model=RecommendationResponse)
-async def search(asked: Annotated[SearchParameters, Query()], request: Request) -> Response:
-    """Products that the query means or is spelled like, in Arabic or English; by spelling alone without an encoder."""
-    parts: Parts = request.app.state.parts
-    searched = await from_texts(parts, parts.runtime.service.searched, asked.q)
-    about = searched or Question(query=asked.q, degraded=NO_TEXT_ENCODER)
-    return await answer(request, _question(asked, about))
+async def search(parameters: Annotated[SearchParameters, Query()], request: Request) -> Response:
+    """Products that match an Arabic or English query by meaning or spelling; without a text encoder, by spelling."""
+    services = services_of(request)
+    list_request = await on_text_thread(services, services.runtime.service.search_request, parameters.q)
+    if list_request is None:
+        list_request = ListRequest(query=parameters.q, degraded=NO_TEXT_ENCODER)
+    return await list_response(request, _with_conditions(list_request, parameters))
 
 
-def _question(asked: ListParameters, about: Question = NOTHING_ASKED) -> Question:
+def _with_conditions(list_request: ListRequest, parameters: ListParameters) -> ListRequest:
     return replace(
-        about, k=asked.k, filters=asked.filters(), exclude=asked.exclude, diversity=asked.diversity(), rules=asked.rules
+        list_request,
+        k=parameters.k,
+        filters=parameters.filters(),
+        exclude=parameters.exclude,
+        diversity=parameters.diversity(),
+        rules=parameters.rules,
     )

@@ -1,4 +1,4 @@
-"""Recommendations for buyers: the routes of the described system, and those of version 1."""
+"""Recommendations for buyers: the two routes of the system that this one replaces, and those of version 1."""
 
 import asyncio
 from dataclasses import replace
@@ -7,16 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from feature_repo.common.api_keys import Scope
-from online_api.lists.list_request import NO_TEXT_ENCODER, Question
+from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
 from online_api.protection.access import needs
 from online_api.routes.dependencies import (
     BODY_PROBLEMS,
     READ_PROBLEMS,
-    Parts,
-    PartsOfApp,
-    answer,
-    from_texts,
-    json_answer,
+    Services,
+    ServicesDep,
+    json_response,
+    list_response,
+    on_text_thread,
     problems,
 )
 from online_api.routes.query_route import QueryRoute
@@ -34,23 +34,23 @@ query_router = APIRouter(tags=["recommendations"], dependencies=router.dependenc
 
 
 @router.post("/encode_buyer", responses=BODY_PROBLEMS, response_model=EncodeBuyerResponse)
-async def encode_buyer(body: EncodeBuyerRequest, parts: PartsOfApp) -> Response:
-    """The buyer's vector. Where nothing is known of the buyer, it is the one learned for an empty history."""
-    question = await _about(parts, body)
-    return json_answer(await asyncio.to_thread(parts.runtime.service.encode_buyer, question))
+async def encode_buyer(body: EncodeBuyerRequest, services: ServicesDep) -> Response:
+    """The buyer vector. A buyer without a known history gets the vector learned for an empty history."""
+    list_request = await _list_request(services, body)
+    return json_response(await asyncio.to_thread(services.runtime.service.encode_buyer, list_request))
 
 
 @router.post("/retrieve", responses=BODY_PROBLEMS, response_model=RecommendationResponse)
-async def retrieve(body: RetrieveRequest, request: Request, parts: PartsOfApp) -> Response:
-    """Products for the given interactions; else for the stored history of `buyer_id`; else popular ones."""
-    return await answer(request, await _about(parts, body, k=body.k))
+async def retrieve(body: RetrieveRequest, request: Request, services: ServicesDep) -> Response:
+    """Products for the given interactions; else for the stored history of `buyer_id`; else popular products."""
+    return await list_response(request, await _list_request(services, body, k=body.k))
 
 
 @router.post("/v1/recommendations", responses=BODY_PROBLEMS, response_model=RecommendationResponse)
-async def recommend(body: RecommendationRequest, request: Request, parts: PartsOfApp) -> Response:
-    """As `/retrieve`, with filters, exclusions, diversity and the shop's rules."""
-    question = await _about(
-        parts,
+async def recommend(body: RecommendationRequest, request: Request, services: ServicesDep) -> Response:
+    """Like `/retrieve`, with filters, exclusions, diversity and the shop's merchandising rules."""
+    list_request = await _list_request(
+        services,
         body,
         k=body.k,
         filters=body.filters,
@@ -59,41 +59,41 @@ async def recommend(body: RecommendationRequest, request: Request, parts: PartsO
         diversity=body.diversity,
         rules=body.rules,
     )
-    return await answer(request, question)
+    return await list_response(request, list_request)
 
 
-# `:path`, because ids are the shop's own and may hold a slash.
+# `:path`, because an id may contain a slash.
 @query_router.get(
     "/v1/buyers/{buyer_id:path}/recommendations",
-    responses=READ_PROBLEMS | problems(404),  # for an id with a line break, which no path matches
+    responses=READ_PROBLEMS | problems(404),  # for an id with a line break, which the path does not match
     response_model=RecommendationResponse,
 )
 async def recommendations(
-    buyer_id: Identifier, asked: Annotated[RecommendationParameters, Query()], request: Request
+    buyer_id: Identifier, parameters: Annotated[RecommendationParameters, Query()], request: Request
 ) -> Response:
-    """Products for the buyer's stored history, the events of a moment ago included."""
-    question = Question(
-        k=asked.k,
+    """Products for the buyer's stored history, including events of a moment ago."""
+    list_request = ListRequest(
+        k=parameters.k,
         buyer_id=buyer_id,
-        filters=asked.filters(),
-        exclude=asked.exclude,
-        new_only=asked.new_only,
-        diversity=asked.diversity(),
-        rules=asked.rules,
+        filters=parameters.filters(),
+        exclude=parameters.exclude,
+        new_only=parameters.new_only,
+        diversity=parameters.diversity(),
+        rules=parameters.rules,
     )
-    return await answer(request, question)
+    return await list_response(request, list_request)
 
 
-async def _about(parts: Parts, body: EncodeBuyerRequest, **more: object) -> Question:
-    """The question about the buyer of a request, with the vectors of products that only the request knows."""
-    service = parts.runtime.service
+async def _list_request(services: Services, body: EncodeBuyerRequest, **conditions: object) -> ListRequest:
+    """The list request of a body, with vectors for the texts of products that the live release does not have."""
+    service = services.runtime.service
     service.check_length(body.interactions)
-    question = Question(buyer_id=body.buyer_id, interactions=body.interactions, **more)  # type: ignore[arg-type]
+    list_request = ListRequest(buyer_id=body.buyer_id, interactions=body.interactions, **conditions)  # type: ignore[arg-type]
     texts = service.new_texts(body.interactions)
     if not texts:
-        return question
-    found = await from_texts(parts, service.item_vectors, list(texts.values()))
-    if found is None:
-        return replace(question, degraded=NO_TEXT_ENCODER)
-    vectors_MD, release = found
-    return replace(question, texts=dict(zip(texts, vectors_MD, strict=True)), release=release)
+        return list_request
+    encoded = await on_text_thread(services, service.encode_texts, list(texts.values()))
+    if encoded is None:
+        return replace(list_request, degraded=NO_TEXT_ENCODER)
+    vectors_MD, release = encoded
+    return replace(list_request, text_vectors=dict(zip(texts, vectors_MD, strict=True)), release=release)

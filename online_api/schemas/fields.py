@@ -1,4 +1,4 @@
-"""The types of fields that requests share: ids, event types, times, numbers of products."""
+"""The field types of requests: ids, event types, times, prices, numbers of products."""
 
 import datetime as dt
 import math
@@ -7,38 +7,38 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from feature_repo.transforms.events import EVENT_TYPES, normalise_event_type
+from feature_repo.transforms.events import EVENT_TYPE_NAMES, normalise_event_type
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MILLISECOND = dt.timedelta(milliseconds=1)
-# Seconds reach this number in the year 5138, milliseconds reached it in 1973.
+# From this number on, a time is in milliseconds: as seconds it would be in the year 5138, as milliseconds in 1973.
 FIRST_MILLISECONDS = 100_000_000_000
 YEAR_9999_MS = 253_370_764_800_000
-TIME_FORMS = "ISO 8601 (UTC where it names no zone), or epoch seconds or milliseconds"
+TIME_FORMATS = "ISO 8601 (UTC if it has no time zone), or epoch seconds or milliseconds"
 
 
 def milliseconds(value: object) -> int:
-    """Milliseconds since 1970 of an ISO 8601 string (UTC where it names no zone) or of epoch seconds or milliseconds.
+    """Milliseconds since 1970 of a time in one of the TIME_FORMATS.
 
     Raises:
-        PydanticCustomError: It is none of these, or lies outside the years 1970 to 9998.
+        PydanticCustomError: The value has another format, or is outside the years 1970 to 9998.
     """
     time_ms = -1
     if isinstance(value, str):
         try:
             moment = dt.datetime.fromisoformat(value)
         except ValueError:
-            raise _unreadable_timestamp() from None
+            raise _invalid_timestamp() from None
         time_ms = ((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) - EPOCH) // MILLISECOND
-    # Compared and not converted: JSON may hold integers beyond any float.
+    # Compared without conversion: a JSON integer may be too large for a float.
     elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < YEAR_9999_MS:
         time_ms = math.floor(value if value >= FIRST_MILLISECONDS else value * 1000)
     if not 0 <= time_ms < YEAR_9999_MS:
-        raise _unreadable_timestamp()
+        raise _invalid_timestamp()
     return time_ms
 
 
-def _unreadable_timestamp() -> PydanticCustomError:
+def _invalid_timestamp() -> PydanticCustomError:
     return PydanticCustomError(
         "timestamp", "expected ISO 8601 such as 2026-11-23T17:30:00Z, or epoch seconds or milliseconds as a number"
     )
@@ -50,7 +50,7 @@ def _canonical_event_type(name: str) -> str:
         raise PydanticCustomError(
             "unknown_event_type",
             "unknown event type '{name}'; known are {known}",
-            {"name": name, "known": ", ".join(EVENT_TYPES)},
+            {"name": name, "known": ", ".join(EVENT_TYPE_NAMES)},
         )
     return known
 
@@ -61,8 +61,8 @@ def _json_number(value: object) -> object:
     return value
 
 
-# Control characters are refused because no shop's ids hold them, and tools downstream (SQL, logs) stumble over them.
-# The pattern also says what stripping and min_length do, for readers of the schema: something must be left.
+# Control characters are refused: no shop's ids contain them, and they break tools downstream (SQL, logs). The pattern
+# also states the effect of stripping and min_length for readers of the schema: not all characters are spaces.
 Identifier = Annotated[
     str,
     StringConstraints(
@@ -72,12 +72,12 @@ Identifier = Annotated[
         pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
     ),
 ]
-EventType = Annotated[
+EventTypeName = Annotated[
     str,
     Field(
         max_length=64,
-        description="Any usual spelling of these is understood too ('Add to Cart')",
-        json_schema_extra={"enum": list(EVENT_TYPES)},
+        description="Common spellings of these are accepted, too ('Add to Cart')",
+        json_schema_extra={"enum": list(EVENT_TYPE_NAMES)},
     ),
     AfterValidator(_canonical_event_type),
 ]
@@ -93,6 +93,7 @@ Timestamp = Annotated[
         }
     ),
 ]
-K = Annotated[int, Field(ge=1, le=100, description="Number of products")]
-# For bodies: JSON has numbers of its own, so `true` is no 1 and "5" no 5. Query strings have text alone.
+ListLength = Annotated[int, Field(ge=1, le=100, description="Number of products")]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# For bodies: JSON distinguishes types, so `true` is not 1 and "5" is not 5. Query strings only have text.
 JsonNumber = BeforeValidator(_json_number)

@@ -1,4 +1,4 @@
-"""Errors as answers: RFC 9457 (application/problem+json)."""
+"""Error responses: RFC 9457 (application/problem+json)."""
 
 from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
@@ -7,23 +7,23 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field of a request."""
+    """An error in one field of a request."""
 
     field: str
     message: str
 
 
 class Problem(BaseModel):
-    """An error."""
+    """An error response."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     errors: list[FieldProblem] = []
-    request_id: str | None = Field(None, description="Quote it when you report an unexpected error")
+    request_id: str | None = Field(None, description="Quote this id when you report an unexpected error")
 
 
 def describe(error: ErrorDetails) -> FieldProblem:
-    """One error of a pydantic ValidationError, without the input it speaks of."""
+    """Converts one error of a pydantic ValidationError; leaves out the input."""
     return FieldProblem(field=".".join(map(str, error["loc"])), message=error["msg"])

@@ -1,66 +1,68 @@
-"""What the API takes, as pydantic models; they are also its OpenAPI documentation."""
+"""The requests of the API as pydantic models, from which its OpenAPI documentation is generated."""
 
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SkipValidation, model_validator
 
 from feature_repo import columns as c
-from online_api.schemas.fields import TIME_FORMS, EventType, Identifier, JsonNumber, K, Timestamp
+from online_api.schemas.fields import TIME_FORMATS, EventTypeName, Identifier, JsonNumber, ListLength, Price, Timestamp
 
-VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}  # for examples
+EXAMPLE_VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}
 MAX_EXCLUDED, MAX_NAMES = 1000, 100
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Cap = Annotated[int, Field(ge=1, le=100)]
 
 
 class Interaction(BaseModel):
-    """One thing the buyer did."""
+    """One action of the buyer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [VIEW | {"timestamp": "2026-11-23T17:30:00Z"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_VIEW | {"timestamp": "2026-11-23T17:30:00Z"}]})
 
     product_id: Identifier
-    event_type: EventType
+    event_type: EventTypeName
     timestamp: Timestamp | None = Field(
-        None, description=f"{TIME_FORMS}. Missing: newer than all that have one, in the order given"
+        None, description=f"{TIME_FORMATS}. Missing: newer than all interactions with a timestamp, in the given order"
     )
     text: Annotated[str, Field(max_length=2000)] | None = Field(
-        None, description="Title and description of a product that the live release does not have yet; encoded at once"
+        None,
+        description="Title and description of a product that the live release does not have; it is encoded at once",
     )
 
 
 class EncodeBuyerRequest(BaseModel):
-    """A buyer, as interactions or as the id of one whose history is stored."""
+    """A buyer: interactions, or the id of a buyer with a stored history."""
 
-    buyer_id: Identifier | None = Field(None, description="Its stored history counts where no interaction is usable")
+    buyer_id: Identifier | None = Field(
+        None, description="The stored history of this buyer counts if no interaction is usable"
+    )
     interactions: list[Interaction] = Field(
-        default=[], description="At most `api.max_interactions_per_request` (100); unknown products are skipped"
+        default=[], description="At most `api.max_interactions_per_request` (100). Unknown products are skipped"
     )
 
 
 class RetrieveRequest(EncodeBuyerRequest):
-    """A buyer, and how many products to find."""
+    """A buyer and the number of products to find."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"interactions": [VIEW], "k": 10}, {c.BUYER_ID: "u1", "interactions": [], "k": 10}]
+            "examples": [{"interactions": [EXAMPLE_VIEW], "k": 10}, {c.BUYER_ID: "u1", "interactions": [], "k": 10}]
         }
     )
 
-    k: Annotated[K, JsonNumber] = 10
+    k: Annotated[ListLength, JsonNumber] = 10
 
 
 class Filters(BaseModel):
-    """Conditions on products, and-ed; the names within one are or-ed. Hidden products never come back."""
+    """Conditions on products: all must hold; for names, any of them. Hidden products are never returned."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     categories: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these categories")
     brands: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these brands")
-    min_price: Annotated[Price, JsonNumber] | None = Field(None, description="A known price, not below this")
-    max_price: Annotated[Price, JsonNumber] | None = Field(None, description="A known price, not above this")
-    in_stock: bool = Field(False, strict=True, description="Not known to be out of stock")
+    min_price: Annotated[Price, JsonNumber] | None = Field(None, description="The price is known and not below this")
+    max_price: Annotated[Price, JsonNumber] | None = Field(None, description="The price is known and not above this")
+    in_stock: bool = Field(False, strict=True, description="The product is not known to be out of stock")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Filters":
@@ -70,7 +72,7 @@ class Filters(BaseModel):
 
 
 class Diversity(BaseModel):
-    """How different the products of one answer shall be."""
+    """How much the products of one list should differ."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -82,7 +84,7 @@ class Diversity(BaseModel):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it asks for nothing."""
+        """Whether it changes nothing."""
         return self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None
 
 
@@ -90,12 +92,12 @@ NO_FILTERS, NO_DIVERSITY = Filters(), Diversity()
 
 
 def _recognised(filters: Filters) -> Filters:
-    """NO_FILTERS itself where there is no condition: the service tells by identity."""
+    """NO_FILTERS itself if there is no condition, because the service checks by identity."""
     return NO_FILTERS if filters == NO_FILTERS else filters
 
 
 class RecommendationRequest(RetrieveRequest):
-    """A buyer, and what to recommend."""
+    """A buyer and conditions on the list."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -103,7 +105,7 @@ class RecommendationRequest(RetrieveRequest):
             "examples": [
                 {c.BUYER_ID: "u1", "k": 10},
                 {
-                    "interactions": [VIEW],
+                    "interactions": [EXAMPLE_VIEW],
                     "filters": {"categories": ["phones"], "max_price": 900, "in_stock": True},
                     "exclude": ["p1"],
                     "diversity": {"lambda": 0.7, "max_per_brand": 3},
@@ -115,26 +117,30 @@ class RecommendationRequest(RetrieveRequest):
     filters: Annotated[Filters, AfterValidator(_recognised)] = NO_FILTERS
     exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description="Products that must not appear")
     new_only: bool = Field(
-        False, strict=True, description="Leave out whatever this buyer ever bought (no effect without `buyer_id`)"
+        False,
+        strict=True,
+        description="Leave out all products that this buyer ever bought (no effect without `buyer_id`)",
     )
     diversity: Diversity = NO_DIVERSITY
     rules: bool = Field(True, strict=True, description="Apply the shop's merchandising rules")
 
 
 class ListParameters(BaseModel):
-    """The conditions of a list as parameters of a query string."""
+    """The conditions on a list as query parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
-    k: K = 10
+    k: ListLength = 10
     category: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these categories")
     brand: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these brands")
     min_price: Price | None = None
     max_price: Price | None = None
     in_stock: bool = False
-    # Fewer than a body may carry: servers and proxies refuse long addresses (uvicorn at 64 KiB).
+    # Fewer than in a body, because servers and proxies refuse long URLs (uvicorn those above 64 KiB).
     exclude: list[Identifier] = Field(default=[], max_length=MAX_NAMES, description="Products that must not appear")
-    lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="Diversity: 1 by score, 0 by difference")
+    lambda_: float = Field(
+        1.0, alias="lambda", ge=0, le=1, description="Diversity: 1 by score alone, 0 by difference alone"
+    )
     max_per_brand: Cap | None = None
     max_per_category: Cap | None = None
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
@@ -158,42 +164,44 @@ class ListParameters(BaseModel):
         )
 
     def diversity(self) -> Diversity:
-        """How different the products shall be."""
+        """The diversity of the list."""
         if self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None:
             return NO_DIVERSITY
         return Diversity(lambda_=self.lambda_, max_per_brand=self.max_per_brand, max_per_category=self.max_per_category)
 
 
 class RecommendationParameters(ListParameters):
-    """The same for a list about one buyer."""
+    """The conditions on a list for one buyer."""
 
-    new_only: bool = Field(False, description="Leave out whatever this buyer ever bought")
+    new_only: bool = Field(False, description="Leave out all products that this buyer ever bought")
 
 
 class SearchParameters(ListParameters):
-    """The same for what a query means."""
+    """A search query and the conditions on its list."""
 
-    q: str = Field(min_length=1, max_length=500, description="What the buyer typed, in any language")
+    q: str = Field(min_length=1, max_length=500, description="The search query, in any language")
 
 
 class Event(BaseModel):
-    """One thing a buyer did, to be remembered."""
+    """One event to record."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{c.EVENT_ID: "3f6c0a1e", c.BUYER_ID: "u1", **VIEW}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{c.EVENT_ID: "3f6c0a1e", c.BUYER_ID: "u1", **EXAMPLE_VIEW}]}
+    )
 
     event_id: Identifier | None = Field(
         None,
-        description="Makes retries safe: an id is taken once in 24 hours. Missing: the same event again within "
-        "`api.duplicate_window_seconds` counts once",
+        description="Makes retries safe: an id is accepted once in 24 hours. Missing: an event with the same content "
+        "counts once within `api.duplicate_window_seconds`",
     )
     buyer_id: Identifier
     product_id: Identifier
-    event_type: EventType
-    timestamp: Timestamp | None = Field(None, description=f"{TIME_FORMS}. Missing: now. In the future: refused")
+    event_type: EventTypeName
+    timestamp: Timestamp | None = Field(None, description=f"{TIME_FORMATS}. Missing: now. In the future: refused")
 
 
 class EventsRequest(BaseModel):
-    """Events to remember."""
+    """Events to record."""
 
-    # Raw JSON: the service checks events one by one, so that a broken one does not refuse the batch.
+    # Not validated here: the intake validates each event, so that an invalid one does not fail the whole request.
     events: list[SkipValidation[Event]] = Field(description="At most `api.max_events_per_request` (1000)")

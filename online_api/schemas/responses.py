@@ -1,7 +1,7 @@
-"""What the API gives, as pydantic models; they are also its OpenAPI documentation.
+"""The responses of the API as pydantic models, from which its OpenAPI documentation is generated.
 
-The service builds the answers to the frequent requests as plain dictionaries, ten times as fast as models; the tests
-hold them to these models.
+For frequent requests the service builds plain dictionaries, which takes a tenth of the time; tests validate them
+against these models.
 """
 
 from typing import Literal
@@ -10,50 +10,50 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Source = Literal["session", "personalised", "similar", "search", "popular_in_filter", "popular"]
 DroppedReason = Literal["hidden", "out_of_stock", "category", "brand", "price", "excluded", "purchased"]
-SOURCES = (
-    "`session`: from the interactions of the request. `personalised`: from the stored history. `similar`, `search`: "
-    "from a product or a query. `popular_in_filter`, `popular`: nothing usable is known, so what sells best, within "
-    "the filters or of all"
+SOURCE_DESCRIPTION = (
+    "What the list is made from. `session`: the interactions of the request. `personalised`: the stored history. "
+    "`similar`, `search`: a product or a query. `popular_in_filter`, `popular`: nothing usable is known, so the most "
+    "popular products, within the filters or of all"
 )
-DEGRADED = (
-    "What was down while the answer was made: `feature_store` (the stored history is missing), `text_encoder` (a text "
-    "was left out), `timeout`. Empty when all is well"
+DEGRADED_DESCRIPTION = (
+    "Parts that were down: `feature_store` (the stored history was not used), `text_encoder` (a text was ignored), "
+    "`timeout` (the list took too long). Empty if nothing was down"
 )
 
 
-class Answer(BaseModel):
-    """Base of all answers."""
+class ApiResponse(BaseModel):
+    """The base of all responses."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class ScoreParts(Answer):
-    """What a score is made of; the parts add up to it. Those that a list has no use for are 0."""
+class ScoreParts(ApiResponse):
+    """The terms of a score, which is their sum. Terms that a list does not use are 0."""
 
     similarity: float = Field(
-        description="Inner product of buyer and product; of a query and a product 6 times the cosine of their texts; "
-        "for popular products 1 / rank"
+        description="Inner product of buyer vector and product vector; for a query, 6 times the cosine of the text "
+        "vectors; for popular products, 1 / rank"
     )
-    popularity: float = Field(description="What the product gains for its buyers of the last days")
-    repeat: float = Field(description="What it gains for the buyer's own events with it; 0 with `new_only`")
-    words: float = Field(description="How alike query and product are spelled, from 0 to 2; 0 but in searches")
-    rules: float = Field(description="Boosts less buries of the shop's rules")
+    popularity: float = Field(description="Popularity term: how many buyers chose the product recently")
+    repeat: float = Field(description="Repeat term: the buyer's own events with the product; 0 with `new_only`")
+    words: float = Field(description="How similar query and product are spelled, from 0 to 2; 0 except in searches")
+    rules: float = Field(description="Boosts minus buries of merchandising rules")
 
 
-class Because(Answer):
-    """An event that speaks for a product."""
+class Because(ApiResponse):
+    """An event that contributed to the score of a product."""
 
     product_id: str
     title: str
     event_type: str
     timestamp: int = Field(description="Milliseconds since 1970, UTC")
     contribution: float = Field(
-        description="Its share of `score_parts.similarity`; what all events leave of it is what most buyers like"
+        description="Its part of `score_parts.similarity`; the rest beyond all events is what most buyers like"
     )
 
 
-class ShownProduct(Answer):
-    """What answers show of a product."""
+class ProductFields(ApiResponse):
+    """The fields of a product."""
 
     product_id: str
     title: str
@@ -61,75 +61,77 @@ class ShownProduct(Answer):
     brand: str | None
     category: str | None
     photo: str | None
-    price: float | None = Field(description="As the feature store has it, at most 10 s old")
-    stock: int | None = Field(description="As the feature store has it, at most 10 s old")
+    price: float | None = Field(description="From the feature store, at most 10 s old")
+    stock: int | None = Field(description="From the feature store, at most 10 s old")
 
 
-class RecommendedProduct(ShownProduct):
-    """One product of an answer."""
+class RecommendedProduct(ProductFields):
+    """One product of a list."""
 
-    score: float = Field(description="Higher is better; comparable within one answer only")
+    score: float = Field(description="Higher is better; comparable within one list only")
     score_parts: ScoreParts
-    rules: list[str] = Field(description="Names of the shop's rules that moved the product")
+    rules: list[str] = Field(description="Names of the merchandising rules that moved the product")
     because: list[Because] = Field(description="The two events that contributed most to `score_parts.similarity`")
 
 
-class FeatureAge(Answer):
-    """How old the buyer's features are."""
+class FeatureAge(ApiResponse):
+    """The age of the buyer's stored features."""
 
-    built: int | None = Field(description="When the materialised history was built, milliseconds since 1970")
-    last_event: int | None = Field(description="Time of the newest event, milliseconds since 1970")
+    built: int | None = Field(
+        description="Time at which the materialised history was built, in milliseconds since 1970"
+    )
+    last_event: int | None = Field(description="Time of the newest event, in milliseconds since 1970")
 
 
-class RecommendationResponse(Answer):
-    """Products, best first, and what the answer is made of."""
+class RecommendationResponse(ApiResponse):
+    """A list of products, best first, and how it was made."""
 
     buyer_id: str | None
     release: str
-    source: Source = Field(description=SOURCES)
-    degraded: list[str] = Field(description=DEGRADED)
-    features: FeatureAge | None = Field(description="Of the stored history; null where none was used")
-    matching: int = Field(description="Products that filters, exclusions and purchases leave")
+    source: Source = Field(description=SOURCE_DESCRIPTION)
+    degraded: list[str] = Field(description=DEGRADED_DESCRIPTION)
+    features: FeatureAge | None = Field(description="Age of the stored history; null if it was not used")
+    matching: int = Field(description="Number of products that filters, exclusions and purchases leave")
     dropped: dict[DroppedReason, int] = Field(
-        description="Products of the catalogue that were left out, each under the first reason that holds, in the "
+        description="Number of products that were left out, each counted under the first reason that applies, in the "
         "order hidden, out_of_stock, category, brand, price, excluded, purchased"
     )
     items: list[RecommendedProduct]
 
 
-class EncodeBuyerResponse(Answer):
-    """The buyer's vector."""
+class EncodeBuyerResponse(ApiResponse):
+    """A buyer vector."""
 
-    embedding: list[float] = Field(description="Unit length; comparable with products of the same release only")
+    embedding: list[float] = Field(description="Unit vector; comparable with products of the same release only")
     embedding_dim: int
     release: str
-    degraded: list[str] = Field(description=DEGRADED)
+    degraded: list[str] = Field(description=DEGRADED_DESCRIPTION)
 
 
-class ProductDetails(ShownProduct):
-    """One product."""
+class ProductDetails(ProductFields):
+    """A product."""
 
     hidden: bool
     release: str
 
 
-class RejectedEvent(Answer):
-    """An event that was not taken."""
+class RejectedEvent(ApiResponse):
+    """An event that was not accepted."""
 
-    index: int = Field(description="Its place in the request, from 0")
+    index: int = Field(description="Its index in the request, from 0")
     reason: str
 
 
-class EventsResponse(Answer):
-    """What became of the events; the accepted ones are stored durably."""
+class EventsResponse(ApiResponse):
+    """The outcome for the events; the accepted ones are stored durably."""
 
     accepted: int
     duplicates: int
-    pending: int = Field(description="Accepted while the feature store was away; recommendations will see them later")
+    pending: int = Field(description="Accepted while the feature store was down; recommendations will use them later")
     rejected: list[RejectedEvent]
 
 
-class Health(Answer):
+class Health(ApiResponse):
     """The state of the service."""
 
     status: Literal["ok", "degraded"]
@@ -137,34 +139,36 @@ class Health(Answer):
     products: int
     embedding_dim: int
     feature_store: Literal["ok", "unavailable"]
-    rules: str = Field(description="`ok`, or why the rules file as it is now is not in force")
+    rules: str = Field(description="`ok`, or why the current rules file is not used")
     pending_events: int
 
 
-class Liveness(Answer):
-    """The process answers."""
+class Liveness(ApiResponse):
+    """The process is running."""
 
     status: Literal["ok"] = "ok"
 
 
-class ReleaseInfo(Answer):
-    """One release on disk."""
+class ReleaseInfo(ApiResponse):
+    """A release on disk."""
 
     name: str
     created: str
     n_products: int | None
-    live: bool = Field(description="The one that `current` points to")
-    serving: bool = Field(description="The one that this worker answers from")
+    live: bool = Field(description="Whether `current` points to this release")
+    serving: bool = Field(description="Whether this worker answers from this release")
 
 
-class Releases(Answer):
+class Releases(ApiResponse):
     """All releases, oldest first."""
 
     releases: list[ReleaseInfo]
 
 
-class ReleaseChange(Answer):
-    """What a reload or a roll-back led to."""
+class ReleaseChange(ApiResponse):
+    """The result of a reload or a rollback."""
 
-    release: str = Field(description="The release that this worker answers from now; others follow within seconds")
+    release: str = Field(
+        description="The release that this worker now answers from; other workers follow within seconds"
+    )
     changed: bool

@@ -1,6 +1,6 @@
-// The two calls of the API that the page needs.
+// The two API calls of the page.
 
-// Something the visitor should read: the key of a text, and what the server says about it.
+// An error for the visitor: the key of a text, and the server's message.
 export class ApiError extends Error {
   constructor(key, detail) {
     super(key);
@@ -26,9 +26,9 @@ export function recommendations(buyer, k) {
   return call(`v1/buyers/${encodeURIComponent(buyer)}/recommendations?k=${k}`);
 }
 
-export async function tell(buyer, productId, event) {
+export async function recordEvent(buyer, productId, event) {
   const events = [{ buyer_id: buyer, product_id: productId, event_type: event }];
   const headers = { "Content-Type": "application/json" };
-  const answer = await call("v1/events", { method: "POST", headers, body: JSON.stringify({ events }) });
-  if (answer.rejected.length) throw new ApiError("rejected", answer.rejected[0].reason);
+  const response = await call("v1/events", { method: "POST", headers, body: JSON.stringify({ events }) });
+  if (response.rejected.length) throw new ApiError("rejected", response.rejected[0].reason);
 }

@@ -1,6 +1,6 @@
-// The storefront demo: shows a buyer's recommendations, tells the API what the buyer does, and shows what that changes.
-// Titles and ids are untrusted: they enter the page as textContent or attributes, never as markup.
-import { ApiError, recommendations, tell } from "./api.js";
+// The storefront demo: shows a buyer's recommendations, sends events to the API, and shows what they change.
+// Titles and ids are untrusted: they are set as textContent or attributes, never as markup.
+import { ApiError, recommendations, recordEvent } from "./api.js";
 import { TEXTS } from "./texts.js";
 import { LANGUAGES, guest, newGuest, rememberLanguage, startLanguage } from "./visitor.js";
 
@@ -8,7 +8,7 @@ const K = 12;
 
 const element = (id) => document.getElementById(id);
 
-// What the page shows; render() draws it, everything else changes it.
+// The state of the page: render() draws it, the other functions change it.
 const state = {
   language: startLanguage(),
   buyer: new URLSearchParams(location.search).get("buyer")?.trim() || guest(),
@@ -16,12 +16,12 @@ const state = {
   source: null,
   degraded: [],
   release: null,
-  ranks: null, // product id -> place in the list before the last click; null where there was none
-  done: [], // {event, title, ms}, newest first; no ms until the new list is there
-  status: { key: "loading" }, // a text's key and the values in it, so that it can change language
+  ranks: null, // product id -> rank in the list before the last click; null without a click
+  done: [], // {event, title, ms}, newest first; ms is missing until the new list is shown
+  status: { key: "loading" }, // the key and the values of a text, so that the language can change
   error: null,
 };
-let turn = 0; // counts the lists asked for: an answer that a newer click has overtaken is dropped
+let turn = 0; // counts list requests: a response is dropped if there is a newer request
 
 // ---- Texts
 
@@ -36,14 +36,14 @@ function number(value, digits) {
   return value.toLocaleString(state.language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-// A text that may run in the other direction than the one around it (U+2068 and U+2069 are Unicode's isolate).
+// Isolates a text that may run in the other direction than its surroundings (U+2068 and U+2069 are Unicode isolates).
 function isolated(title) {
   return `\u2068${title}\u2069`;
 }
 
-// ---- What happens
+// ---- Actions
 
-// Brings the list up to date, after the event of a click where there was one.
+// Records the event of a click, if there is one, and reloads the list.
 async function update(product, event) {
   const started = performance.now();
   const buyer = state.buyer;
@@ -53,19 +53,19 @@ async function update(product, event) {
   try {
     const done = event && { event, title: product.title };
     if (done) {
-      await tell(buyer, product.product_id, event);
+      await recordEvent(buyer, product.product_id, event);
       if (buyer !== state.buyer) return;
       state.done.unshift(done);
     }
-    const answer = await recommendations(buyer, K);
+    const list = await recommendations(buyer, K);
     if (buyer !== state.buyer) return;
     if (mine === turn) {
       state.ranks = event ? new Map(state.items.map((item, rank) => [item.product_id, rank])) : null;
-      const { items, source, degraded, release } = answer;
+      const { items, source, degraded, release } = list;
       Object.assign(state, { items, source, degraded, release });
       renderProducts();
     }
-    // Rounded up, for nothing takes 0 ms. Drawing the list is part of it.
+    // Includes drawing the list. Rounded up, so that it is never 0 ms.
     const ms = Math.ceil(performance.now() - started);
     if (done) done.ms = ms;
     if (mine === turn) state.status = done ? { key: "updated", values: { ms, ...changes() } } : { key: "loaded", values: { ms } };
@@ -97,7 +97,7 @@ function otherLanguage() {
   return state.language === "en" ? "ar" : "en";
 }
 
-// How far a product moved up since the last click; null for one that was not in the list.
+// How many ranks a product moved up since the last click; null if it was not in the list.
 function climbed(item, rank) {
   const before = state.ranks.get(item.product_id);
   return before === undefined ? null : before - rank;
@@ -128,7 +128,7 @@ function renderAround() {
   element("source").hidden = element("release").hidden = source === null;
   element("source").dataset.source = source;
   element("source").textContent = source && text(`source_${source}`);
-  // With a part away, why the list is as it is is what the notice says.
+  // If a part is down, the notice explains the list instead of the hint.
   element("hint").hidden = degraded.length > 0;
   element("hint").textContent = source && text(state.items.length ? `hint_${source}` : "empty");
   element("degraded").hidden = degraded.length === 0;
@@ -138,7 +138,7 @@ function renderAround() {
   element("error").hidden = error === null;
   element("error").textContent = error && text(error.key, error.values);
   element("nothing-done").hidden = done.length > 0;
-  element("done").replaceChildren(...done.map(deed));
+  element("done").replaceChildren(...done.map(renderDone));
 }
 
 function renderProducts() {
@@ -146,7 +146,7 @@ function renderProducts() {
   const cards = state.items.map(card);
   element("products").replaceChildren(...cards);
   if (!focused) return;
-  // The button that had the keyboard's focus is gone: give it to its successor.
+  // The button with the keyboard focus was replaced: focus its successor.
   const { product } = focused.closest(".card").dataset;
   const successor = cards.find((candidate) => candidate.dataset.product === product);
   (successor?.querySelector(`[data-event=${focused.dataset.event}]`) ?? element("heading")).focus({ preventScroll: true });
@@ -176,7 +176,7 @@ function card(item, rank) {
   return node;
 }
 
-// What the buyer did that speaks for a product. The API names two events at most; here each product comes once.
+// The events that contributed to a product's score. The API names up to two; events with the same product are shown once.
 function because(reasons) {
   const [first, second] = reasons
     .filter((one, place) => place === reasons.findIndex((other) => other.product_id === one.product_id))
@@ -193,7 +193,7 @@ function mark(place, climb) {
     place.textContent = text("mark_new");
   } else {
     place.textContent = (climb > 0 ? "↑" : "↓") + number(Math.abs(climb), 0);
-    place.role = "img"; // so that the label is read in place of the arrow
+    place.role = "img"; // screen readers then read the label instead of the arrow
     place.ariaLabel = text(climb > 0 ? "moved_up" : "moved_down", { places: Math.abs(climb) });
   }
 }
@@ -202,23 +202,23 @@ function photo(address) {
   const image = new Image();
   image.alt = "";
   image.loading = "lazy";
-  image.addEventListener("error", () => image.remove()); // the initials below it show again
+  image.addEventListener("error", () => image.remove()); // shows the initials below it again
   image.src = address;
   return image;
 }
 
 function initials(item) {
   const words = item.title.match(/\p{L}[\p{L}\p{M}]*/gu) ?? [item.product_id];
-  // The non-joiner keeps Arabic letters from growing together into a word.
+  // The non-joiner keeps Arabic letters from joining into a word.
   return words.slice(0, 2).map((word) => [...word][0].toLocaleUpperCase()).join("\u200c");
 }
 
-// The same colour for the same category, on every visit.
+// A hue that depends on the name alone, so that a category keeps its colour.
 function hue(name) {
   return [...name].reduce((hash, letter) => (hash * 31 + letter.codePointAt(0)) % 3600, 7) % 360;
 }
 
-function deed({ event, title, ms }) {
+function renderDone({ event, title, ms }) {
   const node = document.createElement("li");
   const [what, product, duration] = ["strong", "span", "small"].map((name) => document.createElement(name));
   what.textContent = text(`did_${event}`);

@@ -1,4 +1,4 @@
-// Every text of the page, in every language. A name in braces is a place for a value.
+// The texts of the page by language. A name in braces is replaced by a value.
 export const TEXTS = {
   en: {
     name: "Tawsiya",
@@ -14,10 +14,10 @@ export const TEXTS = {
     source_search: "Search results",
     source_popular_in_filter: "Popular here",
     source_popular: "Popular",
-    hint_personalised: "Chosen from what this buyer did, the clicks of a moment ago included.",
-    hint_session: "Chosen from the clicks of this session.",
-    hint_similar: "Chosen because they are like one product.",
-    hint_search: "Chosen by what the search words mean and how they are spelled.",
+    hint_personalised: "Based on what this buyer did, including clicks a moment ago.",
+    hint_session: "Based on the clicks in this session.",
+    hint_similar: "Similar to one product.",
+    hint_search: "Matched by the meaning and spelling of the search words.",
     hint_popular_in_filter: "Nothing is known about this buyer yet, so these are the most popular products of this kind.",
     hint_popular: "Nothing is known about this buyer yet, so these are the most popular products. Click one.",
     degraded_feature_store: "This buyer's history cannot be read at the moment, so the list is made without it.",
@@ -41,7 +41,7 @@ export const TEXTS = {
     add_to_cart: "Add to cart",
     purchase: "Buy",
     done: "What you did",
-    nothing_done: "Nothing yet. Click a button on a product: the list follows at once.",
+    nothing_done: "Nothing yet. Click a button on a product and the list updates at once.",
     did_view: "Viewed",
     did_add_to_cart: "Added to cart",
     did_purchase: "Bought",
@@ -49,7 +49,7 @@ export const TEXTS = {
     empty: "The shop has no products to show.",
     unreachable: "The server does not answer. Is it running?",
     failed: "The server could not do that: {detail}",
-    rejected: "The event was not taken: {detail}",
+    rejected: "The event was not accepted: {detail}",
   },
   ar: {
     name: "توصية",

@@ -1,4 +1,4 @@
-// Who visits, and in which language: kept in the browser, so that the next visit finds the same.
+// The visitor's id and language, kept in the browser for the next visit.
 export const LANGUAGES = { en: { direction: "ltr", name: "English" }, ar: { direction: "rtl", name: "العربية" } };
 
 const GUEST = "tawsiya-guest";
@@ -8,7 +8,7 @@ function recall(key) {
   try {
     return localStorage.getItem(key);
   } catch {
-    return null; // storage is switched off; the page works without
+    return null; // storage is disabled; the page works without it
   }
 }
 
@@ -34,7 +34,7 @@ export function guest() {
 }
 
 export function newGuest() {
-  // Not randomUUID: browsers offer that to https pages only.
+  // Not randomUUID, which browsers offer to https pages only.
   const bytes = crypto.getRandomValues(new Uint8Array(3));
   const id = "guest-" + Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   remember(GUEST, id);

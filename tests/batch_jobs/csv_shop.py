@@ -1,4 +1,4 @@
-"""Tiny shops as CSV files, and what ingest makes of them."""
+"""Small shops as CSV files, and readers of what ingest writes."""
 
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ def shop(
 
 
 def rows(path: Path) -> list[Row]:
-    found: list[Row] = pq.read_table(path).to_pylist()
-    return found
+    table: list[Row] = pq.read_table(path).to_pylist()
+    return table
 
 
 def kept_events(config: Config) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Contexts, anchored sequences and the time split of a shop of two buyers."""
+"""Contexts, sequences and the time split of a shop with two buyers."""
 
 import datetime as dt
 import json
@@ -18,7 +18,7 @@ from tests.batch_jobs.csv_shop import HEADER, Row, rows, shop
 
 VIEW, CART, PURCHASE = 0, 1, 2
 PRODUCTS = "id,title\np1,قهوة\np2,Mug\np3,Cup\n"
-# u1 buys two things at once, u2 comes first in the test days. Midnight of the 8th is the first moment of the test.
+# u1 buys two products at once; u2 first appears in the test days, which begin at midnight of the 8th.
 EVENTS = f"""{HEADER}u1,p1,purchase,2024-03-01 10:00:00
 u1,p2,purchase,2024-03-01 10:00:00
 u1,p3,add_to_cart,2024-03-07 23:59:59.999
@@ -28,7 +28,7 @@ u1,p2,view,2024-03-09 09:00:00.5
 u2,p3,view,2024-03-09 09:30:00
 """
 P1, P2, P3 = (product_key(product_id) for product_id in ("p1", "p2", "p3"))
-BASKET = [P2, P1]  # events of one moment order by product key
+BASKET = [P2, P1]  # events of one time are ordered by product key
 MICROSECOND = dt.timedelta(microseconds=1)
 
 
@@ -66,9 +66,9 @@ def test_products_sort_as_this_file_says() -> None:
 
 
 def test_a_context_is_a_moment_of_choice_asked_one_tick_before(config: Config) -> None:
-    def context(buyer: str, asked: str, split: str, before: int, events: list[tuple[int, int]], *times: str) -> Row:
+    def context(buyer: str, moment: str, split: str, before: int, events: list[tuple[int, int]], *times: str) -> Row:
         return {
-            "buyer_id": buyer, "event_timestamp": utc(asked) - MICROSECOND, "split": split, "events_before": before,
+            "buyer_id": buyer, "event_timestamp": utc(moment) - MICROSECOND, "split": split, "events_before": before,
             "product_keys": [key for key, _ in events], "event_types": [kind for _, kind in events],
             "event_times": [ms(time) for time in times],
         }  # fmt: skip
@@ -76,7 +76,7 @@ def test_a_context_is_a_moment_of_choice_asked_one_tick_before(config: Config) -
     first, second = "2024-03-01T10:00:00", "2024-03-07T23:59:59.999"
     third, fourth, fifth = "2024-03-08T00:00:00", "2024-03-09T09:00:00.500", "2024-03-09T09:30:00"
     basket, shoes = [(key, PURCHASE) for key in BASKET], [(P3, VIEW), (P3, CART)]
-    # One test day; the validation has the day before it.
+    # One test day, and one validation day before it.
     assert rows(shop_paths(config).contexts) == [
         context("u1", first, "train", 0, basket, first, first),
         context("u1", "2024-03-07T00:00:00", "validation", 2, shoes, second, second),
@@ -88,9 +88,9 @@ def test_a_context_is_a_moment_of_choice_asked_one_tick_before(config: Config) -
 
 def test_each_moment_may_be_asked_by_itself(tmp_path: Path) -> None:
     config = built(tmp_path, unit="per_moment")
-    asked = [(row["split"], row["buyer_id"], row["events_before"]) for row in rows(shop_paths(config).contexts)]
-    assert [row for row in asked if row[0] == "test"] == [("test", "u1", 4), ("test", "u1", 5), ("test", "u2", 0)]
-    assert [row for row in asked if row[0] == "validation"] == [("validation", "u1", 2)]
+    contexts = [(row["split"], row["buyer_id"], row["events_before"]) for row in rows(shop_paths(config).contexts)]
+    assert [row for row in contexts if row[0] == "test"] == [("test", "u1", 4), ("test", "u1", 5), ("test", "u2", 0)]
+    assert [row for row in contexts if row[0] == "validation"] == [("validation", "u1", 2)]
 
 
 def test_a_sequence_stands_at_each_event_before_a_context_and_at_the_cut_off(config: Config) -> None:
@@ -130,12 +130,12 @@ def test_purchases_are_all_of_them_with_their_times(tmp_path: Path) -> None:
 
 
 def test_the_report_tells_rows_cut_off_and_split(config: Config) -> None:
-    found = report(config)
-    assert found["rows"] == {"buyer_sequences": 4, "buyer_purchases": 1, "contexts": 5, "products": 3, "buyers": 2}
-    assert found["validation_from"] == "2024-03-07T00:00:00+00:00"
-    assert found["test_from"] == "2024-03-08T00:00:00+00:00"
-    assert found["data_end"] == "2024-03-09T09:30:00+00:00"
-    assert utc("2024-03-09T09:30:00") < dt.datetime.fromisoformat(found["as_of"]) <= dt.datetime.now(dt.UTC)
+    actual = report(config)
+    assert actual["rows"] == {"buyer_sequences": 4, "buyer_purchases": 1, "contexts": 5, "products": 3, "buyers": 2}
+    assert actual["validation_from"] == "2024-03-07T00:00:00+00:00"
+    assert actual["test_from"] == "2024-03-08T00:00:00+00:00"
+    assert actual["data_end"] == "2024-03-09T09:30:00+00:00"
+    assert utc("2024-03-09T09:30:00") < dt.datetime.fromisoformat(actual["as_of"]) <= dt.datetime.now(dt.UTC)
 
 
 def test_products_are_features_as_of_the_build(config: Config) -> None:
@@ -159,8 +159,8 @@ def test_the_pushed_view_has_an_empty_source_of_the_right_types(config: Config) 
 
 def test_no_sequence_is_longer_than_the_configuration_says(tmp_path: Path) -> None:
     config = built(tmp_path, max_length=2)
-    found = [row["product_keys"] for row in rows(shop_paths(config).sequence_features)]
-    assert found == [BASKET, [P3, P3], [P1, P2], [P3]]
+    actual = [row["product_keys"] for row in rows(shop_paths(config).sequence_features)]
+    assert actual == [BASKET, [P3, P3], [P1, P2], [P3]]
 
 
 def test_building_twice_changes_nothing_but_the_stamps(tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ def test_events_logged_after_the_end_of_the_source_are_in_histories_but_not_judg
         assert report(later)[name] == report(config)[name]
     assert rows(shop_paths(later).contexts) == rows(shop_paths(config).contexts)
     as_of = dt.datetime.fromisoformat(report(later)["as_of"])
-    found = {r["buyer_id"]: r for r in rows(shop_paths(later).sequence_features) if r["event_timestamp"] == as_of}
-    assert found["u1"]["product_keys"] == [*BASKET, P3, P3, P1, P2, P3]
-    assert found["u3"]["event_times"] == [ms("2025-06-02T10:00:00")]
+    actual = {r["buyer_id"]: r for r in rows(shop_paths(later).sequence_features) if r["event_timestamp"] == as_of}
+    assert actual["u1"]["product_keys"] == [*BASKET, P3, P3, P1, P2, P3]
+    assert actual["u3"]["event_times"] == [ms("2025-06-02T10:00:00")]
 
 
 def test_events_logged_before_the_end_of_the_source_are_judged(tmp_path: Path, config: Config) -> None:
@@ -233,8 +233,8 @@ def test_events_logged_before_the_end_of_the_source_are_judged(tmp_path: Path, c
     mixed = built_with_log(tmp_path, *(("u3", "p1", moment) for moment in moments))
     assert report(mixed)["data_end"] == report(config)["data_end"]
     assert report(mixed)["data_version"] != report(config)["data_version"]
-    found = [(r["split"], r["product_keys"]) for r in rows(shop_paths(mixed).contexts) if r["buyer_id"] == "u3"]
-    assert found == [("train", [P1]), ("test", [P1])]
+    actual = [(r["split"], r["product_keys"]) for r in rows(shop_paths(mixed).contexts) if r["buyer_id"] == "u3"]
+    assert actual == [("train", [P1]), ("test", [P1])]
 
 
 def test_a_shop_that_has_only_logged_events_is_judged_by_them(tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_a_shop_that_has_only_logged_events_is_judged_by_them(tmp_path: Path) ->
 
 def test_the_data_version_follows_what_training_reads(tmp_path: Path) -> None:
     def version(name: str, events: str = EVENTS, max_length: int = 100, test_days: int = 1) -> str:
-        found: str = report(built(tmp_path / name, events, max_length, test_days))["data_version"]
-        return found
+        version: str = report(built(tmp_path / name, events, max_length, test_days))["data_version"]
+        return version
 
     same = {version("a"), version("b")}
     assert len(same) == 1

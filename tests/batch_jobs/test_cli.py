@@ -32,7 +32,7 @@ def script(folder: Path, *arguments: str) -> Finished:
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every command by its words, such as ("release", "list")."""
+    """Every command as a tuple of its words, such as ("release", "list")."""
     children: dict[str, Any] = getattr(command, "commands", {})
     for name, child in children.items():
         yield from leaves(child, (*path, name))
@@ -83,7 +83,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
-    """A shop of which nothing has been built."""
+    """A shop of which no stage has run."""
     return Shop(tmp_path_factory.mktemp("empty shop"), tiny_encoder)
 
 
@@ -94,11 +94,11 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
 
 @pytest.fixture(scope="module")
 def answers(built: Shop) -> dict[tuple[str, ...], Finished]:
-    """What each command of the chain, run in this order, ended with."""
+    """The outcome of each command of CHAIN, run in this order."""
     finished: dict[tuple[str, ...], Finished] = {}
     for command in CHAIN:
         if command == ("materialize",):
-            assert built.run("validate").code == DONE  # the first one saw no features yet
+            assert built.run("validate").code == DONE  # the first one ran before there were features
         extra = [finished[("release", "list")].answer["releases"][0]["name"]] if command[-1] == "promote" else []
         finished[command] = built.run(*command, *extra, "--json")
         assert finished[command].code == DONE, finished[command].stderr
@@ -235,7 +235,7 @@ def test_evaluate_shows_other_runs_beside_it(built: Shop, tmp_path: Path) -> Non
     [
         (None, "No such file"),
         ("{", "cannot be read"),
-        ("[]", "not what `tawsiya evaluate --output` writes"),
+        ("[]", "not a result of `tawsiya evaluate --output`"),
         ('{"models": {}}', "evaluate that run again"),
     ],
 )
@@ -366,7 +366,7 @@ def test_the_environment_is_read_and_checked(shop: Shop) -> None:
     ("arguments", "remedy"),
     [
         (["build-features"], "tawsiya validate"),
-        (["validate"], "run the job that writes it first"),
+        (["validate"], "tawsiya ingest"),
         (["train"], "tawsiya build-features"),
         (["embed"], "tawsiya build-features"),
         (["index"], "tawsiya embed"),
@@ -405,7 +405,7 @@ def test_while_another_job_works_on_the_shop_nothing_else_does(shop: Shop, comma
     with shop_lock(load_config(shop.config_file)):
         finished = shop.run(*command.split(), "--json")
     assert (finished.code, finished.stdout) == (FAILED, "")
-    assert "error: another job is at work on this shop" in finished.stderr
+    assert "error: another job is running on this shop" in finished.stderr
     assert str(shop_paths(load_config(shop.config_file)).lock) in finished.stderr
 
 

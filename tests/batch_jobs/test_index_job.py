@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_jobs.model_jobs import index_job
+from batch_jobs.build_index import index_job
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import shop_paths

@@ -10,27 +10,32 @@ import numpy as np
 import pytest
 import torch
 
-from batch_jobs import model_jobs
+from batch_jobs import embed_products, train_model
+from batch_jobs.build_index import index_job, search_index_job
+from batch_jobs.embed_products import embed_job
+from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
-from batch_jobs.refresh import checked_features
+from batch_jobs.refresh import build_validated_features
+from batch_jobs.train_model import train_job
 from expectations.gate import validate_canonical
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
-from online_api.lists.request_texts import TextVectors
+from online_api.lists.request_texts import RequestTextEncoder
 from tests.tiny_encoder import write_tiny_encoder
 from tests.tiny_shop import write_shop
 from training.artifacts.embeddings import load_embeddings
-from training.artifacts.model import load_model
+from training.artifacts.model import CHOSEN, load_model
 from training.artifacts.recommender import Recommender
-from training.data.catalogue import ItemFeatures, item_features, read_catalogue
+from training.data import dataset
+from training.data.catalogue import read_catalogue
 from training.data.contexts import Contexts
 from training.model.encoding import encode_catalogue
+from training.model.item_features import ItemFeatures, item_features
 from training.model.towers import UNKNOWN
 from training.text.catalogue_text import text_encoder_of, text_vectors
-from training.train import CHOSEN
 
 pytestmark = pytest.mark.e2e
 
@@ -43,7 +48,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) ->
     config = load_config(path)
     ingest(config)
     validate_canonical(shop_paths(config), config)
-    checked_features(config)
+    build_validated_features(config)
     return path
 
 
@@ -72,8 +77,8 @@ def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
         folders.append(folder)
         return load_model(folder)
 
-    monkeypatch.setattr(model_jobs, "load_model", noted)
-    model_jobs.train_job(config, store, show_progress=False)
+    monkeypatch.setattr(train_model, "load_model", noted)
+    train_job(config, store, show_progress=False)
     assert folders == [shop_paths(config).model / CHOSEN]
 
 
@@ -84,9 +89,9 @@ def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
         items = item_features(*arguments)
         return replace(items, id_N=items.id_N.index_fill(0, torch.arange(10), UNKNOWN))
 
-    model_jobs.train_job(config, store, show_progress=False)
-    monkeypatch.setattr(model_jobs, "item_features", with_unknown)
-    model_jobs.embed_job(config, show_progress=False)
+    train_job(config, store, show_progress=False)
+    monkeypatch.setattr(embed_products, "item_features", with_unknown)
+    embed_job(config, show_progress=False)
     paths = shop_paths(config)
     model, vocabularies, _ = load_model(paths.model)
     catalogue = read_catalogue(paths.product_features)
@@ -102,23 +107,23 @@ def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
 def test_other_features_or_targets_make_the_training_set_anew(
     config: Config, config_file: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    versions: list[str] = []
 
     def noted(folder: Path, version: str, make: Callable[[], Contexts]) -> Contexts:
-        asked.append(version)
+        versions.append(version)
         return make()
 
-    monkeypatch.setattr(model_jobs, "cached_contexts", noted)
+    monkeypatch.setattr(dataset, "cached_contexts", noted)
     purchases = load_config(config_file, [PURCHASES_ONLY])
     sizes = []
     for changed in (config, purchases):
-        data, _ = model_jobs.training_data(changed, store, show_progress=False)
-        assert data.version == asked[-1]
+        data, _ = dataset.read_training_data(changed, store, show_progress=False)
+        assert data.version == versions[-1]
         sizes.append(len(data.contexts.with_targets(data.contexts.targets)))
     report = json.loads(shop_paths(config).feature_report.read_text())
     assert sizes[1] < sizes[0]
-    assert asked[0] != asked[1]
-    for version in asked:
+    assert versions[0] != versions[1]
+    for version in versions:
         assert version.split()[:2] == [report["data_version"], store.schema_hash]
 
 
@@ -127,10 +132,10 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
 ) -> None:
     config = load_config(config_file, ["training.freeze_text_encoder=false", "training.num_epochs=1"])
     paths = shop_paths(config)
-    model_jobs.train_job(config, store, show_progress=False)
-    model_jobs.embed_job(config, show_progress=False)
-    model_jobs.index_job(config)
-    model_jobs.search_index_job(config, show_progress=False)
+    train_job(config, store, show_progress=False)
+    embed_job(config, show_progress=False)
+    index_job(config)
+    search_index_job(config, show_progress=False)
     model, vocabularies, card = load_model(paths.model)
     catalogue = read_catalogue(paths.product_features)
     own_NT, own_id = text_vectors(config, catalogue, paths.model, show_progress=False)
@@ -140,23 +145,23 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     expected_ND = encode_catalogue(model, item_features(catalogue, own_NT, vocabularies))
     np.testing.assert_allclose(load_embeddings(paths.embeddings).vectors_ND, expected_ND, atol=1e-6)
 
-    model_jobs.evaluate_job(config, store, (1, 5), show_progress=False)
+    evaluate_job(config, store, (1, 5), show_progress=False)
     published = publish(config, store)
     recommender = Recommender(paths.releases / published["release"], schema_hash=store.schema_hash)
-    texts = TextVectors(lambda release: text_encoder_of(config, release.model_folder))
+    texts = RequestTextEncoder(lambda release: text_encoder_of(config, release.model_folder))
     texts.load(recommender)
     query_T = texts.query_vector(recommender, "Tea")
     assert query_T is not None
     assert text_encoder_of(config, paths.model).encode_queries(["tea"])[0] == pytest.approx(query_T, abs=1e-6)
 
-    model_jobs.train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen
+    train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen
 
 
-@pytest.mark.parametrize("job", [model_jobs.embed_job, model_jobs.search_index_job])
+@pytest.mark.parametrize("job", [embed_job, search_index_job])
 def test_text_vectors_of_another_encoder_than_the_models_are_refused(
     config_file: Path, store: FeatureStore, other_encoder: Path, job: Callable[..., Any]
 ) -> None:
-    model_jobs.train_job(load_config(config_file), store, show_progress=False)
+    train_job(load_config(config_file), store, show_progress=False)
     other = load_config(config_file, [f"model.item_tower.text_encoder={other_encoder}"])
     with pytest.raises(ValueError, match="was trained on text vectors of tiny-"):
         job(other, show_progress=False)

@@ -6,14 +6,14 @@ import numpy as np
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.publish import _events, _lately, _popular
+from batch_jobs.publish import _events, _popular, _recent_popularity
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.time_split import read_time_split
 from feature_repo.transforms.keys import product_keys
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import HEADER, shop
 from training.artifacts.rescorer import Rescorer
-from training.data.contexts import read_time_split
 
 IDS = ["p1", "p2", "p3", "p4", "p5"]
 PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)
@@ -62,7 +62,7 @@ def test_products_without_a_past_keep_their_order(tmp_path: Path) -> None:
     assert popular_of(config, ["x", "y", "p1"]) == [2, 0, 1]
 
 
-def test_buyers_lately_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
+def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
     config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
     EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
     ingest(config)
@@ -73,4 +73,4 @@ def test_buyers_lately_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
     # 30 days and a millisecond before the end of 1 April at noon is 2 March at noon.
     rescorer = Rescorer(popularity_days=31, new_popularity_days=7)
     # The last two had no event until then, and count like the middle one of the others.
-    assert np.expm1(_lately(events, end, 5, rescorer)).round().tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]
+    assert np.expm1(_recent_popularity(events, end, 5, rescorer)).round().tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from feature_repo.common.config import BuyerTowerConfig
 from tests.tiny_model import prefixes, tiny_spec
 from training.artifacts.model import ModelCard, load_model, save_model
-from training.data.catalogue import Vocabularies
 from training.data.histories import Histories
 from training.model import aggregators
 from training.model.aggregators import AGGREGATORS, Pooling
+from training.model.item_features import Vocabularies
 from training.model.prefixes import HOUR_MS, prefixes_of
 from training.model.towers import TwoTower
 

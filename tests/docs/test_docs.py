@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from typer.main import get_command
 
 from batch_jobs.cli import app
-from batch_jobs.ingestion.source_mapping import ALIASES, load_mapping
+from batch_jobs.ingestion.source_mapping import COLUMN_ALIASES, load_mapping
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from online_api.app import create_app
@@ -70,7 +70,7 @@ def test_every_route_is_described() -> None:
 
 def test_every_column_alias_is_described() -> None:
     text = (DOCS / "sources.md").read_text(encoding="utf-8")
-    names = {name for field, aliases in ALIASES.items() for name in (field, *aliases)}
+    names = {name for field, aliases in COLUMN_ALIASES.items() for name in (field, *aliases)}
     assert sorted(name for name in names if not re.search(rf"\b{name}\b", text)) == []
 
 

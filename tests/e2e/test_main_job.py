@@ -1,4 +1,4 @@
-"""The main job, from CSV files to a live release: done, repeated, refused, and killed at every stage."""
+"""The whole chain from CSV files to a live release: finished, repeated, refused, and killed at every stage."""
 
 import shutil
 import subprocess
@@ -37,7 +37,7 @@ BUYER = "b01"
 
 
 class Shop:
-    """A shop's folder, its configuration, and what a look at its outcome shows."""
+    """A shop's folder and configuration, with readers of its results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class Shop:
 
 
 def outcome(answer: dict[str, Any]) -> dict[str, Any]:
-    """What a refresh must give again whatever happened before: everything but its name and times."""
+    """The part of a refresh's result that must be reproducible: all but names and times."""
     return {
         "counts": answer["counts"],
         "models": answer["evaluation"]["targets"],
@@ -88,7 +88,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> tuple
 
 @pytest.fixture(scope="module")
 def reference(first: tuple[Shop, dict[str, Any]]) -> dict[str, Any]:
-    """The answer of an undisturbed second refresh of that shop."""
+    """The result of an undisturbed second refresh of that shop."""
     shop, _ = first
     finished = shop.run("refresh")
     assert finished.code == DONE, finished.stderr
@@ -97,7 +97,7 @@ def reference(first: tuple[Shop, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture
 def shop(first: tuple[Shop, dict[str, Any]], reference: dict[str, Any], tmp_path: Path) -> Shop:
-    """A copy of that shop with two releases, to spoil."""
+    """A copy of that shop with two releases, which a test may damage."""
     original, _ = first
     folder = tmp_path / "shop"
     shutil.copytree(original.folder, folder, symlinks=True)
@@ -131,7 +131,7 @@ def test_demo_compares_the_model_with_the_baselines(first: tuple[Shop, dict[str,
         for metric in ("recall", "precision", "hit_rate", "ndcg", "mrr"):
             for k in (1, 5, 10, 20):
                 assert 0 <= values[f"{metric}@{k}"] <= 1
-    # Each buyer's department has 10 of the 40 products, and popularity does not know which one it is.
+    # Each buyer's department has 10 of the 40 products; popularity cannot tell which department that is.
     assert metrics["two_tower"]["recall@20"] > 0.95
     assert metrics["popularity"]["recall@20"] < 0.8
 
@@ -293,7 +293,7 @@ def test_after_a_refusal_nothing_is_published_by_hand_and_good_data_heal_it(
 
 
 def assert_serves(shop: Shop) -> None:
-    """Whatever a killed run left: the live release is whole."""
+    """Checks that the live release is complete, whatever a killed run left behind."""
     live = current_release(shop.releases)
     assert live is not None
     verify_release(live)

@@ -1,4 +1,4 @@
-"""The gate on a shop of three products and four events, and on that shop with one thing wrong."""
+"""The data gate on a shop of three products and four events, and on that shop with one fault."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from expectations.gate import (
     validate_canonical,
     validate_sequences,
 )
-from expectations.runner import KEPT_RUNS
+from expectations.runner import MAX_DOCS_RUNS
 from expectations.suites import names
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ConfigError
@@ -178,7 +178,7 @@ BAD_EVENTS = {
     "product_known": (changed(good_events(), 0, product_id="p9", product_key=109), "not in the catalogue, e.g. p9"),
 }
 BAD_REPORTS = {
-    # 6 of 90 that no rule excluded; of all 100 read it would be just above the limit, too
+    # 6 of the 90 rows that no rule excluded; as a share of all 100 it would be just above the limit too
     "bad_event_share": ("events", {"bad": 6}, "6.7% of the events read are bad (at most 5.0% may be)"),
     "bad_product_share": ("products", {"bad": 6}, "6.7% of the products read are bad (at most 5.0% may be)"),
     # merged content does not count
@@ -284,8 +284,8 @@ def test_the_record_is_json_with_findings_statistics_and_inputs(good_shop: ShopP
     assert record["passed"] is True
     assert all(fingerprint["size"] > 0 for fingerprint in record["inputs"].values())
     for table, result in record["great_expectations"].items():
-        found = [finding for finding in record["findings"] if finding["table"] == table]
-        assert result["statistics"]["successful_expectations"] == len(found)
+        of_table = [finding for finding in record["findings"] if finding["table"] == table]
+        assert result["statistics"]["successful_expectations"] == len(of_table)
 
 
 def test_data_docs_show_both_stages_without_the_network(good_shop: ShopPaths) -> None:
@@ -313,13 +313,13 @@ def test_data_docs_keep_the_latest_runs(tmp_path: Path) -> None:
     validate_sequences(paths, Config())
     runs = paths.validation / "results" / "sequences" / SEQUENCES
     (run,) = runs.iterdir()
-    for day in range(1, KEPT_RUNS + 1):
+    for day in range(1, MAX_DOCS_RUNS + 1):
         shutil.copytree(run, runs / f"202001{day:02}T000000.000000Z")
     validate_sequences(paths, Config())
-    kept = sorted(path.parent.name for path in runs.rglob("*.json"))
-    assert len(kept) == KEPT_RUNS
-    assert kept[0] == "20200103T000000.000000Z"
-    assert run.name in kept
+    remaining = sorted(path.parent.name for path in runs.rglob("*.json"))
+    assert len(remaining) == MAX_DOCS_RUNS
+    assert remaining[0] == "20200103T000000.000000Z"
+    assert run.name in remaining
 
 
 def test_a_refusal_names_the_quarantine_and_the_report_and_keeps_refusing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One vocabulary: a column is named by its constant, so that a rename is one edit.
+"""Code names columns by their constants, so that a rename is one edit.
 
 The rule: a name of several words (`product_key`) can hardly mean anything but the column, so no product code spells it
 out. A name of one word (`text`, `price`) is also an ordinary word, a JSON key, a file name, a field of a report, and no
@@ -41,14 +41,14 @@ def literals(source: str) -> list[tuple[int, str]]:
 
 def spelled_out() -> dict[str, list[tuple[int, str]]]:
     """Column names of several words found in product code, by file."""
-    found = {}
+    hits_by_name = {}
     for package in PACKAGES:
         for path in sorted((REPOSITORY / package).rglob("*.py")):
             hits = [(line, value) for line, value in literals(path.read_text(encoding="utf-8")) if value in COMPOUND]
             name = path.relative_to(REPOSITORY).as_posix()
             if hits and name != "feature_repo/columns.py":
-                found[name] = hits
-    return found
+                hits_by_name[name] = hits
+    return hits_by_name
 
 
 def test_the_vocabulary_has_one_constant_per_name() -> None:
@@ -75,5 +75,5 @@ def test_product_code_spells_no_column_out() -> None:
 
 
 def test_every_exception_is_still_needed() -> None:
-    found = {file: {value for _, value in hits} for file, hits in spelled_out().items()}
-    assert not [f"{file}: {name}" for file, names in OTHER_THINGS.items() for name in names - found.get(file, set())]
+    actual = {file: {value for _, value in hits} for file, hits in spelled_out().items()}
+    assert not [f"{file}: {name}" for file, names in OTHER_THINGS.items() for name in names - actual.get(file, set())]

@@ -1,4 +1,4 @@
-"""The pure functions that both stores share, on literal inputs and against brute force."""
+"""The transforms that the offline and the online store share, on literal inputs and against brute force."""
 
 import subprocess
 import sys
@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from feature_repo import columns as c
 from feature_repo.common.config import EventWeights
-from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, normalise_event_type, weight_by_code
+from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, normalise_event_type, weight_by_code
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import (
     EMPTY_SEQUENCE,
     POSITION,
     Sequence,
+    difference,
     merge_sequences,
     rolling_sequences,
     sequence,
     with_positions,
-    without,
 )
 from feature_repo.transforms.text import EMPTY_TEXT, deduplication_key, language_of, product_text
 
@@ -35,8 +35,10 @@ def as_sequence(rows: list[Event]) -> Sequence:
     return sequence([key for _, key, _ in rows], [code for _, _, code in rows], [time for time, _, _ in rows])
 
 
-def as_events(found: Sequence) -> list[Event]:
-    return list(zip(found.event_times.tolist(), found.product_keys.tolist(), found.event_types.tolist(), strict=True))
+def as_events(events: Sequence) -> list[Event]:
+    return list(
+        zip(events.event_times.tolist(), events.product_keys.tolist(), events.event_types.tolist(), strict=True)
+    )
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -68,7 +70,7 @@ def test_event_types_are_known_in_any_spelling(spelling: str, name: str | None) 
 
 def test_event_codes_never_move() -> None:
     assert EVENT_TYPE_CODES == {"view": 0, "add_to_cart": 1, "purchase": 2}
-    assert all(normalise_event_type(name) == name for name in EVENT_TYPES)
+    assert all(normalise_event_type(name) == name for name in EVENT_TYPE_NAMES)
 
 
 def test_weights_come_in_the_order_of_the_codes() -> None:
@@ -222,13 +224,13 @@ def test_merging_without_a_length_keeps_all(first: list[Event], second: list[Eve
 
 @given(st.lists(events, max_size=12), st.lists(events, max_size=12))
 @example([(1, 2, 0)], [(1, 2, 1)])
-def test_without_takes_away_the_same_events_alone(first: list[Event], second: list[Event]) -> None:
-    rest = without(as_sequence(first), as_sequence(second))
+def test_difference_removes_equal_events_only(first: list[Event], second: list[Event]) -> None:
+    rest = difference(as_sequence(first), as_sequence(second))
     assert as_events(rest) == [event for event in first if event not in second]
     assert [array.dtype for array in rest] == [np.int64, np.int32, np.int64]
 
 
-# --- cutting offline sequences ----------------------------------------------------------------------------------------
+# --- building offline sequences ---------------------------------------------------------------------------------------
 
 POSITIONED = [c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
 
@@ -239,15 +241,15 @@ def rolled(histories: dict[str, list[Event]], max_length: int) -> dict[tuple[str
     rows = [(buyer, *event) for buyer, history in histories.items() for event in history]
     frame = pd.DataFrame(rows, columns=POSITIONED).astype({c.EVENT_TYPE: "int32"})
     positioned = duckdb.create_table("positioned", with_positions(ibis.memtable(frame)))
-    anchors = positioned.select(c.BUYER_ID, POSITION, asked=positioned[POSITION])
-    found = duckdb.to_pyarrow(rolling_sequences(positioned, anchors, max_length)).to_pylist()
+    anchors = positioned.select(c.BUYER_ID, POSITION, anchor=positioned[POSITION])
+    sequences = duckdb.to_pyarrow(rolling_sequences(positioned, anchors, max_length)).to_pylist()
     duckdb.disconnect()
-    assert all(set(row) == {c.BUYER_ID, "asked", c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES} for row in found)
+    assert all(set(row) == {c.BUYER_ID, "anchor", c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES} for row in sequences)
     return {
-        (row[c.BUYER_ID], row["asked"]): list(
+        (row[c.BUYER_ID], row["anchor"]): list(
             zip(row[c.EVENT_TIMES], row[c.PRODUCT_KEYS], row[c.EVENT_TYPES], strict=True)
         )
-        for row in found
+        for row in sequences
     }
 
 

@@ -1,7 +1,7 @@
-"""A seeded run whose numbers are written down: a change that is meant to change nothing leaves them as they are.
+"""A seeded training run against recorded numbers: a refactoring must not change them.
 
-A change of the model, the loss, the sampling or the seeds is meant to move them: run the test and copy the new numbers
-from its message, in the commit that moved them.
+A change of the model, the loss, the sampling or the seeds does change them. Then copy the new numbers from the failure
+message, in the same commit.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic import run, settings, two_groups
-from training.train import CURVES
+from training.artifacts.model import CURVES
 
 pytestmark = pytest.mark.e2e
 
@@ -31,6 +31,6 @@ def test_the_curves_are_those_written_down(
 ) -> None:
     run(settings(num_epochs=4, patience=4, **changes), two_groups(), tmp_path)
     epochs = json.loads((tmp_path / CURVES).read_text())["epochs"]
-    # Two CPUs add up in different orders: the last loss has been seen to differ by 2e-4.
+    # CPUs differ in the order of additions; the last loss has differed by up to 2e-4.
     assert [round(epoch["loss"], 6) for epoch in epochs] == pytest.approx(losses, abs=1e-3)
     assert [epoch["recall@20"] for epoch in epochs] == pytest.approx(recalls, abs=0.02)

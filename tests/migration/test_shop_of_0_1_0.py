@@ -45,7 +45,7 @@ def client(config: Config) -> Iterator[httpx.Client]:
         runtime = make_runtime(config, store, Metrics())
         with serving(create_app(config, runtime)) as client:
             yield client
-        runtime.guard.close()
+        runtime.breaker.close()
 
 
 def rounded(answer: dict[str, Any]) -> Any:

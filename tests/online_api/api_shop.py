@@ -21,16 +21,17 @@ from feature_repo.store import feature_store
 from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
 from online_api.schemas.problems import Problem
-from online_api.schemas.responses import Answer, RecommendationResponse
+from online_api.schemas.responses import ApiResponse, RecommendationResponse
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import PRODUCT_COLUMNS
-from training.artifacts.release import promote, write_release
+from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex
-from training.data.catalogue import Vocabularies, build_vocabularies, item_features, read_catalogue
+from training.data.catalogue import read_catalogue
+from training.model.item_features import Vocabularies, build_vocabularies, item_features
 from training.model.towers import TwoTower
 
 # p1 is Arabic, p2 is sold out, p5 has no price, no brand, no category and no stock.
@@ -87,7 +88,7 @@ def publish_random_release(
         config: Of the shop.
         schema_hash: Of its features.
         text_encoder: Id of the encoder that the release names, which has TEXT_DIM dimensions.
-        rescorer: Of the release, for which the product at position p had p buyers lately, and whose data ended in 1970:
+        rescorer: Of the release, for which the product at position p had p recent buyers, and whose data ended in 1970:
             all events are later, and count in full.
     """
     paths = shop_paths(config)
@@ -105,15 +106,17 @@ def publish_random_release(
     build_search_index(paths.search_index, catalogue.texts, unit_NT, "flat")
     name = write_release(
         paths.releases,
-        model=paths.model,
-        embeddings=paths.embeddings,
-        index=paths.index,
-        search_index=paths.search_index,
-        products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
-        aliases=pq.read_table(paths.product_aliases),
-        popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
-        lately=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
-        as_of_ms=0,
+        ReleaseParts(
+            model=paths.model,
+            embeddings=paths.embeddings,
+            index=paths.index,
+            search_index=paths.search_index,
+            products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
+            aliases=pq.read_table(paths.product_aliases),
+            popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
+            recent_popularity=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
+            as_of_ms=0,
+        ),
         metrics={},
         about={"schema_hash": schema_hash},
     )
@@ -169,10 +172,10 @@ def open_shop(
         try:
             yield runtime
         finally:
-            runtime.guard.close()
+            runtime.breaker.close()
 
 
-def body_of(answer: httpx.Response, model: type[Answer] = RecommendationResponse) -> Json:
+def body_of(answer: httpx.Response, model: type[ApiResponse] = RecommendationResponse) -> Json:
     """The body of a good answer, which is what its documentation says: every field is there, and no other."""
     assert answer.status_code == 200, answer.text
     body: Json = answer.json()

@@ -16,7 +16,8 @@ from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
 from tests.online_api.api_shop import EVENTS, PRODUCTS, publish_random_release
 from tests.serving import serving
-from training.artifacts.recommender import Recommender, open_current
+from training.artifacts.recommender import Recommender
+from training.artifacts.release import current_release
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +46,16 @@ def store(config: Config) -> Iterator[FeatureStore]:
 @pytest.fixture(scope="session")
 def recommender(config: Config, store: FeatureStore) -> Recommender:
     publish_random_release(config, store.schema_hash)
-    return open_current(shop_paths(config).releases, schema_hash=store.schema_hash)
+    live = current_release(shop_paths(config).releases)
+    assert live is not None
+    return Recommender(live, schema_hash=store.schema_hash)
 
 
 @pytest.fixture(scope="session")
 def runtime(config: Config, store: FeatureStore, recommender: Recommender) -> Iterator[Runtime]:
     runtime = make_runtime(config, store, Metrics())
     yield runtime
-    runtime.guard.close()
+    runtime.breaker.close()
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def running(config: Config, store: FeatureStore) -> Iterator[Runtime]:
     try:
         yield runtime
     finally:
-        runtime.guard.close()
+        runtime.breaker.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Micro-batches: who gets which reply, when batches form, and what happens to those who wait for too long."""
+"""Micro-batches: who gets which result, when batches form, and what happens to those who wait for too long."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ LONG = 30.0  # seconds that no test waits
 
 
 class Squares:
-    """Answers numbers with their squares; negative ones fail. `batches` is what it was asked."""
+    """Answers numbers with their squares; negative ones fail. `batches` records the calls."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -33,19 +33,19 @@ def batcher_of(
     *,
     max_batch: int = 4,
     max_waiting: int = 100,
-    patience_s: float = LONG,
+    timeout_s: float = LONG,
 ) -> Batcher[int, int]:
-    return Batcher(answer, metrics or Metrics(), max_batch=max_batch, max_waiting=max_waiting, patience_s=patience_s)
+    return Batcher(answer, metrics or Metrics(), max_batch=max_batch, max_waiting=max_waiting, timeout_s=timeout_s)
 
 
-async def reply(batcher: Batcher[int, int], number: int) -> int:
-    answer, _, _ = await batcher.ask(number)
-    return answer
+async def result_of(batcher: Batcher[int, int], number: int) -> int:
+    result, _, _ = await batcher.submit(number)
+    return result
 
 
-async def asked(batcher: Batcher[int, int], numbers: Sequence[int]) -> "list[asyncio.Task[int]]":
-    """Questions that wait, and that the loop has not come to answer yet."""
-    tasks = [asyncio.create_task(reply(batcher, number)) for number in numbers]
+async def queued(batcher: Batcher[int, int], numbers: Sequence[int]) -> "list[asyncio.Task[int]]":
+    """Queues requests that the loop has not processed yet."""
+    tasks = [asyncio.create_task(result_of(batcher, number)) for number in numbers]
     await asyncio.sleep(0)
     return tasks
 
@@ -55,14 +55,14 @@ async def asked(batcher: Batcher[int, int], numbers: Sequence[int]) -> "list[asy
     rushes=st.lists(st.lists(st.integers(0, 10**6), min_size=1, max_size=30), min_size=1, max_size=5),
     max_batch=st.integers(1, 9),
 )
-def test_every_question_gets_its_own_reply(rushes: list[list[int]], max_batch: int) -> None:
+def test_every_request_gets_its_own_result(rushes: list[list[int]], max_batch: int) -> None:
     squares = Squares()
 
     async def run() -> list[int]:
         batcher = batcher_of(squares, max_batch=max_batch, max_waiting=1000)
         tasks = []
         for numbers in rushes:
-            tasks += await asked(batcher, numbers)
+            tasks += await queued(batcher, numbers)
         return await asyncio.gather(*tasks)
 
     numbers = [number for rush in rushes for number in rush]
@@ -76,7 +76,7 @@ def test_what_waits_is_answered_together_and_in_its_order() -> None:
 
     async def run() -> list[int]:
         batcher = batcher_of(squares, max_batch=4)
-        return await asyncio.gather(*(reply(batcher, number) for number in range(10)))
+        return await asyncio.gather(*(result_of(batcher, number) for number in range(10)))
 
     assert asyncio.run(run()) == [number * number for number in range(10)]
     assert squares.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -87,9 +87,9 @@ def test_between_two_batches_the_loop_reads_what_has_come() -> None:
 
     async def run() -> None:
         batcher = batcher_of(squares, max_batch=2)
-        early = await asked(batcher, [0, 1, 2, 3, 4])
+        early = await queued(batcher, [0, 1, 2, 3, 4])
         await asyncio.sleep(0)  # the first batch is answered
-        late = await asked(batcher, [5])
+        late = await queued(batcher, [5])
         await asyncio.gather(*early, *late)
 
     asyncio.run(run())
@@ -102,7 +102,7 @@ def test_an_idle_batcher_answers_each_at_once() -> None:
     async def run() -> None:
         batcher = batcher_of(squares, metrics)
         for number in range(5):
-            assert await reply(batcher, number) == number * number
+            assert await result_of(batcher, number) == number * number
 
     asyncio.run(run())
     assert squares.batches == [[0], [1], [2], [3], [4]]
@@ -114,14 +114,14 @@ def test_metrics_say_how_large_batches_are() -> None:
 
     async def run() -> None:
         batcher = batcher_of(Squares(), metrics, max_batch=5)
-        await asyncio.gather(*(reply(batcher, number) for number in range(8)))
+        await asyncio.gather(*(result_of(batcher, number) for number in range(8)))
 
     asyncio.run(run())
     assert sizes(metrics) == (2, 8)
 
 
 def sizes(metrics: Metrics) -> tuple[float, float]:
-    """How many batches there were, and how many questions in all of them."""
+    """How many batches there were, and how many requests in all of them."""
     lines = dict(line.rsplit(" ", 1) for line in metrics.render()[0].decode().splitlines() if not line.startswith("#"))
     return float(lines["tawsiya_batch_size_count"]), float(lines["tawsiya_batch_size_sum"])
 
@@ -131,11 +131,11 @@ def test_a_full_queue_refuses_and_serves_again_when_it_has_emptied() -> None:
 
     async def run() -> None:
         batcher = batcher_of(squares, max_waiting=3)
-        waiting = await asked(batcher, [1, 2, 3])
+        waiting = await queued(batcher, [1, 2, 3])
         with pytest.raises(OverloadedError, match="3 requests wait already"):
-            await batcher.ask(4)
+            await batcher.submit(4)
         assert await asyncio.gather(*waiting) == [1, 4, 9]
-        assert await reply(batcher, 5) == 25
+        assert await result_of(batcher, 5) == 25
 
     asyncio.run(run())
     assert all(4 not in batch for batch in squares.batches)
@@ -145,8 +145,8 @@ def test_who_has_waited_too_long_is_told_and_not_answered_any_more() -> None:
     squares = Squares()
 
     async def run() -> None:
-        batcher = batcher_of(squares, patience_s=0.001)
-        late = await asked(batcher, [1, 2])
+        batcher = batcher_of(squares, timeout_s=0.001)
+        late = await queued(batcher, [1, 2])
         time.sleep(0.005)  # the loop is busy elsewhere
         outcomes = await asyncio.gather(*late, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [TimeoutError] * 2
@@ -160,7 +160,7 @@ def test_an_error_goes_to_all_of_its_batch_and_to_no_other() -> None:
 
     async def run() -> list[int | BaseException]:
         batcher = batcher_of(squares, max_batch=2)
-        return await asyncio.gather(*(reply(batcher, number) for number in (-1, 2, 3, 4)), return_exceptions=True)
+        return await asyncio.gather(*(result_of(batcher, number) for number in (-1, 2, 3, 4)), return_exceptions=True)
 
     outcomes = asyncio.run(run())
     assert squares.batches == [[-1, 2], [3, 4]]
@@ -173,7 +173,7 @@ def test_who_goes_away_takes_nobody_along() -> None:
 
     async def run() -> list[int]:
         batcher = batcher_of(squares)
-        gone, *others = await asked(batcher, [1, 2, 3])
+        gone, *others = await queued(batcher, [1, 2, 3])
         gone.cancel()
         return await asyncio.gather(*others)
 
@@ -181,15 +181,15 @@ def test_who_goes_away_takes_nobody_along() -> None:
     assert squares.batches == [[2, 3]]
 
 
-def test_a_reply_comes_with_the_times_of_asking_and_of_being_taken_up() -> None:
+def test_a_result_comes_with_the_times_of_queueing_and_of_starting() -> None:
     async def run() -> None:
         batcher = batcher_of(Squares())
         before = time.perf_counter()
-        waiting = asyncio.create_task(batcher.ask(3))
+        waiting = asyncio.create_task(batcher.submit(3))
         await asyncio.sleep(0)
         between = time.perf_counter()
-        answer, asked_at, taken = await waiting
-        assert answer == 9
-        assert before < asked_at < between < taken < time.perf_counter()
+        result, queued_at, started = await waiting
+        assert result == 9
+        assert before < queued_at < between < started < time.perf_counter()
 
     asyncio.run(run())

@@ -111,7 +111,7 @@ def test_redis_gone_from_the_start(shop: Config, killable: FeatureStore, server:
 
 
 class Shoppers:
-    """Threads that ask for recommendations without a pause, and keep what they were told."""
+    """Threads that request recommendations without a pause and keep the responses."""
 
     def __init__(self, client: httpx.Client, n_threads: int = 4) -> None:
         self._client, self.codes, self.seen = client, set[int](), list[tuple[str, ...]]()
@@ -269,7 +269,7 @@ def test_a_release_that_cannot_be_served_leaves_the_old_one_live(
         assert body_of(client.get(HISTORY))["release"] == good
         wait_for(lambda: metric(client, 'tawsiya_release_loads_total{outcome="failed"}') == 2)  # and by the watch
         for _ in range(3):
-            runtime.keeper.look()
+            runtime.keeper.poll()
         assert metric(client, 'tawsiya_release_loads_total{outcome="failed"}') == 2
         assert metric(client, f'tawsiya_release_info{{release="{good}"}}') == 1
 
@@ -292,15 +292,15 @@ def test_without_a_disk_events_are_refused_and_shoppers_served(
     log = shop_paths(shop).event_log
     shutil.rmtree(log, ignore_errors=True)
     log.touch()  # a file where the log wants its folder
-    told = {"events": [event("diskless") | {"event_id": "d1"}]}
+    body = {"events": [event("diskless") | {"event_id": "d1"}]}
     with api_of(shop, store) as client:
-        refused = client.post("/v1/events", json=told)
+        refused = client.post("/v1/events", json=body)
         assert str(tmp_path) not in problem_of(refused, 503)["detail"]
         assert refused.headers["retry-after"] == "1"
         assert degraded(client) == []
         assert body_of(client.get("/health"), Health)["pending_events"] == 0
         log.unlink()
-        assert post(client, *told["events"])["accepted"] == 1
+        assert post(client, *body["events"])["accepted"] == 1
 
 
 def test_without_a_text_encoder_texts_are_left_out(
@@ -313,8 +313,8 @@ def test_without_a_text_encoder_texts_are_left_out(
         for _ in range(2):  # before and after it is known
             found = body_of(client.get("/v1/search", params={"q": "phone"}))
             assert (found["source"], found["degraded"], len(found["items"])) == ("search", ["text_encoder"], 5)
-            asked = body_of(client.post("/v1/recommendations", json={"interactions": [new, interaction("p1")]}))
-            assert (asked["source"], asked["degraded"]) == ("session", ["text_encoder"])
+            response = body_of(client.post("/v1/recommendations", json={"interactions": [new, interaction("p1")]}))
+            assert (response["source"], response["degraded"]) == ("session", ["text_encoder"])
             wait_for(lambda: not any(thread.name == "text-encoder" for thread in threading.enumerate()))
 
 
@@ -373,7 +373,7 @@ def test_a_revived_server_has_its_port_and_its_last_user_stops_it(tmp_path: Path
 def test_a_port_that_another_has_taken_is_an_error_and_not_another_port(tmp_path: Path) -> None:
     with embedded_redis(tmp_path / "ours") as address:
         kill_embedded(address.port)
-        with taken(address.port), pytest.raises(EmbeddedRedisError, match="does not start again"):
+        with taken(address.port), pytest.raises(EmbeddedRedisError, match="does not restart"):
             revive(tmp_path / "ours")
         revive(tmp_path / "ours")
         assert redis_answers(address.port)

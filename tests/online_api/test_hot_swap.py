@@ -17,9 +17,9 @@ from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from online_api.app import create_app
-from online_api.lists.list_request import Question
+from online_api.lists.list_request import ListRequest
 from online_api.lists.live_release import LiveRelease
-from online_api.lists.request_texts import TextVectors
+from online_api.lists.request_texts import RequestTextEncoder
 from online_api.runtime import Runtime
 from online_api.schemas.responses import ReleaseChange, Releases
 from online_api.service import RecommendationService
@@ -28,7 +28,7 @@ from tests.online_api.shop_variants import copied, metric, running
 from tests.serving import serving
 from training.artifacts.product_table import PRODUCT_COLUMNS
 from training.artifacts.recommender import Recommender
-from training.artifacts.release import current_release, delete_old, promote, write_release
+from training.artifacts.release import ReleaseParts, current_release, delete_old, promote, write_release
 
 pytestmark = pytest.mark.store
 
@@ -63,15 +63,17 @@ def write_second_release(config: Config, schema_hash: str) -> str:
     titles = pa.array([f"{title}{MARK}" for title in products[c.TITLE].to_pylist()])
     return write_release(
         paths.releases,
-        model=paths.model,
-        embeddings=paths.embeddings,
-        index=paths.index,
-        search_index=paths.search_index,
-        products=products.set_column(products.schema.get_field_index(c.TITLE), c.TITLE, titles),
-        aliases=pq.read_table(paths.product_aliases),
-        popular=pa.array([4, 0, 1, 2, 3], pa.int32()).to_numpy(),
-        lately=np.zeros((2, 5), dtype=np.float32),
-        as_of_ms=0,
+        ReleaseParts(
+            model=paths.model,
+            embeddings=paths.embeddings,
+            index=paths.index,
+            search_index=paths.search_index,
+            products=products.set_column(products.schema.get_field_index(c.TITLE), c.TITLE, titles),
+            aliases=pq.read_table(paths.product_aliases),
+            popular=pa.array([4, 0, 1, 2, 3], pa.int32()).to_numpy(),
+            recent_popularity=np.zeros((2, 5), dtype=np.float32),
+            as_of_ms=0,
+        ),
         metrics={},
         about={"schema_hash": schema_hash},
     )
@@ -155,19 +157,19 @@ class SwappedAway:
 
 def test_a_request_ends_with_the_release_that_it_began_with(shop: Shop) -> None:
     """Its mapped files stay readable although they are deleted."""
-    runtime, question = shop.runtime, Question(buyer_id="u1")
-    expected = runtime.service.answer([question])[0].payload
+    runtime, request = shop.runtime, ListRequest(buyer_id="u1")
+    expected = runtime.service.answer([request])[0].payload
     service = RecommendationService(
         SwappedAway(shop),  # type: ignore[arg-type]
         runtime.online,
-        runtime.guard,
-        TextVectors(lambda _: pytest.fail("no text was sent")),
+        runtime.breaker,
+        RequestTextEncoder(lambda _: pytest.fail("no text was sent")),
         max_history=100,
         max_interactions=100,
     )
-    assert service.answer([question])[0].payload == expected
+    assert service.answer([request])[0].payload == expected
     assert not (shop.releases / shop.old).exists()
-    assert runtime.service.answer([question])[0].payload["release"] == shop.new
+    assert runtime.service.answer([request])[0].payload["release"] == shop.new
 
 
 # ---- the admin routes ------------------------------------------------------------------------------------------------

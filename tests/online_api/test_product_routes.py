@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from batch_jobs.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from online_api.app import create_app
-from online_api.lists.list_request import Question
+from online_api.lists.list_request import ListRequest
 from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
 from online_api.schemas.responses import ProductDetails
@@ -106,10 +107,10 @@ def test_similar_products_leave_itself_out(client: httpx.Client, bazaar: Runtime
     assert (body["source"], body["buyer_id"], body["features"]) == ("similar", None, None)
     assert body["dropped"] == {"hidden": 2, "excluded": 1}
     assert set(ids_of(answer)) == set(BAZAAR_POPULAR) - {"t1"}
-    vector_D = recommender.vectors_ND[recommender.products.position_of("t1")]
+    [vector_D] = recommender.product_vectors(np.array([recommender.products.position_of("t1")]))
     for item in items_of(answer):
         position = recommender.products.position_of(item["product_id"])
-        assert item["score"] == pytest.approx(recommender.vectors_ND[position] @ vector_D, abs=1e-6)
+        assert item["score"] == pytest.approx(recommender.similarity(vector_D, np.array([position]))[0], abs=1e-6)
         assert item["because"] == []
     scores = [item["score"] for item in items_of(answer)]
     assert scores == sorted(scores, reverse=True)
@@ -177,6 +178,6 @@ def test_prices_stock_and_visibility_change_without_a_release(client: httpx.Clie
 
     # A service that starts now must not show what has been hidden since the release, not even at first.
     restarted = make_runtime(bazaar.config, bazaar.store, Metrics())
-    (reply,) = restarted.service.answer([Question(k=10)])
-    restarted.guard.close()
-    assert [item["product_id"] for item in reply.payload["items"]] == ids_of(answer)
+    (result,) = restarted.service.answer([ListRequest(k=10)])
+    restarted.breaker.close()
+    assert [item["product_id"] for item in result.payload["items"]] == ids_of(answer)

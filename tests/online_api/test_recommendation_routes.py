@@ -134,20 +134,20 @@ def test_a_list_names_the_two_events_that_speak_for_each_product(
 ) -> None:
     types = ["view", "purchase", "add_to_cart", "view"]
     products = ["p1", "p3", "p4", "p3"]
-    told = [
+    events_sent = [
         interaction(product_id, event_type, timestamp=NOON + place)
         for place, (product_id, event_type) in enumerate(zip(products, types, strict=True))
     ]
     keys = [recommender.products.product_key(product_id) for product_id in products]
     codes = [EVENT_TYPE_CODES[event_type] for event_type in types]
-    buyer = recommender.encode_buyer(sequence(keys, codes, [one["timestamp"] for one in told]))
-    assert buyer is not None
+    events = sequence(keys, codes, [one["timestamp"] for one in events_sent])
+    [buyer] = recommender.encode_buyers([recommender.known_events(events)])
     titles = {item["product_id"]: item["title"] for item in items_of(retrieve(client))}
-    for item in items_of(retrieve(client, *told, interaction("gone", timestamp=NOON + 9))):
+    for item in items_of(retrieve(client, *events_sent, interaction("gone", timestamp=NOON + 9))):
         position = recommender.products.position_of(item["product_id"])
-        (parts_L,) = recommender.encoder.contributions(buyer, recommender.vectors_ND[[position]])
+        (parts_L,) = recommender.contributions(buyer, np.array([position]))
         assert parts_L.sum() == pytest.approx(item["score_parts"]["similarity"], abs=1e-6)
-        best = sorted(zip(parts_L.tolist(), told, strict=True), key=lambda pair: -pair[0])[:2]
+        best = sorted(zip(parts_L.tolist(), events_sent, strict=True), key=lambda pair: -pair[0])[:2]
         expected = [(event, contribution) for contribution, event in best if contribution > 0]
         assert len(item["because"]) == len(expected)
         for reason, (event, contribution) in zip(item["because"], expected, strict=True):
@@ -200,7 +200,7 @@ def test_the_vector_gives_the_scores_of_the_list(client: httpx.Client, recommend
     vector_D = encode(client, interaction("p1"), interaction("p3", "purchase"))
     for item in items_of(retrieve(client, interaction("p1"), interaction("p3", "purchase"))):
         position = recommender.products.position_of(item["product_id"])
-        assert item["score"] == pytest.approx(recommender.vectors_ND[position] @ vector_D, abs=1e-6)
+        assert item["score"] == pytest.approx(recommender.similarity(vector_D, np.array([position]))[0], abs=1e-6)
 
 
 @pytest.mark.parametrize("spelling", ["Add to Cart", "ADD-TO-CART", "addToCart", "add_to_cart"])

@@ -9,21 +9,21 @@ from typing import Any, cast, get_args
 import httpx
 import pytest
 
-from feature_repo.transforms.events import EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from online_api.app import create_app
 from online_api.events.intake import EventIntake
-from online_api.lists.list_request import Question, Reply
+from online_api.lists.list_request import ListRequest, ListResult
 from online_api.runtime import Runtime
 from online_api.schemas.responses import EventsResponse, RecommendationResponse, Source
 from online_api.service import RecommendationService
-from online_api.storefront import STATIC
+from online_api.storefront import STATIC_FOLDER
 from tests.online_api.api_shop import Json, items_of
 from tests.online_api.browser import CHROMIUM, Page, browser_page
 from tests.serving import serving
 
 pytestmark = pytest.mark.store
 
-FILES = sorted(path for path in STATIC.iterdir() if path.suffix != ".svg")
+FILES = sorted(path for path in STATIC_FOLDER.iterdir() if path.suffix != ".svg")
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
 # From popular products; the ids are those of api_shop.PRODUCTS.
 FIRST_TITLES = ["Running shoes", "قهوة عربية", "Smartphone 128GB", "هاتف ذكي ١٢٨ جيجا", "Plain thing"]
@@ -32,7 +32,7 @@ FIRST_TITLES = ["Running shoes", "قهوة عربية", "Smartphone 128GB", "ه�
 # ---- The files
 
 
-@pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(STATIC_FOLDER.iterdir()), ids=lambda path: path.name)
 def test_assets_have_their_content_type(client: httpx.Client, path: Path) -> None:
     answer = client.get(f"/static/{path.name}")
     assert answer.status_code == 200
@@ -60,7 +60,7 @@ def test_files_need_nobody_else_and_inject_nothing(path: Path) -> None:
 
 
 def test_layout_turns_with_the_direction() -> None:
-    css = (STATIC / "storefront.css").read_text(encoding="utf-8")
+    css = (STATIC_FOLDER / "storefront.css").read_text(encoding="utf-8")
     rules = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     assert not re.search(r"\b(left|right)\b", rules)
 
@@ -76,20 +76,20 @@ def test_every_text_exists_in_every_language() -> None:
 
 
 def test_every_text_that_is_asked_for_exists() -> None:
-    html = (STATIC / "index.html").read_text(encoding="utf-8")
-    scripts = "".join(path.read_text(encoding="utf-8") for path in STATIC.glob("*.js"))
-    asked = set(re.findall(r'data-text="(\w+)"', html))
-    asked |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
-    asked |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
-    asked |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout")}
-    asked |= {*EVENT_TYPES, *(f"{kind}_{event_type}" for kind in ("did", "act") for event_type in EVENT_TYPES)}
-    assert asked <= _texts()["en"].keys()
-    assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPES)
+    html = (STATIC_FOLDER / "index.html").read_text(encoding="utf-8")
+    scripts = "".join(path.read_text(encoding="utf-8") for path in STATIC_FOLDER.glob("*.js"))
+    used = set(re.findall(r'data-text="(\w+)"', html))
+    used |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
+    used |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
+    used |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout")}
+    used |= {*EVENT_TYPE_NAMES, *(f"{kind}_{event_type}" for kind in ("did", "act") for event_type in EVENT_TYPE_NAMES)}
+    assert used <= _texts()["en"].keys()
+    assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPE_NAMES)
 
 
 def _texts() -> dict[str, dict[str, str]]:
     """The dictionaries of texts.js, which holds one text per line."""
-    content = (STATIC / "texts.js").read_text(encoding="utf-8")
+    content = (STATIC_FOLDER / "texts.js").read_text(encoding="utf-8")
     languages = re.findall(r"^  (\w+): \{\n(.*?)^  \},$", content, re.DOTALL | re.MULTILINE)
     return {language: dict(re.findall(r'^    (\w+): "(.+)",$', body, re.MULTILINE)) for language, body in languages}
 
@@ -265,9 +265,9 @@ class ChangingShop:
     def __init__(self) -> None:
         self._told = False
 
-    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+    def answer(self, requests: Sequence[ListRequest]) -> list[ListResult]:
         """What the service answers."""
-        return [Reply(self._payload(question), []) for question in questions]
+        return [ListResult(self._payload(request), []) for request in requests]
 
     def record(self, events: list[Any]) -> EventsResponse:
         """What the intake answers."""
@@ -277,10 +277,10 @@ class ChangingShop:
     def replay(self) -> None:
         """Nothing waits."""
 
-    def _payload(self, question: Question) -> Json:
+    def _payload(self, request: ListRequest) -> Json:
         ids = ["b", "new", "a"] if self._told else ["a", "b", "c"]
         answer: Json = {
-            "buyer_id": question.buyer_id,
+            "buyer_id": request.buyer_id,
             "release": "r1",
             "source": "popular",
             "degraded": ["feature_store"] if self._told else [],

@@ -1,4 +1,4 @@
-"""What the parity tests share."""
+"""Fixtures of the parity tests."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,6 @@ from tests.parity.parity_shop import shop
 
 @pytest.fixture(scope="module")
 def batch_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
-    """A store that nothing was materialized into."""
+    """A store into which nothing has been materialized."""
     with feature_store(shop(tmp_path_factory.mktemp("batch"))) as store:
         yield store

@@ -24,7 +24,7 @@ DAY = 24 * 3600 * 1000  # milliseconds
 
 # Milliseconds since START, product, event type.
 Event = tuple[int, str, str]
-# As sequences hold and order it: milliseconds since 1970, product key, code of the event type.
+# The order of sequences: milliseconds since 1970, product key, code of the event type.
 Stored = tuple[int, int, int]
 
 
@@ -34,13 +34,15 @@ def ms(offset: int) -> int:
 
 
 def stored(events: Iterable[Event]) -> list[Stored]:
-    """Distinct events as sequences must hold them, oldest first."""
+    """The distinct events as sequences must store them, oldest first."""
     return sorted({(ms(time), product_key(product), EVENT_TYPE_CODES[kind]) for time, product, kind in events})
 
 
-def as_stored(found: Sequence) -> list[Stored]:
-    """What a sequence holds, in its order."""
-    return list(zip(found.event_times.tolist(), found.product_keys.tolist(), found.event_types.tolist(), strict=True))
+def as_stored(events: Sequence) -> list[Stored]:
+    """The events of a sequence, in its order."""
+    return list(
+        zip(events.event_times.tolist(), events.product_keys.tolist(), events.event_types.tolist(), strict=True)
+    )
 
 
 def pushed(*events: Event) -> Sequence:
@@ -75,8 +77,8 @@ def build(config: Config, events: dict[str, list[Event]]) -> None:
     """Writes the shop's export, ingests it and builds the features."""
     lines = [
         f"{buyer},{product},{kind},{(START + timedelta(milliseconds=time)).isoformat()}\n"
-        for buyer, theirs in events.items()
-        for time, product, kind in theirs
+        for buyer, of_buyer in events.items()
+        for time, product, kind in of_buyer
     ]
     assert config.data.events_path is not None
     Path(config.data.events_path).write_text(
@@ -104,16 +106,16 @@ def log_events(config: Config, buyer: str, *events: Event) -> None:
 
 
 def online(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Stored]]:
-    """What a recommendation would read for each buyer."""
+    """The events that a recommendation reads, by buyer."""
     return {buyer: as_stored(store.online.read_sequence(buyer)) for buyer in buyers}
 
 
 def offline(store: FeatureStore, buyers: Collection[str], chunk: int = 1000) -> dict[str, list[Stored]]:
-    """What training would read for each buyer, asked now."""
-    asked = pd.DataFrame({c.BUYER_ID: list(buyers), c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
+    """The events that training reads at this moment, by buyer."""
+    contexts = pd.DataFrame({c.BUYER_ID: list(buyers), c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
     return {
         row[c.BUYER_ID]: list(
             zip(row[c.EVENT_TIMES] or [], row[c.PRODUCT_KEYS] or [], row[c.EVENT_TYPES] or [], strict=True)
         )
-        for row in store.historical_sequences(asked, chunk).to_pylist()
+        for row in store.historical_sequences(contexts, chunk).to_pylist()
     }

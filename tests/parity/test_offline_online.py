@@ -1,4 +1,4 @@
-"""One buyer, two stores: what training reads and what a recommendation reads are the same events in the same order."""
+"""Training and recommendations read the same events of a buyer in the same order, from two stores."""
 
 import datetime as dt
 import subprocess
@@ -36,7 +36,7 @@ REPOSITORY = Path(__file__).parents[2]
 MAX_LENGTH = 4
 CLAIM = Claim("token", 60)
 
-# u1 has more events than a sequence holds, with ties; half-seconds must not be rounded; عمر has one event.
+# u1 has more events than fit into a sequence, with ties; half-seconds must not be rounded; عمر has one event.
 EVENTS: dict[str, list[Event]] = {
     "u1": [
         (0, "p1", "view"),
@@ -53,7 +53,7 @@ BUYERS = (*EVENTS, "nobody")
 
 
 def last(events: dict[str, list[Event]]) -> dict[str, list[Stored]]:
-    """What both stores must hold for every buyer."""
+    """The events that both stores must return, by buyer."""
     return {buyer: stored(events.get(buyer, []))[-MAX_LENGTH:] for buyer in BUYERS}
 
 
@@ -82,7 +82,7 @@ def test_joining_in_chunks_changes_nothing(store: FeatureStore, chunk: int) -> N
 
 @pytest.mark.parametrize("full", [False, True], ids=["incremental", "full"])
 def test_a_late_event_takes_its_place_in_both(config: Config, store: FeatureStore, full: bool) -> None:
-    # One before the latest event of u1, one before all that is known of عمر, and a buyer of whom nothing was known.
+    # One event before the newest of u1, one before all events of عمر, and one of a new buyer.
     late: dict[str, list[Event]] = {
         "u1": [*EVENTS["u1"], (2 * DAY, "p1", "view")],
         "u 2": EVENTS["u 2"],
@@ -90,7 +90,7 @@ def test_a_late_event_takes_its_place_in_both(config: Config, store: FeatureStor
         "nobody": [(2, "p2", "view")],
     }
     build(config, late)
-    assert online(store, BUYERS) == last(EVENTS)  # nothing arrives before it is materialized
+    assert online(store, BUYERS) == last(EVENTS)  # logged events are not online before they are materialized
     store.materialize(full=full)
     assert online(store, BUYERS) == offline(store, BUYERS) == last(late)
     assert stored([(2 * DAY, "p1", "view")])[0] == online(store, ["u1"])["u1"][-2]
@@ -106,10 +106,12 @@ def test_a_push_is_read_at_once_and_takes_its_place(store: FeatureStore) -> None
     for event in [(4 * DAY + 700, "p1", "view"), (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")]:
         store.online.push_events({"u1": pushed(event)})
         store.online.push_events({"nobody": pushed(event)})
-    found = online(store, BUYERS)
-    assert found["u1"] == stored([*EVENTS["u1"], (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])[-4:]
-    assert found["nobody"] == stored([(2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])
-    assert {buyer: found[buyer] for buyer in ("u 2", "عمر")} == {buyer: last(EVENTS)[buyer] for buyer in ("u 2", "عمر")}
+    sequences = online(store, BUYERS)
+    assert sequences["u1"] == stored([*EVENTS["u1"], (2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])[-4:]
+    assert sequences["nobody"] == stored([(2 * DAY + 1, "p3", "view"), (4 * DAY + 700, "p1", "view")])
+    assert {buyer: sequences[buyer] for buyer in ("u 2", "عمر")} == {
+        buyer: last(EVENTS)[buyer] for buyer in ("u 2", "عمر")
+    }
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["incremental", "full"])
@@ -193,12 +195,12 @@ def test_a_second_shop_in_the_process_keeps_to_itself(tmp_path: Path, store: Fea
         assert online(store, BUYERS) == last({**EVENTS, "عمر": [*EVENTS["عمر"], (4 * DAY, "p2", "view")]})
         assert offline(store, BUYERS) == last(EVENTS)
         with other.online.claim_events({"e1": CLAIM}) as theirs, store.online.claim_events({"e1": CLAIM}) as ours:
-            assert theirs.fresh == ours.fresh == {"e1"}  # an event id of one shop is free in the other
+            assert theirs.fresh == ours.fresh == {"e1"}  # a claim in one shop does not affect the other
 
 
 # --- concurrent writers -----------------------------------------------------------------------------------------------
 
-# Pushes events of one buyer, one at a time, when told to; argv: configuration as JSON, first and last millisecond.
+# After a line on stdin, pushes events of one buyer one by one; argv: configuration as JSON, first and last millisecond.
 WRITER = """
 import sys
 from feature_repo.common.config import Config

@@ -1,4 +1,4 @@
-"""What the online store holds beside sequences, and many buyers at once: purchases, live products, batches."""
+"""Online features other than sequences (purchases, live products), and reads of many buyers at once."""
 
 import math
 import time
@@ -25,7 +25,7 @@ def bought(store: FeatureStore, buyer: str) -> list[Stored]:
 
 
 def short(folder: Path) -> Config:
-    """A shop whose histories hold two events."""
+    """A shop whose sequences have at most two events."""
     return shop(folder, max_length=2)
 
 
@@ -59,8 +59,8 @@ def test_pushed_and_materialized_purchases_are_one_list(tmp_path: Path) -> None:
         assert bought(store, "u1") == stored([*first, purchase])
         store.online.push_events({"u1": pushed((11 * DAY, "p3", "view"))})
         assert bought(store, "u1") == stored([*first, purchase])
-        # Kept once: the pushed part holds no more what materialize brought.
-        (row,) = store.online._merged({"u1": pushed()})
+        # Stored once: the pushed view drops the purchases that materialize has written.
+        (row,) = store.online._merged_rows({"u1": pushed()})
         assert list(row[1]["purchased_keys"].int64_list_val.val) == []
         assert list(row[1]["purchased_times"].int64_list_val.val) == []
 
@@ -100,27 +100,27 @@ def test_many_buyers_in_one_push_are_as_many_pushes(batch_store: FeatureStore, b
     batch_store.online.redis.flushall()
     batch_store.online.push_events({buyer: pushed(*events) for buyer, events in batch.items()})
     buyers = ["c", "a", "b"]
-    for buyer, found in zip(buyers, batch_store.online.read_buyers(buyers), strict=True):
+    for buyer, features in zip(buyers, batch_store.online.read_buyers(buyers), strict=True):
         events = batch.get(buyer, [])
-        assert as_stored(found.events) == stored(events)
-        assert as_stored(found.purchases) == stored(event for event in events if event[2] == "purchase")
+        assert as_stored(features.events) == stored(events)
+        assert as_stored(features.purchases) == stored(event for event in events if event[2] == "purchase")
 
 
 def test_a_busy_buyer_does_not_hold_up_the_others(batch_store: FeatureStore) -> None:
     online = batch_store.online
     locks = BuyerLocks(online.redis, batch_store.project)
     online.redis.flushall()
-    with locks.some_of(["a"]) as held:
+    with locks.acquire_available(["a"]) as held:
         assert held.buyers == ["a"]
-        with locks.some_of(["a", "b"]) as rest:
+        with locks.acquire_available(["a", "b"]) as rest:
             assert rest.buyers == ["b"]
-    with locks.some_of(["a", "b"]) as both:
+    with locks.acquire_available(["a", "b"]) as both:
         assert both.buyers == ["a", "b"]
 
 
 def test_reading_many_keeps_their_order(batch_store: FeatureStore) -> None:
     names = [f"b{number}" for number in range(50)]
     batch_store.online.push_events({name: pushed((place, "p1", "view")) for place, name in enumerate(names)})
-    found = [buyer.events.event_times for buyer in batch_store.online.read_buyers(names[::-1])]
-    offsets = np.concatenate(found) - found[-1][0]
+    times = [buyer.events.event_times for buyer in batch_store.online.read_buyers(names[::-1])]
+    offsets = np.concatenate(times) - times[-1][0]
     assert offsets.tolist() == list(range(49, -1, -1))

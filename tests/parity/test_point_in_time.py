@@ -1,4 +1,4 @@
-"""What training reads was known strictly before the moment it predicts: checked against brute force, event by event."""
+"""Training reads only events strictly before the moment that it predicts: checked against brute force."""
 
 import itertools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from feature_repo.columns import BUYER_ID, EVENT_TIMESTAMP, PRODUCT_KEYS, TEST, 
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
-from feature_repo.transforms.events import EVENT_TYPES
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from tests.parity.parity_shop import (
     DAY,
     PRODUCT_IDS,
@@ -37,7 +37,7 @@ MAX_LENGTH = 4
 SPLITS = (TRAIN, VALIDATION, TEST)
 
 Events = dict[str, list[Event]]
-# The history and the products chosen, each once, of each buyer and moment in milliseconds since 1970.
+# The history and the distinct targets, by buyer and moment in milliseconds since 1970.
 Answers = dict[tuple[str, int], tuple[list[Stored], list[int]]]
 
 
@@ -48,7 +48,7 @@ def random_events(seed: int, n_events: int = 60) -> Events:
     events: Events = {buyer: [] for buyer in ("u1", "u2", "u3", "عمر")}
     for _ in range(n_events):
         buyer = str(rng.choice(list(events), p=[0.5, 0.3, 0.15, 0.05]))
-        event = (int(rng.choice(moments)), str(rng.choice(PRODUCT_IDS)), str(rng.choice(EVENT_TYPES)))
+        event = (int(rng.choice(moments)), str(rng.choice(PRODUCT_IDS)), str(rng.choice(EVENT_TYPE_NAMES)))
         events[buyer].append(event)
     events["u1"] += [(0, "p1", "view"), (6 * DAY - 1, "p2", "view")]
     return {buyer: sorted(set(theirs)) for buyer, theirs in events.items()}
@@ -60,7 +60,7 @@ def products_of(events: list[Event]) -> list[int]:
 
 
 def expected(events: Events, split: str, ask: str = "per_buyer") -> Answers:
-    """By brute force: at each moment asked about, the last events strictly before it."""
+    """By brute force: at each moment, the last events strictly before it."""
     latest = max(time for theirs in events.values() for time, *_ in theirs)
     test_from = (latest // DAY - 1) * DAY
     first = min(time for theirs in events.values() for time, *_ in theirs)
@@ -80,10 +80,10 @@ def expected(events: Events, split: str, ask: str = "per_buyer") -> Answers:
 
 
 def rows_of(store: FeatureStore, contexts: Contexts) -> list[list[int]]:
-    """The product keys that Feast itself has for each context, one tick before its moment, asked one by one."""
+    """The product keys that Feast itself has for each context, one microsecond before its moment, joined one by one."""
     stamps = pd.to_datetime(contexts.times_us, unit="us", utc=True)
-    asked = pd.DataFrame({BUYER_ID: contexts.buyer_ids, EVENT_TIMESTAMP: stamps, "place": np.arange(len(contexts))})
-    return [keys or [] for keys in store.historical_sequences(asked).sort_by("place")[PRODUCT_KEYS].to_pylist()]
+    rows = pd.DataFrame({BUYER_ID: contexts.buyer_ids, EVENT_TIMESTAMP: stamps, "place": np.arange(len(contexts))})
+    return [keys or [] for keys in store.historical_sequences(rows).sort_by("place")[PRODUCT_KEYS].to_pylist()]
 
 
 def keys_of(contexts: Contexts, catalogue: Catalogue) -> list[list[int]]:
@@ -108,11 +108,11 @@ def read(config: Config, split: str) -> Answers:
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     answers: Answers = {}
-    for row, (buyer, asked_us) in enumerate(zip(contexts.buyer_ids, contexts.times_us.tolist(), strict=True)):
-        assert asked_us % 1000 == 999, "a moment is asked one microsecond before it"
-        asked = (buyer, (asked_us + 1) // 1000)
-        assert asked not in answers
-        answers[asked] = (
+    for row, (buyer, stamp_us) in enumerate(zip(contexts.buyer_ids, contexts.times_us.tolist(), strict=True)):
+        assert stamp_us % 1000 == 999, "a context is stamped one microsecond before it"
+        context = (buyer, (stamp_us + 1) // 1000)
+        assert context not in answers
+        answers[context] = (
             events_of(contexts.histories, row),
             sorted(key for _, key, _ in events_of(contexts.targets, row)),
         )
@@ -124,9 +124,9 @@ def test_every_history_is_the_last_events_strictly_before(tmp_path: Path, seed: 
     config, events = shop(tmp_path, MAX_LENGTH), random_events(seed)
     build(config, events)
     for split in SPLITS:
-        found = read(config, split)
-        assert found == expected(events, split)
-        assert all(time < moment for (_, moment), (history, _) in found.items() for time, *_ in history)
+        actual = read(config, split)
+        assert actual == expected(events, split)
+        assert all(time < moment for (_, moment), (history, _) in actual.items() for time, *_ in history)
 
 
 def test_each_moment_of_the_test_may_be_asked_by_itself(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_each_moment_of_the_test_may_be_asked_by_itself(tmp_path: Path) -> None:
 
 
 def test_baskets_larger_than_the_longest_history_leave_gaps_that_nobody_sees(tmp_path: Path) -> None:
-    basket: list[Event] = [(DAY, product, kind) for product in PRODUCT_IDS for kind in EVENT_TYPES]
+    basket: list[Event] = [(DAY, product, kind) for product in PRODUCT_IDS for kind in EVENT_TYPE_NAMES]
     assert len(basket) > 2 * MAX_LENGTH
     later: list[Event] = [(2 * DAY, "p1", "view"), (3 * DAY, "p2", "view"), (6 * DAY, "p1", "view")]
     events: Events = {"u1": sorted([(0, "p3", "view"), *basket, *later]), "u2": sorted(basket)}
@@ -175,10 +175,10 @@ def test_a_planted_event_enters_no_history_of_its_moment_or_before(
     assert clean["u1", ms(moment)][0] == stored(events["u1"][:2])
     planted = {**events, "u1": [*events["u1"], plant(moment)]}
     build(config, planted)
-    found = read(config, TRAIN)
-    for asked, (history, _) in clean.items():
-        assert found[asked][0] == history
-    assert found == expected(planted, TRAIN)
+    actual = read(config, TRAIN)
+    for context, (history, _) in clean.items():
+        assert actual[context][0] == history
+    assert actual == expected(planted, TRAIN)
 
 
 def test_what_arrives_late_takes_its_place_and_no_other(tmp_path: Path) -> None:
@@ -187,22 +187,22 @@ def test_what_arrives_late_takes_its_place_and_no_other(tmp_path: Path) -> None:
     before = {split: read(config, split) for split in (TRAIN, TEST)}
     moments = [time for time, *_ in events["u1"]]
     late: list[Event] = [
-        (moments[3], "p3", "purchase"),  # at a moment that is there already
+        (moments[3], "p3", "purchase"),  # at the time of other events
         (moments[5] - 1, "p2", "add_to_cart"),
         (moments[-2] + 1, "p1", "view"),
     ]
     late = [event for event in late if event not in events["u1"]]
     log_events(config, "u1", *late)
-    log_events(config, "u9", (DAY, "p1", "view"))  # a buyer of whom nothing was known
+    log_events(config, "u9", (DAY, "p1", "view"))  # a new buyer
     rebuild(config)
     together = {**events, "u1": sorted([*events["u1"], *late]), "u9": [(DAY, "p1", "view")]}
     for split in (TRAIN, TEST):
-        found = read(config, split)
-        assert found == expected(together, split)
-        others = {asked: answer for asked, answer in before[split].items() if asked[0] != "u1"}
-        assert {asked: answer for asked, answer in found.items() if asked[0] not in ("u1", "u9")} == others
-        early = {asked: answer for asked, answer in before[split].items() if asked[1] <= ms(min(late)[0])}
-        assert all(found[asked][0] == history for asked, (history, _) in early.items())
+        actual = read(config, split)
+        assert actual == expected(together, split)
+        others = {context: answer for context, answer in before[split].items() if context[0] != "u1"}
+        assert {context: answer for context, answer in actual.items() if context[0] not in ("u1", "u9")} == others
+        early = {context: answer for context, answer in before[split].items() if context[1] <= ms(min(late)[0])}
+        assert all(actual[context][0] == history for context, (history, _) in early.items())
 
 
 def test_what_the_api_logged_after_the_export_moves_no_split(tmp_path: Path) -> None:

@@ -12,16 +12,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.events import PURCHASE
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, select
-from online_api.lists.list_request import Question, Subject
+from online_api.lists.list_request import ListRequest, ResolvedRequest
 from online_api.lists.live_catalogue import Selection
-from online_api.lists.ranking import ForBuyer
+from online_api.lists.ranking import BuyerScorer
 from tests.random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import MODEL_FOLDER
-from training.artifacts.rescorer import DAY_MS, Rescorer
+from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import Ranked
-from training.data.histories import Histories
+from training.data.histories import DAY_MS, Histories
 from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.ranker import TrainingEvents
@@ -40,11 +40,11 @@ Listed = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
 class Shop(NamedTuple):
-    """A release, all that its buyers ever did, and the question that evaluation asks of it."""
+    """A release, all that its buyers ever did, and the data that evaluation computes its scores from."""
 
     folder: Path
     whole: Histories
-    asked: RescorerData
+    rescorer_data: RescorerData
 
 
 def histories() -> Histories:
@@ -67,26 +67,28 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     last = whole.offsets[1:][whole.owners] - np.arange(len(whole.products)) <= LAST
     past = whole.where(last | (whole.event_types == PURCHASE))
     events = TrainingEvents(whole.owners.astype(np.int32), whole.products, whole.event_times, N_BUYERS, N_PRODUCTS)
-    asked = RescorerData(
+    rescorer_data = RescorerData(
         histories=past,
-        bought=past.where(past.event_types == PURCHASE),
+        purchases=past.where(past.event_types == PURCHASE),
         targets=None,
         new_targets=None,
         events=events,
         as_of_ms=AS_OF_MS,
         event_weights=WEIGHTS / WEIGHTS.max(),
     )
-    lately = np.stack([asked.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)])
-    assert (lately > 0).any()
-    assert (lately == 0).any()
+    recent_2N = np.stack(
+        [rescorer_data.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)]
+    )
+    assert (recent_2N > 0).any()
+    assert (recent_2N == 0).any()
     folder = write_random_release(
         tmp_path_factory.mktemp(request.param),
         N_PRODUCTS,
         aggregation=request.param,
         rescorer=RESCORER,
-        lately=lately,
+        lately=recent_2N,
     )
-    return Shop(folder, whole, asked)
+    return Shop(folder, whole, rescorer_data)
 
 
 def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
@@ -96,8 +98,10 @@ def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
     past, ends = shop.whole, shop.whole.offsets[1:]
     with torch.no_grad():
         buyer_BD = model.buyer_tower(item_ND, prefixes_of(past, np.maximum(ends - LAST, past.offsets[:-1]), ends))
-    ranker = RescoredRanker(TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.asked, new_only=new_only, name="x")
-    scores_BN = (MaskedRanker(ranker, shop.asked.bought) if new_only else ranker).scores(ROWS)
+    ranker = RescoredRanker(
+        TwoTowerRanker(buyer_BD, item_ND), rescorer, shop.rescorer_data, new_only=new_only, name="x"
+    )
+    scores_BN = (MaskedRanker(ranker, shop.rescorer_data.purchases) if new_only else ranker).scores(ROWS)
     order_BK = np.argsort(-scores_BN, axis=1, kind="stable")[:, :K]
     return list(zip(order_BK, np.take_along_axis(scores_BN, order_BK, axis=1), strict=True))
 
@@ -111,19 +115,21 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
     """The first K of every buyer as the service ranks them."""
     recommender = Recommender(shop.folder, schema_hash=SCHEMA)
     keys_N = np.array([recommender.products.product_key(f"p{number}") for number in range(N_PRODUCTS)])
-    past, found = shop.whole, []
+    past, ranked = shop.whole, []
     for start, end in zip(past.offsets[:-1], past.offsets[1:], strict=True):
         events = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
         stored = BuyerFeatures(merge_sequences(events, EMPTY_SEQUENCE, LAST), select(events, bought(events)), 0)
-        readable = recommender.readable(stored.events)
-        (buyer,) = recommender.encoder.encode([recommender.history(readable)])
+        history = recommender.known_events(stored.events)
+        (buyer,) = recommender.encode_buyers([history])
         everything = Selection(None, N_PRODUCTS, {})
         positions = np.unique(past.products[start:end][bought(events)]).astype(np.int64)
         selection = everything.without(positions, "purchased", N_PRODUCTS) if new_only else everything
-        subject = Subject(Question(), "personalised", readable, {}, [], stored=stored)
-        scorer = ForBuyer(recommender, buyer.vector_D, recommender.repeats(subject.remembered), new_only=new_only)
-        found.append(scorer.top(K, selection))
-    return found
+        resolved = ResolvedRequest(ListRequest(), "personalised", history, (), stored=stored)
+        scorer = BuyerScorer(
+            recommender, buyer.vector_D, recommender.repeats(resolved.repeat_events), new_only=new_only
+        )
+        ranked.append(scorer.top(K, selection))
+    return ranked
 
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])

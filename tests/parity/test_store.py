@@ -16,9 +16,9 @@ from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import HISTORY_VIEW
-from feature_repo.online.claims import PENDING_SECONDS, Claim, EventsAtWorkError
+from feature_repo.online.claims import PENDING_SECONDS, Claim, EventsInProgressError
 from feature_repo.online.embedded_redis import RedisAddress, embedded_redis
-from feature_repo.store import STORE_YAML, FeatureStore, _connection, _filled_in, feature_store, project_name
+from feature_repo.store import STORE_YAML, FeatureStore, _connection_string, _substitute, feature_store, project_name
 from tests.parity.parity_shop import build, pushed, shop
 
 pytestmark = pytest.mark.store
@@ -64,15 +64,15 @@ def registry(config: Config) -> Path:
 @pytest.mark.parametrize("password", ["a\nb", 'say "no"', "a #b", "$HOME", "a: b", "1e5", "true", '"quoted"', "ü=ع\\"])
 def test_a_password_arrives_as_it_is(password: str) -> None:
     variables = dict.fromkeys(("TAWSIYA_SHOP_DIR", "TAWSIYA_PROJECT", "TAWSIYA_REDIS_TYPE"), "x")
-    variables["TAWSIYA_REDIS"] = _connection(f"redis:6379,password={password},db=1")
-    content = _filled_in(yaml.safe_load(STORE_YAML.read_text("utf-8")), variables)
+    variables["TAWSIYA_REDIS"] = _connection_string(f"redis:6379,password={password},db=1")
+    content = _substitute(yaml.safe_load(STORE_YAML.read_text("utf-8")), variables)
     nodes, options = RedisOnlineStore._parse_connection_string(content["online_store"]["connection_string"])
     assert nodes == [{"host": "redis", "port": "6379"}]
     assert options == {"password": password, "db": 1, "socket_connect_timeout": 1, "socket_timeout": 10}
 
 
 def test_time_outs_can_be_set() -> None:
-    assert _connection("r:1,socket_timeout=60") == "r:1,socket_timeout=60,socket_connect_timeout=1"
+    assert _connection_string("r:1,socket_timeout=60") == "r:1,socket_timeout=60,socket_connect_timeout=1"
 
 
 def test_a_store_works_with_any_password_and_folder(tmp_path: Path, server: RedisAddress) -> None:
@@ -132,9 +132,11 @@ def test_shops_on_one_server_do_not_see_each_other(
     with feature_store(other_config, environ(server)) as other:
         other.materialize(full=True)
         store.online.push_events({"u3": pushed(EVENT)})
-        found = [[len(one.events.event_times) for one in each.online.read_buyers(BUYERS)] for each in (store, other)]
-        assert found == [[2, 0, 1], [0, 2, 0]]
-        with store.online._locks.some_of(["u1"]):
+        lengths = [
+            [len(buyer.events.event_times) for buyer in shop.online.read_buyers(BUYERS)] for shop in (store, other)
+        ]
+        assert lengths == [[2, 0, 1], [0, 2, 0]]
+        with store.online._locks.acquire_available(["u1"]):
             other.online.push_events({"u1": pushed(EVENT)})
         with store.online.claim_events(claims("e1")) as ours, other.online.claim_events(claims("e1")) as theirs:
             assert ours.fresh == theirs.fresh == {"e1"}
@@ -197,7 +199,7 @@ def test_reads_go_on_while_another_process_materializes(
     config: Config, store: FeatureStore, server: RedisAddress
 ) -> None:
     view = store._feast.get_feature_view(HISTORY_VIEW)
-    for state in (FeatureViewState.MATERIALIZING, FeatureViewState.GENERATED):  # at work; killed, and failed again
+    for state in (FeatureViewState.MATERIALIZING, FeatureViewState.GENERATED):  # materializing; killed and failed again
         view.state = state
         store._feast.registry.apply_feature_view(view, store.project)
         with feature_store(config, environ(server)) as reader:
@@ -208,7 +210,7 @@ def test_reads_go_on_while_another_process_materializes(
 
 
 def lose_lock_when(store: FeatureStore, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deletes every lock after a call of the online store's `method`, as if it had run out during the call."""
+    """Deletes every lock after a call of the online store's `method`, as if it had expired during the call."""
     original = getattr(store.online._store, method)
 
     def losing(*arguments: object, **options: object) -> object:
@@ -222,7 +224,7 @@ def lose_lock_when(store: FeatureStore, method: str, monkeypatch: pytest.MonkeyP
 def test_without_its_lock_a_push_writes_nothing(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         lose_lock_when(store, "read_views", patch)
-        with pytest.raises(StoreUnavailableError, match="ran out"):
+        with pytest.raises(StoreUnavailableError, match="expired before"):
             store.online.push_events({"u9": pushed(EVENT)})
     assert len(store.online.read_sequence("u9").event_times) == 0
 
@@ -240,11 +242,11 @@ def claims(*names: str, token: str = "ours", seconds: int = 60) -> dict[str, Cla
 def test_events_are_claimed_by_one_at_a_time_and_stored_once(store: FeatureStore) -> None:
     with store.online.claim_events(claims("a", "b")) as claimed:
         assert claimed.fresh == {"a", "b"}
-        claimed.stored(["a"])
+        claimed.mark_stored(["a"])
         with store.online.claim_events(claims("a", "c", token="theirs")) as other:
             assert other.fresh == {"c"}
         with (
-            pytest.raises(EventsAtWorkError, match="try again"),
+            pytest.raises(EventsInProgressError, match="try again"),
             store.online.claim_events(claims("c", "b", token="theirs")),
         ):
             pass
@@ -257,13 +259,13 @@ def test_who_comes_while_another_is_at_work_waits_for_the_outcome(store: Feature
         with store.online.claim_events(claims("a", "b")) as claimed:
             waiting = pool.submit(lambda: store.online.claim_events(claims("a", "b", token="theirs")).__enter__())
             time.sleep(0.05)
-            claimed.stored(["a"])
+            claimed.mark_stored(["a"])
         assert waiting.result().fresh == {"b"}
 
 
 def test_a_stored_event_is_remembered_for_as_long_as_was_asked(store: FeatureStore) -> None:
     with store.online.claim_events(claims("a", seconds=86_400) | claims("b", seconds=10)) as claimed:
-        claimed.stored(["a", "b"])
+        claimed.mark_stored(["a", "b"])
     a, b = (store.online.redis.ttl(*store.online.redis.keys(f"*:event:{name}")) for name in ("a", "b"))
     assert 86_000 < a <= 86_400
     assert 0 < b <= 10
@@ -271,8 +273,8 @@ def test_a_stored_event_is_remembered_for_as_long_as_was_asked(store: FeatureSto
 
 def test_what_is_kept_can_be_claimed_again_under_its_token_only(store: FeatureStore) -> None:
     with store.online.claim_events(claims("a")) as claimed:
-        claimed.keep(["a"])
-    with pytest.raises(EventsAtWorkError), store.online.claim_events(claims("a", token="theirs")):
+        claimed.keep_claimed(["a"])
+    with pytest.raises(EventsInProgressError), store.online.claim_events(claims("a", token="theirs")):
         pass
     with store.online.claim_events(claims("a")) as again:
         assert again.fresh == {"a"}
@@ -285,11 +287,11 @@ def test_the_claim_of_a_killed_request_runs_out(store: FeatureStore) -> None:
     killed.__enter__()
     (key,) = store.online.redis.keys("*:event:a")
     assert 0 < store.online.redis.ttl(key) <= PENDING_SECONDS
-    store.online.redis.delete(key)  # it ran out, and another request came
+    store.online.redis.delete(key)  # the claim expired, and another request claimed the event
     with store.online.claim_events(claims("a", token="theirs")) as other:
-        killed.__exit__(None, None, None)  # it was only slow: what it frees is not the other's
-        with pytest.raises(EventsAtWorkError), store.online.claim_events(claims("a", token="third")):
+        killed.__exit__(None, None, None)  # it was only slow, and must not release the claim of the other request
+        with pytest.raises(EventsInProgressError), store.online.claim_events(claims("a", token="third")):
             pass
-        other.stored(["a"])
+        other.mark_stored(["a"])
     with store.online.claim_events(claims("a")) as again:
         assert not again.fresh

@@ -1,4 +1,4 @@
-"""The training loop on problems whose answer is known."""
+"""The training loop on problems with a known solution."""
 
 import itertools
 import json
@@ -41,24 +41,17 @@ from training.artifacts.checkpoint import (
     save_checkpoint,
 )
 from training.artifacts.model import CARD as CARD_FILE
-from training.artifacts.model import WEIGHTS, load_model
+from training.artifacts.model import CHOSEN, CURVES, WEIGHTS, load_model
 from training.artifacts.rescorer import Rescorer
-from training.data.catalogue import build_vocabularies, item_features
 from training.data.contexts import DAY_US
-from training.model.encoding import encode_buyers, encode_catalogue
+from training.data.dataset import TrainingData, selection_contexts
+from training.evaluation.validation import SELECTION_METRIC, validate
+from training.model.encoding import encode_buyers, encode_catalogue, nearest_products
+from training.model.item_features import item_features
 from training.model.towers import TwoTower
 from training.runs.tracking import Tracker
-from training.train import (
-    CHOSEN,
-    CURVES,
-    SELECTION_METRIC,
-    NonFiniteLossError,
-    TrainingData,
-    _learning_rate,
-    selection_contexts,
-    train,
-    validate,
-)
+from training.train import NonFiniteLossError, train
+from training.training_state import learning_rate_factor
 
 CHANCE = 20 / N_PRODUCTS
 
@@ -129,16 +122,16 @@ def test_the_artifact_is_the_best_epoch(tmp_path: Path) -> None:
     scores_BN[validation.purchases.owners, validation.purchases.products] = -torch.inf
     top = scores_BN.topk(20).indices.numpy()
     offsets = validation.targets.offsets
-    found = [
+    recalls = [
         np.isin(validation.targets.products[a:b], top[row]).mean()
         for row, (a, b) in enumerate(itertools.pairwise(offsets))
     ]
-    assert np.mean(found) == pytest.approx(card.metrics["recall@20"], abs=1e-6)
+    assert np.mean(recalls) == pytest.approx(card.metrics["recall@20"], abs=1e-6)
 
 
 def test_nothing_but_the_artifact_is_left(tmp_path: Path) -> None:
     run(settings(num_epochs=2), two_groups(40), tmp_path)
-    # The model that has not seen the validation stays for whoever fits something on it.
+    # The re-scorer is fitted with the model that has not seen the validation days.
     files = [CARD_FILE, WEIGHTS, "product_keys.npy", CURVES, CHOSEN]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 
@@ -318,7 +311,7 @@ def fresh_model_like(model: TwoTower) -> tuple[TwoTower, torch.optim.Adam]:
     return fresh, torch.optim.Adam(fresh.parameters(), lr=0.01)
 
 
-def test_validation_asks_for_what_the_buyer_had_not_bought(tmp_path: Path) -> None:
+def test_validation_counts_products_that_the_buyer_had_not_bought(tmp_path: Path) -> None:
     # The third event of each history is a purchase, the others are none.
     rng = np.random.default_rng(5)
     past = [rng.permutation(N_PRODUCTS)[:5].tolist() for _ in range(30)]
@@ -329,7 +322,7 @@ def test_validation_asks_for_what_the_buyer_had_not_bought(tmp_path: Path) -> No
     repeats = contexts_of([(row[:3], [row[2]]) for row in past])
     both = contexts_of([(row[:3], [row[2], row[3]] if number % 2 else [row[2]]) for number, row in enumerate(past)])
     viewed_or_new = contexts_of([(row[:3], [row[1], row[3]]) for row in past])
-    found = [validate(model, items, contexts)["recall@20"] for contexts in (repeats, both, viewed_or_new)]
+    recalls = [validate(model, items, contexts)["recall@20"] for contexts in (repeats, both, viewed_or_new)]
 
     item_ND = encode_catalogue(model, items)
     scores_BN = (encode_buyers(model, item_ND, repeats) @ item_ND.T).numpy()
@@ -340,13 +333,13 @@ def test_validation_asks_for_what_the_buyer_had_not_bought(tmp_path: Path) -> No
         top_BK = np.argsort(-scores_BN, axis=1)[:, :20]
         return float(np.mean([np.isin([past[buyer][place] for place in places], top_BK[buyer]) for buyer in buyers]))
 
-    # Only where nobody chose anything new are repeats asked for.
+    # Repeat purchases count only if no context has a new product.
     expected = [
         recall(scores_BN, range(30), [2]),
         recall(new_BN, range(1, 30, 2), [3]),
         recall(new_BN, range(30), [1, 3]),
     ]
-    assert found == pytest.approx(expected)
+    assert recalls == pytest.approx(expected)
 
 
 def test_contexts_so_old_that_they_no_longer_count_stop_nothing(tmp_path: Path) -> None:
@@ -422,19 +415,19 @@ def test_the_temperature_is_learned_only_where_asked(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    rates = [_learning_rate(step, 1000) for step in range(1000)]
+    rates = [learning_rate_factor(step, 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(1 / 50, rel=1e-3)
     assert rates[:50] == sorted(rates[:50])
     assert rates[49:] == sorted(rates[49:], reverse=True)
     assert rates[-1] == pytest.approx(0.05, abs=1e-4)
-    assert _learning_rate(1, 20) == pytest.approx(1, abs=0.01)  # two steps of twenty
+    assert learning_rate_factor(1, 20) == pytest.approx(1, abs=0.01)  # two steps of twenty
 
 
 # ---- what a run is made of -------------------------------------------------------------------------------------------
 
 
 def test_selection_learns_nothing_of_the_first_validation_moment() -> None:
-    """Contexts are asked a microsecond before their moment; the second one's is the first of the validation."""
+    """times_us is a microsecond before the moment; the second context is the first one of the validation days."""
     start = 10**12
     contexts = replace(contexts_of([([0], [1]), ([0], [2])]), times_us=np.array([start - 1001, start - 1]))
     data = replace(data_of(contexts), validation=contexts.take(np.array([1])), validation_from_us=start)
@@ -442,15 +435,10 @@ def test_selection_learns_nothing_of_the_first_validation_moment() -> None:
     assert early.times_us.tolist() == [start - 1001]
 
 
-def test_hard_neighbours_are_the_nearest_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hard_neighbours_are_the_nearest_others() -> None:
     near_ND = F.normalize(torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]]), dim=1)
-    monkeypatch.setattr(loop, "encode_catalogue", lambda *_: near_ND)
-    monkeypatch.setattr(loop, "HARD_NEIGHBOURS", 1)
-    contexts = two_groups(8)
-    items = item_features(catalogue(), text_vectors(), build_vocabularies(catalogue(), contexts.targets.products))
-    found_NH = loop._hard_neighbours(TwoTower(tiny_spec()), items, settings(num_hard_negatives=1).training, None)
-    assert found_NH is not None
-    assert found_NH.tolist() == [[1], [0], [3], [2]]
+    assert nearest_products(near_ND, 1).tolist() == [[1], [0], [3], [2]]
+    assert nearest_products(near_ND, 50).shape == (4, 3)
 
 
 class Rates(Tracker):

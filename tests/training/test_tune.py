@@ -1,4 +1,4 @@
-"""The search for better settings: its space, first trial and budget, and that it ends the same when interrupted."""
+"""Tuning: the space, the first trial, the budget, and resuming after an interruption with the same result."""
 
 import dataclasses
 from pathlib import Path
@@ -16,20 +16,23 @@ from feature_repo.common.config_loading import load_config
 from tests.processes import Background
 from tests.training.two_shelves import CARD, problem, settings
 from training.artifacts.checkpoint import PROGRESS
-from training.train import SELECTION_METRIC, NonFiniteLossError, fit, selection_contexts
+from training.data.dataset import selection_contexts
+from training.evaluation.validation import SELECTION_METRIC
+from training.train import NonFiniteLossError, Phase, fit
 from training.tune import (
     BEST,
     CANDIDATES,
     COMPARED_FROM_EPOCH,
     COMPARED_TRIALS,
-    MOST_CANDIDATES,
+    MAX_ALL_CANDIDATES,
     SPACE,
     STUDY,
     TRIAL,
-    Found,
+    TrialBudget,
     TrialReport,
-    search,
+    TuningResult,
     space_of,
+    tune,
     with_settings,
 )
 
@@ -38,8 +41,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 LEARNING_RATE, AGGREGATION = "training.learning_rate", "model.buyer_tower.aggregation_method"
 
 
-def found(folder: Path, config: Config, n_trials: int, **more: Any) -> Found:
-    return search(config, problem(), CARD, folder, n_trials=n_trials, show_progress=False, **more)
+def tuned(folder: Path, config: Config, n_trials: int, minutes: float | None = None, **more: Any) -> TuningResult:
+    return tune(config, problem(), CARD, folder, TrialBudget(n_trials, minutes), show_progress=False, **more)
 
 
 def untimed(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -63,8 +66,8 @@ def test_every_key_is_a_setting_and_every_choice_is_valid() -> None:
 
 def test_all_candidates_are_tried_in_small_catalogues_only(tmp_path: Path) -> None:
     config = settings(tmp_path)
-    assert CANDIDATES in space_of(config, MOST_CANDIDATES)
-    assert space_of(config, MOST_CANDIDATES + 1).keys() == SPACE.keys() - {CANDIDATES}
+    assert CANDIDATES in space_of(config, MAX_ALL_CANDIDATES)
+    assert space_of(config, MAX_ALL_CANDIDATES + 1).keys() == SPACE.keys() - {CANDIDATES}
     trained = with_settings(config, {"training.freeze_text_encoder": False})
     assert space_of(trained, 10).keys() == SPACE.keys() - {CANDIDATES}
 
@@ -107,9 +110,9 @@ def test_with_settings_changes_these_alone_and_checks_them(tmp_path: Path) -> No
 
 def test_the_first_trial_is_the_configuration_and_counts_by_its_best_epoch(tmp_path: Path) -> None:
     config = settings(tmp_path, learning_rate=0.05, num_epochs=6)
-    (first,) = found(tmp_path / "search", config, 1).trials
+    (first,) = tuned(tmp_path / "search", config, 1).trials
     _, early, validation = selection_contexts(problem())
-    progress = fit(config, problem(), early, validation, CARD, tmp_path / "alone", show_progress=False)
+    progress = fit(config, problem(), Phase(tmp_path / "alone", early, validation), CARD, show_progress=False)
     values = [epoch[SELECTION_METRIC] for epoch in progress.history]
     assert (first["state"], first["value"], first["epoch"]) == ("complete", max(values), progress.best_epoch)
     assert values[-1] < max(values), "the best epoch should not be the last one here"
@@ -126,7 +129,7 @@ def test_the_first_trial_is_the_configuration_and_counts_by_its_best_epoch(tmp_p
 
 def test_the_best_settings_are_found_and_written(tmp_path: Path) -> None:
     config = settings(tmp_path)
-    result = found(tmp_path / "search", config, 6)
+    result = tuned(tmp_path / "search", config, 6)
     complete = [trial for trial in result.trials if trial["state"] == "complete"]
     best = max(complete, key=lambda trial: trial["value"])
     assert [trial["trial"] for trial in result.trials] == [1, 2, 3, 4, 5, 6]
@@ -142,7 +145,7 @@ def test_the_best_settings_are_found_and_written(tmp_path: Path) -> None:
 
 def test_what_is_kept_has_one_value_in_all_trials(tmp_path: Path) -> None:
     config = settings(tmp_path, learning_rate=0.02)
-    result = found(tmp_path / "search", config, 4, kept=["training.learning_rate", "model"])
+    result = tuned(tmp_path / "search", config, 4, kept=["training.learning_rate", "model"])
     assert all(trial["settings"].keys().isdisjoint({LEARNING_RATE, AGGREGATION}) for trial in result.trials)
     assert result.config.training.learning_rate == 0.02
     assert result.config.model == config.model
@@ -150,19 +153,19 @@ def test_what_is_kept_has_one_value_in_all_trials(tmp_path: Path) -> None:
 
 def test_a_search_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing is left to search where training, model is kept"):
-        found(tmp_path / "search", settings(tmp_path), 2, kept=["training", "model"])
+        tuned(tmp_path / "search", settings(tmp_path), 2, kept=["training", "model"])
 
 
 def test_without_time_the_first_trial_is_all(tmp_path: Path) -> None:
-    assert len(found(tmp_path / "search", settings(tmp_path), 5, minutes=0).trials) == 1
+    assert len(tuned(tmp_path / "search", settings(tmp_path), 5, minutes=0).trials) == 1
 
 
 def test_other_data_are_another_study(tmp_path: Path) -> None:
     config, folder = settings(tmp_path), tmp_path / "search"
-    found(folder, config, 2)
-    other = search(config, problem("2"), CARD, folder, n_trials=1, show_progress=False)
+    tuned(folder, config, 2)
+    other = tune(config, problem("2"), CARD, folder, TrialBudget(1), show_progress=False)
     assert len(other.trials) == 1
-    assert len(found(folder, config, 1).trials) == 2, "those of before are still there"
+    assert len(tuned(folder, config, 1).trials) == 2, "those of before are still there"
 
 
 # ---- interrupted -----------------------------------------------------------------------------------------------------
@@ -170,11 +173,11 @@ def test_other_data_are_another_study(tmp_path: Path) -> None:
 
 def test_a_search_goes_on_where_it_ended_as_if_it_had_not(tmp_path: Path) -> None:
     config = settings(tmp_path)
-    whole = found(tmp_path / "whole", config, 5)
+    whole = tuned(tmp_path / "whole", config, 5)
     for n_trials in (2, 5):
-        parts = found(tmp_path / "parts", config, n_trials)
+        parts = tuned(tmp_path / "parts", config, n_trials)
     assert untimed(parts.trials) == untimed(whole.trials)
-    again = found(tmp_path / "parts", config, 5)
+    again = tuned(tmp_path / "parts", config, 5)
     assert again.trials == parts.trials, "nothing is left to try"
 
 
@@ -183,7 +186,7 @@ LONG = {"num_epochs": 40, "patience": 40}
 
 def search_on_one_thread(folder: Path) -> None:
     torch.set_num_threads(1)
-    found(folder / "search", settings(folder, **LONG), 2)
+    tuned(folder / "search", settings(folder, **LONG), 2)
 
 
 @pytest.mark.processes
@@ -192,10 +195,10 @@ def test_a_killed_search_goes_on_within_its_trial(tmp_path: Path, caplog: pytest
     Background(search_on_one_thread, tmp_path).kill_when(checkpoint.is_file)
     assert (tmp_path / "search" / TRIAL).is_dir(), "it was not killed within a trial"
     with caplog.at_level("INFO", logger="training.train"):
-        resumed = found(tmp_path / "search", settings(tmp_path, **LONG), 2)
+        resumed = tuned(tmp_path / "search", settings(tmp_path, **LONG), 2)
     first_epochs = [message for message in caplog.messages if message.startswith("epoch 1:")]
     assert len(first_epochs) == 1, "the first trial had its first epoch behind it"
-    whole = found(tmp_path / "whole", settings(tmp_path, **LONG), 2)
+    whole = tuned(tmp_path / "whole", settings(tmp_path, **LONG), 2)
     assert untimed(resumed.trials) == untimed(whole.trials)
 
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'search' / STUDY}")
@@ -226,7 +229,7 @@ def test_a_trial_that_falls_behind_the_median_is_pruned_from_its_second_epoch_on
 
 def test_trials_that_diverge_count_and_the_search_goes_on(tmp_path: Path) -> None:
     config = settings(tmp_path, temperature=1e-38)
-    result = found(tmp_path / "search", config, 2)
+    result = tuned(tmp_path / "search", config, 2)
     first, second = result.trials
     assert (first["state"], first["value"], first["epoch"]) == ("diverged", None, None)
     assert (second["state"], result.settings) == ("complete", second["settings"])
@@ -235,5 +238,5 @@ def test_trials_that_diverge_count_and_the_search_goes_on(tmp_path: Path) -> Non
 def test_a_search_of_which_every_trial_diverges_fails(tmp_path: Path) -> None:
     broken = dataclasses.replace(problem(), text_NT=np.full_like(problem().text_NT, np.nan))
     with pytest.raises(NonFiniteLossError, match=r"each of 2 trials diverged; lower training\.learning_rate"):
-        search(settings(tmp_path), broken, CARD, tmp_path / "search", n_trials=2, show_progress=False)
+        tune(settings(tmp_path), broken, CARD, tmp_path / "search", TrialBudget(2), show_progress=False)
     assert not (tmp_path / "search" / BEST).exists()

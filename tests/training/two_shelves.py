@@ -10,8 +10,8 @@ from feature_repo.common.config import Config
 from training.artifacts.model import ModelCard
 from training.data.catalogue import Catalogue
 from training.data.contexts import DAY_US, Contexts
+from training.data.dataset import TrainingData
 from training.data.histories import Histories
-from training.train import TrainingData
 
 N_BUYERS, N_DAYS, SHELF = 40, 6, 15
 N_PRODUCTS = 2 * SHELF
@@ -77,16 +77,16 @@ def problem(version: str = "1") -> TrainingData:
 
 
 def _contexts(timelines: Histories, days: npt.NDArray[np.int64]) -> Contexts:
-    """Each buyer asked on each of these days: what was chosen then, after all that was chosen before."""
-    buyers, asked = np.repeat(np.arange(N_BUYERS), len(days)), np.tile(days, N_BUYERS)
+    """A context of each buyer on each of these days, with all earlier purchases as its history."""
+    buyers, day = np.repeat(np.arange(N_BUYERS), len(days)), np.tile(days, N_BUYERS)
     starts = timelines.offsets[buyers]
     return Contexts(
         buyer_ids=np.array([f"b{buyer:02}" for buyer in buyers], dtype=object),
-        times_us=asked * DAY_US,
+        times_us=day * DAY_US,
         timelines=timelines,
         starts=starts,
-        ends=starts + asked,
-        targets=timelines.windows(starts + asked, starts + asked + 1),
+        ends=starts + day,
+        targets=timelines.windows(starts + day, starts + day + 1),
     )
 
 

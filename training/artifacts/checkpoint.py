@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress: weights, optimizer state and progress, without pickle."""
+"""Checkpoints of a training run in progress: weights, optimizer state and progress, without pickle."""
 
 import json
 import shutil
@@ -17,12 +17,12 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """The progress of one fit.
 
     Attributes:
-        epoch: Epochs done.
-        best_epoch: The epoch whose model is kept.
-        epochs_since_best: Epochs since then.
+        epoch: Number of finished epochs.
+        best_epoch: The epoch with the best validation so far; its model is kept.
+        epochs_since_best: Epochs since the best one.
         history: Metrics of each epoch.
     """
 
@@ -32,9 +32,9 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
     def after_epoch(self, metrics: dict[str, float], selection: str) -> "Progress":
-        """The progress after one more epoch.
+        """The progress after one more epoch with these metrics.
 
-        It is the best one if its selection metric beats all before, or if nobody measures that metric.
+        The epoch is the best one if its selection metric exceeds that of all earlier epochs, or if it has none.
         """
         best = max((epoch.get(selection, float("-inf")) for epoch in self.history), default=float("-inf"))
         is_best = metrics.get(selection, float("inf")) > best
@@ -49,15 +49,15 @@ class Progress:
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run_version: str, progress: Progress, best: Path
 ) -> None:
-    """Writes a checkpoint beside the last one and swaps them, so that a crash leaves one of the two whole.
+    """Writes a checkpoint next to the previous one and swaps them, so that a crash leaves one of them complete.
 
     Args:
-        folder: The checkpoint.
-        model: Its weights are saved.
-        optimizer: Its state is saved.
-        run_version: Names data and settings; load_checkpoint takes no other run's checkpoint.
-        progress: How far the run is.
-        best: Folder of the best epoch's model, copied into the checkpoint: a resumed run must not lose it.
+        folder: Folder of the checkpoint.
+        model: Module whose weights are saved.
+        optimizer: Optimizer whose state is saved.
+        run_version: Identifies data and settings; load_checkpoint ignores checkpoints of other runs.
+        progress: The progress.
+        best: Folder of the best epoch's model. It is copied into the checkpoint, so that a resumed run has it.
     """
     new = _new(folder)
     _delete(new)
@@ -73,12 +73,12 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run_version: str, best: Path | None
 ) -> Progress | None:
-    """Restores a checkpoint of the same run into model, optimizer and the folder `best`; None where there is none.
+    """Restores a checkpoint of the same run into model, optimizer and the folder `best`; returns None without one.
 
-    Of several processes one alone gives a folder.
+    With several processes only the first one passes a folder; the others pass None.
     """
     if (_new(folder) / PROGRESS).is_file():
-        _swap(folder)  # the run was killed before it could
+        _swap(folder)  # the run was killed between writing and swapping
     path = folder / PROGRESS
     if not path.is_file():
         return None
@@ -100,7 +100,7 @@ def load_checkpoint(
 
 
 def delete_checkpoint(folder: Path) -> None:
-    """Deletes the checkpoint of a run that is over."""
+    """Deletes the checkpoint of a finished fit."""
     _delete(_new(folder))
     _delete(folder)
 
@@ -115,6 +115,6 @@ def _swap(folder: Path) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Progress is written last and deleted first: a folder that has it is whole, whenever the process is killed."""
+    """Deletes the progress file first; it is also written last, so a folder that has one is complete."""
     (folder / PROGRESS).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Product embeddings on disk: vectors, their product ids, and the id -> row map that other tools ask for.
+"""Product embeddings on disk: vectors, their product ids, and a map from id to row for other tools.
 
 Legend: N products, D dimensions.
 """
@@ -10,29 +10,31 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.common.arrays import Float32Array
+
 VECTORS, IDS, ID_TO_INDEX = "product_embeddings.npy", "product_ids.npy", "product_id_to_index.json"
 
 
 @dataclass(frozen=True)
 class ProductEmbeddings:
-    """Unit vectors of a catalogue.
+    """The unit vectors of all products.
 
     Attributes:
         vectors_ND: (N, D) float32.
         product_ids: (N,) unicode array.
     """
 
-    vectors_ND: npt.NDArray[np.float32]
+    vectors_ND: Float32Array
     product_ids: npt.NDArray[np.str_]
 
     def __post_init__(self) -> None:
-        """Checks that both arrays speak of the same products."""
+        """Raises ValueError if the arrays differ in length."""
         if len(self.vectors_ND) != len(self.product_ids):
             raise ValueError(f"{len(self.vectors_ND)} vectors for {len(self.product_ids)} product ids")
 
 
 def save_embeddings(folder: Path, embeddings: ProductEmbeddings) -> None:
-    """Writes the three files; the ids come last and make the folder whole."""
+    """Writes the three files; the ids come last, so a folder with ids is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / IDS).unlink(missing_ok=True)
     np.save(folder / VECTORS, embeddings.vectors_ND, allow_pickle=False)
@@ -42,7 +44,7 @@ def save_embeddings(folder: Path, embeddings: ProductEmbeddings) -> None:
 
 
 def load_embeddings(folder: Path) -> ProductEmbeddings:
-    """Reads the embeddings, vectors memory-mapped; FileNotFoundError names the command that makes them."""
+    """Reads the embeddings with memory-mapped vectors; FileNotFoundError names the command that makes them."""
     if not (folder / IDS).is_file():
         raise FileNotFoundError(f"there are no product embeddings in {folder}; run `tawsiya embed` first")
     vectors_ND = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""What an artifact was made from, so that parts which do not belong together are refused instead of mixed."""
+"""Records what an artifact was made from, so that artifacts of different runs are never mixed."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ RECORD = "made_from.json"
 
 
 def record_source(folder: Path, *sources: Path) -> None:
-    """Notes in `folder` that it was made from these files."""
+    """Records in `folder` the hashes of the files that it was made from."""
     write_json(folder / RECORD, {source.name: sha256(source) for source in sources})
 
 
@@ -18,8 +18,8 @@ def require_source(folder: Path, source: Path, command: str) -> None:
     """Checks that `folder` was made from `source` as it is now.
 
     Raises:
-        FileNotFoundError: There is no such artifact, or no source.
-        ValueError: It was made from another state of `source`; the message names `command`, which makes it again.
+        FileNotFoundError: The artifact or the source is missing.
+        ValueError: It was made from another version of `source`; the message names `command`, which makes it again.
     """
     record = folder / RECORD
     if not record.is_file() or not source.is_file():

@@ -1,8 +1,8 @@
-"""The model artifact: a folder that describes itself, written by training, read by batch jobs and the API.
+"""The model artifact: a self-describing folder that training writes, and batch jobs and the API read.
 
 model.safetensors   weights
 model.json          spec, vocabularies of names, text encoder, feature service, schema hash, epoch, metrics
-product_keys.npy    products with a learned vector of their own
+product_keys.npy    products with an id embedding
 """
 
 import json
@@ -14,22 +14,25 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from feature_repo.common.files import write_json
-from training.data.catalogue import Vocabularies
-from training.model.towers import ModelSpec, TwoTower
+from training.model.item_features import Vocabularies
+from training.model.spec import ModelSpec
+from training.model.towers import TwoTower
 
-FORMAT_VERSION = 2
-WEIGHTS, CARD, PRODUCT_KEYS = "model.safetensors", "model.json", "product_keys.npy"
+MODEL_FORMAT = 2
+WEIGHTS, CARD, KEYS = "model.safetensors", "model.json", "product_keys.npy"
+CURVES = "curves.json"  # loss and validation metrics by epoch
+CHOSEN = "chosen"  # folder of the model that has not seen the validation days
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model must be told apart from its weights.
+    """The facts about a model besides its weights.
 
     Attributes:
-        text_encoder: Id of the encoder whose vectors the item tower was trained on.
-        feature_service: Feast service that the sequences came from.
-        schema_hash: Feature schema at training time.
-        epoch: 1-based epoch of these weights.
+        text_encoder: Id of the text encoder that the item tower was trained with.
+        feature_service: Feast feature service of the training sequences.
+        schema_hash: Schema hash at training time.
+        epoch: Epoch of these weights, from 1.
         metrics: Validation metrics of that epoch.
     """
 
@@ -41,13 +44,13 @@ class ModelCard:
 
 
 def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard) -> None:
-    """Writes the artifact; the card comes last, so a folder without one is no model."""
+    """Writes the artifact; the card comes last, so a folder with a card is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
-    np.save(folder / PRODUCT_KEYS, vocabularies.product_keys, allow_pickle=False)
+    np.save(folder / KEYS, vocabularies.product_keys, allow_pickle=False)
     content: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": MODEL_FORMAT,
         "spec": model.spec.as_json(),
         "brands": vocabularies.brands,
         "categories": vocabularies.categories,
@@ -62,7 +65,7 @@ def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: 
 
 
 def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
-    """Reads the artifact on the CPU, ready for inference.
+    """Loads the artifact on the CPU, in evaluation mode.
 
     Raises:
         FileNotFoundError: There is no model in the folder.
@@ -72,9 +75,9 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no model in {folder}; run `tawsiya train` first")
     content = json.loads(path.read_text(encoding="utf-8"))
-    if content["format_version"] != FORMAT_VERSION:
+    if content["format_version"] != MODEL_FORMAT:
         raise ValueError(
-            f"{path} has format version {content['format_version']}, this program reads {FORMAT_VERSION}; train again"
+            f"{path} has format version {content['format_version']}, this program reads {MODEL_FORMAT}; train again"
         )
     model = TwoTower(ModelSpec.from_json(content["spec"]))
     model.load_state_dict(load_file(folder / WEIGHTS))
@@ -82,7 +85,7 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
         tuple(content["brands"]),
         tuple(content["categories"]),
         tuple(content["price_edges"]),
-        np.load(folder / PRODUCT_KEYS, allow_pickle=False),
+        np.load(folder / KEYS, allow_pickle=False),
     )
     card = ModelCard(
         content["text_encoder"],

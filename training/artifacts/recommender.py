@@ -1,73 +1,79 @@
-"""A loaded release: encodes buyers, finds products, looks them up. What the API and `tawsiya recommend` run on.
+"""A loaded release: it encodes buyers, finds products and computes the terms of their scores.
 
-Legend: B buyers, K results, L events, N products, D dimensions.
+Legend: B buyers, K results, L events, M texts, P some products, N all products, D and T dimensions.
 """
 
 import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import Sequence, select
 from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.product_table import ProductTable
 from training.artifacts.release import (
-    ALIASES,
+    ALIASES_ARROW,
     MODEL_FOLDER,
     POPULARITY,
-    PRODUCTS,
+    PRODUCTS_ARROW,
     RECENT_POPULARITY,
     SEARCH_FOLDER,
-    current_release,
     verify_release,
 )
 from training.artifacts.rescorer import Rescorer
-from training.artifacts.search.filtered_search import Allowed, Floats, NearestProducts, Positions, Ranked
-from training.artifacts.search.text_search import SearchIndex
+from training.artifacts.search.filtered_search import ProductVectors, Ranked
+from training.artifacts.search.text_search import QueryMatches, SearchIndex
 from training.artifacts.search.vector_index import load_index
+from training.model.towers import UNKNOWN
 
-# The re-scorer orders so many times K of the towers' nearest products, so many at least, and so many times these of
-# what sells lately; on three data sets 99.7% of the best 10 or more are among them (ADR 0005).
-POOL, SMALLEST_POOL, POPULAR_PER_NEAREST = 2, 50, 4
-MOST_POPULAR = 5_000  # products whose popularity term is looked at whatever the towers say
+# The re-scorer ranks this many of the nearest products per result (and at least the minimum), and POPULAR_PER_NEAREST
+# times as many of the recently popular ones. On three data sets these hold 99.7% of the best 10 or more (ADR 0005).
+RESCORER_POOL_PER_RESULT, RESCORER_POOL_MIN, POPULAR_PER_NEAREST = 2, 50, 4
+MOST_POPULAR = 5_000  # recently popular products that are candidates whatever their similarity
+
+NO_NEW_PRODUCTS: Mapping[int, Float32Array] = MappingProxyType({})
 
 
 class SchemaMismatchError(RuntimeError):
-    """The release was made for other features than this code and configuration make; serving it would be wrong."""
+    """The release was made for other features than this code and configuration make."""
 
 
 class Repeats(NamedTuple):
-    """The repeat term of one buyer's own products.
+    """The repeat term of the products that one buyer interacted with.
 
     Attributes:
         positions: (R,) int64, ascending.
         terms: (R,) float32.
     """
 
-    positions: Positions
-    terms: Floats
+    positions: Int64Array
+    terms: Float32Array
+
+
+NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 
 
 class PopularityTerm(NamedTuple):
-    """The popularity term of one kind of list.
+    """The popularity term of all products, for lists of any products or for lists of new products only.
 
     Attributes:
         term_N: (N,) float32.
-        best: Positions of the products with the largest term, largest first; fewer where no more have any.
+        best: Positions of the MOST_POPULAR products with the largest positive terms, largest first.
     """
 
-    term_N: Floats
-    best: Positions
+    term_N: Float32Array
+    best: Int64Array
 
     @classmethod
-    def of(cls, term_N: Floats) -> "PopularityTerm":
-        """From the terms."""
+    def of(cls, term_N: Float32Array) -> "PopularityTerm":
+        """Sorts the products by their terms."""
         order = np.argsort(-term_N, kind="stable")[: min(MOST_POPULAR, int((term_N > 0).sum()))]
         return cls(term_N, order.astype(np.int64))
 
@@ -77,99 +83,159 @@ class KnownEvents(NamedTuple):
 
     Attributes:
         events: L events, oldest first.
-        positions_L: (L,) positions of their products; -1 for those that the release does not have.
+        positions_L: (L,) positions of their products; -1 for a new product.
+        new_vectors: Vectors of new products, which the release does not have, by product key.
     """
 
     events: Sequence
-    positions_L: Positions
+    positions_L: Int64Array
+    new_vectors: Mapping[int, Float32Array]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no event."""
+        return len(self.positions_L) == 0
 
 
 class Recommender:
-    """The live parts of a release, read-only and safe to use from several threads."""
+    """A release in memory; read-only and safe to use from several threads.
+
+    Attributes:
+        name: The name of the release.
+        created: The time at which the release was made.
+        model_folder: The folder of its model.
+        text_encoder: The id of the text encoder that its text vectors come from.
+        products: Its products.
+    """
 
     def __init__(self, folder: Path, *, schema_hash: str, device: torch.device | None = None) -> None:
-        """Checks and loads a release.
+        """Verifies and loads a release.
 
         Args:
             folder: The release.
-            schema_hash: Of the features that this program makes.
-            device: Where buyers are encoded; None is the CPU.
+            schema_hash: Schema hash of the features that this program makes.
+            device: The device that encodes buyers; None is the CPU.
 
         Raises:
             ValueError: The release is damaged.
-            SchemaMismatchError: It was made for another feature schema.
+            SchemaMismatchError: The release was made for another feature schema.
         """
-        self.manifest = verify_release(folder)
-        if self.manifest["schema_hash"] != schema_hash:
+        manifest = verify_release(folder)
+        if manifest["schema_hash"] != schema_hash:
             raise SchemaMismatchError(
-                f"release {folder.name} was made for feature schema {self.manifest['schema_hash']}, this code and "
+                f"release {folder.name} was made for feature schema {manifest['schema_hash']}, this code and "
                 f"configuration make {schema_hash}; run `tawsiya refresh`, or go back to those of that release"
             )
-        self.name: str = self.manifest["name"]
-        self.created = dt.datetime.fromisoformat(self.manifest["created"])
+        self.name: str = manifest["name"]
+        self.created = dt.datetime.fromisoformat(manifest["created"])
+        self.products = ProductTable(folder / PRODUCTS_ARROW, folder / ALIASES_ARROW)
         self.model_folder = folder / MODEL_FOLDER
-        model, _, self.card = load_model(self.model_folder)
-        self.item_tower = model.item_tower
-        # The release's own products are encoded already, and a new one has no vector of its own: its row is zeros.
-        # Kept, these vectors would be in the memory of every worker, as large as all product vectors.
-        self.item_tower.identity = None
-        self.encoder = BuyerEncoder(model.buyer_tower, device or torch.device("cpu"))
+        model, _, card = load_model(self.model_folder)
+        self.text_encoder: str = card.text_encoder
+        self._item_tower = model.item_tower
+        # The table of id vectors is as large as all product vectors. The service only encodes new products, which have
+        # no id vector (their row is zeros), so no worker keeps the table.
+        self._item_tower.identity = None
+        self._encoder = BuyerEncoder(model.buyer_tower, device or torch.device("cpu"))
         vectors_ND = load_embeddings(folder).vectors_ND
-        self.towers = NearestProducts(vectors_ND, load_index(folder, vectors_ND))
-        self.vectors_ND = self.towers.vectors_ND
-        self.search = SearchIndex.load(folder / SEARCH_FOLDER)
-        self._logit_N = self.encoder.item_logits(self.vectors_ND)
-        self._rescorer = Rescorer.load(folder / MODEL_FOLDER)
-        self._as_of_ms: int = self.manifest["as_of_ms"]
+        self._vectors = ProductVectors(vectors_ND, load_index(folder, vectors_ND))
+        self._logit_N = self._encoder.item_logits(vectors_ND)
+        self._search = SearchIndex.load(folder / SEARCH_FOLDER)
+        self._rescorer = Rescorer.load(self.model_folder)
+        self._as_of_ms: int = manifest["as_of_ms"]
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
         self._relative_weights = weights / weights.max()
-        lately_2N: Floats = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
-        self._lately = {
-            new: PopularityTerm.of(self._rescorer.popularity(lately_N, new_only=new))
-            for new, lately_N in zip((False, True), lately_2N, strict=True)
+        recent_2N: Float32Array = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
+        self._popularity_term = {
+            new_only: PopularityTerm.of(self._rescorer.popularity(recent_N, new_only=new_only))
+            for new_only, recent_N in zip((False, True), recent_2N, strict=True)
         }
-        self.products = ProductTable(folder / PRODUCTS, folder / ALIASES)
-        self.popular: npt.NDArray[np.int32] = np.load(folder / POPULARITY, allow_pickle=False)
-        self._popularity_N = np.empty(len(self.popular), dtype=np.float32)
-        self._popularity_N[self.popular] = 1 / np.arange(1, len(self.popular) + 1)
+        self._most_popular: Int32Array = np.load(folder / POPULARITY, allow_pickle=False)
+        self._popularity_N = np.empty(len(self._most_popular), dtype=np.float32)
+        self._popularity_N[self._most_popular] = 1 / np.arange(1, len(self._most_popular) + 1)
 
     def __len__(self) -> int:
         """The number of products, N."""
-        return len(self.vectors_ND)
+        return len(self._vectors)
 
     @property
     def dim(self) -> int:
-        """The length of a vector, D."""
-        return int(self.vectors_ND.shape[1])
+        """The length of a product or buyer vector, D."""
+        return self._vectors.dim
 
-    def readable(self, events: Sequence, new: Mapping[int, Floats] | None = None) -> KnownEvents:
-        """The events whose products have a vector: the release's, or one of `new` (by product key)."""
+    # --- buyers -------------------------------------------------------------------------------------------------------
+
+    def known_events(self, events: Sequence, new_vectors: Mapping[int, Float32Array] = NO_NEW_PRODUCTS) -> KnownEvents:
+        """The events whose products have a vector: in the release, or in `new_vectors` (by product key)."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
-        readable_L = positions_L >= 0
-        if readable_L.all():
-            return KnownEvents(events, positions_L)
-        if new:
-            readable_L |= np.isin(events.product_keys, list(new))
-        return KnownEvents(select(events, readable_L), positions_L[readable_L])
+        known_L = positions_L >= 0
+        if known_L.all():
+            return KnownEvents(events, positions_L, NO_NEW_PRODUCTS)
+        if new_vectors:
+            known_L |= np.isin(events.product_keys, list(new_vectors))
+        return KnownEvents(select(events, known_L), positions_L[known_L], new_vectors)
 
-    def history(self, readable: KnownEvents, new: Mapping[int, Floats] | None = None) -> History:
-        """Events as the buyer tower reads them; `new` as it was given to `readable`."""
-        events, positions_L = readable
-        items_LD = self.vectors_ND[positions_L]
+    def encode_buyers(self, histories: list[KnownEvents]) -> list[EncodedBuyer]:
+        """Encodes B histories of at least one event each; the result is in the same order."""
+        return self._encoder.encode([self._history(known) for known in histories])
+
+    def empty_buyer_vector(self) -> Float32Array:
+        """The buyer vector of an empty history, (D,)."""
+        return self._encoder.empty()
+
+    def contributions(self, buyer: EncodedBuyer, positions: Int64Array) -> Float32Array:
+        """The contribution of each event to the similarity of buyer and products, (P, L); see BuyerEncoder."""
+        return self._encoder.contributions(buyer, self._vectors[positions])
+
+    def _history(self, known: KnownEvents) -> History:
+        events, positions_L, new_vectors = known
+        items_LD = self._vectors[positions_L]
         logits_L = self._logit_N[positions_L]
-        new_L = np.flatnonzero(positions_L < 0) if new else ()
-        if new and len(new_L):
-            items_LD[new_L] = [new[key] for key in events.product_keys[new_L].tolist()]
-            logits_L[new_L] = self.encoder.item_logits(items_LD[new_L])
+        if new_vectors:
+            new_L = np.flatnonzero(positions_L < 0)
+            if len(new_L):
+                items_LD[new_L] = [new_vectors[key] for key in events.product_keys[new_L].tolist()]
+                logits_L[new_L] = self._encoder.item_logits(items_LD[new_L])
         return History(items_LD, events.event_types.astype(np.int64), events.event_times, logits_L)
 
-    def encode_buyer(self, events: Sequence) -> EncodedBuyer | None:
-        """One buyer, from events oldest first; None where none of their products is known."""
-        readable = self.readable(events)
-        return self.encoder.encode([self.history(readable)])[0] if len(readable.positions_L) else None
+    # --- similarity ---------------------------------------------------------------------------------------------------
+
+    def product_vectors(self, positions: Int64Array) -> Float32Array:
+        """The vectors of P products, (P, D)."""
+        return self._vectors[positions]
+
+    def nearest(self, vectors_BD: Float32Array, k: int) -> list[Ranked]:
+        """For each vector, the K products with the highest similarity."""
+        return self._vectors.nearest(vectors_BD, k)
+
+    def nearest_allowed(self, vector_D: Float32Array, k: int, allowed_N: BoolArray, n_allowed: int) -> Ranked:
+        """The K allowed products with the highest similarity; see ProductVectors.nearest_allowed."""
+        return self._vectors.nearest_allowed(vector_D, k, allowed_N, n_allowed)
+
+    def similarity(self, vector_D: Float32Array, positions: Int64Array) -> Float32Array:
+        """Inner products of a vector with P products, (P,)."""
+        return self._vectors.similarity(vector_D, positions)
+
+    # --- texts --------------------------------------------------------------------------------------------------------
+
+    def encode_texts(self, text_vectors_MT: Float32Array) -> Float32Array:
+        """Product vectors, (M, D), of products of which only the text vectors are known, (M, T)."""
+        unknown_M = torch.full((len(text_vectors_MT),), UNKNOWN)
+        with torch.inference_mode():
+            tower_output_MD = self._item_tower(
+                torch.from_numpy(text_vectors_MT), unknown_M, unknown_M, unknown_M, unknown_M
+            )
+        vectors_MD: Float32Array = tower_output_MD.numpy()
+        return vectors_MD
+
+    def match_query(self, query: str, query_vector_T: Float32Array | None) -> QueryMatches:
+        """Compares a query with all products; without a text vector (T,), by spelling alone."""
+        return self._search.match(query, query_vector_T)
+
+    # --- popularity and repeats ---------------------------------------------------------------------------------------
 
     def repeats(self, events: Sequence) -> Repeats:
-        """The re-scorer's repeat term of the products of some events; of those that the release does not have, none."""
+        """The re-scorer's repeat term of the products of some events; products that the release lacks have none."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
         weights_L = self._relative_weights[events.event_types]
         counts_L = self._rescorer.repeats(events.event_times, weights_L, self._as_of_ms)
@@ -178,36 +244,30 @@ class Recommender:
         known = positions >= 0
         return Repeats(positions[known], self._rescorer.repeat_term(counts[known]))
 
-    def popularity_term(self, positions: Positions, *, new_only: bool) -> Floats:
-        """The re-scorer's popularity term of some products."""
-        terms: Floats = self._lately[new_only].term_N[positions]
+    def popularity_term(self, positions: Int64Array, *, new_only: bool) -> Float32Array:
+        """The re-scorer's popularity term of P products, (P,)."""
+        terms: Float32Array = self._popularity_term[new_only].term_N[positions]
         return terms
 
-    def popular_lately(self, k: int, allowed_N: Allowed | None = None, *, new_only: bool) -> Positions:
-        """The K (allowed) products with the largest popularity term; fewer where no more have any."""
-        positions = self._lately[new_only].best
+    def recently_popular(self, k: int, allowed_N: BoolArray | None = None, *, new_only: bool) -> Int64Array:
+        """The K (allowed) products with the largest popularity terms; fewer if fewer have a positive term."""
+        positions = self._popularity_term[new_only].best
         return (positions if allowed_N is None else positions[allowed_N[positions]])[:k]
 
-    def most_popular(self, k: int, allowed_N: Allowed | None = None) -> Ranked:
-        """The K most popular (allowed) products, with their popularity as the score."""
-        popular = self.popular if allowed_N is None else self.popular[allowed_N[self.popular]]
-        positions = popular[:k].astype(np.int64)
-        return Ranked(positions, self.popularity(positions))
+    def most_popular(self, k: int, allowed_N: BoolArray | None = None) -> Ranked:
+        """The K most popular (allowed) products, with their popularity as scores."""
+        positions = self._most_popular
+        if allowed_N is not None:
+            positions = positions[allowed_N[positions]]
+        top_K = positions[:k].astype(np.int64)
+        return Ranked(top_K, self.popularity(top_K))
 
-    def popularity(self, positions: Positions) -> Floats:
-        """1 for the most popular product, 1/2 for the next and so on: counts are no similarity."""
-        popularity: Floats = self._popularity_N[positions]
+    def popularity(self, positions: Int64Array) -> Float32Array:
+        """The popularity of P products, (P,): 1 / rank, because counts are not comparable with a similarity."""
+        popularity: Float32Array = self._popularity_N[positions]
         return popularity
 
 
-def pool_size(k: int) -> int:
-    """How many of the towers' nearest products the re-scorer should see to find the K best."""
-    return max(POOL * k, SMALLEST_POOL)
-
-
-def open_current(releases: Path, *, schema_hash: str, device: torch.device | None = None) -> Recommender:
-    """Loads the live release; FileNotFoundError where none was promoted yet. Further errors: see Recommender."""
-    folder = current_release(releases)
-    if folder is None:
-        raise FileNotFoundError(f"no release is live in {releases}; run `tawsiya refresh` first")
-    return Recommender(folder, schema_hash=schema_hash, device=device)
+def rescorer_pool(k: int) -> int:
+    """The number of nearest products that the re-scorer ranks to find the K best."""
+    return max(RESCORER_POOL_PER_RESULT * k, RESCORER_POOL_MIN)

@@ -1,4 +1,4 @@
-"""Releases: everything the API needs, in one checked folder.
+"""Releases: everything that the API needs, in one verified folder.
 
     releases/20261123T171200.123Z-1a2b3c4d/
         model/                    the model artifact
@@ -6,16 +6,16 @@
         product_index.faiss
         search_index/             text vectors, their index, and n-grams of the texts
         products.arrow            product columns for answers, memory-mapped
-        product_aliases.arrow     ids of merged products, and of those that stand for them
-        popularity.npy            positions of products, most bought lately first
-        recent_popularity.npy     what the re-scorer's popularity term counts (see rescorer.py)
+        product_aliases.arrow     ids of merged products, and the ids that replace them
+        popularity.npy            product positions, most events in the last days first
+        recent_popularity.npy     input of the re-scorer's popularity term (see rescorer.py)
         metrics.json              offline evaluation
-        manifest.json             what this is, and the sha256 of every file
+        manifest.json             facts about the release, and the sha256 of every file
     releases/current              -> the live release
 
-A release is written under a name that starts with a dot and renamed when it is whole; `current` is swapped by an atomic
-rename. So a crash at any time leaves either the old or the new release live, never half of one. The name ends with a
-hash of the manifest, which holds the sums of all files: one changed byte anywhere is noticed.
+A release is written under a name that starts with a dot and renamed when it is complete. `current` is replaced by an
+atomic rename. So a crash at any time leaves the old or the new release live, never a part of one. The name ends with a
+hash of the manifest, which contains the hashes of all files, so a single changed byte is detected.
 """
 
 import datetime as dt
@@ -24,13 +24,14 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
@@ -41,39 +42,41 @@ log = logging.getLogger(__name__)
 
 CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
 MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
-PRODUCTS, ALIASES = "products.arrow", "product_aliases.arrow"
+PRODUCTS_ARROW, ALIASES_ARROW = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
-FORMAT_VERSION = 6
+RELEASE_FORMAT = 6
 
 
-def write_release(
-    releases: Path,
-    *,
-    model: Path,
-    embeddings: Path,
-    index: Path,
-    search_index: Path,
-    products: pa.Table,
-    aliases: pa.Table | None = None,
-    popular: npt.NDArray[np.int32],
-    lately: npt.NDArray[np.float32],
-    as_of_ms: int,
-    metrics: dict[str, Any],
-    about: dict[str, Any],
-) -> str:
-    """Assembles a release from its parts; returns its name. It is not live until promote().
+@dataclass(frozen=True)
+class ReleaseParts:
+    """What a release is assembled from.
+
+    Attributes:
+        model, embeddings, index, search_index: Folders of these artifacts.
+        products: Product columns, in the order of the embeddings.
+        aliases: Merged products, product_id -> duplicate_of.
+        popular: (N,) product positions, most popular first.
+        recent_popularity: (2, N) rescorer.recent_popularity of the products, for lists of any and of new products.
+        as_of_ms: End of the data in milliseconds since 1970; the re-scorer counts back from it.
+    """
+
+    model: Path
+    embeddings: Path
+    index: Path
+    search_index: Path
+    products: pa.Table
+    aliases: pa.Table
+    popular: Int32Array
+    recent_popularity: Float32Array
+    as_of_ms: int
+
+
+def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any], about: dict[str, Any]) -> str:
+    """Assembles a release and returns its name. It is not live until promote().
 
     Args:
         releases: Folder of all releases.
-        model: Folder of the model artifact.
-        embeddings: Folder of the product embeddings.
-        index: Folder of the index.
-        search_index: Folder of the search index.
-        products: Product columns in the order of the embeddings.
-        aliases: Merged products, product_id -> duplicate_of; None for a shop that merges none.
-        popular: Product positions, most popular first.
-        lately: (2, N) the products' artifacts.rescorer.recent_popularity, in lists of any and of new products.
-        as_of_ms: The end of the data, from which the re-scorer counts back.
+        parts: What goes into the release.
         metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
         about: Further facts for the manifest (dataset, schema hash, counts).
     """
@@ -82,22 +85,13 @@ def write_release(
         shutil.rmtree(left_over)
     folder = releases / f".release-{os.getpid()}"
     folder.mkdir()
-    # Names with a dot are what a killed training run left of a checkpoint.
-    shutil.copytree(model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
-    shutil.copytree(search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
-    for source, name in ((embeddings, VECTORS), (embeddings, IDS), (embeddings, ID_TO_INDEX), (index, INDEX_FILE)):
-        shutil.copy2(source / name, folder / name)
-    _write_arrow(folder / PRODUCTS, products)
-    if aliases is not None:
-        _write_arrow(folder / ALIASES, aliases)
-    np.save(folder / POPULARITY, popular, allow_pickle=False)
-    np.save(folder / RECENT_POPULARITY, lately, allow_pickle=False)
+    _copy_parts(parts, folder)
     write_json(folder / METRICS, metrics)
     sums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     created = dt.datetime.now(dt.UTC)
-    facts = {"format_version": FORMAT_VERSION, "created": created.isoformat(), "as_of_ms": as_of_ms}
+    facts = {"format_version": RELEASE_FORMAT, "created": created.isoformat(), "as_of_ms": parts.as_of_ms}
     manifest = {**facts, **about, "sha256": sums}
-    # Names sort by time: what came before a damaged release is known without reading it.
+    # Names sort by time, so rollback can find the release before a damaged one.
     name = f"{created:%Y%m%dT%H%M%S}.{created.microsecond // 1000:03}Z-{_content_hash(manifest)}"
     manifest["name"] = name
     write_json(folder / MANIFEST, manifest)
@@ -105,30 +99,43 @@ def write_release(
     return name
 
 
+def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
+    # An interrupted training run may have left checkpoints in the model folder; their names start with a dot.
+    shutil.copytree(parts.model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(parts.search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
+    for name in (VECTORS, IDS, ID_TO_INDEX):
+        shutil.copy2(parts.embeddings / name, folder / name)
+    shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
+    _write_arrow(folder / PRODUCTS_ARROW, parts.products)
+    _write_arrow(folder / ALIASES_ARROW, parts.aliases)
+    np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
+    np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a release; ValueError where the folder is not one."""
+    """Reads the manifest of a release; raises ValueError if the folder is no valid release."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{folder} is not a release: it has no {MANIFEST}")
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+    except ValueError as error:  # invalid JSON or UTF-8
         raise ValueError(f"{path} is damaged: {error}") from None
-    if manifest.get("format_version") != FORMAT_VERSION:
+    if manifest.get("format_version") != RELEASE_FORMAT:
         raise ValueError(
-            f"{path} has format version {manifest.get('format_version')}, this program reads {FORMAT_VERSION}"
+            f"{path} has format version {manifest.get('format_version')}, this program reads {RELEASE_FORMAT}"
         )
-    name = folder.resolve().name  # `folder` may be the link to the live one
+    name = folder.resolve().name  # `folder` may be the link to the live release
     if manifest.get("name") != name or not name.endswith(f"-{_content_hash(manifest)}"):
         raise ValueError(f"{path} is damaged: it does not match the release's name")
     return manifest
 
 
 def verify_release(folder: Path) -> dict[str, Any]:
-    """Checks every file against the manifest, and returns it.
+    """Verifies every file against the manifest, and returns the manifest.
 
     Raises:
-        ValueError: A file is missing, damaged or unknown; the message names it.
+        ValueError: A file is missing, damaged or not in the manifest; the message names it.
     """
     manifest = read_manifest(folder)
     sums: dict[str, str] = manifest["sha256"]
@@ -144,9 +151,9 @@ def verify_release(folder: Path) -> dict[str, Any]:
 
 
 def list_releases(releases: Path) -> list[dict[str, Any]]:
-    """Manifests (without the sums) of all releases, oldest first, each with `live`.
+    """The manifests (without file hashes) of all releases, oldest first, each with `live`.
 
-    One that cannot be read, or is of another format version, is left out with a warning.
+    A release that is damaged or has another format version is skipped with a warning.
     """
     live = current_release(releases)
     rows = []
@@ -156,7 +163,7 @@ def list_releases(releases: Path) -> list[dict[str, Any]]:
         try:
             manifest = read_manifest(folder)
         except ValueError as error:
-            log.warning("not listed: %s", error)
+            log.warning("release skipped: %s", error)
             continue
         del manifest["sha256"]
         rows.append(manifest | {"live": folder == live})
@@ -164,7 +171,7 @@ def list_releases(releases: Path) -> list[dict[str, Any]]:
 
 
 def current_release(releases: Path) -> Path | None:
-    """Folder of the live release, or None."""
+    """The folder of the live release, or None."""
     link = releases / CURRENT
     return releases / link.readlink() if link.is_symlink() else None
 
@@ -173,7 +180,7 @@ def check(releases: Path, name: str | None) -> str:
     """Verifies the release `name`, or the live one; returns its name.
 
     Raises:
-        GateRefusedError: There is no such release, or it is damaged.
+        GateRefusedError: The release does not exist or is damaged.
     """
     if name is None:
         live = current_release(releases)
@@ -190,7 +197,7 @@ def check(releases: Path, name: str | None) -> str:
 
 
 def promote(releases: Path, name: str) -> None:
-    """Makes a release live, after checking it; what was live stays live where the check fails (see check)."""
+    """Makes a release live after verifying it; if that fails (see check), the live release stays live."""
     check(releases, name)
     link = releases / f".{CURRENT}-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -199,7 +206,7 @@ def promote(releases: Path, name: str) -> None:
 
 
 def rollback(releases: Path) -> str:
-    """Makes the newest release before the live one live again; returns its name.
+    """Makes the release before the live one live again; returns its name.
 
     Raises:
         GateRefusedError: There is no earlier release.
@@ -213,7 +220,7 @@ def rollback(releases: Path) -> str:
 
 
 def delete_old(releases: Path, keep: int) -> list[str]:
-    """Deletes all but the newest `keep` releases, never the live one; returns the names."""
+    """Deletes all but the newest `keep` releases, but never the live one; returns the deleted names."""
     old = [row["name"] for row in list_releases(releases)[:-keep] if not row["live"]]
     for name in old:
         shutil.rmtree(releases / name)
@@ -221,7 +228,7 @@ def delete_old(releases: Path, keep: int) -> list[str]:
 
 
 def _content_hash(manifest: dict[str, Any]) -> str:
-    """The end of a release's name: a hash of its manifest."""
+    """The hash of a manifest, with which the release's name ends."""
     content = {key: value for key, value in manifest.items() if key != "name"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 

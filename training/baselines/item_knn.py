@@ -1,6 +1,6 @@
-"""Neighbourhoods of products.
+"""Item-based k nearest neighbours.
 
-Legend: A asked histories, B rows of one call, U buyers of the training events, N products of the catalogue.
+Legend: A histories to score, B rows of one call, U buyers of the training events, N products of the catalogue.
 """
 
 from collections.abc import Iterator
@@ -8,18 +8,19 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.filling import fill_scores, filled
 from training.baselines.history_matrix import history_weights
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Scores, TrainingEvents, check_codes, top_positions
+from training.evaluation.ranker import TrainingEvents, check_codes, top_positions
 
 
 class ItemKNN:
-    """Products bought by the same buyers as those in the asked history; products without a score by popularity.
+    """Products with the same buyers as those of the history; products without a score are ordered by popularity.
 
-    With n_i the number of buyers of product i and c_ij of those who took both, the similarity of two different products
-    is c_ij / (sqrt(n_i n_j) + shrinkage). Each product of the history votes for its most similar products with that
-    weight times decay ** age (see history_weights); none votes for itself. Source: Deshpande & Karypis 2004, Item-based
+    With n_i buyers of product i and c_ij buyers of both, the similarity of two products is
+    c_ij / (sqrt(n_i n_j) + shrinkage). Each product of the history votes for its most similar products, but not for
+    itself, with that similarity times decay ** age (see history_weights). Source: Deshpande & Karypis 2004, Item-based
     top-N recommendation algorithms; shrinkage as in Ferrari Dacrema et al. 2019, Are we really making much progress?;
     decay in the manner of Ludewig et al. 2018, Evaluation of session-based recommendation algorithms (V-SkNN).
     """
@@ -29,7 +30,7 @@ class ItemKNN:
     def __init__(
         self,
         events: TrainingEvents,
-        asked: Histories,
+        histories: Histories,
         cutoff_ms: int,
         *,
         neighbours: int = 200,
@@ -37,10 +38,10 @@ class ItemKNN:
         decay: float = 1.0,
         chunk_cells: int = 8_000_000,
     ) -> None:
-        """Finds the nearest `neighbours` of each product, ties to the lower position.
+        """Finds the nearest `neighbours` of each product; ties go to the lower position.
 
-        At most chunk_cells co-occurrences (or those of one product) are held at once, about 30 bytes each; what stays
-        is 8 bytes for each of the N * neighbours similarities.
+        At most chunk_cells co-occurrences (or those of one product) are in memory at once, about 30 bytes each. The
+        result takes 8 bytes for each of the N * neighbours similarities.
 
         Raises:
             ValueError: neighbours is below 1, shrinkage negative, or decay not above 0 and at most 1.
@@ -48,20 +49,20 @@ class ItemKNN:
         if neighbours < 1 or shrinkage < 0:
             raise ValueError(f"neighbours {neighbours} must be at least 1 and shrinkage {shrinkage} not negative")
         events.require_before(cutoff_ms)
-        self._weights_AN = history_weights(asked, events.n_products, decay)
+        self._weights_AN = history_weights(histories, events.n_products, decay)
         bought_UN = events.counts()
         bought_UN.data[:] = 1
         self._similar_NN = _nearest(bought_UN, neighbours, shrinkage, chunk_cells)
         self._fill_N = fill_scores(events.popularity())
 
-    def scores(self, rows: Codes) -> Scores:
-        """See Ranker.scores."""
+    def scores(self, rows: Int32Array) -> Float32Array:
+        """(B, N) sums of the votes."""
         check_codes("rows", rows, self._weights_AN.shape[0])
         return filled((self._weights_AN[rows] @ self._similar_NN).toarray(), self._fill_N)
 
 
 def _nearest(bought_UN: sparse.csr_array, neighbours: int, shrinkage: float, chunk_cells: int) -> sparse.csr_array:
-    """(N, N) similarity of each product (row) to its nearest ones, without itself."""
+    """(N, N) similarities of each product (row) to its nearest other products."""
     buyers_NU = bought_UN.T.tocsr()
     norms_N = np.sqrt(np.diff(buyers_NU.indptr)).astype(np.float32)
     columns, values, lengths = [], [], [0]
@@ -77,12 +78,12 @@ def _nearest(bought_UN: sparse.csr_array, neighbours: int, shrinkage: float, chu
             columns.append(both.indices[top])
             values.append(similarity[top])
             lengths.append(len(top))
-    parts = np.concatenate(values), np.concatenate(columns), np.cumsum(lengths)
-    return sparse.csr_array(parts, shape=(len(norms_N), len(norms_N)))
+    arrays = np.concatenate(values), np.concatenate(columns), np.cumsum(lengths)
+    return sparse.csr_array(arrays, shape=(len(norms_N), len(norms_N)))
 
 
 def _chunks(bought_UN: sparse.csr_array, buyers_NU: sparse.csr_array, chunk_cells: int) -> Iterator[tuple[int, int]]:
-    """Ranges of products whose co-occurrences number at most chunk_cells (or that are one product)."""
+    """Ranges of products with at most chunk_cells co-occurrences, or of one product."""
     n_products = buyers_NU.shape[0]
     cells_N = np.minimum(buyers_NU @ np.diff(bought_UN.indptr).astype(np.float64), n_products)
     ends_N = np.cumsum(cells_N)

@@ -1,7 +1,5 @@
-"""The product catalogue as the towers read it."""
+"""The product catalogue: products in a fixed order, and look-up of their positions."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,28 +7,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import Float64Array, Int32Array, Int64Array
 from feature_repo.transforms.text import product_text
 from training.data.histories import UNKNOWN_PRODUCT
-from training.model.towers import UNKNOWN, ItemTower
-
-UNKNOWN_NAME = "<UNK>"
-PRICE_RANGES = 16
 
 
 class KeyIndex:
-    """Finds the position of product keys in a fixed order, all at once and without a Python dictionary."""
+    """Vectorised look-up of the positions of product keys; a dictionary would be slow for arrays of keys."""
 
-    def __init__(self, keys: npt.NDArray[np.int64]) -> None:
-        """Args: keys, (N,), distinct; their order defines the positions."""
+    def __init__(self, keys: Int64Array) -> None:
+        """Args: keys: (N,) distinct product keys; their order defines the positions."""
         order = np.argsort(keys)
-        self._order: npt.NDArray[np.int32] = order.astype(np.int32)
+        self._order: Int32Array = order.astype(np.int32)
         self._sorted = keys[order]
 
-    def positions(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Positions, same shape as `keys`; UNKNOWN_PRODUCT for a key that is not there."""
+    def positions(self, keys: Int64Array) -> Int32Array:
+        """Positions, in the shape of `keys`; UNKNOWN_PRODUCT for an unknown key."""
         if len(self._sorted) == 0:
             return np.full(keys.shape, UNKNOWN_PRODUCT, dtype=np.int32)
         place = np.searchsorted(self._sorted, keys)
@@ -42,21 +36,21 @@ class KeyIndex:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products in a fixed order; `positions` elsewhere count in this order."""
+    """Products in a fixed order; a product's position is its place in this order."""
 
     product_ids: list[str]
-    product_keys: npt.NDArray[np.int64]
+    product_keys: Int64Array
     texts: list[str]
     brands: list[str | None]
     categories: list[str | None]
-    prices: npt.NDArray[np.float64]  # NaN where it is not known
+    prices: Float64Array  # NaN if unknown
 
     def __len__(self) -> int:
         """The number of products."""
         return len(self.product_ids)
 
-    def positions(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Positions of product keys, UNKNOWN_PRODUCT for those of other products."""
+    def positions(self, keys: Int64Array) -> Int32Array:
+        """Positions of product keys; UNKNOWN_PRODUCT for products outside the catalogue."""
         return KeyIndex(self.product_keys).positions(keys)
 
 
@@ -75,15 +69,10 @@ def read_catalogue(path: Path) -> Catalogue:
     )
 
 
-def read_title_languages(path: Path) -> npt.NDArray[np.str_]:
-    """(N,) the language of each product's title, in the order of read_catalogue."""
-    return np.array(pq.read_table(path, columns=[c.TITLE_LANGUAGE])[c.TITLE_LANGUAGE].to_pylist(), dtype=np.str_)
-
-
 def read_search_texts(path: Path) -> list[str]:
-    """What search compares the words of a query with, of N products in the order of read_catalogue.
+    """(N,) texts that search compares the words of a query with, in the order of read_catalogue.
 
-    That is what the product's page says, and what the text encoder reads where the source gives it another text.
+    A text is title and description, and the text that the encoder reads if the source maps a different one.
     """
     table = pq.read_table(path, columns=[c.TITLE, c.DESCRIPTION, c.TEXT])
     pages = map(product_text, table[c.TITLE].to_pylist(), table[c.DESCRIPTION].to_pylist())
@@ -92,113 +81,14 @@ def read_search_texts(path: Path) -> list[str]:
     ]
 
 
+def read_title_languages(path: Path) -> npt.NDArray[np.str_]:
+    """(N,) language of each product's title, in the order of read_catalogue."""
+    return np.array(pq.read_table(path, columns=[c.TITLE_LANGUAGE])[c.TITLE_LANGUAGE].to_pylist(), dtype=np.str_)
+
+
 def require_same_products(embedded_ids: npt.NDArray[np.str_], product_ids: list[str]) -> None:
-    """Checks that product embeddings are those of the catalogue, in its order; ValueError names the remedy."""
+    """Raises ValueError, with the remedy, unless the embeddings are of these products in this order."""
     if embedded_ids.tolist() != product_ids:
         raise ValueError(
             "the product embeddings are not those of the current products; run `tawsiya embed` and `tawsiya index`"
         )
-
-
-@dataclass(frozen=True)
-class Vocabularies:
-    """Names that have a learned vector; index 0 is <UNK>.
-
-    Attributes:
-        brands, categories: Names by index.
-        price_edges: Where one price range ends and the next begins, ascending; no edges where no price is known. Range
-            r, from 0, has index r + 1.
-        product_keys: Keys of the products with a vector of their own, (n,); key i has index i + 1.
-    """
-
-    brands: tuple[str, ...]
-    categories: tuple[str, ...]
-    price_edges: tuple[float, ...]
-    product_keys: npt.NDArray[np.int64]
-
-    @property
-    def n_prices(self) -> int:
-        """Price ranges and <UNK>."""
-        return len(self.price_edges) + 2 if self.price_edges else 1
-
-
-def build_vocabularies(catalogue: Catalogue, trained_positions: npt.NDArray[np.int32]) -> Vocabularies:
-    """Vocabularies of a catalogue, names by falling count; `trained_positions` are the products seen in training."""
-    return Vocabularies(
-        brands=_names(catalogue.brands),
-        categories=_names(catalogue.categories),
-        price_edges=_price_edges(catalogue.prices),
-        product_keys=catalogue.product_keys[np.unique(trained_positions)],
-    )
-
-
-def _names(values: Sequence[str | None]) -> tuple[str, ...]:
-    # A shop's own "<UNK>" shares index 0: vocabularies hold a name once.
-    counts = Counter(value for value in values if value is not None and value != UNKNOWN_NAME)
-    return (UNKNOWN_NAME, *(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
-
-
-def _price_edges(prices_N: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """Edges of ranges that hold about as many products each: shops of any currency have cheap and dear products."""
-    known = prices_N[np.isfinite(prices_N)]
-    if len(known) == 0:
-        return ()
-    edges = np.unique(np.quantile(known, np.arange(1, PRICE_RANGES) / PRICE_RANGES))
-    return tuple(edges.tolist())
-
-
-@dataclass(frozen=True)
-class ItemFeatures:
-    """Inputs of the item tower for N products.
-
-    Attributes:
-        text_NT: (N, T) float32 text vectors.
-        brand_N, category_N, price_N, id_N: (N,) int64 vocabulary indices, 0 for unknown.
-    """
-
-    text_NT: torch.Tensor
-    brand_N: torch.Tensor
-    category_N: torch.Tensor
-    price_N: torch.Tensor
-    id_N: torch.Tensor
-
-    def __len__(self) -> int:
-        """The number of products."""
-        return len(self.text_NT)
-
-    def to(self, device: torch.device) -> "ItemFeatures":
-        """The same features on a device."""
-        parts = (self.text_NT, self.brand_N, self.category_N, self.price_N, self.id_N)
-        return ItemFeatures(*(part.to(device) for part in parts))
-
-    def encode(
-        self, tower: ItemTower, positions: torch.Tensor | slice, text: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The tower's vectors of the products at `positions`; from other text vectors, where they are given."""
-        vectors: torch.Tensor = tower(
-            self.text_NT[positions] if text is None else text,
-            self.brand_N[positions],
-            self.category_N[positions],
-            self.price_N[positions],
-            self.id_N[positions],
-        )
-        return vectors
-
-
-def item_features(catalogue: Catalogue, text_NT: npt.NDArray[np.float32], vocabularies: Vocabularies) -> ItemFeatures:
-    """Looks the catalogue's names and keys up in the vocabularies."""
-    brand_index = {name: index for index, name in enumerate(vocabularies.brands)}
-    category_index = {name: index for index, name in enumerate(vocabularies.categories)}
-    ids = KeyIndex(vocabularies.product_keys).positions(catalogue.product_keys).astype(np.int64) + 1
-    return ItemFeatures(
-        text_NT=torch.from_numpy(np.ascontiguousarray(text_NT)),
-        brand_N=torch.tensor([brand_index.get(name or UNKNOWN_NAME, UNKNOWN) for name in catalogue.brands]),
-        category_N=torch.tensor([category_index.get(name or UNKNOWN_NAME, UNKNOWN) for name in catalogue.categories]),
-        price_N=torch.from_numpy(_price_indices(catalogue.prices, vocabularies.price_edges)),
-        id_N=torch.from_numpy(ids),
-    )
-
-
-def _price_indices(prices_N: npt.NDArray[np.float64], edges: tuple[float, ...]) -> npt.NDArray[np.int64]:
-    ranges_N = np.searchsorted(np.asarray(edges), prices_N, side="right").astype(np.int64) + 1
-    return np.where(np.isfinite(prices_N) & bool(edges), ranges_N, UNKNOWN)

@@ -1,7 +1,7 @@
-"""Training contexts on disk: joined once through Feast for each build of the features, then memory-mapped.
+"""A cache of training contexts: read through Feast once per feature build, then memory-mapped from disk.
 
-Every later run of training, each trial of a search and each process that prepares batches read the same pages; the
-timelines are never copied into a process.
+Every later training run, tuning trial and batch-preparing process shares the same pages of memory, so the timelines are
+never copied into a process.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def cached_contexts(folder: Path, version: str, make: Callable[[], Contexts]) -> Contexts:
-    """The contexts that `make` makes, from disk where they were made before of the same version.
+    """Returns the cached contexts of this version; otherwise calls `make` and caches its result.
 
     Args:
-        folder: Holds one set at a time; that of another version is deleted.
-        version: Names all that the contexts depend on.
-        make: Reads them through Feast.
+        folder: The cache. It holds one version; another one is deleted.
+        version: Identifies everything that the contexts depend on.
+        make: Reads the contexts through Feast.
     """
     key = hashlib.sha256(version.encode()).hexdigest()[:16]
-    kept = folder / key
-    if not kept.is_dir():
+    cached = folder / key
+    if not cached.is_dir():
         contexts = make()
         shutil.rmtree(folder, ignore_errors=True)
         _save(folder, key, contexts)
-    return _load(kept)
+    return _load(cached)
 
 
 def _save(folder: Path, key: str, contexts: Contexts) -> None:
-    """A folder takes its name when it is complete: a killed writer leaves none of that name."""
+    """Renames the folder once it is complete, so that an interrupted write is never read."""
     unfinished = folder / f".{key}.tmp"
     unfinished.mkdir(parents=True)
     for name, array in _arrays(contexts).items():
@@ -47,7 +47,7 @@ def _save(folder: Path, key: str, contexts: Contexts) -> None:
 
 
 def _arrays(contexts: Contexts) -> Arrays:
-    """Buyer ids as codes, since an array of objects cannot be mapped."""
+    """The arrays by file name; buyer ids become codes, because an object array cannot be memory-mapped."""
     codes, ids = pd.factorize(contexts.buyer_ids)
     arrays: Arrays = {"buyers": ids.astype(str), "buyer_codes": codes.astype(np.int32), "times_us": contexts.times_us}
     arrays |= {"starts": contexts.starts, "ends": contexts.ends}
@@ -58,7 +58,7 @@ def _arrays(contexts: Contexts) -> Arrays:
 
 def _load(folder: Path) -> Contexts:
     def mapped(name: str) -> npt.NDArray[Any]:
-        # A plain view: indexing it is faster than indexing the memmap object it views.
+        # Indexing a plain array view is faster than indexing the memmap object.
         return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
 
     timelines, targets = (

@@ -1,14 +1,13 @@
-"""What training and evaluation read: contexts with their point-in-time histories, through Feast's training service.
+"""Contexts with their point-in-time histories, read through Feast's training service.
 
-Legend: B buyers, C contexts, E events of all buyers' timelines, T targets of all contexts.
+Legend: B buyers, C contexts, E events of all timelines, T targets of all contexts. A timeline is the whole history of
+one buyer.
 """
 
-import datetime as dt
 from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,37 +17,38 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
-from feature_repo.common.files import read_json
+from feature_repo.common.arrays import Int64Array
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
-from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPES, PURCHASE
+from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, PURCHASE
 from training.data.catalogue import Catalogue
 from training.data.histories import UNKNOWN_PRODUCT, Histories, ranges
 
 DAY_US = 86_400_000_000
 _ROW = "context_row"
-Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """Moments at which a buyer chose something, those of one buyer together and oldest first.
+    """Moments at which a buyer chose products; the contexts of one buyer are adjacent, oldest first.
 
-    A buyer's histories overlap, so they are windows of one timeline: events are held once, and a context is two places.
+    The histories of one buyer overlap. Each is a window of the buyer's timeline, so every event is stored once.
 
     Attributes:
         buyer_ids: (C,) object array.
-        times_us: (C,) int64 microseconds since 1970, the last one before the moment: what is chosen then is not seen.
-        timelines: Events that a context may see, B histories.
-        starts, ends: (C,) int64 places in the timelines' events: what the buyer had done strictly before, the last
-            `max_interaction_history` events of it.
-        targets: What each buyer chose then, C histories that hold a product once.
+        times_us: (C,) int64, the microsecond before the moment (since 1970), because the targets must not be seen.
+        timelines: The B timelines, with the events that some context sees.
+        starts, ends: (C,) int64 positions in the timelines' events; each window holds the last
+            `max_interaction_history` events strictly before the moment.
+        targets: The products chosen at the moment, C histories with each product once.
     """
 
     buyer_ids: npt.NDArray[np.object_]
-    times_us: Longs
+    times_us: Int64Array
     timelines: Histories
-    starts: Longs
-    ends: Longs
+    starts: Int64Array
+    ends: Int64Array
     targets: Histories
 
     def __len__(self) -> int:
@@ -56,36 +56,36 @@ class Contexts:
         return len(self.buyer_ids)
 
     @property
-    def moments_us(self) -> Longs:
+    def moments_us(self) -> Int64Array:
         """(C,) microseconds since 1970 at which the targets were chosen."""
         return self.times_us + 1
 
     @property
     def histories(self) -> Histories:
-        """The history of each context by itself."""
+        """The history of each context, copied out of the timelines."""
         return self.timelines.windows(self.starts, self.ends)
 
     @property
     def purchases(self) -> Histories:
-        """What each context's history holds as purchases."""
+        """The purchases in the history of each context."""
         histories = self.histories
         return histories.where(histories.event_types == PURCHASE)
 
     def with_targets(self, targets: Histories) -> "Contexts":
-        """The contexts that still have a target when theirs are `targets`."""
+        """The contexts with these targets; contexts without a target are dropped."""
         return replace(self, targets=targets).take(np.flatnonzero(targets.lengths > 0))
 
     def new_to_the_buyer(self) -> "Contexts":
-        """The contexts with those targets alone that the history does not hold as purchases."""
+        """The contexts with only those targets that are not among the purchases of the history."""
         seen_Z, offsets = ranges(self.starts, self.ends)
-        bought_Z = self.timelines.event_types[seen_Z] == PURCHASE
-        owners_Z = np.repeat(np.arange(len(self)), np.diff(offsets))[bought_Z]
+        is_purchase_Z = self.timelines.event_types[seen_Z] == PURCHASE
+        owners_Z = np.repeat(np.arange(len(self)), np.diff(offsets))[is_purchase_Z]
         stride = int(max(self.timelines.products.max(initial=0), self.targets.products.max(initial=0))) + 1
-        bought = np.unique(owners_Z * stride + self.timelines.products[seen_Z[bought_Z]])
+        purchased = np.unique(owners_Z * stride + self.timelines.products[seen_Z[is_purchase_Z]])
         chosen = self.targets.owners * stride + self.targets.products
-        return self.with_targets(self.targets.where(np.isin(chosen, bought, invert=True)))
+        return self.with_targets(self.targets.where(np.isin(chosen, purchased, invert=True)))
 
-    def take(self, rows: Longs) -> "Contexts":
+    def take(self, rows: Int64Array) -> "Contexts":
         """The contexts of `rows`, in that order."""
         return Contexts(
             self.buyer_ids[rows],
@@ -97,22 +97,16 @@ class Contexts:
         )
 
 
-class TimeSplit(NamedTuple):
-    """Start of the validation and of the test days, and the end of these; what came before is for training."""
-
-    validation_from: dt.datetime
-    test_from: dt.datetime
-    data_end: dt.datetime
-
-    def as_json(self) -> dict[str, Any]:
-        """ISO 8601 by field."""
-        return {field: moment.isoformat() for field, moment in self._asdict().items()}
-
-
-def read_time_split(feature_report: Path) -> TimeSplit:
-    """The time split of the last feature build; FileNotFoundError names the command that makes it."""
-    report = read_json(feature_report, "tawsiya build-features")
-    return TimeSplit(*(dt.datetime.fromisoformat(report[field]) for field in TimeSplit._fields))
+def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
+    """Reads the contexts of one split with the configured history length and targets; errors are read_contexts's."""
+    return read_contexts(
+        store,
+        shop_paths(config).contexts,
+        catalogue,
+        split,
+        config.model.buyer_tower.max_interaction_history,
+        config.data.target_events,
+    )
 
 
 def read_contexts(
@@ -121,21 +115,21 @@ def read_contexts(
     catalogue: Catalogue,
     split: str,
     max_length: int,
-    target_events: Collection[str] = EVENT_TYPES,
+    target_events: Collection[str] = EVENT_TYPE_NAMES,
 ) -> Contexts:
-    """Reads the contexts of one split and joins them with the buyers' events, as of their moments.
+    """Reads the contexts of one split and joins them, point-in-time, with the buyers' events.
 
     Args:
         store: The feature store.
         path: The contexts of the last feature build.
-        catalogue: Products by position; events of others are left out, as serving leaves them out.
+        catalogue: Products by position; events of other products are dropped, as in serving.
         split: A value of SPLIT.
         max_length: Longest history, `model.buyer_tower.max_interaction_history`.
-        target_events: Types of the events that are targets.
+        target_events: Event types that count as targets.
 
     Raises:
         FileNotFoundError: There are no contexts yet.
-        ValueError: The split is empty, or the sequences are not those of these contexts.
+        ValueError: The split is empty, or the sequences were built for other contexts.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
@@ -143,14 +137,14 @@ def read_contexts(
     if table.num_rows == 0:
         raise ValueError(f"{path} has no {split} contexts; check data.test_days against the dates of the events")
     table = table.sort_by([(c.BUYER_ID, "ascending"), (c.EVENT_TIMESTAMP, "ascending")])
-    asked = table.select([c.BUYER_ID, c.EVENT_TIMESTAMP, c.EVENTS_BEFORE]).to_pandas()
-    buyers, _ = pd.factorize(asked[c.BUYER_ID])
-    timelines, starts, ends = _timelines(store, asked, buyers.astype(np.int64), max_length, catalogue)
+    rows = table.select([c.BUYER_ID, c.EVENT_TIMESTAMP, c.EVENTS_BEFORE]).to_pandas()
+    buyers, _ = pd.factorize(rows[c.BUYER_ID])
+    timelines, starts, ends = _timelines(store, rows, buyers.astype(np.int64), max_length, catalogue)
     times_us = table[c.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
     _require_past(timelines, starts, ends, times_us, path)
     codes = [EVENT_TYPE_CODES[name] for name in target_events]
     return Contexts(
-        buyer_ids=asked[c.BUYER_ID].to_numpy(dtype=object),
+        buyer_ids=rows[c.BUYER_ID].to_numpy(dtype=object),
         times_us=times_us,
         timelines=timelines,
         starts=starts,
@@ -160,21 +154,21 @@ def read_contexts(
 
 
 def _timelines(
-    store: FeatureStore, asked: pd.DataFrame, buyers: Longs, max_length: int, catalogue: Catalogue
-) -> tuple[Histories, Longs, Longs]:
-    """The events that any context may see, as one history per buyer, and each context's window of them.
+    store: FeatureStore, contexts: pd.DataFrame, buyers: Int64Array, max_length: int, catalogue: Catalogue
+) -> tuple[Histories, Int64Array, Int64Array]:
+    """The timelines, and the start and end of each context's window.
 
-    Rows of neighbouring contexts repeat most of their events. So only those contexts are joined whose rows together
-    hold every event that any context sees.
+    The sequences of adjacent contexts share most of their events. So Feast joins only some contexts, whose sequences
+    together hold every event that any context sees.
     """
-    before = asked[c.EVENTS_BEFORE].to_numpy()
+    before = contexts[c.EVENTS_BEFORE].to_numpy()
     joined_rows = _covering(buyers, before, max_length)
-    question = asked.iloc[joined_rows][[c.BUYER_ID, c.EVENT_TIMESTAMP]].assign(**{_ROW: joined_rows})
-    joined = store.historical_sequences(question).sort_by(_ROW)  # the join returns its rows in any order
+    entities = contexts.iloc[joined_rows][[c.BUYER_ID, c.EVENT_TIMESTAMP]].assign(**{_ROW: joined_rows})
+    joined = store.historical_sequences(entities).sort_by(_ROW)  # the join returns its rows in any order
     rows = _histories(joined, catalogue)
     if not np.array_equal(rows.lengths, np.minimum(before[joined_rows], max_length)):
         raise ValueError("the buyer sequences are not those of the contexts; run `tawsiya build-features` again")
-    # An event's place among all events of its buyer tells the same event in two rows.
+    # Two sequences share an event if its number among the buyer's events is the same.
     stride = int(before.max(initial=0)) + 1
     last = (buyers * stride + before)[joined_rows]
     events, _ = ranges(last - rows.lengths, last)
@@ -185,20 +179,21 @@ def _timelines(
         rows.event_types[first],
         rows.event_times[first],
     )
-    asked_last = buyers * stride + before
-    starts = np.searchsorted(places, asked_last - np.minimum(before, max_length))
-    ends = np.searchsorted(places, asked_last)
+    window_ends = buyers * stride + before
+    starts = np.searchsorted(places, window_ends - np.minimum(before, max_length))
+    ends = np.searchsorted(places, window_ends)
     known = timelines.products != UNKNOWN_PRODUCT
     kept_before = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
     return timelines.where(known), kept_before[starts], kept_before[ends]
 
 
-def _covering(buyers: Longs, before: Longs, max_length: int) -> Longs:
-    """Rows of as few contexts as hold all that any context sees, for contexts in order of buyer and time.
+def _covering(buyers: Int64Array, before: Int64Array, max_length: int) -> Int64Array:
+    """The fewest contexts whose sequences hold every event that any context sees; contexts sorted by buyer and time.
 
-    From each buyer's last context back: the row of a context with n events before it holds the events n - max_length to
-    n - 1, so the next is the earliest context that still reaches up to n - max_length. Where there is none, nobody
-    sees what lies between (a basket of more than max_length events), and the next is the latest before the gap.
+    The search goes backwards from each buyer's last context. The sequence of a context with n events before it holds
+    the events n - max_length to n - 1, so the next one is the earliest context with at least n - max_length events
+    before it. If there is none, no context sees the events in between (a basket of more than max_length events), and
+    the next one is the latest context before the gap.
     """
     rows: list[int] = []
     bounds = np.flatnonzero(np.diff(buyers, prepend=-1, append=-1))
@@ -211,12 +206,12 @@ def _covering(buyers: Longs, before: Longs, max_length: int) -> Longs:
             if lowest <= 0:
                 break
             place = min(bisect_left(counts, lowest), place - 1)
-            # bisect_left found `place` itself: no other context reaches so far.
+            # place - 1 is the case of a gap: bisect_left has found `place` itself.
     return np.sort(np.array(rows, dtype=np.int64))
 
 
-def _require_past(timelines: Histories, starts: Longs, ends: Longs, times_us: Longs, path: Path) -> None:
-    """No event of a history may lie at or after the moment that is asked about."""
+def _require_past(timelines: Histories, starts: Int64Array, ends: Int64Array, times_us: Int64Array, path: Path) -> None:
+    """Raises ValueError if a history contains an event at or after the moment of its context."""
     filled = np.flatnonzero(ends > starts)
     leaking = filled[timelines.event_times[ends[filled] - 1] * 1000 > times_us[filled]]
     if len(leaking):
@@ -226,7 +221,7 @@ def _require_past(timelines: Histories, starts: Longs, ends: Longs, times_us: Lo
 
 
 def _histories(table: pa.Table, catalogue: Catalogue) -> Histories:
-    """Arrow list columns as flat arrays; a null list (no history) is an empty one."""
+    """Arrow list columns as histories; a null list is an empty history."""
     keys = table[c.PRODUCT_KEYS].combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(keys), 0).to_numpy()
     return Histories(
@@ -238,16 +233,16 @@ def _histories(table: pa.Table, catalogue: Catalogue) -> Histories:
 
 
 def _chosen(targets: Histories, codes: Collection[int]) -> Histories:
-    """Targets once per context, by the strongest event (a view and a purchase of one moment are one choice).
+    """The targets with one of the event types; a view and a purchase of one product at one moment are one target.
 
-    A product that is no longer in the catalogue is no target: nothing could rank it.
+    A product that is no longer in the catalogue is no target, because no ranker could rank it.
     """
     targets = targets.where((targets.products != UNKNOWN_PRODUCT) & np.isin(targets.event_types, list(codes)))
     return distinct(targets)
 
 
 def distinct(targets: Histories) -> Histories:
-    """Each product of a history once, as its strongest event, where that stands first."""
+    """Each product of a history once, at the place of its first event of the strongest type."""
     owners = targets.owners
     order = np.lexsort((targets.event_times, -targets.event_types, targets.products, owners))
     pairs = np.stack([owners, targets.products])[:, order]

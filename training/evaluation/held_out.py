@@ -1,47 +1,49 @@
-"""What evaluation asks, and the re-scorer's fit before it: one split's contexts, their targets, and what was known.
+"""Held-out data: the contexts of the validation or test days with their targets, and the events before these days.
 
-A question is asked at its contexts' moments. Models learn from the events before the split's start. Kinds of targets,
-each ranked among all products: `all` that were chosen, repeats included; `new_items`, those that the buyer had not
-bought before; and `cold_items`, products of which there was no event before, which the first two leave out. `next` are
-the new items with the cold ones: where each buyer has one target, as in the literature's leave-one-out, none is left
-out.
+Each target is ranked among all products. The kinds of targets are
 
-Legend: C contexts, E events, N products of the catalogue.
+    all         products with an event before the held-out days, repeat purchases included
+    new_items   those of them that the buyer had not bought before
+    cold_items  products without any event before the held-out days
+    next        new items and cold items; where each buyer has one target, as in leave-one-out data sets, none is lost
+
+Legend: C contexts, E events, N products of the catalogue, T targets.
 """
 
 import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
-from feature_repo.common.paths import shop_paths
+from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
+from feature_repo.time_split import read_time_split
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by_code
 from training.data.catalogue import Catalogue
-from training.data.contexts import Contexts, read_contexts, read_time_split
+from training.data.contexts import Contexts, split_contexts
 from training.data.histories import UNKNOWN_PRODUCT, Histories
 from training.evaluation.fit_rescorer import RescorerData
 from training.evaluation.metrics import Targets
-from training.evaluation.ranker import Codes, TrainingEvents
+from training.evaluation.ranker import TrainingEvents
 
 ALL, NEW_ITEMS, COLD_ITEMS, NEXT = "all", "new_items", "cold_items", "next"
 
 
 @dataclass(frozen=True)
-class Question:
-    """One split, as every ranker is asked.
+class HeldOut:
+    """The held-out data of one split.
 
     Attributes:
-        contexts: With a history each; their histories are those that serving would have, cut at the longest.
-        histories: The same contexts' histories in full, of known products.
-        events: All events before `start`.
-        start, end: The days asked about; what came before `start` may be learned from.
-        event_weights: Of each event-type code, 1 for the strongest.
+        contexts: Contexts with a history; the histories are as long as in serving.
+        histories: The full histories of the same contexts, of known products.
+        events: All events before `start`; rankers may learn from these.
+        start, end: The held-out days.
+        event_weights: Weight of each event-type code; the highest is 1.
     """
 
     contexts: Contexts
@@ -49,7 +51,7 @@ class Question:
     events: TrainingEvents
     start: dt.datetime
     end: dt.datetime
-    event_weights: npt.NDArray[np.float32]
+    event_weights: Float32Array
 
     @property
     def start_ms(self) -> int:
@@ -57,28 +59,28 @@ class Question:
         return int(self.start.timestamp() * 1000)
 
     @property
-    def bought(self) -> Histories:
-        """What each context's buyer had bought: products that are not new to them."""
+    def purchases(self) -> Histories:
+        """The purchases before each context: products that are not new to the buyer."""
         return self.histories.where(self.histories.event_types == PURCHASE)
 
-    def targets(self, kind: str) -> tuple[Codes, Histories]:
-        """The contexts with a target of the kind, as rows, and these targets."""
+    def targets(self, kind: str) -> tuple[Int32Array, Histories]:
+        """The rows of the contexts with a target of the kind, and these targets."""
         targets = self.contexts.targets
         seen_N = np.bincount(self.events.products, minlength=self.events.n_products) > 0
         kept = np.ones(len(targets.products), dtype=bool)
         if kind != NEXT:
             kept = seen_N[targets.products] != (kind == COLD_ITEMS)
         if kind in (NEW_ITEMS, NEXT):
-            kept &= ~_among(targets, self.bought, self.events.n_products)
+            kept &= ~_among(targets, self.purchases, self.events.n_products)
         targets = targets.where(kept)
         rows = np.flatnonzero(targets.lengths > 0)
         return rows.astype(np.int32), targets.take(rows)
 
-    def asked(self) -> RescorerData:
-        """The question for the re-scorer."""
+    def rescorer_data(self) -> RescorerData:
+        """The same data as the re-scorer's fit reads it."""
         return RescorerData(
-            histories=self._remembered,
-            bought=self.bought,
+            histories=self._stored_events,
+            purchases=self.purchases,
             targets=self._rows_and_targets(ALL),
             new_targets=self._rows_and_targets(NEW_ITEMS),
             events=self.events,
@@ -87,41 +89,29 @@ class Question:
         )
 
     @property
-    def _remembered(self) -> Histories:
-        """What serving knows of each context's buyer: all purchases, and the last events."""
+    def _stored_events(self) -> Histories:
+        """What the online store would hold of each context's buyer: all purchases, and the last events."""
         histories, n_last = self.histories, self.contexts.ends - self.contexts.starts
         to_end = histories.offsets[1:][histories.owners] - np.arange(len(histories.products))
         last = to_end <= n_last[histories.owners]
         return histories.where(last | (histories.event_types == PURCHASE))
 
-    def _rows_and_targets(self, kind: str) -> tuple[Codes, Targets] | None:
+    def _rows_and_targets(self, kind: str) -> tuple[Int32Array, Targets] | None:
         rows, targets = self.targets(kind)
         return (rows, as_targets(targets)) if len(rows) else None
 
 
-def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
-    """Reads a split's contexts as the configuration says; errors as read_contexts has them."""
-    return read_contexts(
-        store,
-        shop_paths(config).contexts,
-        catalogue,
-        split,
-        config.model.buyer_tower.max_interaction_history,
-        config.data.target_events,
-    )
-
-
 def read_held_out(
     store: FeatureStore, config: Config, catalogue: Catalogue, split: str, contexts: Contexts | None = None
-) -> Question:
-    """Reads the contexts of the validation or the test, through Feast, and the events before it.
+) -> HeldOut:
+    """Reads the held-out data of the validation or the test days.
 
     Args:
         store: The feature store.
         config: The configuration.
         catalogue: The products.
         split: VALIDATION or TEST.
-        contexts: The split's contexts, where they have been read already.
+        contexts: The split's contexts, if the caller has read them already.
 
     Raises:
         FileNotFoundError: The features are missing; the message names the command that makes them.
@@ -136,8 +126,31 @@ def read_held_out(
     contexts = contexts.take(np.flatnonzero((contexts.ends > contexts.starts) & (contexts.targets.lengths > 0)))
     if len(contexts) == 0:
         raise ValueError(f"no {split} buyer has a history and a product to predict; check data.test_days")
-    table = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TYPE, c.EVENT_TIME])
-    frame = table.to_pandas()
+    timelines, codes, buyers = _timelines(paths, catalogue, end)
+    before = timelines.event_times < int(start.timestamp() * 1000)
+    weights = np.asarray(weight_by_code(config.event_weights), dtype=np.float32)
+    return HeldOut(
+        contexts=contexts,
+        histories=_full_histories(timelines, buyers.get_indexer(pd.Index(contexts.buyer_ids)), contexts.times_us),
+        events=TrainingEvents(
+            codes[before], timelines.products[before], timelines.event_times[before], len(buyers), len(catalogue)
+        ),
+        start=start,
+        end=end,
+        event_weights=weights / weights.max(),
+    )
+
+
+def as_targets(histories: Histories) -> Targets:
+    """The products of histories as targets of the metrics; no history may be empty."""
+    return Targets(histories.offsets, histories.products)
+
+
+def _timelines(
+    paths: ShopPaths, catalogue: Catalogue, end: dt.datetime
+) -> tuple[Histories, Int32Array, "pd.Index[str]"]:
+    """The events of known products up to `end`: as one history per buyer, the buyer code of each event, the buyers."""
+    frame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TYPE, c.EVENT_TIME]).to_pandas()
     frame[c.EVENT_TYPE] = frame[c.EVENT_TYPE].map(EVENT_TYPE_CODES).astype(np.int32)
     frame = frame.sort_values([c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE])
     frame[c.PRODUCT_KEY] = catalogue.positions(frame[c.PRODUCT_KEY].to_numpy())
@@ -150,27 +163,11 @@ def read_held_out(
         frame[c.EVENT_TYPE].to_numpy(dtype=np.int32),
         frame[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64),
     )
-    before = timelines.event_times < int(start.timestamp() * 1000)
-    weights = np.asarray(weight_by_code(config.event_weights), dtype=np.float32)
-    return Question(
-        contexts=contexts,
-        histories=_in_full(timelines, buyers.get_indexer(contexts.buyer_ids), contexts.times_us),
-        events=TrainingEvents(
-            codes[before], timelines.products[before], timelines.event_times[before], len(buyers), len(catalogue)
-        ),
-        start=start,
-        end=end,
-        event_weights=weights / weights.max(),
-    )
+    return timelines, codes, buyers
 
 
-def as_targets(histories: Histories) -> Targets:
-    """Targets as the metrics take them; every history has one or more."""
-    return Targets(histories.offsets, histories.products)
-
-
-def _in_full(timelines: Histories, owners: npt.NDArray[np.int64], times_us: npt.NDArray[np.int64]) -> Histories:
-    """All that each context's buyer had done before the context's moment."""
+def _full_histories(timelines: Histories, owners: Int64Array, times_us: Int64Array) -> Histories:
+    """All events of each context's buyer before the context."""
     starts, stops = timelines.offsets[owners], timelines.offsets[owners + 1]
     ends = [
         start + np.searchsorted(timelines.event_times[start:stop], time_us // 1000, side="right")
@@ -179,7 +176,7 @@ def _in_full(timelines: Histories, owners: npt.NDArray[np.int64], times_us: npt.
     return timelines.windows(starts, np.array(ends, dtype=np.int64))
 
 
-def _among(targets: Histories, others: Histories, n_products: int) -> npt.NDArray[np.bool_]:
+def _among(targets: Histories, others: Histories, n_products: int) -> BoolArray:
     """(T,) whether each target's product is in the other history of the same context."""
     keys = targets.owners * n_products + targets.products
     return np.isin(keys, others.owners * n_products + others.products)

@@ -1,27 +1,28 @@
-"""Rankers for the question "what that is new to this buyer?".
+"""A ranker for lists of new products only.
 
-Legend: B rows of one call, N products of the catalogue.
+Legend: A histories, B rows of one call, N products of the catalogue.
 """
 
 import numpy as np
 
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.baselines.history_matrix import known_only
 from training.data.histories import Histories
-from training.evaluation.ranker import Codes, Ranker, Scores
+from training.evaluation.ranker import Ranker
 
 
 class MaskedRanker:
-    """Another ranker that never recommends what is in the asked history; it keeps its name."""
+    """Wraps a ranker, under its name, and never recommends the products of a given history."""
 
-    def __init__(self, ranker: Ranker, asked: Histories) -> None:
-        """Takes the ranker and the A histories that its rows mean."""
+    def __init__(self, ranker: Ranker, excluded: Histories) -> None:
+        """Args: ranker; and for each of its A rows the history whose products are excluded."""
         self.name = ranker.name
         self._ranker = ranker
-        self._asked = asked
+        self._excluded = excluded
 
-    def scores(self, rows: Codes) -> Scores:
-        """See Ranker.scores."""
-        scores_BN = np.array(self._ranker.scores(rows))  # a copy: the ranker's own may be read-only
-        seen = known_only(self._asked.take(rows.astype(np.int64)), scores_BN.shape[1])
-        scores_BN[seen.owners, seen.products] = -np.inf
+    def scores(self, rows: Int32Array) -> Float32Array:
+        """(B, N) the wrapped ranker's scores, -inf for excluded products."""
+        scores_BN = np.array(self._ranker.scores(rows))  # a copy, since the ranker's own array may be read-only
+        excluded = known_only(self._excluded.take(rows.astype(np.int64)), scores_BN.shape[1])
+        scores_BN[excluded.owners, excluded.products] = -np.inf
         return scores_BN

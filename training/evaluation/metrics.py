@@ -1,42 +1,39 @@
-"""How good ranked lists are: accuracy against held-out targets, and what accuracy does not show.
+"""Metrics of ranked lists: accuracy against held-out targets, and coverage, novelty, diversity, category relevance.
 
 Legend: B buyers, K products in each ranked list, k one cut-off (k <= K), N products of the catalogue, T targets of all
-buyers, D vector dimension. NO_PRODUCT in a list is an empty place: it never hits and is never counted as recommended.
+buyers, D vector dimension. NO_PRODUCT marks an empty place of a list; it is neither a hit nor a recommendation.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from feature_repo.common.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from training.data.histories import ranges
 
-NO_PRODUCT = -1
+NO_PRODUCT = -1  # an empty place in a ranked list
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.signedinteger[Any]]
-Booleans = npt.NDArray[np.bool_]
+_Integers = Int32Array | Int64Array
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What each of B buyers really took: at least one product each, none twice.
+    """The targets of B buyers: at least one product each, none twice.
 
     Attributes:
         offsets: (B + 1,) int64; the targets of buyer b are positions[offsets[b]:offsets[b + 1]].
         positions: (T,) int positions in the catalogue.
     """
 
-    offsets: npt.NDArray[np.int64]
-    positions: Integers
+    offsets: Int64Array
+    positions: _Integers
 
     def __post_init__(self) -> None:
-        """Checks that the arrays fit together.
+        """Validates the arrays.
 
         Raises:
-            ValueError: offsets and positions do not fit, a buyer has no target or the same target twice.
+            ValueError: Offsets and positions do not fit, or a buyer has no target or the same target twice.
         """
         if len(self.offsets) < 2 or self.offsets[0] != 0 or self.offsets[-1] != len(self.positions):
             raise ValueError(
@@ -55,51 +52,51 @@ class Targets:
         """The number of buyers, B."""
         return len(self.offsets) - 1
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "Targets":
+    def take(self, rows: Int64Array) -> "Targets":
         """The targets of the buyers in `rows`, in that order."""
         places, offsets = ranges(self.offsets[rows], self.offsets[rows + 1])
         return Targets(offsets, self.positions[places])
 
     @property
-    def buyers(self) -> npt.NDArray[np.int64]:
+    def buyers(self) -> Int64Array:
         """(T,) the row, 0 to B - 1, that each target belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
 @dataclass(frozen=True)
 class CatalogueFacts:
-    """What the metrics beyond accuracy need to know of the N products.
+    """Facts about the N products for the metrics beyond accuracy.
 
     Attributes:
-        popularity: (N,) how often each product was taken in training.
-        categories: (N,) category codes, negative for a product without one; None leaves out category_relevance.
-        vectors: (N, D) product vectors of any length; None leaves out diversity.
+        popularity: (N,) number of training events of each product.
+        categories: (N,) category codes, negative for a product without one; None omits category_relevance.
+        vectors: (N, D) product vectors of any length; None omits diversity.
     """
 
-    popularity: npt.NDArray[np.int64]
-    categories: Integers | None = None
-    vectors: npt.NDArray[np.float32] | None = None
+    popularity: Int64Array
+    categories: Int64Array | None = None
+    vectors: Float32Array | None = None
 
 
-def recall(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
+def recall(hits_Bk: BoolArray, n_targets_B: Int64Array) -> Float64Array:
     """(B,) hits / number of targets (Manning, Raghavan, Schuetze 2008, Introduction to Information Retrieval, 8.3)."""
-    shares_B: Floats = hits_Bk.sum(axis=1) / n_targets_B
+    shares_B: Float64Array = hits_Bk.sum(axis=1) / n_targets_B
     return shares_B
 
 
-def precision(hits_Bk: Booleans) -> Floats:
+def precision(hits_Bk: BoolArray) -> Float64Array:
     """(B,) hits / k, also for a list with empty places (Manning, Raghavan, Schuetze 2008, 8.4)."""
-    shares_B: Floats = hits_Bk.mean(axis=1)
+    shares_B: Float64Array = hits_Bk.mean(axis=1)
     return shares_B
 
 
-def hit_rate(hits_Bk: Booleans) -> Floats:
+def hit_rate(hits_Bk: BoolArray) -> Float64Array:
     """(B,) 1 if any hit, else 0 (Deshpande & Karypis 2004, Item-based top-N recommendation algorithms, 5.2)."""
-    shares_B: Floats = hits_Bk.max(axis=1).astype(np.float64)
+    shares_B: Float64Array = hits_Bk.max(axis=1).astype(np.float64)
     return shares_B
 
 
-def ndcg(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
+def ndcg(hits_Bk: BoolArray, n_targets_B: Int64Array) -> Float64Array:
     """(B,) DCG / ideal DCG, where DCG = sum over hits of 1 / log2(1 + rank), the first rank being 1.
 
     Relevance is binary, so the ideal list has its hits at ranks 1 to min(k, number of targets). Method: Jarvelin &
@@ -107,25 +104,25 @@ def ndcg(hits_Bk: Booleans, n_targets_B: Integers) -> Floats:
     """
     discounts_k = 1 / np.log2(np.arange(2, hits_Bk.shape[1] + 2))
     ideal_B = np.cumsum(discounts_k)[np.minimum(hits_Bk.shape[1], n_targets_B) - 1]
-    gains_B: Floats = hits_Bk @ discounts_k / ideal_B
+    gains_B: Float64Array = hits_Bk @ discounts_k / ideal_B
     return gains_B
 
 
-def mrr(hits_Bk: Booleans) -> Floats:
+def mrr(hits_Bk: BoolArray) -> Float64Array:
     """(B,) 1 / rank of the first hit, 0 if none within k (Voorhees 1999, The TREC-8 question answering track)."""
     return np.where(hits_Bk.any(axis=1), 1 / (1 + hits_Bk.argmax(axis=1)), 0.0)
 
 
-def accuracy_per_buyer(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, Floats]:
-    """recall@k, precision@k, hit_rate@k, ndcg@k and mrr@k of every buyer, (B,) each: what intervals are made from.
+def accuracy_per_buyer(ranked_BK: Int32Array, targets: Targets, k_values: Sequence[int]) -> dict[str, Float64Array]:
+    """recall@k, precision@k, hit_rate@k, ndcg@k and mrr@k of every buyer, (B,) each.
 
     Args:
         ranked_BK: (B, K) product positions, best first, NO_PRODUCT where there is none.
-        targets: what the same B buyers took, in the same order.
-        k_values: cut-offs between 1 and K.
+        targets: Targets of the same B buyers, in the same order.
+        k_values: Cut-offs between 1 and K.
 
     Raises:
-        ValueError: a cut-off lies outside 1..K, a list holds a product twice, or the buyers differ in number.
+        ValueError: A cut-off lies outside 1..K, a list holds a product twice, or the buyers differ in number.
     """
     _check_lists(ranked_BK, k_values)
     hits_BK = _among(ranked_BK, targets.buyers, targets.positions, len(targets))
@@ -141,24 +138,24 @@ def accuracy_per_buyer(ranked_BK: Integers, targets: Targets, k_values: Sequence
     return per_buyer
 
 
-def means(per_buyer: Mapping[str, Floats]) -> dict[str, float]:
+def means(per_buyer: Mapping[str, Float64Array]) -> dict[str, float]:
     """Each metric averaged over buyers."""
     return {metric: float(values_B.mean()) for metric, values_B in per_buyer.items()}
 
 
-def accuracy_metrics(ranked_BK: Integers, targets: Targets, k_values: Sequence[int]) -> dict[str, float]:
-    """The means of `accuracy_per_buyer`, whose arguments and errors these are."""
+def accuracy_metrics(ranked_BK: Int32Array, targets: Targets, k_values: Sequence[int]) -> dict[str, float]:
+    """The means of accuracy_per_buyer; arguments and errors are the same."""
     return means(accuracy_per_buyer(ranked_BK, targets, k_values))
 
 
-def coverage(ranked_BK: Integers, n_products: int, k_values: Sequence[int]) -> dict[str, float]:
-    """coverage@k: share of the N products that stand in at least one list (Ge et al. 2010, Beyond accuracy)."""
+def coverage(ranked_BK: Int32Array, n_products: int, k_values: Sequence[int]) -> dict[str, float]:
+    """coverage@k: share of the N products that appear in at least one list (Ge et al. 2010, Beyond accuracy)."""
     _check_lists(ranked_BK, k_values, n_products)
     tops = {k: np.unique(ranked_BK[:, :k]) for k in k_values}
     return {f"coverage@{k}": int((top >= 0).sum()) / n_products for k, top in tops.items()}
 
 
-def diversity(ranked_BK: Integers, vectors_ND: npt.NDArray[np.float32], k_values: Sequence[int]) -> dict[str, float]:
+def diversity(ranked_BK: Int32Array, vectors_ND: Float32Array, k_values: Sequence[int]) -> dict[str, float]:
     """diversity@k: mean of 1 - cosine over all pairs in a list, averaged over buyers.
 
     A list of fewer than two products has no pair and counts as 0, so diversity@1 is 0. Takes 8 * B * D bytes. Source:
@@ -176,17 +173,17 @@ def diversity(ranked_BK: Integers, vectors_ND: npt.NDArray[np.float32], k_values
         sums_BD += new_BD
         squares_B += np.square(new_BD).sum(axis=1)
         counts_B += present_B
-        # Cosines of all ordered pairs = |sum of the unit vectors|^2 less each vector's product with itself.
+        # The cosines of all ordered pairs sum to |sum of the unit vectors|^2 minus each vector's product with itself.
         n_pairs_B = counts_B * (counts_B - 1)
         cosines_B = np.square(sums_BD).sum(axis=1) - squares_B
         by_k[k] = float(np.where(n_pairs_B > 0, 1 - cosines_B / np.maximum(n_pairs_B, 1), 0).mean())
     return {f"diversity@{k}": by_k[k] for k in k_values}
 
 
-def novelty(ranked_BK: Integers, popularity_N: Integers, k_values: Sequence[int]) -> dict[str, float]:
+def novelty(ranked_BK: Int32Array, popularity_N: Int64Array, k_values: Sequence[int]) -> dict[str, float]:
     """novelty@k: mean of -log2(popularity share) in bits over a list, averaged over buyers; 0 for an empty list.
 
-    A product never taken counts as if it had been taken once, so that the mean stays finite. Source: self-information
+    A product without training events counts as if it had one, so that the mean stays finite. Source: self-information
     of Zhou et al. 2010, Solving the apparent diversity-accuracy dilemma of recommender systems.
     """
     _check_lists(ranked_BK, k_values, len(popularity_N))
@@ -199,12 +196,12 @@ def novelty(ranked_BK: Integers, popularity_N: Integers, k_values: Sequence[int]
 
 
 def category_relevance(
-    ranked_BK: Integers, targets: Targets, category_N: Integers, k_values: Sequence[int]
+    ranked_BK: Int32Array, targets: Targets, category_N: Int64Array, k_values: Sequence[int]
 ) -> dict[str, float]:
     """category_relevance@k: share of a list whose category is one of the buyer's target categories, mean over buyers.
 
-    A product without a category (negative code) is never relevant; an empty list counts as 0. Own definition: precision
-    at the level of categories, over the products that were recommended.
+    A product without a category (negative code) is never relevant; an empty list counts as 0. The definition is
+    ours: precision at the level of categories, over the recommended products.
     """
     _check_lists(ranked_BK, k_values, len(category_N))
     present_BK = ranked_BK >= 0
@@ -214,9 +211,9 @@ def category_relevance(
 
 
 def beyond_accuracy(
-    ranked_BK: Integers, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts
+    ranked_BK: Int32Array, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts
 ) -> dict[str, float]:
-    """Coverage and novelty; diversity and category_relevance where `catalogue` has the facts for them."""
+    """Coverage and novelty; also diversity and category_relevance if `catalogue` has the facts for them."""
     metrics = coverage(ranked_BK, len(catalogue.popularity), k_values)
     metrics |= novelty(ranked_BK, catalogue.popularity, k_values)
     if catalogue.vectors is not None:
@@ -226,17 +223,7 @@ def beyond_accuracy(
     return metrics
 
 
-def list_metrics(
-    ranked_BK: Integers, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts | None = None
-) -> dict[str, float]:
-    """Every metric of this module that `catalogue` has the facts for; without it accuracy alone."""
-    metrics = accuracy_metrics(ranked_BK, targets, k_values)
-    if catalogue is not None:
-        metrics |= beyond_accuracy(ranked_BK, targets, k_values, catalogue)
-    return metrics
-
-
-def _check_lists(ranked_BK: Integers, k_values: Sequence[int], n_products: int | None = None) -> None:
+def _check_lists(ranked_BK: Int32Array, k_values: Sequence[int], n_products: int | None = None) -> None:
     width = ranked_BK.shape[1]
     if not k_values or min(k_values) < 1 or max(k_values) > width:
         raise ValueError(f"k_values {list(k_values)} must lie between 1 and the length of the ranked lists ({width})")
@@ -249,8 +236,8 @@ def _check_lists(ranked_BK: Integers, k_values: Sequence[int], n_products: int |
         raise ValueError("a ranked list holds a product twice: its hits would count twice")
 
 
-def _among(values_BK: Integers, owners_T: Integers, values_T: Integers, n_owners: int) -> Booleans:
-    """(B, K) whether a value that is not negative is one of the values_T that belong to its row."""
+def _among(values_BK: _Integers, owners_T: Int64Array, values_T: _Integers, n_owners: int) -> BoolArray:
+    """(B, K) whether each value is one of the values_T of its row; negative values never are."""
     if len(values_BK) != n_owners:
         raise ValueError(f"{len(values_BK)} ranked lists but targets of {n_owners} buyers")
     stride = 1 + max(values_BK.max(initial=0), values_T.max(initial=0))
@@ -259,5 +246,5 @@ def _among(values_BK: Integers, owners_T: Integers, values_T: Integers, n_owners
     return np.isin(keys_BK, keys_T) & (values_BK >= 0)
 
 
-def _mean_of_lists(values_Bk: Floats | Booleans, present_Bk: Booleans) -> float:
+def _mean_of_lists(values_Bk: Float64Array | BoolArray, present_Bk: BoolArray) -> float:
     return float((values_Bk.sum(axis=1) / np.maximum(present_Bk.sum(axis=1), 1)).mean())

@@ -1,8 +1,8 @@
-"""Where a model is good and where it is not: the same ranked lists, judged on named parts of the test.
+"""Accuracy on slices: the same ranked lists, measured on named parts of the held-out targets.
 
-A slice is a choice of targets. One made by product keeps some targets of each buyer, one made by buyer all targets of
-some buyers; buyers without a target left are not in the slice. Lists are never ranked again: they remain the best of
-the whole catalogue, and the targets outside a slice count as misses.
+A slice is a subset of the targets. A slice by product keeps some targets of each buyer, a slice by buyer keeps all
+targets of some buyers; buyers without a remaining target are not in the slice. The lists stay the same, the best of the
+whole catalogue, so targets outside a slice count as misses.
 
 Legend: B buyers, K products in each ranked list, N products of the catalogue, T targets of all buyers.
 """
@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.metrics import Booleans, Integers, Targets, accuracy_metrics
+from feature_repo.common.arrays import BoolArray, Int32Array, Int64Array
+from training.evaluation.metrics import Targets, accuracy_metrics
 
 HEAD_SHARE = 0.5
-# Fewest and most events in the history.
+# Minimum and maximum number of events in the history.
 HISTORY_SLICES = {
     "new_buyers": (0, 0),
     "short_history": (1, 4),
@@ -25,22 +26,22 @@ HISTORY_SLICES = {
 
 
 def slice_targets(
-    targets: Targets, history_lengths_B: Integers, counts_N: Integers, languages_N: npt.NDArray[np.str_]
-) -> dict[str, Booleans]:
-    """Which targets belong to each slice, (T,) each; a slice may be empty.
+    targets: Targets, history_lengths_B: Int64Array, counts_N: Int64Array, languages_N: npt.NDArray[np.str_]
+) -> dict[str, BoolArray]:
+    """(T,) whether each target belongs to a slice, for all slices; a slice may be empty.
 
-    By product: `cold_products` were never taken in training, `head` are the most taken products that make up half of
-    its events (equal counts by position), `tail` are all others, `language_<language>` go by the language of the title.
+    By product: `cold_products` have no training events, `head` are the most popular products that make up half of the
+    training events (equal counts by position), `tail` are all others, `language_<language>` have such a title.
     By buyer: `new_buyers` (no history), `short_history` (1 to 4 events), `medium_history` (5 to 19), `long_history`.
 
     Args:
-        targets: what the B buyers took.
-        history_lengths_B: (B,) events in each buyer's history at the moment asked about.
-        counts_N: (N,) events of each product in training.
-        languages_N: (N,) the language of each product's title.
+        targets: Targets of the B buyers.
+        history_lengths_B: (B,) number of events in the history of each buyer's context.
+        counts_N: (N,) number of training events of each product.
+        languages_N: (N,) language of each product's title.
 
     Raises:
-        ValueError: the arrays do not fit together.
+        ValueError: The arrays do not fit together.
     """
     if len(history_lengths_B) != len(targets):
         raise ValueError(f"history_lengths_B has {len(history_lengths_B)} buyers, the targets are of {len(targets)}")
@@ -62,26 +63,26 @@ def slice_targets(
 
 
 def slice_metrics(
-    ranked_BK: Integers, targets: Targets, slices: Mapping[str, Booleans], k_values: Sequence[int]
+    ranked_BK: Int32Array, targets: Targets, slices: Mapping[str, BoolArray], k_values: Sequence[int]
 ) -> dict[str, dict[str, float]]:
-    """{slice: {"n": buyers, "recall@20": ..., ...}}: accuracy on each slice that holds a target.
+    """{slice: {"n": buyers, "recall@20": ..., ...}}: accuracy on each slice that has a target.
 
     Args:
-        ranked_BK: (B, K) product positions, best first, the lists of all buyers.
-        targets: what the same B buyers took.
-        slices: (T,) targets of each slice, as `slice_targets` returns them.
-        k_values: cut-offs between 1 and K.
+        ranked_BK: (B, K) product positions, best first.
+        targets: Targets of the same B buyers.
+        slices: (T,) targets of each slice, as slice_targets returns them.
+        k_values: Cut-offs between 1 and K.
     """
-    judged = {}
+    metrics: dict[str, dict[str, float]] = {}
     for name, chosen_T in slices.items():
         if chosen_T.any():
             rows, chosen = _only(targets, chosen_T)
-            judged[name] = {"n": len(rows), **accuracy_metrics(ranked_BK[rows], chosen, k_values)}
-    return judged
+            metrics[name] = {"n": len(rows), **accuracy_metrics(ranked_BK[rows], chosen, k_values)}
+    return metrics
 
 
-def _head(counts_N: Integers) -> Booleans:
-    """(N,) the fewest products that make up HEAD_SHARE of the events."""
+def _head(counts_N: Int64Array) -> BoolArray:
+    """(N,) whether a product belongs to the fewest ones that make up HEAD_SHARE of the events."""
     order = np.argsort(-counts_N, kind="stable")
     events_before = np.cumsum(counts_N[order]) - counts_N[order]
     head_N = np.zeros(len(counts_N), dtype=bool)
@@ -89,8 +90,8 @@ def _head(counts_N: Integers) -> Booleans:
     return head_N
 
 
-def _only(targets: Targets, chosen_T: Booleans) -> tuple[npt.NDArray[np.int64], Targets]:
-    """The rows of buyers with a chosen target, and these targets."""
+def _only(targets: Targets, chosen_T: BoolArray) -> tuple[Int64Array, Targets]:
+    """The rows of the buyers with a target in the slice, and these targets."""
     counts_B = np.bincount(targets.buyers[chosen_T], minlength=len(targets))
     rows = np.flatnonzero(counts_B)
     return rows, Targets(np.concatenate([[0], np.cumsum(counts_B[rows])]), targets.positions[chosen_T])

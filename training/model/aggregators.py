@@ -1,25 +1,24 @@
-"""The ways to join a history's product vectors into one.
+"""Aggregators: they combine the product vectors of a history into one vector.
 
-Legend: P prefixes, Z events of all prefixes, U products, D and H dimensions, S segments, L events of one, W width.
+An aggregator has `forward(items_UD, prefixes)`. It returns P vectors of any length, zeros for a prefix without events
+of positive weight. Most are a `Pooling`, a weighted sum. Its logits are sums of table entries and of a function of each
+product alone, so that serving can look them up and can explain how much each event contributed.
 
-Every aggregator has `forward(items_UD, prefixes)`: P vectors of any length, zeros for a prefix none of whose events
-counts. One that weighs events is a `Pooling`: its logits are sums of tables and of what it makes of each product by
-itself, so that serving looks them up and can say what each event contributed.
+Legend: P prefixes, Z events of all prefixes, U products, D and H dimensions, S segments, L events of one segment,
+W width of the transformer.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.model.prefixes import N_BUCKETS, Prefixes
+from training.model.spec import ModelSpec
 
 TRANSFORMER_LAYERS, TRANSFORMER_HEADS = 2, 2
-
-if TYPE_CHECKING:
-    from training.model.towers import ModelSpec
 
 
 def softmax_by_prefix(logits_Z: Tensor, owners_Z: Tensor, n_prefixes: int) -> Tensor:
@@ -32,11 +31,11 @@ def softmax_by_prefix(logits_Z: Tensor, owners_Z: Tensor, n_prefixes: int) -> Te
 
 
 class EventLogits(NamedTuple):
-    """What a pooling aggregator adds to the logit of an event's product, by table.
+    """The tables whose entries a pooling aggregator adds to the logit of an event's product.
 
     Attributes:
         of_type: By event-type code; -inf for a type of weight 0.
-        of_rank, of_gap: By the buckets of Prefixes.ranks_Z and gaps_Z; None where time does not matter.
+        of_rank, of_gap: By the buckets of Prefixes.ranks_Z and gaps_Z; None if time is ignored.
     """
 
     of_type: Tensor
@@ -45,18 +44,18 @@ class EventLogits(NamedTuple):
 
 
 class Pooling(nn.Module, ABC):
-    """A sum of the history's product vectors, weighted by the softmax of their events' logits."""
+    """The sum of a history's product vectors, weighted by a softmax over its events."""
 
     @abstractmethod
     def item_logits(self, items: Tensor) -> Tensor:
-        """Logits of products by themselves, (..., D) -> (...)."""
+        """The part of the logit that depends on the product, (..., D) -> (...)."""
 
     @abstractmethod
     def event_logits(self) -> EventLogits:
-        """What is added for an event's type and place."""
+        """The part of the logit that depends on the event's type, rank and age."""
 
     def shares(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
-        """Each event's share of its prefix, (Z,)."""
+        """(Z,) weight of each event; the weights of a prefix sum to 1."""
         tables = self.event_logits()
         logits_Z = self.item_logits(items_UD)[prefixes.items_Z] + tables.of_type[prefixes.types_Z]
         if tables.of_rank is not None:
@@ -77,32 +76,32 @@ class Pooling(nn.Module, ABC):
 
 
 class WeightedAverage(Pooling):
-    """Mean of the history's product vectors, weighted by event type; nothing to learn."""
+    """The mean of the history's product vectors, weighted by event type; it has no parameters."""
 
     log_weights: Tensor
 
-    def __init__(self, spec: "ModelSpec") -> None:
-        """Keeps the logarithms of the event weights: their softmax is the weights' share."""
+    def __init__(self, spec: ModelSpec) -> None:
+        """Stores ln(event weight), because the softmax of these logits is proportional to the weights."""
         super().__init__()
         self.register_buffer("log_weights", torch.tensor(spec.event_weights).log(), persistent=False)
 
     def item_logits(self, items: Tensor) -> Tensor:
-        """Zeros: products do not differ."""
+        """Zeros, because the product does not matter."""
         return items.new_zeros(items.shape[:-1])
 
     def event_logits(self) -> EventLogits:
-        """The configured weights."""
+        """The configured event weights."""
         return EventLogits(self.log_weights)
 
 
 class Attention(WeightedAverage):
-    """Additive attention D -> H -> 1 (Bahdanau et al. 2015), joined with event weights.
+    """Additive attention D -> H -> 1 (Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473) times the event weights.
 
-    softmax(score + ln weight) is softmax(score) times weight, normalised again.
+    softmax(score + ln weight) is softmax(score) times weight, normalised.
     """
 
-    def __init__(self, spec: "ModelSpec") -> None:
-        """Builds the scorer."""
+    def __init__(self, spec: ModelSpec) -> None:
+        """Builds the scoring network."""
         super().__init__(spec)
         self.score = nn.Sequential(
             nn.Linear(spec.embedding_dim, spec.attention_hidden_dim),
@@ -117,16 +116,17 @@ class Attention(WeightedAverage):
 
 
 class RecencyAttention(Attention):
-    """Attention that also learns what an event's type and its age say, from the configured weights on.
+    """Attention that also learns logits for the event's type, rank and age.
 
-    The age is how many events, and how long, before the last one, in buckets with a learned logit each: it starts with
-    a mild preference for late events and takes the shape that the data give it. An event type of weight 0 stays out.
+    The rank is the number of later events, the age the time before the last event. Both are bucketed, with a learned
+    logit per bucket. The initial values are the configured event weights and a mild preference for late events. Event
+    types of weight 0 stay excluded.
     """
 
     adds_prior = True
 
-    def __init__(self, spec: "ModelSpec") -> None:
-        """Builds the scorer and the tables."""
+    def __init__(self, spec: ModelSpec) -> None:
+        """Builds the scoring network and the tables."""
         super().__init__(spec)
         self.of_type = nn.Parameter(torch.zeros(len(spec.event_weights)), requires_grad=spec.learn_event_weights)
         self.of_rank = nn.Parameter(-torch.arange(N_BUCKETS) / 4)
@@ -138,16 +138,16 @@ class RecencyAttention(Attention):
 
 
 class CausalTransformer(nn.Module):
-    """A small causal transformer (Kang & McAuley 2018, SASRec) added to recency attention.
+    """Recency attention plus a small causal transformer (SASRec: Kang & McAuley 2018, https://arxiv.org/abs/1808.09781).
 
-    All prefixes that begin with the same event share one pass: each reads the hidden state of its own last event, which
-    has seen nothing later. What an event contributes depends on the others, so this is no Pooling.
+    All prefixes that begin with the same event share one pass. Each prefix reads the hidden state of its last event,
+    which depends on no later event. This is no Pooling, because an event's contribution depends on the other events.
     """
 
     adds_prior = True
 
-    def __init__(self, spec: "ModelSpec") -> None:
-        """Builds the layers; the last projection starts at zero, so that training starts from the attention alone."""
+    def __init__(self, spec: ModelSpec) -> None:
+        """Builds the layers; the output projection starts at zero, so that training starts from attention alone."""
         super().__init__()
         width = spec.transformer_dim
         self.attention = RecencyAttention(spec)
@@ -165,7 +165,7 @@ class CausalTransformer(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
-        """See the module."""
+        """(P, D) sums of the attention's vector and the transformer's output."""
         pooled_PD: Tensor = self.attention(items_UD, prefixes)
         lengths_P = prefixes.lengths
         if len(prefixes.items_Z) == 0:
@@ -176,18 +176,18 @@ class CausalTransformer(nn.Module):
         event_SL = prefixes.offsets_P1[longest_S][:, None] + torch.minimum(
             place_L, (lengths_S[:, None] - 1).clamp_min(0)
         )
-        event_SL = event_SL.clamp_max(len(prefixes.items_Z) - 1)  # of an empty history at the end
+        event_SL = event_SL.clamp_max(len(prefixes.items_Z) - 1)  # an empty last history has no event of its own
         hidden_SLW = self.into(F.embedding(prefixes.items_Z[event_SL], items_UD))
         hidden_SLW = hidden_SLW + self.types(prefixes.types_Z[event_SL]) + self.places(place_L)
-        # What fills a short row up comes after its events, where no prefix looks.
+        # Padding comes after the events of a row, so the causal mask hides it from every prefix.
         mask_LL = nn.Transformer.generate_square_subsequent_mask(len(place_L), device=items_UD.device)
         hidden_SLW = self.layers(hidden_SLW, mask=mask_LL, is_causal=True)
-        own_PD = self.out(hidden_SLW[segment_P, (lengths_P - 1).clamp_min(0)])
-        return pooled_PD + torch.where(lengths_P[:, None] > 0, own_PD, 0)
+        transformed_PD = self.out(hidden_SLW[segment_P, (lengths_P - 1).clamp_min(0)])
+        return pooled_PD + torch.where(lengths_P[:, None] > 0, transformed_PD, 0)
 
 
 def _segments(starts_P: Tensor, lengths_P: Tensor) -> tuple[Tensor, Tensor]:
-    """The longest prefix of each start, (S,), and the segment of each prefix, (P,)."""
+    """The longest prefix with each start, (S,), and the index of its segment for each prefix, (P,)."""
     distinct_S, segment_P = torch.unique(starts_P, return_inverse=True)
     n_prefixes = len(starts_P)
     rank_P = lengths_P * n_prefixes + torch.arange(n_prefixes, device=starts_P.device)

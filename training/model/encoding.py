@@ -1,33 +1,33 @@
-"""Encoding with a trained model: whole catalogues, many buyers; and the model as a ranker for evaluation.
+"""Encodes catalogues and buyers with a trained model, and wraps the model as a ranker for evaluation.
 
 Legend: N products, B buyers, D dimensions.
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from training.data.catalogue import ItemFeatures
+from feature_repo.common.arrays import Float32Array, Int32Array
 from training.data.contexts import Contexts
+from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of
 from training.model.towers import UNKNOWN, TwoTower
 
-# Of a product without a vector of its own, this share comes from so many neighbours: of Amazon Beauty's held-out
-# products two thirds more are found, and of the others 3% fewer (ADR 0005).
+# A product without an id embedding takes this share of its vector from its nearest neighbours. On Amazon Beauty, recall
+# of such products rises by two thirds, and recall of the others falls by 3% (ADR 0005).
 BORROWED, NEIGHBOURS = 0.2, 5
-BORROWERS_AT_ONCE = 1024  # bounds what is compared at once: 400 MB with 100,000 known products
+ROWS_AT_ONCE = 1024  # products compared with all others at once; 400 MB with 100,000 products
 
 
 @torch.inference_mode()
 def encode_catalogue(
     model: TwoTower, items: ItemFeatures, batch_size: int = 4096, *, show_progress: bool = False
 ) -> Tensor:
-    """Vectors of all products, (N, D), on the device of `items`; dropout is off.
+    """(N, D) vectors of all products, on the device of `items`; switches the model to evaluation mode.
 
-    Where products have vectors of their own, those without one borrow from their neighbours that have.
+    If the model has id embeddings, products without one borrow from neighbours that have one.
     """
     model.eval()
     starts = range(0, len(items), batch_size)
@@ -39,44 +39,52 @@ def encode_catalogue(
 
 
 def _borrowed(item_ND: Tensor, known_N: Tensor) -> Tensor:
-    """Each unknown product drawn towards the mean of the known ones nearest to it.
+    """Moves each product without an id embedding towards the mean of the nearest products that have one.
 
-    Buyers' vectors are sums of known products and lie among these; a product that is its text alone lies apart, and
-    would rank behind all of them.
+    Buyer vectors are sums of products with id embeddings and lie among these. A product that consists of its text alone
+    lies apart from them and would rank behind all of them.
     """
     known_MD = item_ND[known_N]
     if len(known_MD) == 0:
         return item_ND
-    drawn_ND = item_ND.clone()
-    for places in torch.split(torch.nonzero(~known_N).squeeze(1), BORROWERS_AT_ONCE):
+    moved_ND = item_ND.clone()
+    for places in torch.split(torch.nonzero(~known_N).squeeze(1), ROWS_AT_ONCE):
         nearest = (item_ND[places] @ known_MD.T).topk(min(NEIGHBOURS, len(known_MD)), dim=1).indices
-        lent_D = F.normalize(known_MD[nearest].mean(dim=1), dim=-1)
-        drawn_ND[places] = F.normalize((1 - BORROWED) * item_ND[places] + BORROWED * lent_D, dim=-1)
-    return drawn_ND
+        mean_RD = F.normalize(known_MD[nearest].mean(dim=1), dim=-1)
+        moved_ND[places] = F.normalize((1 - BORROWED) * item_ND[places] + BORROWED * mean_RD, dim=-1)
+    return moved_ND
+
+
+@torch.inference_mode()
+def nearest_products(item_ND: Tensor, n_nearest: int) -> Int32Array:
+    """(N, n_nearest) positions of the products most similar to each product, itself excluded; fewer if N is small."""
+    n_nearest = min(n_nearest + 1, len(item_ND))
+    rows = [(chunk_MD @ item_ND.T).topk(n_nearest).indices[:, 1:] for chunk_MD in torch.split(item_ND, ROWS_AT_ONCE)]
+    return torch.cat(rows).cpu().numpy().astype(np.int32)
 
 
 @torch.inference_mode()
 def encode_buyers(model: TwoTower, item_ND: Tensor, contexts: Contexts, batch_size: int = 512) -> Tensor:
-    """Vectors of the contexts' buyers, (B, D), on the device of `item_ND`; dropout is off."""
+    """(B, D) vectors of the contexts' buyers, on the device of `item_ND`; switches the model to evaluation mode."""
     model.eval()
-    parts = [item_ND.new_empty(0, item_ND.shape[1])]
+    chunks = [item_ND.new_empty(0, item_ND.shape[1])]
     for start in range(0, len(contexts), batch_size):
         rows = slice(start, start + batch_size)
         prefixes = prefixes_of(contexts.timelines, contexts.starts[rows], contexts.ends[rows])
-        parts.append(model.buyer_tower(item_ND, prefixes.to(item_ND.device)))
-    return torch.cat(parts)
+        chunks.append(model.buyer_tower(item_ND, prefixes.to(item_ND.device)))
+    return torch.cat(chunks)
 
 
 class TwoTowerRanker:
-    """The model as evaluation sees it: row b is row b of the encoded buyers."""
+    """The model without its re-scorer as a ranker; row b is the b-th encoded buyer."""
 
     def __init__(self, buyer_BD: Tensor, item_ND: Tensor, name: str = "two_tower") -> None:
-        """Takes the vectors of the buyers to rank for and of all products."""
+        """Args: vectors of the buyers, (B, D), and of all products, (N, D)."""
         self.name = name
         self._buyer_BD = buyer_BD
         self._item_ND = item_ND
 
-    def scores(self, rows: npt.NDArray[np.int32], /) -> npt.NDArray[np.float32]:
-        """Inner products, (B, N)."""
-        scores_BN: npt.NDArray[np.float32] = (self._buyer_BD[rows.astype(np.int64)] @ self._item_ND.T).cpu().numpy()
+    def scores(self, rows: Int32Array, /) -> Float32Array:
+        """(B, N) inner products."""
+        scores_BN: Float32Array = (self._buyer_BD[rows.astype(np.int64)] @ self._item_ND.T).cpu().numpy()
         return scores_BN

@@ -1,4 +1,4 @@
-"""InfoNCE of contexts with one or several chosen products against shared candidates.
+"""The InfoNCE loss of contexts with one or more targets, against candidates that all contexts share.
 
 Legend: P contexts, C candidates, T choices (pairs of a context and a product chosen there), D dimensions.
 """
@@ -10,16 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-MAX_LOGITS = 2**24  # logits held at once, 64 MB: more contexts are worked off in parts and computed again backwards
+MAX_LOGITS = 2**24  # 64 MB; with more logits, chunks of contexts are recomputed in the backward pass
 
 
 class Choices(NamedTuple):
-    """What was chosen among the candidates.
+    """The targets of all contexts as pairs of context and candidate.
 
     Attributes:
-        owner_T: (T,) the context of each choice, ascending.
-        place_T: (T,) its product among the candidates.
-        weight_T: (T,) what it counts in the loss.
+        owner_T: (T,) index of the context, ascending.
+        place_T: (T,) index of the target among the candidates.
+        weight_T: (T,) weight in the loss.
     """
 
     owner_T: Tensor
@@ -27,14 +27,14 @@ class Choices(NamedTuple):
     weight_T: Tensor
 
     def to(self, device: torch.device) -> "Choices":
-        """The same on a device."""
+        """The choices on a device."""
         return Choices(*(part.to(device, non_blocking=True) for part in self))
 
     def between(self, start: int, stop: int) -> "Choices":
-        """Those of the contexts from `start` to `stop` - 1, which count from 0."""
+        """The choices of the contexts `start` to `stop` - 1, with owners counted from 0."""
         edges = torch.tensor([start, stop], device=self.owner_T.device)
-        own = slice(*torch.searchsorted(self.owner_T, edges).tolist())
-        return Choices(self.owner_T[own] - start, self.place_T[own], self.weight_T[own])
+        rows = slice(*torch.searchsorted(self.owner_T, edges).tolist())
+        return Choices(self.owner_T[rows] - start, self.place_T[rows], self.weight_T[rows])
 
 
 def info_nce(
@@ -46,32 +46,33 @@ def info_nce(
     log_q_C: Tensor | None = None,
     max_logits: int = MAX_LOGITS,
 ) -> Tensor:
-    """The InfoNCE loss (van den Oord et al. 2018): cross-entropy of each choice against the products not chosen.
+    """InfoNCE (van den Oord et al. 2018, https://arxiv.org/abs/1807.03748): cross-entropy of each target.
 
-    Every candidate is a negative of every context, except those that were chosen in it (in the batch for another
-    context, or drawn by chance: accidental hits). Several choices of one context share its logits, and none is a
-    negative of another. With the whole catalogue as candidates this is the softmax over all products.
+    The negatives of a context are all candidates but its own targets. A target of a context is therefore never a
+    negative of another target of it, and a random candidate that is a target by chance (an accidental hit) is no
+    negative. If all products are candidates, this is the full softmax.
 
     Args:
         buyer_PD: Unit buyer vectors.
         candidate_CD: Unit vectors of the candidates, each product once.
-        choices: What was chosen.
-        temperature: Scores are divided by it, a scalar.
-        log_q_C: Log of the chance to be among the candidates; subtracted from the scores, since sampling otherwise
-            punishes products that are drawn often (Yi et al. 2019). None: no correction.
-        max_logits: Logits held at once.
+        choices: The targets.
+        temperature: Scalar that divides the similarities.
+        log_q_C: Log probability of each candidate to be sampled. It is subtracted from the logits, because sampling
+            otherwise penalises popular products (Yi et al. 2019, https://doi.org/10.1145/3298689.3346996). None means
+            no correction.
+        max_logits: Maximum number of logits in memory.
 
     Returns:
-        The mean of the choices' losses by their weights, a scalar; 0 where no choice has weight.
+        The weighted mean loss, a scalar; 0 if all weights are 0.
     """
     step = max(1, max_logits // len(candidate_CD))
     starts = range(0, len(buyer_PD), step)
     if len(starts) == 1:
-        total = _summed(buyer_PD, candidate_CD, choices, temperature, log_q_C)
+        total = _weighted_sum(buyer_PD, candidate_CD, choices, temperature, log_q_C)
     else:
-        parts = (
+        chunks = (
             checkpoint(
-                _summed,
+                _weighted_sum,
                 buyer_PD[start : start + step],
                 candidate_CD,
                 choices.between(start, start + step),
@@ -81,22 +82,22 @@ def info_nce(
             )
             for start in starts
         )
-        total = torch.stack(list(parts)).sum()
-    # Weights may all be 0: of events that do not count, or of contexts so old that nothing is left of theirs.
+        total = torch.stack(list(chunks)).sum()
+    # All weights can be 0, for event types of weight 0 or for contexts so old that their weight underflows.
     return total / choices.weight_T.sum().clamp_min(torch.finfo(choices.weight_T.dtype).tiny)
 
 
-def _summed(
+def _weighted_sum(
     buyer_PD: Tensor, candidate_CD: Tensor, choices: Choices, temperature: Tensor, log_q_C: Tensor | None
 ) -> Tensor:
-    """The weighted sum of the choices' losses."""
+    """The weighted sum of the losses of all targets."""
     logit_PC = (buyer_PD / temperature) @ candidate_CD.T
     if log_q_C is not None:
         logit_PC = logit_PC - log_q_C
-    own_T = logit_PC[choices.owner_T, choices.place_T]
-    no_negative_PC = torch.zeros_like(logit_PC, dtype=torch.bool)
-    no_negative_PC[choices.owner_T, choices.place_T] = True
-    negatives_P = logit_PC.masked_fill(no_negative_PC, -torch.inf).logsumexp(dim=1)
-    # -ln(e^own / (e^own + sum of e^negative)) = softplus(ln(sum of e^negative) - own)
-    losses_T = F.softplus(negatives_P[choices.owner_T] - own_T)
+    target_T = logit_PC[choices.owner_T, choices.place_T]
+    is_target_PC = torch.zeros_like(logit_PC, dtype=torch.bool)
+    is_target_PC[choices.owner_T, choices.place_T] = True
+    negatives_P = logit_PC.masked_fill(is_target_PC, -torch.inf).logsumexp(dim=1)
+    # -ln(e^target / (e^target + sum of e^negative)) = softplus(ln(sum of e^negative) - target)
+    losses_T = F.softplus(negatives_P[choices.owner_T] - target_T)
     return (losses_T * choices.weight_T).sum()

@@ -1,130 +1,37 @@
-"""The two towers: products and buyers as unit vectors of one space, whose inner product is the score.
+"""The two towers: they map products and buyers to unit vectors of one space, whose inner product is the similarity.
 
 Legend: N products, P buyers' prefixes, Z events of all prefixes, T text dimensions, D embedding dimensions.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feature_repo.common.config import ModelConfig, TrainingConfig
+from feature_repo.common.arrays import Float32Array
 from training.model.aggregators import AGGREGATORS
 from training.model.prefixes import Prefixes
+from training.model.spec import ModelSpec
 
 UNKNOWN = 0  # index of <UNK> in every vocabulary
-WHITENING_FLOOR = 0.1  # of the mean variance, added to each direction's: noise is not blown up
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """All that is needed to build a model, and so to read its weights.
-
-    Attributes:
-        n_brands, n_categories, n_prices: Vocabulary sizes with <UNK> at index 0; all 0 without categorical features.
-        n_ids: Products with a learned vector of their own, plus 1 for all others; 0 without such vectors.
-        event_weights: Weight of each event-type code.
-        learn_event_weights: Whether recency_attention learns from these weights on, or keeps them.
-        max_history: Longest history that the buyer tower reads.
-    """
-
-    text_dim: int
-    embedding_dim: int
-    hidden_dim: int
-    categorical_dim: int
-    dropout: float
-    text_residual: bool
-    n_brands: int
-    n_categories: int
-    n_prices: int
-    n_ids: int
-    id_dropout: float
-    aggregation: str
-    attention_hidden_dim: int
-    transformer_dim: int
-    max_history: int
-    event_weights: tuple[float, ...]
-    temperature: float
-    learn_temperature: bool
-    learn_event_weights: bool = True  # a model from before the setting learned them
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return asdict(self) | {"event_weights": list(self.event_weights)}
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "ModelSpec":
-        """The inverse of as_json."""
-        return cls(**(content | {"event_weights": tuple(content["event_weights"])}))
-
-    @classmethod
-    def from_config(
-        cls,
-        config: ModelConfig,
-        training: TrainingConfig,
-        *,
-        text_dim: int,
-        n_brands: int,
-        n_categories: int,
-        n_prices: int,
-        n_ids: int,
-        event_weights: tuple[float, ...],
-    ) -> "ModelSpec":
-        """The model that the configuration describes, for data of these sizes.
-
-        Raises:
-            ValueError: A residual of text vectors of another size than the product vectors is asked for.
-        """
-        item, buyer = config.item_tower, config.buyer_tower
-        if item.text_residual and text_dim != config.embedding_dim:
-            raise ValueError(
-                f"model.item_tower.text_residual adds the text vector ({text_dim} dimensions) to the product vector "
-                f"(model.embedding_dim={config.embedding_dim}): make both equal, or set it to false"
-            )
-        # A vocabulary of <UNK> alone tells no products apart.
-        n_brands, n_categories, n_prices = (
-            size if item.use_categorical_features and size > 1 else 0 for size in (n_brands, n_categories, n_prices)
-        )
-        return cls(
-            text_dim=text_dim,
-            embedding_dim=config.embedding_dim,
-            hidden_dim=item.projection_hidden_dim,
-            categorical_dim=item.categorical_embedding_dim,
-            dropout=item.dropout,
-            text_residual=item.text_residual,
-            n_brands=n_brands,
-            n_categories=n_categories,
-            n_prices=n_prices,
-            n_ids=n_ids if item.id_embedding else 0,
-            id_dropout=item.id_dropout,
-            aggregation=buyer.aggregation_method,
-            attention_hidden_dim=buyer.attention_hidden_dim,
-            transformer_dim=buyer.transformer_dim,
-            max_history=buyer.max_interaction_history,
-            event_weights=event_weights,
-            temperature=training.temperature,
-            learn_temperature=training.learn_temperature,
-            learn_event_weights=buyer.learn_event_weights,
-        )
+WHITENING_FLOOR = 0.1  # share of the mean variance added to every direction, so that noise is not amplified
 
 
 class ItemTower(nn.Module):
-    """[text, brand, category, price] -> hidden -> D, plus the text itself and the product's own vector; unit length.
+    """[text, brand, category, price] -> hidden -> D, plus the text vector and an id embedding; unit length.
 
-    The text and the own vector are residuals: a product starts as its (whitened) text, the projection learns what to
-    make of text and attributes, and the own vector what neither says. A product without history has no own vector.
+    Text vector and id embedding are residual connections. At the start of training a product is its (whitened) text
+    vector. The projection learns from text and attributes, and the id embedding learns what they do not contain. A
+    product without training events has no id embedding.
     """
 
     text_mean: Tensor
     text_transform: Tensor
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Builds the layers; a part that the spec leaves out has no parameters."""
+        """Builds the layers; a part that the spec switches off has no parameters."""
         super().__init__()
         self._id_dropout = spec.id_dropout
         self.brand = nn.Embedding(spec.n_brands, spec.categorical_dim) if spec.n_brands else None
@@ -141,16 +48,16 @@ class ItemTower(nn.Module):
         if spec.text_residual:
             self.register_buffer("text_mean", torch.zeros(spec.text_dim))
             self.register_buffer("text_transform", torch.eye(spec.text_dim))
-        # Starts at zero: a product is its text until its own history says more. Index 0 stays there for all others.
+        # Id embeddings start at zero, so that a product is its text until its events say more. Index 0 stays at zero.
         self.identity = nn.Embedding(spec.n_ids, spec.embedding_dim, padding_idx=UNKNOWN) if spec.n_ids else None
         if self.identity is not None:
             nn.init.zeros_(self.identity.weight)
 
-    def whiten(self, text_NT: npt.NDArray[np.float32]) -> None:
-        """Sets the transform of the residual's text from a catalogue's text vectors; nothing without a residual.
+    def whiten(self, text_NT: Float32Array) -> None:
+        """Fits the whitening of text vectors to a catalogue; does nothing without a text residual.
 
-        Sentence encoders put all texts into a narrow cone, where every cosine is high. Centred and whitened (Su et al.
-        2021, Whitening Sentence Representations), texts of different products stand apart from the first step on.
+        Sentence encoders map all texts into a narrow cone, where every cosine is high. Whitening (Su et al. 2021,
+        https://arxiv.org/abs/2103.15316) makes the vectors of different products distinct from the first step on.
         """
         if not self._text_residual:
             return
@@ -162,39 +69,39 @@ class ItemTower(nn.Module):
         self.text_transform.copy_(torch.from_numpy((direction_TT * scale_T) @ direction_TT.T))
 
     def forward(self, text_NT: Tensor, brand_N: Tensor, category_N: Tensor, price_N: Tensor, id_N: Tensor) -> Tensor:
-        """Product vectors, (N, D), of unit length."""
-        text_NT = self._read(text_NT)
-        parts = [text_NT]
+        """(N, D) product vectors of unit length."""
+        text_NT = self._whitened(text_NT)
+        inputs = [text_NT]
         for table, index_N in ((self.brand, brand_N), (self.category, category_N), (self.price, price_N)):
             if table is not None:
-                parts.append(table(index_N))
-        item_ND: Tensor = self.projection(torch.cat(parts, dim=-1))
+                inputs.append(table(index_N))
+        item_ND: Tensor = self.projection(torch.cat(inputs, dim=-1))
         if self._text_residual:
             item_ND = item_ND + text_NT
         if self.identity is not None:
-            item_ND = item_ND + self._own(id_N)
+            item_ND = item_ND + self._id_embedding(id_N)
         return F.normalize(item_ND, dim=-1)
 
-    def _read(self, text_NT: Tensor) -> Tensor:
+    def _whitened(self, text_NT: Tensor) -> Tensor:
         if not self._text_residual:
             return text_NT
         return F.normalize((text_NT - self.text_mean) @ self.text_transform, dim=-1)
 
-    def _own(self, id_N: Tensor) -> Tensor:
-        """The products' own vectors; in training some are left out, so that text alone must serve too."""
+    def _id_embedding(self, id_N: Tensor) -> Tensor:
+        """(N, D) id embeddings; training drops some, so that the model also learns to rely on text alone."""
         assert self.identity is not None
         if self.training and self._id_dropout:
             id_N = id_N.masked_fill(torch.rand(id_N.shape, device=id_N.device) < self._id_dropout, UNKNOWN)
         # embedding() is indexing whose gradient is several times faster on a CPU.
-        own_ND: Tensor = self.identity(id_N)
-        return own_ND
+        embedding_ND: Tensor = self.identity(id_N)
+        return embedding_ND
 
 
 class BuyerTower(nn.Module):
-    """A history's product vectors -> one unit vector; an empty history has a learned vector of its own.
+    """Maps the product vectors of a history to one unit vector; an empty history gets a learned vector.
 
-    An aggregator with `adds_prior` has that vector added to every history's: what most buyers like is then learned
-    once, a short history moves little away from it, and an empty one is no special case.
+    With an aggregator that has `adds_prior`, this learned vector is added to every history. It then represents what
+    most buyers like, a short history stays close to it, and an empty history is no special case.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -206,29 +113,29 @@ class BuyerTower(nn.Module):
 
     @property
     def adds_prior(self) -> bool:
-        """Whether `empty` is added to every history's vector."""
+        """Whether `empty` is added to the vector of every history."""
         return bool(getattr(self.aggregate, "adds_prior", False))
 
     def forward(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
-        """Buyer vectors, (P, D), of unit length.
+        """(P, D) buyer vectors of unit length.
 
         Args:
             items_UD: Product vectors.
-            prefixes: Histories, whose items are rows of items_UD.
+            prefixes: Histories; their items are rows of items_UD.
         """
         if 0 in self.event_weights:
             weight_by_type = torch.tensor(self.event_weights, device=items_UD.device)
             prefixes = prefixes.where(weight_by_type[prefixes.types_Z] > 0)
-        joined_PD: Tensor = self.aggregate(items_UD, prefixes)
+        pooled_PD: Tensor = self.aggregate(items_UD, prefixes)
         if self.adds_prior:
-            joined_PD = joined_PD + self.empty
+            pooled_PD = pooled_PD + self.empty
         else:
-            joined_PD = torch.where(prefixes.lengths[:, None] > 0, joined_PD, self.empty)
-        return F.normalize(joined_PD, dim=-1)
+            pooled_PD = torch.where(prefixes.lengths[:, None] > 0, pooled_PD, self.empty)
+        return F.normalize(pooled_PD, dim=-1)
 
 
 class TwoTower(nn.Module):
-    """Both towers, and the temperature that turns their inner products into logits."""
+    """Both towers, and the temperature of the training loss."""
 
     def __init__(self, spec: ModelSpec) -> None:
         """Builds both towers."""

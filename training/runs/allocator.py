@@ -1,17 +1,17 @@
-"""Memory that training frees stays with the process."""
+"""Tunes glibc's memory allocator for training."""
 
 import ctypes
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 KEPT_BYTES = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep blocks of up to 1 GiB for the next step instead of giving them back to the system.
+    """Makes glibc reuse freed blocks of up to 1 GiB instead of returning them to the system; Linux only.
 
-    Each step allocates the same matrices of tens of megabytes, which glibc would map and unmap every time; the kernel
-    then clears every page again. That was half of a step's time on a CPU. Elsewhere than on Linux nothing is done.
+    Each step allocates the same matrices of tens of megabytes. By default glibc maps and unmaps them every time, and
+    the kernel clears every page again. That took half of a step's time on a CPU.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

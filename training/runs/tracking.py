@@ -1,11 +1,11 @@
-"""Where the course of a training run is kept: TensorBoard event files, a picture, and MLflow where it is asked for.
+"""Tracks training runs: TensorBoard event files, a picture of the learning curves, and optionally MLflow.
 
     runs/20261123T171200.123Z/
         selection/, refit/      TensorBoard event files of each phase
         curves.png              loss by step and epoch, validation metrics by epoch
-        settings.yaml           the configuration, as --config takes it
+        settings.yaml           the configuration, in the format of --config
 
-`tensorboard --logdir runs` shows all runs side by side, those in progress too.
+`tensorboard --logdir runs` shows all runs side by side, also those in progress.
 """
 
 import datetime as dt
@@ -24,35 +24,35 @@ from torch.utils.tensorboard import SummaryWriter
 
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
-from training.runs.curves import Course, draw_curves
+from training.runs.curves import PhaseCurves, draw_curves
 
 log = logging.getLogger(__name__)
 
 PICTURE, SETTINGS = "curves.png", "settings.yaml"
-KEPT_RUNS = 50  # older ones are deleted when a run starts
+MAX_RUNS = 50  # a new run deletes older ones
 
 
 class Tracker:
-    """What training tells about itself; this one keeps nothing."""
+    """Receives every step and epoch of training; this base class ignores them."""
 
     def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:
-        """One step of the optimizer, just done.
+        """Called after each optimizer step.
 
         Args:
             phase: `selection` or `refit`.
-            step: From 0, over all epochs of the phase.
-            loss: Of the step's batch.
-            learning_rate: Of the step.
-            n_pairs: Histories with a product chosen after each, in the step's batch.
+            step: Number of the step in the phase, from 0.
+            loss: Loss of the step's batch.
+            learning_rate: Learning rate of the step.
+            n_pairs: Pairs of context and target in the batches of all processes.
         """
 
     def epoch(self, phase: str, epoch: int, metrics: dict[str, float]) -> None:
-        """The end of an epoch.
+        """Called after each epoch.
 
         Args:
-            phase: See `step`.
-            epoch: From 1. A resumed run tells the epochs of before again, without their steps.
-            metrics: Mean loss and, where there is a validation, its metrics.
+            phase: `selection` or `refit`.
+            epoch: Number of the epoch, from 1. A resumed run reports earlier epochs again, without steps.
+            metrics: Mean loss and, in the selection phase, the validation metrics.
         """
 
 
@@ -60,15 +60,15 @@ NOT_TRACKED = Tracker()
 
 
 class Speed:
-    """Pairs per second of training itself, without validation and saving."""
+    """Measures training speed in pairs per second, without validation and saving."""
 
     def __init__(self) -> None:
-        """Has seen no step."""
+        """Starts without a step."""
         self._last: float | None = None
         self._pairs, self._seconds = 0, 0.0
 
     def step(self, n_pairs: int) -> None:
-        """A step of so many pairs has just ended; of those after a pause, the first one's start is not known."""
+        """Counts a finished step; the first one after a pause is skipped, because its start is unknown."""
         now = time.perf_counter()
         if self._last is not None:
             self._pairs += n_pairs
@@ -76,73 +76,73 @@ class Speed:
         self._last = now
 
     def pause(self) -> None:
-        """What comes until the next step is not training."""
+        """Excludes the time until the next step."""
         self._last = None
 
     @property
     def pairs_per_s(self) -> float | None:
-        """None before a second step without a pause."""
+        """The speed; None before two steps without a pause between them."""
         return self._pairs / self._seconds if self._seconds else None
 
 
 class RunTracker(Tracker):
-    """Keeps the course of one run in a folder of its own; `with` closes it."""
+    """Writes the learning curves of one run to a folder of its own; a context manager."""
 
     def __init__(self, config: Config, selection: str) -> None:
-        """Makes the run's folder under the shop's, and deletes the oldest ones.
+        """Creates the run's folder and deletes the oldest ones.
 
         Args:
-            config: What is trained; `training.mlflow_uri` says whether MLflow hears of it too.
+            config: The configuration; `training.mlflow_uri` enables MLflow.
             selection: The metric whose best epoch is marked.
 
         Raises:
-            ImportError: MLflow is asked for and not installed; the message names the extra.
-            RuntimeError: MLflow does not answer.
+            ImportError: MLflow is configured but not installed; the message names the extra.
+            RuntimeError: The MLflow server refuses the run or does not answer.
         """
         now, runs = dt.datetime.now(dt.UTC), shop_paths(config).runs
         self.folder = runs / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z"
         self._mlflow = _MlflowRun(config, self.folder.name) if config.training.mlflow_uri else None
         self._selection = selection
-        self._courses: dict[str, Course] = {}
+        self._curves: dict[str, PhaseCurves] = {}
         self._writers: dict[str, SummaryWriter] = {}
         self._speed = Speed()
         self.folder.mkdir(parents=True)
         settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (self.folder / SETTINGS).write_text(settings, encoding="utf-8")
-        for old in sorted(runs.iterdir())[:-KEPT_RUNS]:
+        for old in sorted(runs.iterdir())[:-MAX_RUNS]:
             shutil.rmtree(old)
 
     @property
     def pairs_per_s(self) -> float | None:
-        """See Speed."""
+        """The training speed, see Speed."""
         return self._speed.pairs_per_s
 
     def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:
-        """See Tracker.step."""
+        """Writes loss and learning rate of the step."""
         self._speed.step(n_pairs)
-        writer, course = self._of(phase)
+        writer, curves = self._of(phase)
         writer.add_scalar("step/loss", loss, step)
         writer.add_scalar("step/learning_rate", learning_rate, step)
-        course.step(loss)
+        curves.step(loss)
 
     def epoch(self, phase: str, epoch: int, metrics: dict[str, float]) -> None:
-        """See Tracker.epoch."""
+        """Writes the metrics of the epoch."""
         self._speed.pause()
-        writer, course = self._of(phase)
+        writer, curves = self._of(phase)
         for metric, value in metrics.items():
             writer.add_scalar(f"epoch/{metric}", value, epoch)
-        writer.flush()  # whoever watches sees each epoch at once
-        course.end_epoch(metrics)
+        writer.flush()  # so that TensorBoard shows the epoch immediately
+        curves.end_epoch(metrics)
         if self._mlflow:
             self._mlflow.epoch(phase, epoch, metrics)
 
     def close(self, *, failed: bool = False) -> None:
-        """Closes the event files and draws the picture; `failed` is told to MLflow."""
+        """Closes the event files and draws the learning curves; `failed` is the status for MLflow."""
         for writer in self._writers.values():
             writer.close()
         picture = self.folder / PICTURE
-        if self._courses:
-            draw_curves(picture, self._courses, self._selection)
+        if self._curves:
+            draw_curves(picture, self._curves, self._selection)
         if self._mlflow:
             self._mlflow.close(picture, failed=failed)
 
@@ -153,25 +153,25 @@ class RunTracker(Tracker):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it; a run that raised has failed."""
+        """Closes the tracker; an exception marks the run as failed."""
         self.close(failed=error is not None)
 
-    def _of(self, phase: str) -> tuple[SummaryWriter, Course]:
-        """A folder for each phase: TensorBoard then draws both into one chart."""
+    def _of(self, phase: str) -> tuple[SummaryWriter, PhaseCurves]:
+        """The writer and curves of a phase; one folder per phase makes TensorBoard draw both into one chart."""
         if phase not in self._writers:
             self._writers[phase] = SummaryWriter(str(self.folder / phase))
-            self._courses[phase] = Course()
-        return self._writers[phase], self._courses[phase]
+            self._curves[phase] = PhaseCurves()
+        return self._writers[phase], self._curves[phase]
 
 
 class _MlflowRun:
-    """One run of the experiment that the shop names."""
+    """One MLflow run; the experiment has the name of the shop."""
 
     def __init__(self, config: Config, name: str) -> None:
         uri = config.training.mlflow_uri
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         if uri.startswith("file:"):
-            # Newer versions would rather have a database, and refuse a folder until told that it is meant.
+            # Newer versions of MLflow refuse a plain folder unless this is set.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         try:
             from mlflow import MlflowClient
@@ -197,7 +197,7 @@ class _MlflowRun:
     def epoch(self, phase: str, epoch: int, metrics: dict[str, float]) -> None:
         now_ms = int(time.time() * 1000)
         logged = [
-            self._metric(f"{phase}/{name.replace('@', '_at_')}", value, now_ms, epoch)  # it takes no @
+            self._metric(f"{phase}/{name.replace('@', '_at_')}", value, now_ms, epoch)  # MLflow allows no @ in names
             for name, value in metrics.items()
         ]
         with self._or_warning():
@@ -211,11 +211,11 @@ class _MlflowRun:
 
     @contextmanager
     def _or_warning(self) -> Iterator[None]:
-        """A run that has begun does not end because the server went away."""
+        """Logs a warning if the server fails, because an MLflow outage must not end a training run."""
         try:
             yield
         except self._error as error:
-            log.warning("MLflow misses a part of this run: %s", error)
+            log.warning("MLflow did not record a part of this run: %s", error)
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

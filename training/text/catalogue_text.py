@@ -1,15 +1,14 @@
-"""Text vectors of a catalogue with the encoder that belongs to it: what training, jobs and the API all need."""
+"""Text vectors of a catalogue, with the text encoder that belongs to the model."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
-from feature_repo.common.paths import models_dir, text_vectors_dir
+from feature_repo.common.paths import models_dir, shop_paths, text_vectors_dir
+from training.artifacts.model import ModelCard
 from training.data.catalogue import Catalogue
 from training.device import resolve_device
 from training.text.encoder import FLOAT32, TextEncoder, load_text_encoder
@@ -18,22 +17,22 @@ from training.text.vector_cache import encode_distinct
 
 log = logging.getLogger(__name__)
 
-TEXT_ENCODER = "text_encoder"  # folder in a model artifact that has tuned its own
+TEXT_ENCODER = "text_encoder"  # folder of a fine-tuned encoder in a model artifact
 
 
 def text_encoder_of(config: Config, model: Path | None = None) -> TextEncoder:
-    """The encoder that a model has tuned for itself, else the one that the configuration names.
+    """Loads the fine-tuned encoder of a model, or the configured encoder if the model has none.
 
     Args:
         config: Sections `model` and `inference` are used.
-        model: Folder of a model artifact.
+        model: Folder of a model artifact; None loads the configured encoder.
 
     Raises:
-        TextEncoderUnavailableError: It cannot be had.
+        TextEncoderUnavailableError: The encoder is not installed and cannot be downloaded.
     """
-    own = model / TEXT_ENCODER if model is not None else None
+    tuned = model / TEXT_ENCODER if model is not None else None
     return load_text_encoder(
-        str(own) if own is not None and own.is_dir() else config.model.item_tower.text_encoder,
+        str(tuned) if tuned is not None and tuned.is_dir() else config.model.item_tower.text_encoder,
         models_dir(config),
         str(resolve_device(config.inference.device)),
         number_format=config.inference.text_encoder_format,
@@ -42,27 +41,43 @@ def text_encoder_of(config: Config, model: Path | None = None) -> TextEncoder:
 
 def text_vectors(
     config: Config, catalogue: Catalogue, model: Path | None = None, *, show_progress: bool
-) -> tuple[npt.NDArray[np.float32], str]:
-    """Text vectors of all products, (N, T), and the id of the encoder; each distinct text is encoded once ever."""
-    encoder = _OnceLoadedEncoder(config, model)
+) -> tuple[Float32Array, str]:
+    """(N, T) text vectors of all products, and the encoder's id; a cache on disk keeps every encoded text."""
+    encoder = _LazyEncoder(config, model)
     vectors_NT = encode_distinct(catalogue.texts, encoder, text_vectors_dir(config), show_progress=show_progress)
     return vectors_NT, encoder.encoder_id
 
 
+def model_text_vectors(config: Config, catalogue: Catalogue, card: ModelCard, *, show_progress: bool) -> Float32Array:
+    """Text vectors of all products, (N, T), by the encoder that the shop's model was trained on.
+
+    Raises:
+        ValueError: The configuration names another encoder.
+    """
+    text_NT, encoder_id = text_vectors(config, catalogue, shop_paths(config).model, show_progress=show_progress)
+    if encoder_id != card.text_encoder:
+        raise ValueError(
+            f"the model was trained on text vectors of {card.text_encoder}, the configuration names {encoder_id}; "
+            "run `tawsiya train` again, or name the model's encoder in model.item_tower.text_encoder"
+        )
+    return text_NT
+
+
 @dataclass(frozen=True)
-class _Identity:
+class _EncoderIdentity:
     encoder_id: str
     vectors_id: str
     dimension: int
 
 
-_identities: dict[tuple[str, ...], _Identity] = {}  # of the encoders that this process has loaded
+_identities: dict[tuple[str, ...], _EncoderIdentity] = {}  # of the encoders that this process has loaded
 
 
-class _OnceLoadedEncoder:
-    """The encoder of `text_encoder_of`, loaded again only where a text is new: that takes seconds and 500 MB.
+class _LazyEncoder:
+    """The encoder of `text_encoder_of`, loaded only to encode a new text.
 
-    A model's own encoder may be trained anew in the same folder, so its identity is not remembered.
+    A refresh needs the encoder's identity in four stages, and loading takes seconds and 500 MB each time. Identities
+    are therefore remembered, except for a model's own encoder: another training can change it in the same folder.
     """
 
     def __init__(self, config: Config, model: Path | None) -> None:
@@ -76,20 +91,20 @@ class _OnceLoadedEncoder:
         if identity is None:
             log.info("loading the text encoder")
             encoder = self._encoder = text_encoder_of(config, model)
-            identity = _Identity(encoder.encoder_id, encoder.vectors_id, encoder.dimension)
+            identity = _EncoderIdentity(encoder.encoder_id, encoder.vectors_id, encoder.dimension)
             if not is_own:
                 _identities[key] = identity
         self.encoder_id, self.vectors_id, self.dimension = astuple(identity)
 
-    def encode_passages(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """See TextEncoder.encode_passages."""
+    def encode_passages(self, texts: Sequence[str]) -> Float32Array:
+        """Encodes texts; see TextEncoder.encode_passages."""
         if self._encoder is None:
             self._encoder = text_encoder_of(self._config, self._model)
         return self._encoder.encode_passages(texts)
 
 
 def tuned_texts(config: Config, catalogue: Catalogue) -> TrainableTexts:
-    """The configured encoder, to be trained on the catalogue's texts."""
+    """The configured encoder with trainable weights, for the catalogue's texts."""
     encoder = load_text_encoder(
         config.model.item_tower.text_encoder,
         models_dir(config),

@@ -1,6 +1,6 @@
-"""The text encoder as a part of the model that is trained: `training.freeze_text_encoder: false`.
+"""Fine-tuning: the text encoder is trained with the towers (`training.freeze_text_encoder: false`).
 
-U products of a step, N of the catalogue, T dimensions of a text vector.
+Legend: U products of a batch, V distinct texts of a batch, N products of the catalogue, T dimensions of a text vector.
 """
 
 import copy
@@ -16,28 +16,29 @@ from torch.utils.checkpoint import checkpoint
 from feature_repo.common.files import read_json, write_json
 from training.text.encoder import FLOAT32, TextEncoder, load_text_encoder
 
-TRANSFORMER_SETTINGS = "sentence_bert_config.json"  # as sentence-transformers calls the first module's file
-TEXTS_AT_ONCE = 64  # whose inner values are kept at once for the gradients; all others are computed again
+TRANSFORMER_SETTINGS = "sentence_bert_config.json"  # sentence-transformers' file of the first module
+TEXTS_AT_ONCE = 64  # gradient checkpointing: the activations of one chunk of texts are in memory at a time
 
 
 class LoraUnavailableError(ValueError):
-    """Small matrices beside the weights were asked for, and peft is not installed."""
+    """LoRA is configured, but peft is not installed."""
 
 
 class TrainableTexts(nn.Module):
-    """Text vectors of a catalogue that change with the encoder's weights."""
+    """The text vectors of a catalogue as a function of the encoder's weights."""
 
     def __init__(self, encoder: TextEncoder, texts: Sequence[str], lora_rank: int = 0) -> None:
-        """Takes over the encoder.
+        """Makes the encoder's weights trainable.
 
         Args:
-            encoder: In float32.
-            texts: Of all products.
-            lora_rank: 0 trains every weight; else these stay, and beside each of the transformer's linear layers a
-                product of two matrices of this rank is trained (Hu et al. 2021, LoRA).
+            encoder: A text encoder in float32.
+            texts: Texts of all products.
+            lora_rank: 0 trains every weight. Otherwise all weights are frozen, and every linear layer of the
+                transformer gets a trainable low-rank update of this rank (LoRA: Hu et al. 2021,
+                https://arxiv.org/abs/2106.09685).
 
         Raises:
-            LoraUnavailableError: See there.
+            LoraUnavailableError: `lora_rank` is set, but peft is not installed.
         """
         super().__init__()
         if encoder.format != FLOAT32:
@@ -51,18 +52,18 @@ class TrainableTexts(nn.Module):
         self._row_N = torch.tensor([row_of[text] for text in texts])
 
     def forward(self, position_U: Tensor) -> Tensor:
-        """Unit text vectors of products, (U, T); each distinct text is encoded once, however many products have it."""
+        """(U, T) unit text vectors of products; each distinct text is encoded once."""
         row_V, place_U = torch.unique(self._row_N[position_U.cpu()], return_inverse=True)
         texts = [self._distinct[row] for row in row_V.tolist()]
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # like lengths pad each other least
-        parts = [
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # similar lengths need less padding
+        chunks = [
             checkpoint(self._encode, [texts[place] for place in order[start : start + TEXTS_AT_ONCE]],
                        use_reentrant=False)
             for start in range(0, len(order), TEXTS_AT_ONCE)
         ]  # fmt: skip
         rank_V = torch.empty_like(row_V)
         rank_V[order] = torch.arange(len(order))
-        encoded_VT = torch.cat(parts)
+        encoded_VT = torch.cat(chunks)
         return encoded_VT[rank_V[place_U].to(encoded_VT.device)]
 
     def _encode(self, texts: list[str]) -> Tensor:
@@ -76,18 +77,18 @@ class TrainableTexts(nn.Module):
         return F.normalize(vectors_VT.float(), dim=-1)
 
     def vectors(self) -> Tensor:
-        """Text vectors of all products by the weights as they are, (N, T); dropout is off from here on."""
+        """(N, T) text vectors of all products with the current weights; switches dropout off."""
         vectors_VT = torch.from_numpy(self._encoder.encode_passages(self._distinct))
         return vectors_VT[self._row_N]
 
     def save(self, folder: Path) -> str:
-        """Writes the encoder as a SentenceTransformer folder, LoRA merged into its weights; returns its encoder_id."""
+        """Writes a SentenceTransformer folder, with LoRA merged into the weights; returns its encoder_id."""
         model = self.model
         if self._has_lora:
             model = copy.deepcopy(model)
             model[0].model = model[0].model.merge_and_unload()
         model.save(str(folder), create_model_card=False)
-        if getattr(model[0].model, "pooler", self) is None:  # one would be added, with a warning, when it is loaded
+        if getattr(model[0].model, "pooler", self) is None:  # otherwise loading adds a random pooler, with a warning
             settings = read_json(folder / TRANSFORMER_SETTINGS, "tawsiya train")
             write_json(folder / TRANSFORMER_SETTINGS, settings | {"model_kwargs": {"add_pooling_layer": False}})
         return load_text_encoder(str(folder), folder.parent, number_format=FLOAT32).encoder_id

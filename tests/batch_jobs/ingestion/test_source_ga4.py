@@ -1,4 +1,4 @@
-"""The source `ga4_merch`: a session's orders stand at its first strong event, so that none gives another away."""
+"""The source `ga4_merch`: a session's orders get the time of its first strong event, so none leaks into another."""
 
 import datetime as dt
 import os
@@ -153,8 +153,8 @@ def by_the_rules(events: list[SourceEvent]) -> set[Event]:
             expected.add((str(user), str(product), "view", at(when)))
         else:
             strong[user, first[user, session], product].add(name)
-    for (user, when, product), found in strong.items():
-        kind = "purchase" if "purchase" in found else "add_to_cart"
+    for (user, when, product), kinds in strong.items():
+        kind = "purchase" if "purchase" in kinds else "add_to_cart"
         expected.add((str(user), str(product), kind, at(when)))
     return expected
 
@@ -163,9 +163,9 @@ def by_the_rules(events: list[SourceEvent]) -> set[Event]:
 @given(source_events)
 def test_ingest_gives_what_the_rules_give(events: list[SourceEvent]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = ingested(events, Path(folder))
-    assert len(found) == len(set(found))
-    assert set(found) == by_the_rules(events)
+        events_read = ingested(events, Path(folder))
+    assert len(events_read) == len(set(events_read))
+    assert set(events_read) == by_the_rules(events)
 
 
 def test_products_have_name_brand_category_and_lowest_price(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""Mappings: how a shop's columns are found, and what is said where they are not."""
+"""Source mappings: how columns are matched, and which errors report missing ones."""
 
 from pathlib import Path
 
 import pytest
 
 from batch_jobs.ingestion.source_mapping import (
-    ALIASES,
+    COLUMN_ALIASES,
     EventsMapping,
     SourceMapping,
     TableMapping,
@@ -64,10 +64,10 @@ def test_the_canonical_name_wins_over_other_names_and_the_first_column_over_late
 
 
 def test_sql_wins_over_columns_and_columns_over_names() -> None:
-    found = ["buyer_id", "member"]
-    assert field_expression(TableMapping(path="", columns={"buyer_id": "member"}), "buyer_id", found) == '"member"'
+    columns = ["buyer_id", "member"]
+    assert field_expression(TableMapping(path="", columns={"buyer_id": "member"}), "buyer_id", columns) == '"member"'
     both = TableMapping(path="", columns={"buyer_id": "member"}, sql={"buyer_id": "upper(member)"})
-    assert field_expression(both, "buyer_id", found) == "(upper(member))"
+    assert field_expression(both, "buyer_id", columns) == "(upper(member))"
 
 
 def test_quotes_in_column_names_are_escaped() -> None:
@@ -93,7 +93,7 @@ def test_a_required_column_that_is_missing_is_named_with_those_found_and_the_rem
 
 
 def test_no_name_stands_for_two_fields() -> None:
-    names = [name for field, others in ALIASES.items() for name in (field, *others)]
+    names = [name for field, others in COLUMN_ALIASES.items() for name in (field, *others)]
     assert len(names) == len(set(names))
 
 
@@ -114,7 +114,7 @@ def test_an_unknown_source_is_a_configuration_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ("description: [", "is not valid YAML"),
         ("", "description: Field required"),
@@ -126,13 +126,13 @@ def test_an_unknown_source_is_a_configuration_error(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_mapping_that_cannot_be_used_names_its_file_and_field(tmp_path: Path, content: str, said: str) -> None:
+def test_a_mapping_that_cannot_be_used_names_its_file_and_field(tmp_path: Path, content: str, expected: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError) as refused:
         load_mapping(str(path))
     assert str(path) in str(refused.value)
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
 
 
 def test_the_former_name_of_the_subset_leads_to_its_present_one(tmp_path: Path) -> None:
@@ -159,15 +159,15 @@ def test_a_table_lies_in_the_folder_unless_the_configuration_says_otherwise(tmp_
 
 
 @pytest.mark.parametrize(
-    ("folder", "said"),
+    ("folder", "expected"),
     [
         ("nowhere", r"source file nowhere/events\.csv does not exist"),
-        ("$NO_SUCH_VARIABLE/x", r"\$NO_SUCH_VARIABLE/x, and that environment variable is not set; .*data\.events_path"),
+        ("$NO_SUCH_VARIABLE/x", r"\$NO_SUCH_VARIABLE/x, but this environment variable is not set; .*data\.events_path"),
         ("package:no_such_package/data", r"Python package no_such_package, which is not installed; pip install"),
     ],
 )
-def test_a_missing_file_says_what_is_missing(folder: str, said: str) -> None:
-    with pytest.raises(FileNotFoundError, match=said):
+def test_a_missing_file_says_what_is_missing(folder: str, expected: str) -> None:
+    with pytest.raises(FileNotFoundError, match=expected):
         table_path(mapping(folder), TABLE, None)
 
 

@@ -18,8 +18,8 @@ from tests.baseline_cases import (
     ranked,
     ten_purchases,
 )
-from training.data.histories import Histories
-from training.evaluation.ranker import DAY_MS, Ranker, TrainingEvents
+from training.data.histories import DAY_MS, Histories
+from training.evaluation.ranker import Ranker, TrainingEvents
 
 NO_LIBRARY = pytest.mark.skipif(find_spec("implicit") is None, reason="the package implicit is not installed")
 NAMES = [pytest.param(name, marks=[NO_LIBRARY] if name == "ials" else []) for name in BASELINES]

@@ -1,4 +1,4 @@
-"""Real servers, real processes: every test starts its own and ends them by their ids."""
+"""The embedded server, with real servers and processes; every test ends its own by their ids."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.store
 
 REPOSITORY = Path(__file__).parents[3]
 
-# Enters the block, says where the server is, leaves when told so.
+# Enters the block, prints the address of the server, and leaves when stdin closes or has a line.
 USER = """
 import sys
 from pathlib import Path
@@ -92,7 +92,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "متجر one" / "redis"
     yield path
     if path.exists() and any(path.glob("appendonlydir/*.manifest")):
-        with embedded_redis(path) as address:  # the last user stops whatever a failed test left behind
+        with embedded_redis(path) as address:  # the last user stops the server that a failed test left running
             pass
         assert not answers(address)
 
@@ -170,7 +170,7 @@ def test_killed_user_is_no_longer_a_user(folder: Path, start_user: Callable[[], 
     alone = start_user()
     address = alone.address()
     alone.kill()
-    assert answers(address)  # nobody was left to stop it
+    assert answers(address)  # no process was left to stop it
     with embedded_redis(folder) as ours:
         assert ours == address
     assert not answers(address)
@@ -199,7 +199,7 @@ def test_killed_server_heals_and_keeps_the_data(folder: Path, start_user: Callab
             assert client.get("key") == "value"
         assert healer.leave() == 0
         assert answers(after)
-    assert not answers(after)  # the older user stops the server it found, not the one it once knew
+    assert not answers(after)  # the older user stops the present server, not the one that it started with
 
 
 def test_truncated_append_only_file_loads(folder: Path) -> None:

@@ -156,10 +156,10 @@ def test_without_a_log_events_shall_come_again(runtime: Runtime, store: FeatureS
     blocked.touch()  # a file where the log wants its folder
     intake = EventIntake(
         store.online,
-        runtime.guard,
+        runtime.breaker,
         EventLog(blocked),
         PendingEvents(tmp_path / "pending"),
-        lambda: runtime.keeper.live.recommender.products,
+        lambda: runtime.keeper.live.catalogue.products,
         runtime.config.api,
         runtime.metrics,
         now_ms,

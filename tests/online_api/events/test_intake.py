@@ -26,7 +26,7 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import shop_paths
-from feature_repo.online.claims import EventsAtWorkError
+from feature_repo.online.claims import EventsInProgressError
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
@@ -40,8 +40,7 @@ from tests.online_api.api_shop import EVENTS, PRODUCTS, publish_random_release
 from tests.processes import Background
 from tests.valkey_server import ValkeyServer
 from training.artifacts.product_table import ProductTable
-from training.artifacts.release import ALIASES, current_release
-from training.artifacts.release import PRODUCTS as PRODUCTS_FILE
+from training.artifacts.release import ALIASES_ARROW, PRODUCTS_ARROW, current_release
 
 pytestmark = pytest.mark.store
 
@@ -81,7 +80,7 @@ class Worker:
     """What one worker process has of an intake."""
 
     intake: EventIntake
-    guard: CircuitBreaker
+    breaker: CircuitBreaker
     metrics: Metrics
 
     def outcomes(self) -> dict[str, float]:
@@ -99,13 +98,13 @@ def worker(
     """A worker whose event log lies in `folder`; `log` and `online` may be such as fail."""
     release = current_release(shop_paths(config).releases)
     assert release is not None
-    products = ProductTable(release / PRODUCTS_FILE, release / ALIASES)
-    online = online or store.online_within(0.5)
+    products = ProductTable(release / PRODUCTS_ARROW, release / ALIASES_ARROW)
+    online = online or store.online_with_timeout(0.5)
     metrics = Metrics()
-    guard = CircuitBreaker(online.ping, metrics)
+    breaker = CircuitBreaker(online.ping, metrics)
     intake = EventIntake(
         online,
-        guard,
+        breaker,
         log(folder),
         PendingEvents(folder / "pending"),
         lambda: products,
@@ -113,14 +112,14 @@ def worker(
         metrics,
         lambda: NOW,
     )
-    return Worker(intake, guard, metrics)
+    return Worker(intake, breaker, metrics)
 
 
 @pytest.fixture
 def one(config: Config, store: FeatureStore, tmp_path: Path) -> Iterator[Worker]:
     one = worker(config, store, tmp_path)
     yield one
-    one.guard.close()
+    one.breaker.close()
 
 
 @contextmanager
@@ -296,7 +295,7 @@ def test_an_event_at_work_elsewhere_is_refused_and_free_afterwards(
     with ThreadPoolExecutor(1) as pool:
         failing = pool.submit(record, other, body)
         working.wait()
-        with pytest.raises(EventsAtWorkError):
+        with pytest.raises(EventsInProgressError):
             record(one, event("busy", "p2", event_id="b2"), body)
         finish.set()
         assert isinstance(failing.exception(), EventLogUnavailableError)
@@ -314,15 +313,15 @@ def test_what_is_accepted_while_the_store_is_away_arrives_when_it_is_back(
     with away(server):
         assert record(one, event("patient", "p2", event_id="p-1", timestamp=NOON)) == (1, 0, 1)
         assert record(one, event("patient", "p3", timestamp=NOON + 1)) == (1, 0, 1)
-        until(lambda: one.guard.is_open)
-        # Repetitions, which nobody can know while the claims cannot be asked.
+        until(lambda: one.breaker.is_open)
+        # Duplicates, which cannot be detected while the store of the claims is down.
         assert record(one, event("patient", event_id="p-0", timestamp=NOON + 2)) == (1, 0, 1)
         assert record(one, event("patient", "p2", event_id="p-1", timestamp=NOON + 3)) == (1, 0, 1)
         assert len(logged(tmp_path)) == 5
         assert one.intake.pending_count == 4
         assert one.intake.replay() == 0
         assert one.intake.pending_count == 4
-    until(lambda: not one.guard.is_open)
+    until(lambda: not one.breaker.is_open)
     assert one.intake.replay() == 2
     expected = [as_stored(NOON, "p2"), as_stored(NOON + 1, "p3"), as_stored(NOW)]
     assert stored(store, "patient") == expected
@@ -335,7 +334,7 @@ class Failing:
     """The online store of `store`, whose pushes do something else."""
 
     def __init__(self, store: FeatureStore, push: Callable[[], None]) -> None:
-        self._online, self._push = store.online_within(0.5), push
+        self._online, self._push = store.online_with_timeout(0.5), push
 
     def push_events(self, _: object) -> None:
         self._push()
@@ -354,7 +353,7 @@ def test_what_could_not_be_pushed_stays_claimed_until_it_is_replayed(
     other = worker(config, store, tmp_path, online=Failing(store, no_store))
     named, plain = event("half", event_id="h1"), event("half", "p2")
     assert record(other, named, plain) == (2, 0, 2)
-    with pytest.raises(EventsAtWorkError):
+    with pytest.raises(EventsInProgressError):
         record(one, named)
     assert record(one, plain) == (0, 1, 0)
     assert stored(store, "half") == []
@@ -464,7 +463,7 @@ def _work(what: str, config: Config, connection: str, folder: Path, events: list
         if what == "killed before the push":
             worker(config, store, folder, log=DeadlyLog).intake.record(events)
         elif what == "killed after the push":
-            online = store.online_within(0.5)
+            online = store.online_with_timeout(0.5)
             worker(config, store, folder, online=_DeadlyAfter(online)).intake.record(events)
         elif what == "killed in a replay":
             worker(config, store, folder, online=Failing(store, die)).intake.replay()
@@ -495,7 +494,7 @@ def test_a_killed_request_loses_no_event(
     assert in_a_process(moment, config, server, tmp_path, body) == signal.SIGKILL
     assert logged(tmp_path) == [buyer_id]
     # It may still be at work, for all that others know: the caller shall come again, with the whole request.
-    with pytest.raises(EventsAtWorkError):
+    with pytest.raises(EventsInProgressError):
         record(one, body, event(buyer_id, "p2", event_id=f"{buyer_id}-2", timestamp=NOON))
     claim_runs_out(store, buyer_id)
     assert record(one, body, event(buyer_id, "p2", event_id=f"{buyer_id}-2", timestamp=NOON)) == (2, 0, 0)
@@ -591,15 +590,15 @@ def test_after_a_replay_both_stores_hold_the_same(config: Config, store: Feature
             record(one, event(buyer, "p4", "purchase", event_id=f"{buyer}-4", timestamp=NOON + 1))
             record(one, event(buyer, "p4", "purchase", event_id=f"{buyer}-4", timestamp=NOON + 1))
             record(one, event(buyer, "p5"))
-        until(lambda: one.guard.is_open)
-    until(lambda: not one.guard.is_open)
+        until(lambda: one.breaker.is_open)
+    until(lambda: not one.breaker.is_open)
     assert in_a_process("killed in a replay", config, server, folder) == signal.SIGKILL
     assert one.intake.replay() == 6
     assert ingest(config)["events"]["event_log"]["bad"] == 0
     build_features(config)
-    asked = pd.DataFrame({c.BUYER_ID: buyers, c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
+    entities = pd.DataFrame({c.BUYER_ID: buyers, c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
     arrays = (c.EVENT_TIMES, c.PRODUCT_KEYS, c.EVENT_TYPES)
-    for row in store.historical_sequences(asked).to_pylist():
+    for row in store.historical_sequences(entities).to_pylist():
         offline = list(zip(*(row[name] for name in arrays), strict=True))
         expected = [as_stored(NOON, "p2"), as_stored(NOON + 1, "p4", "purchase"), as_stored(NOON + 2, "p3")]
         assert offline == [*expected, as_stored(NOON + 5), as_stored(NOW, "p5")]

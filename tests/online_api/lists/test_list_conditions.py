@@ -196,7 +196,8 @@ def test_lambda_0_goes_by_difference_alone(client: httpx.Client, bazaar: Runtime
     first, *others = ids_of(recommend(client, interactions=session, diversity={"lambda": 0}))
     assert first == plain[0]
     places = [recommender.products.position_of(product_id) for product_id in (first, *plain[1:])]
-    likeness = recommender.vectors_ND[places[1:]] @ recommender.vectors_ND[places[0]]
+    vectors = recommender.product_vectors(np.array(places))
+    likeness = vectors[1:] @ vectors[0]
     assert others[0] == plain[1:][int(np.argmin(likeness))]
     assert ids_of(recommend(client, interactions=session, diversity={"lambda": 1})) == plain
     by_query = client.get("/v1/products/t1/similar", params={"lambda": 0})
@@ -285,8 +286,8 @@ def test_a_list_names_the_rules_that_moved_its_products(client: httpx.Client, pu
 # ---- Together
 
 
-def test_questions_at_once_get_the_answers_that_they_get_alone(client: httpx.Client) -> None:
-    questions: list[Json] = [
+def test_bodies_at_once_get_the_answers_that_they_get_alone(client: httpx.Client) -> None:
+    bodies: list[Json] = [
         {"buyer_id": "b1"},
         {"buyer_id": "b2", "k": 2},
         {"buyer_id": "b1", "new_only": True},
@@ -296,12 +297,12 @@ def test_questions_at_once_get_the_answers_that_they_get_alone(client: httpx.Cli
         {"interactions": [interaction("gone")], "diversity": {"max_per_category": 1}},
     ] * 10
 
-    def asked(question: Json) -> list[tuple[str, float]]:
-        return [(item["product_id"], item["score"]) for item in items_of(recommend(client, **question))]
+    def listed(body: Json) -> list[tuple[str, float]]:
+        return [(item["product_id"], item["score"]) for item in items_of(recommend(client, **body))]
 
-    alone = [asked(question) for question in questions[:7]] * 10
+    alone = [listed(body) for body in bodies[:7]] * 10
     with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(asked, questions))
+        together = list(pool.map(listed, bodies))
     for one, other in zip(alone, together, strict=True):
         assert [product_id for product_id, _ in other] == [product_id for product_id, _ in one]
         assert [score for _, score in other] == pytest.approx([score for _, score in one], abs=1e-5)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -11,8 +10,17 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo import columns as c
+from feature_repo.common.arrays import Float32Array, Int64Array
 from online_api.lists.live_catalogue import LiveCatalogue, Selection
-from online_api.lists.ranking import ByPopularity, BySimilarity, ForBuyer, Listed, Parts, Scorer, rank
+from online_api.lists.ranking import (
+    BuyerScorer,
+    PopularityScorer,
+    RankedList,
+    Scorer,
+    ScoreTerms,
+    SimilarityScorer,
+    rank,
+)
 from online_api.lists.rule_file import RuleSet
 from online_api.lists.rules import ActiveRules, compile_rules
 from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters
@@ -29,7 +37,7 @@ from tests.random_release import (
 from training.artifacts.product_table import ProductTable
 from training.artifacts.recommender import Recommender, Repeats
 from training.artifacts.rescorer import Rescorer
-from training.artifacts.search.filtered_search import Floats, Positions, Ranked, best
+from training.artifacts.search.filtered_search import Ranked, top_k
 from training.artifacts.search.vector_index import IndexType
 
 N_PRODUCTS = 12_000  # beyond EXACT_SEARCH_PRODUCTS, also of the products that one rule moves
@@ -39,7 +47,7 @@ ROUNDING = 1e-6
 RESCORER = Rescorer(popularity_weight=0.01, new_popularity_weight=0.005)
 
 Rules = list[dict[str, object]]
-Whom = tuple[str, int]  # a kind of question and a seed
+Whom = tuple[str, int]  # a kind of scorer and a seed
 
 
 class Shop:
@@ -54,11 +62,11 @@ class Shop:
         """Whatever orders the products of an answer."""
         kind, seed = whom
         if kind == "anybody":
-            return ByPopularity(self.recommender)
+            return PopularityScorer(self.recommender)
         vector_D = unit_vectors(1, seed=seed)[0]
         if kind == "query":
-            return BySimilarity(self.recommender.towers, vector_D)
-        return ForBuyer(self.recommender, vector_D, random_repeats(seed), new_only=kind == "buyer of new products")
+            return SimilarityScorer(self.recommender, vector_D)
+        return BuyerScorer(self.recommender, vector_D, random_repeats(seed), new_only=kind == "buyer of new products")
 
     def selection(self, filters: Filters, excluded: list[int]) -> Selection:
         positions = np.unique(np.array(excluded, dtype=np.int64))
@@ -66,8 +74,8 @@ class Shop:
 
     def rank(
         self, scorer: Scorer, selection: Selection, k: int, diversity: Diversity, rules: ActiveRules | None
-    ) -> Listed:
-        listed = rank(scorer, selection, k, diversity, rules, self.catalogue, self.recommender.vectors_ND)
+    ) -> RankedList:
+        listed = rank(scorer, selection, k, diversity, rules, self.catalogue, self.recommender.product_vectors)
         require_a_list(listed, scorer, selection, k, rules)
         return listed
 
@@ -84,7 +92,7 @@ def fast_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(tmp_path_factory.mktemp("fast"), "pq_fastscan")
 
 
-def require_a_list(listed: Listed, scorer: Scorer, selection: Selection, k: int, rules: ActiveRules | None) -> None:
+def require_a_list(listed: RankedList, scorer: Scorer, selection: Selection, k: int, rules: ActiveRules | None) -> None:
     """What holds of every answer: allowed products, each once and at most K, with the scores that are theirs."""
     positions = listed.positions.tolist()
     assert len(positions) == len(set(positions)) <= k
@@ -94,13 +102,14 @@ def require_a_list(listed: Listed, scorer: Scorer, selection: Selection, k: int,
     assert set(listed.pinned_by) <= set(positions)
 
 
-def adjustments(rules: ActiveRules | None) -> Floats:
+def adjustments(rules: ActiveRules | None) -> Float32Array:
     return np.zeros(N_PRODUCTS, np.float32) if rules is None or rules.adjustment_N is None else rules.adjustment_N
 
 
 def active(catalogue: LiveCatalogue, rules: Rules) -> ActiveRules | None:
     named = [{"name": f"r{place}", **rule} for place, rule in enumerate(rules)]
-    return compile_rules(RuleSet.model_validate({"rules": named}), catalogue).active(0)
+    rule_set = RuleSet.model_validate({"rules": named})
+    return compile_rules(rule_set, catalogue.conditions, catalogue.products.position_of).active(0)
 
 
 def moved(action: str, weight: float, **match: object) -> dict[str, object]:
@@ -195,7 +204,7 @@ def test_pins_take_their_places_in_the_ranked_catalogue(
     # The others are the best of the rest, in order.
     is_pinned = np.isin(listed.positions, list(listed.pinned_by))
     rest = np.setdiff1d(selection.among(np.arange(N_PRODUCTS)), list(listed.pinned_by))
-    expected = best(rest, scorer.scores(rest) + adjustments(rules)[rest], int((~is_pinned).sum()))
+    expected = top_k(rest, scorer.scores(rest) + adjustments(rules)[rest], int((~is_pinned).sum()))
     assert_allclose((listed.scores + listed.adjustments)[~is_pinned], expected.scores, atol=ROUNDING)
     for place, position in enumerate(listed.positions.tolist()):
         if position in listed.pinned_by and len(listed.positions) == k:
@@ -225,7 +234,10 @@ def test_caps_leave_out_only_what_is_full_or_worse(
     explained = np.full(len(left_out), False)
     if len(listed.positions) == k:
         explained |= totals_left_out <= totals[-1] + ROUNDING
-    for codes_N, cap in ((shop.catalogue.brand_codes_N, per_brand), (shop.catalogue.category_codes_N, per_category)):
+    for codes_N, cap in (
+        (shop.catalogue.products.brand_codes_N, per_brand),
+        (shop.catalogue.products.category_codes_N, per_category),
+    ):
         for code in np.unique(codes_N[codes_N >= 0]) if cap else []:
             taken = np.flatnonzero(codes_N[listed.positions] == code)
             assert len(taken) <= (cap or k)
@@ -263,8 +275,8 @@ def test_nothing_more_would_fit_into_a_short_list(
     left_out = np.setdiff1d(selection.among(np.arange(N_PRODUCTS)), listed.positions)
     fits = np.full(len(left_out), len(listed.positions) < k)
     for codes_N, cap in (
-        (catalogue.brand_codes_N, diversity.max_per_brand),
-        (catalogue.category_codes_N, diversity.max_per_category),
+        (catalogue.products.brand_codes_N, diversity.max_per_brand),
+        (catalogue.products.category_codes_N, diversity.max_per_category),
     ):
         taken = np.bincount(codes_N[listed.positions] + 1, minlength=len(BRANDS) + len(CATEGORIES))
         assert cap is None or (taken[1:] <= cap).all()
@@ -285,19 +297,19 @@ def test_everything_filtered_out_is_an_empty_list(shop: Shop, whom: Whom, divers
 
 
 def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: Path) -> None:
-    lately = np.zeros((2, N_PRODUCTS), dtype=np.float32)
+    recent_2N = np.zeros((2, N_PRODUCTS), dtype=np.float32)
     vector_D = unit_vectors(1, seed=4)[0]
     farthest = np.argsort(unit_vectors(N_PRODUCTS) @ vector_D)
     sold, own = int(farthest[0]), int(farthest[1])
-    lately[:, sold] = 4
+    recent_2N[:, sold] = 4
     rescorer = Rescorer(popularity_weight=1, new_popularity_weight=0.125)
-    release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, lately=lately)
+    release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, lately=recent_2N)
     recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, N_PRODUCTS, {})
     repeats = Repeats(np.array([own]), np.array([3], dtype=np.float32))
     nearest = farthest[::-1].tolist()
 
     def top(*, new_only: bool, selection: Selection = everything) -> list[int]:
-        ranked = ForBuyer(recommender, vector_D, repeats, new_only=new_only).top(4, selection)
+        ranked = BuyerScorer(recommender, vector_D, repeats, new_only=new_only).top(4, selection)
         return [int(position) for position in ranked.positions]
 
     assert top(new_only=False) == [sold, own, *nearest[:2]]
@@ -310,9 +322,9 @@ def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
     vector_D, repeats = unit_vectors(1, seed=4)[0], Repeats(np.array([3, 7]), np.array([0.5, 0.25], dtype=np.float32))
     positions = np.array([7, 0, 3, N_PRODUCTS - 1])
     for new_only, repeated in ((False, [0.25, 0, 0.5, 0]), (True, [0, 0, 0, 0])):
-        scorer = ForBuyer(shop.recommender, vector_D, repeats, new_only=new_only)
-        similarity, popularity, repeat, words = scorer.parts(positions)
-        assert_allclose(similarity, shop.recommender.vectors_ND[positions] @ vector_D, atol=ROUNDING)
+        scorer = BuyerScorer(shop.recommender, vector_D, repeats, new_only=new_only)
+        similarity, popularity, repeat, words = scorer.terms(positions)
+        assert_allclose(similarity, shop.recommender.similarity(vector_D, positions), atol=ROUNDING)
         weight = RESCORER.new_popularity_weight if new_only else RESCORER.popularity_weight
         assert_allclose(popularity, weight * drawn_lately(N_PRODUCTS)[int(new_only)][positions], atol=ROUNDING)
         assert (repeat.tolist(), words.tolist()) == (repeated, [0, 0, 0, 0])
@@ -322,8 +334,8 @@ def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
 def test_what_a_search_found_already_is_used_as_far_as_it_goes(shop: Shop) -> None:
     vector_D = unit_vectors(1, seed=4)[0]
     everything = Selection(None, N_PRODUCTS, {})
-    [expected] = shop.recommender.towers.nearest(vector_D[None, :], 60)
-    scorer = BySimilarity(shop.recommender.towers, vector_D, expected.first(50))
+    [expected] = shop.recommender.nearest(vector_D[None, :], 60)
+    scorer = SimilarityScorer(shop.recommender, vector_D, expected.first(50))
     for k in (10, 50, 60):
         assert_array_equal(scorer.top(k, everything).positions, expected.positions[:k])
     odd = np.arange(N_PRODUCTS) % 2 == 1
@@ -345,12 +357,12 @@ class InOrder:
         positions = selection.among(np.arange(len(self.scores_N)))[:k]
         return Ranked(positions, self.scores(positions))
 
-    def scores(self, positions: Positions) -> Floats:
-        scores: Floats = self.scores_N[positions]
+    def scores(self, positions: Int64Array) -> Float32Array:
+        scores: Float32Array = self.scores_N[positions]
         return scores
 
-    def parts(self, positions: Positions) -> Parts:
-        return Parts(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 3)
+    def terms(self, positions: Int64Array) -> ScoreTerms:
+        return ScoreTerms(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 3)
 
 
 def shelf_of(folder: Path, brands: list[str | None], hidden: set[int]) -> LiveCatalogue:
@@ -392,7 +404,7 @@ def test_a_literal_shelf(
         Diversity.model_validate(diversity),
         active(catalogue, rules),
         catalogue,
-        unit_vectors(8),
+        unit_vectors(8).__getitem__,
     )
     assert listed.positions.tolist() == expected
     assert listed.scores.tolist() == [-position / 1024 for position in expected]
@@ -402,7 +414,9 @@ def test_a_literal_shelf(
 def test_a_pinned_product_shows_what_rules_add_to_it(tmp_path: Path) -> None:
     catalogue = shelf_of(tmp_path, SHELF, hidden=set())
     rules = active(catalogue, [pin(1, "p5"), moved("boost", 0.5, product_ids=["p5", "p6"])])
-    listed = rank(InOrder(8), catalogue.select(NO_FILTERS), 3, NO_DIVERSITY, rules, catalogue, unit_vectors(8))
+    listed = rank(
+        InOrder(8), catalogue.select(NO_FILTERS), 3, NO_DIVERSITY, rules, catalogue, unit_vectors(8).__getitem__
+    )
     assert listed.positions.tolist() == [5, 6, 0]
     assert listed.adjustments.tolist() == [0.5, 0.5, 0]
 
@@ -413,7 +427,7 @@ def test_caps_widen_the_pool_in_few_searches(tmp_path: Path, lambda_: float) -> 
     brands: list[str | None] = [*["A"] * 500, *["B"] * 500, *(f"C{place}" for place in range(20))]
     catalogue, scorer = shelf_of(tmp_path, brands, hidden=set()), InOrder(1020)
     diversity = Diversity(lambda_=lambda_, max_per_brand=3)
-    listed = rank(scorer, catalogue.select(NO_FILTERS), 10, diversity, None, catalogue, unit_vectors(1020))
+    listed = rank(scorer, catalogue.select(NO_FILTERS), 10, diversity, None, catalogue, unit_vectors(1020).__getitem__)
     assert len(listed.positions) == 10
     assert scorer.searches == 3
     if lambda_ == 1:
@@ -424,14 +438,14 @@ def test_what_is_chosen_already_does_not_come_again(tmp_path: Path) -> None:
     # The first three are of no brand, so that no cap closes them.
     catalogue = shelf_of(tmp_path, [None, None, None, *["A"] * 200, "B"], hidden=set())
     everything, diversity = catalogue.select(NO_FILTERS), Diversity(max_per_brand=1)
-    listed = rank(InOrder(204), everything, 10, diversity, None, catalogue, unit_vectors(204))
+    listed = rank(InOrder(204), everything, 10, diversity, None, catalogue, unit_vectors(204).__getitem__)
     assert listed.positions.tolist() == [0, 1, 2, 3, 203]
 
 
 def test_full_caps_are_no_reason_to_search_the_whole_catalogue(tmp_path: Path) -> None:
     catalogue, scorer = shelf_of(tmp_path, ["A", "B"] * 1000, hidden=set()), InOrder(2000)
     everything = catalogue.select(NO_FILTERS)
-    listed = rank(scorer, everything, 10, Diversity(max_per_brand=2), None, catalogue, unit_vectors(2000))
+    listed = rank(scorer, everything, 10, Diversity(max_per_brand=2), None, catalogue, unit_vectors(2000).__getitem__)
     assert listed.positions.tolist() == [0, 1, 2, 3]
     assert scorer.searches == 2
 
@@ -440,7 +454,7 @@ def test_difference_counts_among_equals(tmp_path: Path) -> None:
     vectors_ND = np.repeat(np.eye(4, dtype=np.float32), 2, axis=0)  # pairs of the same
     catalogue: LiveCatalogue = shelf_of(tmp_path, SHELF, hidden=set())
     everything = catalogue.select(NO_FILTERS)
-    listed = rank(InOrder(8), everything, 5, Diversity(lambda_=0.5), None, catalogue, vectors_ND)
+    listed = rank(InOrder(8), everything, 5, Diversity(lambda_=0.5), None, catalogue, vectors_ND.__getitem__)
     assert listed.positions.tolist() == [0, 2, 4, 6, 1]
-    plain: npt.NDArray[np.int64] = rank(InOrder(8), everything, 5, NO_DIVERSITY, None, catalogue, vectors_ND).positions
-    assert plain.tolist() == [0, 1, 2, 3, 4]
+    plain = rank(InOrder(8), everything, 5, NO_DIVERSITY, None, catalogue, vectors_ND.__getitem__)
+    assert plain.positions.tolist() == [0, 1, 2, 3, 4]

@@ -130,8 +130,8 @@ def test_live_values_stand_for_those_of_the_release_where_the_store_knows_the_pr
         known_P=np.array([True, False, True, False, True]),
     )
     catalogue = LiveCatalogue(shelf, live)
-    assert [catalogue.shown(position)[c.PRICE] for position in range(5)] == [11, 20, None, 30, 5]
-    assert [catalogue.shown(position)[c.STOCK] for position in range(5)] == [0, 0, None, 1, 2]
+    assert [catalogue.rendered(position)[c.PRICE] for position in range(5)] == [11, 20, None, 30, 5]
+    assert [catalogue.rendered(position)[c.STOCK] for position in range(5)] == [0, 0, None, 1, 2]
     assert catalogue.hidden_N.tolist() == [True, False, False, True, False]
     assert allowed(catalogue.select(Filters(max_price=20)), 5) == [1, 4]
     assert allowed(LiveCatalogue(shelf, None).select(Filters(max_price=20)), 5) == [0, 1, 2]
@@ -187,10 +187,10 @@ def products_now(live: LiveProducts | None) -> list[dict[str, object]]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(FILTERS, min_size=1, max_size=4), st.none() | live_products(N_RANDOM))
 def test_a_selection_is_what_plain_python_selects(
-    random_table: ProductTable, asked: list[Filters], live: LiveProducts | None
+    random_table: ProductTable, several_filters: list[Filters], live: LiveProducts | None
 ) -> None:
     catalogue, products = LiveCatalogue(random_table, live), products_now(live)
-    for filters in [*asked, NO_FILTERS, *asked]:  # the second time from the cache
+    for filters in [*several_filters, NO_FILTERS, *several_filters]:  # the second time from the cache
         selection = catalogue.select(filters)
         reasons = [reason_against(product, filters) for product in products]
         expected = [position for position, reason in enumerate(reasons) if reason is None]
@@ -239,11 +239,11 @@ def test_among_keeps_the_order_of_the_products_given() -> None:
 def test_the_catalogue_shows_the_columns_of_its_release(shelf: ProductTable) -> None:
     catalogue = LiveCatalogue(shelf, None)
     assert len(catalogue) == 5
-    assert [catalogue.brands[code] for code in catalogue.brand_codes_N[:4]] == ["نور", "Nour", "Nour", "Acme"]
-    assert [catalogue.categories[code] for code in catalogue.category_codes_N[:2]] == ["phones", "phones"]
-    assert (catalogue.brand_codes_N[4], catalogue.category_codes_N[4]) == (-1, -1)
-    assert (catalogue.position_of("p3"), catalogue.position_of("gone")) == (3, -1)
-    assert_array_equal(catalogue.prices_N, shelf.prices_N)
+    assert [shelf.brands[code] for code in catalogue.products.brand_codes_N[:4]] == ["نور", "Nour", "Nour", "Acme"]
+    assert [shelf.categories[code] for code in catalogue.products.category_codes_N[:2]] == ["phones", "phones"]
+    assert (catalogue.products.brand_codes_N[4], catalogue.products.category_codes_N[4]) == (-1, -1)
+    assert (catalogue.products.position_of("p3"), catalogue.products.position_of("gone")) == (3, -1)
+    assert_array_equal(catalogue.conditions.prices_N, shelf.prices_N)
 
 
 def test_a_catalogue_goes_when_the_next_one_comes(random_table: ProductTable) -> None:

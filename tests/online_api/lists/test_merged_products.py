@@ -9,7 +9,7 @@ from batch_jobs.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.transforms.keys import product_key
-from online_api.lists.list_request import Question
+from online_api.lists.list_request import ListRequest
 from online_api.runtime import Runtime
 from online_api.schemas.requests import Interaction
 from tests.online_api.api_shop import EVENTS, PRODUCTS, open_shop
@@ -29,11 +29,11 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
 def test_interactions_with_a_merged_product_speak_of_the_one_that_stands_for_it(twins: Runtime) -> None:
     def recommended(product_id: str) -> list[str]:
         interaction = Interaction.model_validate({c.PRODUCT_ID: product_id, c.EVENT_TYPE: "view"})
-        (reply,) = twins.service.answer([Question(k=5, interactions=[interaction])])
-        assert reply.source == "session"
-        named = {reason["product_id"] for item in reply.payload["items"] for reason in item["because"]}
+        (result,) = twins.service.answer([ListRequest(k=5, interactions=[interaction])])
+        assert result.source == "session"
+        named = {reason["product_id"] for item in result.payload["items"] for reason in item["because"]}
         assert named == {KEPT}
-        return [item["product_id"] for item in reply.payload["items"]]
+        return [item["product_id"] for item in result.payload["items"]]
 
     assert recommended(TWIN) == recommended(KEPT)
 

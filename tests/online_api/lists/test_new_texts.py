@@ -1,7 +1,6 @@
 """Texts that no release has: new products in a session, and searches; with a real, tiny encoder and without one."""
 
 import copy
-import dataclasses
 import json
 import logging
 import shutil
@@ -16,7 +15,7 @@ import pytest
 import torch
 
 from online_api.app import create_app
-from online_api.lists.request_texts import TextVectors
+from online_api.lists.request_texts import RequestTextEncoder
 from online_api.runtime import Runtime
 from online_api.schemas.responses import EncodeBuyerResponse
 from tests.online_api.api_shop import (
@@ -37,6 +36,7 @@ from tests.online_api.api_shop import (
     wait_for,
 )
 from tests.serving import serving
+from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
 from training.model.towers import UNKNOWN
 from training.text.encoder import TextEncoder, TextEncoderUnavailableError, load_text_encoder
@@ -95,10 +95,12 @@ def recommend(client: httpx.Client, *interactions: Json, **more: Any) -> httpx.R
     return client.post("/v1/recommendations", json={"interactions": list(interactions), **more})
 
 
-def tower(recommender: Recommender, text_MT: Any) -> Any:
+def product_vectors_of(recommender: Recommender, text_MT: Any) -> Any:
+    """What the release's item tower makes of texts without brand, category, price and id."""
+    model, _, _ = load_model(recommender.model_folder)
     unknown_M = torch.full((len(text_MT),), UNKNOWN)
     with torch.inference_mode():
-        return recommender.item_tower(torch.from_numpy(text_MT), *[unknown_M] * 4).numpy()
+        return model.item_tower(torch.from_numpy(text_MT), *[unknown_M] * 4).numpy()
 
 
 # ---- Searches
@@ -111,8 +113,8 @@ def test_a_search_orders_products_by_what_the_query_means_and_how_it_is_spelled(
     answer = client.get("/v1/search", params={"q": "Running  SHOES!"})
     body = body_of(answer)
     assert (body["source"], body["degraded"], body["buyer_id"]) == ("search", [], None)
-    found = recommender.search.find("Running  SHOES!", encoder.encode_queries(["running shoes"])[0])
-    meaning_N, words_N = found.parts(np.arange(N_PRODUCTS))
+    matches = recommender.match_query("Running  SHOES!", encoder.encode_queries(["running shoes"])[0])
+    meaning_N, words_N = matches.score_terms(np.arange(N_PRODUCTS))
     product_ids = recommender.products.product_ids.to_pylist()
     assert ids_of(answer) == [product_ids[position] for position in np.argsort(-(meaning_N + words_N))]
     for item in items_of(answer):
@@ -156,7 +158,7 @@ def test_a_new_product_with_a_text_counts(client: httpx.Client) -> None:
 def test_its_vector_is_that_of_its_text(client: httpx.Client, shop: Runtime, encoder: TextEncoder) -> None:
     # An only event is all of the buyer's vector.
     answer = client.post("/encode_buyer", json={"interactions": [interaction("new/1", text=TEXT)]})
-    (expected_D,) = tower(shop.keeper.live.recommender, encoder.encode_passages([TEXT]))
+    (expected_D,) = product_vectors_of(shop.keeper.live.recommender, encoder.encode_passages([TEXT]))
     np.testing.assert_allclose(body_of(answer, EncodeBuyerResponse)["embedding"], expected_D, atol=1e-5)
 
 
@@ -169,10 +171,10 @@ def test_it_counts_beside_known_products(client: httpx.Client) -> None:
 
 
 def test_a_known_product_keeps_its_own_vector(client: httpx.Client) -> None:
-    told = items_of(recommend(client, interaction("p1", text=TEXT)))
+    with_text = items_of(recommend(client, interaction("p1", text=TEXT)))
     plain = items_of(recommend(client, interaction("p1")))
-    assert [item["score"] for item in told] == [item["score"] for item in plain]
-    assert {reason["title"] for item in told for reason in item["because"]} == {"هاتف ذكي ١٢٨ جيجا"}
+    assert [item["score"] for item in with_text] == [item["score"] for item in plain]
+    assert {reason["title"] for item in with_text for reason in item["because"]} == {"هاتف ذكي ١٢٨ جيجا"}
 
 
 def test_a_new_product_without_a_text_is_skipped(client: httpx.Client) -> None:
@@ -206,7 +208,7 @@ def test_without_an_encoder_texts_are_left_out(wordless: httpx.Client) -> None:
     assert body_of(recommend(wordless, interaction("t1")))["degraded"] == []
 
 
-# ---- TextVectors itself
+# ---- RequestTextEncoder itself
 
 
 def test_the_first_text_goes_unanswered_and_loading_happens_once(shop: Runtime, encoder: TextEncoder) -> None:
@@ -218,18 +220,20 @@ def test_the_first_text_goes_unanswered_and_loading_happens_once(shop: Runtime, 
         assert let_go.wait(30)
         return encoder
 
-    texts = TextVectors(load)
+    texts = RequestTextEncoder(load)
     texts.wait()
     assert loads == []
     assert [texts.query_vector(recommender, "a") for _ in range(3)] == [None] * 3
     let_go.set()
     texts.wait()
     assert loads == [1]
-    vectors_MD = texts.item_vectors(recommender, ["a", "b"])
+    vectors_MD = texts.product_vectors(recommender, ["a", "b"])
     assert vectors_MD is not None
     assert vectors_MD.shape == (2, DIM)
     np.testing.assert_allclose(np.linalg.norm(vectors_MD, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(vectors_MD, tower(recommender, encoder.encode_passages(["a", "b"])), atol=1e-6)
+    np.testing.assert_allclose(
+        vectors_MD, product_vectors_of(recommender, encoder.encode_passages(["a", "b"])), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("no such folder"), OSError("disk"), ImportError("torch")])
@@ -242,19 +246,19 @@ def test_an_encoder_that_cannot_be_had_is_asked_for_once(
         loads.append(1)
         raise error
 
-    texts = TextVectors(load)
+    texts = RequestTextEncoder(load)
     with caplog.at_level(logging.ERROR):
         for _ in range(2):
             assert texts.query_vector(shop.keeper.live.recommender, "a") is None
             texts.wait()
     assert loads == [1]
-    assert f"texts will be left out: {error}" in caplog.text
+    assert f"the text encoder cannot be loaded: {error}" in caplog.text
 
 
 def test_the_encoder_of_another_release_gives_no_vectors(
     recommender: Recommender, encoder: TextEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    texts = TextVectors(lambda _: encoder)
+    texts = RequestTextEncoder(lambda _: encoder)
     texts.query_vector(recommender, "a")
     texts.wait()
     assert texts.query_vector(recommender, "a") is None
@@ -262,21 +266,21 @@ def test_the_encoder_of_another_release_gives_no_vectors(
 
 
 def test_a_release_with_another_encoder_has_its_own_loaded(shop: Runtime, encoder: TextEncoder) -> None:
-    asked: list[str] = []
+    loaded_for: list[str] = []
 
     def load(release: Recommender) -> TextEncoder:
-        asked.append(release.name)
+        loaded_for.append(release.name)
         loaded = copy.copy(encoder)
-        loaded.encoder_id = release.card.text_encoder
+        loaded.encoder_id = release.text_encoder
         return loaded
 
     first, second = (copy.copy(shop.keeper.live.recommender) for _ in range(2))
-    second.name, second.card = "second", dataclasses.replace(second.card, text_encoder="tuned")
-    texts = TextVectors(load)
+    second.name, second.text_encoder = "second", "tuned"
+    texts = RequestTextEncoder(load)
     for release in (first, second, second, first):
         texts.load(release)
         assert texts.query_vector(release, "a") is not None
-    assert asked == [first.name, "second"], "both are kept while releases change"
+    assert loaded_for == [first.name, "second"], "both are kept while releases change"
     assert len(texts._encoders) == 2
 
 
@@ -292,7 +296,7 @@ def test_an_encoder_that_cannot_be_converted_leaves_texts_out_and_is_tried_once(
             tries.append(texts)
             raise TextEncoderUnavailableError("no int8 here")
 
-    texts = TextVectors(lambda _: cast("TextEncoder", Broken()))
+    texts = RequestTextEncoder(lambda _: cast("TextEncoder", Broken()))
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             texts.load(shop.keeper.live.recommender)

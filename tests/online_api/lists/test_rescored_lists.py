@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from online_api.app import create_app
@@ -65,7 +66,7 @@ def test_a_buyer_gets_again_what_was_bought_before(client: httpx.Client, bazaar:
     buyer = client.post("/encode_buyer", json={"buyer_id": "b1"}).json()["embedding"]
     recommender = bazaar.keeper.live.recommender
     for product_id, similarity in parts(answer, "similarity").items():
-        vector_D = recommender.vectors_ND[recommender.products.position_of(product_id)]
+        [vector_D] = recommender.product_vectors(np.array([recommender.products.position_of(product_id)]))
         assert similarity == pytest.approx(vector_D @ buyer, abs=1e-5)
 
 
@@ -95,8 +96,8 @@ def test_a_list_of_new_products_repeats_nothing(client: httpx.Client, bazaar: Ru
 
 
 def test_a_session_repeats_its_own_products(client: httpx.Client) -> None:
-    told = [interaction("m9", "purchase"), interaction("t4"), interaction("gone")]  # t4 is hidden
-    answer = client.post("/v1/recommendations", json={"buyer_id": "b1", "interactions": told})
+    interactions = [interaction("m9", "purchase"), interaction("t4"), interaction("gone")]  # t4 is hidden
+    answer = client.post("/v1/recommendations", json={"buyer_id": "b1", "interactions": interactions})
     assert {one: term for one, term in parts(answer, "repeat").items() if term} == pytest.approx(
         {"m1": 4 * math.log(2)}, abs=1e-6
     )

@@ -95,7 +95,7 @@ def test_a_rule_holds_from_its_start_until_just_before_its_end(load: Callable[[s
     rule = load(BOOST.replace("weight", "start: 2026-03-20, end: 2026-03-21, weight")).rules[0]
     start, end = utc_ms(2026, 3, 20), utc_ms(2026, 3, 21)
 
-    assert [rule.holds(now) for now in (start - 1, start, end - 1, end)] == [False, True, True, False]
+    assert [rule.is_active(now) for now in (start - 1, start, end - 1, end)] == [False, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ class Watched:
 
     def names(self, after: float) -> list[str]:
         self.clock.now += after
-        return [rule.name for rule in self.file.book().rules]
+        return [rule.name for rule in self.file.rule_set().rules]
 
 
 def test_a_changed_file_is_read_again_at_most_once_a_second(tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ def test_a_change_that_keeps_the_size_is_seen(tmp_path: Path) -> None:
 
 def test_an_unchanged_file_gives_the_same_book(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "rules.yaml", BOOST)
-    before = watched.file.book()
+    before = watched.file.rule_set()
 
     watched.clock.now += 60
 
-    assert watched.file.book() is before
+    assert watched.file.rule_set() is before
 
 
 def test_a_broken_file_leaves_the_old_rules_until_it_is_mended(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,47 +9,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from online_api.lists.product_conditions import CodedNames, ProductConditions
 from online_api.lists.rule_file import RuleSet
-from online_api.lists.rules import ActiveRules, CompiledRules, Pin, ProductFacts, compile_rules, place_pins
+from online_api.lists.rules import ActiveRules, CompiledRules, Pin, compile_rules, place_pins
 
 NOW = 1_000
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """Products as columns."""
-
-    product_ids: list[str]
-    brand_codes_N: npt.NDArray[np.int32]
-    category_codes_N: npt.NDArray[np.int32]
-    brands: list[str]
-    categories: list[str]
-    prices_N: npt.NDArray[np.float64]
-
-    def position_of(self, product_id: str) -> int:
-        return self.product_ids.index(product_id) if product_id in self.product_ids else -1
 
 
 # position                   0       1       2      3      4      5
 # brand                      Acme    Acme    Nour   Nour   -      Nour
 # category                   shoes   gifts   gifts  shoes  gifts  -
-SHELF = Shelf(
-    product_ids=["p0", "p1", "p2", "p3", "p4", "p5"],
-    brand_codes_N=np.array([0, 0, 1, 1, -1, 1], dtype=np.int32),
-    category_codes_N=np.array([0, 1, 1, 0, 1, -1], dtype=np.int32),
-    brands=["Acme", "Nour"],
-    categories=["shoes", "gifts"],
+PRODUCT_IDS = ["p0", "p1", "p2", "p3", "p4", "p5"]
+SHELF = ProductConditions(
+    brands=CodedNames.of(np.array([0, 0, 1, 1, -1, 1], dtype=np.int32), ["Acme", "Nour"]),
+    categories=CodedNames.of(np.array([0, 1, 1, 0, 1, -1], dtype=np.int32), ["shoes", "gifts"]),
     prices_N=np.array([10, 20, 30, 40, 50, math.nan]),
 )
 
 
-def compiled(*rules: dict[str, object], facts: ProductFacts = SHELF) -> CompiledRules:
+def position_of(product_id: str) -> int:
+    return PRODUCT_IDS.index(product_id) if product_id in PRODUCT_IDS else -1
+
+
+def compiled(*rules: dict[str, object]) -> CompiledRules:
     named = [{"name": f"r{place}", **rule} for place, rule in enumerate(rules)]
-    return compile_rules(RuleSet.model_validate({"rules": named}), facts)
+    return compile_rules(RuleSet.model_validate({"rules": named}), SHELF, position_of)
 
 
-def active(*rules: dict[str, object], facts: ProductFacts = SHELF) -> ActiveRules:
-    rules_now = compiled(*rules, facts=facts).active(NOW)
+def active(*rules: dict[str, object]) -> ActiveRules:
+    rules_now = compiled(*rules).active(NOW)
     assert rules_now is not None
     return rules_now
 
@@ -255,18 +242,15 @@ def test_adjustments_and_names_are_those_of_the_rules_one_by_one(
 def test_pins_take_their_places(pins: list[tuple[int, int]], expected: list[int], pinned: list[int]) -> None:
     allowed_N = np.ones(10, dtype=np.bool_)
     allowed_N[6] = False
-    scores = np.array([0.9, 0.8, 0.7, 0.6], dtype=np.float32)
 
-    placed = place_pins(np.arange(4), scores, [Pin(*entry, f"pin {entry[1]}") for entry in pins], allowed_N, 4)
+    placed = place_pins(np.arange(4), [Pin(*entry, f"pin {entry[1]}") for entry in pins], allowed_N, 4)
 
     assert placed.positions_K.tolist() == expected
     assert placed.pinned_by == {position: f"pin {position}" for position in pinned}
-    own_scores = [scores[position] if position < 4 else math.nan for position in expected]
-    np.testing.assert_array_equal(placed.scores_K, np.array(own_scores, dtype=np.float32))
 
 
 def test_a_pin_at_the_end_of_a_short_list_closes_up() -> None:
-    placed = place_pins(np.array([5]), np.array([0.5], dtype=np.float32), [Pin(7, 2, "late")], None, 10)
+    placed = place_pins(np.array([5]), [Pin(7, 2, "late")], None, 10)
 
     assert placed.positions_K.tolist() == [5, 2]
     assert placed.pinned_by == {2: "late"}
@@ -283,9 +267,7 @@ def test_pins_as_holes_in_a_list(
     ranked = [position for position in order if allowed[position]][:length]
     pins = [Pin(*entry, "pin") for entry in sorted(entries, key=lambda entry: entry[0])]
 
-    placed = place_pins(
-        np.array(ranked, dtype=np.int64), np.ones(len(ranked), dtype=np.float32), pins, np.array(allowed), k
-    )
+    placed = place_pins(np.array(ranked, dtype=np.int64), pins, np.array(allowed), k)
 
     slots: list[int | None] = [None] * 20
     for place, position, _ in pins:

@@ -304,10 +304,10 @@ def test_only_configured_origins_may_read_answers(small: httpx.Client) -> None:
 
 
 def test_only_configured_origins_may_send_keys(small: httpx.Client) -> None:
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
-    allowed = small.options("/retrieve", headers={"Origin": ORIGIN} | asked)
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    allowed = small.options("/retrieve", headers={"Origin": ORIGIN} | preflight)
     assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, ORIGIN)
-    assert small.options("/retrieve", headers={"Origin": "https://evil.example"} | asked).status_code == 400
+    assert small.options("/retrieve", headers={"Origin": "https://evil.example"} | preflight).status_code == 400
 
 
 def test_without_origins_there_is_no_cors(client: httpx.Client) -> None:

@@ -24,7 +24,7 @@ CONFIG = str(Path(__file__).parents[3] / "config/default.yaml")
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -80,7 +80,7 @@ def test_two_keys_have_nothing_in_common(path: Path) -> None:
 
 def test_names_are_taken_once(path: Path) -> None:
     make(path)
-    with pytest.raises(ValueError, match="an API key 'shop' already; revoke it first"):
+    with pytest.raises(ValueError, match="an API key 'shop' exists already; revoke it first"):
         make(path)
     revoke_key(path, "shop")
     make(path)
@@ -88,16 +88,16 @@ def test_names_are_taken_once(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "line\n", "x" * 65, "../up"])
 def test_names_that_cannot_be_used_are_refused(path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=r"no API key .* can be made: name"):
+    with pytest.raises(ValueError, match=r"the API key .* cannot be created: name"):
         make(path, name)
     assert not path.exists()
 
 
 def test_an_unknown_name_is_not_revoked(path: Path) -> None:
-    with pytest.raises(ValueError, match="has no API key 'shop'; there are: none"):
+    with pytest.raises(ValueError, match="has no API key 'shop'; its keys are: none"):
         revoke_key(path, "shop")
     make(path, "mobile")
-    with pytest.raises(ValueError, match="has no API key 'shop'; there are: mobile"):
+    with pytest.raises(ValueError, match="has no API key 'shop'; its keys are: mobile"):
         revoke_key(path, "shop")
 
 
@@ -244,7 +244,7 @@ def test_at_start_a_broken_file_is_an_error_without_hashes_in_it(path: Path) -> 
     content = json.loads(path.read_text())
     content["keys"][0]["sha256"] = content["keys"][0]["sha256"][:-1] + "X"
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"api_keys.json is no file of API keys \(keys.0.sha256: ") as caught:
+    with pytest.raises(ValueError, match=r"api_keys.json is not a valid file of API keys \(keys.0.sha256: ") as caught:
         KeyRing.load(path)
     assert content["keys"][0]["sha256"] not in str(caught.value)
 
@@ -296,7 +296,7 @@ def test_people_read_text(tmp_path: Path) -> None:
     created = keys(tmp_path, "create", "--name", "shop", "--scope", "read", "--rate", "12.5")
     token = created.stdout.splitlines()[0]
     assert found(KeyRing.load(tmp_path / "api_keys.json"), token) == "shop"
-    assert "shown this once" in created.stdout
+    assert "cannot be shown again" in created.stdout
     line = keys(tmp_path, "list").stdout
     assert line.startswith("shop  ")
     assert "read" in line
@@ -309,7 +309,7 @@ def test_people_read_text(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["revoke", "shop"], FAILED, "has no API key 'shop'"),
-        (["create", "--name", "two words", "--scope", "read"], FAILED, "no API key 'two words' can be made"),
+        (["create", "--name", "two words", "--scope", "read"], FAILED, "the API key 'two words' cannot be created"),
         (["create", "--name", "shop"], BAD_USAGE, "--scope"),
         (["create", "--name", "shop", "--scope", "delete"], BAD_USAGE, "'delete'"),
         (["create", "--name", "shop", "--scope", "read", "--burst", "5"], BAD_USAGE, "--burst needs --rate"),

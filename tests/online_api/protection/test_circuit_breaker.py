@@ -1,4 +1,4 @@
-"""The circuit breaker, against a store that fails and recovers when told."""
+"""The circuit breaker, against a store that fails and recovers on command."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ GONE = RedisConnectionError("connection refused")
 
 
 class Store:
-    """Answers, or raises what it is told to."""
+    """Answers, or raises a given error."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -61,21 +61,21 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def guard(store: Store, metrics: Metrics) -> Iterator[CircuitBreaker]:
-    guard = CircuitBreaker(store.probe, metrics, probe_seconds=PROBE_SECONDS)
-    yield guard
-    guard.close()
+def breaker(store: Store, metrics: Metrics) -> Iterator[CircuitBreaker]:
+    breaker = CircuitBreaker(store.probe, metrics, probe_seconds=PROBE_SECONDS)
+    yield breaker
+    breaker.close()
 
 
-def fail_enough(guard: CircuitBreaker, store: Store, error: Exception = GONE) -> None:
+def fail_enough(breaker: CircuitBreaker, store: Store, error: Exception = GONE) -> None:
     store.away(error)
     for _ in range(2):
-        assert guard.call(store.call) is None
+        assert breaker.call(store.call) is None
 
 
-def open_it(guard: CircuitBreaker, store: Store, error: Exception = GONE) -> None:
-    fail_enough(guard, store, error)
-    assert guard.is_open
+def open_it(breaker: CircuitBreaker, store: Store, error: Exception = GONE) -> None:
+    fail_enough(breaker, store, error)
+    assert breaker.is_open
 
 
 def value(metrics: Metrics, series: str) -> float:
@@ -83,57 +83,57 @@ def value(metrics: Metrics, series: str) -> float:
     return float(line.split()[1])
 
 
-def test_a_store_that_answers_is_asked_every_time(guard: CircuitBreaker, store: Store) -> None:
-    assert [guard.call(store.call) for _ in range(3)] == ["row"] * 3
+def test_a_store_that_answers_is_asked_every_time(breaker: CircuitBreaker, store: Store) -> None:
+    assert [breaker.call(store.call) for _ in range(3)] == ["row"] * 3
     assert (store.calls, store.probes) == (3, 0)
 
 
-def test_one_failure_is_forgiven(guard: CircuitBreaker, store: Store) -> None:
+def test_one_failure_is_forgiven(breaker: CircuitBreaker, store: Store) -> None:
     for _ in range(3):
         store.away()
-        assert guard.call(store.call) is None
+        assert breaker.call(store.call) is None
         store.back()
-        assert guard.call(store.call) == "row"
-    assert not guard.is_open
+        assert breaker.call(store.call) == "row"
+    assert not breaker.is_open
 
 
-def test_while_it_is_open_no_call_reaches_the_store(guard: CircuitBreaker, store: Store) -> None:
-    open_it(guard, store)
+def test_while_it_is_open_no_call_reaches_the_store(breaker: CircuitBreaker, store: Store) -> None:
+    open_it(breaker, store)
     for _ in range(10):
-        assert guard.call(store.call) is None
+        assert breaker.call(store.call) is None
     assert store.calls == 2
 
 
-def test_it_recovers_by_itself(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
-    open_it(guard, store)
+def test_it_recovers_by_itself(breaker: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+    open_it(breaker, store)
     wait_for(lambda: store.probes >= 3)
-    assert guard.is_open
+    assert breaker.is_open
     assert value(metrics, "tawsiya_breaker_state") == BreakerState.OPEN
     store.back()
-    wait_for(lambda: not guard.is_open)
+    wait_for(lambda: not breaker.is_open)
     assert value(metrics, "tawsiya_breaker_state") == BreakerState.HALF_OPEN
-    assert guard.call(store.call) == "row"
+    assert breaker.call(store.call) == "row"
     assert value(metrics, "tawsiya_breaker_state") == BreakerState.CLOSED
     assert value(metrics, "tawsiya_breaker_opened_total") == 1
 
 
-def test_a_failed_trial_opens_it_again_at_once(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+def test_a_failed_trial_opens_it_again_at_once(breaker: CircuitBreaker, store: Store, metrics: Metrics) -> None:
     """A store that pings and cannot read, such as one that loads its data."""
-    open_it(guard, store)
+    open_it(breaker, store)
     store.probe_error = None
-    wait_for(lambda: not guard.is_open)
-    assert guard.call(store.call) is None
+    wait_for(lambda: not breaker.is_open)
+    assert breaker.call(store.call) is None
     assert value(metrics, "tawsiya_breaker_opened_total") == 2
     store.back()
-    wait_for(lambda: guard.call(store.call) == "row")
+    wait_for(lambda: breaker.call(store.call) == "row")
     assert value(metrics, "tawsiya_breaker_state") == BreakerState.CLOSED
 
 
-def test_it_opens_and_closes_any_number_of_times(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+def test_it_opens_and_closes_any_number_of_times(breaker: CircuitBreaker, store: Store, metrics: Metrics) -> None:
     for _ in range(5):
-        open_it(guard, store)
+        open_it(breaker, store)
         store.back()
-        wait_for(lambda: guard.call(store.call) == "row")
+        wait_for(lambda: breaker.call(store.call) == "row")
     assert value(metrics, "tawsiya_breaker_opened_total") == 5
 
 
@@ -147,9 +147,9 @@ def test_it_opens_and_closes_any_number_of_times(guard: CircuitBreaker, store: S
     ],
 )
 def test_errors_are_counted_by_kind(
-    guard: CircuitBreaker, store: Store, metrics: Metrics, error: Exception, kind: str
+    breaker: CircuitBreaker, store: Store, metrics: Metrics, error: Exception, kind: str
 ) -> None:
-    open_it(guard, store, error)
+    open_it(breaker, store, error)
     counts = {
         name: value(metrics, f'tawsiya_store_errors_total{{kind="{name}"}}')
         for name in ("timeout", "connection", "other")
@@ -157,26 +157,26 @@ def test_errors_are_counted_by_kind(
     assert counts == {name: 2 if name == kind else 0 for name in counts}
 
 
-def test_a_contended_lock_opens_nothing(guard: CircuitBreaker, store: Store) -> None:
+def test_a_contended_lock_opens_nothing(breaker: CircuitBreaker, store: Store) -> None:
     store.error = StoreUnavailableError("the events of one buyer were locked")
-    assert [guard.call(store.call) for _ in range(3)] == [None] * 3
-    assert not guard.is_open
+    assert [breaker.call(store.call) for _ in range(3)] == [None] * 3
+    assert not breaker.is_open
 
 
-def test_other_errors_are_the_callers(guard: CircuitBreaker, store: Store) -> None:
+def test_other_errors_are_the_callers(breaker: CircuitBreaker, store: Store) -> None:
     store.error = KeyError("a mistake of ours")
     for _ in range(2):
         with pytest.raises(KeyError):
-            guard.call(store.call)
-    assert not guard.is_open
+            breaker.call(store.call)
+    assert not breaker.is_open
 
 
 def test_an_embedded_store_is_revived(store: Store, metrics: Metrics) -> None:
-    guard = CircuitBreaker(store.probe, metrics, store.revive, PROBE_SECONDS)
-    fail_enough(guard, store)
-    wait_for(lambda: guard.call(store.call) == "row")
+    breaker = CircuitBreaker(store.probe, metrics, store.revive, PROBE_SECONDS)
+    fail_enough(breaker, store)
+    wait_for(lambda: breaker.call(store.call) == "row")
     assert store.revivals == 1
-    guard.close()
+    breaker.close()
 
 
 def test_a_revival_that_fails_is_tried_again(store: Store, metrics: Metrics) -> None:
@@ -189,18 +189,18 @@ def test_a_revival_that_fails_is_tried_again(store: Store, metrics: Metrics) -> 
             raise StoreUnavailableError("the port is taken")
         store.back()
 
-    guard = CircuitBreaker(store.probe, metrics, revive, PROBE_SECONDS)
-    fail_enough(guard, store)
-    wait_for(lambda: guard.call(store.call) == "row")
+    breaker = CircuitBreaker(store.probe, metrics, revive, PROBE_SECONDS)
+    fail_enough(breaker, store)
+    wait_for(lambda: breaker.call(store.call) == "row")
     assert attempts == 3
-    guard.close()
+    breaker.close()
 
 
-def test_a_closed_guard_asks_no_more(guard: CircuitBreaker, store: Store) -> None:
-    open_it(guard, store)
-    guard.close()
+def test_a_closed_guard_asks_no_more(breaker: CircuitBreaker, store: Store) -> None:
+    open_it(breaker, store)
+    breaker.close()
     wait_for(lambda: not any(thread.name == "store-probe" for thread in threading.enumerate()))
-    assert guard.is_open
+    assert breaker.is_open
 
 
 def at_once(n_threads: int, call: Callable[[int], object]) -> list[object]:
@@ -214,12 +214,12 @@ def at_once(n_threads: int, call: Callable[[int], object]) -> list[object]:
         return list(pool.map(started, range(n_threads)))
 
 
-def test_failures_at_once_open_it_once(guard: CircuitBreaker, store: Store, metrics: Metrics) -> None:
+def test_failures_at_once_open_it_once(breaker: CircuitBreaker, store: Store, metrics: Metrics) -> None:
     store.away()
-    assert at_once(16, lambda _: guard.call(store.call)) == [None] * 16
-    assert guard.is_open
+    assert at_once(16, lambda _: breaker.call(store.call)) == [None] * 16
+    assert breaker.is_open
     assert value(metrics, "tawsiya_breaker_opened_total") == 1
     store.back()
-    wait_for(lambda: not guard.is_open)
-    assert at_once(16, lambda _: guard.call(store.call)) == ["row"] * 16
+    wait_for(lambda: not breaker.is_open)
+    assert at_once(16, lambda _: breaker.call(store.call)) == ["row"] * 16
     assert value(metrics, "tawsiya_breaker_state") == BreakerState.CLOSED

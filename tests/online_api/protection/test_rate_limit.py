@@ -1,4 +1,4 @@
-"""Rate limits on a real Valkey: what several workers admit together, and what each does while Redis is away.
+"""Rate limits on a real Valkey: what several workers admit together, and what each does while Redis is down.
 
 Every test has buckets of its own; where a rate is tiny, nothing refills while the test runs.
 """
@@ -31,7 +31,7 @@ SLOW = 0.001  # tokens/s: no test lasts long enough to see one
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock that only the test advances."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
@@ -41,7 +41,7 @@ class Clock:
 
 
 class Counted:
-    """A client that counts how often it is asked."""
+    """A client that counts its calls."""
 
     def __init__(self, client: Any) -> None:
         self.client, self.calls = client, 0
@@ -155,19 +155,6 @@ def test_the_wait_is_long_enough_and_not_longer(connection: str) -> None:
     asyncio.run(run())
 
 
-def test_costs_count_and_one_above_the_burst_is_a_burst(connection: str) -> None:
-    async def run() -> None:
-        async with workers(connection, time.monotonic) as (limiter,):
-            limit = Limit(rate_per_second=SLOW, burst=10)
-            assert await limiter.admit("key:1", limit, cost=7) == 0.0
-            assert await limiter.admit("key:1", limit, cost=4) > 0
-            assert await limiter.admit("key:1", limit, cost=3) == 0.0
-            assert await limiter.admit("key:2", limit, cost=1000) == 0.0
-            assert await limiter.admit("key:2", limit) > 0
-
-    asyncio.run(run())
-
-
 def test_a_lease_is_spent_without_redis_and_without_giving_way(connection: str) -> None:
     async def run() -> None:
         client = limiter_client(connection, "redis")
@@ -256,19 +243,19 @@ def test_idle_buckets_are_forgotten_here_and_in_redis(connection: str) -> None:
 
 # ---- several workers -------------------------------------------------------------------------------------------------
 
-REQUEST = st.tuples(st.integers(0, 2), st.integers(1, 4))  # worker, cost
+WORKER = st.integers(0, 2)  # the one that receives a request
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     rate=st.sampled_from([SLOW, 15, 40, 300]),
-    burst=st.integers(4, 60),
+    burst=st.integers(1, 60),
     rounds=st.lists(
-        st.tuples(st.sampled_from([0.0, 0.3, 1.5]), st.lists(REQUEST, min_size=1, max_size=12)), max_size=12
+        st.tuples(st.sampled_from([0.0, 0.3, 1.5]), st.lists(WORKER, min_size=1, max_size=30)), max_size=12
     ),
 )
 def test_workers_together_never_admit_more_than_the_bucket_gave(
-    connection: str, rate: float, burst: int, rounds: list[tuple[float, list[tuple[int, int]]]]
+    connection: str, rate: float, burst: int, rounds: list[tuple[float, list[int]]]
 ) -> None:
     """Each round, the workers' clocks, which differ, move on, and the requests of the round come at once."""
 
@@ -277,15 +264,13 @@ def test_workers_together_never_admit_more_than_the_bucket_gave(
         limit = Limit(rate_per_second=rate, burst=burst)
         async with workers(connection, *clocks) as limiters:
             start = await _server_time(limiters[0])
-            spent = 0
-            for seconds, requests in rounds:
+            n_admitted = 0
+            for seconds, receivers in rounds:
                 for clock in clocks:
                     clock.now += seconds
-                waits = await asyncio.gather(
-                    *(limiters[worker].admit("key:1", limit, cost) for worker, cost in requests)
-                )
-                spent += sum(cost for (_, cost), wait in zip(requests, waits, strict=True) if wait == 0.0)
-            assert spent <= burst + rate * (await _server_time(limiters[0]) - start) + 1e-6
+                waits = await asyncio.gather(*(limiters[worker].admit("key:1", limit) for worker in receivers))
+                n_admitted += waits.count(0.0)
+            assert n_admitted <= burst + rate * (await _server_time(limiters[0]) - start) + 1e-6
             assert all(limiter.shared for limiter in limiters)
 
     asyncio.run(run())
@@ -322,7 +307,7 @@ def test_what_a_worker_does_not_spend_goes_back(connection: str) -> None:
     asyncio.run(run())
 
 
-# ---- while Redis is away ---------------------------------------------------------------------------------------------
+# ---- while Redis is down ---------------------------------------------------------------------------------------------
 
 
 def test_without_redis_each_worker_has_the_same_limit_until_it_is_back(tmp_path: Path) -> None:

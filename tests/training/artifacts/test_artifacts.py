@@ -24,10 +24,11 @@ from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ID_TO_INDEX, ProductEmbeddings, load_embeddings, save_embeddings
 from training.artifacts.model import CARD, WEIGHTS, ModelCard, load_model, save_model
-from training.artifacts.recommender import Recommender, SchemaMismatchError, open_current
+from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import (
     CURRENT,
     MANIFEST,
+    ReleaseParts,
     check,
     current_release,
     delete_old,
@@ -40,9 +41,9 @@ from training.artifacts.release import (
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
 from training.artifacts.search.text_search import build_search_index
-from training.artifacts.search.vector_index import INDEX_FILE, FlatIndex, Found, build_index, load_index
-from training.data.catalogue import Vocabularies
+from training.artifacts.search.vector_index import INDEX_FILE, FlatIndex, ScoresAndPositions, build_index, load_index
 from training.data.histories import Histories
+from training.model.item_features import Vocabularies
 from training.model.prefixes import prefixes_of
 from training.model.towers import TwoTower
 
@@ -184,7 +185,7 @@ def test_recall_counts_what_is_as_good_as_the_kth_best() -> None:
     class Wrong(FlatIndex):
         """Finds the best product's twins, but the opposite of the last half of them."""
 
-        def search(self, queries_BD: npt.NDArray[np.float32], k: int) -> Found:
+        def search(self, queries_BD: npt.NDArray[np.float32], k: int) -> ScoresAndPositions:
             scores_BK, positions_BK = super().search(queries_BD, k)
             scores_BK[:, k // 2 :] *= -1
             return scores_BK, positions_BK
@@ -207,7 +208,7 @@ def test_queries_that_look_like_buyers_are_seeded_unit_vectors_near_some_product
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda vectors: vectors * 1.01, "must have unit length; norms reach from 1.0100 to 1.0100"),
+        (lambda vectors: vectors * 1.01, "must have unit length; norms range from 1.0100 to 1.0100"),
         (lambda vectors: vectors * 0, "must have unit length"),
         (lambda vectors: np.where(np.arange(DIM) == 3, np.nan, vectors), r"finite \(N, D\) matrix"),
         (lambda vectors: np.where(np.arange(DIM) == 3, np.inf, vectors), r"finite \(N, D\) matrix"),
@@ -239,7 +240,7 @@ class Shop:
         FlatIndex.build(vectors_ND).save(folder / "index")
         build_search_index(folder / "search_index", TITLES, vectors_ND, "flat")
 
-    def write(self, schema_hash: str = SCHEMA, aliases: pa.Table | None = ALIASES) -> str:
+    def write(self, schema_hash: str = SCHEMA, aliases: pa.Table = ALIASES) -> str:
         products = pa.table(
             {
                 c.PRODUCT_ID: PRODUCT_IDS,
@@ -256,15 +257,17 @@ class Shop:
         )
         return write_release(
             self.releases,
-            model=self.folder / "model",
-            embeddings=self.folder / "embeddings",
-            index=self.folder / "index",
-            search_index=self.folder / "search_index",
-            products=products,
-            aliases=aliases,
-            popular=np.array([2, 0, 3, 1], dtype=np.int32),
-            lately=np.zeros((2, 4), dtype=np.float32),
-            as_of_ms=0,
+            ReleaseParts(
+                model=self.folder / "model",
+                embeddings=self.folder / "embeddings",
+                index=self.folder / "index",
+                search_index=self.folder / "search_index",
+                products=products,
+                aliases=aliases,
+                popular=np.array([2, 0, 3, 1], dtype=np.int32),
+                recent_popularity=np.zeros((2, 4), dtype=np.float32),
+                as_of_ms=0,
+            ),
             metrics={"models": {"two_tower": {"recall@20": 0.25}}},
             about={"dataset": "shop", "schema_hash": schema_hash, "n_products": 4},
         )
@@ -510,33 +513,37 @@ def test_what_a_killed_training_run_left_stays_out_of_a_release(shop: Shop) -> N
 # ---- recommender -----------------------------------------------------------------------------------------------------
 
 
+def open_live(shop: Shop) -> Recommender:
+    live = current_release(shop.releases)
+    assert live is not None
+    return Recommender(live, schema_hash=SCHEMA)
+
+
 @pytest.fixture
 def recommender(shop: Shop) -> Recommender:
     shop.publish()
-    return open_current(shop.releases, schema_hash=SCHEMA)
+    return open_live(shop)
 
 
 def test_another_feature_schema_is_refused(shop: Shop) -> None:
     name = shop.publish(schema_hash="feedfeedfeedfeed")
     with pytest.raises(SchemaMismatchError) as caught:
-        open_current(shop.releases, schema_hash=SCHEMA)
+        open_live(shop)
     message = str(caught.value)
     for part in (name, "feedfeedfeedfeed", SCHEMA, "run `tawsiya refresh`"):
         assert part in message
 
 
-def test_a_damaged_or_missing_release_is_not_served(shop: Shop) -> None:
-    with pytest.raises(FileNotFoundError, match="run `tawsiya refresh` first"):
-        open_current(shop.releases, schema_hash=SCHEMA)
+def test_a_damaged_release_is_not_served(shop: Shop) -> None:
     name = shop.publish()
     flip(shop.releases / name / "products.arrow", 500)
     with pytest.raises(ValueError, match=r"products\.arrow"):
-        open_current(shop.releases, schema_hash=SCHEMA)
+        open_live(shop)
 
 
 def test_the_recommender_knows_its_release(recommender: Recommender, shop: Shop) -> None:
     assert (len(recommender), recommender.dim, recommender.name) == (4, DIM, shop.live)
-    assert recommender.card == MODEL_CARD
+    assert recommender.text_encoder == MODEL_CARD.text_encoder
     assert recommender.products.row(2)[c.TITLE] == "قهوة"
     assert recommender.products.prices_N[2] == 3.0
     assert recommender.products.positions(product_keys(["p4", "p9", "p1"])).tolist() == [3, -1, 0]
@@ -549,18 +556,16 @@ def test_a_merged_product_has_the_key_of_the_one_that_stands_for_it(recommender:
     assert recommender.products.positions(unknown).tolist() == [-1, -1]
 
 
-@pytest.mark.parametrize("aliases", [None, ALIASES.slice(0, 0)], ids=["none", "empty"])
-def test_a_release_needs_no_merged_products(shop: Shop, aliases: pa.Table | None) -> None:
-    promote(shop.releases, shop.write(aliases=aliases))
-    recommender = open_current(shop.releases, schema_hash=SCHEMA)
+def test_a_release_needs_no_merged_products(shop: Shop) -> None:
+    promote(shop.releases, shop.write(aliases=ALIASES.slice(0, 0)))
+    recommender = open_live(shop)
     assert recommender.products.product_key("twin") == product_key("twin")
     assert recommender.products.positions(np.array([recommender.products.product_key("p4")])).tolist() == [3]
 
 
 def test_a_buyer_is_what_the_buyer_tower_makes_of_the_events(recommender: Recommender) -> None:
     events = sequence(product_keys(["p4", "gone", "p2"]), [0, 2, 2], [1, 2, 3])
-    buyer = recommender.encode_buyer(events)
-    assert buyer is not None
+    [buyer] = recommender.encode_buyers([recommender.known_events(events)])
     known = Histories(
         np.array([0, 2]), np.array([3, 1], np.int32), np.array([0, 2], np.int32), np.array([1, 3], np.int64)
     )
@@ -571,19 +576,19 @@ def test_a_buyer_is_what_the_buyer_tower_makes_of_the_events(recommender: Recomm
 
 
 def test_a_buyer_without_known_products_has_no_vector_of_the_events(recommender: Recommender) -> None:
-    assert recommender.encode_buyer(EMPTY_SEQUENCE) is None
-    assert recommender.encode_buyer(sequence(product_keys(["gone"]), [2], [1])) is None
+    assert recommender.known_events(EMPTY_SEQUENCE).is_empty
+    assert recommender.known_events(sequence(product_keys(["gone"]), [2], [1])).is_empty
     empty = random_model().buyer_tower.empty.detach()
-    assert_allclose(recommender.encoder.empty(), empty / empty.norm(), atol=1e-6)
+    assert_allclose(recommender.empty_buyer_vector(), empty / empty.norm(), atol=1e-6)
 
 
 def test_the_nearest_products_come_best_first(recommender: Recommender) -> None:
     scores_N = unit_vectors(4) @ unit_vectors(4)[1]
-    (ranked,) = recommender.towers.nearest(unit_vectors(4)[1:2], 3)
+    (ranked,) = recommender.nearest(unit_vectors(4)[1:2], 3)
     assert ranked.positions.tolist() == np.argsort(-scores_N)[:3].tolist()
     assert ranked.positions[0] == 1
     assert_allclose(ranked.scores, np.sort(scores_N)[::-1][:3], atol=1e-6)
-    assert len(recommender.towers.nearest(unit_vectors(4)[1:2], 100)[0].positions) == 4
+    assert len(recommender.nearest(unit_vectors(4)[1:2], 100)[0].positions) == 4
 
 
 def test_popular_products_come_in_the_order_of_the_release(recommender: Recommender) -> None:
@@ -594,10 +599,10 @@ def test_popular_products_come_in_the_order_of_the_release(recommender: Recommen
 
 
 def test_an_open_recommender_outlives_the_deletion_of_its_release(recommender: Recommender, shop: Shop) -> None:
-    (before,) = recommender.towers.nearest(unit_vectors(4)[:1], 4)
+    (before,) = recommender.nearest(unit_vectors(4)[:1], 4)
     assert shop.live is not None
     shutil.rmtree(shop.releases / shop.live)
-    (after,) = recommender.towers.nearest(unit_vectors(4)[:1], 4)
+    (after,) = recommender.nearest(unit_vectors(4)[:1], 4)
     assert_array_equal(before.positions, after.positions)
     assert recommender.products.row(3)[c.TITLE] == "shoes"
-    assert recommender.encode_buyer(sequence(product_keys(["p1"]), [2], [1])) is not None
+    assert recommender.encode_buyers([recommender.known_events(sequence(product_keys(["p1"]), [2], [1]))])

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor
 
 from tests.random_release import SPEC, unit_vectors
-from training.artifacts.buyer_encoder import CHUNK, BuyerEncoder, History
+from training.artifacts.buyer_encoder import ITEM_LOGITS_CHUNK, BuyerEncoder, History
 from training.data.histories import Histories
 from training.model.aggregators import AGGREGATORS, CausalTransformer, Pooling
 from training.model.prefixes import Prefixes, prefixes_of
@@ -101,8 +101,8 @@ def test_one_pass_over_all_histories_joins_them_as_each_alone(
 ) -> None:
     encoder = BuyerEncoder(tower(aggregation, weights), CPU)
     histories = [history(encoder, events) for events in batch]
-    alone_BD = [encoder._joined(one, encoder._shares(one)) for one in histories]
-    assert_allclose(encoder._joined_together(histories), alone_BD, atol=1e-5)
+    alone_BD = [encoder._aggregate(one, encoder._shares(one)) for one in histories]
+    assert_allclose(encoder._aggregate_batch(histories), alone_BD, atol=1e-5)
 
 
 def test_no_buyers_give_no_vectors() -> None:
@@ -167,7 +167,7 @@ def test_of_a_transformer_the_sum_that_it_adds_to_is_explained(events: Events, w
 
 
 def test_logits_of_many_products_are_those_of_each() -> None:
-    items_ND = unit_vectors(2 * CHUNK + 1)
+    items_ND = unit_vectors(2 * ITEM_LOGITS_CHUNK + 1)
     items_ND.setflags(write=False)  # as a memory-mapped file
     attention = tower()
     logits_N = BuyerEncoder(attention, CPU).item_logits(items_ND)

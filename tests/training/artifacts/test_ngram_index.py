@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import normalise
-from training.artifacts.search.ngram_index import LexicalIndex
+from training.artifacts.search.ngram_index import NgramIndex
 
 TEXTS = [
     "بانادول اكسترا 24 قرص",
@@ -27,8 +27,8 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def index() -> LexicalIndex:
-    return LexicalIndex.build(TEXTS)
+def index() -> NgramIndex:
+    return NgramIndex.build(TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def index() -> LexicalIndex:
         ("١٢٨GB", 6),
     ],
 )
-def test_finds_what_is_written_otherwise(index: LexicalIndex, query: str, place: int) -> None:
+def test_finds_what_is_written_otherwise(index: NgramIndex, query: str, place: int) -> None:
     assert int(np.argmax(index.scores(query))) == place
 
 
@@ -71,10 +71,10 @@ def test_is_the_sum_of_two_cosines(texts: list[str], data: st.DataObject) -> Non
     sounds = [consonants(text) for text in spelled]
     spelled_query = normalise(query)
     expected = plain_cosines(spelled, spelled_query, 4) + plain_cosines(sounds, consonants(spelled_query), 3)
-    assert_allclose(LexicalIndex.build(texts).scores(query), expected, atol=1e-5)
+    assert_allclose(NgramIndex.build(texts).scores(query), expected, atol=1e-5)
 
 
-def test_its_own_text_scores_two_and_a_stranger_none(index: LexicalIndex) -> None:
+def test_its_own_text_scores_two_and_a_stranger_none(index: NgramIndex) -> None:
     for place, text in enumerate(TEXTS[:-1]):
         assert index.scores(text)[place] == pytest.approx(2, abs=1e-5)
     assert not index.scores("щ").any()
@@ -82,8 +82,8 @@ def test_its_own_text_scores_two_and_a_stranger_none(index: LexicalIndex) -> Non
     assert len(index) == index.scores("x").shape[0] == len(TEXTS)
 
 
-def test_reads_back_mapped(index: LexicalIndex, tmp_path: Path) -> None:
+def test_reads_back_mapped(index: NgramIndex, tmp_path: Path) -> None:
     index.save(tmp_path)
-    loaded = LexicalIndex.load(tmp_path, len(TEXTS))
+    loaded = NgramIndex.load(tmp_path, len(TEXTS))
     for text in TEXTS:
         assert_array_equal(loaded.scores(text), index.scores(text))

@@ -1,24 +1,22 @@
 """Finding products in a loaded release: against brute force, on an exact and on an approximate index."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from feature_repo.common.arrays import BoolArray, Float32Array
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import AS_OF_MS, SCHEMA, drawn_lately, unit_vectors, write_random_release
 from training.artifacts.recommender import MOST_POPULAR, Recommender
-from training.artifacts.rescorer import DAY_MS, Rescorer
-from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, best
+from training.artifacts.rescorer import Rescorer
+from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, top_k
+from training.data.histories import DAY_MS
 
 # Beyond EXACT_SEARCH_PRODUCTS, so that a mask may go to the index or not.
 N_PRODUCTS = 12_000
 INDEXES = ["flat", "pq_fastscan"]
-
-Booleans = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
 
 few_examples = settings(max_examples=40, deadline=None)
 SEEDS = st.integers(0, 10**6)
@@ -38,28 +36,34 @@ def recommenders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recommen
     return {index_type: load(index_type) for index_type in INDEXES}
 
 
-def query(seed: int) -> Floats:
-    vector_D: Floats = unit_vectors(1, seed=seed)[0]
+def all_vectors(recommender: Recommender) -> Float32Array:
+    return recommender.product_vectors(np.arange(N_PRODUCTS))
+
+
+def query(seed: int) -> Float32Array:
+    vector_D: Float32Array = unit_vectors(1, seed=seed)[0]
     return vector_D
 
 
-def random_mask(seed: int, selectivity: float) -> Booleans:
-    allowed_N: Booleans = np.random.default_rng(seed).random(N_PRODUCTS) < selectivity
+def random_mask(seed: int, selectivity: float) -> BoolArray:
+    allowed_N: BoolArray = np.random.default_rng(seed).random(N_PRODUCTS) < selectivity
     return allowed_N
 
 
-def require_the_best(recommender: Recommender, vector_D: Floats, k: int, allowed_N: Booleans, *, exact: bool) -> None:
+def require_the_best(
+    recommender: Recommender, vector_D: Float32Array, k: int, allowed_N: BoolArray, *, exact: bool
+) -> None:
     """K distinct allowed products with their own scores, best first; the very best where that is promised."""
     n_allowed = int(allowed_N.sum())
-    found = recommender.towers.nearest_allowed(vector_D, k, allowed_N, n_allowed)
-    scores_N = recommender.vectors_ND @ vector_D
-    assert len(found.positions) == len(found.scores) == min(k, n_allowed)
-    assert len(set(found.positions.tolist())) == len(found.positions)
-    assert allowed_N[found.positions].all()
-    assert_allclose(found.scores, scores_N[found.positions], atol=1e-6)
-    assert (np.diff(found.scores) <= 0).all()
+    nearest = recommender.nearest_allowed(vector_D, k, allowed_N, n_allowed)
+    scores_N = all_vectors(recommender) @ vector_D
+    assert len(nearest.positions) == len(nearest.scores) == min(k, n_allowed)
+    assert len(set(nearest.positions.tolist())) == len(nearest.positions)
+    assert allowed_N[nearest.positions].all()
+    assert_allclose(nearest.scores, scores_N[nearest.positions], atol=1e-6)
+    assert (np.diff(nearest.scores) <= 0).all()
     if exact:
-        assert_allclose(found.scores, -np.sort(-scores_N[allowed_N])[:k], atol=1e-6)
+        assert_allclose(nearest.scores, -np.sort(-scores_N[allowed_N])[:k], atol=1e-6)
 
 
 @few_examples
@@ -88,7 +92,7 @@ def test_products_that_are_the_farthest_are_found_too(
 ) -> None:
     recommender, vector_D = recommenders[index_type], query(seed)
     allowed_N = np.zeros(N_PRODUCTS, dtype=np.bool_)
-    allowed_N[np.argsort(recommender.vectors_ND @ vector_D)[:n_allowed]] = True
+    allowed_N[np.argsort(all_vectors(recommender) @ vector_D)[:n_allowed]] = True
     # Beyond half of the catalogue the index may reach the allowed ones, and answers approximately.
     exact = index_type == "flat" or n_allowed <= N_PRODUCTS // 2
     require_the_best(recommender, vector_D, k, allowed_N, exact=exact)
@@ -107,28 +111,28 @@ def test_a_fast_scan_index_misses_little_of_what_a_mask_allows(recommenders: dic
     recommender, hits = recommenders["pq_fastscan"], 0
     for seed in range(50):
         vector_D, allowed_N = query(seed), random_mask(seed, 0.6)
-        found = recommender.towers.nearest_allowed(vector_D, 10, allowed_N, int(allowed_N.sum()))
-        exact = best(np.flatnonzero(allowed_N), recommender.vectors_ND[allowed_N] @ vector_D, 10)
-        hits += len(set(found.positions.tolist()) & set(exact.positions.tolist()))
+        nearest = recommender.nearest_allowed(vector_D, 10, allowed_N, int(allowed_N.sum()))
+        exact = top_k(np.flatnonzero(allowed_N), all_vectors(recommender)[allowed_N] @ vector_D, 10)
+        hits += len(set(nearest.positions.tolist()) & set(exact.positions.tolist()))
     assert hits >= 0.95 * 500
 
 
 @pytest.mark.parametrize("index_type", INDEXES)
 def test_nearest_ranks_for_several_vectors_at_once(recommenders: dict[str, Recommender], index_type: str) -> None:
     recommender, vectors_BD = recommenders[index_type], unit_vectors(5, seed=8)
-    together = recommender.towers.nearest(vectors_BD, 10)
+    together = recommender.nearest(vectors_BD, 10)
     assert len(together) == 5
-    for vector_D, found in zip(vectors_BD, together, strict=True):
-        [alone] = recommender.towers.nearest(vector_D[None, :], 10)
-        assert_array_equal(found.positions, alone.positions)
-        assert_allclose(found.scores, recommender.towers.similarity(vector_D, found.positions), atol=1e-6)
-        assert_array_equal(found.first(3).positions, found.positions[:3])
+    for vector_D, nearest in zip(vectors_BD, together, strict=True):
+        [alone] = recommender.nearest(vector_D[None, :], 10)
+        assert_array_equal(nearest.positions, alone.positions)
+        assert_allclose(nearest.scores, recommender.similarity(vector_D, nearest.positions), atol=1e-6)
+        assert_array_equal(nearest.first(3).positions, nearest.positions[:3])
 
 
 @pytest.mark.parametrize("index_type", INDEXES)
 def test_more_results_than_products_are_all_products(recommenders: dict[str, Recommender], index_type: str) -> None:
-    [found] = recommenders[index_type].towers.nearest(query(1)[None, :], N_PRODUCTS + 1)
-    assert sorted(found.positions.tolist()) == list(range(N_PRODUCTS))
+    [nearest] = recommenders[index_type].nearest(query(1)[None, :], N_PRODUCTS + 1)
+    assert sorted(nearest.positions.tolist()) == list(range(N_PRODUCTS))
 
 
 @few_examples
@@ -137,57 +141,60 @@ def test_the_most_popular_allowed_come_in_the_order_of_the_release(
     recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int
 ) -> None:
     recommender, allowed_N = recommenders["flat"], random_mask(seed, selectivity)
-    ranks = {position: rank for rank, position in enumerate(recommender.popular.tolist(), start=1)}
-    expected = [position for position in recommender.popular.tolist() if allowed_N[position]][:k]
-    found = recommender.most_popular(k, allowed_N)
-    assert found.positions.tolist() == expected
-    assert_allclose(found.scores, [1 / ranks[position] for position in expected])
-    assert recommender.most_popular(3).positions.tolist() == recommender.popular[:3].tolist()
+    popular = recommender.most_popular(N_PRODUCTS).positions.tolist()
+    assert sorted(popular) == list(range(N_PRODUCTS))
+    ranks = {position: rank for rank, position in enumerate(popular, start=1)}
+    expected = [position for position in popular if allowed_N[position]][:k]
+    most_popular = recommender.most_popular(k, allowed_N)
+    assert most_popular.positions.tolist() == expected
+    assert_allclose(most_popular.scores, [1 / ranks[position] for position in expected])
 
 
 def test_the_best_of_literal_scores() -> None:
     positions, scores = np.array([4, 7, 9, 2]), np.array([0.5, 0.9, 0.5, 0.5], dtype=np.float32)
-    assert [best(positions, scores, k).positions.tolist() for k in range(6)] == [
+    assert [top_k(positions, scores, k).positions.tolist() for k in range(6)] == [
         [], [7], [7, 4], [7, 4, 9], [7, 4, 9, 2], [7, 4, 9, 2],
     ]  # fmt: skip
-    assert best(positions[:0], scores[:0], 3).positions.tolist() == []
+    assert top_k(positions[:0], scores[:0], 3).positions.tolist() == []
 
 
 @few_examples
 @given(values=st.lists(st.integers(-3, 3), max_size=40), k=st.integers(0, 45))
 def test_the_best_of_equal_scores_are_the_first(values: list[int], k: int) -> None:
-    found = best(np.arange(len(values)) * 2, np.array(values, dtype=np.float32), k)
+    ranked = top_k(np.arange(len(values)) * 2, np.array(values, dtype=np.float32), k)
     expected = sorted(range(len(values)), key=lambda place: (-values[place], place))[:k]
-    assert found.positions.tolist() == [2 * place for place in expected]
-    assert found.scores.tolist() == [values[place] for place in expected]
+    assert ranked.positions.tolist() == [2 * place for place in expected]
+    assert ranked.scores.tolist() == [values[place] for place in expected]
 
 
 def test_a_buyer_is_encoded_from_the_products_that_the_release_knows(recommenders: dict[str, Recommender]) -> None:
     recommender = recommenders["flat"]
     keys = [recommender.products.product_key(product_id) for product_id in ("p3", "gone", "p9")]
-    buyer = recommender.encode_buyer(sequence(keys, [0, 2, 1], [1, 2, 3]))
-    assert buyer is not None
-    assert_array_equal(buyer.history.items_LD, recommender.vectors_ND[[3, 9]])
+    [buyer] = recommender.encode_buyers([recommender.known_events(sequence(keys, [0, 2, 1], [1, 2, 3]))])
+    assert_array_equal(buyer.history.items_LD, recommender.product_vectors(np.array([3, 9])))
     assert buyer.history.types_L.tolist() == [0, 1]
     assert_allclose(
-        recommender.encoder.contributions(buyer, recommender.vectors_ND[:4]).sum(axis=1),
-        recommender.towers.similarity(buyer.vector_D, np.arange(4)),
+        recommender.contributions(buyer, np.arange(4)).sum(axis=1),
+        recommender.similarity(buyer.vector_D, np.arange(4)),
         atol=1e-5,
     )
-    assert recommender.encode_buyer(sequence(keys[1:2], [0], [1])) is None
+    assert recommender.known_events(sequence(keys[1:2], [0], [1])).is_empty
 
 
 # ---- the re-scorer's terms -------------------------------------------------------------------------------------------
 
-# Products 0 to 5, of which 2 and 4 sold alike; nobody bought 1 and 5 lately. Lists of new products count more days.
-LATELY = np.log1p(np.array([[1, 0, 3, 7, 3, 0], [9, 0, 3, 7, 3, 1]])).astype(np.float32)
+# Products 0 to 5, of which 2 and 4 sold alike; 1 and 5 had no recent buyers. Lists of new products count more days.
+RECENT_POPULARITY_2N = np.log1p(np.array([[1, 0, 3, 7, 3, 0], [9, 0, 3, 7, 3, 1]])).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def rescored(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     rescorer = Rescorer(popularity_weight=0.5, new_popularity_weight=0.25, repeat_weight=2.0, repeat_half_life_days=90)
     folder = write_random_release(
-        tmp_path_factory.mktemp("rescored"), LATELY.shape[1], rescorer=rescorer, lately=LATELY
+        tmp_path_factory.mktemp("rescored"),
+        RECENT_POPULARITY_2N.shape[1],
+        rescorer=rescorer,
+        lately=RECENT_POPULARITY_2N,
     )
     return Recommender(folder, schema_hash=SCHEMA)
 
@@ -215,11 +222,11 @@ def test_lists_of_new_products_have_a_popularity_weight_of_their_own(rescored: R
 
 
 def test_the_most_popular_lately_come_first_and_those_without_buyers_not_at_all(rescored: Recommender) -> None:
-    assert rescored.popular_lately(10, new_only=False).tolist() == [3, 2, 4, 0]
-    assert rescored.popular_lately(2, new_only=False).tolist() == [3, 2]
-    assert rescored.popular_lately(10, new_only=True).tolist() == [0, 3, 2, 4, 5]
+    assert rescored.recently_popular(10, new_only=False).tolist() == [3, 2, 4, 0]
+    assert rescored.recently_popular(2, new_only=False).tolist() == [3, 2]
+    assert rescored.recently_popular(10, new_only=True).tolist() == [0, 3, 2, 4, 5]
     allowed_N = np.array([True, True, False, False, True, True])
-    assert rescored.popular_lately(10, allowed_N, new_only=False).tolist() == [4, 0]
+    assert rescored.recently_popular(10, allowed_N, new_only=False).tolist() == [4, 0]
 
 
 @few_examples
@@ -230,4 +237,4 @@ def test_the_most_popular_lately_are_those_of_the_largest_term(
     allowed_N, lately_N = random_mask(seed, selectivity), drawn_lately(N_PRODUCTS)[int(new_only)].tolist()
     order = sorted(range(N_PRODUCTS), key=lambda position: -lately_N[position])[:MOST_POPULAR]
     expected = [position for position in order if allowed_N[position]][:k]
-    assert recommenders["flat"].popular_lately(k, allowed_N, new_only=new_only).tolist() == expected
+    assert recommenders["flat"].recently_popular(k, allowed_N, new_only=new_only).tolist() == expected

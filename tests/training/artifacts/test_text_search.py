@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.random_release import unit_vectors
-from training.artifacts.search.filtered_search import NearestProducts
-from training.artifacts.search.ngram_index import LexicalIndex
-from training.artifacts.search.text_search import MEANING, SearchIndex, build_search_index
+from training.artifacts.search.filtered_search import ProductVectors
+from training.artifacts.search.ngram_index import NgramIndex
+from training.artifacts.search.text_search import MEANING_WEIGHT, SearchIndex, build_search_index
 from training.artifacts.search.vector_index import IndexType
 
 N_PRODUCTS, DIM = 3000, 16
@@ -32,13 +32,13 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @cache
-def lexical() -> LexicalIndex:
-    return LexicalIndex.build(texts())
+def lexical() -> NgramIndex:
+    return NgramIndex.build(texts())
 
 
 def brute_force(query: str, vector_T: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
     scores_N = lexical().scores(query)
-    return scores_N if vector_T is None else scores_N + MEANING * (unit_vectors(N_PRODUCTS, DIM) @ vector_T)
+    return scores_N if vector_T is None else scores_N + MEANING_WEIGHT * (unit_vectors(N_PRODUCTS, DIM) @ vector_T)
 
 
 @pytest.mark.parametrize("with_vector", [True, False])
@@ -50,9 +50,9 @@ def test_finds_the_best_by_the_sum(index: SearchIndex, query: str, allowed: floa
     scores_N = brute_force(query, vector_T)
     if allowed_N is not None:
         scores_N[~allowed_N] = -np.inf
-    found = index.find(query, vector_T)
-    top = found.top(10, allowed_N)
-    meaning, spelling = found.parts(top.positions)
+    matches = index.match(query, vector_T)
+    top = matches.top(10, allowed_N)
+    meaning, spelling = matches.score_terms(top.positions)
     assert_allclose(top.scores, meaning + spelling, rtol=1e-6)
     assert_allclose(top.scores, scores_N[top.positions], atol=1e-5)
     # The best by the sum could be good by both parts and among the first by neither; here they are not missed.
@@ -62,18 +62,18 @@ def test_finds_the_best_by_the_sum(index: SearchIndex, query: str, allowed: floa
 def test_few_allowed_products_are_all_found(index: SearchIndex) -> None:
     allowed_N = np.zeros(N_PRODUCTS, dtype=np.bool_)
     allowed_N[[5, 77]] = True
-    assert sorted(index.find("green lamp", unit_vectors(1, DIM)[0]).top(10, allowed_N).positions.tolist()) == [5, 77]
-    assert len(index.find("green lamp", None).top(10, ~allowed_N & False).positions) == 0
+    assert sorted(index.match("green lamp", unit_vectors(1, DIM)[0]).top(10, allowed_N).positions.tolist()) == [5, 77]
+    assert len(index.match("green lamp", None).top(10, ~allowed_N & False).positions) == 0
 
 
 def test_a_query_that_says_nothing_is_empty(index: SearchIndex) -> None:
-    assert index.find("щ", None).is_empty
-    assert not index.find("щ", unit_vectors(1, DIM)[0]).is_empty
-    assert not index.find("lamp", None).is_empty
+    assert index.match("щ", None).is_empty
+    assert not index.match("щ", unit_vectors(1, DIM)[0]).is_empty
+    assert not index.match("lamp", None).is_empty
 
 
 def test_parts_of_different_products_are_refused(tmp_path: Path) -> None:
     build_search_index(tmp_path, ["a", "b"], unit_vectors(2, DIM), "flat")
-    vectors = NearestProducts(unit_vectors(3, DIM), None)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="3 text vectors and words of 2 products; run `tawsiya index`"):
-        SearchIndex(vectors, LexicalIndex.load(tmp_path, 2))
+    vectors = ProductVectors(unit_vectors(3, DIM), None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="text vectors of 3 products and n-grams of 2; run `tawsiya index`"):
+        SearchIndex(vectors, NgramIndex.load(tmp_path, 2))

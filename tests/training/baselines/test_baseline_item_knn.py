@@ -25,8 +25,8 @@ def test_by_hand() -> None:
 
 
 def test_older_products_of_the_history_vote_with_less_weight() -> None:
-    asked = as_histories([[1, 0, 0, 0]])
-    scores = ItemKNN(ten_purchases(), asked, CUTOFF, neighbours=5, shrinkage=1, decay=0.5).scores(FIRST)
+    histories = as_histories([[1, 0, 0, 0]])
+    scores = ItemKNN(ten_purchases(), histories, CUTOFF, neighbours=5, shrinkage=1, decay=0.5).scores(FIRST)
 
     # Three events follow that of product 1: it votes with 1/8, product 0 with 1.
     assert_allclose(scores[0, :5], [ROOT3 / 8, ROOT3, ROOT3 / 8, ROOT6 / 8, ROOT3 / 8], rtol=1e-6)
@@ -76,9 +76,9 @@ def test_it_is_its_dense_definition(
     pairs: list[tuple[int, int]], neighbours: int, shrinkage: float, chunk_cells: int
 ) -> None:
     events = as_events(pairs, 6, 9)
-    asked = events.histories()
-    ranker = ItemKNN(events, asked, CUTOFF, neighbours=neighbours, shrinkage=shrinkage, chunk_cells=chunk_cells)
-    scores = ranker.scores(all_rows(asked))
+    histories = events.histories()
+    ranker = ItemKNN(events, histories, CUTOFF, neighbours=neighbours, shrinkage=shrinkage, chunk_cells=chunk_cells)
+    scores = ranker.scores(all_rows(histories))
 
     expected = dense_item_knn(events, neighbours, shrinkage)
     assert_array_equal(scores > 0, expected > 0)

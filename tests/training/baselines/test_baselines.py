@@ -18,8 +18,9 @@ from tests.baseline_cases import (
 )
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
+from training.data.histories import DAY_MS
 from training.evaluation.masked_ranker import MaskedRanker
-from training.evaluation.ranker import DAY_MS, TrainingEvents
+from training.evaluation.ranker import TrainingEvents
 
 # ---- popularity ------------------------------------------------------------------------------------------------------
 

@@ -7,14 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.data.catalogue import (
-    UNKNOWN_NAME,
-    Catalogue,
-    build_vocabularies,
-    item_features,
-    read_search_texts,
-    require_same_products,
-)
+from training.data.catalogue import Catalogue, read_search_texts, require_same_products
+from training.model.item_features import UNKNOWN_NAME, build_vocabularies, item_features
 
 BRANDS = ["b", UNKNOWN_NAME, "a", None, "b", UNKNOWN_NAME]
 

@@ -18,16 +18,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.common.config import Config
 from training.batches import Batch, EpochBatches, candidates_are_all, choice_weights, with_candidates
-from training.data.catalogue import (
-    UNKNOWN_NAME,
-    Catalogue,
-    KeyIndex,
-    Vocabularies,
-    build_vocabularies,
-    item_features,
-)
+from training.data.catalogue import Catalogue, KeyIndex
 from training.data.contexts import DAY_US, Contexts, _chosen, _covering, _require_past, distinct
 from training.data.histories import UNKNOWN_PRODUCT, Histories
+from training.model.item_features import UNKNOWN_NAME, Vocabularies, build_vocabularies, item_features
 
 N_PRODUCTS = 30
 
@@ -98,11 +92,11 @@ int64s = st.integers(-(2**63), 2**63 - 1)
 
 @given(keys=st.lists(int64s, unique=True, max_size=20), others=st.lists(int64s, max_size=10))
 def test_key_index_equals_a_dictionary(keys: list[int], others: list[int]) -> None:
-    asked = [*others, *reversed(keys)]
-    found = KeyIndex(np.array(keys, dtype=np.int64)).positions(np.array(asked, dtype=np.int64))
+    requested = [*others, *reversed(keys)]
+    positions = KeyIndex(np.array(keys, dtype=np.int64)).positions(np.array(requested, dtype=np.int64))
     position = {key: place for place, key in enumerate(keys)}
-    assert found.dtype == np.int32
-    assert found.tolist() == [position.get(key, UNKNOWN_PRODUCT) for key in asked]
+    assert positions.dtype == np.int32
+    assert positions.tolist() == [position.get(key, UNKNOWN_PRODUCT) for key in requested]
 
 
 def test_key_index_keeps_the_shape() -> None:
@@ -166,7 +160,7 @@ def test_price_ranges_hold_about_as_many_products_each() -> None:
     assert np.histogram(many.prices, [0, *edges, np.inf])[0].tolist() == [100] * 16
     unpriced = replace(catalogue, prices=np.full(4, np.nan))
     vocabularies = build_vocabularies(unpriced, np.array([], dtype=np.int32))
-    assert (vocabularies.price_edges, vocabularies.n_prices) == ((), 1)
+    assert (vocabularies.price_edges, vocabularies.sizes.prices) == ((), 1)
     assert item_features(unpriced, np.zeros((4, 1), np.float32), vocabularies).price_N.tolist() == [0] * 4
 
 
@@ -335,13 +329,13 @@ def test_the_joined_contexts_hold_what_any_context_sees_and_are_as_few_as_can_be
     """Of each buyer's contexts, by the number of events before each."""
     buyers = np.array([buyer for buyer, row in enumerate(counts) for _ in row], dtype=np.int64)
     before = np.array([count for row in counts for count in row], dtype=np.int64)
-    found = _covering(buyers, before, max_length)
+    rows = _covering(buyers, before, max_length)
 
     def seen(some: Sequence[int]) -> set[int]:
         return {event for count in some for event in range(max(0, count - max_length), count)}
 
     for buyer, row in enumerate(counts):
-        joined = before[found[buyers[found] == buyer]].tolist()
+        joined = before[rows[buyers[rows] == buyer]].tolist()
         assert seen(joined) == seen(row)
         fewer = itertools.combinations(row, max(0, len(joined) - 1))
         assert not joined or all(seen(some) != seen(row) for some in fewer)
@@ -362,8 +356,8 @@ def test_what_was_bought_before_is_no_discovery() -> None:
     types = np.array([2, 0, 0, 0, 2], dtype=np.int32)  # buyer 0 bought 1 and viewed 2 before the second context
     contexts = replace(contexts, timelines=replace(contexts.timelines, event_types=types))
     targets = histories_of([[1, 2], [1, 2, 3], [2]])
-    found = replace(contexts, targets=targets).new_to_the_buyer()
-    assert [[product for product, _, _ in row] for row in as_lists(found.targets)] == [[1, 2], [2, 3], [2]]
+    new = replace(contexts, targets=targets).new_to_the_buyer()
+    assert [[product for product, _, _ in row] for row in as_lists(new.targets)] == [[1, 2], [2, 3], [2]]
     assert [len(row) for row in as_lists(contexts.purchases)] == [0, 1, 0]
     none_left = replace(contexts, targets=histories_of([[1], [1], [2]])).new_to_the_buyer()
     assert none_left.buyer_ids.tolist() == ["b0", "b1"]

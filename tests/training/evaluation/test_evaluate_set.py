@@ -1,4 +1,4 @@
-"""What evaluation and training ask, on a shop whose rows fit the eye, read through Feast."""
+"""Held-out data and training contexts of a shop small enough to check by hand, read through Feast."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +15,13 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore, feature_store
+from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.data.catalogue import Catalogue, read_catalogue
-from training.data.contexts import Contexts, read_contexts, read_time_split
+from training.data.contexts import Contexts, read_contexts
 from training.data.histories import Histories
 from training.evaluate import evaluate
-from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, Question, read_held_out
+from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, HeldOut, read_held_out
 
 pytestmark = pytest.mark.store
 
@@ -86,7 +87,7 @@ def catalogue(paths: ShopPaths) -> Catalogue:
 
 
 @pytest.fixture(scope="module")
-def question(store: FeatureStore, config: Config, catalogue: Catalogue) -> Question:
+def held_out(store: FeatureStore, config: Config, catalogue: Catalogue) -> HeldOut:
     return read_held_out(store, config, catalogue, c.TEST)
 
 
@@ -98,38 +99,38 @@ def named(histories: Histories, catalogue: Catalogue) -> list[list[str]]:
     ]
 
 
-def targets_of(question: Question, kind: str, catalogue: Catalogue) -> dict[str, list[str]]:
+def targets_of(held_out: HeldOut, kind: str, catalogue: Catalogue) -> dict[str, list[str]]:
     """The products that each buyer chose."""
-    rows, targets = question.targets(kind)
+    rows, targets = held_out.targets(kind)
     chosen = [sorted(row) for row in named(targets, catalogue)]
-    return dict(zip(question.contexts.buyer_ids[rows].tolist(), chosen, strict=True))
+    return dict(zip(held_out.contexts.buyer_ids[rows].tolist(), chosen, strict=True))
 
 
-def test_only_buyers_with_a_past_are_asked_about(question: Question) -> None:
+def test_only_buyers_with_a_past_are_asked_about(held_out: HeldOut) -> None:
     # ben does nothing in the test, cat did nothing before it.
-    assert question.contexts.buyer_ids.tolist() == ["ann", "dan", "eve"]
+    assert held_out.contexts.buyer_ids.tolist() == ["ann", "dan", "eve"]
 
 
-def test_the_test_begins_at_midnight_and_ends_with_the_last_event(question: Question) -> None:
-    assert question.start.isoformat() == "2024-06-11T00:00:00+00:00"
-    assert question.end.isoformat() == "2024-06-20T11:00:00+00:00"
-    assert question.contexts.times_us.tolist() == [day(11, "00:00:00") * 1000 - 1] * 3
+def test_the_test_begins_at_midnight_and_ends_with_the_last_event(held_out: HeldOut) -> None:
+    assert held_out.start.isoformat() == "2024-06-11T00:00:00+00:00"
+    assert held_out.end.isoformat() == "2024-06-20T11:00:00+00:00"
+    assert held_out.contexts.times_us.tolist() == [day(11, "00:00:00") * 1000 - 1] * 3
 
 
-def test_targets_by_kind(question: Question, catalogue: Catalogue) -> None:
+def test_targets_by_kind(held_out: HeldOut, catalogue: Catalogue) -> None:
     # ann meets p3 on the first tick of the test and again, and p1, which she bought, once more; nobody knew p4.
-    assert targets_of(question, ALL, catalogue) == {"ann": ["p1", "p3"], "eve": ["p2"]}
-    assert targets_of(question, NEW_ITEMS, catalogue) == {"ann": ["p3"], "eve": ["p2"]}
-    assert targets_of(question, COLD_ITEMS, catalogue) == {"ann": ["p4"], "dan": ["p4"]}
-    assert targets_of(question, NEXT, catalogue) == {"ann": ["p3", "p4"], "dan": ["p4"], "eve": ["p2"]}
+    assert targets_of(held_out, ALL, catalogue) == {"ann": ["p1", "p3"], "eve": ["p2"]}
+    assert targets_of(held_out, NEW_ITEMS, catalogue) == {"ann": ["p3"], "eve": ["p2"]}
+    assert targets_of(held_out, COLD_ITEMS, catalogue) == {"ann": ["p4"], "dan": ["p4"]}
+    assert targets_of(held_out, NEXT, catalogue) == {"ann": ["p3", "p4"], "dan": ["p4"], "eve": ["p2"]}
 
 
-def test_what_was_bought_is_not_new(question: Question, catalogue: Catalogue) -> None:
-    assert [sorted(row) for row in named(question.bought, catalogue)] == [["p1", "p2"], [], []]
+def test_what_was_bought_is_not_new(held_out: HeldOut, catalogue: Catalogue) -> None:
+    assert [sorted(row) for row in named(held_out.purchases, catalogue)] == [["p1", "p2"], [], []]
 
 
-def test_histories_end_before_the_test_and_are_whole(question: Question, catalogue: Catalogue) -> None:
-    for histories in (question.contexts.histories, question.histories):
+def test_histories_end_before_the_test_and_are_whole(held_out: HeldOut, catalogue: Catalogue) -> None:
+    for histories in (held_out.contexts.histories, held_out.histories):
         ann, dan, eve = named(histories, catalogue)
         assert (ann[0], sorted(ann[1:]), dan, eve) == ("p1", ["p1", "p2", "p2"], ["p2"], ["p1"])
         assert histories.event_times.tolist() == [day(1), day(2), day(2), day(2), day(5), day(3)]
@@ -137,8 +138,8 @@ def test_histories_end_before_the_test_and_are_whole(question: Question, catalog
         assert sorted(histories.event_types[1:4]) == [0, 2, 2]
 
 
-def test_rankers_train_on_all_events_before_the_test(question: Question, catalogue: Catalogue) -> None:
-    events = question.events
+def test_rankers_train_on_all_events_before_the_test(held_out: HeldOut, catalogue: Catalogue) -> None:
+    events = held_out.events
     rows = sorted(
         (int(buyer), catalogue.product_ids[product], int(time))
         for buyer, product, time in zip(events.buyers, events.products, events.event_times, strict=True)

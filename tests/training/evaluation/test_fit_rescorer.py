@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training.artifacts.rescorer import DAY_MS, Rescorer, decayed, recent_popularity
-from training.data.histories import Histories
+from training.artifacts.rescorer import Rescorer, decayed, recent_popularity
+from training.data.histories import DAY_MS, Histories
 from training.evaluation.fit_rescorer import RescoredRanker, RescorerData, _sampled, fit_rescorer
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import TrainingEvents
@@ -38,17 +38,17 @@ def histories_of(rows: list[list[tuple[int, int, int]]]) -> Histories:
     return Histories(offsets, products.astype(np.int32), types.astype(np.int32), times)
 
 
-def asked_of(
-    histories: list[list[tuple[int, int, int]]], targets: list[list[int]], lately: dict[int, int] | None = None
+def data_of(
+    histories: list[list[tuple[int, int, int]]], targets: list[list[int]], recent: dict[int, int] | None = None
 ) -> RescorerData:
-    """A question; `lately` says how many buyers had which product yesterday. A year ago somebody had each."""
+    """Re-scorer data: `recent` is the number of buyers of each product yesterday; each had an event a year ago."""
     past = histories_of(histories)
     rows = np.arange(len(targets), dtype=np.int32)
     chosen = Targets(
         np.cumsum([0, *map(len, targets)]).astype(np.int64), np.array([one for row in targets for one in row])
     )
-    buyers = [buyer for count in (lately or {}).values() for buyer in range(count)]
-    products = [product for product, count in (lately or {}).items() for _ in range(count)]
+    buyers = [buyer for count in (recent or {}).values() for buyer in range(count)]
+    products = [product for product, count in (recent or {}).items() for _ in range(count)]
     events = TrainingEvents(
         np.array([*buyers, *[0] * N_PRODUCTS], np.int32),
         np.array([*products, *range(N_PRODUCTS)], np.int32),
@@ -62,17 +62,17 @@ def asked_of(
     )
 
 
-def with_sales(asked: RescorerData, products: range, buyers: int, days: int) -> RescorerData:
-    """The question with so many more buyers of each of the products, so many days ago."""
+def with_sales(data: RescorerData, products: range, buyers: int, days: int) -> RescorerData:
+    """The data with so many more buyers of each of the products, so many days ago."""
     sold = np.repeat(np.array(products, dtype=np.int32), buyers)
     events = TrainingEvents(
-        np.concatenate([asked.events.buyers, np.arange(len(sold), dtype=np.int32) % buyers]),
-        np.concatenate([asked.events.products, sold]),
-        np.concatenate([asked.events.event_times, np.full(len(sold), AS_OF - days * DAY_MS)]),
+        np.concatenate([data.events.buyers, np.arange(len(sold), dtype=np.int32) % buyers]),
+        np.concatenate([data.events.products, sold]),
+        np.concatenate([data.events.event_times, np.full(len(sold), AS_OF - days * DAY_MS)]),
         N_BUYERS,
         N_PRODUCTS,
     )
-    return replace(asked, events=events)
+    return replace(data, events=events)
 
 
 def noise(seed: int) -> npt.NDArray[np.float32]:
@@ -85,11 +85,11 @@ def noise(seed: int) -> npt.NDArray[np.float32]:
 def test_terms_by_hand() -> None:
     # Buyer 0 bought product 1 now and 90 days ago and viewed product 2 now; buyer 1 did nothing.
     past = [[(1, 2, AS_OF - 90 * DAY_MS), (1, 2, AS_OF), (2, 0, AS_OF + DAY_MS)], []]
-    asked = asked_of(past, [[0], [0]], lately={3: 4})
+    data = data_of(past, [[0], [0]], recent={3: 4})
     rescorer = Rescorer(7, 0.5, 7, 2.0, 3.0, 90.0)
     base = np.arange(2 * N_PRODUCTS, dtype=np.float32).reshape(2, N_PRODUCTS)
-    any_product = RescoredRanker(Fixed(base), rescorer, asked, new_only=False, name="x")
-    new_product = RescoredRanker(Fixed(base), rescorer, asked, new_only=True, name="x")
+    any_product = RescoredRanker(Fixed(base), rescorer, data, new_only=False, name="x")
+    new_product = RescoredRanker(Fixed(base), rescorer, data, new_only=True, name="x")
     rows = np.array([1, 0], dtype=np.int32)
     gained = any_product.scores(rows) - base[rows]
     expected = np.zeros((2, N_PRODUCTS))
@@ -118,24 +118,24 @@ def test_scores_equal_plain_python(seed: int, new_only: bool) -> None:
         5,
         n_products,
     )
-    asked = replace(asked_of(past, [[0]] * 4), events=events)
+    data = replace(data_of(past, [[0]] * 4), events=events)
     weights = rng.uniform(0.1, 2, 3).tolist()
     rescorer = Rescorer(30, weights[0], 10, weights[1], weights[2], 45.0)
     base = rng.normal(size=(4, n_products)).astype(np.float32)
 
     def score(buyer: int, product: int) -> float:
-        lately = {
+        recent = {
             one for one, sold_product, days in sold if sold_product == product and days <= (10 if new_only else 30)
         }
         weight = rescorer.new_popularity_weight if new_only else rescorer.popularity_weight
-        value = float(base[buyer, product]) + weight * math.log(1 + len(lately))
+        value = float(base[buyer, product]) + weight * math.log(1 + len(recent))
         own = [(kind, time) for bought, kind, time in past[buyer] if bought == product]
         counts = [(0.1, 0.5, 1.0)[kind] * 0.5 ** ((AS_OF - time) / DAY_MS / 45) for kind, time in own]
         return value if new_only else value + rescorer.repeat_weight * math.log(1 + sum(counts))
 
     rows = np.array([3, 1, 0, 2, 3], dtype=np.int32)
     expected = [[score(buyer, product) for product in range(n_products)] for buyer in rows.tolist()]
-    ranker = RescoredRanker(Fixed(base), rescorer, asked, new_only=new_only, name="x")
+    ranker = RescoredRanker(Fixed(base), rescorer, data, new_only=new_only, name="x")
     np.testing.assert_allclose(ranker.scores(rows), expected, atol=1e-5)
 
 
@@ -160,7 +160,7 @@ def test_popularity_counts_buyers_once_in_the_last_days() -> None:
 
 
 def test_a_product_without_any_event_counts_like_the_middle_one() -> None:
-    """Products 0 to 3 had 0, 1, 2 and 7 buyers lately, 4 and 5 none ever."""
+    """Products 0 to 3 had 0, 1, 2 and 7 recent buyers, 4 and 5 none ever."""
     buyers = [*range(3), *range(8)]
     products = [0, 1, 2, 2, *[3] * 7]
     days = [30, *[1] * 10]
@@ -191,25 +191,25 @@ def test_saved_and_read_back(tmp_path: Path) -> None:
 # ---- fit -------------------------------------------------------------------------------------------------------------
 
 
-def value_of(asked: RescorerData, rescorer: Rescorer, scores: npt.NDArray[np.float32], *, new_only: bool) -> float:
+def value_of(data: RescorerData, rescorer: Rescorer, scores: npt.NDArray[np.float32], *, new_only: bool) -> float:
     """Recall in ten."""
-    ranker = RescoredRanker(Fixed(scores), rescorer, asked, new_only=new_only, name="x")
-    assert asked.targets is not None
-    rows, targets = asked.targets
+    ranker = RescoredRanker(Fixed(scores), rescorer, data, new_only=new_only, name="x")
+    assert data.targets is not None
+    rows, targets = data.targets
     top = np.argsort(-ranker.scores(rows), axis=1)[:, :10]
     edges = enumerate(itertools.pairwise(targets.offsets.tolist()))
-    found = [np.isin(targets.positions[start:stop], top[row]).mean() for row, (start, stop) in edges]
-    return float(np.mean(found))
+    recalls = [np.isin(targets.positions[start:stop], top[row]).mean() for row, (start, stop) in edges]
+    return float(np.mean(recalls))
 
 
 def test_finds_that_buyers_buy_again() -> None:
     rng = np.random.default_rng(1)
     own = [rng.choice(N_PRODUCTS, 3, replace=False) for _ in range(N_BUYERS)]
-    asked = asked_of([[(int(one), 2, AS_OF - DAY_MS) for one in row] for row in own], [row.tolist() for row in own])
-    rescorer = fit_rescorer(Fixed(noise(1)), asked)
+    data = data_of([[(int(one), 2, AS_OF - DAY_MS) for one in row] for row in own], [row.tolist() for row in own])
+    rescorer = fit_rescorer(Fixed(noise(1)), data)
     assert rescorer.repeat_weight > 0
-    assert value_of(asked, rescorer, noise(2), new_only=False) > 0.95
-    assert value_of(asked, Rescorer(), noise(2), new_only=False) < 0.3
+    assert value_of(data, rescorer, noise(2), new_only=False) > 0.95
+    assert value_of(data, Rescorer(), noise(2), new_only=False) < 0.3
 
 
 def test_finds_how_long_a_purchase_is_remembered() -> None:
@@ -221,62 +221,62 @@ def test_finds_how_long_a_purchase_is_remembered() -> None:
         + [(one, 2, AS_OF - DAY_MS) for one in row[:3]]
         for row in own
     ]
-    asked = asked_of(past, [row[:3] for row in own])
-    rescorer = fit_rescorer(Fixed(noise(6)), asked)
+    data = data_of(past, [row[:3] for row in own])
+    rescorer = fit_rescorer(Fixed(noise(6)), data)
     assert rescorer.repeat_half_life_days <= 90
-    assert value_of(asked, rescorer, noise(7), new_only=False) > 0.95
+    assert value_of(data, rescorer, noise(7), new_only=False) > 0.95
 
 
 def test_finds_over_how_many_days_popularity_counts() -> None:
     rng = np.random.default_rng(7)
-    asked = asked_of([[]] * N_BUYERS, [[int(rng.integers(8))] for _ in range(N_BUYERS)], dict.fromkeys(range(8), 20))
-    asked = with_sales(asked, range(20, 50), buyers=40, days=25)  # last month's fashion had more buyers
-    rescorer = fit_rescorer(Fixed(noise(8)), asked)
+    data = data_of([[]] * N_BUYERS, [[int(rng.integers(8))] for _ in range(N_BUYERS)], dict.fromkeys(range(8), 20))
+    data = with_sales(data, range(20, 50), buyers=40, days=25)  # last month's fashion had more buyers
+    rescorer = fit_rescorer(Fixed(noise(8)), data)
     assert rescorer.popularity_days <= 14
     assert rescorer.new_popularity_days <= 14
-    assert value_of(asked, rescorer, noise(9), new_only=True) > 0.95
+    assert value_of(data, rescorer, noise(9), new_only=True) > 0.95
 
 
 def test_weights_are_in_units_of_the_scores() -> None:
     rng = np.random.default_rng(8)
     own = [[int(one) for one in rng.choice(N_PRODUCTS, 3, replace=False)] for _ in range(N_BUYERS)]
-    asked = asked_of(
+    data = data_of(
         [[(one, 2, AS_OF - DAY_MS) for one in row] for row in own],
         [[*row[:1], int(rng.integers(8))] if row[0] >= 8 else row for row in own],
         dict.fromkeys(range(8), 30),
     )
-    plain, large = (fit_rescorer(Fixed(noise(10) * factor), asked) for factor in (1, 64))
+    plain, large = (fit_rescorer(Fixed(noise(10) * factor), data) for factor in (1, 64))
     assert plain.repeat_weight > 0
     assert plain.popularity_weight > 0
     for name in ("popularity_weight", "new_popularity_weight", "repeat_weight"):
         assert getattr(large, name) == pytest.approx(64 * getattr(plain, name))
 
 
-def test_finds_what_sells_lately() -> None:
+def test_finds_what_sells_now() -> None:
     rng = np.random.default_rng(2)
-    asked = asked_of(
+    data = data_of(
         [[] for _ in range(N_BUYERS)], [[int(rng.integers(8))] for _ in range(N_BUYERS)], dict.fromkeys(range(8), 30)
     )
-    rescorer = fit_rescorer(Fixed(noise(3)), asked)
+    rescorer = fit_rescorer(Fixed(noise(3)), data)
     assert rescorer.new_popularity_weight > 0
     assert rescorer.popularity_weight > 0
-    assert value_of(asked, rescorer, noise(4), new_only=True) > 0.95
+    assert value_of(data, rescorer, noise(4), new_only=True) > 0.95
 
 
 def test_lists_of_any_products_count_days_of_their_own() -> None:
     rng = np.random.default_rng(11)
     # What is new to its buyer was sold yesterday; of all that is chosen, most had most buyers over the month.
-    lately, before = range(8), range(20, 50)
+    recent, before = range(8), range(20, 50)
     news = [int(rng.integers(8)) for _ in range(N_BUYERS)]
-    asked = asked_of(
+    data = data_of(
         [[]] * N_BUYERS,
         [[new, *rng.choice(before, 3, replace=False).tolist()] for new in news],
-        dict.fromkeys(lately, 30),
+        dict.fromkeys(recent, 30),
     )
-    assert asked.targets is not None
-    new_targets = (asked.targets[0], Targets(np.arange(N_BUYERS + 1), np.array(news)))
-    asked = replace(with_sales(asked, before, buyers=25, days=25), new_targets=new_targets)
-    rescorer = fit_rescorer(Fixed(noise(12)), asked)
+    assert data.targets is not None
+    new_targets = (data.targets[0], Targets(np.arange(N_BUYERS + 1), np.array(news)))
+    data = replace(with_sales(data, before, buyers=25, days=25), new_targets=new_targets)
+    rescorer = fit_rescorer(Fixed(noise(12)), data)
     assert rescorer.new_popularity_days <= 14
     assert rescorer.popularity_days >= 30
     assert rescorer.popularity_weight > 0
@@ -284,20 +284,20 @@ def test_lists_of_any_products_count_days_of_their_own() -> None:
 
 def test_the_popularity_term_can_be_fitted_alone() -> None:
     own = [[buyer % N_PRODUCTS, (buyer + 1) % N_PRODUCTS] for buyer in range(N_BUYERS)]
-    asked = asked_of([[(one, 2, AS_OF - DAY_MS) for one in row] for row in own], own, dict.fromkeys(range(8), 30))
-    assert fit_rescorer(Fixed(noise(13)), asked).repeat_weight > 0
-    assert fit_rescorer(Fixed(noise(13)), asked, repeats=False).repeat_weight == 0
+    data = data_of([[(one, 2, AS_OF - DAY_MS) for one in row] for row in own], own, dict.fromkeys(range(8), 30))
+    assert fit_rescorer(Fixed(noise(13)), data).repeat_weight > 0
+    assert fit_rescorer(Fixed(noise(13)), data, repeats=False).repeat_weight == 0
 
 
 def test_leaves_out_terms_that_only_disturb() -> None:
     scores = noise(5)
     best = np.argsort(-scores, axis=1)[:, :2]
     wrong = [[(int(one), 2, AS_OF - DAY_MS) for one in row] for row in np.argsort(scores, axis=1)[:, :40]]
-    # What was bought and what sells lately is never chosen again; the scores alone are right.
+    # What was bought and what sells now is never chosen again; the scores alone are right.
     unpopular = dict.fromkeys(sorted(set(range(N_PRODUCTS)) - set(best.ravel().tolist()))[:20], 30)
-    asked = asked_of(wrong, best.tolist(), unpopular)
-    rescorer = fit_rescorer(Fixed(scores), asked)
-    assert value_of(asked, rescorer, scores, new_only=False) == 1
+    data = data_of(wrong, best.tolist(), unpopular)
+    rescorer = fit_rescorer(Fixed(scores), data)
+    assert value_of(data, rescorer, scores, new_only=False) == 1
     assert (rescorer.repeat_weight, rescorer.popularity_weight, rescorer.new_popularity_weight) == (0, 0, 0)
 
 
@@ -306,9 +306,9 @@ def test_what_was_bought_does_not_stand_in_the_way_of_new_products() -> None:
     own = [[(product, 2, AS_OF - 99 * DAY_MS) for product in range(30)]] * N_BUYERS
     scores = np.zeros_like(noise(1))
     scores[:, :30], scores[:, 40:] = 9, noise(1)[:, 40:] * 0.01
-    asked = asked_of(own, [[30 + buyer % 10] for buyer in range(N_BUYERS)], dict.fromkeys(range(30, 40), 30))
-    fitted = fit_rescorer(Fixed(scores), replace(asked, bought=asked.histories))
-    assert 0 < fitted.new_popularity_weight < fit_rescorer(Fixed(scores), asked).new_popularity_weight / 4
+    data = data_of(own, [[30 + buyer % 10] for buyer in range(N_BUYERS)], dict.fromkeys(range(30, 40), 30))
+    fitted = fit_rescorer(Fixed(scores), replace(data, purchases=data.histories))
+    assert 0 < fitted.new_popularity_weight < fit_rescorer(Fixed(scores), data).new_popularity_weight / 4
 
 
 def test_products_without_any_event_do_not_compete() -> None:
@@ -316,16 +316,16 @@ def test_products_without_any_event_do_not_compete() -> None:
     scores = noise(15)
     best = np.argmax(scores[:, :60], axis=1)
     scores[:, 60:] += 9
-    asked = asked_of([[]] * N_BUYERS, [[int(one)] for one in best], dict.fromkeys(range(29), 30))
-    events, kept = asked.events, asked.events.products < 60
+    data = data_of([[]] * N_BUYERS, [[int(one)] for one in best], dict.fromkeys(range(29), 30))
+    events, kept = data.events, data.events.products < 60
     events = TrainingEvents(events.buyers[kept], events.products[kept], events.event_times[kept], N_BUYERS, N_PRODUCTS)
-    fitted = fit_rescorer(Fixed(scores), replace(asked, events=events))
+    fitted = fit_rescorer(Fixed(scores), replace(data, events=events))
     assert (fitted.popularity_weight, fitted.new_popularity_weight) == (0, 0)
-    assert fit_rescorer(Fixed(scores), asked).new_popularity_weight > 0
+    assert fit_rescorer(Fixed(scores), data).new_popularity_weight > 0
 
 
 def test_a_sample_keeps_rows_and_targets_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.evaluation.fit_rescorer.MAX_SCORES", 6)
-    question = np.array([4, 5, 6, 7, 8], np.int32), Targets(np.array([0, 1, 3, 4, 5, 6]), np.arange(10, 16))
-    rows, targets = _sampled(question, n_products=2)
+    row_targets = np.array([4, 5, 6, 7, 8], np.int32), Targets(np.array([0, 1, 3, 4, 5, 6]), np.arange(10, 16))
+    rows, targets = _sampled(row_targets, n_products=2)
     assert (rows.tolist(), targets.positions.tolist()) == ([4, 6, 8], [10, 13, 15])

@@ -1,4 +1,4 @@
-"""What evaluation and the re-scorer ask, moment by moment, on a shop whose rows fit the eye, read through Feast."""
+"""Held-out data of a shop small enough to check by hand, read through Feast."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +18,7 @@ from training.artifacts.rescorer import Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.data.histories import Histories
 from training.evaluation.fit_rescorer import fit_rescorer
-from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, Question, _in_full, read_held_out
+from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, NEXT, HeldOut, _full_histories, read_held_out
 
 pytestmark = pytest.mark.store
 
@@ -43,7 +43,7 @@ MAX_LENGTH = 2
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    folder = tmp_path_factory.mktemp("asked shop")
+    folder = tmp_path_factory.mktemp("held-out shop")
     (folder / "products.csv").write_text(PRODUCTS)
     (folder / "events.csv").write_text(EVENTS)
     tables = "events: {path: events.csv}, products: {path: products.csv}"
@@ -72,12 +72,12 @@ def store(config: Config) -> Iterator[FeatureStore]:
 
 
 @pytest.fixture(scope="module")
-def validation(store: FeatureStore, config: Config, catalogue: Catalogue) -> Question:
+def validation(store: FeatureStore, config: Config, catalogue: Catalogue) -> HeldOut:
     return read_held_out(store, config, catalogue, c.VALIDATION)
 
 
 @pytest.fixture(scope="module")
-def test(store: FeatureStore, config: Config, catalogue: Catalogue) -> Question:
+def test(store: FeatureStore, config: Config, catalogue: Catalogue) -> HeldOut:
     return read_held_out(store, config, catalogue, c.TEST)
 
 
@@ -93,23 +93,23 @@ def named(histories: Histories, catalogue: Catalogue) -> list[str]:
     return [" ".join(part) for part in np.split(ids[order], histories.offsets[1:-1])]
 
 
-def targets_of(question: Question, kind: str, catalogue: Catalogue) -> dict[str, str]:
+def targets_of(held_out: HeldOut, kind: str, catalogue: Catalogue) -> dict[str, str]:
     """The chosen products of the kind by buyer and day."""
-    rows, targets = question.targets(kind)
+    rows, targets = held_out.targets(kind)
     targets = replace(targets, event_times=np.zeros(len(targets.products), dtype=np.int64))
-    buyers, times = question.contexts.buyer_ids[rows], question.contexts.times_us[rows]
+    buyers, times = held_out.contexts.buyer_ids[rows], held_out.contexts.times_us[rows]
     names = [f"{buyer} {pd.Timestamp(time, unit='us').day}" for buyer, time in zip(buyers, times, strict=True)]
     return dict(zip(names, named(targets, catalogue), strict=True))
 
 
-def test_each_moment_of_the_days_is_asked_of_buyers_with_a_history(validation: Question, test: Question) -> None:
+def test_each_moment_of_the_days_is_asked_of_buyers_with_a_history(validation: HeldOut, test: HeldOut) -> None:
     assert validation.contexts.buyer_ids.tolist() == ["ann", "ann", "ben"]
     assert validation.contexts.times_us.tolist() == [ms(day) * 1000 - 1 for day in (6, 7, 7)]
     assert test.contexts.buyer_ids.tolist() == ["ann", "ann"]  # cat had done nothing before
     assert test.contexts.times_us.tolist() == [ms(day) * 1000 - 1 for day in (8, 10)]
 
 
-def test_targets_by_kind(validation: Question, test: Question, catalogue: Catalogue) -> None:
+def test_targets_by_kind(validation: HeldOut, test: HeldOut, catalogue: Catalogue) -> None:
     # Nobody had met p4 before the 6th; ann had bought p1 and viewed p2, ben had bought p2.
     assert targets_of(validation, ALL, catalogue) == {"ann 6": "p1", "ann 7": "p2", "ben 7": "p2"}
     assert targets_of(validation, NEW_ITEMS, catalogue) == {"ann 7": "p2"}
@@ -121,32 +121,32 @@ def test_targets_by_kind(validation: Question, test: Question, catalogue: Catalo
     assert targets_of(test, NEXT, catalogue) == {"ann 8": "p4", "ann 10": "p5"}
 
 
-def test_histories_grow_from_moment_to_moment(validation: Question, test: Question, catalogue: Catalogue) -> None:
+def test_histories_grow_from_moment_to_moment(validation: HeldOut, test: HeldOut, catalogue: Catalogue) -> None:
     assert named(validation.histories, catalogue) == ["p1 p2 p3", "p1 p2 p3 p1 p4", "p2"]
     assert named(validation.contexts.histories, catalogue) == ["p2 p3", "p1 p4", "p2"]
     assert named(test.histories, catalogue) == ["p1 p2 p3 p1 p4 p2", "p1 p2 p3 p1 p4 p2 p3 p4"]
     assert named(test.contexts.histories, catalogue)[1] == "p3 p4"
-    assert named(test.bought, catalogue) == ["p1 p3 p1 p2", "p1 p3 p1 p2 p4"]
+    assert named(test.purchases, catalogue) == ["p1 p3 p1 p2", "p1 p3 p1 p2 p4"]
 
 
-def test_what_may_be_learned_ends_where_the_days_begin(validation: Question, test: Question) -> None:
+def test_what_may_be_learned_ends_where_the_days_begin(validation: HeldOut, test: HeldOut) -> None:
     assert sorted(validation.events.event_times) == [ms(day) for day in (1, 2, 2, 3)]
     assert sorted(test.events.event_times) == [ms(day) for day in (1, 2, 2, 3, 6, 6, 7, 7)]
     assert (validation.start_ms, test.start_ms) == (ms(6) - 36_000_000, ms(8) - 36_000_000)
     assert test.end == pd.Timestamp(ms(10), unit="ms", tz="UTC")
 
 
-def test_the_re_scorer_is_asked_the_same(validation: Question, catalogue: Catalogue) -> None:
-    asked = validation.asked()
+def test_the_re_scorer_is_asked_the_same(validation: HeldOut, catalogue: Catalogue) -> None:
+    data = validation.rescorer_data()
     # All purchases, and of the rest what is among the last two events: the view of p2 is forgotten on the 7th.
-    assert named(asked.histories, catalogue) == ["p1 p2 p3", "p1 p3 p1 p4", "p2"]
-    assert named(asked.bought, catalogue) == ["p1 p3", "p1 p3 p1", "p2"]
-    assert asked.as_of_ms == validation.start_ms
-    assert asked.targets is not None
-    assert asked.targets[0].tolist() == [0, 1, 2]
-    assert asked.new_targets is not None
-    assert asked.new_targets[0].tolist() == [1]
-    np.testing.assert_allclose(asked.event_weights, [0.1, 0.5, 1])
+    assert named(data.histories, catalogue) == ["p1 p2 p3", "p1 p3 p1 p4", "p2"]
+    assert named(data.purchases, catalogue) == ["p1 p3", "p1 p3 p1", "p2"]
+    assert data.as_of_ms == validation.start_ms
+    assert data.targets is not None
+    assert data.targets[0].tolist() == [0, 1, 2]
+    assert data.new_targets is not None
+    assert data.new_targets[0].tolist() == [1]
+    np.testing.assert_allclose(data.event_weights, [0.1, 0.5, 1])
 
 
 class ByPosition:
@@ -158,25 +158,25 @@ class ByPosition:
         return np.tile(-np.arange(5, dtype=np.float32), (len(rows), 1))
 
 
-def of_rows(question: Question, rows: list[int]) -> Question:
+def of_rows(held_out: HeldOut, rows: list[int]) -> HeldOut:
     kept = np.array(rows, dtype=np.int64)
-    return replace(question, contexts=question.contexts.take(kept), histories=question.histories.take(kept))
+    return replace(held_out, contexts=held_out.contexts.take(kept), histories=held_out.histories.take(kept))
 
 
-def test_where_nobody_chose_anything_new_the_lists_of_new_products_are_left_as_they_are(validation: Question) -> None:
-    asked = of_rows(validation, [0, 2]).asked()  # p1 and p2 again
-    assert asked.new_targets is None
-    assert fit_rescorer(ByPosition(), asked).new_popularity_weight == 0
+def test_where_nobody_chose_anything_new_the_lists_of_new_products_are_left_as_they_are(validation: HeldOut) -> None:
+    data = of_rows(validation, [0, 2]).rescorer_data()  # p1 and p2 again
+    assert data.new_targets is None
+    assert fit_rescorer(ByPosition(), data).new_popularity_weight == 0
 
 
-def test_where_nobody_chose_a_known_product_all_lists_are_left_as_they_are(test: Question) -> None:
-    asked = of_rows(test, [1]).asked()  # p5, which nobody had met
-    assert asked.targets is None
-    assert fit_rescorer(ByPosition(), asked) == Rescorer()
+def test_where_nobody_chose_a_known_product_all_lists_are_left_as_they_are(test: HeldOut) -> None:
+    data = of_rows(test, [1]).rescorer_data()  # p5, which nobody had met
+    assert data.targets is None
+    assert fit_rescorer(ByPosition(), data) == Rescorer()
 
 
 def test_a_millisecond_before_is_history_and_the_moment_itself_is_not() -> None:
     timelines = Histories(
         np.array([0, 3]), np.array([1, 2, 3], np.int32), np.zeros(3, np.int32), np.array([3, 4, 5], np.int64)
     )
-    assert _in_full(timelines, np.array([0]), np.array([4999])).products.tolist() == [1, 2]
+    assert _full_histories(timelines, np.array([0]), np.array([4999])).products.tolist() == [1, 2]

@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand, and against the definitions written as plain loops."""
+"""Metrics against values computed by hand, and against their definitions as plain loops."""
 
 import math
 
@@ -13,10 +13,10 @@ from training.evaluation.metrics import (
     Targets,
     accuracy_metrics,
     accuracy_per_buyer,
+    beyond_accuracy,
     category_relevance,
     coverage,
     diversity,
-    list_metrics,
     novelty,
 )
 
@@ -92,7 +92,7 @@ def test_novelty_by_hand() -> None:
 
 
 def test_category_relevance_by_hand() -> None:
-    categories = np.array([0, 0, 1, -1, 2], dtype=np.int32)
+    categories = np.array([0, 0, 1, -1, 2])
     targets = Targets(np.array([0, 2, 3]), np.array([1, 3, 2]))
     ranked = np.array([[0, 3, 4], [2, 0, -1]])
 
@@ -101,16 +101,15 @@ def test_category_relevance_by_hand() -> None:
     assert category_relevance(ranked, targets, categories, [1, 3]) == pytest.approx(expected)
 
 
-def test_list_metrics_holds_what_the_facts_allow() -> None:
-    popularity, categories = np.arange(10), np.zeros(10, dtype=np.int32)
+def test_metrics_beyond_accuracy_depend_on_the_facts() -> None:
+    popularity, categories = np.arange(10), np.zeros(10, dtype=np.int64)
     vectors = np.ones((10, 2), dtype=np.float32)
-    accuracy = {"recall@2", "precision@2", "hit_rate@2", "ndcg@2", "mrr@2"}
-    always = accuracy | {"coverage@2", "novelty@2"}
+    always = {"coverage@2", "novelty@2"}
 
-    assert set(list_metrics(RANKED, TARGETS, [2])) == accuracy
-    assert set(list_metrics(RANKED, TARGETS, [2], CatalogueFacts(popularity))) == always
+    assert set(accuracy_metrics(RANKED, TARGETS, [2])) == {"recall@2", "precision@2", "hit_rate@2", "ndcg@2", "mrr@2"}
+    assert set(beyond_accuracy(RANKED, TARGETS, [2], CatalogueFacts(popularity))) == always
     full = CatalogueFacts(popularity, categories, vectors)
-    assert set(list_metrics(RANKED, TARGETS, [2], full)) == always | {"diversity@2", "category_relevance@2"}
+    assert set(beyond_accuracy(RANKED, TARGETS, [2], full)) == always | {"diversity@2", "category_relevance@2"}
 
 
 @pytest.mark.parametrize(
@@ -218,7 +217,8 @@ def test_every_metric_follows_its_definition(
     k_values = list(range(1, len(ranked[0]) + 1))
     facts = CatalogueFacts(np.array(popularity), np.array(categories), np.array(vectors, dtype=np.float32))
 
-    metrics = list_metrics(np.array(ranked, dtype=np.int32), as_targets(wanted), k_values, facts)
+    lists, targets = np.array(ranked, dtype=np.int32), as_targets(wanted)
+    metrics = accuracy_metrics(lists, targets, k_values) | beyond_accuracy(lists, targets, k_values, facts)
 
     for k in k_values:
         per_buyer = [

@@ -1,4 +1,4 @@
-"""The report as a browser reads it: what stands in its tables and drawings, and that nothing escapes from them."""
+"""The report as a browser parses it: the content of tables and charts, and the escaping of names."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -221,7 +221,7 @@ def test_tables_and_drawings_can_be_read_aloud(tmp_path: Path) -> None:
     assert all(next(table.all("caption")).text for table in page.all("table"))
     drawings = figures(page)
     assert all(svg.attributes["role"] == "img" and next(svg.all("title")).text for svg in drawings.values())
-    # The rest is ornament, and hidden.
+    # All other drawings are decoration and hidden from screen readers.
     others = [svg for svg in page.all("svg") if svg.attributes.get("role") != "img"]
     assert [svg.attributes.get("aria-hidden") for svg in others] == ["true"] * 2
 

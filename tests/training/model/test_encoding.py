@@ -7,8 +7,8 @@ import torch
 from numpy.testing import assert_allclose
 
 from tests.tiny_model import tiny_spec
-from training.data.catalogue import ItemFeatures
-from training.model.encoding import BORROWED, BORROWERS_AT_ONCE, NEIGHBOURS, encode_catalogue
+from training.model.encoding import BORROWED, NEIGHBOURS, ROWS_AT_ONCE, encode_catalogue
+from training.model.item_features import ItemFeatures
 from training.model.towers import UNKNOWN, TwoTower
 
 DIM = 4
@@ -54,7 +54,7 @@ def test_unknown_products_are_drawn_to_their_nearest_known_ones(n_known: int) ->
 
 
 def test_more_unknown_products_than_are_compared_at_once() -> None:
-    ids = [1, 2, 3, *[UNKNOWN] * (BORROWERS_AT_ONCE + 5)]
+    ids = [1, 2, 3, *[UNKNOWN] * (ROWS_AT_ONCE + 5)]
     model, items = model_of(4), catalogue(ids)
     every_ND = encode_catalogue(model, items)
     few = ItemFeatures(*(part[[0, 1, 2, len(ids) - 1]] for part in vars(items).values()))

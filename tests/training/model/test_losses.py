@@ -1,4 +1,4 @@
-"""InfoNCE against a cross-entropy written out choice by choice."""
+"""InfoNCE against a cross-entropy computed target by target."""
 
 import math
 from typing import Any
@@ -81,10 +81,10 @@ def test_equals_brute_force_whole_and_in_parts(
         for vectors in (rng.normal(size=(n_contexts, DIM)), rng.normal(size=(n_candidates, DIM)))
     )
     expected = brute_force(buyers, candidates, chosen, weights, temperature, log_q)
-    asked = (buyers, candidates, chosen, weights, temperature, log_q)
+    arguments = (buyers, candidates, chosen, weights, temperature, log_q)
     # Above 20 softplus(x) is x, which leaves out e^-20 = 2e-9.
-    assert loss_of(*asked) == pytest.approx(expected, abs=1e-8)
-    assert loss_of(*asked, max_logits=1) == pytest.approx(expected, abs=1e-8)
+    assert loss_of(*arguments) == pytest.approx(expected, abs=1e-8)
+    assert loss_of(*arguments, max_logits=1) == pytest.approx(expected, abs=1e-8)
 
 
 def test_parts_have_the_gradient_of_the_whole() -> None:

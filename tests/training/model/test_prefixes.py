@@ -1,4 +1,4 @@
-"""Where events stand in their histories, by definition and by hand."""
+"""Ranks and ages of events in their prefixes, by definition and by hand."""
 
 import itertools
 from bisect import bisect_right
@@ -56,21 +56,21 @@ def test_an_hour_counts_when_it_is_over() -> None:
     assert (ranks.tolist(), gaps.tolist()) == ([2, 1, 0, 0], [1, 0, 0, 0])
 
 
-def test_windows_of_one_timeline() -> None:
+def test_actual_timeline() -> None:
     timelines = Histories(
         np.array([0, 3, 4]),
         np.array([7, 8, 9, 7], dtype=np.int32),
         np.array([0, 1, 2, 0], dtype=np.int32),
         np.array([0, 1, 3, 0]) * HOUR_MS,
     )
-    asked = prefixes_of(timelines, np.array([0, 0, 1, 3]), np.array([0, 2, 3, 4]))
-    assert asked.offsets_P1.tolist() == [0, 0, 2, 4, 5]
-    assert asked.items_Z.tolist() == [7, 8, 8, 9, 7]
-    assert asked.types_Z.tolist() == [0, 1, 1, 2, 0]
-    assert asked.ranks_Z.tolist() == [1, 0, 1, 0, 0]
-    assert asked.gaps_Z.tolist() == [1, 0, 2, 0, 0]
-    assert asked.starts_P.tolist() == [0, 0, 1, 3]
-    assert (asked.lengths.tolist(), asked.owners.tolist()) == ([0, 2, 2, 1], [1, 1, 2, 2, 3])
+    actual = prefixes_of(timelines, np.array([0, 0, 1, 3]), np.array([0, 2, 3, 4]))
+    assert actual.offsets_P1.tolist() == [0, 0, 2, 4, 5]
+    assert actual.items_Z.tolist() == [7, 8, 8, 9, 7]
+    assert actual.types_Z.tolist() == [0, 1, 1, 2, 0]
+    assert actual.ranks_Z.tolist() == [1, 0, 1, 0, 0]
+    assert actual.gaps_Z.tolist() == [1, 0, 2, 0, 0]
+    assert actual.starts_P.tolist() == [0, 0, 1, 3]
+    assert (actual.lengths.tolist(), actual.owners.tolist()) == ([0, 2, 2, 1], [1, 1, 2, 2, 3])
 
 
 # ---- against plain Python --------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ Windows = list[tuple[int, int]]
 
 
 @st.composite
-def asked_windows(draw: st.DrawFn) -> tuple[list[Event], Windows]:
+def events_and_windows(draw: st.DrawFn) -> tuple[list[Event], Windows]:
     """The events of some timelines back to back, and windows of them that overlap, repeat and may be empty."""
     timelines = draw(st.lists(events, max_size=4))
     windows: Windows = []
@@ -105,28 +105,26 @@ def by_prefix(values_Z: Tensor, prefixes: Prefixes) -> list[list[int]]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(asked=asked_windows())
-def test_prefixes_hold_the_events_of_their_windows_and_their_places(asked: tuple[list[Event], Windows]) -> None:
-    flat, windows = asked
-    found = read(flat, windows)
+@given(case=events_and_windows())
+def test_prefixes_hold_the_events_of_their_windows_and_their_places(case: tuple[list[Event], Windows]) -> None:
+    flat, windows = case
+    actual = read(flat, windows)
     rows = [flat[start:end] for start, end in windows]
-    assert {part.dtype for part in found} == {torch.int64}
-    assert by_prefix(found.items_Z, found) == [[product for product, _, _ in row] for row in rows]
-    assert by_prefix(found.types_Z, found) == [[kind for _, kind, _ in row] for row in rows]
-    assert by_prefix(found.ranks_Z, found) == [[bucket(len(row) - 1 - n) for n in range(len(row))] for row in rows]
+    assert {part.dtype for part in actual} == {torch.int64}
+    assert by_prefix(actual.items_Z, actual) == [[product for product, _, _ in row] for row in rows]
+    assert by_prefix(actual.types_Z, actual) == [[kind for _, kind, _ in row] for row in rows]
+    assert by_prefix(actual.ranks_Z, actual) == [[bucket(len(row) - 1 - n) for n in range(len(row))] for row in rows]
     hours = [[(row[-1][2] - time) // HOUR_MS for _, _, time in row] for row in rows]
-    assert by_prefix(found.gaps_Z, found) == [[bucket(gap) for gap in row] for row in hours]
-    assert found.starts_P.tolist() == [start for start, _ in windows]
-    assert found.lengths.tolist() == [len(row) for row in rows]
-    assert found.owners.tolist() == [owner for owner, row in enumerate(rows) for _ in row]
+    assert by_prefix(actual.gaps_Z, actual) == [[bucket(gap) for gap in row] for row in hours]
+    assert actual.starts_P.tolist() == [start for start, _ in windows]
+    assert actual.lengths.tolist() == [len(row) for row in rows]
+    assert actual.owners.tolist() == [owner for owner, row in enumerate(rows) for _ in row]
 
 
 @settings(max_examples=150, deadline=None)
-@given(asked=asked_windows(), data=st.data())
-def test_where_leaves_the_kept_events_in_their_prefixes(
-    asked: tuple[list[Event], Windows], data: st.DataObject
-) -> None:
-    before = read(*asked)
+@given(case=events_and_windows(), data=st.data())
+def test_where_leaves_the_kept_events_in_their_prefixes(case: tuple[list[Event], Windows], data: st.DataObject) -> None:
+    before = read(*case)
     n_events = len(before.items_Z)
     kept = data.draw(st.lists(st.booleans(), min_size=n_events, max_size=n_events))
     after = before.where(torch.tensor(kept, dtype=torch.bool))
@@ -137,15 +135,15 @@ def test_where_leaves_the_kept_events_in_their_prefixes(
 
 
 def test_where_keeps_places_as_they_were() -> None:
-    asked = prefixes([[(1, 0, 0), (2, 2, 4), (3, 0, 6)], [(4, 0, 0)], [(5, 2, 0)]])
-    kept = asked.where(asked.types_Z == 2)
+    actual = prefixes([[(1, 0, 0), (2, 2, 4), (3, 0, 6)], [(4, 0, 0)], [(5, 2, 0)]])
+    kept = actual.where(actual.types_Z == 2)
     assert kept.offsets_P1.tolist() == [0, 1, 1, 2]
     assert (kept.items_Z.tolist(), kept.ranks_Z.tolist(), kept.gaps_Z.tolist()) == ([2, 5], [1, 0], [2, 0])
-    assert torch.equal(kept.starts_P, asked.starts_P)
+    assert torch.equal(kept.starts_P, actual.starts_P)
 
 
 @pytest.mark.parametrize("histories", [[], [[]], [[], []]])
 def test_nothing_is_no_prefix_or_an_empty_one(histories: list[list[Event]]) -> None:
-    asked = prefixes(histories)
-    assert asked.lengths.tolist() == [0] * len(histories)
-    assert asked.owners.tolist() == asked.items_Z.tolist() == []
+    actual = prefixes(histories)
+    assert actual.lengths.tolist() == [0] * len(histories)
+    assert actual.owners.tolist() == actual.items_Z.tolist() == []

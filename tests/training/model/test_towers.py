@@ -13,10 +13,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor, nn
 
-from feature_repo.common.config import ModelConfig, TrainingConfig
+from feature_repo.common.config import Config
 from tests.tiny_model import prefixes, tiny_spec
 from training.model.aggregators import Attention, RecencyAttention, WeightedAverage
-from training.model.towers import UNKNOWN, BuyerTower, ItemTower, ModelSpec, TwoTower
+from training.model.spec import ModelSpec, VocabularySizes
+from training.model.towers import UNKNOWN, BuyerTower, ItemTower, TwoTower
 
 Array = npt.NDArray[np.float32]
 
@@ -102,12 +103,9 @@ def test_dropout_works_in_training_only() -> None:
     assert torch.equal(tower(*inputs), tower(*inputs))
 
 
-def spec_from(item_tower: dict[str, Any], **sizes: int) -> ModelSpec:
-    sizes = {"n_brands": 9, "n_categories": 9, "n_prices": 9, "n_ids": 9} | sizes
-    config = ModelConfig.model_validate({"item_tower": item_tower})
-    return ModelSpec.from_config(
-        config, TrainingConfig(), text_dim=sizes.pop("text_dim", 3), event_weights=(1.0, 5.0, 10.0), **sizes
-    )
+def spec_from(item_tower: dict[str, Any], text_dim: int = 3, **sizes: int) -> ModelSpec:
+    config = Config.model_validate({"model": {"item_tower": item_tower}})
+    return ModelSpec.from_config(config, text_dim, VocabularySizes(9, 9, 9, 9)._replace(**sizes))
 
 
 def test_a_part_that_is_switched_off_has_no_parameters() -> None:
@@ -121,7 +119,7 @@ def test_a_part_that_is_switched_off_has_no_parameters() -> None:
 
 
 def test_a_vocabulary_of_unknown_alone_has_no_parameters() -> None:
-    spec = spec_from({"text_residual": False}, n_brands=1, n_prices=1)
+    spec = spec_from({"text_residual": False}, brands=1, prices=1)
     assert (spec.n_brands, spec.n_categories, spec.n_prices) == (0, 9, 0)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from batch_jobs.embed_products import embed_job
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.model_jobs import embed_job
-from batch_jobs.refresh import checked_features
+from batch_jobs.refresh import build_validated_features
 from expectations.gate import validate_canonical
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
@@ -31,17 +31,17 @@ AVERAGES = """
 import json, sys, torch
 from training.runs import distributed
 
-with distributed.joined():
+with distributed.process_group():
     rank = distributed.rank()
     both, one = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
     both.grad = torch.tensor([1.0, 4.0]) * (1 + 2 * rank)
     if rank == 1:
         one.grad = torch.tensor([6.0, 0.0])
     distributed.average_gradients([both, one])
-    told = distributed.broadcast_from_first({"ndcg": 0.5 + rank})
+    metrics = distributed.broadcast_from_first({"ndcg": 0.5 + rank})
     with distributed.first_process_first():
         seen = open(sys.argv[1]).read() if rank else open(sys.argv[1], "w").write("written")
-    answer = [distributed.count(), both.grad.tolist(), one.grad.tolist(), told, seen]
+    answer = [distributed.world_size(), both.grad.tolist(), one.grad.tolist(), metrics, seen]
     open(f"{sys.argv[1]}.{rank}", "w").write(json.dumps(answer))
 """
 
@@ -73,10 +73,10 @@ def test_two_processes_agree(tmp_path: Path) -> None:
 
 def test_one_process_needs_nobody() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
-    with distributed.joined(), distributed.first_process_first():
+    with distributed.process_group(), distributed.first_process_first():
         distributed.average_gradients([parameter])
     assert parameter.grad is None
-    assert (distributed.rank(), distributed.count()) == (0, 1)
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
 
 
 @pytest.mark.parametrize("n_processes", [1, 2, 3])
@@ -96,7 +96,7 @@ def test_the_train_command_under_torchrun_makes_one_model(tmp_path: Path, tiny_e
     config = load_config(path)
     ingest(config)
     validate_canonical(shop_paths(config), config)
-    checked_features(config)
+    build_validated_features(config)
     answer = json.loads(torchrun("-m", "batch_jobs.cli", "train", "--config", str(path), "--json"))
     _, _, card = load_model(shop_paths(config).model)
     assert card.epoch == answer["epoch"]

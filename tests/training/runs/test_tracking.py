@@ -1,4 +1,4 @@
-"""What is kept of a training run: every step, every epoch, a picture, and MLflow where it is asked for."""
+"""Tracking of a training run: every step, every epoch, the learning curves, and MLflow if it is configured."""
 
 import math
 from importlib.util import find_spec
@@ -16,10 +16,11 @@ from feature_repo.common.config_loading import load_config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import shop_paths
 from tests.training.two_shelves import CARD, N_BUYERS, N_DAYS, problem, settings
-from training.artifacts.model import WEIGHTS
-from training.runs.curves import LOSS, Course, curves_figure, draw_curves
-from training.runs.tracking import KEPT_RUNS, NOT_TRACKED, PICTURE, SETTINGS, RunTracker, Tracker
-from training.train import CURVES, SELECTION_METRIC, train
+from training.artifacts.model import CURVES, WEIGHTS
+from training.evaluation.validation import SELECTION_METRIC
+from training.runs.curves import LOSS, PhaseCurves, curves_figure, draw_curves
+from training.runs.tracking import MAX_RUNS, NOT_TRACKED, PICTURE, SETTINGS, RunTracker, Tracker
+from training.train import train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_thread")]
 
@@ -129,7 +130,7 @@ def test_the_settings_of_a_run_can_be_used_again(tmp_path: Path) -> None:
 
 def test_the_oldest_runs_are_deleted(tmp_path: Path) -> None:
     config = settings(tmp_path)
-    old = [shop_paths(config).runs / f"20200101T0000{number:02}.000Z" for number in range(KEPT_RUNS + 3)]
+    old = [shop_paths(config).runs / f"20200101T0000{number:02}.000Z" for number in range(MAX_RUNS + 3)]
     for folder in old:
         (folder / "selection").mkdir(parents=True)
     new = RunTracker(config, SELECTION_METRIC).folder
@@ -157,9 +158,9 @@ def test_nothing_is_kept_by_default(tmp_path: Path) -> None:
 # ---- the picture -----------------------------------------------------------------------------------------------------
 
 
-def course(epochs: list[tuple[list[float], dict[str, float]]]) -> Course:
+def curves(epochs: list[tuple[list[float], dict[str, float]]]) -> PhaseCurves:
     """From (losses of the steps, metrics) of each epoch."""
-    made = Course()
+    made = PhaseCurves()
     for losses, metrics in epochs:
         for loss in losses:
             made.step(loss)
@@ -174,14 +175,14 @@ def lines(panel: Axes) -> list[list[tuple[float, float]]]:
 
 
 def test_the_picture_shows_loss_by_step_and_epoch_metrics_by_epoch_and_the_best_one() -> None:
-    selection = course(
+    selection = curves(
         [
             ([4, 3], {"loss": 3.5, "mrr@20": 0.1, "ndcg@20": 0.2}),
             ([2, 1], {"loss": 1.5, "mrr@20": 0.3, "ndcg@20": 0.4}),
             ([2, 2], {"loss": 2.0, "mrr@20": 0.5, "ndcg@20": 0.4}),
         ]
     )
-    refit = course([([5], {"loss": 5.0})])
+    refit = curves([([5], {"loss": 5.0})])
     figure = curves_figure({"selection": selection, "refit": refit}, "ndcg@20")
     panels = {panel.get_title("left"): panel for panel in figure.axes}
     assert list(panels) == ["loss", "ndcg@20", "mrr@20"]
@@ -204,14 +205,14 @@ def test_the_picture_shows_loss_by_step_and_epoch_metrics_by_epoch_and_the_best_
 
 
 def test_epochs_before_an_interruption_have_no_steps_and_the_others_keep_their_place() -> None:
-    resumed = course([([], {"loss": 3.0}), ([], {"loss": 2.0}), ([1.5, 0.5], {"loss": 1.0})])
+    resumed = curves([([], {"loss": 3.0}), ([], {"loss": 2.0}), ([1.5, 0.5], {"loss": 1.0})])
     (panel,) = curves_figure({"selection": resumed}, "ndcg@20").axes
     assert lines(panel) == [[(2.5, 1.5), (3, 0.5)], [(0.5, 3), (1.5, 2), (2.5, 1)]]
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=400))
 def test_the_loss_by_step_is_a_running_mean_over_a_fiftieth_of_the_steps(losses: list[float]) -> None:
-    (panel,) = curves_figure({"selection": course([(losses, {LOSS: 1.0})])}, "ndcg@20").axes
+    (panel,) = curves_figure({"selection": curves([(losses, {LOSS: 1.0})])}, "ndcg@20").axes
     window = max(1, round(len(losses) / 50))
     for place, (_, smoothed) in enumerate(lines(panel)[0]):
         first = place - window // 2
@@ -221,7 +222,7 @@ def test_the_loss_by_step_is_a_running_mean_over_a_fiftieth_of_the_steps(losses:
 def test_the_picture_of_a_long_run_is_small(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     metrics = {f"{name}@20": 0.1 for name in ("recall", "precision", "hit_rate", "ndcg", "mrr")}
-    long = course([(rng.normal(5, 1, 4000).tolist(), {"loss": 5.0, **metrics}) for _ in range(10)])
+    long = curves([(rng.normal(5, 1, 4000).tolist(), {"loss": 5.0, **metrics}) for _ in range(10)])
     draw_curves(tmp_path / PICTURE, {"selection": long, "refit": long}, "ndcg@20")
     content = (tmp_path / PICTURE).read_bytes()
     assert content.startswith(PNG)

@@ -15,11 +15,12 @@ from feature_repo.common.config import Config
 from tests.training.two_shelves import CARD, N_PRODUCTS, SHELF, problem, settings
 from training.artifacts.model import load_model
 from training.batches import with_candidates
+from training.data.dataset import TrainingData, selection_contexts
 from training.text import fine_tuning
 from training.text.catalogue_text import TEXT_ENCODER, text_encoder_of, text_vectors
 from training.text.encoder import TextEncoder, load_text_encoder
 from training.text.fine_tuning import LoraUnavailableError, TrainableTexts
-from training.train import TrainingData, fit, selection_contexts, train
+from training.train import Phase, fit, train
 
 MakeEncoder = Callable[..., Path]
 TEXTS = ["tea", "a longer text than all others", "tea", "coffee", "milk"]
@@ -123,7 +124,7 @@ def test_learns_to_tell_apart_what_the_encoder_reads_alike(encoder: TextEncoder,
     with torch.no_grad():
         embeddings[tokens["b"]] = embeddings[tokens["a"]]
     encoder.model.save(str(tmp_path / "alike"), create_model_card=False)
-    alike = load_text_encoder(str(tmp_path / "alike"), tmp_path)
+    alike = load_text_encoder(str(tmp_path / "alike"), tmp_path, number_format="float32")
     data = shelves(alike)
     texts = ["a" if number < SHELF else "b" for number in range(N_PRODUCTS)]
     catalogue = dataclasses.replace(data.catalogue, texts=texts)
@@ -149,9 +150,10 @@ def test_the_encoder_has_a_learning_rate_of_its_own(encoder: TextEncoder, tmp_pa
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(encoder: TextEncoder, tmp_path: Path) -> None:
     config, data = tuned_settings(tmp_path, encoder, num_hard_negatives=1), shelves(encoder)
     _, early, validation = selection_contexts(data)
-    fit(config, data, early, validation, CARD, tmp_path / "whole", n_epochs=2, show_progress=False)
+    fit(config, data, Phase(tmp_path / "whole", early, validation, n_epochs=2), CARD, show_progress=False)
     for n_epochs in (1, 2):
-        fit(config, data, early, validation, CARD, tmp_path / "resumed", n_epochs=n_epochs, show_progress=False)
+        phase = Phase(tmp_path / "resumed", early, validation, n_epochs)
+        fit(config, data, phase, CARD, show_progress=False)
     ids = {load_model(tmp_path / name)[2].text_encoder for name in ("whole", "resumed")}
     assert len(ids) == 1
 

@@ -13,7 +13,7 @@ DIM = 4
 
 
 class CountingEncoder:
-    """Encodes a text as numbers made of its characters, notes what it was asked, and fails after `limit` texts."""
+    """Encodes a text as numbers made of its characters, records the texts, and fails after `limit` texts."""
 
     dimension = DIM
 

@@ -1,92 +1,99 @@
-"""The products nearest to a vector, among all or among the allowed ones.
+"""Exact or approximate search for the products nearest to a vector, among all products or among allowed ones.
 
-Legend: B vectors asked for, K results, N products, D dimensions.
+Legend: B query vectors, K results, P some products, N all products, D dimensions.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
 from training.artifacts.search.vector_index import VectorIndex
 
-# Below so many allowed products they are all compared: a millisecond at the most, and it cannot miss one.
+# Up to this many allowed products, an exact comparison with all of them takes a millisecond at most.
 EXACT_SEARCH_PRODUCTS = 5_000
-
-Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int64]
-Allowed = npt.NDArray[np.bool_]
 
 
 class Ranked(NamedTuple):
-    """Products of one answer, best first.
+    """Products in descending order of their scores.
 
     Attributes:
         positions: (K,) int64.
-        scores: (K,) float32, inner products.
+        scores: (K,) float32.
     """
 
-    positions: Positions
-    scores: Floats
+    positions: Int64Array
+    scores: Float32Array
 
     def first(self, k: int) -> "Ranked":
-        """The K best."""
+        """The first K products."""
         return Ranked(self.positions[:k], self.scores[:k])
 
 
-class NearestProducts:
-    """Vectors of all products and the index over them; read-only and safe to use from several threads."""
+class ProductVectors:
+    """Vectors of all products with an index over them; read-only and safe to use from several threads."""
 
-    def __init__(self, vectors_ND: Floats, index: VectorIndex) -> None:
-        """Takes both; a plain view of a mapped file is indexed faster than the memmap object that it views."""
-        self.vectors_ND: Floats = np.asarray(vectors_ND)
+    def __init__(self, vectors_ND: Float32Array, index: VectorIndex) -> None:
+        """Keeps the unit vectors and the index that was built on them."""
+        # A plain array over a mapped file: indexing it is faster than indexing the memmap object.
+        self._vectors_ND: Float32Array = np.asarray(vectors_ND)
         self._index = index
 
     def __len__(self) -> int:
         """The number of products, N."""
-        return len(self.vectors_ND)
+        return len(self._vectors_ND)
 
-    def nearest(self, vectors_BD: Floats, k: int) -> list[Ranked]:
-        """For each vector the K products with the highest inner product."""
+    @property
+    def dim(self) -> int:
+        """The length of a vector, D."""
+        return int(self._vectors_ND.shape[1])
+
+    def __getitem__(self, positions: Int64Array | int) -> Float32Array:
+        """The vectors of some products, (P, D), or of one, (D,)."""
+        vectors: Float32Array = self._vectors_ND[positions]
+        return vectors
+
+    def nearest(self, vectors_BD: Float32Array, k: int) -> list[Ranked]:
+        """For each query vector, the K products with the highest inner product; N products if K is more."""
         scores_BK, positions_BK = self._index.search(vectors_BD, k)
         return [Ranked(*pair) for pair in zip(positions_BK, scores_BK, strict=True)]
 
-    def nearest_allowed(self, vector_D: Floats, k: int, allowed_N: Allowed, n_allowed: int) -> Ranked:
-        """The K best of the allowed products; all of them where there are fewer.
+    def nearest_allowed(self, vector_D: Float32Array, k: int, allowed_N: BoolArray, n_allowed: int) -> Ranked:
+        """The K allowed products with the highest inner product; all of them if fewer are allowed.
 
-        Few allowed products are all compared. Of many, the index gives some more than K, enough for K allowed ones as
-        long as being allowed and being near have little to do with each other; where it was not enough, four times as
-        many, until it is cheaper to compare all.
+        Few allowed products are compared exactly. For many, the index first returns a few more than K products, scaled
+        by the share of allowed ones. That suffices unless similarity and permission correlate. Each further attempt
+        fetches four times as many, until an exact comparison is cheaper.
 
         Args:
             vector_D: (D,) unit vector.
             k: K.
-            allowed_N: (N,) which products may be found.
-            n_allowed: How many these are.
+            allowed_N: (N,) which products are allowed.
+            n_allowed: Number of allowed products.
         """
         k = min(k, n_allowed)
         n_fetched = int((k + 8) * len(self) / max(n_allowed, 1))
         while n_allowed > EXACT_SEARCH_PRODUCTS and n_fetched < n_allowed // 8:
-            (found,) = self.nearest(vector_D[None, :], n_fetched)
-            kept = allowed_N[found.positions]
-            if kept.sum() >= k:
-                return Ranked(found.positions[kept], found.scores[kept]).first(k)
+            (nearest,) = self.nearest(vector_D[None, :], n_fetched)
+            allowed = allowed_N[nearest.positions]
+            if allowed.sum() >= k:
+                return Ranked(nearest.positions[allowed], nearest.scores[allowed]).first(k)
             n_fetched *= 4
         positions = np.flatnonzero(allowed_N)
-        if n_allowed > len(self) // 8:  # reading all in order is faster than picking so many
-            return best(positions, (self.vectors_ND @ vector_D)[positions], k)
-        return best(positions, self.similarity(vector_D, positions), k)
+        if n_allowed > len(self) // 8:  # reading all vectors in order is faster than gathering so many
+            return top_k(positions, (self._vectors_ND @ vector_D)[positions], k)
+        return top_k(positions, self.similarity(vector_D, positions), k)
 
-    def similarity(self, vector_D: Floats, positions: Positions) -> Floats:
-        """Inner products of a vector with some products."""
-        scores: Floats = self.vectors_ND[positions] @ vector_D
+    def similarity(self, vector_D: Float32Array, positions: Int64Array) -> Float32Array:
+        """Inner products of a vector with P products, (P,)."""
+        scores: Float32Array = self._vectors_ND[positions] @ vector_D
         return scores
 
 
-def best(positions: Positions, scores: Floats, k: int) -> Ranked:
-    """The K highest scores, best first; equal ones in the order given."""
+def top_k(positions: Int64Array, scores: Float32Array, k: int) -> Ranked:
+    """The K products with the highest scores, in descending order; equal scores keep the given order."""
     if k < len(scores):
-        kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k])  # more than K where some equal the K-th
+        kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k])  # more than K if several equal the K-th score
         positions, scores = positions[kept], scores[kept]
     order = np.argsort(-scores, kind="stable")[:k]
     return Ranked(positions[order], scores[order])

@@ -1,47 +1,45 @@
-"""How much of what an exact search finds an index finds.
+"""Recall of an index, measured against an exact search.
 
 Legend: Q queries, M products mixed into a query, K results, N products, D dimensions.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from feature_repo.common.arrays import Float32Array
 from training.artifacts.search.vector_index import FlatIndex, VectorIndex
 
 PRODUCTS_PER_BUYER = 5
-# Two ways of adding up the same inner product differ by less.
+# Inner products that are summed in different orders differ by less.
 ROUNDING = 1e-6
 
 
 def recall_against_exact(
-    index: VectorIndex, vectors_ND: npt.NDArray[np.float32], k: int, *, n_queries: int = 500, seed: int = 0
+    index: VectorIndex, vectors_ND: Float32Array, k: int, *, n_queries: int = 500, seed: int = 0
 ) -> float:
-    """The share of an exact search's K best products that the index finds, over queries that look like buyers.
+    """The share of the K best products that the index finds, over queries that resemble buyer vectors.
 
-    A product as good as the K-th best counts as found: which of several equal products come is chance.
+    A product whose score equals that of the K-th best counts as found, because the choice among equals is arbitrary.
 
     Args:
-        index: The index, over these vectors.
+        index: An index over the vectors.
         vectors_ND: Unit vectors of the products, (N, D), at least one.
-        k: Products per query; N where that is less.
+        k: Results per query; N if that is less.
         n_queries: Q.
-        seed: Of the queries.
+        seed: Seed of the random queries.
     """
     queries_QD = buyer_like_queries(vectors_ND, n_queries, np.random.default_rng(seed))
     exact_QK, _ = FlatIndex(vectors_ND).search(queries_QD, k)
-    found_QK, _ = index.search(queries_QD, k)
-    return float((found_QK >= exact_QK[:, -1:] - ROUNDING).mean())
+    scores_QK, _ = index.search(queries_QD, k)
+    return float((scores_QK >= exact_QK[:, -1:] - ROUNDING).mean())
 
 
-def buyer_like_queries(
-    vectors_ND: npt.NDArray[np.float32], n_queries: int, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """Unit vectors, (Q, D), each a weighted mean of a few random products, of which one or two weigh most.
+def buyer_like_queries(vectors_ND: Float32Array, n_queries: int, rng: np.random.Generator) -> Float32Array:
+    """Random unit vectors, (Q, D): each is a weighted mean of a few products, dominated by one or two of them.
 
-    Recall@10 and recall@100 with these and with real buyers of Complete Journey differ by less than .01.
+    With these and with real buyer vectors of Complete Journey, recall@10 and recall@100 differ by less than .01.
     """
     rows_QM = rng.integers(len(vectors_ND), size=(n_queries, PRODUCTS_PER_BUYER))
     weights_QM = rng.dirichlet(np.full(PRODUCTS_PER_BUYER, 0.5), size=n_queries).astype(np.float32)
     mixed_QD = np.einsum("qm,qmd->qd", weights_QM, vectors_ND[rows_QM])
-    queries_QD: npt.NDArray[np.float32] = mixed_QD / np.linalg.norm(mixed_QD, axis=1, keepdims=True)
+    queries_QD: Float32Array = mixed_QD / np.linalg.norm(mixed_QD, axis=1, keepdims=True)
     return queries_QD

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from training.evaluation.bootstrap import paired_interval
-from training.evaluation.judge import compare, judge, rank_all
 from training.evaluation.metrics import CatalogueFacts, Targets
+from training.evaluation.ranking import compare, measure, rank_all
 
 
 class Fixed:
@@ -95,6 +95,7 @@ GOOD = Fixed("good", [[0, 9, 8], [7, 0, 1]])
 BAD = Fixed("bad", [[9, 1, 2], [0, 8, 1]])
 BUYERS = np.array([0, 1], dtype=np.int32)
 TARGETS = Targets(np.array([0, 2, 3]), np.array([1, 2, 0], dtype=np.int32))
+FACTS = CatalogueFacts(np.array([1, 1, 2]))
 
 
 def test_compare_by_hand() -> None:
@@ -106,52 +107,45 @@ def test_compare_by_hand() -> None:
     assert models["bad"]["recall@2"] == pytest.approx((1 / 2 + 0) / 2)
 
 
-def test_compare_adds_what_the_catalogue_tells() -> None:
-    facts = CatalogueFacts(np.array([1, 1, 2]))
-
-    models = compare([GOOD], BUYERS, TARGETS, [1], facts, show_progress=False)
-
-    assert models["good"]["coverage@1"] == pytest.approx(2 / 3)
-    assert models["good"]["novelty@1"] == 2
-
-
 def test_compare_refuses() -> None:
     with pytest.raises(ValueError, match="name of its own"):
-        compare([GOOD, GOOD], BUYERS, TARGETS, [1])
+        compare([GOOD, GOOD], BUYERS, TARGETS, [1], show_progress=False)
     with pytest.raises(ValueError, match="at least one cut-off"):
-        compare([GOOD], BUYERS, TARGETS, [])
+        compare([GOOD], BUYERS, TARGETS, [], show_progress=False)
     with pytest.raises(ValueError, match="1 ranked lists but targets of 2"):
         compare([GOOD], BUYERS[:1], TARGETS, [1], show_progress=False)
 
 
-def test_judge_by_hand() -> None:
+def test_measure_by_hand() -> None:
     slices = {"all": np.ones(3, dtype=bool), "product 2": TARGETS.positions == 2, "none": np.zeros(3, dtype=bool)}
 
-    judgement = judge(np.array([[1, 2], [0, 2]]), TARGETS, [1], CatalogueFacts(np.array([1, 1, 2])), slices)
+    result = measure(np.array([[1, 2], [0, 2]]), TARGETS, [1], FACTS, slices)
 
-    assert judgement.metrics["recall@1"] == (1 / 2 + 1) / 2
-    assert judgement.metrics["coverage@1"] == pytest.approx(2 / 3)
-    assert judgement.per_buyer["recall@1"].tolist() == [1 / 2, 1]
-    assert judgement.intervals["recall@1"] == (1 / 2, 1)  # either buyer alone is drawn a quarter of the time
-    assert judgement.slices["all"]["recall@1"] == judgement.metrics["recall@1"]
-    assert judgement.slices["product 2"]["recall@1"] == 0
-    assert list(judgement.slices) == ["all", "product 2"]
+    assert result.metrics["recall@1"] == (1 / 2 + 1) / 2
+    assert result.metrics["coverage@1"] == pytest.approx(2 / 3)
+    assert result.per_buyer["recall@1"].tolist() == [1 / 2, 1]
+    assert result.intervals["recall@1"] == (1 / 2, 1)  # either buyer alone is drawn a quarter of the time
+    assert result.slices["all"]["recall@1"] == result.metrics["recall@1"]
+    assert result.slices["product 2"]["recall@1"] == 0
+    assert list(result.slices) == ["all", "product 2"]
 
 
-def test_judge_says_the_same_as_compare() -> None:
+def test_measure_has_the_accuracy_of_compare() -> None:
     facts = CatalogueFacts(np.array([1, 1, 2]), np.array([0, 0, 1]), np.eye(3, dtype=np.float32))
 
     for ranker in (GOOD, BAD):
         ranked = rank_all(ranker, BUYERS, 2, show_progress=False)
-        judgement = judge(ranked, TARGETS, [1, 2], facts)
-        assert {ranker.name: judgement.metrics} == compare(
-            [ranker], BUYERS, TARGETS, [1, 2], facts, show_progress=False
-        )
-        assert judgement.slices == {}
+        result = measure(ranked, TARGETS, [1, 2], facts, {})
+        accuracy = compare([ranker], BUYERS, TARGETS, [1, 2], show_progress=False)[ranker.name]
+        assert result.metrics.items() >= accuracy.items()
+        assert result.metrics.keys() - accuracy.keys() == {
+            f"{name}@{k}" for name in ("coverage", "novelty", "diversity", "category_relevance") for k in (1, 2)
+        }
+        assert result.slices == {}
 
 
-def test_judgements_of_the_same_buyers_can_be_paired() -> None:
-    good, bad = (judge(rank_all(one, BUYERS, 1, show_progress=False), TARGETS, [1]) for one in (GOOD, BAD))
+def test_results_of_the_same_buyers_can_be_paired() -> None:
+    good, bad = (measure(rank_all(one, BUYERS, 1, show_progress=False), TARGETS, [1], FACTS, {}) for one in (GOOD, BAD))
 
     # Recall of the first product: 1/2 against 0 and 1 against 0.
     assert paired_interval(good.per_buyer["recall@1"], bad.per_buyer["recall@1"]) == (1 / 2, 1)

@@ -1,4 +1,4 @@
-"""`tawsiya keys`: makes, lists and revokes the API's keys."""
+"""`tawsiya keys`: creates, lists and revokes API keys."""
 
 import datetime as dt
 import math
@@ -6,49 +6,49 @@ from typing import Annotated
 
 import typer
 
-from batch_jobs.command import Answer, ConfigOption, JsonOption, SetOption, run_job
+from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from feature_repo.common.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.limits import Limit
 
-keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
 
 @keys_app.command("create")
 def keys_create(
-    name: Annotated[str, typer.Option(help="Who the key is for: letters, digits, '.', '_', '-'")],
-    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeat for more")],
+    name: Annotated[str, typer.Option(help="Unique name of the key: letters, digits, '.', '_', '-'")],
+    scope: Annotated[list[Scope], typer.Option(help="What the key permits (repeatable)")],
     rate: Annotated[
-        float | None, typer.Option(min=0.001, max=1_000_000, help="Its own limit, requests/s; default the configured")
+        float | None, typer.Option(min=0.001, max=1_000_000, help="Requests per second (default: the configured limit)")
     ] = None,
     burst: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="Requests at once; default two seconds' worth of --rate")
+        int | None, typer.Option(min=1, max=1_000_000, help="Requests at once (default: two seconds of --rate)")
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, this once; the file keeps only a hash of it."""
+    """Create a key and print it; it cannot be printed again, because only a hash is stored."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         path, now = api_keys_path(settings), dt.datetime.now(dt.UTC).replace(microsecond=0)
         token, key = create_key(path, name, scope, _limit(rate, burst), now)
         return {"token": token, **_public(key), "file": str(path)}
 
-    def show(answer: Answer) -> str:
-        return f"{answer['token']}\nKeep it now: it is shown this once. {answer['file']} holds only a hash of it."
+    def show(answer: JobResult) -> str:
+        return f"{answer['token']}\nStore it now: it cannot be shown again. {answer['file']} holds only a hash of it."
 
     run_job(job, config, overrides, as_json, show)
 
 
 @keys_app.command("list")
 def keys_list(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """List the keys, oldest first; the keys themselves are kept nowhere."""
+    """List the keys, oldest first, without their secrets."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         return {"keys": [_public(key) for key in read_keys(api_keys_path(settings))]}
 
-    def show(answer: Answer) -> str:
+    def show(answer: JobResult) -> str:
         if not answer["keys"]:
             return "there are no API keys yet; `tawsiya keys create` makes one"
         return "\n".join(_line(key) for key in answer["keys"])
@@ -63,12 +63,12 @@ def keys_revoke(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a key; an API that runs refuses it within a second."""
+    """Revoke a key; a running API refuses it within a second."""
 
-    def job(settings: Config) -> Answer:
+    def job(settings: Config) -> JobResult:
         return {"revoked": _public(revoke_key(api_keys_path(settings), name))}
 
-    def show(answer: Answer) -> str:
+    def show(answer: JobResult) -> str:
         return f"revoked {_line(answer['revoked'])}"
 
     run_job(job, config, overrides, as_json, show)
@@ -77,16 +77,16 @@ def keys_revoke(
 def _limit(rate: float | None, burst: int | None) -> Limit | None:
     if rate is None:
         if burst is not None:
-            raise ConfigError("--burst needs --rate: a key has a limit of its own or none")
+            raise ConfigError("--burst needs --rate")
         return None
     return Limit(rate_per_second=rate, burst=burst or min(math.ceil(2 * rate), 1_000_000))
 
 
-def _public(key: ApiKey) -> Answer:
+def _public(key: ApiKey) -> JobResult:
     return key.model_dump(mode="json", exclude={"sha256"})
 
 
-def _line(key: Answer) -> str:
+def _line(key: JobResult) -> str:
     limit = key["limit"]
-    shown = f"{limit['rate_per_second']:g}/s, burst {limit['burst']}" if limit else "limit as configured"
-    return f"{key['name']}  {key['key_id']}  {','.join(key['scopes'])}  {key['created']}  {shown}"
+    limit_text = f"{limit['rate_per_second']:g}/s, burst {limit['burst']}" if limit else "limit as configured"
+    return f"{key['name']}  {key['key_id']}  {','.join(key['scopes'])}  {key['created']}  {limit_text}"

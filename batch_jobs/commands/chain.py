@@ -1,0 +1,79 @@
+"""Commands that run the whole chain: refresh, demo."""
+
+import logging
+import shlex
+from typing import Annotated
+
+import typer
+
+from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
+from batch_jobs.commands.serving import recommend_to_buyer, run_server
+from batch_jobs.console_text import demo_text, refresh_text
+from feature_repo.common.config import Config
+
+log = logging.getLogger(__name__)
+
+
+def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Run the whole chain, from raw files to a live release; for a scheduler."""
+
+    def job(settings: Config) -> JobResult:
+        log.info("loading libraries ...")
+        from batch_jobs.refresh import refresh as run
+
+        return run(settings)
+
+    run_job(job, config, overrides, as_json, refresh_text)
+
+
+def demo(
+    dataset: Annotated[str | None, typer.Option(help="Source to use; default data.source")] = None,
+    full: Annotated[bool, typer.Option("--full", help="The whole data set instead of its subset")] = False,
+    serve_after: Annotated[bool, typer.Option("--serve/--no-serve", help="Start the API at the end")] = True,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole chain on real data, show what it recommends, and serve it."""
+    chosen = [f"data.source={dataset}"] if dataset else []
+    chosen += ["data.use_subset=false"] if full else []
+    chosen += overrides or []
+
+    def job(settings: Config) -> JobResult:
+        log.info("loading libraries ...")
+        if serve_after:
+            from online_api.server import require_can_listen
+
+            require_can_listen(settings)
+        from batch_jobs.refresh import refresh as run
+
+        answer = run(settings)
+        evaluation = answer.pop("evaluation")
+        del answer["warnings"]  # logged already
+        address = f"http://{settings.api.host}:{settings.api.port}"
+        return answer | {"metrics": evaluation["targets"], "sample": _sample(settings), "address": address}
+
+    def show(answer: JobResult) -> str:
+        command = ["tawsiya", "serve", *(["--config", str(config)] if config else [])]
+        command += [word for setting in chosen for word in ("--set", setting)]
+        return demo_text(answer, shlex.join(command), serving=serve_after)
+
+    run_job(job, config, chosen, as_json, show)
+    if serve_after:
+        run_job(run_server, config, chosen, as_json)
+
+
+def _sample(settings: Config, k: int = 10) -> JobResult:
+    """Recommendations for the buyer who acted last in the data."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from feature_repo import columns as c
+    from feature_repo.common.paths import shop_paths
+
+    events = pq.read_table(shop_paths(settings).events, columns=[c.BUYER_ID, c.EVENT_TIME])
+    last = pc.index(events[c.EVENT_TIME], pc.max(events[c.EVENT_TIME])).as_py()
+    answer = recommend_to_buyer(settings, events[c.BUYER_ID][last].as_py(), k)
+    shown = (c.PRODUCT_ID, c.TITLE, "score")
+    items = [{name: item[name] for name in shown} for item in answer["items"]]
+    return {c.BUYER_ID: answer[c.BUYER_ID], "recommendations": items}

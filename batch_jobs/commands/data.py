@@ -1,0 +1,78 @@
+"""Commands from raw files to the online store: ingest, validate, build-features, materialize."""
+
+from typing import Annotated
+
+import typer
+
+from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
+from feature_repo.common.config import Config
+
+
+def ingest(
+    source: Annotated[str | None, typer.Option(help="Source mapping, name or file (default: data.source)")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Convert the shop's raw files to canonical Parquet; rows left out go to quarantine."""
+
+    def job(settings: Config) -> JobResult:
+        from batch_jobs.ingestion.ingest import ingest as run
+
+        return run(settings)
+
+    source_override = [f"data.source={source}"] if source else []
+    run_job(with_shop_lock(job), config, [*source_override, *(overrides or [])], as_json)
+
+
+def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Validate canonical data and, if there are any, features; exit code 3 if the gate refuses them."""
+
+    def job(settings: Config) -> JobResult:
+        from batch_jobs.refresh import enforce_gate
+        from expectations.gate import validate_canonical, validate_sequences
+        from feature_repo.common.paths import shop_paths
+
+        paths = shop_paths(settings)
+        results = [validate_canonical(paths, settings)]
+        if paths.sequence_features.is_file():
+            results.append(validate_sequences(paths, settings))
+        return {
+            "passed": True,
+            "expectations": sum(len(result.findings) for result in results),
+            "warnings": [warning for result in results for warning in enforce_gate(result)],
+            "report": str(paths.validation / "data_docs" / "index.html"),
+        }
+
+    run_job(with_shop_lock(job), config, overrides, as_json)
+
+
+def build_features(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Build the feature tables from canonical data that passed the gate."""
+
+    def job(settings: Config) -> JobResult:
+        from batch_jobs.refresh import build_validated_features
+
+        return build_validated_features(settings)
+
+    run_job(with_shop_lock(job), config, overrides, as_json)
+
+
+def materialize(
+    full: Annotated[
+        bool, typer.Option("--full", help="Copy all features, not only those built since the last time")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy features that passed the gate to the online store."""
+
+    def job(settings: Config) -> JobResult:
+        from batch_jobs.materialize import materialize as run
+        from feature_repo.store import feature_store
+
+        with feature_store(settings) as store:
+            return run(settings, store, full=full)
+
+    run_job(with_shop_lock(job), config, overrides, as_json)

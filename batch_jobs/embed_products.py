@@ -1,0 +1,34 @@
+"""The embedding job: every product becomes a vector."""
+
+from typing import Any
+
+import numpy as np
+
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
+from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
+from training.artifacts.lineage import record_source
+from training.artifacts.model import WEIGHTS, load_model
+from training.data.catalogue import read_catalogue
+from training.device import resolve_device
+from training.model.encoding import encode_catalogue
+from training.model.item_features import item_features
+from training.text.catalogue_text import model_text_vectors
+
+
+def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
+    """Encodes all products with the trained item tower.
+
+    Raises:
+        ValueError: The model was trained on another text encoder's vectors.
+    """
+    paths = shop_paths(config)
+    catalogue = read_catalogue(paths.product_features)
+    model, vocabularies, card = load_model(paths.model)
+    text_NT = model_text_vectors(config, catalogue, card, show_progress=show_progress)
+    device = resolve_device(config.inference.device)
+    items = item_features(catalogue, text_NT, vocabularies).to(device)
+    vectors_ND = encode_catalogue(model.to(device), items, config.inference.batch_size, show_progress=show_progress)
+    save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND.cpu().numpy(), np.array(catalogue.product_ids)))
+    record_source(paths.embeddings, paths.model / WEIGHTS)
+    return {"n_products": len(catalogue), "dim": vectors_ND.shape[1]}

@@ -1,0 +1,108 @@
+"""Training jobs: train the model and fit its re-scorer, optionally after tuning."""
+
+import dataclasses
+import logging
+import shutil
+from collections.abc import Collection
+from typing import Any
+
+from feature_repo import columns as c
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
+from feature_repo.definitions import TRAINING_SERVICE
+from feature_repo.store import FeatureStore
+from training.artifacts.model import CHOSEN, ModelCard, load_model
+from training.artifacts.rescorer import Rescorer
+from training.data.dataset import TrainingData, read_training_data
+from training.evaluation.fit_rescorer import fit_rescorer
+from training.evaluation.held_out import read_held_out
+from training.evaluation.validation import SELECTION_METRIC
+from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.model.item_features import item_features
+from training.runs.tracking import PICTURE, RunTracker
+from training.text.catalogue_text import text_vectors
+from training.train import train
+from training.tune import BEST, TrialBudget, tune
+
+log = logging.getLogger(__name__)
+
+
+def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True) -> dict[str, Any]:
+    """Trains the towers on the features of the last build and fits the re-scorer; returns metrics and counts."""
+    data, encoder_id = read_training_data(config, store, show_progress=show_progress)
+    return _train(config, store, data, _card(encoder_id, store), show_progress=show_progress)
+
+
+def train_in_worker(config: Config, store: FeatureStore) -> None:
+    """The part of `train_job` that every process but the first one runs (see training.runs.distributed)."""
+    data, encoder_id = read_training_data(config, store, show_progress=False)
+    train(config, data, _card(encoder_id, store), shop_paths(config).model, show_progress=False)
+
+
+def tune_job(
+    config: Config,
+    store: FeatureStore,
+    budget: TrialBudget,
+    *,
+    kept: Collection[str] = (),
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Tunes the hyper-parameters (see training.tune), then trains with the best ones as `train_job` does.
+
+    Returns:
+        The answer of train_job, and `search`: metric, value and settings of the best trial, all trials, and the file
+        that holds the settings.
+    """
+    folder = shop_paths(config).search
+    data, encoder_id = read_training_data(config, store, show_progress=show_progress)
+    card = _card(encoder_id, store)
+    tuned = tune(config, data, card, folder, budget, kept=kept, show_progress=show_progress)
+    answer = _train(tuned.config, store, data, card, show_progress=show_progress)
+    return answer | {
+        "search": {
+            "metric": SELECTION_METRIC,
+            "value": tuned.value,
+            "settings": tuned.settings,
+            "trials": tuned.trials,
+            "file": str(folder / BEST),
+        }
+    }
+
+
+def _train(
+    config: Config, store: FeatureStore, data: TrainingData, card: ModelCard, *, show_progress: bool
+) -> dict[str, Any]:
+    paths = shop_paths(config)
+    with RunTracker(config, SELECTION_METRIC) as tracker:
+        card = train(config, data, card, paths.model, tracker=tracker, show_progress=show_progress)
+    shutil.copy(tracker.folder / PICTURE, paths.model)
+    log.info("fitting the re-scorer")
+    rescorer = _fit_on_validation(config, store, data)
+    rescorer.save(paths.model)
+    shutil.rmtree(paths.model / CHOSEN)
+    return {
+        "epoch": card.epoch,
+        "metrics": card.metrics,
+        "rescorer": dataclasses.asdict(rescorer),
+        "n_contexts": len(data.contexts),
+        "n_products": len(data.catalogue),
+        "pairs_per_s": tracker.pairs_per_s,
+        "run": str(tracker.folder),
+    }
+
+
+def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
+    return ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0)
+
+
+def _fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:
+    """Fits the re-scorer on the validation days, with the model that has not seen them."""
+    held_out = read_held_out(store, config, data.catalogue, c.VALIDATION, data.validation)
+    chosen = shop_paths(config).model / CHOSEN
+    model, vocabularies, _ = load_model(chosen)
+    text_NT = data.text_NT
+    if not config.training.freeze_text_encoder:
+        text_NT, _ = text_vectors(config, data.catalogue, chosen, show_progress=False)
+    item_ND = encode_catalogue(model, item_features(data.catalogue, text_NT, vocabularies))
+    ranker = TwoTowerRanker(encode_buyers(model, item_ND, held_out.contexts), item_ND)
+    return fit_rescorer(ranker, held_out.rescorer_data())
