@@ -103,18 +103,18 @@ N_PRODUCTS = 6
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.int64], list[list[int]], list[list[bool]]]:
+def cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.int32], list[list[int]], list[list[bool]]]:
     n_buyers = draw(st.integers(1, 5))
     ranked = [draw(st.permutations(range(N_PRODUCTS)))[:3] for _ in range(n_buyers)]
     wanted = [draw(st.lists(st.integers(0, N_PRODUCTS - 1), min_size=1, unique=True)) for _ in range(n_buyers)]
     chosen = [draw(st.lists(st.booleans(), min_size=len(row), max_size=len(row))) for row in wanted]
-    return np.array(ranked), wanted, chosen
+    return np.array(ranked, dtype=np.int32), wanted, chosen
 
 
 @settings(max_examples=200, deadline=None)
 @given(case=cases())
 def test_a_slice_is_judged_as_if_its_targets_were_all(
-    case: tuple[npt.NDArray[np.int64], list[list[int]], list[list[bool]]],
+    case: tuple[npt.NDArray[np.int32], list[list[int]], list[list[bool]]],
 ) -> None:
     ranked, wanted, chosen = case[0].astype(np.int32), *case[1:]
     left = [[target for target, kept in zip(*row, strict=True) if kept] for row in zip(wanted, chosen, strict=True)]
