@@ -162,7 +162,7 @@ function card(item, rank) {
   part("price").textContent = item.price === null ? "" : text("price", { price: number(item.price, 2) });
   part("stock").textContent = item.stock === 0 ? text("out_of_stock") : "";
   part("score").textContent = text("score", { score: number(item.score, 3) });
-  part("because").textContent = because(item.because);
+  part("because").textContent = reason(item);
   part("initials").textContent = initials(item);
   part("tile").style.setProperty("--hue", hue(item.category ?? item.product_id));
   if (item.photo) part("tile").append(photo(item.photo));
@@ -174,6 +174,12 @@ function card(item, rank) {
     button.addEventListener("click", () => update(item, event));
   }
   return node;
+}
+
+// If the repeat term is the largest part of the score, the buyer's own earlier events say more than other products do.
+function reason(item) {
+  const { repeat, ...others } = item.score_parts;
+  return repeat > Math.max(...Object.values(others)) ? text("chosen_before") : because(item.because);
 }
 
 // The events that contributed to a product's score. The API names up to two; events with the same product are shown once.

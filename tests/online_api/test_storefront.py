@@ -305,7 +305,13 @@ class ChangingShop:
             "price": 9.5,
             "stock": 0,
             "score": 1,
-            "score_parts": {"similarity": 1, "popularity": 0, "repeat": 0, "words": 0, "rules": 0},
+            "score_parts": {
+                "similarity": 1,
+                "popularity": 0,
+                "repeat": 2 if product_id == "c" else 0,
+                "words": 0,
+                "rules": 0,
+            },
             "rules": [],
             "because": [reason],
         }
@@ -323,6 +329,7 @@ def changing(runtime: Runtime) -> Iterator[httpx.Client]:
 def test_changes_are_marked_and_markup_stays_text(page: Page, changing: httpx.Client) -> None:
     visit(page, changing)
     assert page.texts(".mark:not([hidden])") == []
+    assert page.texts(".card .because")[2] == "You chose this before"
     page.js("document.querySelector('.card:nth-child(3) [data-event=view]').focus()")
     page.press_enter()
     page.wait_for("document.querySelector('#done li') !== null")
