@@ -9,7 +9,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 EXTRAS_DEMO := embedded,demo
 EXTRAS_DEV := embedded,demo,bench,dev
 PYTEST := $(BIN)/python -m pytest
-# One process per core; tests of one file share its fixtures.
+# Two processes, for the two cores of the smallest machine. Tests of one file share its fixtures.
 IN_PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help setup demo test-fast test test-all check bench clean
@@ -19,7 +19,7 @@ help:  ## list the targets
 
 setup: $(INSTALLED_DEMO)  ## install Tawsiya with all that the demo runs
 
-demo: $(INSTALLED_DEMO)  ## train on real purchases and serve them; ARGS="--no-serve" ends after training
+demo: $(INSTALLED_DEMO)  ## train on real purchases and serve a shop page; ARGS="--no-serve" ends after training
 	$(BIN)/tawsiya demo $(ARGS)
 
 test-fast: $(INSTALLED_DEV)  ## the tests without a feature store and without training on a shop
@@ -40,7 +40,7 @@ check: $(INSTALLED_DEV)  ## ruff, mypy and the import contracts
 bench: $(INSTALLED_DEV)  ## the benchmarks, one after the other
 	$(BIN)/python -m benchmarks $(ARGS)
 
-clean:  ## remove what set-up and runs made, the data of your own shop in var/ too
+clean:  ## delete .venv, caches and var/, including all data of your own shop
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Not quiet, and with the newest pip, which shows how far it is: the first installation takes minutes.

@@ -27,6 +27,8 @@ def public_names(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.Assign):
             targets = [item for target in node.targets for item in getattr(target, "elts", [target])]
             names = [target.id for target in targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
         else:
             continue
         yield from (name for name in names if name[0].isupper())
@@ -82,6 +84,11 @@ def test_every_word_of_the_glossary_is_used() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (*modules(), *pages)).lower()
     text = re.sub(r"[\s_-]+", " ", text)  # an identifier uses the word too, and a line may break within it
     assert [word for word in glossary() if re.sub(r"[\s-]+", " ", word) not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_has_a_gap_to_fill(page: str) -> None:
+    assert "@@" not in (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES)
