@@ -19,7 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-Stage = Literal["queue", "features", "encode", "search", "rank", "serialise"]
+Stage = Literal["queue", "features", "encode", "search", "rank"]
 EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed"]
 Rejection = Literal["overload", "rate_limit", "unauthorised", "too_large", "too_slow"]
 StoreError = Literal["timeout", "connection", "other"]
