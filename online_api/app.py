@@ -103,7 +103,7 @@ async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing)
         runtime.service.answer,
         runtime.metrics,
         max_batch=api.max_batch,
-        max_waiting=api.max_queue,
+        max_queue=api.max_queue,
         timeout_s=api.request_timeout_seconds,
     )
     redis = limiter_client(*runtime.store.connection)

@@ -78,7 +78,7 @@ def _http(_: Request, error: Exception) -> JSONResponse:
 
 
 def _busy(_: Request, __: Exception) -> JSONResponse:
-    return _problem_response(409, "another job is at work on this shop; try again when it is done")
+    return _problem_response(409, "another job is running on this shop; try again when it has finished")
 
 
 def _rate_limited(_: Request, error: Exception) -> JSONResponse:

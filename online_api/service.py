@@ -1,10 +1,9 @@
 """Answers list requests: from buyers, interactions, products and queries to lists of products; independent of HTTP.
 
-Legend: B requests of one batch, K results, L events, M texts, N products, D dimensions.
+Legend: B requests of one batch, K results, L events, M texts, N products, D dimensions, T text dimensions.
 """
 
 import time
-from collections.abc import Callable
 from collections.abc import Sequence as Rows
 
 import faiss
@@ -48,7 +47,6 @@ class RecommendationService:
         *,
         max_history: int,
         max_interactions: int,
-        clock: Callable[[], int] = now_ms,
     ) -> None:
         """Combines the parts, which the caller opens and closes.
 
@@ -57,12 +55,11 @@ class RecommendationService:
             online: Reads buyers' features.
             breaker: Guards the calls of `online`.
             texts: Encodes texts of requests.
-            max_history: Most events of a history; older ones do not count.
-            max_interactions: Most interactions of one request.
-            clock: Returns milliseconds since 1970.
+            max_history: Maximum number of events in a history; older ones are ignored.
+            max_interactions: Maximum number of interactions in one request.
         """
         self.keeper, self._online, self._breaker, self.texts = keeper, online, breaker, texts
-        self._max_history, self._max_interactions, self._clock = max_history, max_interactions, clock
+        self._max_history, self._max_interactions = max_history, max_interactions
 
     # --- lists: resolve -> encode -> search -> rank and render --------------------------------------------------------
 
@@ -119,7 +116,7 @@ class RecommendationService:
     def _sequence(self, live: LiveRelease, interactions: Rows[Interaction]) -> Sequence:
         """Interactions as a sequence, sorted and truncated like stored ones; those without a time are the newest."""
         given = [interaction.timestamp for interaction in interactions if interaction.timestamp is not None]
-        newest = max([self._clock(), *given])
+        newest = max([now_ms(), *given])
         events = sequence(
             [live.catalogue.products.product_key(interaction.product_id) for interaction in interactions],
             [EVENT_TYPE_CODES[interaction.event_type] for interaction in interactions],
@@ -135,7 +132,7 @@ class RecommendationService:
     ) -> Payload:
         request = resolved.request
         selection = _select(live, resolved)
-        rules = live.rules.active(self._clock()) if request.rules else None
+        rules = live.rules.active(now_ms()) if request.rules else None
         ranked = rank(
             _scorer(live, resolved, buyer, nearest),
             selection,

@@ -159,7 +159,10 @@ class EventIntake:
         return len(fresh)
 
     def _push(self, events: Iterable[LoggedEvent]) -> bool:
-        """Writes events to the online store like ingest: merged products have the key of the remaining product."""
+        """Writes events to the online store, under the keys that ingest gives to merged products.
+
+        Returns True, because the circuit breaker returns None if the store is down.
+        """
         products, by_buyer = self._products(), defaultdict(list)
         for event in events:
             by_buyer[event.buyer_id].append(event)

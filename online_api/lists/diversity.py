@@ -43,8 +43,8 @@ def diversify(
         candidates: The products to choose from.
         k: Number of products to choose.
         lambda_: 1 ranks by score alone, 0 by difference alone.
-        max_per_brand: Most products of one brand; None: no cap.
-        max_per_category: Most products of one category; None: no cap.
+        max_per_brand: Maximum number of products of one brand; None: no cap.
+        max_per_category: Maximum number of products of one category; None: no cap.
 
     Returns:
         Indices of `candidates` in the order of choice: `k` of them, or fewer if all others are of a brand or category

@@ -81,7 +81,7 @@ class ListRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRequest:
-    """A list request with the history that speaks for it.
+    """A list request together with the history that its list is made from.
 
     Attributes:
         request: The list request.
@@ -115,7 +115,7 @@ class ResolvedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ListResult:
-    """The answer to a list request: a RecommendationResponse as plain values, and the stages for the record."""
+    """The result of a list request: the fields of a RecommendationResponse, and when each stage began and ended."""
 
     payload: Payload
     stages: Stages

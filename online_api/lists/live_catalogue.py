@@ -1,6 +1,6 @@
 """The products of the live release with their current prices, stock and visibility; selects the products of a request.
 
-Legend: N products.
+Legend: N products of the release, P those that live values were read for (the same products).
 """
 
 import math
@@ -22,7 +22,7 @@ CACHED_PRODUCTS = 20_000  # rendered products; answers repeat popular ones
 
 
 class Selection(NamedTuple):
-    """The products that a request allows.
+    """The products that a request may return.
 
     Attributes:
         allowed_N: (N,) which products are allowed; None allows all.
@@ -92,7 +92,7 @@ class LiveCatalogue:
         return len(self.products)
 
     def rendered(self, position: int) -> dict[str, Any]:
-        """The fields of a product in an answer, with current price and stock; callers must not change the dict."""
+        """The fields of a product in a response, with current price and stock; callers must not change the dict."""
         return self._rendered(position)
 
     def select(self, filters: Filters) -> Selection:

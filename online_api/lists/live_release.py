@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ LOADING_NICENESS = 10
 
 
 class LiveRelease(NamedTuple):
-    """One consistent state; a batch of requests uses the same one from start to end."""
+    """A snapshot of release, product values and compiled rules; a batch of requests reads one from start to end."""
 
     recommender: Recommender
     catalogue: LiveCatalogue
@@ -41,7 +41,7 @@ class ReleaseKeeper:
     """Holds the live release and replaces it by the next one once that is loaded completely.
 
     Attributes:
-        live: The current state; read it once per batch.
+        live: The current snapshot; read it once per batch.
     """
 
     def __init__(
@@ -52,7 +52,6 @@ class ReleaseKeeper:
         online: OnlineFeatures,
         rule_file: RuleFile,
         metrics: Metrics,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Loads the live release.
 
@@ -62,7 +61,8 @@ class ReleaseKeeper:
             ValueError: The release is damaged.
         """
         self._releases, self._schema_hash, self._device = releases, schema_hash, device
-        self._online, self._rule_file, self._metrics, self._clock = online, rule_file, metrics, clock
+        self._online, self._rule_file, self._metrics = online, rule_file, metrics
+        # For the background thread and `reload`. Requests take no lock: `live` is replaced by one assignment.
         self._update_lock = threading.Lock()
         self._refused: str | None = None  # a release that failed to load; it is not tried again every second
         self._materialized_at = -1
@@ -118,12 +118,12 @@ class ReleaseKeeper:
 
     def _update_products(self) -> None:
         """Replaces prices, stock and visibility if features were materialized since the last poll."""
-        if self._clock() < self._next_poll:
+        if time.monotonic() < self._next_poll:
             return
-        self._next_poll = self._clock() + LIVE_PRODUCTS_POLL_SECONDS
+        self._next_poll = time.monotonic() + LIVE_PRODUCTS_POLL_SECONDS
         recommender = self.live.recommender
         if self._read_products(recommender):
-            self.live = self._state(recommender)
+            self.live = self._snapshot(recommender)
 
     def _read_products(self, recommender: Recommender) -> bool:
         """Reads prices, stock and visibility unless the known values are the newest; returns whether it read any."""
@@ -152,14 +152,14 @@ class ReleaseKeeper:
             if len(recommender):  # the first search is slow: the kernel has to read the index from the disk
                 recommender.nearest(recommender.product_vectors(np.array([0])), 1)
             self._read_products(recommender)
-            state = self._state(recommender)
+            snapshot = self._snapshot(recommender)
         except Exception:
             self._metrics.release_loads("failed").inc()
             raise
         self._metrics.release_loads("loaded").inc()
         self._metrics.release_is_live(recommender.name, recommender.created.timestamp())
         log.info("release %s is live", recommender.name)
-        return state
+        return snapshot
 
     def _live_values_of(self, recommender: Recommender) -> LiveProducts | None:
         """The values that were read last, if they are of the same products in the same order, as in most releases."""
@@ -167,7 +167,7 @@ class ReleaseKeeper:
             return None
         return self._live_values[1]
 
-    def _state(self, recommender: Recommender) -> LiveRelease:
+    def _snapshot(self, recommender: Recommender) -> LiveRelease:
         catalogue = LiveCatalogue(recommender.products, self._live_values_of(recommender))
         return LiveRelease(recommender, catalogue, self._compiled_rules(catalogue))
 

@@ -1,6 +1,6 @@
 """Ranks the allowed products of a request: scores, rule adjustments, diversity, pins.
 
-Legend: K results, C candidates, P some products, N all products, D dimensions.
+Legend: K results, C candidates, P some products, M products of one group, N all products, D dimensions.
 """
 
 from collections.abc import Callable
@@ -160,7 +160,7 @@ class PopularityScorer:
 
 
 class RankedList(NamedTuple):
-    """The products of an answer, in order.
+    """The products of a list, in order.
 
     Attributes:
         positions: (K,).

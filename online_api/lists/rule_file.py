@@ -62,12 +62,12 @@ class Match(Section):
 class Rule(Section):
     """One merchandising rule."""
 
-    name: RuleText = Field(description="Answers name the rule with each product that it moved")
+    name: RuleText = Field(description="Responses name the rule with each product that it moved")
     action: Literal["pin", "boost", "bury"]
     weight: Annotated[float, Field(gt=0, le=100)] | None = Field(
         None, description="boost, bury: added to the score, or subtracted from it"
     )
-    position: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="pin: place in the answer, from 1")
+    position: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="pin: place in the list, from 1")
     match: Match
     start: Moment | None = Field(
         None, description="ISO 8601, UTC if no zone is given; missing: always active until `end`"

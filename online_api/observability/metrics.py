@@ -108,7 +108,7 @@ class Metrics:
         self.release_loads = _children(self._counter("release_loads", "Attempts to load a release", "outcome"))
         for outcome in get_args(LoadOutcome):
             self.release_loads(outcome)
-        self.features_as_of = self._newest("features_as_of_seconds", "Unix time of the newest materialised features")
+        self.features_as_of = self._newest("features_as_of_seconds", "Unix time of the newest materialized features")
         self.live_products_refreshed = self._newest(
             "live_products_refreshed_seconds", "Unix time at which prices, stock and hidden flags were last read"
         )

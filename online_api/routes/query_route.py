@@ -77,7 +77,7 @@ def _list_fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _values(request: Request, lists: frozenset[str]) -> dict[str, Any]:
-    """The query parameters; of a repeated parameter that is not a list, the last value counts."""
+    """The query parameters; of a repeated parameter that is not a list, the last value counts, as in FastAPI."""
     values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if name in lists:

@@ -79,8 +79,12 @@ class Diversity(BaseModel):
     lambda_: Annotated[float, JsonNumber] = Field(
         1.0, alias="lambda", ge=0, le=1, description="1: by score alone; 0: by difference alone"
     )
-    max_per_brand: Annotated[Cap, JsonNumber] | None = Field(None, description="Most products of one brand")
-    max_per_category: Annotated[Cap, JsonNumber] | None = Field(None, description="Most products of one category")
+    max_per_brand: Annotated[Cap, JsonNumber] | None = Field(
+        None, description="At most this many products of one brand"
+    )
+    max_per_category: Annotated[Cap, JsonNumber] | None = Field(
+        None, description="At most this many products of one category"
+    )
 
     @property
     def is_plain(self) -> bool:
