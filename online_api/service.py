@@ -67,7 +67,7 @@ class RecommendationService:
         """The lists for B requests, in their order, all from the same release, prices and rules."""
         # Per thread, so it is set in each call. Requests run in parallel; more threads within one would slow all down.
         faiss.omp_set_num_threads(1)
-        live = self.keeper.live
+        live = self.keeper.live  # read once: the keeper may replace it while the batch runs
         started = time.perf_counter()
         resolved = self._resolve(live, requests)
         read = time.perf_counter()
@@ -89,6 +89,7 @@ class RecommendationService:
         waiting = [place for place, entry in enumerate(resolved) if entry.needs_stored_features]
         if not waiting:
             return resolved
+        # One call for the batch: a buyer takes 0.014 ms in a call for 32, 0.08 ms in a call of its own (ADR 0004).
         buyer_ids = [str(resolved[place].request.buyer_id) for place in waiting]
         rows = self._breaker.call(lambda: self._online.read_buyers(buyer_ids))
         for row, place in enumerate(waiting):
@@ -104,6 +105,7 @@ class RecommendationService:
             new_vectors = {product_key(product_id): vector_D for product_id, vector_D in request.text_vectors.items()}
             history = live.recommender.known_events(self._sequence(live, request.interactions), new_vectors)
         matches = request.matches
+        # Encoding took too long, or another release is live by now: the query is matched by spelling alone.
         if matches is None and request.query is not None:
             matches = live.recommender.match_query(request.query, None)
         source: Source = "popular" if history.is_empty else "session"
@@ -121,6 +123,7 @@ class RecommendationService:
             [live.catalogue.products.product_key(interaction.product_id) for interaction in interactions],
             [EVENT_TYPE_CODES[interaction.event_type] for interaction in interactions],
             [
+                # Events are sorted by time, so these times keep the given order.
                 newest + place if interaction.timestamp is None else interaction.timestamp
                 for place, interaction in enumerate(interactions, 1)
             ],
@@ -236,6 +239,7 @@ def _search(
         if buyer is not None and resolved[place].request.is_plain
     ]
     if plain:
+        # The index takes one K for all rows. A scorer that needs fewer products takes the first ones.
         k = rescorer_pool(max(resolved[place].request.k for place, _ in plain))
         ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
         for (place, _), nearest_to_buyer in zip(plain, ranked, strict=True):
@@ -252,6 +256,7 @@ def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
     if resolved.source == "similar":
         selection = selection.without(products.known_positions([str(request.similar_to)]), "excluded", n_products)
     if request.new_only and resolved.stored is not None:
+        # Distinct, because `without` counts; -1 is a product that the release does not have.
         bought = np.unique(products.positions(resolved.stored.purchases.product_keys))
         selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
     return selection

@@ -56,13 +56,14 @@ class ListRequest:
     @property
     def is_plain(self) -> bool:
         """Whether the list is the K best of all products, so that an index search for K products answers it."""
+        # By identity, which is cheap; schemas/requests.py makes every empty Filters this one object.
         return self.filters is NO_FILTERS and not self.exclude and not self.new_only and self.diversity.is_plain
 
     def for_release(self, name: str) -> "ListRequest":
         """The request as release `name` can answer it: without vectors and scores that belong to another release."""
         if self.release in (None, name):
             return self
-        degraded = tuple(dict.fromkeys([*self.degraded, *NO_TEXT_ENCODER]))
+        degraded = tuple(dict.fromkeys([*self.degraded, *NO_TEXT_ENCODER]))  # each part once, in order
         return replace(self, matches=None, text_vectors={}, release=None, degraded=degraded)
 
     def popular_only(self) -> "ListRequest":
@@ -75,7 +76,7 @@ class ListRequest:
             similar_to=None,
             query=None,
             matches=None,
-            new_only=False,
+            new_only=False,  # needs the stored purchases
         )
 
 

@@ -25,8 +25,9 @@ from training.artifacts.release import current_release
 
 log = logging.getLogger(__name__)
 
-LIVE_PRODUCTS_POLL_SECONDS = 2.0  # between two polls of the feature store for changed products
-LOADING_NICENESS = 10
+# Between two polls of the feature store for changed products. Responses promise values that are at most 10 s old.
+LIVE_PRODUCTS_POLL_SECONDS = 2.0
+LOADING_NICENESS = 10  # see _low_priority
 
 
 class LiveRelease(NamedTuple):
@@ -112,7 +113,7 @@ class ReleaseKeeper:
 
     def _update_rules(self) -> None:
         rule_set = self._rule_file.rule_set()
-        if rule_set is not self._rule_set:
+        if rule_set is not self._rule_set:  # RuleFile returns the same object until the file changes
             self._rule_set = rule_set
             self.live = self.live._replace(rules=self._compiled_rules(self.live.catalogue))
 
@@ -128,8 +129,10 @@ class ReleaseKeeper:
     def _read_products(self, recommender: Recommender) -> bool:
         """Reads prices, stock and visibility unless the known values are the newest; returns whether it read any."""
         try:
+            # Read before the values: a materialization during the read has a later time, so the next poll reads again.
             materialized_at = self._online.materialized_at()
             has_values = self._live_values_of(recommender) is not None
+            # One small read instead of all products, if nothing has changed.
             if has_values and materialized_at == self._materialized_at:
                 self._metrics.live_products_refreshed.set_to_current_time()
                 return False

@@ -168,7 +168,7 @@ def _forget_dead_processes(folder: Path) -> None:
 
 def _is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # signal 0 tests whether the process exists, and sends nothing
     except ProcessLookupError:
         return False
     except PermissionError:

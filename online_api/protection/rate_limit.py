@@ -31,8 +31,10 @@ REDIS_RETRY_SECONDS = 1.0  # between two attempts to reach Redis while it is dow
 SWEEP_SECONDS = 10.0  # between two removals of idle buckets
 # The longest time that a request waits when Redis stops answering; only the first one does.
 CONNECT_SECONDS, ANSWER_SECONDS = 0.25, 0.1
-PROBE = ("probe", Limit(rate_per_second=1, burst=1))
+PROBE = ("probe", Limit(rate_per_second=1, burst=1))  # a bucket that no request uses
 LIMITER_ERRORS = (RedisError, RedisClusterException, OSError)
+
+# ---- the shared bucket in Redis --------------------------------------------------------------------------------------
 
 # Takes up to `most` tokens from a bucket, none if it has less than one; `unspent` tokens of an earlier lease go back. A
 # lease takes a quarter of the tokens at most, so that the last ones do not stay with one worker while others refuse
@@ -65,12 +67,16 @@ def limiter_client(connection: str, redis_type: str) -> Any:
         connection: Feast's connection string, host:port,key=value,...; its time-outs are overridden.
         redis_type: `redis` or `redis_cluster`.
     """
+    # Not public in Feast, which is pinned (ADR 0004). So the limiter and the store understand the string alike.
     nodes, options = RedisOnlineStore._parse_connection_string(connection)
     options |= {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
     options["retry"] = Retry(NoBackoff(), 0)
     if redis_type == "redis_cluster":
         return RedisCluster(startup_nodes=[ClusterNode(**node) for node in nodes], **options)
     return Redis(**nodes[0], **options)
+
+
+# ---- buckets ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class QueryRoute(APIRoute):
         endpoint: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
 
         async def handler(request: Request) -> Response:
+            # First, so that a request without a valid key gets 401 and not 422.
             token = request.headers.get(HEADER.model.name)
             for check in checks:
                 await check(request, token)  # type: ignore[misc]  # made by `access.needs`

@@ -56,6 +56,7 @@ class RetrieveRequest(EncodeBuyerRequest):
 class Filters(BaseModel):
     """Conditions on products: all must hold; for names, any of them. Hidden products are never returned."""
 
+    # Frozen and with tuples, so that filters are hashable: they are the keys of a cache (live_catalogue.py).
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     categories: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these categories")

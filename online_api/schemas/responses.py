@@ -24,6 +24,7 @@ DEGRADED_DESCRIPTION = (
 class ApiResponse(BaseModel):
     """The base of all responses."""
 
+    # The tests validate the service's dictionaries against these models, so a field that is not documented fails them.
     model_config = ConfigDict(extra="forbid")
 
 
