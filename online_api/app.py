@@ -34,7 +34,7 @@ from online_api.runtime import Runtime, open_runtime
 from online_api.schemas.problems import Problem
 from online_api.storefront import add_storefront
 
-THREAD_SWITCH_SECONDS = 0.0005
+THREAD_SWITCH_SECONDS = 0.0005  # Python's default is ten times as long; see lifespan
 DOCS_PATH, OPENAPI_PATH, DOCS_ASSETS_PATH = "/docs", "/openapi.json", "/docs/assets"
 API_DESCRIPTION = "Recommendations for one shop. Errors are application/problem+json (RFC 9457)."
 
@@ -54,8 +54,8 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Requests run in parallel; more threads within one request would slow all of them down. For FAISS, see
-        # RecommendationService.answer.
+        # Requests run in parallel; more threads within one request would slow all of them down (ADR 0004). For FAISS,
+        # see RecommendationService.answer.
         torch.set_num_threads(1)
         # While a thread loads a release or stores events, the event loop would wait for the GIL for 5 ms at a time.
         sys.setswitchinterval(THREAD_SWITCH_SECONDS)
@@ -71,11 +71,13 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         description=API_DESCRIPTION,
         lifespan=lifespan,
         openapi_url=OPENAPI_PATH,
-        docs_url=None,
+        docs_url=None,  # FastAPI's pages load their scripts from a CDN; see _add_docs
         redoc_url=None,
         # FastAPI's own tracing records paths and query strings, which contain buyer ids; see tracing.py for ours.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
+    # The first match wins, and an id may contain a slash: `/v1/products/{product_id:path}` also matches
+    # `/v1/products/p1/similar`, so the query routers come first.
     for router in (
         recommendations.query_router,
         recommendations.router,
@@ -103,9 +105,10 @@ async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing)
         runtime.service.answer,
         runtime.metrics,
         max_batch=api.max_batch,
-        max_waiting=api.max_queue,
+        max_queue=api.max_queue,
         timeout_s=api.request_timeout_seconds,
     )
+    # Not the store's client: that one blocks, and the limiter runs on the event loop.
     redis = limiter_client(*runtime.store.connection)
     limiter = RateLimiter(redis, runtime.store.project)
     app.state.access = AccessControl(keys, limiter, api, runtime.metrics)
@@ -129,8 +132,10 @@ def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: 
             allow_origins=api.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["X-API-Key", "Content-Type"],
+            # A script of another origin can read hardly any response header that is not listed here (Fetch standard).
             expose_headers=["X-Request-ID", "Retry-After"],
         )
+    # The outermost one, so that refusals of the others also have an id, security headers and a log line.
     app.add_middleware(ObserveRequests, metrics, access_log, tracer)
 
 
@@ -140,6 +145,7 @@ def _add_docs(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version="1", description=app.description, routes=app.routes)
+            # FastAPI collects the schemas of response models. Errors only refer to Problem (dependencies.problems).
             problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             schema["components"]["schemas"] |= {**problem.pop("$defs"), Problem.__name__: problem}
             app.openapi_schema = schema

@@ -41,7 +41,7 @@ class Batcher(Generic[RequestT, ResultT]):
         metrics: Metrics,
         *,
         max_batch: int,
-        max_waiting: int,
+        max_queue: int,
         timeout_s: float,
     ) -> None:
         """Starts with an empty queue.
@@ -49,12 +49,12 @@ class Batcher(Generic[RequestT, ResultT]):
         Args:
             process: Returns the results of requests, in their order; an exception goes to all callers of the batch.
             metrics: Records batch sizes and the length of the queue.
-            max_batch: Most requests in one batch.
-            max_waiting: Most requests in the queue.
+            max_batch: Maximum number of requests in one batch.
+            max_queue: Maximum number of waiting requests.
             timeout_s: A request that has waited for longer is not processed.
         """
         self._process, self._metrics = process, metrics
-        self._max_batch, self._max_waiting, self._timeout_s = max_batch, max_waiting, timeout_s
+        self._max_batch, self._max_queue, self._timeout_s = max_batch, max_queue, timeout_s
         self._queue: deque[_QueuedRequest[RequestT, ResultT]] = deque()
 
     async def submit(self, request: RequestT) -> tuple[ResultT, float, float]:
@@ -64,8 +64,8 @@ class Batcher(Generic[RequestT, ResultT]):
             OverloadedError: The queue is full.
             TimeoutError: The request waited for too long.
         """
-        if len(self._queue) >= self._max_waiting:
-            raise OverloadedError(f"{self._max_waiting} requests wait already")
+        if len(self._queue) >= self._max_queue:
+            raise OverloadedError(f"{self._max_queue} requests are waiting already")
         loop = asyncio.get_running_loop()
         queued = time.perf_counter()
         entry: _QueuedRequest[RequestT, ResultT] = _QueuedRequest(
@@ -81,10 +81,12 @@ class Batcher(Generic[RequestT, ResultT]):
     def _process_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Processes one batch; for the rest of the queue the loop calls again after it has read further requests."""
         started = time.perf_counter()
+        # Limited, because the event loop is blocked until the batch is answered: 25 ms for 32 requests (ADR 0004).
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
         if self._queue:
             loop.call_soon(self._process_batch, loop)
         self._metrics.queue_depth.set(len(self._queue))
+        # Late requests are dropped: their callers get popular products (list_response), the others a faster batch.
         for entry in batch:
             if entry.deadline < started and not entry.future.done():
                 entry.future.set_exception(TimeoutError("the request waited for too long"))

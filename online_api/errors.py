@@ -35,7 +35,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OverloadedError, _overloaded)
     for error, status, headers in (
         (RequestTooLongError, 422, {}),
-        (UnauthorisedError, 401, {"WWW-Authenticate": "ApiKey"}),
+        (UnauthorisedError, 401, {"WWW-Authenticate": "ApiKey"}),  # a 401 must have it (RFC 9110, section 11.6.1)
         (ForbiddenError, 403, {}),
         (StoreUnavailableError, 503, RETRY_SOON),
         (EventLogUnavailableError, 503, RETRY_SOON),
@@ -66,6 +66,7 @@ def _handler(status: int, headers: Mapping[str, str]):  # type: ignore[no-untype
 def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = [describe(item) for item in error.errors()]
+    # A short text for people; `errors` has all of them.
     detail = "; ".join(f"{problem.field}: {problem.message}" for problem in problems[:3])
     return _problem_response(422, detail, problems)
 
@@ -78,11 +79,12 @@ def _http(_: Request, error: Exception) -> JSONResponse:
 
 
 def _busy(_: Request, __: Exception) -> JSONResponse:
-    return _problem_response(409, "another job is at work on this shop; try again when it is done")
+    return _problem_response(409, "another job is running on this shop; try again when it has finished")
 
 
 def _rate_limited(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RateLimitedError)
+    # Whole seconds (RFC 9110, section 10.2.3); rounded down, the caller would come back too early.
     return _problem_response(429, str(error), headers={"Retry-After": str(math.ceil(error.retry_after_s))})
 
 

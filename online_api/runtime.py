@@ -22,6 +22,8 @@ from online_api.service import RecommendationService, now_ms
 from training.artifacts.recommender import Recommender
 from training.device import resolve_device
 
+# Of event writes, which run in threads. Reads have the shorter `api.store_timeout_seconds`, because the event loop
+# waits for them (ADR 0004).
 WRITE_TIMEOUT_SECONDS = 1.0
 RELEASE_POLL_SECONDS, REPLAY_SECONDS = 1.0, 0.5
 
@@ -59,8 +61,9 @@ class Runtime:
                 thread.stop()
 
     def _replay(self) -> None:
-        if not self.breaker.is_open:
+        if not self.breaker.is_open:  # it would refuse a batch that has been read and parsed already
             self.intake.replay()
+        # Not only after a replay: other workers add events and replay them, too.
         self.metrics.pending_events.set(self.intake.pending_count)
 
 

@@ -22,9 +22,9 @@ from online_api.runtime import open_runtime
 
 log = logging.getLogger(__name__)
 
-UVICORN_STARTUP_FAILURE = 3
+UVICORN_STARTUP_FAILURE = 3  # uvicorn.main.STARTUP_FAILURE, the exit code if it cannot listen
 CONFIG_VARIABLE = "TAWSIYA_SERVE_CONFIG"
-SHUTDOWN_SECONDS = 10
+SHUTDOWN_SECONDS = 10  # running requests may take this long to finish
 
 
 def serve(config: Config) -> None:
@@ -82,8 +82,10 @@ def app_from_environment() -> FastAPI:
 
 
 def _run_many(config: Config) -> None:
+    # uvicorn spawns workers, which inherit no objects. So they import the application by its name, and find the rest in
+    # the environment.
     with tempfile.TemporaryDirectory(prefix="tawsiya-metrics-") as folder:
-        # The workers inherit the environment; prometheus_client reads the variable when they import it.
+        # prometheus_client reads this one when a worker imports it, so it cannot be set later.
         os.environ[MULTIPROCESS_VARIABLE] = folder
         os.environ[CONFIG_VARIABLE] = config.model_dump_json()
         # One salt for all workers, so that a buyer has the same hash in all log lines.
@@ -105,8 +107,10 @@ def uvicorn_options(config: Config) -> dict[str, Any]:
         "host": api.host,
         "port": api.port,
         "access_log": False,  # ours has more facts and no buyer ids
-        "log_config": None,
-        "server_header": False,
+        "log_config": None,  # uvicorn's own writes plain text; configure_logging writes all records as JSON
+        "server_header": False,  # callers need not learn what runs here
+        # By default uvicorn believes X-Forwarded-For from loopback. A local caller could then choose the address that
+        # its rate limit counts (docs/security.md).
         "proxy_headers": bool(api.trusted_proxies),
         "forwarded_allow_ips": list(api.trusted_proxies),
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,

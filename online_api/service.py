@@ -1,10 +1,9 @@
 """Answers list requests: from buyers, interactions, products and queries to lists of products; independent of HTTP.
 
-Legend: B requests of one batch, K results, L events, M texts, N products, D dimensions.
+Legend: B requests of one batch, K results, L events, M texts, N products, D dimensions, T text dimensions.
 """
 
 import time
-from collections.abc import Callable
 from collections.abc import Sequence as Rows
 
 import faiss
@@ -48,7 +47,6 @@ class RecommendationService:
         *,
         max_history: int,
         max_interactions: int,
-        clock: Callable[[], int] = now_ms,
     ) -> None:
         """Combines the parts, which the caller opens and closes.
 
@@ -57,12 +55,11 @@ class RecommendationService:
             online: Reads buyers' features.
             breaker: Guards the calls of `online`.
             texts: Encodes texts of requests.
-            max_history: Most events of a history; older ones do not count.
-            max_interactions: Most interactions of one request.
-            clock: Returns milliseconds since 1970.
+            max_history: Maximum number of events in a history; older ones are ignored.
+            max_interactions: Maximum number of interactions in one request.
         """
         self.keeper, self._online, self._breaker, self.texts = keeper, online, breaker, texts
-        self._max_history, self._max_interactions, self._clock = max_history, max_interactions, clock
+        self._max_history, self._max_interactions = max_history, max_interactions
 
     # --- lists: resolve -> encode -> search -> rank and render --------------------------------------------------------
 
@@ -70,7 +67,7 @@ class RecommendationService:
         """The lists for B requests, in their order, all from the same release, prices and rules."""
         # Per thread, so it is set in each call. Requests run in parallel; more threads within one would slow all down.
         faiss.omp_set_num_threads(1)
-        live = self.keeper.live
+        live = self.keeper.live  # read once: the keeper may replace it while the batch runs
         started = time.perf_counter()
         resolved = self._resolve(live, requests)
         read = time.perf_counter()
@@ -92,6 +89,7 @@ class RecommendationService:
         waiting = [place for place, entry in enumerate(resolved) if entry.needs_stored_features]
         if not waiting:
             return resolved
+        # One call for the batch: a buyer takes 0.014 ms in a call for 32, 0.08 ms in a call of its own (ADR 0004).
         buyer_ids = [str(resolved[place].request.buyer_id) for place in waiting]
         rows = self._breaker.call(lambda: self._online.read_buyers(buyer_ids))
         for row, place in enumerate(waiting):
@@ -107,6 +105,7 @@ class RecommendationService:
             new_vectors = {product_key(product_id): vector_D for product_id, vector_D in request.text_vectors.items()}
             history = live.recommender.known_events(self._sequence(live, request.interactions), new_vectors)
         matches = request.matches
+        # Encoding took too long, or another release is live by now: the query is matched by spelling alone.
         if matches is None and request.query is not None:
             matches = live.recommender.match_query(request.query, None)
         source: Source = "popular" if history.is_empty else "session"
@@ -119,11 +118,12 @@ class RecommendationService:
     def _sequence(self, live: LiveRelease, interactions: Rows[Interaction]) -> Sequence:
         """Interactions as a sequence, sorted and truncated like stored ones; those without a time are the newest."""
         given = [interaction.timestamp for interaction in interactions if interaction.timestamp is not None]
-        newest = max([self._clock(), *given])
+        newest = max([now_ms(), *given])
         events = sequence(
             [live.catalogue.products.product_key(interaction.product_id) for interaction in interactions],
             [EVENT_TYPE_CODES[interaction.event_type] for interaction in interactions],
             [
+                # Events are sorted by time, so these times keep the given order.
                 newest + place if interaction.timestamp is None else interaction.timestamp
                 for place, interaction in enumerate(interactions, 1)
             ],
@@ -135,7 +135,7 @@ class RecommendationService:
     ) -> Payload:
         request = resolved.request
         selection = _select(live, resolved)
-        rules = live.rules.active(self._clock()) if request.rules else None
+        rules = live.rules.active(now_ms()) if request.rules else None
         ranked = rank(
             _scorer(live, resolved, buyer, nearest),
             selection,
@@ -239,6 +239,7 @@ def _search(
         if buyer is not None and resolved[place].request.is_plain
     ]
     if plain:
+        # The index takes one K for all rows. A scorer that needs fewer products takes the first ones.
         k = rescorer_pool(max(resolved[place].request.k for place, _ in plain))
         ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
         for (place, _), nearest_to_buyer in zip(plain, ranked, strict=True):
@@ -255,6 +256,7 @@ def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
     if resolved.source == "similar":
         selection = selection.without(products.known_positions([str(request.similar_to)]), "excluded", n_products)
     if request.new_only and resolved.stored is not None:
+        # Distinct, because `without` counts; -1 is a product that the release does not have.
         bought = np.unique(products.positions(resolved.stored.purchases.product_keys))
         selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
     return selection

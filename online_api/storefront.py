@@ -7,7 +7,8 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 STATIC_FOLDER = Path(__file__).parent / "static"
-# Scripts and styles from this server only, and none inline. Photos may come from any server.
+# Scripts and styles from this server only, and none inline, so that a title or id that became markup could still run
+# nothing. Photos may come from any server.
 PAGE_HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src *; base-uri 'none'; frame-ancestors 'none'"}
 
 

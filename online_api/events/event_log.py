@@ -91,13 +91,15 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _append(path: Path, content: bytes) -> bool:
+    # Readable, because the last byte is checked before the write; not for others, because it has buyers' events.
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
     try:
         with locked(file):
             status = os.fstat(file)
-            if not status.st_nlink:
+            if not status.st_nlink:  # no folder names the file any more, so what is written to it would be lost
                 return False
             _write_all_or_nothing(file, status.st_size, content)
+        # Without the lock, so that other requests can append while this one waits for the disk.
         os.fsync(file)
         if not status.st_size:
             # A new file survives a crash only if the entries of its folder, which may be new too, are on the disk.
@@ -115,7 +117,7 @@ def _write_all_or_nothing(file: int, size: int, content: bytes) -> None:
         content = b"\n" + content
     try:
         while content:
-            content = content[os.write(file, content) :]
+            content = content[os.write(file, content) :]  # os.write may write a part only
     except OSError:
         os.ftruncate(file, size)
         raise

@@ -33,7 +33,7 @@ from training.artifacts.product_table import ProductTable
 
 log = logging.getLogger(__name__)
 
-CLOCK_SKEW_MS = 5_000  # a caller's clock may be this far ahead of ours
+CLOCK_SKEW_MS = 5_000  # a caller's clock may be this far ahead of ours; see also _logged
 EVENT_ID_SECONDS = 86_400  # an event id is remembered for this long
 
 
@@ -91,6 +91,7 @@ class EventIntake:
             raise RequestTooLongError("events", len(events), self._config.max_events_per_request)
         now, products = self._clock(), self._products()
         valid, rejected = _validate_all(events, products, now)
+        # Duplicates within the request are dropped here; claims only find those of other requests.
         distinct: dict[str, Event] = {}
         for event in valid:
             distinct.setdefault(_claim_name(event), event)
@@ -110,6 +111,7 @@ class EventIntake:
         """Records distinct events, by claim name; returns the numbers of new events and of pending ones among them."""
         token = uuid.uuid4().hex
         claims = {name: Claim(token, self._remembered_seconds(event)) for name, event in events.items()}
+        # The breaker guards the call that claims, but the claims are held to the end of this block.
         with ExitStack() as stack:
             # None if the store is down. Then all events count as new, and the replay detects known ids.
             claimed = self._breaker.call(lambda: stack.enter_context(self._online.claim_events(claims)))
@@ -142,6 +144,7 @@ class EventIntake:
 
     def _push_pending(self, batch: Rows[PendingEvent]) -> int:
         """Stores the events that no other request has stored meanwhile; returns their number."""
+        # An id may be pending twice, from a retry while the store was down.
         distinct: dict[str, PendingEvent] = {}
         for pending in batch:
             distinct.setdefault(_id_name(pending.event.event_id), pending)
@@ -154,12 +157,16 @@ class EventIntake:
             fresh = [
                 pending.event for name, pending in distinct.items() if pending.token is None or name in claimed.fresh
             ]
+            # In this order: after a crash in between, the next replay pushes the same events again, which is harmless.
             self._push(fresh)
             claimed.mark_stored(claims)
         return len(fresh)
 
     def _push(self, events: Iterable[LoggedEvent]) -> bool:
-        """Writes events to the online store like ingest: merged products have the key of the remaining product."""
+        """Writes events to the online store, under the keys that ingest gives to merged products.
+
+        Returns True, because the circuit breaker returns None if the store is down.
+        """
         products, by_buyer = self._products(), defaultdict(list)
         for event in events:
             by_buyer[event.buyer_id].append(event)
@@ -172,6 +179,9 @@ class EventIntake:
     def _count(self, **outcomes: int) -> None:
         for outcome, number in outcomes.items():
             self._metrics.events(outcome).inc(number)
+
+
+# ---- validation ------------------------------------------------------------------------------------------------------
 
 
 def _validate_all(events: Rows[object], products: ProductTable, now: int) -> tuple[list[Event], list[RejectedEvent]]:
@@ -196,6 +206,9 @@ def _validated(raw: object, products: ProductTable, now: int) -> Event:
     if products.position_of(event.product_id) < 0:
         raise _InvalidEventError(f"product_id: the live release does not know product {event.product_id!r}")
     return event
+
+
+# ---- forms of an event: claim, log line, sequence --------------------------------------------------------------------
 
 
 def _claim_name(event: Event) -> str:

@@ -73,7 +73,7 @@ class PendingEvents:
         if not self._path.exists():
             return 0
         with self._replay_lock() as acquired:
-            if not acquired or not self._path.exists():
+            if not acquired or not self._path.exists():  # checked again: another replay may have deleted it
                 return 0
             with self._path.open("rb") as file:
                 stored = 0
@@ -86,6 +86,7 @@ class PendingEvents:
 
     def _next(self, file: BinaryIO) -> list[bytes]:
         """The next lines; deletes the file at its end."""
+        # Locked for one batch at a time, so that requests can append during the replay.
         # The lock excludes incomplete lines, and lines that are added between the last read and the deletion.
         with locked(file.fileno()):
             lines = list(islice(file, REPLAY_BATCH))
@@ -96,6 +97,7 @@ class PendingEvents:
     @contextmanager
     def _replay_lock(self) -> Iterator[bool]:
         """Tries to become the only replay; the kernel releases the lock if the process dies."""
+        # Of the folder and not of the file, which the replay deletes and requests lock to append.
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield _try_lock(folder)

@@ -43,8 +43,8 @@ def diversify(
         candidates: The products to choose from.
         k: Number of products to choose.
         lambda_: 1 ranks by score alone, 0 by difference alone.
-        max_per_brand: Most products of one brand; None: no cap.
-        max_per_category: Most products of one category; None: no cap.
+        max_per_brand: Maximum number of products of one brand; None: no cap.
+        max_per_category: Maximum number of products of one category; None: no cap.
 
     Returns:
         Indices of `candidates` in the order of choice: `k` of them, or fewer if all others are of a brand or category
@@ -63,7 +63,7 @@ def diversify(
     penalty_C = np.zeros_like(gain_C)
     chosen: list[int] = []
     while len(chosen) < min(k, len(gain_C)):
-        best = int(np.argmax(gain_C - penalty_C))
+        best = int(np.argmax(gain_C - penalty_C))  # of equal values, argmax returns the first
         if gain_C[best] == -np.inf:
             break
         chosen.append(best)
@@ -76,5 +76,7 @@ def diversify(
         if lambda_ < 1:
             assert candidates.vectors_CD is not None
             similarity_C = np.float32(1 - lambda_) * (candidates.vectors_CD @ candidates.vectors_CD[best])
+            # Compared with the newest product alone: penalty_C has the maximum over those before. It starts with zeros,
+            # which are no cosines: a maximum with them would lose negative ones.
             penalty_C = similarity_C if len(chosen) == 1 else np.maximum(penalty_C, similarity_C)
     return np.array(chosen, dtype=np.int64)

@@ -56,13 +56,14 @@ class ListRequest:
     @property
     def is_plain(self) -> bool:
         """Whether the list is the K best of all products, so that an index search for K products answers it."""
+        # By identity, which is cheap; schemas/requests.py makes every empty Filters this one object.
         return self.filters is NO_FILTERS and not self.exclude and not self.new_only and self.diversity.is_plain
 
     def for_release(self, name: str) -> "ListRequest":
         """The request as release `name` can answer it: without vectors and scores that belong to another release."""
         if self.release in (None, name):
             return self
-        degraded = tuple(dict.fromkeys([*self.degraded, *NO_TEXT_ENCODER]))
+        degraded = tuple(dict.fromkeys([*self.degraded, *NO_TEXT_ENCODER]))  # each part once, in order
         return replace(self, matches=None, text_vectors={}, release=None, degraded=degraded)
 
     def popular_only(self) -> "ListRequest":
@@ -75,13 +76,13 @@ class ListRequest:
             similar_to=None,
             query=None,
             matches=None,
-            new_only=False,
+            new_only=False,  # needs the stored purchases
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRequest:
-    """A list request with the history that speaks for it.
+    """A list request together with the history that its list is made from.
 
     Attributes:
         request: The list request.
@@ -115,7 +116,7 @@ class ResolvedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ListResult:
-    """The answer to a list request: a RecommendationResponse as plain values, and the stages for the record."""
+    """The result of a list request: the fields of a RecommendationResponse, and when each stage began and ended."""
 
     payload: Payload
     stages: Stages

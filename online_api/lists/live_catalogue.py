@@ -1,6 +1,6 @@
 """The products of the live release with their current prices, stock and visibility; selects the products of a request.
 
-Legend: N products.
+Legend: N products of the release, P those that live values were read for (the same products).
 """
 
 import math
@@ -18,11 +18,11 @@ from online_api.schemas.responses import DroppedReason
 from training.artifacts.product_table import ProductTable
 
 CACHED_SELECTIONS = 128  # of N bytes each; a shop's pages repeat a few filters
-CACHED_PRODUCTS = 20_000  # rendered products; answers repeat popular ones
+CACHED_PRODUCTS = 20_000  # rendered products; responses repeat popular ones
 
 
 class Selection(NamedTuple):
-    """The products that a request allows.
+    """The products that a request may return.
 
     Attributes:
         allowed_N: (N,) which products are allowed; None allows all.
@@ -92,7 +92,7 @@ class LiveCatalogue:
         return len(self.products)
 
     def rendered(self, position: int) -> dict[str, Any]:
-        """The fields of a product in an answer, with current price and stock; callers must not change the dict."""
+        """The fields of a product in a response, with current price and stock; callers must not change the dict."""
         return self._rendered(position)
 
     def select(self, filters: Filters) -> Selection:
@@ -101,9 +101,10 @@ class LiveCatalogue:
 
 
 def _select(conditions: ProductConditions, stock_N: Int64Array, hidden_N: BoolArray, filters: Filters) -> Selection:
+    # A product is counted under the first reason, in the order that responses.RecommendationResponse.dropped documents.
     masks: dict[DroppedReason, BoolArray] = {"hidden": ~hidden_N}
     if filters.in_stock:
-        masks["out_of_stock"] = stock_N != 0
+        masks["out_of_stock"] = stock_N != 0  # -1, an unknown stock, counts as in stock
     masks |= conditions.masks(filters)
     n_products = len(hidden_N)
     allowed_N = np.ones(n_products, dtype=np.bool_)
@@ -114,6 +115,7 @@ def _select(conditions: ProductConditions, stock_N: Int64Array, hidden_N: BoolAr
         if n_left < n_allowed:
             dropped[reason] = n_allowed - n_left
             n_allowed = n_left
+    # None and not all True: then one index search for K products is enough, without a mask (see service._search).
     return Selection(None if n_allowed == n_products else allowed_N, n_allowed, dropped)
 
 
@@ -121,6 +123,7 @@ def _rendered(products: ProductTable, prices_N: Float64Array, stock_N: Int64Arra
     price, stock = prices_N.item(position), stock_N.item(position)
     return {
         **products.row(position),
+        # JSON has no NaN.
         c.PRICE: None if math.isnan(price) else price,
         c.STOCK: None if stock < 0 else stock,
     }

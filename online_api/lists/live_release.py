@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,12 +25,13 @@ from training.artifacts.release import current_release
 
 log = logging.getLogger(__name__)
 
-LIVE_PRODUCTS_POLL_SECONDS = 2.0  # between two polls of the feature store for changed products
-LOADING_NICENESS = 10
+# Between two polls of the feature store for changed products. Responses promise values that are at most 10 s old.
+LIVE_PRODUCTS_POLL_SECONDS = 2.0
+LOADING_NICENESS = 10  # see _low_priority
 
 
 class LiveRelease(NamedTuple):
-    """One consistent state; a batch of requests uses the same one from start to end."""
+    """A snapshot of release, product values and compiled rules; a batch of requests reads one from start to end."""
 
     recommender: Recommender
     catalogue: LiveCatalogue
@@ -41,7 +42,7 @@ class ReleaseKeeper:
     """Holds the live release and replaces it by the next one once that is loaded completely.
 
     Attributes:
-        live: The current state; read it once per batch.
+        live: The current snapshot; read it once per batch.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class ReleaseKeeper:
         online: OnlineFeatures,
         rule_file: RuleFile,
         metrics: Metrics,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Loads the live release.
 
@@ -62,7 +62,8 @@ class ReleaseKeeper:
             ValueError: The release is damaged.
         """
         self._releases, self._schema_hash, self._device = releases, schema_hash, device
-        self._online, self._rule_file, self._metrics, self._clock = online, rule_file, metrics, clock
+        self._online, self._rule_file, self._metrics = online, rule_file, metrics
+        # For the background thread and `reload`. Requests take no lock: `live` is replaced by one assignment.
         self._update_lock = threading.Lock()
         self._refused: str | None = None  # a release that failed to load; it is not tried again every second
         self._materialized_at = -1
@@ -112,24 +113,26 @@ class ReleaseKeeper:
 
     def _update_rules(self) -> None:
         rule_set = self._rule_file.rule_set()
-        if rule_set is not self._rule_set:
+        if rule_set is not self._rule_set:  # RuleFile returns the same object until the file changes
             self._rule_set = rule_set
             self.live = self.live._replace(rules=self._compiled_rules(self.live.catalogue))
 
     def _update_products(self) -> None:
         """Replaces prices, stock and visibility if features were materialized since the last poll."""
-        if self._clock() < self._next_poll:
+        if time.monotonic() < self._next_poll:
             return
-        self._next_poll = self._clock() + LIVE_PRODUCTS_POLL_SECONDS
+        self._next_poll = time.monotonic() + LIVE_PRODUCTS_POLL_SECONDS
         recommender = self.live.recommender
         if self._read_products(recommender):
-            self.live = self._state(recommender)
+            self.live = self._snapshot(recommender)
 
     def _read_products(self, recommender: Recommender) -> bool:
         """Reads prices, stock and visibility unless the known values are the newest; returns whether it read any."""
         try:
+            # Read before the values: a materialization during the read has a later time, so the next poll reads again.
             materialized_at = self._online.materialized_at()
             has_values = self._live_values_of(recommender) is not None
+            # One small read instead of all products, if nothing has changed.
             if has_values and materialized_at == self._materialized_at:
                 self._metrics.live_products_refreshed.set_to_current_time()
                 return False
@@ -152,14 +155,14 @@ class ReleaseKeeper:
             if len(recommender):  # the first search is slow: the kernel has to read the index from the disk
                 recommender.nearest(recommender.product_vectors(np.array([0])), 1)
             self._read_products(recommender)
-            state = self._state(recommender)
+            snapshot = self._snapshot(recommender)
         except Exception:
             self._metrics.release_loads("failed").inc()
             raise
         self._metrics.release_loads("loaded").inc()
         self._metrics.release_is_live(recommender.name, recommender.created.timestamp())
         log.info("release %s is live", recommender.name)
-        return state
+        return snapshot
 
     def _live_values_of(self, recommender: Recommender) -> LiveProducts | None:
         """The values that were read last, if they are of the same products in the same order, as in most releases."""
@@ -167,7 +170,7 @@ class ReleaseKeeper:
             return None
         return self._live_values[1]
 
-    def _state(self, recommender: Recommender) -> LiveRelease:
+    def _snapshot(self, recommender: Recommender) -> LiveRelease:
         catalogue = LiveCatalogue(recommender.products, self._live_values_of(recommender))
         return LiveRelease(recommender, catalogue, self._compiled_rules(catalogue))
 

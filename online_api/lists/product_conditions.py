@@ -49,6 +49,7 @@ class ProductConditions(NamedTuple):
 
     def masks(self, conditions: Filters | Match) -> dict[DroppedReason, BoolArray]:
         """Which products meet each of the given conditions, (N,) each; an unknown price meets no price condition."""
+        # In the order in which responses count dropped products; see live_catalogue._select.
         masks: dict[DroppedReason, BoolArray] = {}
         if conditions.categories:
             masks["category"] = self.categories.any_of(conditions.categories)
@@ -57,5 +58,6 @@ class ProductConditions(NamedTuple):
         if conditions.min_price is not None or conditions.max_price is not None:
             low = -np.inf if conditions.min_price is None else conditions.min_price
             high = np.inf if conditions.max_price is None else conditions.max_price
+            # An unknown price is NaN, which compares false with both bounds.
             masks["price"] = (low <= self.prices_N) & (self.prices_N <= high)
         return masks

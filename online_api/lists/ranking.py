@@ -1,6 +1,6 @@
 """Ranks the allowed products of a request: scores, rule adjustments, diversity, pins.
 
-Legend: K results, C candidates, P some products, N all products, D dimensions.
+Legend: K results, C candidates, P some products, M products of one group, N all products, D dimensions.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,9 @@ from training.artifacts.search.text_search import QueryMatches
 
 # Diversity chooses among this many candidates per result, and at least the minimum.
 DIVERSITY_POOL_PER_RESULT, DIVERSITY_POOL_MIN = 5, 100
+
+
+# ---- scorers ---------------------------------------------------------------------------------------------------------
 
 
 class ScoreTerms(NamedTuple):
@@ -97,7 +100,8 @@ class BuyerScorer:
         self._repeats = NO_REPEATS if new_only else repeats
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        # Candidates: the nearest products, those with a repeat term, and the recently popular ones.
+        # A product can rank high by any of its terms, so the candidates are the nearest products, those with a repeat
+        # term, and the recently popular ones. ADR 0005 measures how many of the exact best they contain.
         pool = rescorer_pool(k)
         n_popular = POPULAR_PER_NEAREST * pool
         candidates = [
@@ -105,7 +109,7 @@ class BuyerScorer:
             selection.among(self._repeats.positions),
             self._recommender.recently_popular(n_popular, selection.allowed_N, new_only=self._new_only),
         ]
-        positions = np.unique(np.concatenate(candidates))
+        positions = np.unique(np.concatenate(candidates))  # a product may be in several of them
         return top_k(positions, self.scores(positions), k)
 
     def scores(self, positions: Int64Array) -> Float32Array:
@@ -116,6 +120,7 @@ class BuyerScorer:
         repeat = np.zeros(len(positions), dtype=np.float32)
         repeated = self._repeats.positions
         if len(repeated):
+            # Repeats.positions is ascending. Beyond its end, clip gives its last product, which differs.
             places = np.searchsorted(repeated, positions).clip(max=len(repeated) - 1)
             has_repeats = repeated[places] == positions
             repeat[has_repeats] = self._repeats.terms[places[has_repeats]]
@@ -159,8 +164,11 @@ class PopularityScorer:
         return _one_term(self.scores(positions))
 
 
+# ---- from scores to a list: rules, diversity, pins -------------------------------------------------------------------
+
+
 class RankedList(NamedTuple):
-    """The products of an answer, in order.
+    """The products of a list, in order.
 
     Attributes:
         positions: (K,).
@@ -206,6 +214,7 @@ def rank(
     chosen = _diverse(scorer, selection, k, diversity, rules, catalogue, product_vectors)
     if rules is None:
         return RankedList(chosen, scorer.terms(chosen), np.zeros(len(chosen), dtype=np.float32), {})
+    # After diversity, whose caps do not count pinned products (docs/merchandising.md).
     positions, pinned_by = place_pins(chosen, rules.pins, selection.allowed_N, k)
     return RankedList(positions, scorer.terms(positions), _adjustments(rules, positions), pinned_by)
 
@@ -255,6 +264,7 @@ def _still_open(
     ):
         if cap is not None:
             codes = codes_N[chosen]
+            # Without -1: bincount refuses it, and products without a brand or category are not capped.
             full = np.flatnonzero(np.bincount(codes[codes >= 0]) >= cap)
             open_N &= np.isin(codes_N, full, invert=True)
     return Selection(open_N, int(open_N.sum()), selection.dropped)
@@ -268,10 +278,12 @@ def _top_adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRul
     if rules is None or rules.adjustment_N is None:
         return scorer.top(k, selection)
     candidates = [scorer.top(k, _restricted(selection, rules.unburied_N)).positions]
+    # So few products are all scored at once. Otherwise each group is searched, because it may be most of the catalogue.
     if sum(len(group.positions_M) for group in rules.groups) <= EXACT_SEARCH_PRODUCTS:
         candidates += [selection.among(group.positions_M) for group in rules.groups]
     else:
         candidates += [
+            # Equal exactly: the adjustment of a group is a value of this float32 array.
             scorer.top(k, _restricted(selection, rules.adjustment_N == group.adjustment)).positions
             for group in rules.groups
         ]

@@ -17,7 +17,7 @@ from online_api.lists.rules import ActiveRules
 from online_api.schemas.requests import NO_FILTERS
 from training.artifacts.buyer_encoder import EncodedBuyer
 
-REASONS = 2  # events in `because` per product
+REASONS = 2  # events in `because` per product; responses.RecommendedProduct and docs/api.md say two
 
 
 def render_list(
@@ -45,6 +45,7 @@ def render_list(
         "items": [
             {
                 **live.catalogue.rendered(position),
+                # Added up here, from the numbers that are sent, so that a caller gets the same sum.
                 "score": similarity + popularity + repeat + words + adjustment,
                 "score_parts": {
                     "similarity": similarity,
@@ -76,9 +77,9 @@ def _because(
     for _ in range(min(REASONS, contributions_KL.shape[1])):
         best_K = contributions_KL.argmax(axis=1)
         contributions_K = contributions_KL[rows_K, best_K]
-        contributions_KL[rows_K, best_K] = -np.inf
+        contributions_KL[rows_K, best_K] = -np.inf  # so that the next round finds the second best
         for reasons, event, contribution in zip(because, best_K.tolist(), contributions_K.tolist(), strict=True):
-            if contribution > 0:
+            if contribution > 0:  # other events are no reason for the product
                 if event not in rendered:
                     rendered[event] = _render_event(live, resolved, event)
                 reasons.append({**rendered[event], "contribution": contribution})
@@ -93,6 +94,7 @@ def _render_event(live: LiveRelease, resolved: ResolvedRequest, event: int) -> P
         product = live.catalogue.rendered(position)
         product_id, title = product[c.PRODUCT_ID], product[c.TITLE]
     else:  # a product that only the request knows
+        # Events have product keys, which are hashes, so the id is found by hashing the few ids of the request.
         key, request = int(events.product_keys[event]), resolved.request
         product_id = next(one for one in request.text_vectors if live.catalogue.products.product_key(one) == key)
         title = next(one.text or "" for one in request.interactions if one.product_id == product_id)

@@ -60,6 +60,7 @@ class RequestTextEncoder:
     def _encoder_of(self, recommender: Recommender) -> "TextEncoder | None":
         """The encoder of a release if it is loaded; otherwise starts loading it and returns None."""
         encoder_id = recommender.text_encoder
+        # Loading takes seconds, so a thread of its own does it, without the lock; requests go on without the encoder.
         with self._lock:
             encoder = self._encoders.get(encoder_id)
             if encoder is None and encoder_id not in self._requested:
@@ -79,6 +80,7 @@ class RequestTextEncoder:
         except (ValueError, OSError, ImportError) as error:
             log.error("texts of requests are ignored, the text encoder cannot be loaded: %s", error)
             return
+        # Vectors of another encoder mean something else, so they must not be compared with those of the release.
         if encoder.encoder_id != encoder_id:
             log.error(
                 "texts of requests are ignored: release %s was made with text encoder %s, and %s is installed",

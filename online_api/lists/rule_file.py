@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 RULES_POLL_SECONDS = 1.0
 
 
+# ---- schema ----------------------------------------------------------------------------------------------------------
+
+
 def _moment(value: object) -> int:
     if isinstance(value, str):
         with suppress(PydanticCustomError):
@@ -62,12 +65,12 @@ class Match(Section):
 class Rule(Section):
     """One merchandising rule."""
 
-    name: RuleText = Field(description="Answers name the rule with each product that it moved")
+    name: RuleText = Field(description="Responses name the rule with each product that it moved")
     action: Literal["pin", "boost", "bury"]
     weight: Annotated[float, Field(gt=0, le=100)] | None = Field(
         None, description="boost, bury: added to the score, or subtracted from it"
     )
-    position: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="pin: place in the answer, from 1")
+    position: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="pin: place in the list, from 1")
     match: Match
     start: Moment | None = Field(
         None, description="ISO 8601, UTC if no zone is given; missing: always active until `end`"
@@ -138,8 +141,11 @@ def _explain(item: ErrorDetails, content: Any) -> str:
     if item["type"] == "extra_forbidden":
         message = "unknown key; docs/merchandising.md lists the known ones"
     else:
-        message = item["msg"].removeprefix("Value error, ")
+        message = item["msg"].removeprefix("Value error, ")  # pydantic's prefix for a ValueError of a validator
     return ": ".join(part for part in (where, field, message) if part)
+
+
+# ---- polling ---------------------------------------------------------------------------------------------------------
 
 
 class RuleFile:
@@ -182,14 +188,14 @@ class RuleFile:
             self._rule_set = RuleSet.load(self._path) if stamp else RuleSet()
             self._error = None
             log.info("%d merchandising rules from %s", len(self._rule_set.rules), self._path)
-        except ConfigError as error:
+        except ConfigError as error:  # the stamp stays: the file is read again once it changes
             self._keep_old_rules(str(error))
         except OSError as error:
-            self._stamp = None
+            self._stamp = None  # the cause may be temporary, so the next poll reads again
             self._keep_old_rules(str(error))
 
     def _keep_old_rules(self, error: str) -> None:
-        if error != self._error:
+        if error != self._error:  # logged once, not at every poll
             log.error("merchandising rules stay as they were: %s", error)
         self._error = error
 

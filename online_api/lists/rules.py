@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 NAMES_IN_A_WARNING = 10
 
 
+# ---- the rules that are active at one time ---------------------------------------------------------------------------
+
+
 class Pin(NamedTuple):
     """A product (its position in the catalogue) and its place in the list, counted from 0."""
 
@@ -81,6 +84,9 @@ class _ActiveWindow(NamedTuple):
     rules: ActiveRules | None
 
 
+# ---- compilation for one release -------------------------------------------------------------------------------------
+
+
 class CompiledRules:
     """A set of rules with their products in one release; safe to use from several threads."""
 
@@ -88,6 +94,7 @@ class CompiledRules:
         """Prepares the rules; see compile_rules."""
         self._rules = rules
         self._n_products = n_products
+        # Between two of these times the active rules do not change, so they are combined once per interval.
         moments = {moment for rule, _ in rules for moment in (rule.start, rule.end) if moment is not None}
         self._bounds = [-math.inf, *sorted(moments), math.inf]
         self._window = _ActiveWindow(0, 0, None)  # never active
@@ -153,16 +160,17 @@ def _combine(active: Sequence[_RuleProducts], n_products: int) -> ActiveRules:
     ]
     weighted = [entry for entry in active if entry.rule.weight is not None]
     rule_sets, rule_set_N = _sets_of_rules(weighted, n_products)
+    # Few distinct sets of rules apply to many products, so sums and names are per set, with one index per product.
     adjustments = np.array([sum(map(_signed_weight, rules)) for rules in rule_sets], dtype=np.float32)
     adjustment_N = adjustments[rule_set_N]
     groups = [
         AdjustmentGroup(float(value), np.flatnonzero(adjustment_N == value))
         for value in np.unique(adjustments)
-        if value
+        if value  # 0: no rule applies, or boosts and buries cancel out
     ]
     unburied_N = adjustment_N >= 0
     return ActiveRules(
-        pins=tuple(sorted(pins, key=lambda pin: pin.place)),
+        pins=tuple(sorted(pins, key=lambda pin: pin.place)),  # stable: within a place, in the order of the file
         adjustment_N=adjustment_N if weighted else None,
         unburied_N=None if unburied_N.all() else unburied_N,
         groups=tuple(group for group in groups if len(group.positions_M)),
@@ -176,6 +184,8 @@ def _sets_of_rules(weighted: Sequence[_RuleProducts], n_products: int) -> tuple[
     rule_sets: list[tuple[Rule, ...]] = [()]
     rule_set_N = np.zeros(n_products, dtype=np.int32)
     for rule, positions_M in weighted:
+        # The products of this rule move from their set to a new one that has this rule as well; one new set is made for
+        # each set that occurs among them.
         before_M = rule_set_N[positions_M]
         present = np.flatnonzero(np.bincount(before_M))
         after = np.zeros(len(rule_sets), dtype=np.int32)
@@ -188,6 +198,9 @@ def _sets_of_rules(weighted: Sequence[_RuleProducts], n_products: int) -> tuple[
 def _signed_weight(rule: Rule) -> float:
     assert rule.weight is not None
     return rule.weight if rule.action == "boost" else -rule.weight
+
+
+# ---- pins ------------------------------------------------------------------------------------------------------------
 
 
 class PinnedList(NamedTuple):

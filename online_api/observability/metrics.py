@@ -19,7 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-Stage = Literal["queue", "features", "encode", "search", "rank", "serialise"]
+Stage = Literal["queue", "features", "encode", "search", "rank"]
 EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed"]
 Rejection = Literal["overload", "rate_limit", "unauthorised", "too_large", "too_slow"]
 StoreError = Literal["timeout", "connection", "other"]
@@ -108,7 +108,7 @@ class Metrics:
         self.release_loads = _children(self._counter("release_loads", "Attempts to load a release", "outcome"))
         for outcome in get_args(LoadOutcome):
             self.release_loads(outcome)
-        self.features_as_of = self._newest("features_as_of_seconds", "Unix time of the newest materialised features")
+        self.features_as_of = self._newest("features_as_of_seconds", "Unix time of the newest materialized features")
         self.live_products_refreshed = self._newest(
             "live_products_refreshed_seconds", "Unix time at which prices, stock and hidden flags were last read"
         )
@@ -168,7 +168,7 @@ def _forget_dead_processes(folder: Path) -> None:
 
 def _is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # signal 0 tests whether the process exists, and sends nothing
     except ProcessLookupError:
         return False
     except PermissionError:

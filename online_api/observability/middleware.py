@@ -21,6 +21,7 @@ from online_api.schemas.problems import MEDIA_TYPE, Problem
 log = logging.getLogger(__name__)
 
 CONTEXT_KEY = "context"  # in scope["state"]
+# A caller's id is copied into log lines and a response header, so only harmless characters pass.
 CALLER_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # A method may be any word. Others than these share one label value, so that callers cannot create metric series.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -36,6 +37,9 @@ JSON_RESPONSE_HEADERS = (
     (b"cache-control", b"no-store"),  # lists differ by buyer and change by the minute
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+
+
+# ---- request id, headers, metrics, log line, trace -------------------------------------------------------------------
 
 
 def context_of(scope: Scope) -> RequestContext:
@@ -66,13 +70,13 @@ class ObserveRequests:
             return
         context = RequestContext(_request_id(scope), _method(scope), time.perf_counter())
         scope.setdefault("state", {})[CONTEXT_KEY] = context
-        root_path = scope.get("root_path", "")
+        root_path = scope.get("root_path", "")  # before a mount appends its own path to it
         token = REQUEST_ID.set(context.request_id)
         try:
             await self._respond(context, scope, receive, send)
         finally:
             context.ended = time.perf_counter()
-            context.route = route_template(scope, root_path)
+            context.route = route_template(scope, root_path)  # routing has put the route into the scope by now
             self._record(context, scope)
             REQUEST_ID.reset(token)
 
@@ -111,6 +115,9 @@ class ObserveRequests:
         if self._tracer is not None:
             self._tracer.record(context, scope["headers"])
         self._access_log.write(context)
+
+
+# ---- limits of the body ----------------------------------------------------------------------------------------------
 
 
 class BodyLimit:
@@ -153,6 +160,7 @@ class BodyLimit:
     async def _read(self, receive: Receive) -> bytes | None:
         """The body, or its beginning if it is too large; None if the caller disconnected."""
         body = bytearray()
+        # Counted here as well: a chunked body does not announce its length.
         while len(body) <= self._max_bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -165,6 +173,9 @@ class BodyLimit:
     async def _refuse_large(self, send: Send) -> None:
         self._metrics.rejected("too_large").inc()
         await send_problem(send, 413, f"the body may have {self._max_bytes} bytes at most")
+
+
+# ---- helpers ---------------------------------------------------------------------------------------------------------
 
 
 async def send_problem(send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:

@@ -53,6 +53,7 @@ class RequestTracer:
         context.trace_id = self._format_trace_id(span.get_span_context().trace_id)
         if span.is_recording():
             self._record_stages(context, span, offset)
+        # 4xx is the caller's error: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
         if context.status >= 500:
             span.set_status(self._error)
         span.end(offset + _ns(context.ended))

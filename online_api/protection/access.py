@@ -63,6 +63,7 @@ class AccessControl:
         Raises:
             RateLimitedError, UnauthorisedError, ForbiddenError: The request is not admitted.
         """
+        # First, so that it also limits attempts with invalid keys (docs/security.md).
         await self._limit(f"address:{_address(request)}", self._address_limit)
         key = self._key(request, token)
         if key is None:
@@ -70,11 +71,13 @@ class AccessControl:
         context_of(request.scope).api_key = key.name
         if scope not in key.scopes:
             raise ForbiddenError(f"this key does not have the scope `{scope}`")
+        # Last, so that a request without the scope costs the key nothing.
         await self._limit(f"key:{key.key_id}", key.limit or self._key_limit)
 
     def _key(self, request: Request, token: str | None) -> ApiKey | None:
         """The key of the request; None if none is needed."""
         if self._open:
+            # Never set to True again: revoking the last key must not open the API.
             self._open = not self._keys.any()
             if self._open:
                 _require_own_page(request, self._origins)
@@ -108,7 +111,7 @@ def _require_own_page(request: Request, origins: Sequence[str]) -> None:
         raise ForbiddenError("without API keys the API answers its own pages only")
 
 
-@lru_cache(1024)
+@lru_cache(1024)  # bounded, because callers choose the Host header
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is reachable from this machine alone."""
     try:

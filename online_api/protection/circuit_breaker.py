@@ -19,6 +19,8 @@ from online_api.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+# One failure, such as a dropped connection, is forgiven. Each failure of a silent store may block the event loop for
+# `api.store_timeout_seconds`, so there are no more than two (ADR 0004).
 FAILURES_TO_OPEN = 2
 PROBE_SECONDS = 0.1
 STORE_FAILURES = (RedisError, RedisClusterException, StoreUnavailableError, OSError)
@@ -74,7 +76,7 @@ class CircuitBreaker:
         except STORE_FAILURES as error:
             self._record_failure(error)
             return None
-        if self._failures or self._state is not BreakerState.CLOSED:
+        if self._failures or self._state is not BreakerState.CLOSED:  # while all is well, no call takes the lock
             self._record_success()
         return result
 
@@ -93,13 +95,14 @@ class CircuitBreaker:
         self._metrics.store_errors(_error_kind(error)).inc()
         with self._lock:
             self._failures += 1
-            if self._state is BreakerState.OPEN:
+            if self._state is BreakerState.OPEN:  # the call began before another one opened the breaker
                 return
             if self._failures < FAILURES_TO_OPEN and self._state is BreakerState.CLOSED:
                 return
             self._enter(BreakerState.OPEN)
             self._metrics.breaker_opened.inc()
         log.error("the online store does not answer; lists are made without it: %s", str(error).partition("\n")[0])
+        # Only one such thread runs: until it ends, the breaker stays open and cannot open again.
         threading.Thread(target=self._probe_until_answer, name="store-probe", daemon=True).start()
 
     def _probe_until_answer(self) -> None:

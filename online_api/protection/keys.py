@@ -10,8 +10,8 @@ from feature_repo.common.api_keys import ApiKey, read_keys, token_hash, token_id
 
 log = logging.getLogger(__name__)
 
-KEYS_POLL_SECONDS = 1.0
-NO_HASH = "0" * 64
+KEYS_POLL_SECONDS = 1.0  # docs/security.md promises that a revoked key is refused within a second
+NO_HASH = "0" * 64  # as long as a SHA-256 hash in hex, which no token will have
 
 
 class KeyRing:

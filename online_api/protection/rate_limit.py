@@ -25,14 +25,16 @@ from feature_repo.common.limits import Limit
 
 log = logging.getLogger(__name__)
 
-LEASE_OF_SECONDS = 0.1  # a lease holds at most the tokens of this time
-LEASE_SECONDS = 1.0  # unspent tokens of a lease expire after this time
+LEASE_SIZE_SECONDS = 0.1  # a lease holds at most the tokens that accrue in this time
+LEASE_LIFETIME_SECONDS = 1.0  # unspent tokens of a lease expire after this time
 REDIS_RETRY_SECONDS = 1.0  # between two attempts to reach Redis while it is down
 SWEEP_SECONDS = 10.0  # between two removals of idle buckets
 # The longest time that a request waits when Redis stops answering; only the first one does.
 CONNECT_SECONDS, ANSWER_SECONDS = 0.25, 0.1
-PROBE = ("probe", Limit(rate_per_second=1, burst=1))
+PROBE = ("probe", Limit(rate_per_second=1, burst=1))  # a bucket that no request uses
 LIMITER_ERRORS = (RedisError, RedisClusterException, OSError)
+
+# ---- the shared bucket in Redis --------------------------------------------------------------------------------------
 
 # Takes up to `most` tokens from a bucket, none if it has less than one; `unspent` tokens of an earlier lease go back. A
 # lease takes a quarter of the tokens at most, so that the last ones do not stay with one worker while others refuse
@@ -65,12 +67,16 @@ def limiter_client(connection: str, redis_type: str) -> Any:
         connection: Feast's connection string, host:port,key=value,...; its time-outs are overridden.
         redis_type: `redis` or `redis_cluster`.
     """
+    # Not public in Feast, which is pinned (ADR 0004). So the limiter and the store understand the string alike.
     nodes, options = RedisOnlineStore._parse_connection_string(connection)
     options |= {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
     options["retry"] = Retry(NoBackoff(), 0)
     if redis_type == "redis_cluster":
         return RedisCluster(startup_nodes=[ClusterNode(**node) for node in nodes], **options)
     return Redis(**nodes[0], **options)
+
+
+# ---- buckets ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -85,15 +91,15 @@ class _Bucket:
     idle_after: float = math.inf  # from this time on, the state has no effect
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def local_answer(self, now: float) -> float | None:
-        """The answer that needs no Redis: 0.0 from the lease, the wait after a refusal; None if there is neither."""
+    def wait_from_lease(self, now: float) -> float | None:
+        """Seconds to wait that are known without Redis: 0.0 with a leased token, the rest of a refusal, else None."""
         if self.leased >= 1 and now < self.lease_expires:
             self.leased -= 1
             return 0.0
         return self.refused_until - now if now < self.refused_until else None
 
-    def answer_without_redis(self, limit: Limit, now: float) -> float:
-        """The answer from the local bucket."""
+    def wait_from_local_bucket(self, limit: Limit, now: float) -> float:
+        """Takes a token from the local bucket; returns the seconds to wait, 0.0 if there was one."""
         self.local_tokens = min(limit.burst, self.local_tokens + (now - self.filled_at) * limit.rate_per_second)
         self.filled_at = now
         if self.local_tokens >= 1:
@@ -135,8 +141,8 @@ class RateLimiter:
         """
         now = self._clock()
         state = self._buckets.get(bucket) or self._added(bucket, now)
-        state.idle_after = now + max(LEASE_SECONDS, limit.burst / limit.rate_per_second)
-        wait = state.local_answer(now)
+        state.idle_after = now + max(LEASE_LIFETIME_SECONDS, limit.burst / limit.rate_per_second)
+        wait = state.wait_from_lease(now)
         return await self._lease(bucket, state, limit) if wait is None else wait
 
     async def close(self) -> None:
@@ -150,27 +156,27 @@ class RateLimiter:
         async with state.lock:
             now = self._clock()
             # The previous holder of the lock may have leased tokens, been refused, or noticed that Redis is down.
-            wait = state.local_answer(now)
+            wait = state.wait_from_lease(now)
             if wait is not None:
                 return wait
             if not self.shared:
-                return state.answer_without_redis(limit, now)
+                return state.wait_from_local_bucket(limit, now)
             # Cleared before the call: if the answer is lost, the unspent tokens may be returned already.
             unspent, state.leased = state.leased, 0
             try:
                 taken, wait = await self._take(bucket, limit, unspent)
             except LIMITER_ERRORS as error:
                 self._start_watch(error)
-                return state.answer_without_redis(limit, now)
+                return state.wait_from_local_bucket(limit, now)
             if taken:
-                state.leased, state.lease_expires = taken - 1, now + LEASE_SECONDS
+                state.leased, state.lease_expires = taken - 1, now + LEASE_LIFETIME_SECONDS
                 return 0.0
             state.refused_until = self._clock() + wait
             return wait
 
     async def _take(self, bucket: str, limit: Limit, unspent: int) -> tuple[int, float]:
         """Leases tokens from the shared bucket: their number, or 0 and the seconds until there is one."""
-        most = math.ceil(limit.rate_per_second * LEASE_OF_SECONDS)
+        most = math.ceil(limit.rate_per_second * LEASE_SIZE_SECONDS)
         arguments = (limit.rate_per_second, limit.burst, most, unspent)
         taken, microseconds = await self._redis.eval(LEASE_SCRIPT, 1, f"{self._prefix}:rate:{bucket}", *arguments)
         return taken, microseconds / 1e6

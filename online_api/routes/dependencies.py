@@ -80,10 +80,12 @@ async def list_response(request: Request, list_request: ListRequest) -> Response
         result, queued, started = await services.batcher.submit(list_request)
         context.add_stage("queue", queued, started)
     except TimeoutError:
+        # In a thread and not through the queue, which has just made it late.
         result = await asyncio.to_thread(_popular_after_timeout, services, list_request)
     context.stages += result.stages
     context.source = result.source
     context.degraded = result.payload["degraded"]
+    # /v1/trending has asked for popular products, so for it they are no fallback.
     if result.source in ("popular", "popular_in_filter") and not list_request.popular:
         context.fallback = context.degraded[0] if context.degraded else "nothing_known"
     return json_response(result.payload)
@@ -93,6 +95,7 @@ async def on_text_thread(services: Services, encode: Callable[[TextT], EncodedT]
     """Runs a function that encodes texts on the text thread; None if it takes longer than a request may."""
     encoding = asyncio.get_running_loop().run_in_executor(services.text_thread, encode, texts)
     try:
+        # A thread cannot be interrupted: after a time-out it finishes this text before it takes the next one.
         return await asyncio.wait_for(encoding, services.runtime.config.api.request_timeout_seconds)
     except TimeoutError:
         return None

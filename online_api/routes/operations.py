@@ -34,6 +34,7 @@ async def livez() -> Liveness:
     return Liveness()
 
 
+# Not async, like those below: they wait for the store, files or locks, so FastAPI runs them in threads.
 @router.get("/readyz")
 @router.get("/health")
 def health(services: ServicesDep) -> Health:
@@ -87,12 +88,13 @@ def reload_release(services: ServicesDep) -> ReleaseChange:
 def roll_back(services: ServicesDep) -> ReleaseChange:
     """Makes the release before the live one live again; if it cannot be loaded, nothing changes."""
     releases = services.runtime.paths.releases
-    with shop_lock(services.runtime.config):
+    with shop_lock(services.runtime.config):  # a batch job that publishes now would promote its release, too
         before = current_release(releases)
         try:
             rollback(releases)
             return _reload(services)
         except GateRefusedError as error:
+            # `rollback` succeeded, but the release cannot be loaded. All workers poll `current`, so it is set back.
             if before is not None and before != current_release(releases):
                 promote(releases, before.name)
             raise _without_folder(error, releases) from None

@@ -56,7 +56,7 @@ async def search(parameters: Annotated[SearchParameters, Query()], request: Requ
     """Products that match an Arabic or English query by meaning or spelling; without a text encoder, by spelling."""
     services = services_of(request)
     list_request = await on_text_thread(services, services.runtime.service.search_request, parameters.q)
-    if list_request is None:
+    if list_request is None:  # encoding took too long; without matches, the service compares spellings alone
         list_request = ListRequest(query=parameters.q, degraded=NO_TEXT_ENCODER)
     return await list_response(request, _with_conditions(list_request, parameters))
 

@@ -46,6 +46,7 @@ class QueryRoute(APIRoute):
         endpoint: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
 
         async def handler(request: Request) -> Response:
+            # First, so that a request without a valid key gets 401 and not 422.
             token = request.headers.get(HEADER.model.name)
             for check in checks:
                 await check(request, token)  # type: ignore[misc]  # made by `access.needs`
@@ -77,7 +78,7 @@ def _list_fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _values(request: Request, lists: frozenset[str]) -> dict[str, Any]:
-    """The query parameters; of a repeated parameter that is not a list, the last value counts."""
+    """The query parameters; of a repeated parameter that is not a list, the last value counts, as in FastAPI."""
     values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if name in lists:

@@ -37,6 +37,7 @@ query_router = APIRouter(tags=["recommendations"], dependencies=router.dependenc
 async def encode_buyer(body: EncodeBuyerRequest, services: ServicesDep) -> Response:
     """The buyer vector. A buyer without a known history gets the vector learned for an empty history."""
     list_request = await _list_request(services, body)
+    # Not through the batcher, which answers list requests only.
     return json_response(await asyncio.to_thread(services.runtime.service.encode_buyer, list_request))
 
 

@@ -13,7 +13,7 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MILLISECOND = dt.timedelta(milliseconds=1)
 # From this number on, a time is in milliseconds: as seconds it would be in the year 5138, as milliseconds in 1973.
 FIRST_MILLISECONDS = 100_000_000_000
-YEAR_9999_MS = 253_370_764_800_000
+YEAR_9999_MS = 253_370_764_800_000  # 9999-01-01T00:00Z; Python's datetime ends with that year
 TIME_FORMATS = "ISO 8601 (UTC if it has no time zone), or epoch seconds or milliseconds"
 
 
@@ -29,8 +29,10 @@ def milliseconds(value: object) -> int:
             moment = dt.datetime.fromisoformat(value)
         except ValueError:
             raise _invalid_timestamp() from None
+        # Exact integers; timestamp() returns a float.
         time_ms = ((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) - EPOCH) // MILLISECOND
     # Compared without conversion: a JSON integer may be too large for a float.
+    # A bool is an int in Python.
     elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < YEAR_9999_MS:
         time_ms = math.floor(value if value >= FIRST_MILLISECONDS else value * 1000)
     if not 0 <= time_ms < YEAR_9999_MS:

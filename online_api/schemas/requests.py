@@ -56,6 +56,7 @@ class RetrieveRequest(EncodeBuyerRequest):
 class Filters(BaseModel):
     """Conditions on products: all must hold; for names, any of them. Hidden products are never returned."""
 
+    # Frozen and with tuples, so that filters are hashable: they are the keys of a cache (live_catalogue.py).
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     categories: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these categories")
@@ -79,8 +80,12 @@ class Diversity(BaseModel):
     lambda_: Annotated[float, JsonNumber] = Field(
         1.0, alias="lambda", ge=0, le=1, description="1: by score alone; 0: by difference alone"
     )
-    max_per_brand: Annotated[Cap, JsonNumber] | None = Field(None, description="Most products of one brand")
-    max_per_category: Annotated[Cap, JsonNumber] | None = Field(None, description="Most products of one category")
+    max_per_brand: Annotated[Cap, JsonNumber] | None = Field(
+        None, description="At most this many products of one brand"
+    )
+    max_per_category: Annotated[Cap, JsonNumber] | None = Field(
+        None, description="At most this many products of one category"
+    )
 
     @property
     def is_plain(self) -> bool:

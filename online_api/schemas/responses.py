@@ -24,6 +24,7 @@ DEGRADED_DESCRIPTION = (
 class ApiResponse(BaseModel):
     """The base of all responses."""
 
+    # The tests validate the service's dictionaries against these models, so a field that is not documented fails them.
     model_config = ConfigDict(extra="forbid")
 
 
@@ -78,7 +79,7 @@ class FeatureAge(ApiResponse):
     """The age of the buyer's stored features."""
 
     built: int | None = Field(
-        description="Time at which the materialised history was built, in milliseconds since 1970"
+        description="Time at which the materialized history was built, in milliseconds since 1970"
     )
     last_event: int | None = Field(description="Time of the newest event, in milliseconds since 1970")
 

@@ -32,10 +32,10 @@ def batcher_of(
     metrics: Metrics | None = None,
     *,
     max_batch: int = 4,
-    max_waiting: int = 100,
+    max_queue: int = 100,
     timeout_s: float = LONG,
 ) -> Batcher[int, int]:
-    return Batcher(answer, metrics or Metrics(), max_batch=max_batch, max_waiting=max_waiting, timeout_s=timeout_s)
+    return Batcher(answer, metrics or Metrics(), max_batch=max_batch, max_queue=max_queue, timeout_s=timeout_s)
 
 
 async def result_of(batcher: Batcher[int, int], number: int) -> int:
@@ -59,7 +59,7 @@ def test_every_request_gets_its_own_result(rushes: list[list[int]], max_batch: i
     squares = Squares()
 
     async def run() -> list[int]:
-        batcher = batcher_of(squares, max_batch=max_batch, max_waiting=1000)
+        batcher = batcher_of(squares, max_batch=max_batch, max_queue=1000)
         tasks = []
         for numbers in rushes:
             tasks += await queued(batcher, numbers)
@@ -130,9 +130,9 @@ def test_a_full_queue_refuses_and_serves_again_when_it_has_emptied() -> None:
     squares = Squares()
 
     async def run() -> None:
-        batcher = batcher_of(squares, max_waiting=3)
+        batcher = batcher_of(squares, max_queue=3)
         waiting = await queued(batcher, [1, 2, 3])
-        with pytest.raises(OverloadedError, match="3 requests wait already"):
+        with pytest.raises(OverloadedError, match="3 requests are waiting already"):
             await batcher.submit(4)
         assert await asyncio.gather(*waiting) == [1, 4, 9]
         assert await result_of(batcher, 5) == 25

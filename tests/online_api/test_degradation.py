@@ -210,7 +210,7 @@ def test_overload_is_refused_while_health_still_answers(
         wait_for(rush)
         assert metric(client, 'tawsiya_rejected_total{reason="overload"}') == len(refused)
     for answer in refused:
-        assert "wait already" in problem_of(answer, 503)["detail"]
+        assert "are waiting already" in problem_of(answer, 503)["detail"]
         assert answer.headers["retry-after"] == "1"
 
 

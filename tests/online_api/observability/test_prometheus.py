@@ -43,7 +43,7 @@ def test_known_series_exist_before_anything_happens() -> None:
     seen = rendered(Metrics())
     for reason in ("overload", "rate_limit", "unauthorised", "too_large", "too_slow"):
         assert seen[f'tawsiya_rejected_total{{reason="{reason}"}}'] == 0
-    for stage in ("queue", "features", "encode", "search", "rank", "serialise"):
+    for stage in ("queue", "features", "encode", "search", "rank"):
         assert seen[f'tawsiya_stage_seconds_count{{stage="{stage}"}}'] == 0
 
 
