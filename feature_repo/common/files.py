@@ -40,3 +40,13 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def file_stamp(path: Path) -> tuple[int, ...]:
+    """Values that change with the file's content and permissions and when it is replaced; empty if it is missing."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return ()
+    # Not the modification time: a restored backup or `cp -p` keeps an old one.
+    return status.st_ino, status.st_size, status.st_ctime_ns

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from feature_repo.common.config import ConfigError, Section
+from feature_repo.common.files import file_stamp
 from online_api.schemas.fields import Price, milliseconds
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class RuleFile:
     def _poll(self) -> None:
         self._next_poll = self._clock() + RULES_POLL_SECONDS
         try:
-            stamp = _stamp(self._path)
+            stamp = file_stamp(self._path)
             if stamp == self._stamp:
                 return
             # Stored before the file is read, so that the next poll notices a change during the read.
@@ -198,12 +199,3 @@ class RuleFile:
         if error != self._error:  # logged once, not at every poll
             log.error("merchandising rules stay as they were: %s", error)
         self._error = error
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Values that change with the file; empty if there is no file."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return ()
-    return status.st_mtime_ns, status.st_size

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from feature_repo.common.api_keys import ApiKey, read_keys, token_hash, token_id
+from feature_repo.common.files import file_stamp
 
 log = logging.getLogger(__name__)
 
@@ -72,17 +73,7 @@ class KeyRing:
     def _read(self) -> None:
         # The stamp is taken before the read: a change during the read is noticed later. It is stored before the file is
         # parsed: an invalid file is reported once.
-        stamp = _stamp(self._path)
+        stamp = file_stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             self._keys = {key.key_id: key for key in read_keys(self._path)}
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Values that change with the file's content and permissions and when it is replaced; empty if it is missing."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return ()
-    # Not the modification time: a restored backup or `cp -p` keeps an old one.
-    return status.st_ino, status.st_size, status.st_ctime_ns
