@@ -22,7 +22,7 @@ class ModelSpec:
 
     Attributes:
         n_brands, n_categories, n_prices: Vocabulary sizes with <UNK> at index 0; all 0 without categorical features.
-        n_ids: Number of products that have a learned vector, plus 1 for all others; 0 without such vectors.
+        n_ids: Number of products with an id embedding, plus 1 for all others; 0 without id embeddings.
         event_weights: Weight of each event-type code.
         learn_event_weights: Whether recency_attention learns the event weights, starting from these.
         max_history: Longest history that the buyer tower reads.
