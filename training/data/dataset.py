@@ -42,6 +42,7 @@ class TrainingData:
     version: str
 
 
+# The first process fills the caches of text vectors and contexts; the others read them.
 @first_process_first()
 def read_training_data(config: Config, store: FeatureStore, *, show_progress: bool) -> tuple[TrainingData, str]:
     """Reads the training data of the last feature build; also returns the id of the text encoder."""
@@ -50,6 +51,8 @@ def read_training_data(config: Config, store: FeatureStore, *, show_progress: bo
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
     report = read_json(paths.feature_report, "tawsiya build-features")
     log.info("joining the histories of the training contexts")
+    # Everything that the cached contexts depend on: the data, the feature schema with the length of histories, and the
+    # target events.
     version = " ".join([report["data_version"], store.schema_hash, *sorted(config.data.target_events)])
     contexts = cached_contexts(paths.training_set, version, lambda: split_contexts(store, config, catalogue, c.TRAIN))
     validation = split_contexts(store, config, catalogue, c.VALIDATION)
@@ -65,6 +68,8 @@ def selection_contexts(data: TrainingData) -> tuple[Contexts, Contexts, Contexts
     """
     contexts = data.contexts.with_targets(data.contexts.targets)
     validation = data.validation.with_targets(data.validation.targets)
+    # moments_us and not times_us: these lie a microsecond earlier, so the first moment of the validation days would be
+    # trained on.
     early = contexts.take(np.flatnonzero(contexts.moments_us < data.validation_from_us))
     for purpose, selected in (("to train on, before the validation days", early), ("to validate with", validation)):
         if len(selected) == 0:

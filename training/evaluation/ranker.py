@@ -1,4 +1,4 @@
-"""What rankers learn from, what they score, and how scores become a ranked list.
+"""The interface of rankers, the training events that baselines learn from, and the order of equal scores.
 
 A baseline learns from the events before a cut-off and then scores histories. These need not belong to buyers it has
 learned from: within a session, for example, the history grows after the cut-off.

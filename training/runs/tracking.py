@@ -100,7 +100,9 @@ class RunTracker(Tracker):
             RuntimeError: The MLflow server refuses the run or does not answer.
         """
         now, runs = dt.datetime.now(dt.UTC), shop_paths(config).runs
+        # Milliseconds, so that two runs of one second have two folders; names sort by time.
         self.folder = runs / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z"
+        # Before the folder is made: if MLflow refuses the run, no empty folder is left.
         self._mlflow = _MlflowRun(config, self.folder.name) if config.training.mlflow_uri else None
         self._selection = selection
         self._curves: dict[str, PhaseCurves] = {}
@@ -169,6 +171,7 @@ class _MlflowRun:
 
     def __init__(self, config: Config, name: str) -> None:
         uri = config.training.mlflow_uri
+        # setdefault, so that the user's own variables win.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         if uri.startswith("file:"):
             # Newer versions of MLflow refuse a plain folder unless this is set.
