@@ -21,7 +21,7 @@ from training.model.item_features import ItemFeatures, Vocabularies, build_vocab
 from training.model.spec import ModelSpec
 from training.model.towers import TwoTower
 from training.runs import distributed
-from training.text.catalogue_text import TEXT_ENCODER, tuned_texts
+from training.text.catalogue_text import TEXT_ENCODER, trainable_texts
 from training.text.fine_tuning import TrainableTexts
 
 MAX_GRADIENT_NORM = 1.0
@@ -92,7 +92,7 @@ def initial_state(config: Config, data: TrainingData, contexts: Contexts) -> Tra
     # On the CPU, before the model moves: whitening is NumPy.
     model.item_tower.whiten(data.text_NT)
     model.to(device)
-    texts = None if settings.freeze_text_encoder else tuned_texts(config, data.catalogue)
+    texts = None if settings.freeze_text_encoder else trainable_texts(config, data.catalogue)
     return TrainingState(model, texts, items, vocabularies, _optimizer(model, texts, settings))
 
 
