@@ -139,6 +139,9 @@ class EpochBatches(Dataset[Batch]):
         return candidate_C, np.log(-np.expm1(log_missed_C).clip(max=-1e-12))
 
 
+# ---- weights of targets ----------------------------------------------------------------------------------------------
+
+
 def choice_weights(contexts: Contexts, config: Config) -> Float32Array:
     """(T,) weight of each target in the loss; the weights of a context sum to 1, or less with its age.
 
@@ -159,6 +162,9 @@ def choice_weights(contexts: Contexts, config: Config) -> Float32Array:
     return counted
 
 
+# ---- choice of candidates --------------------------------------------------------------------------------------------
+
+
 def candidates_are_all(candidates: str, n_contexts: int, n_products: int) -> bool:
     """Whether all products are candidates, by `training.candidates`.
 
@@ -177,6 +183,9 @@ def with_candidates(config: Config, n_contexts: int, n_products: int) -> Config:
     )
     training = config.training.model_copy(update={"candidates": "all" if use_all else "sampled"})
     return config.model_copy(update={"training": training})
+
+
+# ---- order of contexts -----------------------------------------------------------------------------------------------
 
 
 def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> list[Int64Array]:

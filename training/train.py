@@ -117,13 +117,13 @@ def train(
         NonFiniteLossError: Training diverged.
     """
     keep_freed_memory()
-    contexts, early, validation = selection_contexts(data)
-    final = Phase(folder / CHOSEN, early, validation)
+    contexts = selection_contexts(data)
+    final = Phase(folder / CHOSEN, contexts.before_validation, contexts.validation)
     progress = fit(config, data, final, card, tracker=tracker, show_progress=show_progress)
     curves = {"epochs": progress.history, "best_epoch": progress.best_epoch}
     if config.training.refit:
         log.info("refit: training for %d epochs, the validation days included", progress.best_epoch)
-        final = Phase(folder / REFITTED, contexts, n_epochs=progress.best_epoch)
+        final = Phase(folder / REFITTED, contexts.before_test, n_epochs=progress.best_epoch)
         curves["refit"] = fit(config, data, final, card, tracker=tracker, show_progress=show_progress).history
     if distributed.rank() > 0:
         return card

@@ -93,6 +93,9 @@ class TuningResult:
     trials: list[dict[str, Any]]
 
 
+# ---- the trials ------------------------------------------------------------------------------------------------------
+
+
 def tune(
     config: Config,
     data: TrainingData,
@@ -124,7 +127,7 @@ def tune(
     keep_freed_memory()
     deadline = time.monotonic() + budget.minutes * 60 if budget.minutes is not None else float("inf")
     config = with_candidates(config, len(data.contexts), len(data.catalogue))
-    _, early, validation = selection_contexts(data)
+    contexts = selection_contexts(data)
     space = space_of(config, len(data.catalogue), kept)
     if not space:
         raise ValueError(
@@ -134,7 +137,7 @@ def tune(
     # Only in a new study, or if the enqueued trial was killed.
     if not study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING)):
         study.enqueue_trial({key: attrgetter(key)(config) for key in space})
-    phase = Phase(folder / TRIAL / "model", early, validation)
+    phase = Phase(folder / TRIAL / "model", contexts.before_validation, contexts.validation)
     while (n_done := len(_finished(study))) < budget.n_trials and (n_done == 0 or time.monotonic() < deadline):
         # A seed per trial makes a resumed study draw what the uninterrupted one would have drawn.
         study.sampler = TPESampler(seed=config.training.seed + n_done, n_startup_trials=RANDOM_TRIALS)
@@ -165,6 +168,9 @@ class TrialReport(Tracker):
             raise optuna.TrialPruned
 
 
+# ---- space and settings ----------------------------------------------------------------------------------------------
+
+
 def space_of(config: Config, n_products: int, kept: Collection[str] = ()) -> dict[str, BaseDistribution]:
     """The space to tune in: SPACE without `kept` and without what is too slow, widened to include `config`."""
     space = {}
@@ -186,6 +192,9 @@ def _widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
         return FloatDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
     assert isinstance(distribution, CategoricalDistribution)
     return CategoricalDistribution(tuple(dict.fromkeys((*distribution.choices, value))))
+
+
+# ---- study and trials in the database --------------------------------------------------------------------------------
 
 
 def _open_study(folder: Path, name: str) -> optuna.Study:
@@ -232,6 +241,9 @@ def _run_trial(trial: Trial, train: Callable[..., Progress]) -> tuple[TrialState
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+# ---- outcome ---------------------------------------------------------------------------------------------------------
 
 
 def _result(study: optuna.Study, config: Config, folder: Path) -> TuningResult:

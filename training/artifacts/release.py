@@ -72,6 +72,9 @@ class ReleaseParts:
     as_of_ms: int
 
 
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
 def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any], about: dict[str, Any]) -> str:
     """Assembles a release and returns its name. It is not live until promote().
 
@@ -113,6 +116,9 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     _write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
     np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
+
+
+# ---- reading and verifying -------------------------------------------------------------------------------------------
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -199,6 +205,9 @@ def check(releases: Path, name: str | None) -> str:
     except ValueError as error:
         raise GateRefusedError(str(error)) from None
     return name
+
+
+# ---- going live, back and away ---------------------------------------------------------------------------------------
 
 
 def promote(releases: Path, name: str) -> None:

@@ -99,6 +99,9 @@ class Contexts:
         )
 
 
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
 def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
     """Reads the contexts of one split with the configured history length and targets; errors are read_contexts's."""
     return read_contexts(
@@ -155,6 +158,9 @@ def read_contexts(
         ends=ends,
         targets=_chosen(_histories(table, catalogue), codes),
     )
+
+
+# ---- join with the histories -----------------------------------------------------------------------------------------
 
 
 def _timelines(
@@ -227,6 +233,9 @@ def _require_past(timelines: Histories, starts: Int64Array, ends: Int64Array, ti
         raise ValueError(
             f"{len(leaking)} contexts of {path} would see their own future; run `tawsiya build-features` again"
         )
+
+
+# ---- lists of events and targets -------------------------------------------------------------------------------------
 
 
 def _histories(table: pa.Table, catalogue: Catalogue) -> Histories:

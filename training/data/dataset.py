@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,18 +61,33 @@ def read_training_data(config: Config, store: FeatureStore, *, show_progress: bo
     return TrainingData(catalogue, text_NT, contexts, validation, validation_from_us, version), encoder_id
 
 
-def selection_contexts(data: TrainingData) -> tuple[Contexts, Contexts, Contexts]:
-    """The contexts that have a target: all before the test days, those before the validation days, and validation's.
+class SelectionContexts(NamedTuple):
+    """The contexts with a target, by what they are for.
+
+    Attributes:
+        before_test: All contexts before the test days; the refit learns from them.
+        before_validation: Those before the validation days; the selection fit learns from them.
+        validation: The contexts of the validation days.
+    """
+
+    before_test: Contexts
+    before_validation: Contexts
+    validation: Contexts
+
+
+def selection_contexts(data: TrainingData) -> SelectionContexts:
+    """Selects the contexts of the selection fit and of the refit.
 
     Raises:
         ValueError: No context is left to train on, or none to validate with.
     """
-    contexts = data.contexts.with_targets(data.contexts.targets)
+    before_test = data.contexts.with_targets(data.contexts.targets)
     validation = data.validation.with_targets(data.validation.targets)
     # moments_us and not times_us: these lie a microsecond earlier, so the first moment of the validation days would be
     # trained on.
-    early = contexts.take(np.flatnonzero(contexts.moments_us < data.validation_from_us))
-    for purpose, selected in (("to train on, before the validation days", early), ("to validate with", validation)):
+    before_validation = before_test.take(np.flatnonzero(before_test.moments_us < data.validation_from_us))
+    purposes = {"to train on, before the validation days": before_validation, "to validate with": validation}
+    for purpose, selected in purposes.items():
         if len(selected) == 0:
             raise ValueError(f"there is no context with a product {purpose}; load more events, or lower data.test_days")
-    return contexts, early, validation
+    return SelectionContexts(before_test, before_validation, validation)

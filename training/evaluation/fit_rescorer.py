@@ -28,6 +28,9 @@ CUT_OFF = 20
 MAX_SCORES = 50_000_000  # 200 MB of validation scores; with more buyers an evenly spaced sample is used
 
 
+# ---- data and re-scored ranker ---------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class RescorerData:
     """The contexts that a re-scorer is fitted or applied on, with everything that its terms need.
@@ -100,6 +103,9 @@ class RescoredRanker:
         # A CSR matrix has each pair once. += would add a repeated pair once only.
         scores_BN[repeats.row, repeats.col] += repeats.data
         return scores_BN
+
+
+# ---- fit -------------------------------------------------------------------------------------------------------------
 
 
 def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) -> Rescorer:
@@ -186,6 +192,9 @@ def _fit_all(
     for field in fields:
         rescorer = _refined(rescorer, field, objective)
     return rescorer
+
+
+# ---- search of the grid ----------------------------------------------------------------------------------------------
 
 
 def _best(candidates: Iterable[Rescorer], objective: Callable[[Rescorer], float]) -> Rescorer:

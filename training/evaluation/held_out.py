@@ -70,6 +70,7 @@ class HeldOut:
         seen_N = np.bincount(self.events.products, minlength=self.events.n_products) > 0
         kept = np.ones(len(targets.products), dtype=bool)
         if kind != NEXT:
+            # Cold items are the targets that were not seen, all other kinds the seen ones.
             kept = seen_N[targets.products] != (kind == COLD_ITEMS)
         if kind in (NEW_ITEMS, NEXT):
             kept &= ~_among(targets, self.purchases, self.events.n_products)
@@ -94,12 +95,17 @@ class HeldOut:
         """What the online store would hold of each context's buyer: all purchases, and the last events."""
         histories, n_last = self.histories, self.contexts.ends - self.contexts.starts
         to_end = histories.offsets[1:][histories.owners] - np.arange(len(histories.products))
+        # The context's window has as many known events as the stored sequence. The last so many of the full history are
+        # the same ones.
         last = to_end <= n_last[histories.owners]
         return histories.where(last | (histories.event_types == PURCHASE))
 
     def _rows_and_targets(self, kind: str) -> tuple[Int32Array, Targets] | None:
         rows, targets = self.targets(kind)
         return (rows, as_targets(targets)) if len(rows) else None
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def read_held_out(

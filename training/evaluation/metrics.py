@@ -79,6 +79,9 @@ class CatalogueFacts:
     vectors: Float32Array | None = None
 
 
+# ---- accuracy: one value per buyer -----------------------------------------------------------------------------------
+
+
 def recall(hits_Bk: BoolArray, n_targets_B: Int64Array) -> Float64Array:
     """(B,) hits / number of targets (Manning, Raghavan, Schuetze 2008, Introduction to Information Retrieval, 8.3)."""
     shares_B: Float64Array = hits_Bk.sum(axis=1) / n_targets_B
@@ -111,6 +114,7 @@ def ndcg(hits_Bk: BoolArray, n_targets_B: Int64Array) -> Float64Array:
 
 def mrr(hits_Bk: BoolArray) -> Float64Array:
     """(B,) 1 / rank of the first hit, 0 if none within k (Voorhees 1999, The TREC-8 question answering track)."""
+    # argmax of booleans is the first hit.
     return np.where(hits_Bk.any(axis=1), 1 / (1 + hits_Bk.argmax(axis=1)), 0.0)
 
 
@@ -139,6 +143,9 @@ def accuracy_per_buyer(ranked_BK: Int32Array, targets: Targets, k_values: Sequen
     return per_buyer
 
 
+# ---- accuracy: means over buyers -------------------------------------------------------------------------------------
+
+
 def means(per_buyer: Mapping[str, Float64Array]) -> dict[str, float]:
     """Each metric averaged over buyers."""
     return {metric: float(values_B.mean()) for metric, values_B in per_buyer.items()}
@@ -147,6 +154,9 @@ def means(per_buyer: Mapping[str, Float64Array]) -> dict[str, float]:
 def accuracy_metrics(ranked_BK: Int32Array, targets: Targets, k_values: Sequence[int]) -> dict[str, float]:
     """The means of accuracy_per_buyer; arguments and errors are the same."""
     return means(accuracy_per_buyer(ranked_BK, targets, k_values))
+
+
+# ---- beyond accuracy -------------------------------------------------------------------------------------------------
 
 
 def coverage(ranked_BK: Int32Array, n_products: int, k_values: Sequence[int]) -> dict[str, float]:
@@ -225,6 +235,9 @@ def beyond_accuracy(
     if catalogue.categories is not None:
         metrics |= category_relevance(ranked_BK, targets, catalogue.categories, k_values)
     return metrics
+
+
+# ---- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _check_lists(ranked_BK: Int32Array, k_values: Sequence[int], n_products: int | None = None) -> None:

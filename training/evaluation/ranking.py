@@ -74,6 +74,7 @@ def rank_all(
                 raise ValueError(f"{ranker.name} gave scores that are not numbers: they have no rank")
             for row, scores_N in enumerate(scores_BN, start):
                 top = top_positions(scores_N, k)
+                # If too few products may be recommended, top_positions fills up with excluded ones.
                 top = top[scores_N[top] > -np.inf]
                 ranked_BK[row, : len(top)] = top
             progress.update(len(scores_BN))
@@ -96,6 +97,7 @@ def compare(
         ValueError: Two rankers share a name, k_values is empty or below 1, or buyers and targets differ in number.
     """
     names = [ranker.name for ranker in rankers]
+    # The result is keyed by name; one ranker would hide another.
     if len(set(names)) < len(names):
         raise ValueError(f"each ranker needs a name of its own, not {names}")
     if not k_values:

@@ -34,6 +34,9 @@ def softmax_by_prefix(logits_Z: Tensor, owners_Z: Tensor, n_prefixes: int) -> Te
     return weights_Z / totals_P.clamp_min(torch.finfo(totals_P.dtype).tiny)[owners_Z]
 
 
+# ---- weighted sums ---------------------------------------------------------------------------------------------------
+
+
 class EventLogits(NamedTuple):
     """The tables whose entries a pooling aggregator adds to the logit of an event's product.
 
@@ -145,6 +148,9 @@ class RecencyAttention(Attention):
     def event_logits(self) -> EventLogits:
         """The learned tables."""
         return EventLogits(self.log_weights + self.of_type, self.of_rank, self.of_gap)
+
+
+# ---- transformer -----------------------------------------------------------------------------------------------------
 
 
 class CausalTransformer(nn.Module):

@@ -19,7 +19,7 @@ from training.model.towers import UNKNOWN, TwoTower
 # of such products rises by two thirds, and recall of the others falls by 3% (ADR 0005).
 BORROWED, NEIGHBOURS = 0.2, 5
 ROWS_AT_ONCE = 1024  # products compared with all others at once; 400 MB with 100,000 products
-BUYERS_AT_ONCE = 512
+BUYERS_PER_BATCH = 512
 
 
 @torch.inference_mode()
@@ -71,8 +71,8 @@ def encode_buyers(model: TwoTower, item_ND: Tensor, contexts: Contexts) -> Tenso
     model.eval()
     # torch.cat needs a tensor even if there is no context.
     chunks = [item_ND.new_empty(0, item_ND.shape[1])]
-    for start in range(0, len(contexts), BUYERS_AT_ONCE):
-        rows = slice(start, start + BUYERS_AT_ONCE)
+    for start in range(0, len(contexts), BUYERS_PER_BATCH):
+        rows = slice(start, start + BUYERS_PER_BATCH)
         prefixes = prefixes_of(contexts.timelines, contexts.starts[rows], contexts.ends[rows])
         chunks.append(model.buyer_tower(item_ND, prefixes.to(item_ND.device)))
     return torch.cat(chunks)

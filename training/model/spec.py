@@ -50,6 +50,7 @@ class ModelSpec:
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
+        # A list, as JSON returns it; a written and a read spec then compare equal.
         return asdict(self) | {"event_weights": list(self.event_weights)}
 
     @classmethod

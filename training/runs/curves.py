@@ -105,6 +105,7 @@ def _draw(panel: Axes, curves: PhaseCurves, metric: str, phase: str, colour: str
 def _smoothed(losses: list[float]) -> list[float]:
     """The running mean; at the ends the window is shorter."""
     window = max(1, round(SMOOTHED_SHARE * len(losses)))
+    # The filter pads with zeros. Filtering ones in the same way counts the real values in each window.
     sums, counts = (
         uniform_filter1d(values, window, mode="constant") for values in (np.array(losses), np.ones(len(losses)))
     )

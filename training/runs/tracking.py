@@ -59,6 +59,9 @@ class Tracker:
 NOT_TRACKED = Tracker()
 
 
+# ---- speed -----------------------------------------------------------------------------------------------------------
+
+
 class Speed:
     """Measures training speed in pairs per second, without validation and saving."""
 
@@ -83,6 +86,9 @@ class Speed:
     def pairs_per_s(self) -> float | None:
         """The speed; None before two steps without a pause between them."""
         return self._pairs / self._seconds if self._seconds else None
+
+
+# ---- files of a run --------------------------------------------------------------------------------------------------
 
 
 class RunTracker(Tracker):
@@ -164,6 +170,9 @@ class RunTracker(Tracker):
             self._writers[phase] = SummaryWriter(str(self.folder / phase))
             self._curves[phase] = PhaseCurves()
         return self._writers[phase], self._curves[phase]
+
+
+# ---- MLflow ----------------------------------------------------------------------------------------------------------
 
 
 class _MlflowRun:

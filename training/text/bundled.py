@@ -92,6 +92,9 @@ class _Packed:
     tensors: dict[str, tuple[bool, int, int]]  # name -> is Q4_0, values, byte offset
 
 
+# ---- the folder ------------------------------------------------------------------------------------------------------
+
+
 def build_bundled_encoder(folder: Path) -> Path:
     """Converts the bundled encoder to a SentenceTransformer folder (384 dimensions, 487 MB), unless it exists.
 
@@ -169,6 +172,9 @@ def _convert(source: Path, folder: Path) -> None:
     (folder / _RECORD_FILE).write_text(json.dumps(_record(folder), indent=2))
 
 
+# ---- the packed file -------------------------------------------------------------------------------------------------
+
+
 class _Cursor:
     """Reads consecutive little-endian fields."""
 
@@ -243,6 +249,9 @@ def _read_directory(cursor: _Cursor) -> dict[str, tuple[bool, int, int]]:
     return tensors
 
 
+# ---- weights ---------------------------------------------------------------------------------------------------------
+
+
 def _weights(packed: _Packed) -> dict[str, torch.Tensor]:
     """All tensors in float32, with the names and shapes of transformers' BertModel."""
     # The names and shapes of the parameters, without memory for 470 MB of weights.
@@ -273,6 +282,9 @@ def _dequantise(packed: _Packed, name: str) -> Float32Array:
     weights -= 8
     weights *= blocks["scale"].astype(np.float32)[:, None]
     return weights.ravel()
+
+
+# ---- tokenizer and modules -------------------------------------------------------------------------------------------
 
 
 def _tokenizer(packed: _Packed) -> PreTrainedTokenizerFast:

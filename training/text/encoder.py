@@ -122,6 +122,9 @@ class TextEncoder:
         return vectors_ND
 
 
+# ---- loading ---------------------------------------------------------------------------------------------------------
+
+
 def load_text_encoder(name: str, models_dir: Path, device: str = "cpu", number_format: str = "auto") -> TextEncoder:
     """Loads a text encoder.
 
@@ -185,6 +188,9 @@ def fastest_format(name: str, device: torch.device) -> str:
     return INT8 if name == BUNDLED and device.type == "cpu" else FLOAT32
 
 
+# ---- identity --------------------------------------------------------------------------------------------------------
+
+
 def _digest(model: SentenceTransformer, *prefixes: str) -> str:
     """Hash of everything that a vector depends on; 470 MB of weights take half a second."""
     digest = hashlib.blake2b(digest_size=12)
@@ -196,6 +202,9 @@ def _digest(model: SentenceTransformer, *prefixes: str) -> str:
         # As bytes, because NumPy has no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+# ---- model hub -------------------------------------------------------------------------------------------------------
 
 
 def _require_hub(name: str) -> None:

@@ -46,6 +46,9 @@ class Int8Error(ValueError):
     """An encoder cannot be converted to 8-bit integers; the message says why and what to do."""
 
 
+# ---- conversion on first use -----------------------------------------------------------------------------------------
+
+
 def use_int8(model: SentenceTransformer, folder: Path) -> None:
     """Replaces the transformer of a SentenceTransformer by its conversion to 8-bit integers.
 
@@ -112,6 +115,9 @@ def _require_similar(before: Any, after: Any) -> None:
         )
 
 
+# ---- inference -------------------------------------------------------------------------------------------------------
+
+
 class _Int8Transformer(nn.Module):
     """Replaces a transformers model inside a SentenceTransformer."""
 
@@ -145,6 +151,9 @@ class _Int8Transformer(nn.Module):
             with ThreadPoolExecutor(torch.get_num_threads()) as threads:
                 list(threads.map(encode, range(len(ids_NL))))
         return {"last_hidden_state": torch.from_numpy(hidden_NLD)}
+
+
+# ---- export and quantisation -----------------------------------------------------------------------------------------
 
 
 class _OneText(nn.Module):

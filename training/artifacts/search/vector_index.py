@@ -159,6 +159,9 @@ VectorIndex: TypeAlias = FlatIndex | PqFastScanIndex
 INDEXES: Final[dict[str, type[VectorIndex]]] = {index.kind: index for index in (FlatIndex, PqFastScanIndex)}
 
 
+# ---- building and loading --------------------------------------------------------------------------------------------
+
+
 def build_index(vectors_ND: Float32Array, index_type: IndexType) -> VectorIndex:
     """Indexes unit vectors, (N, D); `auto` chooses flat for up to 50,000 products and pq_fastscan above.
 
