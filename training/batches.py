@@ -3,7 +3,8 @@
 A batch depends only on the seed, the epoch and its number. So other processes can prepare batches, and a resumed run
 sees the same ones.
 
-Legend: P contexts of a batch, T choices, C candidates, U distinct products, N products of the catalogue.
+Legend: P contexts of a batch, T choices, C candidates, U distinct products, N products of the catalogue, H nearest
+products of each product, Z events of the histories.
 """
 
 from typing import NamedTuple
@@ -67,6 +68,7 @@ class EpochBatches(Dataset[Batch]):
         """
         self._contexts, self._n_products, self._settings, self._epoch = contexts, n_products, config.training, epoch
         self._hard_NH = hard_NH
+        # Every process draws the same order and takes its share of it, see loader.
         rng = np.random.default_rng((config.training.seed, epoch))
         self._batches = _shuffled(contexts, config.training.batch_size, rng)
         self._weights = choice_weights(contexts, config)
@@ -80,14 +82,17 @@ class EpochBatches(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         """Builds batch `number`; raises IndexError after the last one."""
         rows = self._batches[number]
+        # A generator for each batch: any process may build it, in any order, with the same result.
         rng = np.random.default_rng((self._settings.seed, self._epoch, number))
         targets, offsets = ranges(self._contexts.targets.offsets[rows], self._contexts.targets.offsets[rows + 1])
         target_T = self._contexts.targets.products[targets]
         owner_T = np.repeat(np.arange(len(rows)), np.diff(offsets))
         prefixes = prefixes_of(self._contexts.timelines, self._contexts.starts[rows], self._contexts.ends[rows])
         candidate_C, log_q_C = self._candidates(target_T, len(rows), rng)
+        # Candidates are ascending and contain every target, so the place found is the target's own.
         place_T = np.searchsorted(candidate_C, target_T)
         product_U = np.union1d(candidate_C, prefixes.items_Z.numpy())
+        # A table by product is faster than a search for each event. Only entries of product_U are ever read.
         place_N = np.empty(self._n_products, dtype=np.int64)
         place_N[product_U] = np.arange(len(product_U))
         return Batch(
@@ -104,8 +109,10 @@ class EpochBatches(Dataset[Batch]):
 
         All processes get the same number of batches: if they do not divide evenly, the first ones are repeated.
         """
+        # Rounded up. With fewer batches than the others, a process would leave them waiting in all_reduce for ever.
         n_steps = -(-len(self) // n_processes)
         numbers = [(step * n_processes + rank) % len(self) for step in range(n_steps)]
+        # batch_size=None: an item of this dataset is a batch already. The numbers are the order to build them in.
         return DataLoader(self, batch_size=None, sampler=numbers, num_workers=self._settings.num_workers)
 
     def _candidates(
@@ -121,12 +128,18 @@ class EpochBatches(Dataset[Batch]):
             anchors = rng.choice(target_T, n_contexts * settings.num_hard_negatives)
             columns = rng.integers(0, self._hard_NH.shape[1], len(anchors))
             drawn.append(self._hard_NH[anchors, columns].astype(np.int64))
+        # Each product once: a second copy of a target would be a negative of that target.
         candidate_C = np.unique(np.concatenate(drawn))
         # A candidate is missed by every target of the batch and by every uniform draw (mixed negative sampling:
         # Yang et al. 2020, https://doi.org/10.1145/3366424.3386195).
+        # The clips keep the logarithms finite: one product can have all targets, and a catalogue can consist of one
+        # product. log1p and expm1, because 1 - p and 1 - e^x lose the digits of a rare product's small probability.
         log_missed_C = len(target_T) * np.log1p(-self._share_N[candidate_C].clip(max=1 - 1e-9))
         log_missed_C += n_random * np.log1p(-1 / max(2, self._n_products))
         return candidate_C, np.log(-np.expm1(log_missed_C).clip(max=-1e-12))
+
+
+# ---- weights of targets ----------------------------------------------------------------------------------------------
 
 
 def choice_weights(contexts: Contexts, config: Config) -> Float32Array:
@@ -149,6 +162,9 @@ def choice_weights(contexts: Contexts, config: Config) -> Float32Array:
     return counted
 
 
+# ---- choice of candidates --------------------------------------------------------------------------------------------
+
+
 def candidates_are_all(candidates: str, n_contexts: int, n_products: int) -> bool:
     """Whether all products are candidates, by `training.candidates`.
 
@@ -169,6 +185,9 @@ def with_candidates(config: Config, n_contexts: int, n_products: int) -> Config:
     return config.model_copy(update={"training": training})
 
 
+# ---- order of contexts -----------------------------------------------------------------------------------------------
+
+
 def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> list[Int64Array]:
     """The rows of each batch: every context once, in random order of runs of adjacent contexts of one buyer.
 
@@ -176,6 +195,7 @@ def _shuffled(contexts: Contexts, batch_size: int, rng: np.random.Generator) -> 
     A run holds up to 1 / RUNS_PER_BATCH of a batch's choices. A context is never split, so a batch may exceed its size
     by the last context.
     """
+    # training.batch_size counts targets: they are the terms of the loss.
     sizes = contexts.targets.lengths
     begins = np.concatenate([[0], np.flatnonzero(contexts.buyer_ids[1:] != contexts.buyer_ids[:-1]) + 1])
     chosen_before = np.cumsum(sizes) - sizes

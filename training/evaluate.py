@@ -1,4 +1,7 @@
-"""Offline evaluation: the model against simple baselines on the test days, ranking all products."""
+"""Offline evaluation: the model against simple baselines on the test days, ranking all products.
+
+Legend: N products of the catalogue, D dimensions.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,13 +51,14 @@ def evaluate(
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
-    item_ND = _released_vectors(paths, catalogue)
+    item_ND = _product_vectors(paths, catalogue)
     held_out = read_held_out(store, config, catalogue, c.TEST)
     model, _, _ = load_model(paths.model)
     towers = TwoTowerRanker(encode_buyers(model, item_ND, held_out.contexts), item_ND, TOWERS_ALONE)
     rescorer, data = Rescorer.load(paths.model), held_out.rescorer_data()
     baselines = _baselines(held_out)
     counts_N = np.bincount(held_out.events.products, minlength=len(catalogue))
+    # factorize gives products without a category the code -1, which category_relevance leaves out.
     categories_N, _ = pd.factorize(pd.Series(catalogue.categories, dtype="object"))
     products = CatalogueFacts(counts_N, categories_N, item_ND.numpy())
     languages_N = read_title_languages(paths.product_features)
@@ -66,6 +70,7 @@ def evaluate(
         served = RescoredRanker(towers, rescorer, data, new_only=kind != ALL, name=TWO_TOWER)
         rankers: list[Ranker] = [served, towers, *baselines]
         if kind != ALL:
+            # Serving with new_only leaves out what the buyer has bought, and every ranker gets the same help.
             rankers = [MaskedRanker(ranker, held_out.purchases) for ranker in rankers]
         kind_targets = as_targets(chosen)
         slices = slice_targets(kind_targets, held_out.histories.lengths[rows], counts_N, languages_N)
@@ -107,10 +112,12 @@ def split_facts(held_out: HeldOut) -> dict[str, str]:
     }
 
 
-def _released_vectors(paths: ShopPaths, catalogue: Catalogue) -> torch.Tensor:
+def _product_vectors(paths: ShopPaths, catalogue: Catalogue) -> torch.Tensor:
+    """(N, D) product vectors of the model; raises ValueError if they are of another model or of other products."""
     embeddings = load_embeddings(paths.embeddings)
     require_same_products(embeddings.product_ids, catalogue.product_ids)
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
+    # A copy: torch warns about a read-only memory map.
     return torch.from_numpy(np.array(embeddings.vectors_ND))
 
 

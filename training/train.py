@@ -4,7 +4,8 @@ The selection fit learns from the contexts before the validation days and finds 
 learns from all contexts for that many epochs. Several processes train together under torchrun, see
 training.runs.distributed; only the first one writes files.
 
-Legend: P contexts of a batch, C candidates, U distinct products of a batch, N products, D dimensions.
+Legend: P contexts of a batch, C candidates, U distinct products of a batch, N products, D dimensions, T text dimensions
+(in owner_T: targets), H nearest products of each product.
 """
 
 import dataclasses
@@ -61,7 +62,8 @@ class Phase:
         folder: Receives the model.
         contexts: Contexts to learn from, each with a target.
         validation: Contexts that choose the best epoch and stop the fit early; without them the last epoch is kept.
-        n_epochs: Number of epochs; None means `training.num_epochs`. The learning rate schedule ignores it.
+        n_epochs: Number of epochs; None means `training.num_epochs`. The learning rate schedule always spans
+            `num_epochs`, so that the refit repeats the schedule of the selection fit.
     """
 
     folder: Path
@@ -115,18 +117,19 @@ def train(
         NonFiniteLossError: Training diverged.
     """
     keep_freed_memory()
-    contexts, early, validation = selection_contexts(data)
-    final = Phase(folder / CHOSEN, early, validation)
+    contexts = selection_contexts(data)
+    final = Phase(folder / CHOSEN, contexts.before_validation, contexts.validation)
     progress = fit(config, data, final, card, tracker=tracker, show_progress=show_progress)
     curves = {"epochs": progress.history, "best_epoch": progress.best_epoch}
     if config.training.refit:
         log.info("refit: training for %d epochs, the validation days included", progress.best_epoch)
-        final = Phase(folder / REFITTED, contexts, n_epochs=progress.best_epoch)
+        final = Phase(folder / REFITTED, contexts.before_test, n_epochs=progress.best_epoch)
         curves["refit"] = fit(config, data, final, card, tracker=tracker, show_progress=show_progress).history
     if distributed.rank() > 0:
         return card
     card = _write_model(folder, final.folder, progress)
     write_json(folder / CURVES, curves)
+    # The checkpoints go last. A run that is killed before this resumes from them and writes the model again.
     shutil.rmtree(folder / REFITTED, ignore_errors=True)
     for name in (CHOSEN, REFITTED):
         delete_checkpoint(checkpoint_of(folder / name))
@@ -159,14 +162,18 @@ def fit(
     show_progress: bool = True,
 ) -> Progress:
     """Trains a new model and writes it to the phase's folder; arguments and errors are those of `train`."""
+    # By all contexts, not those of the phase: both fits must have the same kind of candidates.
     config = with_candidates(config, len(data.contexts), len(data.catalogue))
     settings, is_first = config.training, distributed.rank() == 0
     state = initial_state(config, data, phase.contexts)
     # ---- resume ------------------------------------------------------------------------------------------------------
     version = _run_version(config, data, card, phase.contexts)
     best = phase.folder if is_first else None
+    # Loading may rename the folder and restores the best model. Only the first process does that, and the others must
+    # not read in the meantime.
     with distributed.first_process_first():
         progress = load_checkpoint(phase.checkpoint, state.trained, state.optimizer, version, best) or Progress()
+    # The tracker of a resumed run starts empty.
     for epoch, metrics in enumerate(progress.history, 1):
         tracker.epoch(phase.name, epoch, metrics)
     n_epochs = phase.n_epochs or settings.num_epochs
@@ -177,12 +184,14 @@ def fit(
         # ---- evaluate ------------------------------------------------------------------------------------------------
         if phase.validation is not None and is_first:
             metrics |= validate(state.model, state.current_items(), phase.validation)
+        # Every process decides by the same metrics. Otherwise one could stop while the others wait for its gradients.
         metrics = distributed.broadcast_from_first(metrics)
         progress = progress.after_epoch(metrics, SELECTION_METRIC)
         # ---- log -----------------------------------------------------------------------------------------------------
         log.info("epoch %d: %s", epoch, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         tracker.epoch(phase.name, epoch, metrics)
         # ---- save ----------------------------------------------------------------------------------------------------
+        # The model before the checkpoint, which contains a copy of it.
         if is_first and progress.best_epoch == epoch:
             state.save(phase.folder, dataclasses.replace(card, epoch=epoch, metrics=metrics))
         if is_first and epoch % settings.save_every_n_epochs == 0:
@@ -194,7 +203,9 @@ def _run_version(config: Config, data: TrainingData, card: ModelCard, contexts: 
     """Identifies everything that the final weights depend on."""
     sections = (config.model, config.training, config.event_weights)
     texts = hashlib.blake2b(np.ascontiguousarray(data.text_NT).data, digest_size=16).hexdigest()
+    # The number of contexts and the last one tell a selection fit from a refit.
     facts = [data.version, card.text_encoder, texts, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
+    # The number of processes decides which batches a step averages.
     facts.append(str(distributed.world_size()))
     return " ".join(facts + [section.model_dump_json() for section in sections])
 
@@ -216,6 +227,7 @@ def _train_epoch(
     batches = EpochBatches(phase.contexts, len(state.items), config, epoch, hard_NH).loader(rank, world_size)
     first_step = (epoch - 1) * len(batches)
     scheduler = state.scheduler(first_step, settings.num_epochs * len(batches))
+    # encode_catalogue and validation have switched to evaluation mode.
     state.trained.train()
     losses: list[float] = []
     title = f"epoch {epoch}/{phase.n_epochs or settings.num_epochs}"
@@ -247,6 +259,7 @@ def batch_loss(
         # embedding() is indexing whose gradient is several times faster on a CPU.
         candidate_CD = F.embedding(batch.candidates_C.to(device), item_UD)
     return info_nce(
+        # The loss is in float32: a logit is a similarity divided by about .07, and bfloat16 would keep 8 bits of it.
         buyer_PD.float(),
         candidate_CD.float(),
         batch.choices.to(device),

@@ -21,7 +21,7 @@ from training.model.item_features import ItemFeatures, Vocabularies, build_vocab
 from training.model.spec import ModelSpec
 from training.model.towers import TwoTower
 from training.runs import distributed
-from training.text.catalogue_text import TEXT_ENCODER, tuned_texts
+from training.text.catalogue_text import TEXT_ENCODER, trainable_texts
 from training.text.fine_tuning import TrainableTexts
 
 MAX_GRADIENT_NORM = 1.0
@@ -60,6 +60,7 @@ class TrainingState:
 
     def scheduler(self, first_step: int, n_steps: int) -> LambdaLR:
         """A schedule over `n_steps` that starts at `first_step`; call its step() after each optimizer step."""
+        # The constructor takes a step itself, from last_epoch to first_step.
         return LambdaLR(self.optimizer, partial(learning_rate_factor, n_steps=n_steps), last_epoch=first_step - 1)
 
     def step(self, loss: Tensor) -> None:
@@ -67,6 +68,7 @@ class TrainingState:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        # Before clipping, so that every process clips the same gradient and weights stay equal.
         distributed.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
@@ -80,15 +82,17 @@ class TrainingState:
 
 
 def initial_state(config: Config, data: TrainingData, contexts: Contexts) -> TrainingState:
-    """A new model with seeded weights; products that are targets of `contexts` get a learned vector."""
+    """A new model with seeded weights; products that are targets of `contexts` get an id embedding."""
     device, settings = resolve_device(config.inference.device), config.training
     vocabularies = build_vocabularies(data.catalogue, contexts.targets.products)
     items = item_features(data.catalogue, data.text_NT, vocabularies).to(device)
+    # Seeded immediately before the model is made, so that initial weights depend on nothing that ran earlier.
     torch.manual_seed(settings.seed)
     model = TwoTower(ModelSpec.from_config(config, data.text_NT.shape[1], vocabularies.sizes))
+    # On the CPU, before the model moves: whitening is NumPy.
     model.item_tower.whiten(data.text_NT)
     model.to(device)
-    texts = None if settings.freeze_text_encoder else tuned_texts(config, data.catalogue)
+    texts = None if settings.freeze_text_encoder else trainable_texts(config, data.catalogue)
     return TrainingState(model, texts, items, vocabularies, _optimizer(model, texts, settings))
 
 

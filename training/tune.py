@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 CANDIDATES = "training.candidates"
 MAX_ALL_CANDIDATES = 20_000  # products; a softmax over more of them makes a trial too slow
+# Learning rate and temperature are on a logarithmic scale, because a factor matters and not a difference.
 SPACE: Mapping[str, BaseDistribution] = {
     "training.learning_rate": FloatDistribution(5e-4, 8e-3, log=True),
     "training.temperature": FloatDistribution(0.03, 0.2, log=True),
@@ -52,6 +53,7 @@ SPACE: Mapping[str, BaseDistribution] = {
     "model.item_tower.id_dropout": CategoricalDistribution((0.0, 0.1, 0.3)),
 }
 STUDY, BEST, TRIAL = "study.db", "best.yaml", "trial"
+# A trial counts if it is one of these. TPE learns from both too; it ignores failed trials.
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 DIVERGED, TRIAL_SECONDS = "diverged", "seconds"
 RANDOM_TRIALS = 8  # TPE needs some random trials before its model is useful
@@ -91,6 +93,9 @@ class TuningResult:
     trials: list[dict[str, Any]]
 
 
+# ---- the trials ------------------------------------------------------------------------------------------------------
+
+
 def tune(
     config: Config,
     data: TrainingData,
@@ -122,26 +127,29 @@ def tune(
     keep_freed_memory()
     deadline = time.monotonic() + budget.minutes * 60 if budget.minutes is not None else float("inf")
     config = with_candidates(config, len(data.contexts), len(data.catalogue))
-    _, early, validation = selection_contexts(data)
+    contexts = selection_contexts(data)
     space = space_of(config, len(data.catalogue), kept)
     if not space:
         raise ValueError(
             f"nothing is left to search where {', '.join(kept)} is kept; set less, or train without --search"
         )
     study = _open_study(folder, _study_name(config, data, card, space))
+    # Only in a new study, or if the enqueued trial was killed.
     if not study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING)):
         study.enqueue_trial({key: attrgetter(key)(config) for key in space})
-    phase = Phase(folder / TRIAL / "model", early, validation)
+    phase = Phase(folder / TRIAL / "model", contexts.before_validation, contexts.validation)
     while (n_done := len(_finished(study))) < budget.n_trials and (n_done == 0 or time.monotonic() < deadline):
         # A seed per trial makes a resumed study draw what the uninterrupted one would have drawn.
         study.sampler = TPESampler(seed=config.training.seed + n_done, n_startup_trials=RANDOM_TRIALS)
         trial = study.ask(dict(space))
         log.info("trial %d of %d: %s", n_done + 1, budget.n_trials, _as_text(trial.params))
         changed = with_settings(config, trial.params)
+        # The folder survives a kill. The repeated trial draws the same settings and resumes from the checkpoint in it.
         state, value = _run_trial(
             trial, functools.partial(fit, changed, data, phase, card, show_progress=show_progress)
         )
         study.tell(trial, value, state)
+        # Otherwise the next trial would find this one's files.
         shutil.rmtree(folder / TRIAL, ignore_errors=True)
     return _result(study, config, folder)
 
@@ -158,6 +166,9 @@ class TrialReport(Tracker):
         self._trial.report(metrics[SELECTION_METRIC], epoch)
         if self._trial.should_prune():
             raise optuna.TrialPruned
+
+
+# ---- space and settings ----------------------------------------------------------------------------------------------
 
 
 def space_of(config: Config, n_products: int, kept: Collection[str] = ()) -> dict[str, BaseDistribution]:
@@ -183,6 +194,9 @@ def _widened(distribution: BaseDistribution, value: Any) -> BaseDistribution:
     return CategoricalDistribution(tuple(dict.fromkeys((*distribution.choices, value))))
 
 
+# ---- study and trials in the database --------------------------------------------------------------------------------
+
+
 def _open_study(folder: Path, name: str) -> optuna.Study:
     """Opens or creates the study. The caller holds the shop's lock, so a trial that still runs there was killed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -194,6 +208,7 @@ def _open_study(folder: Path, name: str) -> optuna.Study:
         pruner=MedianPruner(n_startup_trials=COMPARED_TRIALS, n_warmup_steps=COMPARED_FROM_EPOCH),
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        # Failed trials do not count, so the trial is repeated.
         study.tell(trial.number, state=TrialState.FAIL)
     return study
 
@@ -216,6 +231,7 @@ def _run_trial(trial: Trial, train: Callable[..., Progress]) -> tuple[TrialState
         return TrialState.PRUNED, None
     except NonFiniteLossError as error:
         log.info("trial diverged: %s", error)
+        # Pruned and not failed: TPE then avoids such settings, and the study does not repeat the trial.
         trial.set_user_attr(DIVERGED, True)
         return TrialState.PRUNED, None
     finally:
@@ -227,12 +243,16 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=FINISHED)
 
 
+# ---- outcome ---------------------------------------------------------------------------------------------------------
+
+
 def _result(study: optuna.Study, config: Config, folder: Path) -> TuningResult:
     """Selects the first of the best trials and writes its settings."""
     trials = _finished(study)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise NonFiniteLossError(f"each of {len(trials)} trials diverged; lower training.learning_rate")
+    # Trials without a value cannot be complete; `or` is for the type checker.
     best = max(complete, key=lambda trial: trial.value or 0.0)
     value = best.value or 0.0
     with replacing(folder / BEST) as temporary:

@@ -84,6 +84,7 @@ class BuyerEncoder:
     def encode(self, histories: Sequence[History]) -> list[EncodedBuyer]:
         """Encodes B histories of at least one event each; the result is in the same order."""
         shares = [self._shares(history) for history in histories]
+        # On a GPU one pass for all buyers pays. On a CPU last_state, buyer by buyer, is faster than torch's module.
         if self._transformer is not None and self._device.type != "cpu" and histories:
             aggregated = list(self._aggregate_batch(histories))
         else:
@@ -94,12 +95,14 @@ class BuyerEncoder:
         """The attention weight of each event, (L,). NumPy, because torch calls are slow on so few numbers."""
         logits_L = history.logits_L + self._of_type[history.types_L]
         if self._of_place:
+            # One prefix, so every event has the same end.
             ends_L = np.full(len(logits_L), len(logits_L))
             for table, buckets_L in zip(self._of_place, event_places(history.times_L, ends_L), strict=True):
                 logits_L = logits_L + table[buckets_L]
         highest = logits_L.max()
         if highest == -np.inf:  # no event has weight
             return np.zeros_like(logits_L)
+        # The maximum is subtracted so that exp cannot overflow.
         share_L: Float32Array = np.exp(logits_L - highest)
         share_L /= share_L.sum()
         return share_L
@@ -110,6 +113,7 @@ class BuyerEncoder:
         if self._transformer is None:
             return pooled_D
         items_LD, types_L = history.items_LD, history.types_L
+        # As in training, the transformer does not see events of weight 0 (see BuyerTower.forward).
         has_weight_L = self._of_type[types_L] > -np.inf
         if not has_weight_L.any():
             return pooled_D
@@ -143,6 +147,7 @@ class BuyerEncoder:
         elif not share_L.any():
             aggregated_D = self._empty_D
         norm = np.sqrt(aggregated_D @ aggregated_D)
+        # Shares are divided by the norm too, so that they sum up to a part of the unit vector.
         return EncodedBuyer(aggregated_D / norm, history, share_L / norm)
 
     def empty(self) -> Float32Array:

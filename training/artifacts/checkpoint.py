@@ -62,10 +62,12 @@ def save_checkpoint(
     new = _new(folder)
     _delete(new)
     shutil.copytree(best, new / best.name)
+    # safetensors and not torch.save: loading a pickle can run code. It refuses tensors that are not contiguous.
     tensors = {_MODEL + name: value.contiguous() for name, value in model.state_dict().items()}
     for parameter, state in optimizer.state_dict()["state"].items():
         tensors |= {f"{_OPTIMIZER}{parameter}.{name}": value.contiguous() for name, value in state.items()}
     save_file(tensors, new / STATE)
+    # Last: a folder with a progress file is complete.
     write_json(new / PROGRESS, {"run_version": run_version, **asdict(progress)})
     _swap(folder)
 
@@ -92,6 +94,7 @@ def load_checkpoint(
         if name.startswith(_OPTIMIZER):
             parameter, _, key = name.removeprefix(_OPTIMIZER).partition(".")
             state.setdefault(int(parameter), {})[key] = value
+    # Groups hold only settings, which run_version covers, and rates, which the schedule sets.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if best is not None:
         shutil.rmtree(best, ignore_errors=True)

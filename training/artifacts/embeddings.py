@@ -37,6 +37,7 @@ def save_embeddings(folder: Path, embeddings: ProductEmbeddings) -> None:
     """Writes the three files; the ids come last, so a folder with ids is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / IDS).unlink(missing_ok=True)
+    # Without pickle throughout: loading a pickled array can run code.
     np.save(folder / VECTORS, embeddings.vectors_ND, allow_pickle=False)
     positions = {str(product_id): row for row, product_id in enumerate(embeddings.product_ids)}
     (folder / ID_TO_INDEX).write_text(json.dumps(positions, ensure_ascii=False), encoding="utf-8")
@@ -47,5 +48,6 @@ def load_embeddings(folder: Path) -> ProductEmbeddings:
     """Reads the embeddings with memory-mapped vectors; FileNotFoundError names the command that makes them."""
     if not (folder / IDS).is_file():
         raise FileNotFoundError(f"there are no product embeddings in {folder}; run `tawsiya embed` first")
+    # Mapped, so that the workers of the API share one copy in memory (ADR 0003).
     vectors_ND = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
     return ProductEmbeddings(vectors_ND, np.load(folder / IDS, allow_pickle=False))

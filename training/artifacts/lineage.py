@@ -11,6 +11,7 @@ RECORD = "made_from.json"
 
 def record_source(folder: Path, *sources: Path) -> None:
     """Records in `folder` the hashes of the files that it was made from."""
+    # Contents and not times: a copied or restored folder keeps its record, and a repeated run with the same result too.
     write_json(folder / RECORD, {source.name: sha256(source) for source in sources})
 
 

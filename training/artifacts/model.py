@@ -18,6 +18,7 @@ from training.model.item_features import Vocabularies
 from training.model.spec import ModelSpec
 from training.model.towers import TwoTower
 
+# Increment it when this version cannot read older models any more.
 MODEL_FORMAT = 2
 WEIGHTS, CARD, KEYS = "model.safetensors", "model.json", "product_keys.npy"
 CURVES = "curves.json"  # loss and validation metrics by epoch
@@ -47,6 +48,7 @@ def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: 
     """Writes the artifact; the card comes last, so a folder with a card is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)
+    # safetensors and not torch.save: loading a pickle can run code.
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
     np.save(folder / KEYS, vocabularies.product_keys, allow_pickle=False)
     content: dict[str, Any] = {

@@ -20,9 +20,8 @@ SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.PH
 PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.PRODUCT_KEY, c.PRICE, c.STOCK, c.HIDDEN)
 NO_CODE = -1
 
-ProductRow = dict[
-    str, Any
-]  # SHOWN_COLUMNS and their values, for answers; price and stock change and are not among them
+# SHOWN_COLUMNS of one product by name. Price and stock are not among them, because they change after the release.
+ProductRow = dict[str, Any]
 
 
 class ProductTable:
@@ -47,6 +46,7 @@ class ProductTable:
         table = map_arrow(products)
         self._shown = [table[name].combine_chunks() for name in SHOWN_COLUMNS]
         self.product_ids = self._shown[0]
+        # Codes, so that a filter or rule compares integers and not strings.
         self.brand_codes_N, self.brands = _coded(table[c.BRAND])
         self.category_codes_N, self.categories = _coded(table[c.CATEGORY])
         self.prices_N: Float64Array = table[c.PRICE].to_numpy()
@@ -81,6 +81,7 @@ class ProductTable:
 
     def known_positions(self, product_ids: Sequence[str]) -> Int64Array:
         """The positions of those products that the release has: distinct, ascending."""
+        # An unknown id is hashed too. Its key is in no release, so positions() finds nothing.
         keys = np.fromiter((self.product_key(product_id) for product_id in product_ids), np.int64, len(product_ids))
         positions = np.unique(self.positions(keys)).astype(np.int64)
         return positions[positions >= 0]

@@ -38,6 +38,7 @@ from training.model.towers import UNKNOWN
 RESCORER_POOL_PER_RESULT, RESCORER_POOL_MIN, POPULAR_PER_NEAREST = 2, 50, 4
 MOST_POPULAR = 5_000  # recently popular products that are candidates whatever their similarity
 
+# A read-only default argument: a dict could be changed by a caller.
 NO_NEW_PRODUCTS: Mapping[int, Float32Array] = MappingProxyType({})
 
 
@@ -74,6 +75,7 @@ class PopularityTerm(NamedTuple):
     @classmethod
     def of(cls, term_N: Float32Array) -> "PopularityTerm":
         """Sorts the products by their terms."""
+        # Stable, so that equal terms keep the order of positions and repeated requests get the same list.
         order = np.argsort(-term_N, kind="stable")[: min(MOST_POPULAR, int((term_N > 0).sum()))]
         return cls(term_N, order.astype(np.int64))
 
@@ -120,6 +122,7 @@ class Recommender:
             ValueError: The release is damaged.
             SchemaMismatchError: The release was made for another feature schema.
         """
+        # Every file is hashed before any is loaded. A damaged release must not go live.
         manifest = verify_release(folder)
         if manifest["schema_hash"] != schema_hash:
             raise SchemaMismatchError(
@@ -133,17 +136,19 @@ class Recommender:
         model, _, card = load_model(self.model_folder)
         self.text_encoder: str = card.text_encoder
         self._item_tower = model.item_tower
-        # The table of id vectors is as large as all product vectors. The service only encodes new products, which have
-        # no id vector (their row is zeros), so no worker keeps the table.
+        # The table of id embeddings is as large as all product vectors. The service only encodes new products, which
+        # have no id embedding (their row is zeros), so no worker keeps the table.
         self._item_tower.identity = None
         self._encoder = BuyerEncoder(model.buyer_tower, device or torch.device("cpu"))
         vectors_ND = load_embeddings(folder).vectors_ND
         self._vectors = ProductVectors(vectors_ND, load_index(folder, vectors_ND))
+        # The product's part of a logit is the same for every buyer: computed once, a request only looks it up.
         self._logit_N = self._encoder.item_logits(vectors_ND)
         self._search = SearchIndex.load(folder / SEARCH_FOLDER)
         self._rescorer = Rescorer.load(self.model_folder)
         self._as_of_ms: int = manifest["as_of_ms"]
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
+        # The scale at which the re-scorer was fitted, see evaluation/held_out.py.
         self._relative_weights = weights / weights.max()
         recent_2N: Float32Array = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
         self._popularity_term = {
@@ -194,6 +199,7 @@ class Recommender:
         if new_vectors:
             new_L = np.flatnonzero(positions_L < 0)
             if len(new_L):
+                # Indexing above has copied the rows, so this does not write into the mapped file.
                 items_LD[new_L] = [new_vectors[key] for key in events.product_keys[new_L].tolist()]
                 logits_L[new_L] = self._encoder.item_logits(items_LD[new_L])
         return History(items_LD, events.event_types.astype(np.int64), events.event_times, logits_L)
@@ -223,7 +229,12 @@ class Recommender:
         unknown_M = torch.full((len(text_vectors_MT),), UNKNOWN)
         with torch.inference_mode():
             tower_output_MD = self._item_tower(
-                torch.from_numpy(text_vectors_MT), unknown_M, unknown_M, unknown_M, unknown_M
+                # Brand, category and price too: a text alone says none of them.
+                torch.from_numpy(text_vectors_MT),
+                unknown_M,
+                unknown_M,
+                unknown_M,
+                unknown_M,
             )
         vectors_MD: Float32Array = tower_output_MD.numpy()
         return vectors_MD
@@ -240,6 +251,7 @@ class Recommender:
         weights_L = self._relative_weights[events.event_types]
         counts_L = self._rescorer.repeats(events.event_times, weights_L, self._as_of_ms)
         positions, places_L = np.unique(positions_L, return_inverse=True)
+        # The sums by product come before the logarithm of repeat_term.
         counts = np.bincount(places_L, counts_L, minlength=len(positions)).astype(np.float32)
         known = positions >= 0
         return Repeats(positions[known], self._rescorer.repeat_term(counts[known]))

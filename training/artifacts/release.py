@@ -44,6 +44,7 @@ CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
 MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
 PRODUCTS_ARROW, ALIASES_ARROW = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
+# Increment it when older releases cannot be served any more, for example after a change of the normaliser.
 RELEASE_FORMAT = 6
 
 
@@ -71,6 +72,9 @@ class ReleaseParts:
     as_of_ms: int
 
 
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
 def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any], about: dict[str, Any]) -> str:
     """Assembles a release and returns its name. It is not live until promote().
 
@@ -81,6 +85,7 @@ def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any
         about: Further facts for the manifest (dataset, schema hash, counts).
     """
     releases.mkdir(parents=True, exist_ok=True)
+    # Of killed processes. The caller holds the shop's lock, so no other process is writing.
     for left_over in releases.glob(".release-*"):
         shutil.rmtree(left_over)
     folder = releases / f".release-{os.getpid()}"
@@ -94,13 +99,14 @@ def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any
     # Names sort by time, so rollback can find the release before a damaged one.
     name = f"{created:%Y%m%dT%H%M%S}.{created.microsecond // 1000:03}Z-{_content_hash(manifest)}"
     manifest["name"] = name
+    # After all files, whose hashes it contains.
     write_json(folder / MANIFEST, manifest)
     folder.rename(releases / name)
     return name
 
 
 def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
-    # An interrupted training run may have left checkpoints in the model folder; their names start with a dot.
+    # An interrupted training may have left an unfinished checkpoint in the model folder; its name starts with a dot.
     shutil.copytree(parts.model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
     shutil.copytree(parts.search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
     for name in (VECTORS, IDS, ID_TO_INDEX):
@@ -110,6 +116,9 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     _write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
     np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
+
+
+# ---- reading and verifying -------------------------------------------------------------------------------------------
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -139,6 +148,7 @@ def verify_release(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     sums: dict[str, str] = manifest["sha256"]
+    # Unknown files are refused too: whatever is loaded from the folder must be in the manifest.
     present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     if missing := sorted(sums.keys() - present):
         raise ValueError(f"release {folder.name} lacks {', '.join(missing)}")
@@ -187,6 +197,7 @@ def check(releases: Path, name: str | None) -> str:
         if live is None:
             raise GateRefusedError(f"no release is live in {releases}; run `tawsiya refresh` first")
         name = live.name
+    # The name comes from the command line and must not lead out of the folder.
     if Path(name).name != name or name.startswith(".") or name == CURRENT:
         raise GateRefusedError(f"{name!r} is not the name of a release")
     try:
@@ -196,11 +207,16 @@ def check(releases: Path, name: str | None) -> str:
     return name
 
 
+# ---- going live, back and away ---------------------------------------------------------------------------------------
+
+
 def promote(releases: Path, name: str) -> None:
     """Makes a release live after verifying it; if that fails (see check), the live release stays live."""
     check(releases, name)
     link = releases / f".{CURRENT}-{os.getpid()}"
     link.unlink(missing_ok=True)
+    # Relative, so that the folder of releases can be moved or mounted elsewhere. A link cannot be changed in place; a
+    # new one replaces it by an atomic rename.
     link.symlink_to(name)
     link.replace(releases / CURRENT)
 
@@ -229,6 +245,7 @@ def delete_old(releases: Path, keep: int) -> list[str]:
 
 def _content_hash(manifest: dict[str, Any]) -> str:
     """The hash of a manifest, with which the release's name ends."""
+    # Without the name, which contains this hash. Sorted keys make the text the same after a reload.
     content = {key: value for key, value in manifest.items() if key != "name"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 

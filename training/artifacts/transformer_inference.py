@@ -28,9 +28,12 @@ def last_state(transformer: CausalTransformer, items_LD: Tensor, types_L: Tensor
 def _layer(layer: nn.TransformerEncoderLayer, x_LW: Tensor, *, last_alone: bool) -> Tensor:
     """A pre-norm nn.TransformerEncoderLayer in evaluation mode with a causal mask, for all rows or for the last one."""
     attention = layer.self_attn
+    # Keys and values of all rows are needed, queries only of the rows that are read.
     rows = slice(-1, None) if last_alone else slice(None)
     qkv_LW = F.linear(layer.norm1(x_LW), attention.in_proj_weight, attention.in_proj_bias)
     q_1HLX, k_1HLX, v_1HLX = (_heads(part_LW, attention.num_heads) for part_LW in qkv_LW.chunk(3, dim=1))
+    # The last row may attend to all rows, so it needs no mask. torch aligns a causal mask with the first row: with one,
+    # a single query would see the first key alone.
     attended_1HLX = F.scaled_dot_product_attention(q_1HLX[:, :, rows], k_1HLX, v_1HLX, is_causal=not last_alone)
     x_LW = x_LW[rows] + attention.out_proj(attended_1HLX[0].transpose(0, 1).flatten(1))
     feed_forward: Tensor = layer.linear2(F.gelu(layer.linear1(layer.norm2(x_LW))))

@@ -1,4 +1,4 @@
-"""Where a method has nothing to say about a product: order by popularity, in among the scores.
+"""Ranks the products that a baseline cannot score by popularity, between its positive and its negative scores.
 
 Legend: B rows of one call, N products of the catalogue.
 """
@@ -14,6 +14,7 @@ _FILL = 1e-20
 
 def dense_rank(*keys: npt.NDArray[np.generic]) -> Int64Array:
     """The rank from 0 of each tuple (keys[0][i], keys[1][i], ...), smallest first; equal tuples share a rank."""
+    # lexsort sorts by its last key first.
     order = np.lexsort(keys[::-1])
     rises = np.zeros(len(order), dtype=np.int64)
     for key in keys:
@@ -29,6 +30,6 @@ def fill_scores(popularity_N: Int64Array) -> Float32Array:
 
 
 def filled(scores_BN: Float32Array, fill_N: Float32Array) -> Float32Array:
-    """`scores_BN`, changed in place: a score of exactly 0, which no evidence has touched, becomes that of `fill_N`."""
+    """Replaces, in place, each score of exactly 0 (no evidence about the product) by that of `fill_N`; returns them."""
     np.copyto(scores_BN, fill_N, where=scores_BN == 0)
     return scores_BN

@@ -14,6 +14,7 @@ def history_counts(histories: Histories, n_products: int) -> sparse.csr_array:
     """(A, N) float32: events of each history with each product, column indices in order."""
     known = known_only(histories, n_products)
     ones_E = np.ones(len(known.products), dtype=np.float32)
+    # tocsr adds up the ones of repeated products.
     return sparse.coo_array((ones_E, (known.owners, known.products)), shape=(len(histories), n_products)).tocsr()
 
 

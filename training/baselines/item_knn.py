@@ -51,6 +51,7 @@ class ItemKNN:
         events.require_before(cutoff_ms)
         self._weights_AN = history_weights(histories, events.n_products, decay)
         bought_UN = events.counts()
+        # A similarity counts buyers, so repeats of one buyer count once.
         bought_UN.data[:] = 1
         self._similar_NN = _nearest(bought_UN, neighbours, shrinkage, chunk_cells)
         self._fill_N = fill_scores(events.popularity())
@@ -71,6 +72,7 @@ def _nearest(bought_UN: sparse.csr_array, neighbours: int, shrinkage: float, chu
         both.sort_indices()  # ties go to the lower position
         rows = np.repeat(np.arange(start, stop), np.diff(both.indptr))
         similarity = both.data / (norms_N[rows] * norms_N[both.indices] + np.float32(shrinkage))
+        # No vote for itself. With one, products that the buyer has bought rank higher (ADR 0002 has the figures).
         similarity[rows == both.indices] = 0
         for begin, end in zip(both.indptr[:-1], both.indptr[1:], strict=True):
             top = begin + top_positions(similarity[begin:end], neighbours)
@@ -85,6 +87,7 @@ def _nearest(bought_UN: sparse.csr_array, neighbours: int, shrinkage: float, chu
 def _chunks(bought_UN: sparse.csr_array, buyers_NU: sparse.csr_array, chunk_cells: int) -> Iterator[tuple[int, int]]:
     """Ranges of products with at most chunk_cells co-occurrences, or of one product."""
     n_products = buyers_NU.shape[0]
+    # The product with the buyers' list lengths bounds the co-occurrences of each product without computing them.
     cells_N = np.minimum(buyers_NU @ np.diff(bought_UN.indptr).astype(np.float64), n_products)
     ends_N = np.cumsum(cells_N)
     start = 0

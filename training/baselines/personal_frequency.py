@@ -28,6 +28,7 @@ class PersonalFrequency:
         recent_N = recent_rank(events, cutoff_ms, days)
         counts_AN = history_counts(histories, events.n_products)
         # Ranks, not count + fraction: float32 cannot hold a large count and a small fraction side by side.
+        # From 1, because `filled` takes a score of 0 for a product without evidence.
         counts_AN.data = 1 + dense_rank(counts_AN.data, recent_N[counts_AN.indices]).astype(np.float32)
         self._ranks_AN = counts_AN
         self._fill_N = fill_scores(recent_N)

@@ -60,4 +60,5 @@ def recent_rank(events: TrainingEvents, cutoff_ms: int, days: float) -> Int64Arr
 
 def _same_for_all(scores_N: Float32Array, rows: Int32Array, n_histories: int) -> Float32Array:
     check_codes("rows", rows, n_histories)
+    # A read-only view of one row; no copy for each buyer.
     return np.broadcast_to(scores_N, (len(rows), len(scores_N)))

@@ -18,7 +18,7 @@ class KeyIndex:
     """Vectorised look-up of the positions of product keys; a dictionary would be slow for arrays of keys."""
 
     def __init__(self, keys: Int64Array) -> None:
-        """Args: keys: (N,) distinct product keys; their order defines the positions."""
+        """Sorts N distinct product keys, (N,); their order defines the positions."""
         order = np.argsort(keys)
         self._order: Int32Array = order.astype(np.int32)
         self._sorted = keys[order]
@@ -28,6 +28,7 @@ class KeyIndex:
         if len(self._sorted) == 0:
             return np.full(keys.shape, UNKNOWN_PRODUCT, dtype=np.int32)
         place = np.searchsorted(self._sorted, keys)
+        # A key above all others has no place. Place 0 is valid and has another key, so the comparison below rejects it.
         place[place == len(self._sorted)] = 0
         positions = self._order[place]
         positions[self._sorted[place] != keys] = UNKNOWN_PRODUCT
@@ -65,6 +66,7 @@ def read_catalogue(path: Path) -> Catalogue:
         texts=table[c.TEXT].to_pylist(),
         brands=table[c.BRAND].to_pylist(),
         categories=table[c.CATEGORY].to_pylist(),
+        # pandas turns nulls into NaN.
         prices=table[c.PRICE].cast(pa.float64()).to_pandas().to_numpy(),
     )
 
@@ -88,6 +90,7 @@ def read_title_languages(path: Path) -> npt.NDArray[np.str_]:
 
 def require_same_products(embedded_ids: npt.NDArray[np.str_], product_ids: list[str]) -> None:
     """Raises ValueError, with the remedy, unless the embeddings are of these products in this order."""
+    # In this order, because vectors and products are matched by position.
     if embedded_ids.tolist() != product_ids:
         raise ValueError(
             "the product embeddings are not those of the current products; run `tawsiya embed` and `tawsiya index`"

@@ -28,10 +28,12 @@ def cached_contexts(folder: Path, version: str, make: Callable[[], Contexts]) ->
         version: Identifies everything that the contexts depend on.
         make: Reads the contexts through Feast.
     """
+    # A hash, because a version may have any length and any characters.
     key = hashlib.sha256(version.encode()).hexdigest()[:16]
     cached = folder / key
     if not cached.is_dir():
         contexts = make()
+        # After `make`, which may fail or be killed. This also removes the unfinished folder of a killed process.
         shutil.rmtree(folder, ignore_errors=True)
         _save(folder, key, contexts)
     return _load(cached)
@@ -66,6 +68,8 @@ def _load(folder: Path) -> Contexts:
         for part in ("timelines", "targets")
     )
     return Contexts(
+        # Objects, one string per buyer. A unicode array would store every id at the width of the longest, once per
+        # context.
         buyer_ids=mapped("buyers").astype(object)[mapped("buyer_codes")],
         times_us=mapped("times_us"),
         timelines=timelines,

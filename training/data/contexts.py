@@ -1,7 +1,7 @@
 """Contexts with their point-in-time histories, read through Feast's training service.
 
-Legend: B buyers, C contexts, E events of all timelines, T targets of all contexts. A timeline is the whole history of
-one buyer.
+Legend: B buyers, C contexts, E events of all timelines, Z events of the windows of all contexts, T targets of all
+contexts. A timeline is the whole history of one buyer.
 """
 
 from bisect import bisect_left
@@ -37,7 +37,8 @@ class Contexts:
 
     Attributes:
         buyer_ids: (C,) object array.
-        times_us: (C,) int64, the microsecond before the moment (since 1970), because the targets must not be seen.
+        times_us: (C,) int64 microseconds since 1970, one before the moment: Feast joins with <=, and the history must
+            not contain the targets.
         timelines: The B timelines, with the events that some context sees.
         starts, ends: (C,) int64 positions in the timelines' events; each window holds the last
             `max_interaction_history` events strictly before the moment.
@@ -80,6 +81,7 @@ class Contexts:
         seen_Z, offsets = ranges(self.starts, self.ends)
         is_purchase_Z = self.timelines.event_types[seen_Z] == PURCHASE
         owners_Z = np.repeat(np.arange(len(self)), np.diff(offsets))[is_purchase_Z]
+        # One number for each pair of context and product, so that isin compares pairs.
         stride = int(max(self.timelines.products.max(initial=0), self.targets.products.max(initial=0))) + 1
         purchased = np.unique(owners_Z * stride + self.timelines.products[seen_Z[is_purchase_Z]])
         chosen = self.targets.owners * stride + self.targets.products
@@ -95,6 +97,9 @@ class Contexts:
             self.ends[rows],
             self.targets.take(rows),
         )
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
@@ -136,11 +141,13 @@ def read_contexts(
     table = pq.read_table(path, filters=[(c.SPLIT, "=", split)])
     if table.num_rows == 0:
         raise ValueError(f"{path} has no {split} contexts; check data.test_days against the dates of the events")
+    # The build writes contexts by time. _covering and _shuffled need those of a buyer together, oldest first.
     table = table.sort_by([(c.BUYER_ID, "ascending"), (c.EVENT_TIMESTAMP, "ascending")])
     rows = table.select([c.BUYER_ID, c.EVENT_TIMESTAMP, c.EVENTS_BEFORE]).to_pandas()
     buyers, _ = pd.factorize(rows[c.BUYER_ID])
     timelines, starts, ends = _timelines(store, rows, buyers.astype(np.int64), max_length, catalogue)
     times_us = table[c.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+    # Checked again after the build and the join, because a leak of the future would only show as good metrics.
     _require_past(timelines, starts, ends, times_us, path)
     codes = [EVENT_TYPE_CODES[name] for name in target_events]
     return Contexts(
@@ -151,6 +158,9 @@ def read_contexts(
         ends=ends,
         targets=_chosen(_histories(table, catalogue), codes),
     )
+
+
+# ---- join with the histories -----------------------------------------------------------------------------------------
 
 
 def _timelines(
@@ -166,12 +176,14 @@ def _timelines(
     entities = contexts.iloc[joined_rows][[c.BUYER_ID, c.EVENT_TIMESTAMP]].assign(**{_ROW: joined_rows})
     joined = store.historical_sequences(entities).sort_by(_ROW)  # the join returns its rows in any order
     rows = _histories(joined, catalogue)
+    # Before unknown products are dropped: events are numbered by their count in the feature store.
     if not np.array_equal(rows.lengths, np.minimum(before[joined_rows], max_length)):
         raise ValueError("the buyer sequences are not those of the contexts; run `tawsiya build-features` again")
     # Two sequences share an event if its number among the buyer's events is the same.
     stride = int(before.max(initial=0)) + 1
     last = (buyers * stride + before)[joined_rows]
     events, _ = ranges(last - rows.lengths, last)
+    # Sequences overlap. unique keeps one copy of each event, sorted by buyer and number.
     places, first = np.unique(events, return_index=True)
     timelines = Histories(
         np.searchsorted(places, np.arange(buyers.max(initial=-1) + 2) * stride).astype(np.int64),
@@ -182,7 +194,9 @@ def _timelines(
     window_ends = buyers * stride + before
     starts = np.searchsorted(places, window_ends - np.minimum(before, max_length))
     ends = np.searchsorted(places, window_ends)
+    # Only now, because the numbers above count events of unknown products too.
     known = timelines.products != UNKNOWN_PRODUCT
+    # The number of kept events before each old position is its new position.
     kept_before = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
     return timelines.where(known), kept_before[starts], kept_before[ends]
 
@@ -213,11 +227,15 @@ def _covering(buyers: Int64Array, before: Int64Array, max_length: int) -> Int64A
 def _require_past(timelines: Histories, starts: Int64Array, ends: Int64Array, times_us: Int64Array, path: Path) -> None:
     """Raises ValueError if a history contains an event at or after the moment of its context."""
     filled = np.flatnonzero(ends > starts)
+    # Events have milliseconds, times_us microseconds.
     leaking = filled[timelines.event_times[ends[filled] - 1] * 1000 > times_us[filled]]
     if len(leaking):
         raise ValueError(
             f"{len(leaking)} contexts of {path} would see their own future; run `tawsiya build-features` again"
         )
+
+
+# ---- lists of events and targets -------------------------------------------------------------------------------------
 
 
 def _histories(table: pa.Table, catalogue: Catalogue) -> Histories:
@@ -244,6 +262,7 @@ def _chosen(targets: Histories, codes: Collection[int]) -> Histories:
 def distinct(targets: Histories) -> Histories:
     """Each product of a history once, at the place of its first event of the strongest type."""
     owners = targets.owners
+    # Higher codes are stronger types: view, cart, purchase.
     order = np.lexsort((targets.event_times, -targets.event_types, targets.products, owners))
     pairs = np.stack([owners, targets.products])[:, order]
     first = np.ones(len(order), dtype=bool)

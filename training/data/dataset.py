@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class TrainingData:
     version: str
 
 
+# The first process fills the caches of text vectors and contexts; the others read them.
 @first_process_first()
 def read_training_data(config: Config, store: FeatureStore, *, show_progress: bool) -> tuple[TrainingData, str]:
     """Reads the training data of the last feature build; also returns the id of the text encoder."""
@@ -50,6 +52,8 @@ def read_training_data(config: Config, store: FeatureStore, *, show_progress: bo
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
     report = read_json(paths.feature_report, "tawsiya build-features")
     log.info("joining the histories of the training contexts")
+    # Everything that the cached contexts depend on: the data, the feature schema with the length of histories, and the
+    # target events.
     version = " ".join([report["data_version"], store.schema_hash, *sorted(config.data.target_events)])
     contexts = cached_contexts(paths.training_set, version, lambda: split_contexts(store, config, catalogue, c.TRAIN))
     validation = split_contexts(store, config, catalogue, c.VALIDATION)
@@ -57,16 +61,33 @@ def read_training_data(config: Config, store: FeatureStore, *, show_progress: bo
     return TrainingData(catalogue, text_NT, contexts, validation, validation_from_us, version), encoder_id
 
 
-def selection_contexts(data: TrainingData) -> tuple[Contexts, Contexts, Contexts]:
-    """The contexts that have a target: all before the test days, those before the validation days, and validation's.
+class SelectionContexts(NamedTuple):
+    """The contexts with a target, by what they are for.
+
+    Attributes:
+        before_test: All contexts before the test days; the refit learns from them.
+        before_validation: Those before the validation days; the selection fit learns from them.
+        validation: The contexts of the validation days.
+    """
+
+    before_test: Contexts
+    before_validation: Contexts
+    validation: Contexts
+
+
+def selection_contexts(data: TrainingData) -> SelectionContexts:
+    """Selects the contexts of the selection fit and of the refit.
 
     Raises:
         ValueError: No context is left to train on, or none to validate with.
     """
-    contexts = data.contexts.with_targets(data.contexts.targets)
+    before_test = data.contexts.with_targets(data.contexts.targets)
     validation = data.validation.with_targets(data.validation.targets)
-    early = contexts.take(np.flatnonzero(contexts.moments_us < data.validation_from_us))
-    for purpose, selected in (("to train on, before the validation days", early), ("to validate with", validation)):
+    # moments_us and not times_us: these lie a microsecond earlier, so the first moment of the validation days would be
+    # trained on.
+    before_validation = before_test.take(np.flatnonzero(before_test.moments_us < data.validation_from_us))
+    purposes = {"to train on, before the validation days": before_validation, "to validate with": validation}
+    for purpose, selected in purposes.items():
         if len(selected) == 0:
             raise ValueError(f"there is no context with a product {purpose}; load more events, or lower data.test_days")
-    return contexts, early, validation
+    return SelectionContexts(before_test, before_validation, validation)

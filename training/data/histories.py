@@ -9,6 +9,7 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Int32Array, Int64Array
 
+# -1 + 1 is the index of unknown products in the vocabularies, see model/item_features.py.
 UNKNOWN_PRODUCT = -1
 DAY_MS = 86_400_000
 
@@ -75,4 +76,5 @@ def ranges(starts: Int64Array, ends: Int64Array) -> tuple[Int64Array, Int64Array
     """The ranges starts[b]..ends[b] - 1, concatenated, and the offset, (B + 1,), of each range."""
     lengths = ends - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    # Without a loop over B: each range is a shifted part of one arange.
     return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1]), offsets

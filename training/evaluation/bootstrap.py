@@ -82,7 +82,9 @@ def _resampled_means(values_BM: Float64Array, resamples: int, seed: int) -> Floa
     chunk = max(1, _CHUNK_CELLS // n_buyers)
     for start in range(0, resamples, chunk):
         rows_C = np.arange(min(chunk, resamples - start))
+        # Each resample has a range of numbers of its own, so that one bincount counts the draws of all.
         cells_CB = rng.integers(0, n_buyers, (len(rows_C), n_buyers)) + n_buyers * rows_C[:, None]
         counts_CB = np.bincount(cells_CB.ravel(), minlength=cells_CB.size).reshape(cells_CB.shape)
+        # A matrix product with the counts serves all metrics at once and gathers no values.
         means_RM[start : start + len(rows_C)] = counts_CB @ values_BM / n_buyers
     return means_RM

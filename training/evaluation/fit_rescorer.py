@@ -18,11 +18,17 @@ from training.evaluation.ranker import Ranker, TrainingEvents
 
 POPULARITY_SPANS = (7, 14, 30, 90)  # days
 HALF_LIVES = (30.0, 90.0, 365.0, 1460.0)  # days
+# Ascending: of equal values the search keeps the first, so a larger weight has to rank better.
 WEIGHT_GRID = (0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # in units of the spread of the scores
 REFINED_GRID = (0.6, 0.8, 1.25, 1.6)  # factors of the best weight
+# The spread is that of a buyer's best products, because only among these can a term change the list.
 SPREAD_PRODUCTS = 100
+# The cut-off of SELECTION_METRIC, which chooses the epoch.
 CUT_OFF = 20
 MAX_SCORES = 50_000_000  # 200 MB of validation scores; with more buyers an evenly spaced sample is used
+
+
+# ---- data and re-scored ranker ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class RescorerData:
         weights = self.event_weights[histories.event_types]
         counts = decayed(histories.event_times, weights, self.as_of_ms, half_life_days)
         shape = (len(histories), self.events.n_products)
+        # The counts of a product are summed before the logarithm, as Recommender.repeats does.
         summed = sparse.coo_array((counts, (histories.owners, histories.products)), shape=shape).tocsr()
         summed.sum_duplicates()
         summed.data = np.log1p(summed.data)
@@ -93,8 +100,12 @@ class RescoredRanker:
         """(B, N) scores with both terms; `new_only` omits the repeat term."""
         scores_BN = self._ranker.scores(rows) + self._popularity_N
         repeats = self._repeats_BN[rows].tocoo()
+        # A CSR matrix has each pair once. += would add a repeated pair once only.
         scores_BN[repeats.row, repeats.col] += repeats.data
         return scores_BN
+
+
+# ---- fit -------------------------------------------------------------------------------------------------------------
 
 
 def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) -> Rescorer:
@@ -125,20 +136,23 @@ def _fit_new(
     """Fits the popularity term for lists of new products."""
     rows, targets = _sampled(row_targets, data.events.n_products)
     scores_BN = torch.from_numpy(np.array(ranker.scores(rows)))
+    # Before the masks: -inf has no standard deviation.
     spread = _spread(scores_BN)
     scores_BN[:, data.unseen()] = -torch.inf
     purchases = data.purchases.take(rows.astype(np.int64))
     scores_BN[purchases.owners, purchases.products] = -torch.inf
 
-    def value(candidate: Rescorer) -> float:
-        return _value(scores_BN + candidate.new_popularity_weight * popularity[candidate.new_popularity_days], targets)
+    def objective(candidate: Rescorer) -> float:
+        term_N = candidate.new_popularity_weight * popularity[candidate.new_popularity_days]
+        return _objective(scores_BN + term_N, targets)
 
     candidates = (
         Rescorer(new_popularity_days=days, new_popularity_weight=weight * spread)
         for weight in WEIGHT_GRID
+        # With weight 0 all spans are equal.
         for days in (POPULARITY_SPANS if weight else POPULARITY_SPANS[:1])
     )
-    return _refined(_best(candidates, value), "new_popularity_weight", value)
+    return _refined(_best(candidates, objective), "new_popularity_weight", objective)
 
 
 def _fit_all(
@@ -157,11 +171,11 @@ def _fit_all(
     scores_BN[:, data.unseen()] = -torch.inf
     terms = {days: data.repeats(days)[rows].tocoo() for days in HALF_LIVES}
 
-    def value(candidate: Rescorer) -> float:
+    def objective(candidate: Rescorer) -> float:
         adjusted_BN = scores_BN + candidate.popularity_weight * popularity[candidate.popularity_days]
         term = terms[candidate.repeat_half_life_days]
         adjusted_BN[term.row, term.col] += candidate.repeat_weight * torch.from_numpy(term.data)
-        return _value(adjusted_BN, targets)
+        return _objective(adjusted_BN, targets)
 
     rescorer = replace(
         rescorer, popularity_days=rescorer.new_popularity_days, popularity_weight=rescorer.new_popularity_weight
@@ -169,26 +183,32 @@ def _fit_all(
     fields = ("repeat_weight", "popularity_weight") if repeats else ("popularity_weight",)
     for _ in range(2):  # the best weight of one term depends on the other's
         for field in fields:
-            rescorer = _best([rescorer, *(_with(rescorer, field, spread * factor) for factor in WEIGHT_GRID)], value)
+            rescorer = _best(
+                [rescorer, *(_with(rescorer, field, spread * factor) for factor in WEIGHT_GRID)], objective
+            )
         spans = [replace(rescorer, popularity_days=days) for days in POPULARITY_SPANS]
         half_lives = [replace(rescorer, repeat_half_life_days=days) for days in HALF_LIVES if repeats]
-        rescorer = _best([rescorer, *spans, *half_lives], value)
+        rescorer = _best([rescorer, *spans, *half_lives], objective)
     for field in fields:
-        rescorer = _refined(rescorer, field, value)
+        rescorer = _refined(rescorer, field, objective)
     return rescorer
 
 
-def _best(candidates: Iterable[Rescorer], value: Callable[[Rescorer], float]) -> Rescorer:
-    """The candidate of the highest value; the first one if several are equal."""
-    return max(candidates, key=value)
+# ---- search of the grid ----------------------------------------------------------------------------------------------
 
 
-def _refined(rescorer: Rescorer, field: str, value: Callable[[Rescorer], float]) -> Rescorer:
+def _best(candidates: Iterable[Rescorer], objective: Callable[[Rescorer], float]) -> Rescorer:
+    """The candidate with the highest objective; the first one if several are equal."""
+    return max(candidates, key=objective)
+
+
+def _refined(rescorer: Rescorer, field: str, objective: Callable[[Rescorer], float]) -> Rescorer:
     weight = getattr(rescorer, field)
-    return _best([rescorer, *(_with(rescorer, field, weight * factor) for factor in REFINED_GRID)], value)
+    return _best([rescorer, *(_with(rescorer, field, weight * factor) for factor in REFINED_GRID)], objective)
 
 
 def _with(rescorer: Rescorer, field: str, weight: float) -> Rescorer:
+    # dataclasses.replace with a computed field name does not pass the type check.
     return Rescorer(**(asdict(rescorer) | {field: weight}))
 
 
@@ -202,10 +222,11 @@ def _sampled(row_targets: tuple[Int32Array, Targets], n_products: int) -> tuple[
 def _spread(scores_BN: torch.Tensor) -> float:
     """Mean standard deviation of the scores of a buyer's best products."""
     best_BK = scores_BN.topk(min(SPREAD_PRODUCTS, scores_BN.shape[1]), dim=1).values
+    # 1.0 for a ranker with equal scores; the grid would otherwise consist of zeros.
     return float(best_BK.std(dim=1).mean()) or 1.0
 
 
-def _value(scores_BN: torch.Tensor, targets: Targets) -> float:
+def _objective(scores_BN: torch.Tensor, targets: Targets) -> float:
     ranked_BK = scores_BN.topk(min(CUT_OFF, scores_BN.shape[1]), dim=1).indices.numpy().astype(np.int32)
     metrics = accuracy_metrics(ranked_BK, targets, [ranked_BK.shape[1]])
     return metrics[f"recall@{ranked_BK.shape[1]}"] + metrics[f"ndcg@{ranked_BK.shape[1]}"]

@@ -5,7 +5,8 @@ Each target is ranked among all products. The kinds of targets are
     all         products with an event before the held-out days, repeat purchases included
     new_items   those of them that the buyer had not bought before
     cold_items  products without any event before the held-out days
-    next        new items and cold items; where each buyer has one target, as in leave-one-out data sets, none is lost
+    next        all targets that the buyer had not bought before, cold items included; for leave-one-out data sets,
+                where dropping the cold targets would drop buyers
 
 Legend: C contexts, E events, N products of the catalogue, T targets.
 """
@@ -69,6 +70,7 @@ class HeldOut:
         seen_N = np.bincount(self.events.products, minlength=self.events.n_products) > 0
         kept = np.ones(len(targets.products), dtype=bool)
         if kind != NEXT:
+            # Cold items are the targets that were not seen, all other kinds the seen ones.
             kept = seen_N[targets.products] != (kind == COLD_ITEMS)
         if kind in (NEW_ITEMS, NEXT):
             kept &= ~_among(targets, self.purchases, self.events.n_products)
@@ -93,12 +95,17 @@ class HeldOut:
         """What the online store would hold of each context's buyer: all purchases, and the last events."""
         histories, n_last = self.histories, self.contexts.ends - self.contexts.starts
         to_end = histories.offsets[1:][histories.owners] - np.arange(len(histories.products))
+        # The context's window has as many known events as the stored sequence. The last so many of the full history are
+        # the same ones.
         last = to_end <= n_last[histories.owners]
         return histories.where(last | (histories.event_types == PURCHASE))
 
     def _rows_and_targets(self, kind: str) -> tuple[Int32Array, Targets] | None:
         rows, targets = self.targets(kind)
         return (rows, as_targets(targets)) if len(rows) else None
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def read_held_out(
@@ -137,6 +144,7 @@ def read_held_out(
         ),
         start=start,
         end=end,
+        # Recommender scales the weights in the same way: the fitted repeat weight is for this scale.
         event_weights=weights / weights.max(),
     )
 
@@ -152,6 +160,7 @@ def _timelines(
     """The events of known products up to `end`: as one history per buyer, the buyer code of each event, the buyers."""
     frame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TYPE, c.EVENT_TIME]).to_pandas()
     frame[c.EVENT_TYPE] = frame[c.EVENT_TYPE].map(EVENT_TYPE_CODES).astype(np.int32)
+    # The order of sequences in the feature store (transforms/sequences.py), events of equal time included.
     frame = frame.sort_values([c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE])
     frame[c.PRODUCT_KEY] = catalogue.positions(frame[c.PRODUCT_KEY].to_numpy())
     frame = frame[(frame[c.PRODUCT_KEY] != UNKNOWN_PRODUCT) & (frame[c.EVENT_TIME] <= end)]
@@ -170,6 +179,7 @@ def _full_histories(timelines: Histories, owners: Int64Array, times_us: Int64Arr
     """All events of each context's buyer before the context."""
     starts, stops = timelines.offsets[owners], timelines.offsets[owners + 1]
     ends = [
+        # times_us lies a microsecond before the moment. Events have milliseconds, so those of the moment are left out.
         start + np.searchsorted(timelines.event_times[start:stop], time_us // 1000, side="right")
         for start, stop, time_us in zip(starts, stops, times_us, strict=True)
     ]
@@ -178,5 +188,6 @@ def _full_histories(timelines: Histories, owners: Int64Array, times_us: Int64Arr
 
 def _among(targets: Histories, others: Histories, n_products: int) -> BoolArray:
     """(T,) whether each target's product is in the other history of the same context."""
+    # One number for each pair of context and product, so that isin compares pairs.
     keys = targets.owners * n_products + targets.products
     return np.isin(keys, others.owners * n_products + others.products)

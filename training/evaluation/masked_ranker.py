@@ -15,7 +15,7 @@ class MaskedRanker:
     """Wraps a ranker, under its name, and never recommends the products of a given history."""
 
     def __init__(self, ranker: Ranker, excluded: Histories) -> None:
-        """Args: ranker; and for each of its A rows the history whose products are excluded."""
+        """Wraps `ranker`; `excluded` has, for each of its A rows, the history whose products are never recommended."""
         self.name = ranker.name
         self._ranker = ranker
         self._excluded = excluded

@@ -43,6 +43,7 @@ class Targets:
             raise ValueError("every buyer needs a target (recall divides by their number): leave the others out")
         if np.any(self.positions < 0):
             raise ValueError("positions must not be negative: leave out targets that are not in the catalogue")
+        # A target that is listed twice would count as one hit of two targets.
         order = np.lexsort((self.positions, self.buyers))
         owners, positions = self.buyers[order], self.positions[order]
         if np.any((owners[1:] == owners[:-1]) & (positions[1:] == positions[:-1])):
@@ -78,6 +79,9 @@ class CatalogueFacts:
     vectors: Float32Array | None = None
 
 
+# ---- accuracy: one value per buyer -----------------------------------------------------------------------------------
+
+
 def recall(hits_Bk: BoolArray, n_targets_B: Int64Array) -> Float64Array:
     """(B,) hits / number of targets (Manning, Raghavan, Schuetze 2008, Introduction to Information Retrieval, 8.3)."""
     shares_B: Float64Array = hits_Bk.sum(axis=1) / n_targets_B
@@ -110,6 +114,7 @@ def ndcg(hits_Bk: BoolArray, n_targets_B: Int64Array) -> Float64Array:
 
 def mrr(hits_Bk: BoolArray) -> Float64Array:
     """(B,) 1 / rank of the first hit, 0 if none within k (Voorhees 1999, The TREC-8 question answering track)."""
+    # argmax of booleans is the first hit.
     return np.where(hits_Bk.any(axis=1), 1 / (1 + hits_Bk.argmax(axis=1)), 0.0)
 
 
@@ -138,6 +143,9 @@ def accuracy_per_buyer(ranked_BK: Int32Array, targets: Targets, k_values: Sequen
     return per_buyer
 
 
+# ---- accuracy: means over buyers -------------------------------------------------------------------------------------
+
+
 def means(per_buyer: Mapping[str, Float64Array]) -> dict[str, float]:
     """Each metric averaged over buyers."""
     return {metric: float(values_B.mean()) for metric, values_B in per_buyer.items()}
@@ -146,6 +154,9 @@ def means(per_buyer: Mapping[str, Float64Array]) -> dict[str, float]:
 def accuracy_metrics(ranked_BK: Int32Array, targets: Targets, k_values: Sequence[int]) -> dict[str, float]:
     """The means of accuracy_per_buyer; arguments and errors are the same."""
     return means(accuracy_per_buyer(ranked_BK, targets, k_values))
+
+
+# ---- beyond accuracy -------------------------------------------------------------------------------------------------
 
 
 def coverage(ranked_BK: Int32Array, n_products: int, k_values: Sequence[int]) -> dict[str, float]:
@@ -163,12 +174,14 @@ def diversity(ranked_BK: Int32Array, vectors_ND: Float32Array, k_values: Sequenc
     """
     _check_lists(ranked_BK, k_values, len(vectors_ND))
     norms_N = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    # A vector of zeros stays zero, with a cosine of 0 to every product.
     unit_ND = vectors_ND / np.where(norms_N == 0, 1, norms_N)
     sums_BD = np.zeros((len(ranked_BK), vectors_ND.shape[1]))
     squares_B, counts_B = np.zeros(len(ranked_BK)), np.zeros(len(ranked_BK))
     by_k = {}
     for k in range(1, max(k_values) + 1):
         present_B = ranked_BK[:, k - 1] >= 0
+        # NO_PRODUCT indexes the last product here; the factor makes it zeros.
         new_BD = unit_ND[ranked_BK[:, k - 1]] * present_B[:, None]
         sums_BD += new_BD
         squares_B += np.square(new_BD).sum(axis=1)
@@ -191,6 +204,7 @@ def novelty(ranked_BK: Int32Array, popularity_N: Int64Array, k_values: Sequence[
         raise ValueError("popularity_N is zero throughout: a share of nothing is undefined")
     bits_N = -np.log2(np.maximum(popularity_N, 1) / popularity_N.sum())
     present_BK = ranked_BK >= 0
+    # NO_PRODUCT indexes the last product here; the factor makes it 0.
     bits_BK = bits_N[ranked_BK] * present_BK
     return {f"novelty@{k}": _mean_of_lists(bits_BK[:, :k], present_BK[:, :k]) for k in k_values}
 
@@ -223,6 +237,9 @@ def beyond_accuracy(
     return metrics
 
 
+# ---- helpers ---------------------------------------------------------------------------------------------------------
+
+
 def _check_lists(ranked_BK: Int32Array, k_values: Sequence[int], n_products: int | None = None) -> None:
     width = ranked_BK.shape[1]
     if not k_values or min(k_values) < 1 or max(k_values) > width:
@@ -240,8 +257,10 @@ def _among(values_BK: _Integers, owners_T: Int64Array, values_T: _Integers, n_ow
     """(B, K) whether each value is one of the values_T of its row; negative values never are."""
     if len(values_BK) != n_owners:
         raise ValueError(f"{len(values_BK)} ranked lists but targets of {n_owners} buyers")
+    # One number for each pair of row and value, so that a single isin compares all lists.
     stride = 1 + max(values_BK.max(initial=0), values_T.max(initial=0))
     keys_BK = np.arange(n_owners)[:, None] * stride + values_BK
+    # A negative value would fall into the previous row's numbers.
     keys_T = (owners_T * stride + values_T)[values_T >= 0]
     return np.isin(keys_BK, keys_T) & (values_BK >= 0)
 

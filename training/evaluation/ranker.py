@@ -1,4 +1,4 @@
-"""What rankers learn from, what they score, and how scores become a ranked list.
+"""The interface of rankers, the training events that baselines learn from, and the order of equal scores.
 
 A baseline learns from the events before a cut-off and then scores histories. These need not belong to buyers it has
 learned from: within a session, for example, the history grows after the cut-off.
@@ -41,6 +41,7 @@ class TrainingEvents:
             raise ValueError("buyers, products and event_times must have one length")
         if self.n_buyers < 1 or self.n_products < 1:
             raise ValueError(f"n_buyers {self.n_buyers} and n_products {self.n_products} must be at least 1")
+        # A negative code would silently index from the end.
         check_codes("buyers", self.buyers, self.n_buyers)
         check_codes("products", self.products, self.n_products)
 
@@ -52,16 +53,19 @@ class TrainingEvents:
 
     def popularity(self) -> Int64Array:
         """(N,) number of distinct buyers of each product, so that one buyer's repeats do not make a product popular."""
+        # counts() has each pair of buyer and product once.
         return np.bincount(self.counts().indices, minlength=self.n_products)
 
     def counts(self) -> sparse.csr_array:
         """(U, N) float32 number of events of each buyer with each product, column indices sorted."""
         ones = np.ones(len(self.buyers), dtype=np.float32)
         shape = (self.n_buyers, self.n_products)
+        # tocsr adds up the ones of repeated pairs.
         return sparse.coo_array((ones, (self.buyers, self.products)), shape=shape).tocsr()
 
     def histories(self) -> Histories:
         """The events of the U buyers, oldest first, equal times by product; all event types are 0."""
+        # lexsort sorts by its last key first: by buyer.
         order = np.lexsort((self.products, self.event_times, self.buyers))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(self.buyers, minlength=self.n_buyers))]).astype(np.int64)
         no_types = np.zeros(len(order), dtype=np.int32)

@@ -1,6 +1,6 @@
 """Ranks products by score and measures the ranked lists.
 
-Legend: B buyers, N products of the catalogue, k products in each ranked list, T targets of all buyers.
+Legend: B buyers, N products of the catalogue, K products in each ranked list, T targets of all buyers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,19 +54,19 @@ def rank_all(
     Args:
         ranker: Scores the products; a product with a score of -inf is never recommended.
         buyers: (B,) buyer codes.
-        k: Length of each list; a list with fewer recommendable products is filled up with NO_PRODUCT.
+        k: K, the length of each list; a list with fewer recommendable products is filled up with NO_PRODUCT.
         chunk: Number of buyers scored at once.
         show_progress: Shows a progress bar on stderr.
 
     Returns:
-        (B, k) int32 product positions, higher scores first, equal scores by lower position.
+        (B, K) int32 product positions, higher scores first, equal scores by lower position.
 
     Raises:
         ValueError: k or chunk is below 1, or a score is NaN.
     """
     if k < 1 or chunk < 1:
         raise ValueError(f"k {k} and chunk {chunk} must be at least 1")
-    ranked_Bk = np.full((len(buyers), k), NO_PRODUCT, dtype=np.int32)
+    ranked_BK = np.full((len(buyers), k), NO_PRODUCT, dtype=np.int32)
     with tqdm(total=len(buyers), desc=ranker.name, unit="buyer", disable=not show_progress) as progress:
         for start in range(0, len(buyers), chunk):
             scores_BN = ranker.scores(buyers[start : start + chunk])
@@ -74,10 +74,11 @@ def rank_all(
                 raise ValueError(f"{ranker.name} gave scores that are not numbers: they have no rank")
             for row, scores_N in enumerate(scores_BN, start):
                 top = top_positions(scores_N, k)
+                # If too few products may be recommended, top_positions fills up with excluded ones.
                 top = top[scores_N[top] > -np.inf]
-                ranked_Bk[row, : len(top)] = top
+                ranked_BK[row, : len(top)] = top
             progress.update(len(scores_BN))
-    return ranked_Bk
+    return ranked_BK
 
 
 def compare(
@@ -96,6 +97,7 @@ def compare(
         ValueError: Two rankers share a name, k_values is empty or below 1, or buyers and targets differ in number.
     """
     names = [ranker.name for ranker in rankers]
+    # The result is keyed by name; one ranker would hide another.
     if len(set(names)) < len(names):
         raise ValueError(f"each ranker needs a name of its own, not {names}")
     if not k_values:
@@ -109,7 +111,7 @@ def compare(
 
 
 def measure(
-    ranked_Bk: Int32Array,
+    ranked_BK: Int32Array,
     targets: Targets,
     k_values: Sequence[int],
     catalogue: CatalogueFacts,
@@ -118,19 +120,19 @@ def measure(
     """Everything that an evaluation reports about one ranker.
 
     Args:
-        ranked_Bk: Lists of all B buyers, as rank_all returns them.
+        ranked_BK: Lists of all B buyers, as rank_all returns them.
         targets: Targets of these B buyers, in the same order.
-        k_values: Cut-offs between 1 and k.
+        k_values: Cut-offs between 1 and K.
         catalogue: Facts for the metrics beyond accuracy.
         slices: (T,) targets of each slice, as slices.slice_targets returns them.
 
     Raises:
         ValueError: As metrics.accuracy_per_buyer.
     """
-    per_buyer = accuracy_per_buyer(ranked_Bk, targets, k_values)
+    per_buyer = accuracy_per_buyer(ranked_BK, targets, k_values)
     return RankerResult(
-        metrics=means(per_buyer) | beyond_accuracy(ranked_Bk, targets, k_values, catalogue),
+        metrics=means(per_buyer) | beyond_accuracy(ranked_BK, targets, k_values, catalogue),
         per_buyer=per_buyer,
         intervals=mean_intervals(per_buyer),
-        slices=slice_metrics(ranked_Bk, targets, slices, k_values),
+        slices=slice_metrics(ranked_BK, targets, slices, k_values),
     )

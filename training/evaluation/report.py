@@ -18,15 +18,18 @@ from feature_repo.common.files import replacing
 HEADLINES = ("recall", "ndcg")  # drawn as charts, at the largest cut-off
 _RUN_STYLES = 5  # the style sheet distinguishes this many runs, then starts over
 _MISSING = "–"
+# Sizes of the charts in pixels of the viewBox. A letter takes about 7 at the style sheet's 13px; longer names are cut.
 _LABEL_LETTERS, _LETTER_WIDTH = 28, 7
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_GAP, _VALUE_WIDTH, _AXIS_HEIGHT = 560, 16, 10, 56, 24
 _LINE_WIDTH, _LINE_HEIGHT, _LINE_MARGIN, _LINE_TOP = 360, 220, 48, 12
 
 _TEMPLATES = Environment(
     loader=PackageLoader("training.evaluation"),
+    # Names of models, runs and slices come from files and may contain markup.
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
+    # A misspelt name in the template is an error and not an empty string.
     undefined=StrictUndefined,
 )
 
@@ -155,6 +158,7 @@ def _slice_table(metric: str, rows: Sequence[_Row]) -> dict[str, Any]:
 def _bar_chart(metric: str, rows: Sequence[_Row]) -> dict[str, Any]:
     """One bar for each model and run, with its confidence interval."""
     rows = [row for row in rows if metric in row.metrics]
+    # `or 1` for a metric that is 0 throughout.
     most = max(max(row.metrics[metric], *row.intervals.get(metric, [0])) for row in rows) or 1
     start = 12 + _LETTER_WIDTH * min(_LABEL_LETTERS, max(len(row.model) for row in rows))
     scale = (_BAR_WIDTH - start - _VALUE_WIDTH) / most

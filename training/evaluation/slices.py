@@ -83,9 +83,11 @@ def slice_metrics(
 
 def _head(counts_N: Int64Array) -> BoolArray:
     """(N,) whether a product belongs to the fewest ones that make up HEAD_SHARE of the events."""
+    # Stable, so that equal counts keep the order of positions.
     order = np.argsort(-counts_N, kind="stable")
     events_before = np.cumsum(counts_N[order]) - counts_N[order]
     head_N = np.zeros(len(counts_N), dtype=bool)
+    # Events before the product, not up to it: the product that crosses the half is still in the head.
     head_N[order[events_before < HEAD_SHARE * counts_N.sum()]] = True
     return head_N
 

@@ -18,16 +18,23 @@ from torch import Tensor, nn
 from training.model.prefixes import N_BUCKETS, Prefixes
 from training.model.spec import ModelSpec
 
+# Two layers, as in SASRec. transformer_inference.py runs whatever number is set here.
 TRANSFORMER_LAYERS, TRANSFORMER_HEADS = 2, 2
 
 
 def softmax_by_prefix(logits_Z: Tensor, owners_Z: Tensor, n_prefixes: int) -> Tensor:
     """Softmax within each prefix, (Z,); zeros for a prefix whose logits are all -inf."""
+    # The maximum is subtracted so that exp() cannot overflow. It cancels out of the result, so it needs no gradient.
     best_P = logits_Z.new_full((n_prefixes,), -torch.inf).scatter_reduce(0, owners_Z, logits_Z.detach(), "amax")
+    # -inf - -inf would be NaN, in a prefix whose event types all have weight 0.
     best_P = torch.where(best_P == -torch.inf, 0, best_P)
     weights_Z = (logits_Z - best_P[owners_Z]).exp()
     totals_P = logits_Z.new_zeros(n_prefixes).index_add(0, owners_Z, weights_Z)
+    # Such a prefix has a total of 0. The clamp gives it weights of 0 instead of 0 / 0.
     return weights_Z / totals_P.clamp_min(torch.finfo(totals_P.dtype).tiny)[owners_Z]
+
+
+# ---- weighted sums ---------------------------------------------------------------------------------------------------
 
 
 class EventLogits(NamedTuple):
@@ -66,6 +73,7 @@ class Pooling(nn.Module, ABC):
 
     def forward(self, items_UD: Tensor, prefixes: Prefixes) -> Tensor:
         """The weighted sums, (P, D)."""
+        # One fused kernel, without a (Z, D) matrix of weighted product vectors.
         return F.embedding_bag(
             prefixes.items_Z,
             items_UD,
@@ -83,6 +91,7 @@ class WeightedAverage(Pooling):
     def __init__(self, spec: ModelSpec) -> None:
         """Stores ln(event weight), because the softmax of these logits is proportional to the weights."""
         super().__init__()
+        # Not saved with the weights: model.json stores the event weights, as a part of the spec.
         self.register_buffer("log_weights", torch.tensor(spec.event_weights).log(), persistent=False)
 
     def item_logits(self, items: Tensor) -> Tensor:
@@ -106,6 +115,7 @@ class Attention(WeightedAverage):
         self.score = nn.Sequential(
             nn.Linear(spec.embedding_dim, spec.attention_hidden_dim),
             nn.Tanh(),
+            # No bias: a constant added to all logits does not change a softmax.
             nn.Linear(spec.attention_hidden_dim, 1, bias=False),
         )
 
@@ -128,13 +138,19 @@ class RecencyAttention(Attention):
     def __init__(self, spec: ModelSpec) -> None:
         """Builds the scoring network and the tables."""
         super().__init__(spec)
+        # An offset from the configured weights. ln 0 = -inf plus any offset is still -inf, so weight 0 stays excluded.
         self.of_type = nn.Parameter(torch.zeros(len(spec.event_weights)), requires_grad=spec.learn_event_weights)
+        # The mild preference: an event two buckets further back (twice as many later events) has e^-0.5 = 61% of the
+        # weight.
         self.of_rank = nn.Parameter(-torch.arange(N_BUCKETS) / 4)
         self.of_gap = nn.Parameter(torch.zeros(N_BUCKETS))
 
     def event_logits(self) -> EventLogits:
         """The learned tables."""
         return EventLogits(self.log_weights + self.of_type, self.of_rank, self.of_gap)
+
+
+# ---- transformer -----------------------------------------------------------------------------------------------------
 
 
 class CausalTransformer(nn.Module):
@@ -154,8 +170,12 @@ class CausalTransformer(nn.Module):
         self.into = nn.Linear(spec.embedding_dim, width)
         self.types = nn.Embedding(len(spec.event_weights), width)
         self.places = nn.Embedding(spec.max_history, width)
+        # Far below the default deviation of 1, which would drown the projected product vectors: these have unit length.
         nn.init.normal_(self.types.weight, std=0.02)
         nn.init.normal_(self.places.weight, std=0.02)
+        # training/artifacts/transformer_inference.py computes this layer by hand for serving and relies on pre-norm and
+        # GELU.
+        # Nested tensors are off because torch does not support them with pre-norm, and would warn.
         layer = nn.TransformerEncoderLayer(
             width, TRANSFORMER_HEADS, 4 * width, spec.dropout, "gelu", batch_first=True, norm_first=True
         )
@@ -173,6 +193,7 @@ class CausalTransformer(nn.Module):
         longest_S, segment_P = _segments(prefixes.starts_P, lengths_P)
         lengths_S = lengths_P[longest_S]
         place_L = torch.arange(int(lengths_S.max()), device=items_UD.device)
+        # Short rows repeat their last event as padding, because an index must be valid.
         event_SL = prefixes.offsets_P1[longest_S][:, None] + torch.minimum(
             place_L, (lengths_S[:, None] - 1).clamp_min(0)
         )
@@ -190,6 +211,7 @@ def _segments(starts_P: Tensor, lengths_P: Tensor) -> tuple[Tensor, Tensor]:
     """The longest prefix with each start, (S,), and the index of its segment for each prefix, (P,)."""
     distinct_S, segment_P = torch.unique(starts_P, return_inverse=True)
     n_prefixes = len(starts_P)
+    # amax returns values, not indices. The index is therefore packed into the value, below the length.
     rank_P = lengths_P * n_prefixes + torch.arange(n_prefixes, device=starts_P.device)
     best_S = rank_P.new_zeros(len(distinct_S)).scatter_reduce(0, segment_P, rank_P, "amax")
     return best_S % n_prefixes, segment_P

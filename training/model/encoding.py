@@ -1,6 +1,6 @@
 """Encodes catalogues and buyers with a trained model, and wraps the model as a ranker for evaluation.
 
-Legend: N products, B buyers, D dimensions.
+Legend: N products, M products of a part of the catalogue, R rows, B buyers, D dimensions.
 """
 
 import numpy as np
@@ -19,6 +19,7 @@ from training.model.towers import UNKNOWN, TwoTower
 # of such products rises by two thirds, and recall of the others falls by 3% (ADR 0005).
 BORROWED, NEIGHBOURS = 0.2, 5
 ROWS_AT_ONCE = 1024  # products compared with all others at once; 400 MB with 100,000 products
+BUYERS_PER_BATCH = 512
 
 
 @torch.inference_mode()
@@ -34,6 +35,7 @@ def encode_catalogue(
     bar = tqdm(starts, desc="products", unit="batch", disable=not show_progress)
     item_ND = torch.cat([items.encode(model.item_tower, slice(start, start + batch_size)) for start in bar])
     if model.item_tower.identity is not None:
+        # Without id embeddings all products are alike, and none ranks behind the others for lack of one.
         item_ND = _borrowed(item_ND, items.id_N != UNKNOWN)
     return item_ND
 
@@ -64,12 +66,13 @@ def nearest_products(item_ND: Tensor, n_nearest: int) -> Int32Array:
 
 
 @torch.inference_mode()
-def encode_buyers(model: TwoTower, item_ND: Tensor, contexts: Contexts, batch_size: int = 512) -> Tensor:
+def encode_buyers(model: TwoTower, item_ND: Tensor, contexts: Contexts) -> Tensor:
     """(B, D) vectors of the contexts' buyers, on the device of `item_ND`; switches the model to evaluation mode."""
     model.eval()
+    # torch.cat needs a tensor even if there is no context.
     chunks = [item_ND.new_empty(0, item_ND.shape[1])]
-    for start in range(0, len(contexts), batch_size):
-        rows = slice(start, start + batch_size)
+    for start in range(0, len(contexts), BUYERS_PER_BATCH):
+        rows = slice(start, start + BUYERS_PER_BATCH)
         prefixes = prefixes_of(contexts.timelines, contexts.starts[rows], contexts.ends[rows])
         chunks.append(model.buyer_tower(item_ND, prefixes.to(item_ND.device)))
     return torch.cat(chunks)
@@ -79,7 +82,7 @@ class TwoTowerRanker:
     """The model without its re-scorer as a ranker; row b is the b-th encoded buyer."""
 
     def __init__(self, buyer_BD: Tensor, item_ND: Tensor, name: str = "two_tower") -> None:
-        """Args: vectors of the buyers, (B, D), and of all products, (N, D)."""
+        """Keeps the vectors of the encoded buyers, (B, D), and of all products, (N, D)."""
         self.name = name
         self._buyer_BD = buyer_BD
         self._item_ND = item_ND

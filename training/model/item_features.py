@@ -27,7 +27,8 @@ class Vocabularies:
         brands, categories: Names by index.
         price_edges: Bounds between price ranges, ascending; empty if no price is known. Range r, from 0, has index
             r + 1.
-        product_keys: (n,) keys of the products with an id embedding; key i has index i + 1.
+        product_keys: (n,) keys of the products with an id embedding; key i has index i + 1. Keys and not positions,
+            because positions change with the catalogue.
     """
 
     brands: tuple[str, ...]
@@ -55,6 +56,7 @@ def build_vocabularies(catalogue: Catalogue, trained_positions: Int32Array) -> V
 def _names(values: Sequence[str | None]) -> tuple[str, ...]:
     # A brand that is called "<UNK>" shares index 0, because a vocabulary holds a name once.
     counts = Counter(value for value in values if value is not None and value != UNKNOWN_NAME)
+    # Ties by name, so that the indices do not depend on the order of the products.
     return (UNKNOWN_NAME, *(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
@@ -63,6 +65,7 @@ def _price_edges(prices_N: Float64Array) -> tuple[float, ...]:
     known = prices_N[np.isfinite(prices_N)]
     if len(known) == 0:
         return ()
+    # Many products of one price make several quantiles equal. Equal edges would make ranges that no price falls into.
     edges = np.unique(np.quantile(known, np.arange(1, PRICE_RANGES) / PRICE_RANGES))
     return tuple(edges.tolist())
 
@@ -109,6 +112,7 @@ def item_features(catalogue: Catalogue, text_NT: Float32Array, vocabularies: Voc
     """Looks up the catalogue's names and keys in the vocabularies."""
     brand_index = {name: index for index, name in enumerate(vocabularies.brands)}
     category_index = {name: index for index, name in enumerate(vocabularies.categories)}
+    # UNKNOWN_PRODUCT is -1, so a product without an id embedding gets index 0, UNKNOWN.
     ids = KeyIndex(vocabularies.product_keys).positions(catalogue.product_keys).astype(np.int64) + 1
     return ItemFeatures(
         text_NT=torch.from_numpy(np.ascontiguousarray(text_NT)),
@@ -121,4 +125,5 @@ def item_features(catalogue: Catalogue, text_NT: Float32Array, vocabularies: Voc
 
 def _price_indices(prices_N: Float64Array, edges: tuple[float, ...]) -> Int64Array:
     ranges_N = np.searchsorted(np.asarray(edges), prices_N, side="right").astype(np.int64) + 1
+    # searchsorted puts NaN, the unknown price, behind every edge: into the range of the dearest products.
     return np.where(np.isfinite(prices_N) & bool(edges), ranges_N, UNKNOWN)

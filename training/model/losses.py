@@ -1,6 +1,6 @@
 """The InfoNCE loss of contexts with one or more targets, against candidates that all contexts share.
 
-Legend: P contexts, C candidates, T choices (pairs of a context and a product chosen there), D dimensions.
+Legend: P contexts, C candidates, T choices (pairs of a context and one of its targets), D dimensions.
 """
 
 from typing import NamedTuple
@@ -65,6 +65,8 @@ def info_nce(
     Returns:
         The weighted mean loss, a scalar; 0 if all weights are 0.
     """
+    # Memory grows with contexts times candidates, and all products may be candidates. Chunks bound it, at the price of
+    # computing their logits twice.
     step = max(1, max_logits // len(candidate_CD))
     starts = range(0, len(buyer_PD), step)
     if len(starts) == 1:
@@ -78,6 +80,7 @@ def info_nce(
                 choices.between(start, start + step),
                 temperature,
                 log_q_C,
+                # torch recommends this variant and warns if none is named.
                 use_reentrant=False,
             )
             for start in starts
@@ -91,10 +94,12 @@ def _weighted_sum(
     buyer_PD: Tensor, candidate_CD: Tensor, choices: Choices, temperature: Tensor, log_q_C: Tensor | None
 ) -> Tensor:
     """The weighted sum of the losses of all targets."""
+    # Dividing the buyer vectors takes P x D divisions instead of P x C.
     logit_PC = (buyer_PD / temperature) @ candidate_CD.T
     if log_q_C is not None:
         logit_PC = logit_PC - log_q_C
     target_T = logit_PC[choices.owner_T, choices.place_T]
+    # A context may have several targets. A plain cross-entropy would make each of them a negative of the others.
     is_target_PC = torch.zeros_like(logit_PC, dtype=torch.bool)
     is_target_PC[choices.owner_T, choices.place_T] = True
     negatives_P = logit_PC.masked_fill(is_target_PC, -torch.inf).logsumexp(dim=1)

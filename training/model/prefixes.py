@@ -77,12 +77,14 @@ class Prefixes(NamedTuple):
     @property
     def owners(self) -> Tensor:
         """(Z,) index of the prefix that each event belongs to."""
+        # With output_size, a GPU need not report the sum of the lengths, which would make the CPU wait for it.
         return torch.repeat_interleave(self.lengths, output_size=len(self.items_Z))
 
     def where(self, kept_Z: Tensor) -> "Prefixes":
         """The same prefixes without the events where `kept_Z`, (Z,), is False."""
         offsets_P1 = F.pad(kept_Z.cumsum(0), (1, 0))[self.offsets_P1]
         per_event = (self.items_Z, self.types_Z, self.ranks_Z, self.gaps_Z)
+        # Ranks and gaps still count the dropped events. Serving computes them from the whole history too.
         items_Z, types_Z, ranks_Z, gaps_Z = (part[kept_Z] for part in per_event)
         return Prefixes(offsets_P1, items_Z, types_Z, ranks_Z, gaps_Z, self.starts_P)
 

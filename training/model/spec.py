@@ -22,7 +22,7 @@ class ModelSpec:
 
     Attributes:
         n_brands, n_categories, n_prices: Vocabulary sizes with <UNK> at index 0; all 0 without categorical features.
-        n_ids: Number of products that have a learned vector, plus 1 for all others; 0 without such vectors.
+        n_ids: Number of products with an id embedding, plus 1 for all others; 0 without id embeddings.
         event_weights: Weight of each event-type code.
         learn_event_weights: Whether recency_attention learns the event weights, starting from these.
         max_history: Longest history that the buyer tower reads.
@@ -50,6 +50,7 @@ class ModelSpec:
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
+        # A list, as JSON returns it; a written and a read spec then compare equal.
         return asdict(self) | {"event_weights": list(self.event_weights)}
 
     @classmethod

@@ -1,6 +1,7 @@
 """The two towers: they map products and buyers to unit vectors of one space, whose inner product is the similarity.
 
-Legend: N products, P buyers' prefixes, Z events of all prefixes, T text dimensions, D embedding dimensions.
+Legend: N products, P buyers' prefixes, Z events of all prefixes, U products that these refer to, T text dimensions,
+D embedding dimensions.
 """
 
 import math
@@ -45,6 +46,7 @@ class ItemTower(nn.Module):
             nn.Linear(spec.hidden_dim, spec.embedding_dim),
         )
         self._text_residual = spec.text_residual
+        # Buffers, because whitening is fitted to the catalogue once and saved with the weights.
         if spec.text_residual:
             self.register_buffer("text_mean", torch.zeros(spec.text_dim))
             self.register_buffer("text_transform", torch.eye(spec.text_dim))
@@ -63,7 +65,9 @@ class ItemTower(nn.Module):
             return
         mean_T = text_NT.mean(axis=0)
         centred_NT = text_NT - mean_T
+        # The covariance is symmetric. eigh is made for that and returns orthogonal directions.
         variance_T, direction_TT = np.linalg.eigh(centred_NT.T @ centred_NT / len(text_NT))
+        # Rounding can make a variance of 0 slightly negative. 1e-12 is for a catalogue in which all texts are equal.
         scale_T = (variance_T.clip(min=0) + WHITENING_FLOOR * variance_T.mean() + 1e-12) ** -0.5
         self.text_mean.copy_(torch.from_numpy(mean_T))
         self.text_transform.copy_(torch.from_numpy((direction_TT * scale_T) @ direction_TT.T))
@@ -108,6 +112,7 @@ class BuyerTower(nn.Module):
         """Builds the aggregator that the spec names."""
         super().__init__()
         self.aggregate = AGGREGATORS[spec.aggregation](spec)
+        # About unit length, like the vectors that it is added to.
         self.empty = nn.Parameter(torch.randn(spec.embedding_dim) / spec.embedding_dim**0.5)
         self.event_weights = spec.event_weights
 
@@ -123,6 +128,7 @@ class BuyerTower(nn.Module):
             items_UD: Product vectors.
             prefixes: Histories; their items are rows of items_UD.
         """
+        # An event of weight 0 is dropped, not only weighted 0: a history of such events alone counts as empty.
         if 0 in self.event_weights:
             weight_by_type = torch.tensor(self.event_weights, device=items_UD.device)
             prefixes = prefixes.where(weight_by_type[prefixes.types_Z] > 0)
@@ -143,6 +149,7 @@ class TwoTower(nn.Module):
         self.spec = spec
         self.item_tower = ItemTower(spec)
         self.buyer_tower = BuyerTower(spec)
+        # The logarithm, so that a gradient step cannot make the temperature negative.
         self.log_temperature = nn.Parameter(
             torch.tensor(math.log(spec.temperature)), requires_grad=spec.learn_temperature
         )

@@ -67,6 +67,7 @@ def curves_figure(phases: Mapping[str, PhaseCurves], selection: str) -> Figure:
     """A panel for the loss on top, and below one for each validation metric, the selection metric first."""
     names = dict.fromkeys(metric for curves in phases.values() for epoch in curves.epochs for metric in epoch)
     metrics = sorted((name for name in names if name != LOSS), key=lambda name: name != selection)
+    # Figure and not pyplot, which keeps every figure in a global state and chooses a backend for a screen.
     figure = Figure(_INCHES, layout="constrained")
     grid = figure.add_gridspec(2 if metrics else 1, max(1, len(metrics)))
     panels = {LOSS: figure.add_subplot(grid[0, :])}
@@ -96,6 +97,7 @@ def _draw(panel: Axes, curves: PhaseCurves, metric: str, phase: str, colour: str
     panel.plot(
         curves.positions, _smoothed(curves.losses), color=colour, linewidth=1, alpha=0.7, label=f"{phase}, by step"
     )
+    # The mean of an epoch belongs to the middle of its steps.
     middles = [epoch - 0.5 for epoch in values]
     panel.plot(middles, list(values.values()), "o", color=colour, label=f"{phase}, mean of the epoch")
 
@@ -103,6 +105,7 @@ def _draw(panel: Axes, curves: PhaseCurves, metric: str, phase: str, colour: str
 def _smoothed(losses: list[float]) -> list[float]:
     """The running mean; at the ends the window is shorter."""
     window = max(1, round(SMOOTHED_SHARE * len(losses)))
+    # The filter pads with zeros. Filtering ones in the same way counts the real values in each window.
     sums, counts = (
         uniform_filter1d(values, window, mode="constant") for values in (np.array(losses), np.ones(len(losses)))
     )

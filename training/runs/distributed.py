@@ -26,6 +26,7 @@ def process_group() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # Other processes wait while rank 0 encodes texts, reads contexts or validates: longer than the default 10 minutes.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    # gloo besides nccl, because metrics are broadcast on the CPU.
     dist.init_process_group(backend, timeout=dt.timedelta(hours=12))
     try:
         yield
@@ -68,6 +69,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     for parameter in parameters:
         if parameter.grad is None:
+            # Every process must call all_reduce for every parameter. Otherwise the others wait, or add another
+            # parameter's gradient.
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
         parameter.grad /= world_size()

@@ -59,6 +59,9 @@ class Tracker:
 NOT_TRACKED = Tracker()
 
 
+# ---- speed -----------------------------------------------------------------------------------------------------------
+
+
 class Speed:
     """Measures training speed in pairs per second, without validation and saving."""
 
@@ -85,6 +88,9 @@ class Speed:
         return self._pairs / self._seconds if self._seconds else None
 
 
+# ---- files of a run --------------------------------------------------------------------------------------------------
+
+
 class RunTracker(Tracker):
     """Writes the learning curves of one run to a folder of its own; a context manager."""
 
@@ -100,7 +106,9 @@ class RunTracker(Tracker):
             RuntimeError: The MLflow server refuses the run or does not answer.
         """
         now, runs = dt.datetime.now(dt.UTC), shop_paths(config).runs
+        # Milliseconds, so that two runs of one second have two folders; names sort by time.
         self.folder = runs / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z"
+        # Before the folder is made: if MLflow refuses the run, no empty folder is left.
         self._mlflow = _MlflowRun(config, self.folder.name) if config.training.mlflow_uri else None
         self._selection = selection
         self._curves: dict[str, PhaseCurves] = {}
@@ -164,11 +172,15 @@ class RunTracker(Tracker):
         return self._writers[phase], self._curves[phase]
 
 
+# ---- MLflow ----------------------------------------------------------------------------------------------------------
+
+
 class _MlflowRun:
     """One MLflow run; the experiment has the name of the shop."""
 
     def __init__(self, config: Config, name: str) -> None:
         uri = config.training.mlflow_uri
+        # setdefault, so that the user's own variables win.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         if uri.startswith("file:"):
             # Newer versions of MLflow refuse a plain folder unless this is set.

@@ -92,6 +92,9 @@ class _Packed:
     tensors: dict[str, tuple[bool, int, int]]  # name -> is Q4_0, values, byte offset
 
 
+# ---- the folder ------------------------------------------------------------------------------------------------------
+
+
 def build_bundled_encoder(folder: Path) -> Path:
     """Converts the bundled encoder to a SentenceTransformer folder (384 dimensions, 487 MB), unless it exists.
 
@@ -108,6 +111,7 @@ def build_bundled_encoder(folder: Path) -> Path:
     if _is_complete(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # Checked again under the lock, because another process may have converted meanwhile.
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not _is_complete(folder):
             _refuse_foreign(folder)
@@ -159,13 +163,16 @@ def _convert(source: Path, folder: Path) -> None:
     folder.mkdir()
     packed.config.save_pretrained(folder)
     save_file(_weights(packed), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(
-        0o644
-    )  # safetensors makes it private to its owner, but services run as other users
+    # safetensors makes the file private to its owner, but services run as other users.
+    (folder / "model.safetensors").chmod(0o644)
     _tokenizer(packed).save_pretrained(folder)
     _write_modules(folder, packed.config.hidden_size)
     (folder / "README.md").write_text(_MODEL_CARD)
+    # Last, because it lists the sizes of all other files.
     (folder / _RECORD_FILE).write_text(json.dumps(_record(folder), indent=2))
+
+
+# ---- the packed file -------------------------------------------------------------------------------------------------
 
 
 class _Cursor:
@@ -204,6 +211,8 @@ def _parse(source: Path) -> _Packed:
         hidden_act="gelu",
         max_position_embeddings=positions,
         type_vocab_size=types,
+        # Stored as a float32, in which 1e-12 is 9.99999996e-13. Six digits restore the number of the original
+        # configuration.
         layer_norm_eps=float(f"{epsilon:.6g}"),
         pad_token_id=specials["pad"],
         architectures=["BertModel"],
@@ -240,8 +249,12 @@ def _read_directory(cursor: _Cursor) -> dict[str, tuple[bool, int, int]]:
     return tensors
 
 
+# ---- weights ---------------------------------------------------------------------------------------------------------
+
+
 def _weights(packed: _Packed) -> dict[str, torch.Tensor]:
     """All tensors in float32, with the names and shapes of transformers' BertModel."""
+    # The names and shapes of the parameters, without memory for 470 MB of weights.
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in BertModel(packed.config, False).state_dict().items()}
     progress = tqdm(packed.tensors, desc="Unpacking the bundled text encoder", unit="tensor", delay=2)
@@ -260,6 +273,7 @@ def _dequantise(packed: _Packed, name: str) -> Float32Array:
     """The values of one tensor, flattened."""
     is_q4, count, offset = packed.tensors[name]
     if not is_q4:
+        # A copy, because a view of `bytes` is read-only and torch warns about that.
         return np.frombuffer(packed.raw, "<f4", count, offset).copy()
     blocks = np.frombuffer(packed.raw, _Q4_BLOCK, count // 32, offset)
     weights = np.empty((len(blocks), 32), np.float32)
@@ -268,6 +282,9 @@ def _dequantise(packed: _Packed, name: str) -> Float32Array:
     weights -= 8
     weights *= blocks["scale"].astype(np.float32)[:, None]
     return weights.ravel()
+
+
+# ---- tokenizer and modules -------------------------------------------------------------------------------------------
 
 
 def _tokenizer(packed: _Packed) -> PreTrainedTokenizerFast:
@@ -283,6 +300,7 @@ def _tokenizer(packed: _Packed) -> PreTrainedTokenizerFast:
         model_input_names=["input_ids", "attention_mask"],
         bos_token=tokens["bos"],
         eos_token=tokens["eos"],
+        # The names that XLM-RoBERTa's tokenizer gives to its special tokens; <mask> is its last piece.
         cls_token=tokens["bos"],
         sep_token=tokens["eos"],
         pad_token=tokens["pad"],

@@ -1,4 +1,7 @@
-"""Text vectors of a catalogue, with the text encoder that belongs to the model."""
+"""Text vectors of a catalogue, with the text encoder that belongs to the model.
+
+Legend: N products, T dimensions of a text vector.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -30,9 +33,9 @@ def text_encoder_of(config: Config, model: Path | None = None) -> TextEncoder:
     Raises:
         TextEncoderUnavailableError: The encoder is not installed and cannot be downloaded.
     """
-    tuned = model / TEXT_ENCODER if model is not None else None
+    fine_tuned = model / TEXT_ENCODER if model is not None else None
     return load_text_encoder(
-        str(tuned) if tuned is not None and tuned.is_dir() else config.model.item_tower.text_encoder,
+        str(fine_tuned) if fine_tuned is not None and fine_tuned.is_dir() else config.model.item_tower.text_encoder,
         models_dir(config),
         str(resolve_device(config.inference.device)),
         number_format=config.inference.text_encoder_format,
@@ -103,12 +106,13 @@ class _LazyEncoder:
         return self._encoder.encode_passages(texts)
 
 
-def tuned_texts(config: Config, catalogue: Catalogue) -> TrainableTexts:
-    """The configured encoder with trainable weights, for the catalogue's texts."""
+def trainable_texts(config: Config, catalogue: Catalogue) -> TrainableTexts:
+    """The texts of the catalogue with the configured encoder, whose weights are to be fine-tuned."""
     encoder = load_text_encoder(
         config.model.item_tower.text_encoder,
         models_dir(config),
         str(resolve_device(config.inference.device)),
+        # Whatever the configured format: only float32 weights can be trained.
         number_format=FLOAT32,
     )
     return TrainableTexts(encoder, catalogue.texts, config.training.text_encoder_lora_rank)

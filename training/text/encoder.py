@@ -68,6 +68,7 @@ class TextEncoder:
         self.dimension = int(model.get_embedding_dimension())
         self.format, self._models_dir = number_format, models_dir
         self._is_converted, self._lock = number_format == FLOAT32, threading.Lock()
+        # Before any conversion, from the float32 weights: so the id does not depend on the number format.
         self.encoder_id = f"{Path(name).name}-{_digest(model, self.query_prefix, self.passage_prefix)}"
 
     @property
@@ -82,6 +83,7 @@ class TextEncoder:
 
     def _converted(self) -> SentenceTransformer:
         """The model in its number format; raises TextEncoderUnavailableError if it cannot be converted."""
+        # Requests of several threads may encode at once, and only one may convert.
         with self._lock:
             if not self._is_converted and self.format == BFLOAT16:
                 self.model.to(torch.bfloat16)
@@ -112,11 +114,15 @@ class TextEncoder:
             batch_size=_BATCH_SIZE,
             show_progress_bar=show_progress,
         )
+        # A copy, because it is scaled in place.
         vectors_ND = np.array(encoded, np.float32)
         # Normalise again in float32: with the 8 bits of bf16, lengths differ from 1 by up to 0.4%.
         lengths_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
         vectors_ND /= np.maximum(lengths_N1, np.finfo(np.float32).tiny)
         return vectors_ND
+
+
+# ---- loading ---------------------------------------------------------------------------------------------------------
 
 
 def load_text_encoder(name: str, models_dir: Path, device: str = "cpu", number_format: str = "auto") -> TextEncoder:
@@ -141,6 +147,7 @@ def load_text_encoder(name: str, models_dir: Path, device: str = "cpu", number_f
 def _load_float32(name: str, models_dir: Path, device: str) -> SentenceTransformer:
     source = str(build_bundled_encoder(models_dir / "multilingual-e5-small")) if name == BUNDLED else name
     try:
+        # First without the hub, so that a service starts without a network.
         return _load(source, device, local_files_only=True)
     except (OSError, ValueError) as error:
         if Path(source).exists():
@@ -159,6 +166,7 @@ def _load(source: str, device: str, local_files_only: bool) -> SentenceTransform
         source,
         device=device,
         local_files_only=local_files_only,
+        # Some folders store float16. All formats are made from float32, and the id hashes float32.
         model_kwargs={"dtype": torch.float32},
     )
 
@@ -170,12 +178,17 @@ def fastest_format(name: str, device: torch.device) -> str:
     its quality was measured, and float32 for all others.
     """
     if device.type == "cuda":
+        # torch counts emulation as support, and emulated bfloat16 is slow: 14 texts/s instead of 98 on a CPU (ADR
+        # 0007).
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
     if native:
         return BFLOAT16
     return INT8 if name == BUNDLED and device.type == "cpu" else FLOAT32
+
+
+# ---- identity --------------------------------------------------------------------------------------------------------
 
 
 def _digest(model: SentenceTransformer, *prefixes: str) -> str:
@@ -186,8 +199,12 @@ def _digest(model: SentenceTransformer, *prefixes: str) -> str:
         if ".pooler." in name:  # random if the folder has none, and never used
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # As bytes, because NumPy has no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+# ---- model hub -------------------------------------------------------------------------------------------------------
 
 
 def _require_hub(name: str) -> None:
@@ -217,6 +234,8 @@ def _first_prompt(prompts: Mapping[str, str], roles: Sequence[str]) -> str:
 
 def _tokenizer_text(model: SentenceTransformer) -> str:
     tokenizer = model.tokenizer
+    # The serialised tokenizer, hashed as it is: parsing and sorting its 250,000 pieces took 3 s of each start (ADR
+    # 0007).
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(backend, Tokenizer):
         return json.dumps(tokenizer.get_vocab(), sort_keys=True)

@@ -43,6 +43,7 @@ class TrainableTexts(nn.Module):
         super().__init__()
         if encoder.format != FLOAT32:
             raise ValueError(f"only float32 weights can be trained, this encoder is in {encoder.format}")
+        # A TextEncoder is no module. `model` is assigned too, so that parameters() finds its weights.
         self._encoder, self.model = encoder, encoder.model
         self._has_lora = lora_rank > 0
         if self._has_lora:
@@ -53,6 +54,7 @@ class TrainableTexts(nn.Module):
 
     def forward(self, position_U: Tensor) -> Tensor:
         """(U, T) unit text vectors of products; each distinct text is encoded once."""
+        # On the CPU, where the texts are.
         row_V, place_U = torch.unique(self._row_N[position_U.cpu()], return_inverse=True)
         texts = [self._distinct[row] for row in row_V.tolist()]
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # similar lengths need less padding
@@ -61,6 +63,7 @@ class TrainableTexts(nn.Module):
                        use_reentrant=False)
             for start in range(0, len(order), TEXTS_AT_ONCE)
         ]  # fmt: skip
+        # The inverse permutation of `order`: where each distinct text ended up.
         rank_V = torch.empty_like(row_V)
         rank_V[order] = torch.arange(len(order))
         encoded_VT = torch.cat(chunks)
@@ -73,6 +76,7 @@ class TrainableTexts(nn.Module):
             name: value.to(self.model.device) if isinstance(value, Tensor) else value
             for name, value in features.items()
         }
+        # model.encode() cannot be used here: it computes without gradients.
         vectors_VT: Tensor = self.model(on_device)["sentence_embedding"]
         return F.normalize(vectors_VT.float(), dim=-1)
 
@@ -85,12 +89,14 @@ class TrainableTexts(nn.Module):
         """Writes a SentenceTransformer folder, with LoRA merged into the weights; returns its encoder_id."""
         model = self.model
         if self._has_lora:
+            # Merging changes the weights, and training goes on after an epoch is saved.
             model = copy.deepcopy(model)
             model[0].model = model[0].model.merge_and_unload()
         model.save(str(folder), create_model_card=False)
         if getattr(model[0].model, "pooler", self) is None:  # otherwise loading adds a random pooler, with a warning
             settings = read_json(folder / TRANSFORMER_SETTINGS, "tawsiya train")
             write_json(folder / TRANSFORMER_SETTINGS, settings | {"model_kwargs": {"add_pooling_layer": False}})
+        # The id of what a later load reads, not of the model in memory.
         return load_text_encoder(str(folder), folder.parent, number_format=FLOAT32).encoder_id
 
 
@@ -101,7 +107,9 @@ def _add_lora(model: Any, rank: int) -> None:
         raise LoraUnavailableError(
             "training.text_encoder_lora_rank needs peft: run `pip install 'tawsiya[lora]'`, or set it to 0"
         ) from error
+    # peft freezes the transformer that it wraps; this freezes the other modules too.
     for parameter in model.parameters():
         parameter.requires_grad_(False)
+    # alpha / rank scales the update, so it is the same for every rank.
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     model[0].model = get_peft_model(model[0].model, config)

@@ -46,6 +46,9 @@ class Int8Error(ValueError):
     """An encoder cannot be converted to 8-bit integers; the message says why and what to do."""
 
 
+# ---- conversion on first use -----------------------------------------------------------------------------------------
+
+
 def use_int8(model: SentenceTransformer, folder: Path) -> None:
     """Replaces the transformer of a SentenceTransformer by its conversion to 8-bit integers.
 
@@ -68,6 +71,7 @@ def use_int8(model: SentenceTransformer, folder: Path) -> None:
     transformer = model[0]
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
+        # Several workers may start at once. One converts; the others wait and find the file.
         with FileLock(folder / ".lock"):
             if not file.is_file():
                 with replacing(file) as unfinished:
@@ -84,6 +88,7 @@ def _convert_and_check(model: SentenceTransformer, onnxruntime: Any, file: Path)
         transformer.model = _Int8Transformer(onnxruntime, file, full.config)
         _require_similar(before, model.encode(list(SAMPLE_TEXTS)))
     finally:
+        # The conversion may be refused. The model must then be as it was.
         transformer.model = full
 
 
@@ -102,11 +107,15 @@ def _import_onnxruntime() -> Any:
 
 def _require_similar(before: Any, after: Any) -> None:
     cosine = float(cos_sim(before, after).diagonal().mean())
+    # `not >=`, because NaN must be refused too.
     if not cosine >= MIN_COSINE:
         raise Int8Error(
             f"in 8-bit integers this encoder's vectors have a cosine of {cosine:.3f} with its own, less than "
             f"{MIN_COSINE}: set `inference.text_encoder_format: float32`"
         )
+
+
+# ---- inference -------------------------------------------------------------------------------------------------------
 
 
 class _Int8Transformer(nn.Module):
@@ -125,6 +134,7 @@ class _Int8Transformer(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **_unused: Any) -> dict[str, Tensor]:
         """(N, L, D) vectors of the tokens, zero for padding."""
         ids_NL, real_NL = input_ids.numpy(), attention_mask.numpy().astype(bool)
+        # Zeros for padding, which the pooling leaves out by the attention mask.
         hidden_NLD = np.zeros((*ids_NL.shape, self.config.hidden_size), np.float32)
 
         def encode(row: int) -> None:
@@ -133,12 +143,17 @@ class _Int8Transformer(nn.Module):
             (text_1LD,) = self._session.run(None, {"input_ids": ids_NL[row, real_NL[row]][None]})
             hidden_NLD[row, real_NL[row]] = text_1LD[0]
 
+        # A query: starting a thread pool would only cost time.
         if len(ids_NL) == 1:
             encode(0)
         else:
+            # Threads are enough, because ONNX Runtime releases the interpreter lock while it computes.
             with ThreadPoolExecutor(torch.get_num_threads()) as threads:
                 list(threads.map(encode, range(len(ids_NL))))
         return {"last_hidden_state": torch.from_numpy(hidden_NLD)}
+
+
+# ---- export and quantisation -----------------------------------------------------------------------------------------
 
 
 class _OneText(nn.Module):
@@ -190,6 +205,7 @@ def _convert(model: Any, file: Path) -> None:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Suppresses warnings of the tracer and log lines of the quantiser, which do not concern the user of a command."""
+    # Log lines of other threads, such as requests, must still appear.
     own_thread = threading.get_ident()
 
     def is_other_thread(record: logging.LogRecord) -> bool:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from feature_repo.common.arrays import Float32Array
 
+# 128 bits: two of a billion texts share a key with a probability below 1e-20.
 _KEY_BYTES = 16
 _CHUNK = 256  # texts per write and per step of the progress bar; a killed run loses at most this many
 
@@ -63,6 +64,7 @@ class TextVectorCache:
 
     def refresh(self) -> None:
         """Reads what other processes have added."""
+        # A writer may be between its two files, and a killed one may have left half a key.
         rows = min(_size(self._keys_file) // _KEY_BYTES, _size(self._vectors_file) // (4 * self._dim))
         if rows <= self._rows_read:
             return
@@ -90,10 +92,12 @@ class TextVectorCache:
             )
         with self._lock:
             self.refresh()
+            # Under the lock, after reading what other processes have added, so that no text gets two rows.
             by_key = {self._key(text): i for i, text in enumerate(texts)}
             fresh = {key: i for key, i in by_key.items() if key not in self._rows}
             new_ND = np.ascontiguousarray(vectors_ND[list(fresh.values())], "<f4")
             rows = self._rows_read
+            # The vectors first: a key must never be on disk without its vector.
             _write_at(self._vectors_file, rows * self._dim * 4, new_ND.tobytes())
             _write_at(self._keys_file, rows * _KEY_BYTES, b"".join(fresh))
             self.refresh()
@@ -103,6 +107,7 @@ class TextVectorCache:
         if not texts:
             return np.empty((0, self._dim), np.float32)
         rows = [self._rows[self._key(text)] for text in texts]
+        # Mapped, so that a small shop does not read the vectors of every text that was ever encoded.
         stored = np.memmap(self._vectors_file, "<f4", mode="r", shape=(self._rows_read, self._dim))
         return np.asarray(stored[rows], np.float32)
 
@@ -136,6 +141,7 @@ def _size(file: Path) -> int:
 
 def _write_at(file: Path, offset: int, content: bytes) -> None:
     """Replaces the end of the file, from `offset` on, by `content`; returns once it is on disk."""
+    # "ab" writes at the end of the file, which is `offset` after truncate().
     with file.open("ab") as handle:
         handle.truncate(offset)
         handle.write(content)

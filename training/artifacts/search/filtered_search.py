@@ -72,6 +72,7 @@ class ProductVectors:
             n_allowed: Number of allowed products.
         """
         k = min(k, n_allowed)
+        # 8 more than K on average, because the share of allowed products among the nearest varies.
         n_fetched = int((k + 8) * len(self) / max(n_allowed, 1))
         while n_allowed > EXACT_SEARCH_PRODUCTS and n_fetched < n_allowed // 8:
             (nearest,) = self.nearest(vector_D[None, :], n_fetched)

@@ -30,7 +30,14 @@ _OFFSETS, _PRODUCTS, _WEIGHTS, _IDF = (f"lexical_{name}.npy" for name in ("offse
 
 def _hashing(n: int) -> HashingVectorizer:
     return HashingVectorizer(
-        analyzer="char", ngram_range=(n, n), n_features=FEATURES, norm=None, alternate_sign=False, lowercase=False
+        # Alternating signs would let colliding hashes cancel out, and tf-idf needs positive counts. `normalise` has
+        # lowered case already, and _weights scales each half to unit length.
+        analyzer="char",
+        ngram_range=(n, n),
+        n_features=FEATURES,
+        norm=None,
+        alternate_sign=False,
+        lowercase=False,
     )
 
 
@@ -49,6 +56,7 @@ class NgramIndex:
         """Indexes the unnormalised texts of N products, in the order of the products."""
         counts_NF = sparse.vstack(list(_chunks(texts, show_progress)), format="csr", dtype=np.float32)
         idf_F = _idf(counts_NF)
+        # By n-gram and not by product: a query then reads only the posting lists of its own n-grams.
         return cls(sparse.csr_array(_weights(counts_NF, idf_F).T), idf_F)
 
     def save(self, folder: Path) -> None:
@@ -109,6 +117,7 @@ def _idf(counts_NF: sparse.csr_array) -> Float32Array:
     """Smoothed inverse document frequencies, (F,)."""
     n_products = counts_NF.shape[0]
     document_frequency_F = np.bincount(counts_NF.indices, minlength=counts_NF.shape[1])
+    # The formula of scikit-learn's TfidfTransformer with smooth_idf, which tests compare with.
     idf_F: Float32Array = (np.log((1 + n_products) / (1 + document_frequency_F)) + 1).astype(np.float32)
     return idf_F
 

@@ -81,6 +81,7 @@ class PqFastScanIndex:
                 f"{vectors_ND.shape}; run `tawsiya index` again"
             )
         self._codes = codes
+        # FAISS takes contiguous float32 only.
         self._vectors_ND = np.ascontiguousarray(vectors_ND, np.float32)
 
     @classmethod
@@ -97,6 +98,7 @@ class PqFastScanIndex:
                 f"a pq_fastscan index learns from at least {2**cls.BITS} products, and there are {n_products}; "
                 "set index.type=auto or flat"
             )
+        # An odd dimension cannot be divided into pairs and gets a code for each dimension.
         n_codes = dim // cls.DIMENSIONS_PER_CODE if dim % cls.DIMENSIONS_PER_CODE == 0 else dim
         codes = faiss.IndexPQFastScan(dim, n_codes, cls.BITS, faiss.METRIC_INNER_PRODUCT)
         codes.pq.cp.min_points_per_centroid = 1  # else FAISS warns once per code for a small catalogue
@@ -129,6 +131,7 @@ class PqFastScanIndex:
         queries_BD = np.ascontiguousarray(queries_BD, np.float32)
         _, candidates_BC = self._codes.search(queries_BD, n_candidates)
         scores_BC = self._inner_products(queries_BD, candidates_BC)
+        # The scan's own 8-bit scores are too coarse to rank by; they only choose candidates.
         best_BK = np.argsort(-scores_BC, axis=1)[:, :k]
         scores_BK = np.take_along_axis(scores_BC, best_BK, axis=1)
         positions_BK = np.take_along_axis(candidates_BC, best_BK, axis=1)
@@ -154,6 +157,9 @@ class PqFastScanIndex:
 VectorIndex: TypeAlias = FlatIndex | PqFastScanIndex
 
 INDEXES: Final[dict[str, type[VectorIndex]]] = {index.kind: index for index in (FlatIndex, PqFastScanIndex)}
+
+
+# ---- building and loading --------------------------------------------------------------------------------------------
 
 
 def build_index(vectors_ND: Float32Array, index_type: IndexType) -> VectorIndex:
@@ -182,6 +188,7 @@ def load_index(folder: Path, vectors_ND: Float32Array) -> VectorIndex:
     if not path.is_file():
         raise FileNotFoundError(f"there is no index in {folder}; run `tawsiya index` first")
     stored = faiss.read_index(str(path))
+    # The file of a flat index has no vectors (see save), so it says nothing but the type.
     return PqFastScanIndex(stored, vectors_ND) if isinstance(stored, faiss.IndexPQFastScan) else FlatIndex(vectors_ND)
 
 
