@@ -1,7 +1,8 @@
 """Every Feast object of Tawsiya.
 
 `feast apply` needs the objects at module level; Tawsiya needs them for several shops in one process. So a function
-makes them, and the module calls it if $TAWSIYA_SHOP_DIR is set. Refer to services by their names.
+makes them, and the module calls it if $TAWSIYA_SHOP_DIR is set. Other code looks up feature services by name
+(TRAINING_SERVICE, ...), because the module-level objects exist only for one shop.
 """
 
 import os
@@ -15,6 +16,7 @@ from feast.types import Array, Bool, Float64, Int32, Int64, String
 from feature_repo import columns as c
 from feature_repo.common.paths import ShopPaths
 
+# Models and releases store the schema hash, which contains the names of the views: renaming a view ends their use.
 TRAINING_SERVICE = "buyer_training"
 ONLINE_SERVICE = "buyer_online"
 PRODUCT_SERVICE = "product_online"
@@ -23,6 +25,7 @@ RECENT_VIEW = "buyer_recent"
 PURCHASES_VIEW = "buyer_purchases"
 PRODUCT_VIEW = "product"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
+# Feast would otherwise leave out rows older than the ttl; a buyer's history counts however old it is.
 NO_EXPIRY = timedelta(0)
 
 
@@ -67,6 +70,7 @@ def definitions(shop: ShopPaths) -> Definitions:
         ],
         source=_parquet("product_source", shop.product_features),
     )
+    # Names and types of all fields are part of the schema hash (schema.py).
     sequence_schema = [
         Field(name=c.BUYER_ID, dtype=String),
         Field(name=c.PRODUCT_KEYS, dtype=Array(Int64)),
@@ -81,12 +85,14 @@ def definitions(shop: ShopPaths) -> Definitions:
         schema=sequence_schema,
         source=_parquet("buyer_history_source", shop.sequence_features),
     )
+    # Two views of one buyer, so that materialize and pushes never overwrite each other's rows.
     recent_source = PushSource(
         name=RECENT_PUSH_SOURCE,
         batch_source=FileSource(
             name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
         ),
     )
+    # Purchases are pushed too: one that falls out of the recent events must not be forgotten until the next build.
     purchases_schema = [
         Field(name=c.PURCHASED_KEYS, dtype=Array(Int64)),
         Field(name=c.PURCHASED_TIMES, dtype=Array(Int64)),
@@ -115,6 +121,7 @@ def definitions(shop: ShopPaths) -> Definitions:
         recent_source=recent_source,
         recent_view=recent_view,
         purchases_view=purchases_view,
+        # Training joins histories only: a context's row is the newest one before it, and pushes exist online only.
         training_service=FeatureService(name=TRAINING_SERVICE, features=[history_view]),
         online_service=FeatureService(name=ONLINE_SERVICE, features=[history_view, recent_view, purchases_view]),
         product_service=FeatureService(name=PRODUCT_SERVICE, features=[product_view]),
@@ -127,6 +134,7 @@ def _parquet(name: str, path: Path) -> FileSource:
     )
 
 
+# For `feast apply`. The names must be attributes of the module, where Feast looks for its objects.
 if _shop_dir := os.environ.get("TAWSIYA_SHOP_DIR"):
     (
         buyer,
