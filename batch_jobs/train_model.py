@@ -50,15 +50,15 @@ def tune_job(
     """Tunes the hyper-parameters (see training.tune), then trains with the best ones as `train_job` does.
 
     Returns:
-        The answer of train_job, and `search`: metric, value and settings of the best trial, all trials, and the file
-        that holds the settings.
+        The result of train_job, and under "search": metric, value and settings of the best trial, all trials, and the
+        file that holds the settings.
     """
     folder = shop_paths(config).search
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
     card = _card(encoder_id, store)
     tuned = tune(config, data, card, folder, budget, kept=kept, show_progress=show_progress)
-    answer = _train(tuned.config, store, data, card, show_progress=show_progress)
-    return answer | {
+    result = _train(tuned.config, store, data, card, show_progress=show_progress)
+    return result | {
         "search": {
             "metric": SELECTION_METRIC,
             "value": tuned.value,
@@ -101,6 +101,7 @@ def _fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) 
     chosen = shop_paths(config).model / CHOSEN
     model, vocabularies, _ = load_model(chosen)
     text_NT = data.text_NT
+    # A trained text encoder differs between the two fits; this one belongs to the model above.
     if not config.training.freeze_text_encoder:
         text_NT, _ = text_vectors(config, data.catalogue, chosen, show_progress=False)
     item_ND = encode_catalogue(model, item_features(data.catalogue, text_NT, vocabularies))

@@ -126,14 +126,14 @@ def require_passed(paths: ShopPaths, *stages: str) -> None:
 
 
 def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Suite"]) -> GateResult:
-    warnings = _known_warnings(config)
+    warn_only = _checked_warn_only(config)
     # Taken before the data are read, so that a file that is replaced meanwhile does not match its record.
     fingerprints = _fingerprints(paths, stage)
     missing = [name for name, fingerprint in fingerprints.items() if fingerprint is None]
     if missing:
         raise FileNotFoundError(f"{paths.root} lacks {', '.join(missing)}; run {_COMMANDS[stage]} first")
     findings, results = run_suites(
-        suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warnings=warnings
+        suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warn_only=warn_only
     )
     result = GateResult(stage, findings, paths)
     record: dict[str, Any] = {
@@ -148,7 +148,7 @@ def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Su
     return result
 
 
-def _known_warnings(config: Config) -> frozenset[str]:
+def _checked_warn_only(config: Config) -> frozenset[str]:
     """The names of `expectations.warn_only`, where each exists: a typing error would block instead of warn."""
     from expectations.suites import names
 
@@ -178,5 +178,6 @@ def _fingerprints(paths: ShopPaths, stage: str) -> dict[str, dict[str, int] | No
     for path in _inputs(paths, stage).values():
         stat = path.stat() if path.is_file() else None
         name = path.relative_to(paths.root).as_posix()
+        # Not a hash: materialize checks files of any size, and every writer replaces the file, which changes its time.
         fingerprints[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns} if stat else None
     return fingerprints

@@ -41,7 +41,7 @@ def search(
 
 
 def recommend_to_buyer(settings: Config, buyer: str, k: int) -> JobResult:
-    """The API's answer to a request for `k` products for a buyer, from the live release."""
+    """The API's response to a request for `k` products for a buyer, from the live release."""
     from online_api.lists.list_request import ListRequest
     from online_api.runtime import open_runtime
 
