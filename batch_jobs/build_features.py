@@ -55,6 +55,7 @@ def build_features(config: Config) -> dict[str, Any]:
     for path in (paths.events, paths.products):
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya ingest` first")
+    # Not before any event, because ingest quarantines events of the future (ADR 0001).
     as_of = dt.datetime.now(dt.UTC)
     con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
     # DuckDB returns times in the session's zone; days are days of UTC.
@@ -85,6 +86,9 @@ def build_features(config: Config) -> dict[str, Any]:
     return report
 
 
+# ---- the time split --------------------------------------------------------------------------------------------------
+
+
 def _data_end(events: Table) -> dt.datetime:
     """The time of the source's last event, or of the log's last event if the source has none."""
     of_source = events[c.ORIGIN] == c.Origin.SOURCE.value
@@ -112,6 +116,9 @@ def _time_split(events: Table, data_end: dt.datetime, test_days: int) -> TimeSpl
         )
     validation_from = test_from - min(dt.timedelta(days=test_days), (test_from - first) / 2)
     return TimeSplit(validation_from, test_from, data_end)
+
+
+# ---- contexts --------------------------------------------------------------------------------------------------------
 
 
 def _encode_events(events: Table) -> Table:
@@ -167,6 +174,9 @@ def _group_contexts(events: Table, split: str, at: Value | None = None) -> Table
     )
 
 
+# ---- tables that Feast serves ----------------------------------------------------------------------------------------
+
+
 def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_length: int) -> Table:
     """Feast's rows of buyer sequences: one at the last event before each context, and one per buyer at `as_of`.
 
@@ -205,6 +215,9 @@ def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Tab
     """Feast's rows of products, with the build time as their time: an export does not say since when they hold."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
     return con.read_parquet(paths.products).mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
+
+
+# ---- report and files ------------------------------------------------------------------------------------------------
 
 
 def _data_version(paths: ShopPaths, config: Config) -> str:

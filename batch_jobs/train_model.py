@@ -79,6 +79,7 @@ def _train(
     log.info("fitting the re-scorer")
     rescorer = _fit_on_validation(config, store, data)
     rescorer.save(paths.model)
+    # Only the fit of the re-scorer needed the model of the selection fit.
     shutil.rmtree(paths.model / CHOSEN)
     return {
         "epoch": card.epoch,
@@ -92,6 +93,7 @@ def _train(
 
 
 def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
+    # Training fills in epoch and metrics.
     return ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0)
 
 

@@ -50,6 +50,9 @@ class GateResult:
         return not self.blockers
 
 
+# ---- validate --------------------------------------------------------------------------------------------------------
+
+
 def validate_canonical(paths: ShopPaths, config: Config) -> GateResult:
     """Validates products, events and ingest report; writes `canonical.json` and Data Docs to `paths.validation`.
 
@@ -72,6 +75,9 @@ def validate_sequences(paths: ShopPaths, config: Config) -> GateResult:
     from expectations.suites import sequence_suites
 
     return _validate(paths, config, SEQUENCES, sequence_suites(config))
+
+
+# ---- refuse ----------------------------------------------------------------------------------------------------------
 
 
 def raise_if_refused(result: GateResult) -> None:
@@ -123,6 +129,9 @@ def require_passed(paths: ShopPaths, *stages: str) -> None:
                 f"{record['validated_at']}; run `tawsiya validate`"
             )
         raise_if_refused(GateResult(stage, tuple(Finding(**finding) for finding in record["findings"]), paths))
+
+
+# ---- records ---------------------------------------------------------------------------------------------------------
 
 
 def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Suite"]) -> GateResult:

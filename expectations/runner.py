@@ -98,6 +98,9 @@ def run_suites(
     return tuple(findings), results
 
 
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
 def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.DataFrame:
     """Runs `query` over views of the files.
 
@@ -128,6 +131,9 @@ def _categories(strings: Any) -> Any:
     for plain, escaped in (("&", "&amp;"), ("<", "&lt;")):
         safe = pc.replace_substring(safe, plain, escaped)
     return pa.DictionaryArray.from_arrays(encoded.indices, safe)
+
+
+# ---- Great Expectations and its Data Docs ----------------------------------------------------------------------------
 
 
 def _context(folder: Path) -> Any:
@@ -191,6 +197,9 @@ def _list_latest_pages(docs: Path) -> None:
     index.write_text(
         page_html.replace("</body>", f"<p>Latest results</p><ul>{''.join(links)}</ul></body>"), encoding="utf-8"
     )
+
+
+# ---- expectations and findings ---------------------------------------------------------------------------------------
 
 
 def _configured(check: "Check", *, blocking: bool) -> Any:

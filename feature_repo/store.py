@@ -207,6 +207,9 @@ class FeatureStore:
         return OnlineFeatures(store, repo_config, self._definitions, self._max_length)
 
 
+# ---- names and hashes ------------------------------------------------------------------------------------------------
+
+
 def project_name(paths: ShopPaths) -> str:
     """Name of the shop's Feast project.
 
@@ -226,6 +229,9 @@ def _without_meta(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_meta(value) for key, value in node.items() if key != "meta"}
     return [_without_meta(value) for value in node] if isinstance(node, list) else node
+
+
+# ---- settings of Feast -----------------------------------------------------------------------------------------------
 
 
 def _substitute(node: Any, variables: Mapping[str, str]) -> Any:

@@ -37,6 +37,7 @@ def demo(
     """Run the whole pipeline on real data, show what it recommends, and serve it."""
     chosen = [f"data.source={dataset}"] if dataset else []
     chosen += ["data.use_subset=false"] if full else []
+    # Last, so that the user's --set wins over the options.
     chosen += overrides or []
 
     def job(settings: Config) -> JobResult:

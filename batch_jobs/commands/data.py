@@ -21,6 +21,7 @@ def ingest(
 
         return run(settings)
 
+    # Before --set, which wins as the later setting.
     source_override = [f"data.source={source}"] if source else []
     run_job(with_shop_lock(job), config, [*source_override, *(overrides or [])], as_json)
 

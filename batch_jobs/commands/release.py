@@ -26,7 +26,7 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
             return "this shop (data.source) has no release yet; `tawsiya refresh` makes one"
         return "\n".join(f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products" for row in rows)
 
-    run_job(job, config, overrides, as_json, show)
+    run_job(job, config, overrides, as_json, show)  # reading needs no lock
 
 
 @release_app.command("promote")
@@ -45,6 +45,7 @@ def release_promote(
         promote(shop_paths(settings).releases, name)
         return {"live": name}
 
+    # Under the lock: a refresh at the same time deletes old releases.
     run_job(with_shop_lock(job), config, overrides, as_json)
 
 

@@ -34,6 +34,7 @@ def search(
         from online_api.runtime import open_runtime
 
         with open_runtime(settings) as runtime:
+            # The API loads its text encoder in the background; here the search waits for it.
             runtime.service.texts.load(runtime.keeper.live.recommender)
             return runtime.service.answer([replace(runtime.service.search_request(query), k=k)])[0].payload
 

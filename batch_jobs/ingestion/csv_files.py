@@ -17,6 +17,9 @@ MAX_HEADER_BYTES = 1_000_000
 SQL_TEXT = "VARCHAR"
 
 
+# ---- tables of readable rows -----------------------------------------------------------------------------------------
+
+
 def csv_rows(path: Path, view: str) -> str:
     """The DuckDB table expression of a CSV file; every column is text and has the name in the header.
 
@@ -55,6 +58,9 @@ def line_rows(path: Path, view: str) -> str:
 def _reject_options(view: str) -> str:
     """The options of read_csv that send unreadable rows to the temporary table `{view}_rejects`."""
     return f"ignore_errors = true, store_rejects = true, rejects_table = '{view}_rejects', rejects_scan = '{view}_scan'"
+
+
+# ---- unreadable rows -------------------------------------------------------------------------------------------------
 
 
 def unreadable_lines_query(db: duckdb.DuckDBPyConnection, view: str, *, header: bool) -> str | None:
@@ -101,8 +107,12 @@ def _rejected_records(view: str, *, header: bool) -> str:
     """
 
 
+# ---- headers and literals --------------------------------------------------------------------------------------------
+
+
 def sql_string(text: str) -> str:
     """`text` as a SQL literal."""
+    # Literals instead of parameters, which DuckDB does not take in CREATE VIEW.
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -50,6 +50,9 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     return report
 
 
+# ---- raw events of source and log ------------------------------------------------------------------------------------
+
+
 def _source_query(db: duckdb.DuckDBPyConnection, table: EventsMapping) -> str:
     file_columns = [name for name, *_ in db.execute("DESCRIBE event_source").fetchall()]
     event_id = field_expression(table, c.EVENT_ID, file_columns) or "NULL"
@@ -89,6 +92,9 @@ def _event_log_query() -> str:
                CASE WHEN NOT json_valid(line) THEN '{UNREADABLE}' END
         FROM event_log_source
     """
+
+
+# ---- typed and checked events ----------------------------------------------------------------------------------------
 
 
 def _typed_query() -> str:

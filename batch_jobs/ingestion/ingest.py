@@ -86,6 +86,9 @@ def ingest(config: Config) -> dict[str, Any]:
     return report
 
 
+# ---- source files as views -------------------------------------------------------------------------------------------
+
+
 def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
     """Creates the views `event_source`, `product_source` and, if there is a photo file, `photo_source`."""
     for name, file in mapping.tables.items():
@@ -169,6 +172,9 @@ def _check_sql(db: duckdb.DuckDBPyConnection, field: str, query: str) -> None:
         db.execute(f"EXPLAIN {query}")
     except duckdb.Error as error:
         raise ValueError(f"{field} of the source mapping is not valid: {error}") from None
+
+
+# ---- output ----------------------------------------------------------------------------------------------------------
 
 
 def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:

@@ -101,6 +101,9 @@ class SourceMapping(Section):
     subset: SubsetMapping | None = None
 
 
+# ---- loading ---------------------------------------------------------------------------------------------------------
+
+
 def mapping_path(source: str) -> Path:
     """The mapping file of a source, which is given by name or by path.
 
@@ -153,6 +156,9 @@ def load_source_config(path: Path | None = None, overrides: Sequence[str] = ()) 
     return load_config(path, overrides, defaults={"training": subset.training.model_dump(exclude_unset=True)})
 
 
+# ---- files of a source -----------------------------------------------------------------------------------------------
+
+
 def table_path(mapping: SourceMapping, table: TableMapping, override: str | None) -> Path:
     """The path of a table's file; `override`, from the configuration, wins over the mapping.
 
@@ -191,6 +197,9 @@ def _package_folder(name: str) -> Path:
 def overrides_by_table(data: DataConfig) -> dict[str, str | None]:
     """The paths that the configuration sets, by table name."""
     return {"events": data.events_path, "products": data.products_path, "photos": data.photos_path}
+
+
+# ---- fields of a table -----------------------------------------------------------------------------------------------
 
 
 def field_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str | None:

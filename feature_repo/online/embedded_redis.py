@@ -232,6 +232,9 @@ class _Server:
         )
 
 
+# ---- locks, ports, program -------------------------------------------------------------------------------------------
+
+
 def _try_lock_exclusively(file: IO[bytes]) -> bool:
     """Lock exclusively unless another process holds the lock; a failed attempt may drop a shared lock held before."""
     try:

@@ -200,6 +200,9 @@ class OnlineFeatures:
         return rows
 
 
+# ---- stored values ---------------------------------------------------------------------------------------------------
+
+
 def _entity(join_key: str, value: str) -> EntityKey:
     return EntityKey(join_keys=[join_key], entity_values=[Value(string_val=value)])
 

@@ -33,6 +33,9 @@ class NormalisationStep(StrEnum):
 
 NORMALISATION_STEPS = tuple(NormalisationStep)
 
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
 _TAG = re.compile(r"</?(?!x*[sml]>)[a-z][^<>]{0,200}>", re.IGNORECASE)  # not the size in "Shirt <XL>"
 _INVISIBLE = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _ARABIC_SIGNS = "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
@@ -72,6 +75,9 @@ _UNITS = {
 _UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()}
 
 
+# ---- normalisation ---------------------------------------------------------------------------------------------------
+
+
 def normalise(text: str, steps: Collection[NormalisationStep] = NORMALISATION_STEPS) -> str:
     """Normalises a text; single spaces separate the words of the result.
 
@@ -94,6 +100,9 @@ def _run_once(text: str, steps: Collection[NormalisationStep]) -> str:
         if step in steps:
             text = function(text)
     return " ".join(text.split())
+
+
+# ---- the steps -------------------------------------------------------------------------------------------------------
 
 
 def _html(text: str) -> str:

@@ -20,6 +20,9 @@ _BLOCK, _PREVIOUS_BLOCK, _TAKE = "block", "previous_block", "take"
 _ARRAYS = {c.PRODUCT_KEYS: c.PRODUCT_KEY, c.EVENT_TYPES: c.EVENT_TYPE, c.EVENT_TIMES: c.EVENT_TIME}
 
 
+# ---- sequences in memory ---------------------------------------------------------------------------------------------
+
+
 class Sequence(NamedTuple):
     """E events of one buyer, oldest first.
 
@@ -70,6 +73,9 @@ def difference(first: Sequence, second: Sequence) -> Sequence:
     excluded = set(zip(*(column.tolist() for column in second), strict=True))
     events = zip(*(column.tolist() for column in first), strict=True)
     return select(first, np.array([event not in excluded for event in events], dtype=np.bool_))
+
+
+# ---- sequences of a whole table --------------------------------------------------------------------------------------
 
 
 def with_positions(events: Table) -> Table:
