@@ -99,21 +99,26 @@ def refresh(config: Config) -> dict[str, Any]:
             # Before the release, which contains its metrics.
             evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))
             published = stage("release", lambda: publish(config, store))
-    # The events of the API's log are counted apart from those of the source.
-    logged = ingested["events"].get("event_log", {})
     return {
         "release": published["release"],
         "dataset": paths.root.name,
         "seconds": seconds | {"total": round(sum(seconds.values()), 2)},
-        "counts": {
-            "events": ingested["events"]["kept"] + logged.get("kept", 0),
-            "products": ingested["products"]["kept"],
-            "buyers": features["rows"]["buyers"],
-            "quarantined": ingested["events"]["bad"] + logged.get("bad", 0) + ingested["products"]["bad"],
-            "merged": ingested["products"]["reasons"].get(DUPLICATE_CONTENT, 0),
-        },
+        "counts": _counts(ingested, features),
         "quarantine": str(paths.quarantine),
         "report": str(paths.evaluation_report),
         "warnings": warnings,
         "evaluation": evaluation,
+    }
+
+
+def _counts(ingested: dict[str, Any], features: dict[str, Any]) -> dict[str, int]:
+    """The counts of a run, from the reports of ingest and of the feature build."""
+    # The events of the API's log are counted apart from those of the source.
+    logged = ingested["events"].get("event_log", {})
+    return {
+        "events": ingested["events"]["kept"] + logged.get("kept", 0),
+        "products": ingested["products"]["kept"],
+        "buyers": features["rows"]["buyers"],
+        "quarantined": ingested["events"]["bad"] + logged.get("bad", 0) + ingested["products"]["bad"],
+        "merged": ingested["products"]["reasons"].get(DUPLICATE_CONTENT, 0),
     }

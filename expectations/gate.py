@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CANONICAL, SEQUENCES = "canonical", "sequences"
 GATE_STAGES = (CANONICAL, SEQUENCES)
+REASONS_PER_TABLE = 3  # most frequent reasons of quarantine that a refusal names
 _COMMANDS = {CANONICAL: "`tawsiya ingest`", SEQUENCES: "`tawsiya build-features`"}  # they write the files of a stage
 
 
@@ -95,12 +96,14 @@ def raise_if_refused(result: GateResult) -> None:
     raise GateRefusedError("\n".join(lines))
 
 
-def _main_reasons(paths: ShopPaths, per_table: int = 3) -> str:
+def _main_reasons(paths: ShopPaths) -> str:
     """The most frequent reasons in the ingest report, as " (events: unknown_product 31,004; ...)", or ""."""
     report = json.loads(paths.ingest_report.read_text(encoding="utf-8")) if paths.ingest_report.is_file() else {}
     tables = []
     for table in ("events", "products"):
-        reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[:per_table]
+        reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[
+            :REASONS_PER_TABLE
+        ]
         if reasons:
             tables.append(f"{table}: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
     return f" ({'; '.join(tables)})" if tables else ""

@@ -13,6 +13,8 @@ from feature_repo.common.config import Config
 
 log = logging.getLogger(__name__)
 
+SAMPLE_K = 10  # recommendations that the demo prints
+
 
 def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Run the whole pipeline, from raw files to a live release; for a scheduler."""
@@ -66,7 +68,7 @@ def demo(
         run_job(run_server, config, chosen, as_json)
 
 
-def _sample(settings: Config, k: int = 10) -> JobResult:
+def _sample(settings: Config) -> JobResult:
     """Recommendations for the buyer who acted last in the data."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -76,7 +78,7 @@ def _sample(settings: Config, k: int = 10) -> JobResult:
 
     events = pq.read_table(shop_paths(settings).events, columns=[c.BUYER_ID, c.EVENT_TIME])
     last = pc.index(events[c.EVENT_TIME], pc.max(events[c.EVENT_TIME])).as_py()
-    result = recommend_to_buyer(settings, events[c.BUYER_ID][last].as_py(), k)
+    result = recommend_to_buyer(settings, events[c.BUYER_ID][last].as_py(), SAMPLE_K)
     shown = (c.PRODUCT_ID, c.TITLE, "score")
     items = [{name: item[name] for name in shown} for item in result["items"]]
     return {c.BUYER_ID: result[c.BUYER_ID], "recommendations": items}
