@@ -32,8 +32,10 @@ from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 from training.artifacts.lineage import sha256
 
+# Parquet and Feast store microseconds, so this is the smallest step before a moment.
 ONE_MICROSECOND = ibis.interval(microseconds=1)
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
+# DuckDB spills to disk beyond it.
 BUILD_MEMORY_LIMIT = "4GB"
 
 
@@ -53,15 +55,19 @@ def build_features(config: Config) -> dict[str, Any]:
     for path in (paths.events, paths.products):
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya ingest` first")
+    # Not before any event, because ingest quarantines events of the future (ADR 0001).
     as_of = dt.datetime.now(dt.UTC)
     con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
+    # DuckDB returns times in the session's zone; days are days of UTC.
     con.raw_sql("SET TimeZone = 'UTC'")
     events = con.read_parquet(paths.events)
     data_end = _data_end(events)
     split = _time_split(events, data_end, config.data.test_days)
+    # As tables: three queries read the numbered events, and two the contexts, and each would compute them again.
     positioned = con.create_table("positioned", with_positions(_encode_events(events)), temp=True)
     contexts = con.create_table("contexts", _contexts(positioned, split, config.data.evaluation_unit), temp=True)
     sequences = _sequences(positioned, contexts, as_of, config.model.buyer_tower.max_interaction_history)
+    # Sorted, so that the same data give the same bytes: the data version hashes files.
     counts = {
         "buyer_sequences": _write(con, sequences.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP]), paths.sequence_features),
         "buyer_purchases": _write(con, _purchases(positioned, as_of).order_by(c.BUYER_ID), paths.purchase_features),
@@ -78,6 +84,9 @@ def build_features(config: Config) -> dict[str, Any]:
     }
     write_json(paths.feature_report, report)
     return report
+
+
+# ---- the time split --------------------------------------------------------------------------------------------------
 
 
 def _data_end(events: Table) -> dt.datetime:
@@ -107,6 +116,9 @@ def _time_split(events: Table, data_end: dt.datetime, test_days: int) -> TimeSpl
         )
     validation_from = test_from - min(dt.timedelta(days=test_days), (test_from - first) / 2)
     return TimeSplit(validation_from, test_from, data_end)
+
+
+# ---- contexts --------------------------------------------------------------------------------------------------------
 
 
 def _encode_events(events: Table) -> Table:
@@ -162,6 +174,9 @@ def _group_contexts(events: Table, split: str, at: Value | None = None) -> Table
     )
 
 
+# ---- tables that Feast serves ----------------------------------------------------------------------------------------
+
+
 def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_length: int) -> Table:
     """Feast's rows of buyer sequences: one at the last event before each context, and one per buyer at `as_of`.
 
@@ -169,6 +184,7 @@ def _sequences(positioned: Table, contexts: Table, as_of: dt.datetime, max_lengt
     is not newer than the stored row, so an event that arrives late would never reach the online store.
     """
     last = contexts.mutate(**{POSITION: contexts[c.EVENTS_BEFORE] - 1})
+    # A context without earlier events has no row: Feast then joins nulls, an empty history.
     before = last.filter(last[POSITION] >= 0).select(c.BUYER_ID, POSITION).distinct()
     before = before.inner_join(positioned.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP), [c.BUYER_ID, POSITION])
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
@@ -183,6 +199,7 @@ def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
     """Feast's rows of buyer purchases: one per buyer with a purchase, with the build time as their time."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
     purchases = positioned.filter(positioned[c.EVENT_TYPE] == PURCHASE)
+    # Two units in one order are one purchase, online (merge_sequences) as well.
     distinct = purchases.select(c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME).distinct()
     order = [distinct[c.EVENT_TIME], distinct[c.PRODUCT_KEY]]
     by_buyer = distinct.group_by(c.BUYER_ID).agg(
@@ -200,6 +217,9 @@ def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Tab
     return con.read_parquet(paths.products).mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
 
 
+# ---- report and files ------------------------------------------------------------------------------------------------
+
+
 def _data_version(paths: ShopPaths, config: Config) -> str:
     """A hash of the data that training depends on; a killed training run resumes only on the same data.
 
@@ -210,6 +230,7 @@ def _data_version(paths: ShopPaths, config: Config) -> str:
         "contexts": sha256(paths.contexts),
         "products": sha256(paths.products),
         "test_days": config.data.test_days,
+        # The former name of the setting: another key would end the resumption of trainings in progress.
         "ask": config.data.evaluation_unit,
         "max_interaction_history": config.model.buyer_tower.max_interaction_history,
     }
@@ -220,6 +241,7 @@ def _write(con: Backend, table: Table, path: Path) -> int:
     """Writes a table atomically and returns its number of rows."""
     with replacing(path) as temporary:
         con.to_parquet(table, temporary, compression="zstd")
+        # From the file: counting the query would run it again.
         return int(pq.read_metadata(temporary).num_rows)
 
 

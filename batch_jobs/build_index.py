@@ -15,6 +15,7 @@ from training.artifacts.search.vector_index import FlatIndex, VectorIndex, build
 from training.data.catalogue import read_catalogue, read_search_texts
 from training.text.catalogue_text import model_text_vectors
 
+# ADR 0003 measures recall at the same two numbers.
 INDEX_RECALL_K = (10, 100)
 
 
@@ -28,7 +29,9 @@ def index_job(config: Config) -> dict[str, Any]:
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
     vectors_ND = load_embeddings(paths.embeddings).vectors_ND
     index = build_index(vectors_ND, config.index.type)
+    # A flat index is exact.
     recall = {} if isinstance(index, FlatIndex) else _checked_recall(index, vectors_ND, config.index.min_recall)
+    # Saved only after the gate, so that a refused index leaves the previous one.
     index.save(paths.index)
     record_source(paths.index, paths.embeddings / VECTORS)
     return {"type": index.kind, "n_products": len(index), "dim": index.dim, **recall}
@@ -46,12 +49,13 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
     text_NT = model_text_vectors(config, catalogue, card, show_progress=show_progress)
     search_texts = read_search_texts(paths.product_features)
     build_search_index(paths.search_index, search_texts, text_NT, config.index.type, show_progress=show_progress)
+    # Publish refuses an index of other products or of another model's text vectors.
     record_source(paths.search_index, paths.product_features, paths.model / WEIGHTS)
     return {"n_products": len(catalogue)}
 
 
 def _checked_recall(index: VectorIndex, vectors_ND: Float32Array, min_recall: float) -> dict[str, float]:
-    """Measures the recall against an exact search, by the key of the job's answer."""
+    """The recall against an exact search, by its key in the result of the job; raises if it is too low."""
     recall = {f"index_recall@{k}": recall_against_exact(index, vectors_ND, k) for k in INDEX_RECALL_K}
     for name, value in recall.items():
         if value < min_recall:

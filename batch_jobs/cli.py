@@ -40,6 +40,7 @@ app.add_typer(keys_app, name="keys")
 
 def _exit_on_signal(signal_number: int, _frame: object) -> None:
     """Makes SIGTERM raise SystemExit, so that locks are released and the embedded server stops."""
+    # The exit code that a shell gives to a process that a signal ended.
     sys.exit(128 + signal_number)
 
 

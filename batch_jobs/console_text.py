@@ -1,4 +1,4 @@
-"""The answers of the longer commands as text for people."""
+"""Formats the results of train, evaluate, refresh, demo, recommend and search as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,28 +9,28 @@ from batch_jobs.commands.job_runner import JobResult
 SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
 
 
-def training_text(answer: JobResult) -> str:
+def training_text(result: JobResult) -> str:
     """What `tawsiya train` reached; with a search, its trials first."""
-    run = Path(answer["run"])
-    lines = list(_search_lines(answer["search"])) if "search" in answer else []
-    speed = f", {answer['pairs_per_s']:,.0f} pairs per second" if answer["pairs_per_s"] else ""
+    run = Path(result["run"])
+    lines = list(_search_lines(result["search"])) if "search" in result else []
+    speed = f", {result['pairs_per_s']:,.0f} pairs per second" if result["pairs_per_s"] else ""
     return "\n".join(
         [
             *lines,
-            f"trained on {answer['n_contexts']:,} contexts and {answer['n_products']:,} products, "
-            f"best epoch {answer['epoch']}{speed}:",
-            *(f"  {metric} {value:.4f}" for metric, value in answer["metrics"].items()),
+            f"trained on {result['n_contexts']:,} contexts and {result['n_products']:,} products, "
+            f"best epoch {result['epoch']}{speed}:",
+            *(f"  {metric} {value:.4f}" for metric, value in result["metrics"].items()),
             "re-scorer:",
-            *(f"  {name} {value:.4g}" for name, value in answer["rescorer"].items()),
+            *(f"  {name} {value:.4g}" for name, value in result["rescorer"].items()),
             f"curves: {run / 'curves.png'}; all runs: tensorboard --logdir {run.parent}",
         ]
     )
 
 
-def list_text(answer: Mapping[str, Any]) -> str:
+def list_text(result: Mapping[str, Any]) -> str:
     """What `tawsiya recommend` and `tawsiya search` found, a line each."""
-    lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in answer["items"]]
-    return "\n".join([f"{answer['source']}, release {answer['release']}", *lines])
+    lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in result["items"]]
+    return "\n".join([f"{result['source']}, release {result['release']}", *lines])
 
 
 def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:
@@ -54,57 +54,57 @@ def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def evaluation_text(answer: JobResult) -> str:
+def evaluation_text(result: JobResult) -> str:
     """What `tawsiya evaluate` found: a table for each kind of target, the best model first."""
-    split, lines = answer["split"], []
-    for kind in answer["targets"]:
-        lines += [*kind_lines(answer["targets"], kind), ""]
+    split, lines = result["split"], []
+    for kind in result["targets"]:
+        lines += [*kind_lines(result["targets"], kind), ""]
     days = f"test {split['test_from'][:10]} to {split['test_to'][:10]}"
     return "\n".join(
         [
-            f"{answer['n_products']:,} products, all ranked; {days}",
+            f"{result['n_products']:,} products, all ranked; {days}",
             "",
             *lines,
             f"in brackets: {split['intervals']}",
-            f"more metrics, slices and curves: {answer['report']}",
+            f"more metrics, slices and curves: {result['report']}",
         ]
     )
 
 
-def refresh_text(answer: JobResult) -> str:
+def refresh_text(result: JobResult) -> str:
     """What `tawsiya refresh` made."""
-    return "\n".join(_made_lines(answer, answer["evaluation"]["targets"]))
+    return "\n".join(_made_lines(result, result["evaluation"]["targets"]))
 
 
-def demo_text(answer: JobResult, serve_command: str, *, serving: bool) -> str:
+def demo_text(result: JobResult, serve_command: str, *, serving: bool) -> str:
     """What `tawsiya demo` made, and what comes next; with `serving` the API follows."""
-    sample = answer["sample"]
+    sample = result["sample"]
     lines = [
-        *_made_lines(answer, answer["metrics"]),
+        *_made_lines(result, result["metrics"]),
         "",
         f"For buyer {sample['buyer_id']}:",
         *(f"  {item['score']:.3f}  {item['title']}" for item in sample["recommendations"]),
         "",
     ]
     if serving:
-        lines += [f"Open {answer['address']} - Ctrl-C stops it; start it again without training: {serve_command}"]
+        lines += [f"Open {result['address']} - Ctrl-C stops it; start it again without training: {serve_command}"]
     else:
-        lines += [f"Serve it on {answer['address']}, until Ctrl-C: {serve_command}"]
+        lines += [f"Serve it on {result['address']}, until Ctrl-C: {serve_command}"]
     return "\n".join(lines)
 
 
-def _made_lines(answer: JobResult, targets: Mapping[str, Any]) -> list[str]:
-    """What a run of the whole chain read, left out and reached: counts, quarantine, metrics and report."""
-    counts = answer["counts"]
+def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
+    """What a run of the whole pipeline read, left out and reached: counts, quarantine, metrics and report."""
+    counts = result["counts"]
     merged = f" ({counts['merged']:,} more were merged into them)" if counts["merged"] else ""
     return [
-        f"{answer['dataset']}: {counts['events']:,} events of {counts['buyers']:,} buyers, "
+        f"{result['dataset']}: {counts['events']:,} events of {counts['buyers']:,} buyers, "
         f"{counts['products']:,} products{merged}",
-        f"bad rows: {counts['quarantined']:,}; every row left out, with its reason: {answer['quarantine']}",
-        f"release {answer['release']} is live after {answer['seconds']['total']:.0f} s",
+        f"bad rows: {counts['quarantined']:,}; every row left out, with its reason: {result['quarantine']}",
+        f"release {result['release']} is live after {result['seconds']['total']:.0f} s",
         "",
         *kind_lines(targets, next(iter(targets))),
-        f"more metrics, slices and curves: {answer['report']}",
+        f"more metrics, slices and curves: {result['report']}",
     ]
 
 

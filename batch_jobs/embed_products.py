@@ -30,5 +30,6 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     items = item_features(catalogue, text_NT, vocabularies).to(device)
     vectors_ND = encode_catalogue(model.to(device), items, config.inference.batch_size, show_progress=show_progress)
     save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND.cpu().numpy(), np.array(catalogue.product_ids)))
+    # Last: a crash before it leaves vectors that later jobs refuse instead of vectors of the wrong model.
     record_source(paths.embeddings, paths.model / WEIGHTS)
     return {"n_products": len(catalogue), "dim": vectors_ND.shape[1]}

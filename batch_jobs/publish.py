@@ -38,6 +38,7 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     products = pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS))
     require_same_products(embeddings.product_ids, products[c.PRODUCT_ID].to_pylist())
     _, _, card = load_model(paths.model)
+    # The API would refuse such a release too; here the message comes before the files are copied.
     if card.schema_hash != store.schema_hash:
         raise ValueError("the model was trained on another feature schema; run `tawsiya train` again")
     _require_lineage(paths)
@@ -86,8 +87,10 @@ def _events(paths: ShopPaths, product_keys: Int64Array) -> pd.DataFrame:
 
 def _popular(events: pd.DataFrame, data_end: dt.datetime, n_products: int) -> Int32Array:
     """Positions of all products, most events in the last POPULARITY_DAYS first; ties go to more events in all."""
+    # Days before the end of the source, not before the newest event: one logged event must not make all others old.
     recent = events[events[c.EVENT_TIME] >= data_end - dt.timedelta(days=POPULARITY_DAYS)]
     all_N, recent_N = (np.bincount(frame[c.PRODUCT_KEY], minlength=n_products) for frame in (events, recent))
+    # lexsort sorts by its last key first and is stable: equal counts keep the order of the catalogue.
     return np.lexsort((-all_N, -recent_N)).astype(np.int32)
 
 
@@ -103,6 +106,7 @@ def _recent_popularity(
             buyers,
             products,
             times_ms,
+            # + 1, because the limit is exclusive and the last event counts.
             until_ms=_ms(data_end) + 1,
             days=rescorer.popularity_span(new_only=new_only),
             n_products=n_products,

@@ -1,4 +1,4 @@
-"""Refresh: the whole chain from raw files to a live release, for a scheduler.
+"""Refresh: the whole pipeline from raw files to a live release, for a scheduler.
 
 Each stage writes its result atomically. A killed run leaves the results of the finished stages, and the next run ends
 in the same state as if nothing had happened.
@@ -62,7 +62,7 @@ def enforce_gate(result: GateResult) -> list[str]:
 
 
 def refresh(config: Config) -> dict[str, Any]:
-    """Runs the whole chain under the shop's lock.
+    """Runs the whole pipeline under the shop's lock.
 
     Returns:
         {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "quarantine", "report", "warnings",
@@ -83,33 +83,42 @@ def refresh(config: Config) -> dict[str, Any]:
         log.info("%s: %.1f s", name, seconds[name])
         return result
 
+    # One lock for the whole run: another job between two stages would change their inputs.
     with shop_lock(config):
         ingested = stage("ingest", lambda: ingest(config))
         warnings = enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
         features = stage("build_features", lambda: build_features(config))
         warnings += enforce_gate(stage("validate_sequences", lambda: validate_sequences(paths, config)))
+        # Opened once: an embedded server starts and stops with it.
         with feature_store(config) as store:
             stage("materialize", lambda: materialize(config, store, full=False))
             stage("train", lambda: train_job(config, store))
             stage("embed", lambda: embed_job(config))
             stage("index", lambda: index_job(config))
             stage("search_index", lambda: search_index_job(config))
+            # Before the release, which contains its metrics.
             evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))
             published = stage("release", lambda: publish(config, store))
-    logged = ingested["events"].get("event_log", {})
     return {
         "release": published["release"],
         "dataset": paths.root.name,
         "seconds": seconds | {"total": round(sum(seconds.values()), 2)},
-        "counts": {
-            "events": ingested["events"]["kept"] + logged.get("kept", 0),
-            "products": ingested["products"]["kept"],
-            "buyers": features["rows"]["buyers"],
-            "quarantined": ingested["events"]["bad"] + logged.get("bad", 0) + ingested["products"]["bad"],
-            "merged": ingested["products"]["reasons"].get(DUPLICATE_CONTENT, 0),
-        },
+        "counts": _counts(ingested, features),
         "quarantine": str(paths.quarantine),
         "report": str(paths.evaluation_report),
         "warnings": warnings,
         "evaluation": evaluation,
+    }
+
+
+def _counts(ingested: dict[str, Any], features: dict[str, Any]) -> dict[str, int]:
+    """The counts of a run, from the reports of ingest and of the feature build."""
+    # The events of the API's log are counted apart from those of the source.
+    logged = ingested["events"].get("event_log", {})
+    return {
+        "events": ingested["events"]["kept"] + logged.get("kept", 0),
+        "products": ingested["products"]["kept"],
+        "buyers": features["rows"]["buyers"],
+        "quarantined": ingested["events"]["bad"] + logged.get("bad", 0) + ingested["products"]["bad"],
+        "merged": ingested["products"]["reasons"].get(DUPLICATE_CONTENT, 0),
     }

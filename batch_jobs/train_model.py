@@ -50,15 +50,15 @@ def tune_job(
     """Tunes the hyper-parameters (see training.tune), then trains with the best ones as `train_job` does.
 
     Returns:
-        The answer of train_job, and `search`: metric, value and settings of the best trial, all trials, and the file
-        that holds the settings.
+        The result of train_job, and under "search": metric, value and settings of the best trial, all trials, and the
+        file that holds the settings.
     """
     folder = shop_paths(config).search
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
     card = _card(encoder_id, store)
     tuned = tune(config, data, card, folder, budget, kept=kept, show_progress=show_progress)
-    answer = _train(tuned.config, store, data, card, show_progress=show_progress)
-    return answer | {
+    result = _train(tuned.config, store, data, card, show_progress=show_progress)
+    return result | {
         "search": {
             "metric": SELECTION_METRIC,
             "value": tuned.value,
@@ -79,6 +79,7 @@ def _train(
     log.info("fitting the re-scorer")
     rescorer = _fit_on_validation(config, store, data)
     rescorer.save(paths.model)
+    # Only the fit of the re-scorer needed the model of the selection fit.
     shutil.rmtree(paths.model / CHOSEN)
     return {
         "epoch": card.epoch,
@@ -92,6 +93,7 @@ def _train(
 
 
 def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
+    # Training fills in epoch and metrics.
     return ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0)
 
 
@@ -101,6 +103,7 @@ def _fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) 
     chosen = shop_paths(config).model / CHOSEN
     model, vocabularies, _ = load_model(chosen)
     text_NT = data.text_NT
+    # A trained text encoder differs between the two fits; this one belongs to the model above.
     if not config.training.freeze_text_encoder:
         text_NT, _ = text_vectors(config, data.catalogue, chosen, show_progress=False)
     item_ND = encode_catalogue(model, item_features(data.catalogue, text_NT, vocabularies))

@@ -102,7 +102,7 @@ def _mean(runs: Sequence[dict[str, dict[str, PerBuyer]]], kind: str, model: str)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=sorted(DATA_SETS), default=SMALL)
     parser.add_argument("--row", action="append", choices=INGREDIENTS, dest="rows", help="a row; may be repeated")

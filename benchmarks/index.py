@@ -37,7 +37,7 @@ def clustered_vectors(n_products: int, rng: np.random.Generator) -> npt.NDArray[
 
 
 def measure(index_type: type[VectorIndex], vectors_ND: npt.NDArray[np.float32]) -> dict[str, float]:
-    """All figures of one index type."""
+    """Build time in seconds, bytes on disk, and by k the CPU time per query in milliseconds and the recall."""
     start = time.perf_counter()
     built = index_type.build(vectors_ND)
     figures = {"build_seconds": time.perf_counter() - start}
@@ -63,7 +63,7 @@ def query_ms(index: VectorIndex, vectors_ND: npt.NDArray[np.float32], k: int) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=20_000)
     parser.add_argument("--vectors", type=Path)

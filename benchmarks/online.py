@@ -213,7 +213,7 @@ def _number(value: float | None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=SMALL_SHOP.products)
     parser.add_argument("--buyers", type=int, default=SMALL_SHOP.buyers)

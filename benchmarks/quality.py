@@ -1,4 +1,4 @@
-"""Recommendation quality: the product's own chain on real data, compared with baselines tuned in the same way.
+"""Recommendation quality: the product's own pipeline on real data, compared with baselines tuned in the same way.
 
     python -m benchmarks.quality [--dataset complete_journey_small] [--models two_tower,popularity] [--seeds 1] [--json]
     python -m benchmarks.quality --dataset amazon_5core [--data DIR] [--cold]
@@ -262,7 +262,7 @@ def _chosen(models: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=sorted(DATA_SETS), default=SMALL)
     parser.add_argument("--data", type=Path, help="amazon_5core: a folder with sequences.txt and items.csv")

@@ -165,7 +165,7 @@ def read(products_csv: Path, queries_csv: Path, sample: int | None) -> tuple[lis
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads, searches, prints."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     titles = shared_data() / "arabic_pharmacy_titles"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=Path, default=titles / "products.csv", metavar="CSV")

@@ -106,7 +106,7 @@ def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and prints."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=10_000)
     parser.add_argument("--queries", type=int, default=100)

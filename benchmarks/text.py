@@ -148,7 +148,7 @@ def read(folder: Path, n_texts: int | None) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads, encodes, prints."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=300, metavar="N")
     parser.add_argument("--rounds", type=int, default=1, metavar="N")

@@ -40,11 +40,11 @@ class Clock(Tracker):
     """Records when each step ended."""
 
     def __init__(self) -> None:
-        """Starts without steps."""
+        """Makes a clock that has recorded no step."""
         self.ends: list[float] = []
 
     def step(self, phase: str, step: int, loss: float, learning_rate: float, n_pairs: int) -> None:  # noqa: ARG002 - a Tracker's
-        """Records the time."""
+        """Appends the time at the end of a step to `ends`, in seconds of time.perf_counter."""
         self.ends.append(time.perf_counter())
 
 
@@ -112,7 +112,7 @@ def _progress(text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=sorted(DATA_SETS), default=SMALL)
     parser.add_argument("--json", action="store_true")

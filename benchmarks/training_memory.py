@@ -129,7 +129,7 @@ def _not_again() -> Contexts:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--products", type=int, default=10_000)

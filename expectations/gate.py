@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CANONICAL, SEQUENCES = "canonical", "sequences"
 GATE_STAGES = (CANONICAL, SEQUENCES)
+REASONS_PER_TABLE = 3  # most frequent reasons of quarantine that a refusal names
 _COMMANDS = {CANONICAL: "`tawsiya ingest`", SEQUENCES: "`tawsiya build-features`"}  # they write the files of a stage
 
 
@@ -50,6 +51,9 @@ class GateResult:
         return not self.blockers
 
 
+# ---- validate --------------------------------------------------------------------------------------------------------
+
+
 def validate_canonical(paths: ShopPaths, config: Config) -> GateResult:
     """Validates products, events and ingest report; writes `canonical.json` and Data Docs to `paths.validation`.
 
@@ -74,6 +78,9 @@ def validate_sequences(paths: ShopPaths, config: Config) -> GateResult:
     return _validate(paths, config, SEQUENCES, sequence_suites(config))
 
 
+# ---- refuse ----------------------------------------------------------------------------------------------------------
+
+
 def raise_if_refused(result: GateResult) -> None:
     """Refuses data that did not pass.
 
@@ -89,12 +96,14 @@ def raise_if_refused(result: GateResult) -> None:
     raise GateRefusedError("\n".join(lines))
 
 
-def _main_reasons(paths: ShopPaths, per_table: int = 3) -> str:
+def _main_reasons(paths: ShopPaths) -> str:
     """The most frequent reasons in the ingest report, as " (events: unknown_product 31,004; ...)", or ""."""
     report = json.loads(paths.ingest_report.read_text(encoding="utf-8")) if paths.ingest_report.is_file() else {}
     tables = []
     for table in ("events", "products"):
-        reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[:per_table]
+        reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[
+            :REASONS_PER_TABLE
+        ]
         if reasons:
             tables.append(f"{table}: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
     return f" ({'; '.join(tables)})" if tables else ""
@@ -125,15 +134,18 @@ def require_passed(paths: ShopPaths, *stages: str) -> None:
         raise_if_refused(GateResult(stage, tuple(Finding(**finding) for finding in record["findings"]), paths))
 
 
+# ---- records ---------------------------------------------------------------------------------------------------------
+
+
 def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Suite"]) -> GateResult:
-    warnings = _known_warnings(config)
+    warn_only = _checked_warn_only(config)
     # Taken before the data are read, so that a file that is replaced meanwhile does not match its record.
     fingerprints = _fingerprints(paths, stage)
     missing = [name for name, fingerprint in fingerprints.items() if fingerprint is None]
     if missing:
         raise FileNotFoundError(f"{paths.root} lacks {', '.join(missing)}; run {_COMMANDS[stage]} first")
     findings, results = run_suites(
-        suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warnings=warnings
+        suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warn_only=warn_only
     )
     result = GateResult(stage, findings, paths)
     record: dict[str, Any] = {
@@ -148,7 +160,7 @@ def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Su
     return result
 
 
-def _known_warnings(config: Config) -> frozenset[str]:
+def _checked_warn_only(config: Config) -> frozenset[str]:
     """The names of `expectations.warn_only`, where each exists: a typing error would block instead of warn."""
     from expectations.suites import names
 
@@ -178,5 +190,6 @@ def _fingerprints(paths: ShopPaths, stage: str) -> dict[str, dict[str, int] | No
     for path in _inputs(paths, stage).values():
         stat = path.stat() if path.is_file() else None
         name = path.relative_to(paths.root).as_posix()
+        # Not a hash: materialize checks files of any size, and every writer replaces the file, which changes its time.
         fingerprints[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns} if stat else None
     return fingerprints

@@ -51,7 +51,7 @@ class Finding:
 
 
 def run_suites(
-    suites: Sequence["Suite"], *, stage: str, inputs: Mapping[str, Path], folder: Path, warnings: frozenset[str]
+    suites: Sequence["Suite"], *, stage: str, inputs: Mapping[str, Path], folder: Path, warn_only: frozenset[str]
 ) -> tuple[tuple[Finding, ...], dict[str, Any]]:
     """Runs suites over files and builds Data Docs.
 
@@ -60,7 +60,7 @@ def run_suites(
         stage: Name of the run in Data Docs.
         inputs: The files, by the view names in the queries of the suites.
         folder: Output folder of `suites/`, `results/` and `data_docs/`.
-        warnings: Names of the expectations that only warn; all others block.
+        warn_only: Names of the expectations that only warn; all others block.
 
     Returns:
         The findings in the order of the suites, and Great Expectations' own results by table.
@@ -74,7 +74,7 @@ def run_suites(
     findings: list[Finding] = []
     results: dict[str, Any] = {}
     for suite in suites:
-        expectations = [_configured(check, blocking=check.name not in warnings) for check in suite.checks]
+        expectations = [_configured(check, blocking=check.name not in warn_only) for check in suite.checks]
         definition = gx.ValidationDefinition(
             name=suite.table,
             data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
@@ -86,15 +86,19 @@ def run_suites(
             result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
             run_id=run_id,
         )
+        # By name, because Great Expectations returns the results grouped by column.
         by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
         for check in suite.checks:
             result = by_name[check.name]
             findings.append(
-                Finding(suite.table, check.name, check.name not in warnings, result.success, _observed(check, result))
+                Finding(suite.table, check.name, check.name not in warn_only, result.success, _observed(check, result))
             )
         results[suite.table] = outcome.to_json_dict()
     _build_docs(context, run_id, folder / "data_docs")
     return tuple(findings), results
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
 
 
 def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.DataFrame:
@@ -114,6 +118,7 @@ def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.Data
     for position, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             table = table.set_column(position, field.name, _categories(table.column(position)))
+    # Frees each Arrow column once it is converted; otherwise the table is in memory twice.
     frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
     return frame
 
@@ -121,10 +126,14 @@ def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.Data
 def _categories(strings: Any) -> Any:
     """The strings as categories, with & and < escaped, because Data Docs insert examples into pages unescaped."""
     encoded = strings.dictionary_encode().combine_chunks()
+    # Only the distinct strings are escaped, not every row.
     safe = encoded.dictionary
     for plain, escaped in (("&", "&amp;"), ("<", "&lt;")):
         safe = pc.replace_substring(safe, plain, escaped)
     return pa.DictionaryArray.from_arrays(encoded.indices, safe)
+
+
+# ---- Great Expectations and its Data Docs ----------------------------------------------------------------------------
 
 
 def _context(folder: Path) -> Any:
@@ -143,6 +152,7 @@ def _context(folder: Path) -> Any:
         "tawsiya": {
             "class_name": "SiteBuilder",
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            # These buttons link to the web site of Great Expectations.
             "show_how_to_buttons": False,
             "store_backend": _file_backend(folder / "data_docs"),
         }
@@ -152,6 +162,7 @@ def _context(folder: Path) -> Any:
         progress_bars=base.ProgressBarsConfig(globally=False),
         analytics_enabled=False,
     )
+    # `file` would write a project folder of its own, and `cloud` needs an account.
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
@@ -178,15 +189,17 @@ def _list_latest_pages(docs: Path) -> None:
     """Adds plain links to the index: its own table stays empty if its scripts cannot be loaded."""
     links = []
     for table in sorted((docs / "validations").iterdir()):
-        latest = max(
-            table.rglob("*.html"), key=lambda page: page.parent.name
-        )  # the folder's name is the time of the run
+        # The folder's name is the time of the run.
+        latest = max(table.rglob("*.html"), key=lambda page: page.parent.name)
         links.append(f'<li><a href="{latest.relative_to(docs).as_posix()}">{table.name}</a></li>')
     index = docs / "index.html"
-    html = index.read_text(encoding="utf-8")
+    page_html = index.read_text(encoding="utf-8")
     index.write_text(
-        html.replace("</body>", f"<p>Latest results</p><ul>{''.join(links)}</ul></body>"), encoding="utf-8"
+        page_html.replace("</body>", f"<p>Latest results</p><ul>{''.join(links)}</ul></body>"), encoding="utf-8"
     )
+
+
+# ---- expectations and findings ---------------------------------------------------------------------------------------
 
 
 def _configured(check: "Check", *, blocking: bool) -> Any:

@@ -20,6 +20,7 @@ from feature_repo.transforms.events import EVENT_TYPE_NAMES
 
 PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, SEQUENCES_VIEW = "products", "events", "ingest", "sequences"
 
+# Also catches missing times, which the query turns into 1970.
 OLDEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 
 # Columns of the queries that no file has.
@@ -199,6 +200,7 @@ def _ingest(limits: ExpectationsConfig) -> Suite:
 
 
 def _sequences(max_length: int) -> Suite:
+    # -1 stands for a missing array, so that it differs from an empty one and from the others.
     lengths = [f"coalesce(len({array}), -1)" for array in (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)]
     query = f"""
         SELECT {c.BUYER_ID}, {c.EVENT_TIMESTAMP} AT TIME ZONE 'UTC' AS {c.EVENT_TIMESTAMP},
@@ -233,6 +235,7 @@ def _sequences(max_length: int) -> Suite:
                 gxe.ExpectColumnPairValuesAToBeGreaterThanB(
                     column_A=c.EVENT_TIMESTAMP,
                     column_B=LAST_EVENT_TIME,
+                    # Rows of contexts carry the time of their last event.
                     or_equal=True,
                     ignore_row_if="either_value_is_missing",
                 ),

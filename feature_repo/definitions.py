@@ -1,7 +1,8 @@
 """Every Feast object of Tawsiya.
 
 `feast apply` needs the objects at module level; Tawsiya needs them for several shops in one process. So a function
-makes them, and the module calls it if $TAWSIYA_SHOP_DIR is set. Refer to services by their names.
+makes them, and the module calls it if $TAWSIYA_SHOP_DIR is set. Other code looks up feature services by name
+(TRAINING_SERVICE, ...), because the module-level objects exist only for one shop.
 """
 
 import os
@@ -15,6 +16,7 @@ from feast.types import Array, Bool, Float64, Int32, Int64, String
 from feature_repo import columns as c
 from feature_repo.common.paths import ShopPaths
 
+# Models and releases store the schema hash, which contains the names of the views: renaming a view ends their use.
 TRAINING_SERVICE = "buyer_training"
 ONLINE_SERVICE = "buyer_online"
 PRODUCT_SERVICE = "product_online"
@@ -23,6 +25,7 @@ RECENT_VIEW = "buyer_recent"
 PURCHASES_VIEW = "buyer_purchases"
 PRODUCT_VIEW = "product"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
+# Feast would otherwise leave out rows older than the ttl; a buyer's history counts however old it is.
 NO_EXPIRY = timedelta(0)
 
 
@@ -45,7 +48,37 @@ def definitions(shop: ShopPaths) -> Definitions:
     """Makes the Feast objects of a shop."""
     buyer = Entity(name="buyer", join_keys=[c.BUYER_ID], value_type=ValueType.STRING)
     product = Entity(name="product_item", join_keys=[c.PRODUCT_ID], value_type=ValueType.STRING)
-    product_view = FeatureView(
+    product_view = _product_view(shop, product)
+    history_view = _history_view(shop, buyer)
+    # Two views of one buyer, so that materialize and pushes never overwrite each other's rows.
+    recent_source = PushSource(
+        name=RECENT_PUSH_SOURCE,
+        batch_source=FileSource(
+            name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
+        ),
+    )
+    recent_view = _recent_view(recent_source, buyer)
+    purchases_view = _purchases_view(shop, buyer)
+    return Definitions(
+        buyer=buyer,
+        product=product,
+        product_view=product_view,
+        history_view=history_view,
+        recent_source=recent_source,
+        recent_view=recent_view,
+        purchases_view=purchases_view,
+        # Training joins histories only: a context's row is the newest one before it, and pushes exist online only.
+        training_service=FeatureService(name=TRAINING_SERVICE, features=[history_view]),
+        online_service=FeatureService(name=ONLINE_SERVICE, features=[history_view, recent_view, purchases_view]),
+        product_service=FeatureService(name=PRODUCT_SERVICE, features=[product_view]),
+    )
+
+
+# ---- views: names and types of their fields are part of the schema hash (schema.py) ----------------------------------
+
+
+def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
+    return FeatureView(
         name=PRODUCT_VIEW,
         description="Product text and metadata, as of the last feature build",
         entities=[product],
@@ -67,58 +100,56 @@ def definitions(shop: ShopPaths) -> Definitions:
         ],
         source=_parquet("product_source", shop.product_features),
     )
-    sequence_schema = [
+
+
+def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
+    return FeatureView(
+        name=HISTORY_VIEW,
+        description="A buyer's last events up to the row's time; written by materialize only",
+        entities=[buyer],
+        ttl=NO_EXPIRY,
+        schema=_sequence_fields(),
+        source=_parquet("buyer_history_source", shop.sequence_features),
+    )
+
+
+def _recent_view(source: PushSource, buyer: Entity) -> FeatureView:
+    return FeatureView(
+        name=RECENT_VIEW,
+        description="A buyer's events since the last materialize, and some before; written by push only",
+        entities=[buyer],
+        ttl=NO_EXPIRY,
+        # Purchases too: one that falls out of the recent events must not be forgotten until the next build.
+        schema=[*_sequence_fields(), *_purchase_fields()],
+        source=source,
+    )
+
+
+def _purchases_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
+    return FeatureView(
+        name=PURCHASES_VIEW,
+        description="All purchases of a buyer, however long ago, up to the row's time; written by materialize only",
+        entities=[buyer],
+        ttl=NO_EXPIRY,
+        schema=[Field(name=c.BUYER_ID, dtype=String), *_purchase_fields()],
+        source=_parquet("buyer_purchases_source", shop.purchase_features),
+    )
+
+
+def _sequence_fields() -> list[Field]:
+    return [
         Field(name=c.BUYER_ID, dtype=String),
         Field(name=c.PRODUCT_KEYS, dtype=Array(Int64)),
         Field(name=c.EVENT_TYPES, dtype=Array(Int32)),
         Field(name=c.EVENT_TIMES, dtype=Array(Int64)),
     ]
-    history_view = FeatureView(
-        name=HISTORY_VIEW,
-        description="A buyer's last events up to the row's time; written by materialize only",
-        entities=[buyer],
-        ttl=NO_EXPIRY,
-        schema=sequence_schema,
-        source=_parquet("buyer_history_source", shop.sequence_features),
-    )
-    recent_source = PushSource(
-        name=RECENT_PUSH_SOURCE,
-        batch_source=FileSource(
-            name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
-        ),
-    )
-    purchases_schema = [
+
+
+def _purchase_fields() -> list[Field]:
+    return [
         Field(name=c.PURCHASED_KEYS, dtype=Array(Int64)),
         Field(name=c.PURCHASED_TIMES, dtype=Array(Int64)),
     ]
-    recent_view = FeatureView(
-        name=RECENT_VIEW,
-        description="A buyer's events since the last materialize, and some before; written by push only",
-        entities=[buyer],
-        ttl=NO_EXPIRY,
-        schema=[*sequence_schema, *purchases_schema],
-        source=recent_source,
-    )
-    purchases_view = FeatureView(
-        name=PURCHASES_VIEW,
-        description="All purchases of a buyer, however long ago, up to the row's time; written by materialize only",
-        entities=[buyer],
-        ttl=NO_EXPIRY,
-        schema=[Field(name=c.BUYER_ID, dtype=String), *purchases_schema],
-        source=_parquet("buyer_purchases_source", shop.purchase_features),
-    )
-    return Definitions(
-        buyer=buyer,
-        product=product,
-        product_view=product_view,
-        history_view=history_view,
-        recent_source=recent_source,
-        recent_view=recent_view,
-        purchases_view=purchases_view,
-        training_service=FeatureService(name=TRAINING_SERVICE, features=[history_view]),
-        online_service=FeatureService(name=ONLINE_SERVICE, features=[history_view, recent_view, purchases_view]),
-        product_service=FeatureService(name=PRODUCT_SERVICE, features=[product_view]),
-    )
 
 
 def _parquet(name: str, path: Path) -> FileSource:
@@ -127,6 +158,7 @@ def _parquet(name: str, path: Path) -> FileSource:
     )
 
 
+# For `feast apply`. The names must be attributes of the module, where Feast looks for its objects.
 if _shop_dir := os.environ.get("TAWSIYA_SHOP_DIR"):
     (
         buyer,

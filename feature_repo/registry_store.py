@@ -39,5 +39,6 @@ class AtomicFileRegistryStore(FileRegistryStore):  # type: ignore[misc]  # Feast
             view.meta.state = FeatureViewState.STATE_UNSPECIFIED
         with replacing(self._filepath) as temporary, temporary.open("wb") as file:
             file.write(registry_proto.SerializeToString())
+            # On disk before the rename: after a crash of the machine the name must not point to an empty file.
             file.flush()
             os.fsync(file.fileno())

@@ -18,6 +18,7 @@ def schema_hash(objects: Definitions, max_length: int) -> str:
     views = (objects.product_view, objects.history_view, objects.recent_view, objects.purchases_view)
     content = {
         "views": {view.name: sorted((field.name, str(field.dtype)) for field in view.schema) for view in views},
+        # Their order is the codes.
         "event_types": EVENT_TYPE_NAMES,
         "max_length": max_length,
         "sequence_version": SEQUENCE_VERSION,

@@ -163,6 +163,7 @@ class FeatureStore:
     def materialize(self, *, full: bool) -> None:
         """Copies the newest features to the online store: all if `full`, else those built since the last call."""
         self.apply()
+        # Not the pushed view: its batch source is empty.
         views = [HISTORY_VIEW, PURCHASES_VIEW, PRODUCT_VIEW]
         now = dt.datetime.now(dt.UTC)
         # The first incremental run of Feast covers one year only, and would miss features that were built before.
@@ -170,6 +171,7 @@ class FeatureStore:
             self._feast.materialize(BEFORE_ALL_DATA, now, feature_views=views)
         else:
             self._feast.materialize_incremental(now, feature_views=views)
+        # Last: a process that sees the new time must find the new features.
         self.online.record_materialized()
 
     def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
@@ -185,6 +187,7 @@ class FeatureStore:
         """
         self.apply()
         service = self._feast.get_feature_service(TRAINING_SERVICE)
+        # max(1, ...): without contexts there is still one chunk, whose empty result has the right columns.
         chunks = [contexts.iloc[start : start + chunk].copy() for start in range(0, max(1, len(contexts)), chunk)]
         return pa.concat_tables(
             self._feast.get_historical_features(entity_df=rows, features=service).to_arrow() for rows in chunks
@@ -192,6 +195,7 @@ class FeatureStore:
 
     def online_with_timeout(self, seconds: float) -> OnlineFeatures:
         """Online features over a separate connection, with `seconds` as its socket time-out."""
+        # A copy: the time-out must not change for the store's other users.
         repo_config = self._feast.config.model_copy(deep=True)
         online = repo_config.online_store
         online.connection_string = _connection_string(online.connection_string, socket_timeout=seconds)
@@ -201,6 +205,9 @@ class FeatureStore:
         # One immediate retry, for a stale connection: by default redis-py retries a dead server for seconds.
         store.client(repo_config).set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
         return OnlineFeatures(store, repo_config, self._definitions, self._max_length)
+
+
+# ---- names and hashes ------------------------------------------------------------------------------------------------
 
 
 def project_name(paths: ShopPaths) -> str:
@@ -222,6 +229,9 @@ def _without_meta(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_meta(value) for key, value in node.items() if key != "meta"}
     return [_without_meta(value) for value in node] if isinstance(node, list) else node
+
+
+# ---- settings of Feast -----------------------------------------------------------------------------------------------
 
 
 def _substitute(node: Any, variables: Mapping[str, str]) -> Any:

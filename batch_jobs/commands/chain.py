@@ -1,4 +1,4 @@
-"""Commands that run the whole chain: refresh, demo."""
+"""Commands that run the whole pipeline: refresh, demo."""
 
 import logging
 import shlex
@@ -13,9 +13,11 @@ from feature_repo.common.config import Config
 
 log = logging.getLogger(__name__)
 
+SAMPLE_K = 10  # recommendations that the demo prints
+
 
 def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Run the whole chain, from raw files to a live release; for a scheduler."""
+    """Run the whole pipeline, from raw files to a live release; for a scheduler."""
 
     def job(settings: Config) -> JobResult:
         log.info("loading libraries ...")
@@ -34,36 +36,39 @@ def demo(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole chain on real data, show what it recommends, and serve it."""
+    """Run the whole pipeline on real data, show what it recommends, and serve it."""
     chosen = [f"data.source={dataset}"] if dataset else []
     chosen += ["data.use_subset=false"] if full else []
+    # Last, so that the user's --set wins over the options.
     chosen += overrides or []
 
     def job(settings: Config) -> JobResult:
         log.info("loading libraries ...")
         if serve_after:
+            # First, because the pipeline takes minutes and would end with a server that cannot start.
             from online_api.server import require_can_listen
 
             require_can_listen(settings)
         from batch_jobs.refresh import refresh as run
 
-        answer = run(settings)
-        evaluation = answer.pop("evaluation")
-        del answer["warnings"]  # logged already
+        result = run(settings)
+        evaluation = result.pop("evaluation")
+        del result["warnings"]  # logged already
         address = f"http://{settings.api.host}:{settings.api.port}"
-        return answer | {"metrics": evaluation["targets"], "sample": _sample(settings), "address": address}
+        return result | {"metrics": evaluation["targets"], "sample": _sample(settings), "address": address}
 
-    def show(answer: JobResult) -> str:
+    def show(result: JobResult) -> str:
         command = ["tawsiya", "serve", *(["--config", str(config)] if config else [])]
         command += [word for setting in chosen for word in ("--set", setting)]
-        return demo_text(answer, shlex.join(command), serving=serve_after)
+        return demo_text(result, shlex.join(command), serving=serve_after)
 
     run_job(job, config, chosen, as_json, show)
+    # A job of its own: the result is printed before the server blocks.
     if serve_after:
         run_job(run_server, config, chosen, as_json)
 
 
-def _sample(settings: Config, k: int = 10) -> JobResult:
+def _sample(settings: Config) -> JobResult:
     """Recommendations for the buyer who acted last in the data."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -73,7 +78,7 @@ def _sample(settings: Config, k: int = 10) -> JobResult:
 
     events = pq.read_table(shop_paths(settings).events, columns=[c.BUYER_ID, c.EVENT_TIME])
     last = pc.index(events[c.EVENT_TIME], pc.max(events[c.EVENT_TIME])).as_py()
-    answer = recommend_to_buyer(settings, events[c.BUYER_ID][last].as_py(), k)
+    result = recommend_to_buyer(settings, events[c.BUYER_ID][last].as_py(), SAMPLE_K)
     shown = (c.PRODUCT_ID, c.TITLE, "score")
-    items = [{name: item[name] for name in shown} for item in answer["items"]]
-    return {c.BUYER_ID: answer[c.BUYER_ID], "recommendations": items}
+    items = [{name: item[name] for name in shown} for item in result["items"]]
+    return {c.BUYER_ID: result[c.BUYER_ID], "recommendations": items}

@@ -21,6 +21,7 @@ def ingest(
 
         return run(settings)
 
+    # Before --set, which wins as the later setting.
     source_override = [f"data.source={source}"] if source else []
     run_job(with_shop_lock(job), config, [*source_override, *(overrides or [])], as_json)
 
@@ -35,9 +36,11 @@ def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: 
 
         paths = shop_paths(settings)
         results = [validate_canonical(paths, settings)]
+        # In a new shop, validate runs before the first build of features.
         if paths.sequence_features.is_file():
             results.append(validate_sequences(paths, settings))
         return {
+            # enforce_gate raises otherwise.
             "passed": True,
             "expectations": sum(len(result.findings) for result in results),
             "warnings": [warning for result in results for warning in enforce_gate(result)],

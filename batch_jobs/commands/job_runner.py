@@ -14,6 +14,7 @@ from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.lock import shop_lock
 
+# Documented in docs/operations.md, because schedulers act on them; typer itself ends with 2 on bad usage.
 FAILED, BAD_USAGE, REFUSED = 1, 2, 3
 
 ConfigOption = Annotated[
@@ -43,6 +44,7 @@ def run_job(
         as_json: Value of --json.
         show: Formats the result as text for people; None prints one line per value.
     """
+    # stderr, because stdout holds the result alone: callers of --json parse it.
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     _quiet_libraries()
     try:
@@ -50,18 +52,21 @@ def run_job(
     except (ConfigError, FileNotFoundError) as error:
         raise _exit(error, BAD_USAGE) from None
     try:
-        answer = job(settings)
+        result = job(settings)
     except GateRefusedError as error:
+        # Before RuntimeError, its base class.
         raise _exit(error, REFUSED) from None
     except ConfigError as error:
         raise _exit(error, BAD_USAGE) from None
+    # The types with messages for users. Any other exception is a defect and keeps its traceback.
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise _exit(error, FAILED) from None
-    if answer is None:
+    if result is None:
         return
     if as_json:
-        typer.echo(json.dumps(answer, ensure_ascii=False, default=str))
-    elif text := show(answer) if show else _as_lines(answer):
+        # default=str: results contain paths and times.
+        typer.echo(json.dumps(result, ensure_ascii=False, default=str))
+    elif text := show(result) if show else _as_lines(result):
         typer.echo(text)
 
 
@@ -78,10 +83,10 @@ def _quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _as_lines(answer: JobResult, indent: str = "") -> str:
+def _as_lines(result: JobResult, indent: str = "") -> str:
     """Formats a nested result as indented lines."""
     lines = []
-    for key, value in answer.items():
+    for key, value in result.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", _as_lines(value, indent + "  ")]
         else:

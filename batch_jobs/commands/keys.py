@@ -35,8 +35,8 @@ def keys_create(
         token, key = create_key(path, name, scope, _limit(rate, burst), now)
         return {"token": token, **_public(key), "file": str(path)}
 
-    def show(answer: JobResult) -> str:
-        return f"{answer['token']}\nStore it now: it cannot be shown again. {answer['file']} holds only a hash of it."
+    def show(result: JobResult) -> str:
+        return f"{result['token']}\nStore it now: it cannot be shown again. {result['file']} holds only a hash of it."
 
     run_job(job, config, overrides, as_json, show)
 
@@ -48,10 +48,10 @@ def keys_list(config: ConfigOption = None, overrides: SetOption = None, as_json:
     def job(settings: Config) -> JobResult:
         return {"keys": [_public(key) for key in read_keys(api_keys_path(settings))]}
 
-    def show(answer: JobResult) -> str:
-        if not answer["keys"]:
+    def show(result: JobResult) -> str:
+        if not result["keys"]:
             return "there are no API keys yet; `tawsiya keys create` makes one"
-        return "\n".join(_line(key) for key in answer["keys"])
+        return "\n".join(_line(key) for key in result["keys"])
 
     run_job(job, config, overrides, as_json, show)
 
@@ -68,8 +68,8 @@ def keys_revoke(
     def job(settings: Config) -> JobResult:
         return {"revoked": _public(revoke_key(api_keys_path(settings), name))}
 
-    def show(answer: JobResult) -> str:
-        return f"revoked {_line(answer['revoked'])}"
+    def show(result: JobResult) -> str:
+        return f"revoked {_line(result['revoked'])}"
 
     run_job(job, config, overrides, as_json, show)
 
@@ -79,10 +79,12 @@ def _limit(rate: float | None, burst: int | None) -> Limit | None:
         if burst is not None:
             raise ConfigError("--burst needs --rate")
         return None
+    # Two seconds of the rate, as in the configured defaults (2000 and 4000).
     return Limit(rate_per_second=rate, burst=burst or min(math.ceil(2 * rate), 1_000_000))
 
 
 def _public(key: ApiKey) -> JobResult:
+    # The hash stays out of terminals and logs.
     return key.model_dump(mode="json", exclude={"sha256"})
 
 

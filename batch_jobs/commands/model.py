@@ -37,6 +37,7 @@ def train(
         with feature_store(settings) as store:
             if search is None:
                 return train_job(settings, store)
+            # A setting that the user names on the command line is not tuned.
             fixed = [override.partition("=")[0].strip() for override in overrides or ()]
             return tune_job(settings, store, TrialBudget(search, search_minutes), kept=fixed)
 

@@ -7,7 +7,7 @@ import typer
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
 from feature_repo.common.config import Config
 
-release_app = typer.Typer(help="List, check and switch releases.", no_args_is_help=True)
+release_app = typer.Typer(help="List, verify and switch releases.", no_args_is_help=True)
 
 
 @release_app.command("list")
@@ -20,13 +20,13 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
 
         return {"releases": list_releases(shop_paths(settings).releases)}
 
-    def show(answer: JobResult) -> str:
-        rows = answer["releases"]
+    def show(result: JobResult) -> str:
+        rows = result["releases"]
         if not rows:
             return "this shop (data.source) has no release yet; `tawsiya refresh` makes one"
         return "\n".join(f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products" for row in rows)
 
-    run_job(job, config, overrides, as_json, show)
+    run_job(job, config, overrides, as_json, show)  # reading needs no lock
 
 
 @release_app.command("promote")
@@ -45,6 +45,7 @@ def release_promote(
         promote(shop_paths(settings).releases, name)
         return {"live": name}
 
+    # Under the lock: a refresh at the same time deletes old releases.
     run_job(with_shop_lock(job), config, overrides, as_json)
 
 

@@ -34,6 +34,7 @@ def search(
         from online_api.runtime import open_runtime
 
         with open_runtime(settings) as runtime:
+            # The API loads its text encoder in the background; here the search waits for it.
             runtime.service.texts.load(runtime.keeper.live.recommender)
             return runtime.service.answer([replace(runtime.service.search_request(query), k=k)])[0].payload
 
@@ -41,7 +42,7 @@ def search(
 
 
 def recommend_to_buyer(settings: Config, buyer: str, k: int) -> JobResult:
-    """The API's answer to a request for `k` products for a buyer, from the live release."""
+    """The API's response to a request for `k` products for a buyer, from the live release."""
     from online_api.lists.list_request import ListRequest
     from online_api.runtime import open_runtime
 

@@ -11,10 +11,10 @@ config_app = typer.Typer(help="Show the configuration.", no_args_is_help=True)
 def config_show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Show every setting and its value."""
 
-    def show(answer: JobResult) -> str:
+    def show(result: JobResult) -> str:
         import yaml
 
-        text: str = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(result, sort_keys=False, allow_unicode=True)
         return text.rstrip()
 
     run_job(lambda settings: settings.model_dump(mode="json"), config, overrides, as_json, show)

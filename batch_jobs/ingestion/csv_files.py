@@ -12,8 +12,12 @@ from pathlib import Path
 import duckdb
 
 DELIMITERS = (",", ";", "\t", "|")
+# A file without line ends, such as a binary one, is not read into memory as a whole.
 MAX_HEADER_BYTES = 1_000_000
 SQL_TEXT = "VARCHAR"
+
+
+# ---- tables of readable rows -----------------------------------------------------------------------------------------
 
 
 def csv_rows(path: Path, view: str) -> str:
@@ -25,6 +29,7 @@ def csv_rows(path: Path, view: str) -> str:
         ValueError: There is no header, or it is not UTF-8.
     """
     header = _header_line(path)
+    # The most frequent one; the comma if the header has none, as in a file of one column.
     delimiter = max(DELIMITERS, key=header.count)
     # All columns are read as text: a typed reader would turn the product code 0012 into 12.
     columns = ", ".join(f"{sql_string(name)}: '{SQL_TEXT}'" for name in _column_names(header, delimiter))
@@ -53,6 +58,9 @@ def line_rows(path: Path, view: str) -> str:
 def _reject_options(view: str) -> str:
     """The options of read_csv that send unreadable rows to the temporary table `{view}_rejects`."""
     return f"ignore_errors = true, store_rejects = true, rejects_table = '{view}_rejects', rejects_scan = '{view}_scan'"
+
+
+# ---- unreadable rows -------------------------------------------------------------------------------------------------
 
 
 def unreadable_lines_query(db: duckdb.DuckDBPyConnection, view: str, *, header: bool) -> str | None:
@@ -99,14 +107,19 @@ def _rejected_records(view: str, *, header: bool) -> str:
     """
 
 
+# ---- headers and literals --------------------------------------------------------------------------------------------
+
+
 def sql_string(text: str) -> str:
     """`text` as a SQL literal."""
+    # Literals instead of parameters, which DuckDB does not take in CREATE VIEW.
     return "'" + text.replace("'", "''") + "'"
 
 
 def _header_line(path: Path) -> str:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            # Split again: readline does not end at a CR alone. utf-8-sig: Excel writes a byte order mark.
             line = re.split(rb"[\r\n]", file.readline(MAX_HEADER_BYTES), maxsplit=1)[0].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} cannot be read: its header is not UTF-8 ({error}); save the file as UTF-8") from None

@@ -26,6 +26,7 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     db.execute(f"CREATE TEMP TABLE raw_events AS {_source_query(db, mapping.events)}")
     read = _count(db, "raw_events")
     if _open_event_log(db, event_log):
+        # One table for both, so that an event that was exported and logged is found as a duplicate.
         db.execute(f"INSERT INTO raw_events {_event_log_query()}")
     logged = _count(db, "raw_events") - read
     db.execute(_typed_query())
@@ -47,6 +48,9 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
             db, EVENT_LOG_TABLE, read=logged, excluded=(), duplicates=(DUPLICATE_EVENT,)
         )
     return report
+
+
+# ---- raw events of source and log ------------------------------------------------------------------------------------
 
 
 def _source_query(db: duckdb.DuckDBPyConnection, table: EventsMapping) -> str:
@@ -90,6 +94,9 @@ def _event_log_query() -> str:
     """
 
 
+# ---- typed and checked events ----------------------------------------------------------------------------------------
+
+
 def _typed_query() -> str:
     """Parses each field; null if it cannot be parsed."""
     spellings = ", ".join(f"'{spelling}': '{name}'" for spelling, name in SPELLING_TO_TYPE.items())
@@ -101,6 +108,7 @@ def _typed_query() -> str:
                coalesce(alias.duplicate_of, trim(r.product_id)) AS product_id,
                product.product_key,
                MAP {{{spellings}}}[regexp_replace(lower(event_type), '[^a-z]', '', 'g')] AS event_type,
+               -- 9 to 10 digits are seconds and 12 to 13 milliseconds: both ranges span 1973 to 2286.
                -- Sequences store milliseconds, so a finer time must not decide the order of events.
                date_trunc('millisecond', CASE
                    WHEN regexp_full_match(time_text, '[0-9]{{9,10}}(\\.[0-9]+)?') THEN to_timestamp(time_text::DOUBLE)
@@ -133,11 +141,13 @@ def _reason_query() -> str:
                 WHEN product_key IS NULL THEN 'unknown_product' END AS reason
             FROM typed_events),
         identified AS (
+            -- An id made from the content is the same in every ingest, so retries and repeated exports count once.
             SELECT *, coalesce(
                 source_event_id,
                 md5(concat_ws('|', buyer_id, product_id, event_type, epoch_ms(event_time)))) AS event_id
             FROM reasoned),
         by_id AS (
+            -- Partitioned by `reason IS NULL` too: a bad row must not make a good one its duplicate.
             SELECT * EXCLUDE (reason), coalesce(
                 reason,
                 CASE WHEN row_number() OVER (PARTITION BY reason IS NULL, event_id {first_of}) > 1

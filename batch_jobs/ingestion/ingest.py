@@ -61,15 +61,18 @@ def ingest(config: Config) -> dict[str, Any]:
         with duckdb.connect() as db:
             spill = sql_string(str(paths.root / "tmp"))
             db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
+            # A time without a zone is UTC, whatever the zone of the machine.
             db.execute("SET TimeZone = 'UTC'")
             log.info("reading the files of %s", config.data.source)
             _open_sources(db, mapping, config)
             log.info("cleaning products")
+            # Products first: events are matched to them and follow merged ones.
             products = stage_products(db, mapping)
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, paths.event_log)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)
+    # Whoever wrote the mapping can mend these two; the others are the machine's (disk, memory).
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise ValueError(f"the SQL of {mapping_path(config.data.source)} does not fit its data: {error}") from None
     except duckdb.Error as error:
@@ -83,6 +86,9 @@ def ingest(config: Config) -> dict[str, Any]:
     return report
 
 
+# ---- source files as views -------------------------------------------------------------------------------------------
+
+
 def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
     """Creates the views `event_source`, `product_source` and, if there is a photo file, `photo_source`."""
     for name, file in mapping.tables.items():
@@ -90,6 +96,7 @@ def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config:
     overrides = overrides_by_table(config.data)
     subset = mapping.subset if config.data.use_subset else None
     events = table_path(mapping, mapping.events, overrides["events"])
+    # Events first: the subset's condition on products reads the view `event_source`.
     _open_table(db, "event_source", "events", mapping.events, events, subset.events if subset else None)
     products = table_path(mapping, mapping.products, overrides["products"])
     _open_table(db, "product_source", "products", mapping.products, products, subset.products if subset else None)
@@ -139,9 +146,11 @@ def _open_table(
         db.execute(f"CREATE TEMP TABLE {view}_rows AS SELECT row_number() OVER () AS source_line, * FROM ({rows})")
     except duckdb.Error as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
+    # Only then is a row of the view a row of the file.
     if is_text and table.query is None:
         add_unreadable_to_source_line(db, view, header=not table.lines)
     condition = condition or "true"
+    # EXPLAIN each expression by itself: an error of the combined query would not name the mapping's field.
     _check_sql(db, f"subset.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
     exclude = table.exclude if isinstance(table, EventsMapping) else {}
     for kind, expressions in (("sql", table.sql), ("exclude", exclude)):
@@ -165,8 +174,12 @@ def _check_sql(db: duckdb.DuckDBPyConnection, field: str, query: str) -> None:
         raise ValueError(f"{field} of the source mapping is not valid: {error}") from None
 
 
+# ---- output ----------------------------------------------------------------------------------------------------------
+
+
 def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
     """Writes the tables. The caller writes the report last, so that it never describes tables that do not exist."""
+    # Sorted, so that the same input gives the same bytes: a training run resumes only on the same data.
     outputs = {
         paths.products: "SELECT * FROM products ORDER BY product_id",
         paths.product_aliases: "SELECT * FROM product_aliases ORDER BY product_id",

@@ -30,6 +30,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
     Returns:
         The row counts, and under each name of UNREADABLE_VALUES the number of rows with such a value.
     """
+    # In pandas, because the text functions are Python; a catalogue fits into memory.
     frame = _read(db, mapping.products)
     _add_photos(db, mapping.photos, frame)
     unreadable_values = {name: int(frame.pop(name).sum()) for name in UNREADABLE_VALUES}
@@ -97,6 +98,7 @@ def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
             FROM parsed),
         typed AS (
             SELECT * REPLACE (
+                       -- DuckDB reads nan and inf as numbers, too. A stock may be written 3.0.
                        CASE WHEN isfinite(try_cast(price AS DOUBLE)) THEN price::DOUBLE END AS price,
                        try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock,
                        -- DuckDB reads true/false, t/f, yes/no, y/n, 1/0 in any case. An unreadable value is false.
@@ -143,6 +145,7 @@ def _duplicates(frame: pd.DataFrame, *, deduplicate: bool) -> tuple["pd.Series[s
             key = deduplication_key(title, description, brand)
             if key is None:
                 continue
+            # The first row wins, as for repeated ids.
             kept_id = kept_by_key.setdefault(key, product_id)
             if kept_id != product_id:
                 reason[index] = DUPLICATE_CONTENT

@@ -101,6 +101,9 @@ class SourceMapping(Section):
     subset: SubsetMapping | None = None
 
 
+# ---- loading ---------------------------------------------------------------------------------------------------------
+
+
 def mapping_path(source: str) -> Path:
     """The mapping file of a source, which is given by name or by path.
 
@@ -122,6 +125,7 @@ def load_mapping(source: str) -> SourceMapping:
     """
     path = mapping_path(source)
     content = read_yaml(path)
+    # The former name; pydantic would only say that the key is unknown.
     if "cut" in content:
         raise ConfigError(f"{path}: cut is now called subset")
     try:
@@ -148,7 +152,11 @@ def load_source_config(path: Path | None = None, overrides: Sequence[str] = ()) 
     subset = load_mapping(str(file)).subset if config.data.use_subset else None
     if subset is None or not subset.training.model_fields_set:
         return config
+    # Loaded again, because which subset applies is known only from the configuration.
     return load_config(path, overrides, defaults={"training": subset.training.model_dump(exclude_unset=True)})
+
+
+# ---- files of a source -----------------------------------------------------------------------------------------------
 
 
 def table_path(mapping: SourceMapping, table: TableMapping, override: str | None) -> Path:
@@ -162,6 +170,7 @@ def table_path(mapping: SourceMapping, table: TableMapping, override: str | None
     elif mapping.folder.startswith(PACKAGE_PREFIX):
         path = _package_folder(mapping.folder.removeprefix(PACKAGE_PREFIX)) / table.path
     else:
+        # expandvars leaves an unset variable as it is.
         folder = os.path.expandvars(mapping.folder)
         if "$" in folder:
             raise FileNotFoundError(
@@ -176,6 +185,7 @@ def table_path(mapping: SourceMapping, table: TableMapping, override: str | None
 
 def _package_folder(name: str) -> Path:
     package, _, inner = name.partition("/")
+    # Not imported: only the folder of its data is needed.
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
@@ -187,6 +197,9 @@ def _package_folder(name: str) -> Path:
 def overrides_by_table(data: DataConfig) -> dict[str, str | None]:
     """The paths that the configuration sets, by table name."""
     return {"events": data.events_path, "products": data.products_path, "photos": data.photos_path}
+
+
+# ---- fields of a table -----------------------------------------------------------------------------------------------
 
 
 def field_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str | None:
@@ -206,6 +219,7 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
             )
         return _quoted_identifier(column)
     names = [_normalised_name(name) for name in (field, *COLUMN_ALIASES.get(field, ()))]
+    # Reversed, so that of two columns with one normalised name the first stays.
     candidates = {_normalised_name(column): column for column in reversed(file_columns)}
     return next((_quoted_identifier(candidates[name]) for name in names if name in candidates), None)
 

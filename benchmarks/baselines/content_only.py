@@ -47,7 +47,11 @@ class ContentOnly:
         self._fill_N = fill_scores(events.popularity())
 
     def scores(self, rows: Int32Array) -> Float32Array:
-        """See Ranker.scores."""
+        """(B, N) inner products of the histories of `rows` with all products; popularity orders those of 0.
+
+        Raises:
+            ValueError: A row lies outside 0 to A - 1.
+        """
         check_codes("rows", rows, len(self._history_AT))
         return filled(self._history_AT[rows] @ self._product_NT.T, self._fill_N)
 

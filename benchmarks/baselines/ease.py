@@ -56,7 +56,11 @@ class EASE:
         self._weights_MM = _autoencoder(bought_UM, l2)
 
     def scores(self, rows: Int32Array) -> Float32Array:
-        """See Ranker.scores."""
+        """(B, N) scores of all products for the histories of `rows`; popularity orders those without a weight.
+
+        Raises:
+            ValueError: A row lies outside 0 to A - 1.
+        """
         check_codes("rows", rows, self._history_AM.shape[0])
         scores_BN = np.zeros((len(rows), len(self._fill_N)), dtype=np.float32)
         scores_BN[:, self._kept_M] = self._history_AM[rows] @ self._weights_MM

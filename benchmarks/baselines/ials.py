@@ -65,7 +65,11 @@ class ImplicitALS:
         self._fill_N = fill_scores(events.popularity())
 
     def scores(self, rows: Int32Array) -> Float32Array:
-        """See Ranker.scores."""
+        """(B, N) inner products of the buyer factors of `rows` with all products; popularity orders those of 0.
+
+        Raises:
+            ValueError: A row lies outside 0 to A - 1.
+        """
         check_codes("rows", rows, len(self._buyer_AF))
         return filled(self._buyer_AF[rows] @ self._product_NF.T, self._fill_N)
 

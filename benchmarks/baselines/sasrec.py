@@ -83,7 +83,13 @@ class SASRec:
         self._product_SD = model.product.weight.detach().numpy()[: len(self._seen_S)]
 
     def scores(self, rows: Int32Array) -> Float32Array:
-        """See Ranker.scores."""
+        """(B, N) scores of all products for the histories of `rows`.
+
+        A product without training events ranks below all others. An empty history gets the products by popularity.
+
+        Raises:
+            ValueError: A row lies outside 0 to A - 1.
+        """
         check_codes("rows", rows, self._n_histories)
         seen_BS = self._state_AD[rows] @ self._product_SD.T
         scores_BN = np.repeat(seen_BS.min(axis=1, keepdims=True, initial=0) - 1, len(self._fill_N), axis=1)

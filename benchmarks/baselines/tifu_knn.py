@@ -68,7 +68,13 @@ class TifuKNN:
         self._neighbours, self._alpha = neighbours, alpha
 
     def scores(self, rows: Int32Array) -> Float32Array:
-        """See Ranker.scores; takes 4 * B * U bytes beside the scores."""
+        """(B, N) scores of all products for the histories of `rows`; popularity orders those of 0.
+
+        Takes 4 * B * U bytes beside the scores.
+
+        Raises:
+            ValueError: A row lies outside 0 to A - 1.
+        """
         check_codes("rows", rows, self._own_AN.shape[0])
         own_BN = self._own_AN[rows]
         scores_BN = self._alpha * own_BN + (1 - self._alpha) * (self._nearest(own_BN) @ self._neighbour_UN)

@@ -38,7 +38,7 @@ HOST = "127.0.0.1"
 
 
 class Product(BaseModel):
-    """One result."""
+    """One recommended product, in the fields of the described system's response."""
 
     product_id: str
     score: float
@@ -49,17 +49,21 @@ class Product(BaseModel):
 
 
 class Answer(BaseModel):
-    """The response."""
+    """The response of the described system to a request for recommendations."""
 
     buyer_id: str
     items: list[Product]
 
 
 class DescribedSystem:
-    """The recommender; its inputs are written by benchmarks.online."""
+    """The described recommender over one release and the histories that benchmarks.online writes."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
-        """Loads encoder, towers, vectors and products."""
+        """Loads encoder, towers, vectors and products.
+
+        Args:
+            inputs: "release", "products" and "models" (paths), "text_encoder" (its name), and "histories" by buyer id.
+        """
         release = Path(inputs["release"])
         self._histories: dict[str, dict[str, list[int]]] = inputs["histories"]
         self._encoder = load_text_encoder(inputs["text_encoder"], Path(inputs["models"]))
@@ -123,7 +127,7 @@ def create_app(system: DescribedSystem) -> FastAPI:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Serves on the port that the command line names until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--inputs", type=Path, required=True)

@@ -40,7 +40,7 @@ class ItemTower(nn.Module):
     """Text vector -> hidden -> D with ReLU and dropout; unit length."""
 
     def __init__(self, text_dim: int) -> None:
-        """Builds the projection."""
+        """Makes the layers for text vectors of T dimensions, with random weights."""
         super().__init__()
         self.projection = nn.Sequential(
             nn.Linear(text_dim, HIDDEN_DIM), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN_DIM, EMBEDDING_DIM)
@@ -55,7 +55,7 @@ class BuyerTower(nn.Module):
     """Attention over a history's product vectors; unit length, and zeros for an empty history."""
 
     def __init__(self) -> None:
-        """Builds the scorer."""
+        """Makes the network that scores each event, with random weights."""
         super().__init__()
         self.score = nn.Sequential(
             nn.Linear(EMBEDDING_DIM, ATTENTION_HIDDEN_DIM), nn.Tanh(), nn.Linear(ATTENTION_HIDDEN_DIM, 1)

@@ -22,6 +22,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.limits import Limit
 
+# The id only has to be unique; the secret has to be unguessable: 256 bits.
 ID_BYTES, SECRET_BYTES = 8, 32
 
 
@@ -52,10 +53,12 @@ class ApiKey(BaseModel):
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
     created: AwareDatetime
     limit: Limit | None = None
+    # repr=False: a key that is logged or part of an error message does not show its hash.
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
 
     @field_serializer("scopes")
     def _sorted_scopes(self, scopes: frozenset[Scope]) -> list[str]:
+        # A set has no order; with that of Scope, writing the file again changes nothing.
         return [scope.value for scope in Scope if scope in scopes]
 
 
@@ -91,6 +94,7 @@ def read_keys(path: Path) -> list[ApiKey]:
     except FileNotFoundError:
         return []
     try:
+        # An invalid file is an error, not an empty list: without keys the API would be open to everyone.
         return _KeyFile.model_validate_json(content).keys
     except ValidationError as error:
         raise ValueError(
@@ -146,6 +150,7 @@ def token_hash(token: str) -> str:
 
 def token_id(token: str) -> str:
     """The public part of a key; empty if the token does not have the form of a key."""
+    # At most three parts: the secret may contain the separator.
     parts = token.split("_", 2)
     return parts[1] if len(parts) == 3 else ""
 
@@ -155,6 +160,7 @@ def _edited(path: Path) -> Iterator[list[ApiKey]]:
     """Yields the keys for changes in place; writes them back unless the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without the lock, two commands at once would overwrite each other, and a revoked key could come back.
+    # The lock is a file of its own, because the file of keys is replaced.
     with FileLock(f"{path}.lock"):
         keys = read_keys(path)
         yield keys

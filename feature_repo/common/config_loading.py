@@ -2,8 +2,8 @@
 
 A value comes from the first of: `--set section.key=value`, the environment (`TAWSIYA__SECTION__KEY=value`), the same in
 a `.env` file in the working directory, the YAML file, the `training` section of the source's subset (see
-batch_jobs.ingestion.source_mapping), the built-in default. Unknown keys are refused with the nearest valid one, so that
-a typing error never runs for an hour with the default value.
+batch_jobs.ingestion.source_mapping), the built-in default. An unknown key is an error that suggests the nearest valid
+key; otherwise a misspelt setting would silently have no effect.
 """
 
 import os
@@ -43,6 +43,7 @@ def load_config(
     """
     path = _existing(path)
     values = Values(read_yaml(path), path)
+    # The lowest priority first: each later source overwrites what is assigned already.
     if environ is None:
         _add_variables(values, _env_file(), "{name} in {file}")
         environ = os.environ
@@ -53,6 +54,7 @@ def load_config(
             raise ConfigError(f"--set {override}: expected section.key=value")
         values.assign(key.strip(), value, origin=f"--set {override}")
     values.translate()
+    # The defaults of a subset lose against a setting from anywhere else.
     for section, settings in (defaults or {}).items():
         values.content[section] = {**settings, **(values.content.get(section) or {})}
     try:
@@ -77,6 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: It is not UTF-8, not YAML, or no mapping.
     """
     try:
+        # utf-8-sig: editors on Windows begin a file with a byte order mark. safe_load: YAML tags must not run code.
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise _not_utf8(path) from None
@@ -103,6 +106,7 @@ def _existing(path: Path | None) -> Path:
 
 def _add_variables(values: Values, variables: Mapping[str, str], origin: str) -> None:
     """Assigns each TAWSIYA__SECTION__KEY; `origin` is what messages call it."""
+    # Sorted, so that the variable of a whole section comes before those of its keys and does not erase them.
     for name, value in sorted(variables.items()):
         if name.startswith(ENV_PREFIX):
             key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
@@ -114,6 +118,7 @@ def _env_file() -> dict[str, str]:
         variables = dotenv_values(ENV_FILE, encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise _not_utf8(ENV_FILE) from None
+    # A line without `=` has the value None; os.environ knows no such variable.
     return {name: value for name, value in variables.items() if value is not None}
 
 

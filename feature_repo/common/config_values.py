@@ -65,6 +65,7 @@ class Values:
                 raise ConfigError(f"{origin}: {section} is a value, not a section")
             node = child
         try:
+            # As YAML, a value has the same type in a variable, after --set and in the file: 3, true, [view, purchase].
             node[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"{origin}: the value is not valid YAML: {error}") from None
@@ -97,9 +98,11 @@ class Values:
     def _origin(self, key: str) -> str:
         """Where a key was set, or its section, or else the settings within it."""
         parts = key.split(".")
+        # From the key up to its section: a key may have been set with its whole section.
         for length in range(len(parts), 0, -1):
             if origin := self._origins.get(".".join(parts[:length])):
                 return origin
+        # An error of a whole section (settings that do not go together) names all places that set a part of it.
         within = [origin for known, origin in self._origins.items() if known.startswith(f"{key}.")]
         return ", ".join(within) or str(self._file)
 

@@ -16,17 +16,20 @@ def replacing(path: Path) -> Iterator[Path]:
     of a killed one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105 - Path.replace does the same, but os.replace is documented as atomic
     finally:
+        # After a success the name no longer exists; after an error the old file stays and the part is removed.
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` as indented JSON, atomically."""
     with replacing(path) as temporary:
+        # Not escaped to ASCII: people read these files, and they may contain Arabic.
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 

@@ -146,7 +146,9 @@ class ShopPaths:
 def shop_paths(config: Config) -> ShopPaths:
     """The paths of the shop that `config` describes."""
     source = config.data.source
+    # A mapping given by path and the same one given by name are one shop.
     name = Path(source).stem if source.endswith((".yaml", ".yml")) else source
+    # Absolute, because Feast resolves relative paths against its repository, not against the working directory.
     return ShopPaths((config.data_dir / name).absolute())
 
 

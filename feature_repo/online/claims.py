@@ -13,12 +13,13 @@ from redis.exceptions import RedisClusterException, RedisError
 
 log = logging.getLogger(__name__)
 
-# A killed request blocks the retry of its events for this long.
+# An unfinished claim expires after this time: so long does a killed request block retries of its events.
 PENDING_SECONDS = 30
 # How long a request waits for another one that claimed the same event. The requests of a double click are milliseconds
 # apart.
 CLAIM_WAIT_SECONDS, CLAIM_POLL_SECONDS = 0.5, 0.01
 STORED = b"stored"
+# RedisClusterException does not inherit from RedisError.
 REDIS_ERRORS = (RedisError, RedisClusterException)
 
 
@@ -54,6 +55,7 @@ class EventClaims:
     def mark_stored(self, names: Collection[str]) -> None:
         """Records that these events are stored, so that a retry is a duplicate."""
         done = self._open.intersection(names)
+        # Before the write: if it fails, the claims must expire, because to release them would let a retry store again.
         self._open -= done
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -106,12 +108,15 @@ def _try_claim(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> list[str
     """Claims the events that are not stored yet and returns their names; None if another request has claimed one."""
     with redis.pipeline(transaction=False) as pipeline:
         for name, claim in claims.items():
+            # No transaction: a cluster keeps the keys on several nodes, and NX makes each claim atomic by itself.
             pipeline.set(_key(prefix, name), claim.token, nx=True, ex=PENDING_SECONDS)
         was_free = dict(zip(claims, pipeline.execute(), strict=True))
+    # A claim with our own token is ours: one that an earlier call kept (keep_claimed).
     others = _values(redis, prefix, [name for name, free in was_free.items() if not free])
     fresh = {name: claims[name] for name in claims if was_free[name] or others[name] == claims[name].token.encode()}
     if all(name in fresh or value == STORED for name, value in others.items()):
         return list(fresh)
+    # All or nothing: while one request holds some events and waits for others, two requests could wait for each other.
     _release(redis, prefix, fresh)
     return None
 
@@ -120,6 +125,7 @@ def _release(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> None:
     values = _values(redis, prefix, claims)
     with redis.pipeline(transaction=False) as pipeline:
         for name, claim in claims.items():
+            # An expired claim may belong to another request now.
             if values[name] == claim.token.encode():
                 pipeline.delete(_key(prefix, name))
         pipeline.execute()

@@ -105,6 +105,7 @@ class _Server:
         self.log = folder / "valkey.log"
         self.start_lock = files.enter_context((folder / "start.lock").open("ab"))
         self.users = files.enter_context((folder / "users.lock").open("ab"))
+        # a+: creates the file if it is missing and never truncates the record of a running server.
         self.record = files.enter_context((folder / "server.json").open("a+b"))
 
     def join(self) -> RedisAddress:
@@ -169,7 +170,9 @@ class _Server:
         options = f"--daemonize yes --bind {_HOST} --port {port} --protected-mode yes --appendonly yes"
         options += " --appendfsync everysec --loglevel warning"
         paths: list[str | Path] = ["--dir", self.folder, "--logfile", self.log, "--pidfile", self.folder / "valkey.pid"]
+        # Not in `options`: split() would break paths with spaces and lose the '' of --save, which turns snapshots off.
         command = [_binary(), *options.split(), "--save", "", *paths]
+        # A descriptor of its own: `self.record` must stay without the lock, to test whether the server holds it.
         with (self.folder / "server.json").open("a+b") as record:
             # The server inherits only this locked descriptor. Leaving the block closes it here without unlocking, so
             # the server alone holds the lock then. The record is written first: this process may be killed any time.
@@ -203,6 +206,7 @@ class _Server:
         no_retry = Retry(NoBackoff(), 0)
         with redis.Redis(_HOST, record["port"], socket_timeout=1, retry=no_retry, decode_responses=True) as client:
             try:
+                # Another server may have the port now; its log file tells them apart.
                 if client.config_get("logfile") != {"logfile": record["log"]}:
                     return None
                 info: dict[str, Any] = client.info()
@@ -228,6 +232,9 @@ class _Server:
         )
 
 
+# ---- locks, ports, program -------------------------------------------------------------------------------------------
+
+
 def _try_lock_exclusively(file: IO[bytes]) -> bool:
     """Lock exclusively unless another process holds the lock; a failed attempt may drop a shared lock held before."""
     try:
@@ -239,6 +246,7 @@ def _try_lock_exclusively(file: IO[bytes]) -> bool:
 
 def _free_port() -> int:
     with socket.socket() as probe:
+        # Port 0: the kernel chooses a free one.
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
         return port

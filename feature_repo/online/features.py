@@ -169,6 +169,7 @@ class OnlineFeatures:
     def _events(self, history: Row, recent: Row) -> Sequence:
         pushed = _sequence_of(recent)
         materialized = _sequence_of(history)
+        # Usually nothing is pushed: no sort needed. A stored sequence is too long if max_length was lowered since.
         if not len(pushed.event_times) and len(materialized.event_times) <= self._max_length:
             return materialized  # already ordered
         return merge_sequences(materialized, pushed, self._max_length)
@@ -193,9 +194,13 @@ class OnlineFeatures:
             purchases = merge_sequences(_purchases_of(recent), select(new, new.event_types == PURCHASE))
             # Purchases that materialize has written since need not be stored twice: the arrays would grow for ever.
             purchases = difference(purchases, _purchases_of(materialized))
+            # The stored time may be ahead of this machine's clock.
             stamp = max(now, BEFORE_ALL_DATA + dt.timedelta(microseconds=recent.stamp_us + 1))
             rows.append((entity, _recent_values(merged, purchases), stamp, stamp))
         return rows
+
+
+# ---- stored values ---------------------------------------------------------------------------------------------------
 
 
 def _entity(join_key: str, value: str) -> EntityKey:
@@ -219,6 +224,7 @@ def _purchases_of(row: Row) -> Sequence:
     """A row's purchases as a sequence."""
     keys = np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
     times = np.array(row.values[c.PURCHASED_TIMES].int64_list_val.val, dtype=np.int64)
+    # As a sequence, because merging and difference are then the same as for events.
     return Sequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)
 
 
@@ -232,6 +238,7 @@ def _recent_values(events: Sequence, purchases: Sequence) -> dict[str, Value]:
     }
 
 
+# An unset protobuf value reads as 0, which is a valid price and a valid stock.
 def _price(value: Value) -> float:
     return value.double_val if value.HasField("double_val") else math.nan
 

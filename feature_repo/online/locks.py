@@ -36,6 +36,7 @@ class BuyerLocks:
         Raises:
             StoreUnavailableError: Other writers held all the locks for LOCK_WAIT_SECONDS.
         """
+        # Bytes, as the client returns values.
         token = uuid.uuid4().hex.encode()
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         while not (buyers := self._try_lock(buyer_ids, token)):

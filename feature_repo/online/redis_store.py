@@ -34,6 +34,7 @@ class ViewsPlan(NamedTuple):
     names: list[list[str]]
 
 
+# Feast finds a store's configuration class by name: the store's name and `Config`.
 class PipelinedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast is untyped
     """Feast's settings of a Redis store, under this store's type."""
 
@@ -55,6 +56,8 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feas
         """Plans to read these features of these views."""
         fields: list[str | bytes] = []
         names = []
+        # A private method of Feast, which hashes names as its writes do. Feast is pinned, and tests/parity detects a
+        # change (ADR 0004).
         for view, view_features in features.items():
             fields += self._generate_hset_keys_for_features(view, list(view_features))[1]
             names.append(list(view_features))
@@ -88,4 +91,5 @@ def _row(names: Sequence[str], values: Sequence[bytes | None], stamp: bytes | No
     if stamp is not None:
         time = Timestamp.FromString(stamp)
         stamp_us = time.seconds * 1_000_000 + time.nanos // 1_000
+    # Empty bytes parse as an unset Value.
     return Row(stamp_us, {name: Value.FromString(value or b"") for name, value in zip(names, values, strict=True)})

@@ -7,6 +7,7 @@ one (s: س, ص and ث). Dropping vowels and merging such letters, as Soundex doe
 
 import re
 
+# Letters that stand for one Latin sound share its key. Those of the empty key are dropped.
 _ARABIC = {
     "b": "بپ",
     "d": "دض",
@@ -25,8 +26,10 @@ _ARABIC = {
     "": "اويهع",
 }
 _FROM_ARABIC = str.maketrans({letter: key for key, letters in _ARABIC.items() for letter in letters})
+# `x` stands for the sound sh in a key, so a Latin x becomes what it sounds like.
 _LATIN_PAIRS = {"ph": "f", "sh": "x", "ch": "x", "th": "s", "kh": "h", "gh": "g", "ck": "k", "x": "ks"}
 _LATIN_PAIR = re.compile("|".join(_LATIN_PAIRS))
+# As in cetaphil, which is written سيتافيل.
 _SOFT_C = re.compile("c(?=[eiy])")
 _FROM_LATIN = str.maketrans({**dict(zip("cqvpj", "kkfbg", strict=True)), **dict.fromkeys("aeiouyhw", "")})
 _DOUBLED = re.compile(r"([a-z])\1+")
@@ -39,6 +42,7 @@ def consonants(text: str) -> str:
     Args:
         text: Text that `normalise` returned.
     """
+    # Doubled letters (gillette) are written once in Arabic.
     keys = (_DOUBLED.sub(r"\1", _key(word)) for word in text.split())
     return " ".join(key for key in keys if key)
 
@@ -46,5 +50,6 @@ def consonants(text: str) -> str:
 def _key(word: str) -> str:
     if not _LATIN_WORD.fullmatch(word):
         return word.translate(_FROM_ARABIC)
+    # Pairs come before single letters: the h of sh is part of its sound, a single h is dropped.
     sounds = _LATIN_PAIR.sub(lambda pair: _LATIN_PAIRS[pair[0]], _SOFT_C.sub("s", word))
     return sounds.translate(_FROM_LATIN)

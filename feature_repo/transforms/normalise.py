@@ -33,18 +33,27 @@ class NormalisationStep(StrEnum):
 
 NORMALISATION_STEPS = tuple(NormalisationStep)
 
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
 _TAG = re.compile(r"</?(?!x*[sml]>)[a-z][^<>]{0,200}>", re.IGNORECASE)  # not the size in "Shirt <XL>"
 _INVISIBLE = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _ARABIC_SIGNS = "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
+# U+0300 to U+036F are combining accents. NFD separates all of these signs from their letters first.
 _MARKS = re.compile(f"[\u0300-\u036f{_ARABIC_SIGNS}{_INVISIBLE}]")
 _LETTERS = str.maketrans({"ى": "ي", "ی": "ي", "ة": "ه", "ک": "ك", "ٱ": "ا", "ء": ""})
+# The Arabic decimal separator and thousands separator.
 _DECIMAL_SIGNS = str.maketrans({"٫": ".", "٬": ""})
+# Not in versions such as 1.10.0: no further digit or point may stand beside the number.
 _TRAILING_ZEROS = re.compile(r"(?<![\d.])(\d+)\.(\d*?)0+(?![\d.])")
+# Letters only: 1000 stays. Two in a row may be correct (cool), three are emphasis.
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _BOUNDARY = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 _NO_DECIMAL_POINT = re.compile(r"(?<!\d)\.|\.(?!\d)")
 _PUNCTUATION = re.compile(r"[^\w.%+]|_")
 
+# Spellings as written and as the earlier steps leave them, because steps can be left out. Words for packs (tab, قرص)
+# gained nothing here (ADR 0006).
 _UNITS = {
     "mcg": "mcg ug µg مكجم مكغ ميكروجرام ميكروغرام",
     "mg": "mg مجم ملجم مج ملغ ملغم ملجرام مليجرام ملليجرام ميليغرام",
@@ -66,6 +75,9 @@ _UNITS = {
 _UNIT_OF = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()}
 
 
+# ---- normalisation ---------------------------------------------------------------------------------------------------
+
+
 def normalise(text: str, steps: Collection[NormalisationStep] = NORMALISATION_STEPS) -> str:
     """Normalises a text; single spaces separate the words of the result.
 
@@ -79,6 +91,7 @@ def normalise(text: str, steps: Collection[NormalisationStep] = NORMALISATION_ST
     before, after = None, text
     while after != before:  # one step can produce what an earlier one removes: &amp;lt;
         before, after = after, _run_once(after, steps)
+    # A text that the steps would empty ("!!!") keeps its words, and a text of spaces its first one.
     return after or " ".join(text.split()) or text[:1]
 
 
@@ -89,7 +102,11 @@ def _run_once(text: str, steps: Collection[NormalisationStep]) -> str:
     return " ".join(text.split())
 
 
+# ---- the steps -------------------------------------------------------------------------------------------------------
+
+
 def _html(text: str) -> str:
+    # The test spares most texts two passes.
     return _TAG.sub(" ", html.unescape(text)) if "&" in text or "<" in text else text
 
 
@@ -98,6 +115,7 @@ def _compatibility(text: str) -> str:
 
 
 def _marks(text: str) -> str:
+    # NFD writes أ as ا and a hamza, which is then removed like a vowel sign; NFC joins what is left.
     return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFD", text)))
 
 
@@ -106,6 +124,7 @@ def _letters(text: str) -> str:
 
 
 def _digits(text: str) -> str:
+    # The loop over characters is slow, and most texts in Latin letters have nothing to convert.
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text)
     return text.translate(_DECIMAL_SIGNS)
@@ -121,6 +140,7 @@ def _strip_zeros(number: re.Match[str]) -> str:
 
 
 def _case(text: str) -> str:
+    # Not lower(): casefold also makes ß and ss equal.
     return text.casefold()
 
 

@@ -20,6 +20,9 @@ _BLOCK, _PREVIOUS_BLOCK, _TAKE = "block", "previous_block", "take"
 _ARRAYS = {c.PRODUCT_KEYS: c.PRODUCT_KEY, c.EVENT_TYPES: c.EVENT_TYPE, c.EVENT_TIMES: c.EVENT_TIME}
 
 
+# ---- sequences in memory ---------------------------------------------------------------------------------------------
+
+
 class Sequence(NamedTuple):
     """E events of one buyer, oldest first.
 
@@ -49,10 +52,13 @@ def merge_sequences(first: Sequence, second: Sequence, max_length: int | None = 
     keys = np.concatenate([first.product_keys, second.product_keys])
     types = np.concatenate([first.event_types, second.event_types])
     times = np.concatenate([first.event_times, second.event_times])
+    # lexsort sorts by its last key first: time, then product key, then type.
     order = np.lexsort((types, keys, times))
     keys, types, times = keys[order], types[order], times[order]
     duplicate = (np.diff(keys) == 0) & (np.diff(types) == 0) & (np.diff(times) == 0)
+    # The first event is never a duplicate; [: len(keys)] for two empty sequences.
     distinct = np.concatenate([[True], ~duplicate])[: len(keys)]
+    # None stays None: everything.
     newest = slice(max_length and -max_length, None)
     return Sequence(keys[distinct][newest], types[distinct][newest], times[distinct][newest])
 
@@ -69,8 +75,12 @@ def difference(first: Sequence, second: Sequence) -> Sequence:
     return select(first, np.array([event not in excluded for event in events], dtype=np.bool_))
 
 
+# ---- sequences of a whole table --------------------------------------------------------------------------------------
+
+
 def with_positions(events: Table) -> Table:
     """Adds the column POSITION to events (buyer_id, product_key, event_type as code, event_time in milliseconds)."""
+    # The order of merge_sequences.
     order = [c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
     return events.mutate(**{POSITION: ibis.row_number().over(group_by=c.BUYER_ID, order_by=order)})
 
@@ -89,6 +99,7 @@ def rolling_sequences(positioned: Table, anchors: Table, max_length: int) -> Tab
     Returns:
         One row per anchor: its columns without POSITION, and the three arrays.
     """
+    # docs/adr/0001 compares this with a window per row and with a join of all earlier events.
     in_block = positioned.mutate(**{_BLOCK: _block(positioned, max_length)})
     blocks = in_block.group_by([c.BUYER_ID, _BLOCK]).agg(
         **{array: in_block[column].collect(order_by=in_block[POSITION]) for array, column in _ARRAYS.items()}

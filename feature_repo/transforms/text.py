@@ -44,6 +44,7 @@ def language_of(text: str) -> str:
     return max(letters, key=lambda language: (letters[language], language == "ar"), default=OTHER_LANGUAGE)
 
 
+# Called for every letter of the catalogue, which has few distinct ones.
 @cache
 def _language_of_letter(letter: str) -> str:
     return _LANGUAGE_OF_SCRIPT.get(unicodedata.name(letter, "").partition(" ")[0], OTHER_LANGUAGE)
