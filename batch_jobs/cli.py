@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from batch_jobs.commands import chain, data, model, serving
+from batch_jobs.commands import data, model, pipeline, serving
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
 from batch_jobs.commands.show_config import config_app
@@ -28,8 +28,8 @@ app.command()(model.train)
 app.command()(model.embed)
 app.command()(model.index)
 app.command()(model.evaluate)
-app.command()(chain.refresh)
-app.command()(chain.demo)
+app.command()(pipeline.refresh)
+app.command()(pipeline.demo)
 app.command()(serving.recommend)
 app.command()(serving.search)
 app.command()(serving.serve)

@@ -44,7 +44,7 @@ def tune_job(
     store: FeatureStore,
     budget: TrialBudget,
     *,
-    kept: Collection[str] = (),
+    fixed: Collection[str] = (),
     show_progress: bool = True,
 ) -> dict[str, Any]:
     """Tunes the hyper-parameters (see training.tune), then trains with the best ones as `train_job` does.
@@ -53,10 +53,10 @@ def tune_job(
         The result of train_job, and under "search": metric, value and settings of the best trial, all trials, and the
         file that holds the settings.
     """
-    folder = shop_paths(config).search
+    folder = shop_paths(config).tuning
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
     card = _card(encoder_id, store)
-    tuned = tune(config, data, card, folder, budget, kept=kept, show_progress=show_progress)
+    tuned = tune(config, data, card, folder, budget, fixed=fixed, show_progress=show_progress)
     result = _train(tuned.config, store, data, card, show_progress=show_progress)
     return result | {
         "search": {

@@ -4,7 +4,7 @@ Legend: B requests of one batch, K results, L events, M texts, N products, D dim
 """
 
 import time
-from collections.abc import Sequence as Rows
+from collections.abc import Sequence
 
 import faiss
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures, OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
-from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, sequence
+from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, sequence
 from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest, ListResult, Payload, ResolvedRequest, Stages
 from online_api.lists.live_catalogue import Selection
 from online_api.lists.live_release import LiveRelease, ReleaseKeeper
@@ -63,7 +63,7 @@ class RecommendationService:
 
     # --- lists: resolve -> encode -> search -> rank and render --------------------------------------------------------
 
-    def answer(self, requests: Rows[ListRequest]) -> list[ListResult]:
+    def answer(self, requests: Sequence[ListRequest]) -> list[ListResult]:
         """The lists for B requests, in their order, all from the same release, prices and rules."""
         # Per thread, so it is set in each call. Requests run in parallel; more threads within one would slow all down.
         faiss.omp_set_num_threads(1)
@@ -83,7 +83,7 @@ class RecommendationService:
             results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())]))
         return results
 
-    def _resolve(self, live: LiveRelease, requests: Rows[ListRequest]) -> list[ResolvedRequest]:
+    def _resolve(self, live: LiveRelease, requests: Sequence[ListRequest]) -> list[ResolvedRequest]:
         """Adds histories to the requests: those of the session, else the stored ones, read in one call."""
         resolved = [self._resolve_session(live, request) for request in requests]
         waiting = [place for place, entry in enumerate(resolved) if entry.needs_stored_features]
@@ -115,7 +115,7 @@ class RecommendationService:
             source = "similar"
         return ResolvedRequest(request, source, history, request.degraded, matches)
 
-    def _sequence(self, live: LiveRelease, interactions: Rows[Interaction]) -> Sequence:
+    def _sequence(self, live: LiveRelease, interactions: Sequence[Interaction]) -> EventSequence:
         """Interactions as a sequence, sorted and truncated like stored ones; those without a time are the newest."""
         given = [interaction.timestamp for interaction in interactions if interaction.timestamp is not None]
         newest = max([now_ms(), *given])
@@ -176,17 +176,17 @@ class RecommendationService:
 
     # --- preparation of requests --------------------------------------------------------------------------------------
 
-    def check_length(self, interactions: Rows[Interaction]) -> None:
+    def check_length(self, interactions: Sequence[Interaction]) -> None:
         """Raises RequestTooLongError if there are too many interactions."""
         if len(interactions) > self._max_interactions:
             raise RequestTooLongError("interactions", len(interactions), self._max_interactions)
 
-    def new_texts(self, interactions: Rows[Interaction]) -> dict[str, str]:
+    def new_texts(self, interactions: Sequence[Interaction]) -> dict[str, str]:
         """The texts of products that the live release does not have, by product id."""
         position_of = self.keeper.live.catalogue.products.position_of
         return {one.product_id: one.text for one in interactions if one.text and position_of(one.product_id) < 0}
 
-    def encode_texts(self, texts: Rows[str]) -> tuple[Float32Array, str] | None:
+    def encode_texts(self, texts: Sequence[str]) -> tuple[Float32Array, str] | None:
         """Product vectors of texts, (M, D), and the release that they belong to; None if no text encoder is loaded.
 
         Takes milliseconds per text.
@@ -216,7 +216,7 @@ def _add_stored(live: LiveRelease, resolved: ResolvedRequest, stored: BuyerFeatu
     return ResolvedRequest(request, source, history, degraded, resolved.matches, stored)
 
 
-def _encode(live: LiveRelease, resolved: Rows[ResolvedRequest]) -> list[EncodedBuyer | None]:
+def _encode(live: LiveRelease, resolved: Sequence[ResolvedRequest]) -> list[EncodedBuyer | None]:
     """Encodes the buyers whose history decides the list, in one call; None for the other requests."""
     places = [place for place, entry in enumerate(resolved) if entry.source in ("session", "personalised")]
     buyers: list[EncodedBuyer | None] = [None] * len(resolved)
@@ -227,7 +227,7 @@ def _encode(live: LiveRelease, resolved: Rows[ResolvedRequest]) -> list[EncodedB
 
 
 def _search(
-    live: LiveRelease, resolved: Rows[ResolvedRequest], buyers: Rows[EncodedBuyer | None]
+    live: LiveRelease, resolved: Sequence[ResolvedRequest], buyers: Sequence[EncodedBuyer | None]
 ) -> list[Ranked | None]:
     """Searches all products for the nearest ones, in one call for all buyers without conditions; else None."""
     nearest: list[Ranked | None] = [None] * len(resolved)

@@ -103,7 +103,7 @@ def tune(
     folder: Path,
     budget: TrialBudget,
     *,
-    kept: Collection[str] = (),
+    fixed: Collection[str] = (),
     show_progress: bool = True,
 ) -> TuningResult:
     """Runs trials until the budget is spent, and writes the best settings to `folder`/best.yaml.
@@ -116,11 +116,11 @@ def tune(
         card: As for train.train.
         folder: Folder of the studies.
         budget: When to stop.
-        kept: Keys and sections of the space that keep their values too.
+        fixed: Keys and sections of the space that keep their configured values.
         show_progress: Shows progress bars on stderr.
 
     Raises:
-        ValueError: There are no contexts to train on, or none to validate with; or the whole space is kept.
+        ValueError: There are no contexts to train on, or none to validate with; or the whole space is fixed.
         NonFiniteLossError: Every trial diverged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -128,10 +128,11 @@ def tune(
     deadline = time.monotonic() + budget.minutes * 60 if budget.minutes is not None else float("inf")
     config = with_candidates(config, len(data.contexts), len(data.catalogue))
     contexts = selection_contexts(data)
-    space = space_of(config, len(data.catalogue), kept)
+    space = space_of(config, len(data.catalogue), fixed)
     if not space:
         raise ValueError(
-            f"nothing is left to search where {', '.join(kept)} is kept; set less, or train without --search"
+            f"nothing is left to tune: {', '.join(fixed)} are set on the command line; "
+            "set fewer, or train without --search"
         )
     study = _open_study(folder, _study_name(config, data, card, space))
     # Only in a new study, or if the enqueued trial was killed.
@@ -171,13 +172,13 @@ class TrialReport(Tracker):
 # ---- space and settings ----------------------------------------------------------------------------------------------
 
 
-def space_of(config: Config, n_products: int, kept: Collection[str] = ()) -> dict[str, BaseDistribution]:
-    """The space to tune in: SPACE without `kept` and without what is too slow, widened to include `config`."""
+def space_of(config: Config, n_products: int, fixed: Collection[str] = ()) -> dict[str, BaseDistribution]:
+    """The space to tune in: SPACE without `fixed` and without what is too slow, widened to include `config`."""
     space = {}
     all_fit = config.training.freeze_text_encoder and n_products <= MAX_ALL_CANDIDATES
     for key, distribution in SPACE.items():
-        is_kept = any(key == name or key.startswith(f"{name}.") for name in kept)
-        if not is_kept and (key != CANDIDATES or all_fit):
+        is_fixed = any(key == name or key.startswith(f"{name}.") for name in fixed)
+        if not is_fixed and (key != CANDIDATES or all_fit):
             space[key] = _widened(distribution, attrgetter(key)(config))
     return space
 

@@ -39,7 +39,7 @@ def train(
                 return train_job(settings, store)
             # A setting that the user names on the command line is not tuned.
             fixed = [override.partition("=")[0].strip() for override in overrides or ()]
-            return tune_job(settings, store, TrialBudget(search, search_minutes), kept=fixed)
+            return tune_job(settings, store, TrialBudget(search, search_minutes), fixed=fixed)
 
     def worker_job(settings: Config) -> None:
         from batch_jobs.train_model import train_in_worker

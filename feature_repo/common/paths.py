@@ -103,9 +103,9 @@ class ShopPaths:
         return self.root / "runs"
 
     @property
-    def search(self) -> Path:
+    def tuning(self) -> Path:
         """Folder of the tuning studies."""
-        return self.root / "search"
+        return self.root / "search"  # named after the option --search
 
     @property
     def embeddings(self) -> Path:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisClusterException, RedisError
 log = logging.getLogger(__name__)
 
 # An unfinished claim expires after this time: so long does a killed request block retries of its events.
-PENDING_SECONDS = 30
+CLAIM_SECONDS = 30
 # How long a request waits for another one that claimed the same event. The requests of a double click are milliseconds
 # apart.
 CLAIM_WAIT_SECONDS, CLAIM_POLL_SECONDS = 0.5, 0.01
@@ -64,7 +64,7 @@ class EventClaims:
                 pipeline.execute()
         except REDIS_ERRORS as error:
             # The events are stored, so the request must not fail. A late retry will be stored as a second event.
-            log.warning("stored events are remembered for only %d s: %s", PENDING_SECONDS, error)
+            log.warning("stored events are remembered for only %d s: %s", CLAIM_SECONDS, error)
 
     def keep_claimed(self, names: Collection[str]) -> None:
         """Does not release these claims at the end; they expire, unless claimed again with the same token."""
@@ -101,7 +101,7 @@ def claim_events(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> Iterat
             events.release()
         except REDIS_ERRORS as error:
             # The outcome of the block counts, and the claims expire by themselves.
-            log.warning("events stay claimed for up to %d s: %s", PENDING_SECONDS, error)
+            log.warning("events stay claimed for up to %d s: %s", CLAIM_SECONDS, error)
 
 
 def _try_claim(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> list[str] | None:
@@ -109,7 +109,7 @@ def _try_claim(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> list[str
     with redis.pipeline(transaction=False) as pipeline:
         for name, claim in claims.items():
             # No transaction: a cluster keeps the keys on several nodes, and NX makes each claim atomic by itself.
-            pipeline.set(_key(prefix, name), claim.token, nx=True, ex=PENDING_SECONDS)
+            pipeline.set(_key(prefix, name), claim.token, nx=True, ex=CLAIM_SECONDS)
         was_free = dict(zip(claims, pipeline.execute(), strict=True))
     # A claim with our own token is ours: one that an earlier call kept (keep_claimed).
     others = _values(redis, prefix, [name for name, free in was_free.items() if not free])

@@ -5,8 +5,7 @@ Legend: B buyers, P products.
 
 import datetime as dt
 import math
-from collections.abc import Mapping
-from collections.abc import Sequence as Rows
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from feature_repo.online.claims import Claim, EventClaims, claim_events
 from feature_repo.online.locks import BuyerLocks
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore, Row
 from feature_repo.transforms.events import PURCHASE
-from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, difference, merge_sequences, select
+from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, difference, merge_sequences, select
 
 SEQUENCE_FEATURES = (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)
 PURCHASE_FEATURES = (c.PURCHASED_KEYS, c.PURCHASED_TIMES)
@@ -40,8 +39,8 @@ class BuyerFeatures(NamedTuple):
         as_of_ms: Build time of the materialized features, milliseconds since 1970; 0 if there are none.
     """
 
-    events: Sequence
-    purchases: Sequence
+    events: EventSequence
+    purchases: EventSequence
     as_of_ms: int
 
 
@@ -89,7 +88,7 @@ class OnlineFeatures:
         )
         self._product_plan = store.plan({definitions.product_view: LIVE_FEATURES})
 
-    def read_buyers(self, buyer_ids: Rows[str]) -> list[BuyerFeatures]:
+    def read_buyers(self, buyer_ids: Sequence[str]) -> list[BuyerFeatures]:
         """The features of B buyers, in order, in one round trip. An unknown buyer has empty sequences."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in buyer_ids]
         rows = self._store.read_views(self._config, entities, self._buyer_plan)
@@ -102,11 +101,11 @@ class OnlineFeatures:
             for history, recent, purchases in zip(*rows, strict=True)
         ]
 
-    def read_sequence(self, buyer_id: str) -> Sequence:
+    def read_sequence(self, buyer_id: str) -> EventSequence:
         """One buyer's newest events, oldest first."""
         return self.read_buyers([buyer_id])[0].events
 
-    def push_events(self, events: Mapping[str, Sequence]) -> None:
+    def push_events(self, events: Mapping[str, EventSequence]) -> None:
         """Adds events to buyers' recent events; the next read, by any process, returns them.
 
         Pushing the same events again changes nothing, so a call that failed half-way can be repeated.
@@ -127,7 +126,7 @@ class OnlineFeatures:
                 self._store.online_write_batch(self._config, self._views.recent_view, rows, progress=None)
             remaining.difference_update(held.buyers)
 
-    def read_products(self, product_ids: Rows[str]) -> LiveProducts:
+    def read_products(self, product_ids: Sequence[str]) -> LiveProducts:
         """Price, stock and visibility of P products, in order. Takes many round trips, too slow for a request."""
         rows: list[Row] = []
         for start in range(0, len(product_ids), PRODUCTS_PER_READ):
@@ -166,7 +165,7 @@ class OnlineFeatures:
     def _materialized_key(self) -> str:
         return f"{self._config.project}:materialized_at"
 
-    def _events(self, history: Row, recent: Row) -> Sequence:
+    def _events(self, history: Row, recent: Row) -> EventSequence:
         pushed = _sequence_of(recent)
         materialized = _sequence_of(history)
         # Usually nothing is pushed: no sort needed. A stored sequence is too long if max_length was lowered since.
@@ -175,13 +174,13 @@ class OnlineFeatures:
         return merge_sequences(materialized, pushed, self._max_length)
 
     @staticmethod
-    def _purchases(purchases: Row, recent: Row) -> Sequence:
+    def _purchases(purchases: Row, recent: Row) -> EventSequence:
         pushed = _purchases_of(recent)
         materialized = _purchases_of(purchases)
         return merge_sequences(materialized, pushed) if len(pushed.event_times) else materialized  # already ordered
 
     def _merged_rows(
-        self, events: Mapping[str, Sequence]
+        self, events: Mapping[str, EventSequence]
     ) -> list[tuple[EntityKey, dict[str, Value], dt.datetime, dt.datetime]]:
         """The buyers' new rows of the recent view, as Feast writes them; the caller must hold the buyers' locks."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in events]
@@ -207,28 +206,28 @@ def _entity(join_key: str, value: str) -> EntityKey:
     return EntityKey(join_keys=[join_key], entity_values=[Value(string_val=value)])
 
 
-def _sequence_of(row: Row) -> Sequence:
+def _sequence_of(row: Row) -> EventSequence:
     """A row's sequence; empty for an unknown buyer, whose values are unset."""
     values = row.values
     keys = values[c.PRODUCT_KEYS].int64_list_val.val
     if not keys:
         return EMPTY_SEQUENCE
-    return Sequence(
+    return EventSequence(
         np.array(keys, dtype=np.int64),
         np.array(values[c.EVENT_TYPES].int32_list_val.val, dtype=np.int32),
         np.array(values[c.EVENT_TIMES].int64_list_val.val, dtype=np.int64),
     )
 
 
-def _purchases_of(row: Row) -> Sequence:
+def _purchases_of(row: Row) -> EventSequence:
     """A row's purchases as a sequence."""
     keys = np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
     times = np.array(row.values[c.PURCHASED_TIMES].int64_list_val.val, dtype=np.int64)
     # As a sequence, because merging and difference are then the same as for events.
-    return Sequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)
+    return EventSequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)
 
 
-def _recent_values(events: Sequence, purchases: Sequence) -> dict[str, Value]:
+def _recent_values(events: EventSequence, purchases: EventSequence) -> dict[str, Value]:
     return {
         c.PRODUCT_KEYS: Value(int64_list_val=Int64List(val=events.product_keys.tolist())),
         c.EVENT_TYPES: Value(int32_list_val=Int32List(val=events.event_types.tolist())),

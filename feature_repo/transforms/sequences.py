@@ -23,7 +23,7 @@ _ARRAYS = {c.PRODUCT_KEYS: c.PRODUCT_KEY, c.EVENT_TYPES: c.EVENT_TYPE, c.EVENT_T
 # ---- sequences in memory ---------------------------------------------------------------------------------------------
 
 
-class Sequence(NamedTuple):
+class EventSequence(NamedTuple):
     """E events of one buyer, oldest first.
 
     Attributes:
@@ -37,9 +37,9 @@ class Sequence(NamedTuple):
     event_times: Int64Array
 
 
-def sequence(product_keys: npt.ArrayLike, event_types: npt.ArrayLike, event_times: npt.ArrayLike) -> Sequence:
+def sequence(product_keys: npt.ArrayLike, event_types: npt.ArrayLike, event_times: npt.ArrayLike) -> EventSequence:
     """Makes a sequence of three lists of equal length; their order stays."""
-    return Sequence(
+    return EventSequence(
         np.asarray(product_keys, dtype=np.int64), np.asarray(event_types, np.int32), np.asarray(event_times, np.int64)
     )
 
@@ -47,7 +47,7 @@ def sequence(product_keys: npt.ArrayLike, event_types: npt.ArrayLike, event_time
 EMPTY_SEQUENCE = sequence([], [], [])
 
 
-def merge_sequences(first: Sequence, second: Sequence, max_length: int | None = None) -> Sequence:
+def merge_sequences(first: EventSequence, second: EventSequence, max_length: int | None = None) -> EventSequence:
     """Merges two sequences in order, each (product, type, time) once; `max_length` limits the result to the newest."""
     keys = np.concatenate([first.product_keys, second.product_keys])
     types = np.concatenate([first.event_types, second.event_types])
@@ -60,15 +60,15 @@ def merge_sequences(first: Sequence, second: Sequence, max_length: int | None = 
     distinct = np.concatenate([[True], ~duplicate])[: len(keys)]
     # None stays None: everything.
     newest = slice(max_length and -max_length, None)
-    return Sequence(keys[distinct][newest], types[distinct][newest], times[distinct][newest])
+    return EventSequence(keys[distinct][newest], types[distinct][newest], times[distinct][newest])
 
 
-def select(events: Sequence, mask: BoolArray) -> Sequence:
+def select(events: EventSequence, mask: BoolArray) -> EventSequence:
     """The events where `mask`, (E,) bool, is true."""
-    return Sequence(events.product_keys[mask], events.event_types[mask], events.event_times[mask])
+    return EventSequence(events.product_keys[mask], events.event_types[mask], events.event_times[mask])
 
 
-def difference(first: Sequence, second: Sequence) -> Sequence:
+def difference(first: EventSequence, second: EventSequence) -> EventSequence:
     """The events of the first sequence that are not in the second."""
     excluded = set(zip(*(column.tolist() for column in second), strict=True))
     events = zip(*(column.tolist() for column in first), strict=True)

@@ -10,8 +10,7 @@ import hashlib
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Sequence as Rows
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from pydantic import ValidationError
@@ -20,7 +19,7 @@ from feature_repo.common.config import ApiConfig
 from feature_repo.online.claims import Claim, EventsInProgressError
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
-from feature_repo.transforms.sequences import Sequence, sequence
+from feature_repo.transforms.sequences import EventSequence, sequence
 from online_api.events.event_log import EventLog, LoggedEvent
 from online_api.events.pending import PendingEvent, PendingEvents
 from online_api.observability.metrics import Metrics
@@ -75,7 +74,7 @@ class EventIntake:
         """The number of accepted events of all workers that are not yet in the online store."""
         return self._pending.count()
 
-    def record(self, events: Rows[object]) -> EventsResponse:
+    def record(self, events: Sequence[object]) -> EventsResponse:
         """Records events: on return the accepted ones are on the disk and, unless pending, in the online store.
 
         Args:
@@ -133,7 +132,7 @@ class EventIntake:
                 claimed.mark_stored(names)
             return len(names), len(names)
 
-    def _replay(self, batch: Rows[PendingEvent]) -> int | None:
+    def _replay(self, batch: Sequence[PendingEvent]) -> int | None:
         try:
             stored = self._breaker.call(lambda: self._push_pending(batch))
         except EventsInProgressError as error:
@@ -142,7 +141,7 @@ class EventIntake:
         self._count(replayed=stored or 0)
         return stored
 
-    def _push_pending(self, batch: Rows[PendingEvent]) -> int:
+    def _push_pending(self, batch: Sequence[PendingEvent]) -> int:
         """Stores the events that no other request has stored meanwhile; returns their number."""
         # An id may be pending twice, from a retry while the store was down.
         distinct: dict[str, PendingEvent] = {}
@@ -184,7 +183,9 @@ class EventIntake:
 # ---- validation ------------------------------------------------------------------------------------------------------
 
 
-def _validate_all(events: Rows[object], products: ProductTable, now: int) -> tuple[list[Event], list[RejectedEvent]]:
+def _validate_all(
+    events: Sequence[object], products: ProductTable, now: int
+) -> tuple[list[Event], list[RejectedEvent]]:
     valid, rejected = [], []
     for index, raw in enumerate(events):
         try:
@@ -230,7 +231,7 @@ def _logged(event: Event, now: int) -> LoggedEvent:
     return LoggedEvent(event.event_id or uuid.uuid4().hex, event.buyer_id, event.product_id, event.event_type, time_ms)
 
 
-def _sequence(products: ProductTable, events: Rows[LoggedEvent]) -> Sequence:
+def _sequence(products: ProductTable, events: Sequence[LoggedEvent]) -> EventSequence:
     return sequence(
         [products.product_key(event.product_id) for event in events],
         [EVENT_TYPE_CODES[event.event_type] for event in events],

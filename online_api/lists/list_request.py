@@ -1,13 +1,12 @@
 """The service's own types, independent of HTTP: the request for a list, the resolved request, and the result."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence as Rows
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures
-from feature_repo.transforms.sequences import Sequence, merge_sequences
+from feature_repo.transforms.sequences import EventSequence, merge_sequences
 from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from online_api.schemas.responses import Source
 from training.artifacts.recommender import KnownEvents
@@ -39,7 +38,7 @@ class ListRequest:
 
     k: int = 10
     buyer_id: str | None = None
-    interactions: Rows[Interaction] = ()
+    interactions: Sequence[Interaction] = ()
     similar_to: str | None = None
     query: str | None = None
     matches: QueryMatches | None = None
@@ -47,7 +46,7 @@ class ListRequest:
     release: str | None = None
     popular: bool = False
     filters: Filters = NO_FILTERS
-    exclude: Rows[str] = ()
+    exclude: Sequence[str] = ()
     new_only: bool = False
     diversity: Diversity = NO_DIVERSITY
     rules: bool = True
@@ -107,7 +106,7 @@ class ResolvedRequest:
         return request.buyer_id is not None and (self.source == "popular" or request.new_only) and not request.popular
 
     @property
-    def repeat_events(self) -> Sequence:
+    def repeat_events(self) -> EventSequence:
         """The events that the repeat term counts: the history, and all stored purchases if the history is stored."""
         if self.source != "personalised" or self.stored is None:
             return self.history.events

@@ -37,7 +37,7 @@ class RequestTextEncoder:
     def product_vectors(self, recommender: Recommender, texts: Sequence[str]) -> Float32Array | None:
         """Product vectors of texts, (M, D); None while the release's encoder is not loaded."""
         encoder = self._encoder_of(recommender)
-        return None if encoder is None else recommender.encode_texts(encoder.encode_passages(texts))
+        return None if encoder is None else recommender.encode_new_products(encoder.encode_passages(texts))
 
     def query_vector(self, recommender: Recommender, query: str) -> Float32Array | None:
         """The text vector of a query, (T,); None while the release's encoder is not loaded.

@@ -17,7 +17,7 @@ from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import (
     EMPTY_SEQUENCE,
     POSITION,
-    Sequence,
+    EventSequence,
     difference,
     merge_sequences,
     rolling_sequences,
@@ -31,11 +31,11 @@ Event = tuple[int, int, int]
 events = st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 2))
 
 
-def as_sequence(rows: list[Event]) -> Sequence:
+def as_sequence(rows: list[Event]) -> EventSequence:
     return sequence([key for _, key, _ in rows], [code for _, _, code in rows], [time for time, _, _ in rows])
 
 
-def as_events(events: Sequence) -> list[Event]:
+def as_events(events: EventSequence) -> list[Event]:
     return list(
         zip(events.event_times.tolist(), events.product_keys.tolist(), events.event_types.tolist(), strict=True)
     )
@@ -210,7 +210,7 @@ def test_merging_equals_sorting_the_distinct_events(first: list[Event], second: 
 
 @given(st.lists(events, max_size=20), st.lists(events, max_size=20), st.integers(1, 4))
 def test_merging_cut_sequences_loses_none_of_the_last(first: list[Event], second: list[Event], max_length: int) -> None:
-    def cut(rows: list[Event]) -> Sequence:
+    def cut(rows: list[Event]) -> EventSequence:
         return as_sequence(sorted(set(rows))[-max_length:])
 
     whole = sorted({*first, *second})[-max_length:]

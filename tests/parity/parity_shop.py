@@ -14,7 +14,7 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
-from feature_repo.transforms.sequences import Sequence, sequence
+from feature_repo.transforms.sequences import EventSequence, sequence
 from online_api.events.event_log import EventLog, LoggedEvent
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,14 +38,14 @@ def stored(events: Iterable[Event]) -> list[Stored]:
     return sorted({(ms(time), product_key(product), EVENT_TYPE_CODES[kind]) for time, product, kind in events})
 
 
-def as_stored(events: Sequence) -> list[Stored]:
+def as_stored(events: EventSequence) -> list[Stored]:
     """The events of a sequence, in its order."""
     return list(
         zip(events.event_times.tolist(), events.product_keys.tolist(), events.event_types.tolist(), strict=True)
     )
 
 
-def pushed(*events: Event) -> Sequence:
+def pushed(*events: Event) -> EventSequence:
     """Events as the API pushes them, in the order given."""
     return sequence(
         [product_key(product) for _, product, _ in events],

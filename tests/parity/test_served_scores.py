@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.events import PURCHASE
-from feature_repo.transforms.sequences import EMPTY_SEQUENCE, Sequence, merge_sequences, select
+from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, select
 from online_api.lists.list_request import ListRequest, ResolvedRequest
 from online_api.lists.live_catalogue import Selection
 from online_api.lists.ranking import BuyerScorer
@@ -106,7 +106,7 @@ def offline(shop: Shop, rescorer: Rescorer, *, new_only: bool) -> list[Listed]:
     return list(zip(order_BK, np.take_along_axis(scores_BN, order_BK, axis=1), strict=True))
 
 
-def bought(events: Sequence) -> npt.NDArray[np.bool_]:
+def bought(events: EventSequence) -> npt.NDArray[np.bool_]:
     purchases: npt.NDArray[np.bool_] = events.event_types == PURCHASE
     return purchases
 
@@ -117,7 +117,9 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
     keys_N = np.array([recommender.products.product_key(f"p{number}") for number in range(N_PRODUCTS)])
     past, ranked = shop.whole, []
     for start, end in zip(past.offsets[:-1], past.offsets[1:], strict=True):
-        events = Sequence(keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end])
+        events = EventSequence(
+            keys_N[past.products[start:end]], past.event_types[start:end], past.event_times[start:end]
+        )
         stored = BuyerFeatures(merge_sequences(events, EMPTY_SEQUENCE, LAST), select(events, bought(events)), 0)
         history = recommender.known_events(stored.events)
         (buyer,) = recommender.encode_buyers([history])

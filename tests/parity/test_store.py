@@ -16,7 +16,7 @@ from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import HISTORY_VIEW
-from feature_repo.online.claims import PENDING_SECONDS, Claim, EventsInProgressError
+from feature_repo.online.claims import CLAIM_SECONDS, Claim, EventsInProgressError
 from feature_repo.online.embedded_redis import RedisAddress, embedded_redis
 from feature_repo.store import STORE_YAML, FeatureStore, _connection_string, _substitute, feature_store, project_name
 from tests.parity.parity_shop import build, pushed, shop
@@ -286,7 +286,7 @@ def test_the_claim_of_a_killed_request_runs_out(store: FeatureStore) -> None:
     killed = store.online.claim_events(claims("a"))
     killed.__enter__()
     (key,) = store.online.redis.keys("*:event:a")
-    assert 0 < store.online.redis.ttl(key) <= PENDING_SECONDS
+    assert 0 < store.online.redis.ttl(key) <= CLAIM_SECONDS
     store.online.redis.delete(key)  # the claim expired, and another request claimed the event
     with store.online.claim_events(claims("a", token="theirs")) as other:
         killed.__exit__(None, None, None)  # it was only slow, and must not release the claim of the other request

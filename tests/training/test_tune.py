@@ -83,7 +83,7 @@ def test_the_configuration_as_it_is_always_belongs_to_the_space(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("kept", "gone"),
+    ("fixed", "gone"),
     [
         ([LEARNING_RATE], {LEARNING_RATE}),
         (["training.learning"], set()),
@@ -91,8 +91,8 @@ def test_the_configuration_as_it_is_always_belongs_to_the_space(tmp_path: Path) 
         (["model"], {AGGREGATION, "model.item_tower.id_dropout"}),
     ],
 )
-def test_what_the_user_sets_is_kept(kept: list[str], gone: set[str], tmp_path: Path) -> None:
-    assert space_of(settings(tmp_path), 10, kept).keys() == SPACE.keys() - gone
+def test_what_the_user_sets_is_fixed(fixed: list[str], gone: set[str], tmp_path: Path) -> None:
+    assert space_of(settings(tmp_path), 10, fixed).keys() == SPACE.keys() - gone
 
 
 def test_with_settings_changes_these_alone_and_checks_them(tmp_path: Path) -> None:
@@ -143,17 +143,17 @@ def test_the_best_settings_are_found_and_written(tmp_path: Path) -> None:
     assert not (tmp_path / "search" / TRIAL).exists()
 
 
-def test_what_is_kept_has_one_value_in_all_trials(tmp_path: Path) -> None:
+def test_what_is_fixed_has_one_value_in_all_trials(tmp_path: Path) -> None:
     config = settings(tmp_path, learning_rate=0.02)
-    result = tuned(tmp_path / "search", config, 4, kept=["training.learning_rate", "model"])
+    result = tuned(tmp_path / "search", config, 4, fixed=["training.learning_rate", "model"])
     assert all(trial["settings"].keys().isdisjoint({LEARNING_RATE, AGGREGATION}) for trial in result.trials)
     assert result.config.training.learning_rate == 0.02
     assert result.config.model == config.model
 
 
 def test_a_search_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nothing is left to search where training, model is kept"):
-        tuned(tmp_path / "search", settings(tmp_path), 2, kept=["training", "model"])
+    with pytest.raises(ValueError, match="nothing is left to tune: training, model are set on the command line"):
+        tuned(tmp_path / "search", settings(tmp_path), 2, fixed=["training", "model"])
 
 
 def test_without_time_the_first_trial_is_all(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
-from feature_repo.transforms.sequences import Sequence, select
+from feature_repo.transforms.sequences import EventSequence, select
 from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
@@ -28,7 +28,7 @@ from training.artifacts.release import (
     verify_release,
 )
 from training.artifacts.rescorer import Rescorer
-from training.artifacts.search.filtered_search import ProductVectors, Ranked
+from training.artifacts.search.filtered_search import IndexedVectors, Ranked
 from training.artifacts.search.text_search import QueryMatches, SearchIndex
 from training.artifacts.search.vector_index import load_index
 from training.model.towers import UNKNOWN
@@ -36,7 +36,7 @@ from training.model.towers import UNKNOWN
 # The re-scorer ranks this many of the nearest products per result (and at least the minimum), and POPULAR_PER_NEAREST
 # times as many of the recently popular ones. On three data sets these hold 99.7% of the best 10 or more (ADR 0005).
 RESCORER_POOL_PER_RESULT, RESCORER_POOL_MIN, POPULAR_PER_NEAREST = 2, 50, 4
-MOST_POPULAR = 5_000  # recently popular products that are candidates whatever their similarity
+RECENTLY_POPULAR_POOL = 5_000  # recently popular products that are candidates whatever their similarity
 
 # A read-only default argument: a dict could be changed by a caller.
 NO_NEW_PRODUCTS: Mapping[int, Float32Array] = MappingProxyType({})
@@ -66,7 +66,7 @@ class PopularityTerm(NamedTuple):
 
     Attributes:
         term_N: (N,) float32.
-        best: Positions of the MOST_POPULAR products with the largest positive terms, largest first.
+        best: Positions of the RECENTLY_POPULAR_POOL products with the largest positive terms, largest first.
     """
 
     term_N: Float32Array
@@ -76,7 +76,7 @@ class PopularityTerm(NamedTuple):
     def of(cls, term_N: Float32Array) -> "PopularityTerm":
         """Sorts the products by their terms."""
         # Stable, so that equal terms keep the order of positions and repeated requests get the same list.
-        order = np.argsort(-term_N, kind="stable")[: min(MOST_POPULAR, int((term_N > 0).sum()))]
+        order = np.argsort(-term_N, kind="stable")[: min(RECENTLY_POPULAR_POOL, int((term_N > 0).sum()))]
         return cls(term_N, order.astype(np.int64))
 
 
@@ -89,7 +89,7 @@ class KnownEvents(NamedTuple):
         new_vectors: Vectors of new products, which the release does not have, by product key.
     """
 
-    events: Sequence
+    events: EventSequence
     positions_L: Int64Array
     new_vectors: Mapping[int, Float32Array]
 
@@ -141,7 +141,7 @@ class Recommender:
         self._item_tower.identity = None
         self._encoder = BuyerEncoder(model.buyer_tower, device or torch.device("cpu"))
         vectors_ND = load_embeddings(folder).vectors_ND
-        self._vectors = ProductVectors(vectors_ND, load_index(folder, vectors_ND))
+        self._vectors = IndexedVectors(vectors_ND, load_index(folder, vectors_ND))
         # The product's part of a logit is the same for every buyer: computed once, a request only looks it up.
         self._logit_N = self._encoder.item_logits(vectors_ND)
         self._search = SearchIndex.load(folder / SEARCH_FOLDER)
@@ -170,7 +170,9 @@ class Recommender:
 
     # --- buyers -------------------------------------------------------------------------------------------------------
 
-    def known_events(self, events: Sequence, new_vectors: Mapping[int, Float32Array] = NO_NEW_PRODUCTS) -> KnownEvents:
+    def known_events(
+        self, events: EventSequence, new_vectors: Mapping[int, Float32Array] = NO_NEW_PRODUCTS
+    ) -> KnownEvents:
         """The events whose products have a vector: in the release, or in `new_vectors` (by product key)."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
         known_L = positions_L >= 0
@@ -215,7 +217,7 @@ class Recommender:
         return self._vectors.nearest(vectors_BD, k)
 
     def nearest_allowed(self, vector_D: Float32Array, k: int, allowed_N: BoolArray, n_allowed: int) -> Ranked:
-        """The K allowed products with the highest similarity; see ProductVectors.nearest_allowed."""
+        """The K allowed products with the highest similarity; see IndexedVectors.nearest_allowed."""
         return self._vectors.nearest_allowed(vector_D, k, allowed_N, n_allowed)
 
     def similarity(self, vector_D: Float32Array, positions: Int64Array) -> Float32Array:
@@ -224,7 +226,7 @@ class Recommender:
 
     # --- texts --------------------------------------------------------------------------------------------------------
 
-    def encode_texts(self, text_vectors_MT: Float32Array) -> Float32Array:
+    def encode_new_products(self, text_vectors_MT: Float32Array) -> Float32Array:
         """Product vectors, (M, D), of products of which only the text vectors are known, (M, T)."""
         unknown_M = torch.full((len(text_vectors_MT),), UNKNOWN)
         with torch.inference_mode():
@@ -245,7 +247,7 @@ class Recommender:
 
     # --- popularity and repeats ---------------------------------------------------------------------------------------
 
-    def repeats(self, events: Sequence) -> Repeats:
+    def repeats(self, events: EventSequence) -> Repeats:
         """The re-scorer's repeat term of the products of some events; products that the release lacks have none."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
         weights_L = self._relative_weights[events.event_types]

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from feature_repo.common.arrays import BoolArray, Float32Array
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import AS_OF_MS, SCHEMA, draw_recent_popularity, unit_vectors, write_random_release
-from training.artifacts.recommender import MOST_POPULAR, Recommender
+from training.artifacts.recommender import RECENTLY_POPULAR_POOL, Recommender
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, top_k
 from training.data.histories import DAY_MS
@@ -235,6 +235,6 @@ def test_the_most_popular_lately_are_those_of_the_largest_term(
     recommenders: dict[str, Recommender], seed: int, selectivity: float, k: int, new_only: bool
 ) -> None:
     allowed_N, lately_N = random_mask(seed, selectivity), draw_recent_popularity(N_PRODUCTS)[int(new_only)].tolist()
-    order = sorted(range(N_PRODUCTS), key=lambda position: -lately_N[position])[:MOST_POPULAR]
+    order = sorted(range(N_PRODUCTS), key=lambda position: -lately_N[position])[:RECENTLY_POPULAR_POOL]
     expected = [position for position in order if allowed_N[position]][:k]
     assert recommenders["flat"].recently_popular(k, allowed_N, new_only=new_only).tolist() == expected

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.random_release import unit_vectors
-from training.artifacts.search.filtered_search import ProductVectors
+from training.artifacts.search.filtered_search import IndexedVectors
 from training.artifacts.search.ngram_index import NgramIndex
 from training.artifacts.search.text_search import MEANING_WEIGHT, SearchIndex, build_search_index
 from training.artifacts.search.vector_index import IndexType
@@ -74,6 +74,6 @@ def test_a_query_that_says_nothing_is_empty(index: SearchIndex) -> None:
 
 def test_parts_of_different_products_are_refused(tmp_path: Path) -> None:
     build_search_index(tmp_path, ["a", "b"], unit_vectors(2, DIM), "flat")
-    vectors = ProductVectors(unit_vectors(3, DIM), None)  # type: ignore[arg-type]
+    vectors = IndexedVectors(unit_vectors(3, DIM), None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="text vectors of 3 products and n-grams of 2; run `tawsiya index`"):
         SearchIndex(vectors, NgramIndex.load(tmp_path, 2))

@@ -30,7 +30,7 @@ class Ranked(NamedTuple):
         return Ranked(self.positions[:k], self.scores[:k])
 
 
-class ProductVectors:
+class IndexedVectors:
     """Vectors of all products with an index over them; read-only and safe to use from several threads."""
 
     def __init__(self, vectors_ND: Float32Array, index: VectorIndex) -> None:

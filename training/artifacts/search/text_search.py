@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
-from training.artifacts.search.filtered_search import ProductVectors, Ranked, top_k
+from training.artifacts.search.filtered_search import IndexedVectors, Ranked, top_k
 from training.artifacts.search.ngram_index import NgramIndex
 from training.artifacts.search.vector_index import IndexType, build_index, load_index
 
@@ -28,7 +28,7 @@ class QueryMatches:
     """The scores of all products for one query."""
 
     def __init__(
-        self, text_vectors: ProductVectors, spelling_N: Float32Array, query_vector_T: Float32Array | None
+        self, text_vectors: IndexedVectors, spelling_N: Float32Array, query_vector_T: Float32Array | None
     ) -> None:
         """Keeps the text vectors of the products, the spelling scores, and the query's text vector if it has one."""
         self._text_vectors, self._spelling_N, self._query_vector_T = text_vectors, spelling_N, query_vector_T
@@ -70,7 +70,7 @@ class QueryMatches:
 class SearchIndex:
     """Text vectors and n-grams of all products; read-only and safe to use from several threads."""
 
-    def __init__(self, text_vectors: ProductVectors, ngrams: NgramIndex) -> None:
+    def __init__(self, text_vectors: IndexedVectors, ngrams: NgramIndex) -> None:
         """Combines two indexes of the same products; raises ValueError if their numbers of products differ."""
         if len(text_vectors) != len(ngrams):
             raise ValueError(
@@ -83,7 +83,7 @@ class SearchIndex:
     def load(cls, folder: Path) -> "SearchIndex":
         """Memory-maps the files of build_search_index."""
         vectors_NT = np.load(folder / TEXT_VECTORS, mmap_mode="r", allow_pickle=False)
-        text_vectors = ProductVectors(vectors_NT, load_index(folder, vectors_NT))
+        text_vectors = IndexedVectors(vectors_NT, load_index(folder, vectors_NT))
         return cls(text_vectors, NgramIndex.load(folder, len(text_vectors)))
 
     def match(self, query: str, query_vector_T: Float32Array | None) -> QueryMatches:
