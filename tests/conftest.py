@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before numpy, torch and FAISS are loaded: each worker has one core to itself, and so has what it starts.
@@ -13,6 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import torch
 
 from tests.tiny_encoder import write_tiny_encoder
+
+# Hypothesis fails an example that takes over 200 ms by default; on a busy machine that says nothing about the code.
+settings.register_profile("tawsiya")
+settings.load_profile("tawsiya")
 
 LEVELS = ("fast", "store", "e2e")
 COLLECTED = pytest.StashKey[dict[str, set[str]]]()

@@ -77,7 +77,7 @@ def test_the_loss_is_the_cross_entropy_of_the_own_product() -> None:
     assert info_nce(buyer_BD, positive_BD, negative_BRD).item() == pytest.approx((first + second) / 2, rel=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_a_buyer_is_the_attention_of_the_own_events_whatever_the_padding(lengths: list[int]) -> None:
     torch.manual_seed(0)

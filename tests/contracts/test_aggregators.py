@@ -75,7 +75,7 @@ def test_every_aggregator_is_registered_and_can_be_configured() -> None:
 
 
 @every_aggregator
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batch=st.lists(events, min_size=1, max_size=5), weights=event_weights)
 def test_one_alone_equals_one_among_many(name: str, batch: list[list[Event]], weights: tuple[float, ...]) -> None:
     model = model_with(name, weights)
@@ -84,7 +84,7 @@ def test_one_alone_equals_one_among_many(name: str, batch: list[list[Event]], we
 
 
 @every_aggregator
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(timelines=st.lists(events, min_size=1, max_size=3), weights=event_weights, data=st.data())
 def test_all_prefixes_in_one_pass_equal_each_history_by_itself(
     name: str, timelines: list[list[Event]], weights: tuple[float, ...], data: st.DataObject

@@ -42,7 +42,7 @@ def test_every_index_is_registered_and_can_be_configured() -> None:
 
 
 @every_index
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n=st.integers(16, 900),
     dim=st.integers(1, 9),

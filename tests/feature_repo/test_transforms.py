@@ -274,7 +274,7 @@ def test_a_rolling_sequence_ends_at_its_anchor_and_crosses_blocks() -> None:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.dictionaries(st.sampled_from(["u1", "u2", "عمر"]), st.lists(events, max_size=13), min_size=1),
     st.integers(1, 5),

@@ -50,7 +50,7 @@ async def queued(batcher: Batcher[int, int], numbers: Sequence[int]) -> "list[as
     return tasks
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rushes=st.lists(st.lists(st.integers(0, 10**6), min_size=1, max_size=30), min_size=1, max_size=5),
     max_batch=st.integers(1, 9),

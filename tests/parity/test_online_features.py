@@ -89,7 +89,7 @@ def test_live_products_are_those_of_the_last_materialize(tmp_path: Path) -> None
         assert (live.price_P[0], live.stock_P[0], live.hidden_P[0]) == (9, 0, True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.dictionaries(
         st.sampled_from(["a", "b", "c"]),

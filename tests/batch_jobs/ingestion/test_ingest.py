@@ -751,7 +751,7 @@ def verdicts(source: list[str]) -> tuple[list[tuple[object, ...]], list[tuple[st
     return ordered, left_out
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lines)
 def test_every_row_is_kept_or_in_quarantine(source: list[str]) -> None:
     kept, left_out = verdicts(source)

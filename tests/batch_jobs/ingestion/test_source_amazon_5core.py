@@ -102,7 +102,7 @@ def test_an_empty_file_has_no_events(tmp_path: Path) -> None:
 lists = st.lists(st.lists(st.sampled_from("1234"), min_size=2, max_size=6), min_size=1, max_size=4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(lists)
 def test_one_test_day_leaves_the_last_event_out_and_the_day_before_it_the_second_last(bought: list[list[str]]) -> None:
     """Against the lists themselves: what the contexts of the feature build have to predict."""

@@ -159,7 +159,7 @@ def by_the_rules(events: list[SourceEvent]) -> set[Event]:
     return expected
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(source_events)
 def test_ingest_gives_what_the_rules_give(events: list[SourceEvent]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -48,7 +48,7 @@ def ridge_weights(events: TrainingEvents, l2: float) -> npt.NDArray[np.float64]:
     return weights
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), max_size=40), st.sampled_from([0.5, 1.0, 100.0]))
 def test_each_product_is_a_ridge_regression_on_the_others(pairs: list[tuple[int, int]], l2: float) -> None:
     events = as_events(pairs, 6, 9)

@@ -94,7 +94,7 @@ def test_the_sampled_loss_estimates_that_over_all_products() -> None:
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=6), st.data())
 def test_a_state_does_not_depend_on_later_events(products: list[int], data: st.DataObject) -> None:
     torch.manual_seed(0)

@@ -82,7 +82,7 @@ def vector(events: list[tuple[int, int]], within: float, between: float, group_s
 buyer_events = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), max_size=15)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(buyer_events, min_size=1, max_size=6),
     st.lists(buyer_events, min_size=1, max_size=3),

@@ -221,7 +221,7 @@ def test_a_double_click_counts_once_within_the_window(one: Worker, store: Featur
     assert record(one, click) == (1, 0, 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     requests=st.lists(
         st.lists(

@@ -127,7 +127,7 @@ def random_repeats(seed: int) -> Repeats:
     return Repeats(positions, rng.random(len(positions), dtype=np.float32))
 
 
-few_examples = settings(max_examples=40, deadline=None)
+few_examples = settings(max_examples=40)
 RESULTS = st.integers(1, 100)
 WHOM = st.tuples(st.sampled_from(["anybody", "query", "buyer", "buyer of new products"]), st.integers(0, 10**6))
 EXCLUDED = st.lists(st.integers(0, N_PRODUCTS - 1), max_size=20)

@@ -184,7 +184,7 @@ def products_now(live: LiveProducts | None) -> list[dict[str, object]]:
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(FILTERS, min_size=1, max_size=4), st.none() | live_products(N_RANDOM))
 def test_a_selection_is_what_plain_python_selects(
     random_table: ProductTable, several_filters: list[Filters], live: LiveProducts | None
@@ -202,7 +202,7 @@ def test_a_selection_is_what_plain_python_selects(
 # ---- less some products ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(FILTERS, st.sets(st.integers(0, N_RANDOM - 1)), st.sets(st.integers(0, N_RANDOM - 1)))
 def test_without_takes_products_away_once(
     random_table: ProductTable, filters: Filters, excluded: set[int], purchased: set[int]

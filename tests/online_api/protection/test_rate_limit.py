@@ -246,7 +246,7 @@ def test_idle_buckets_are_forgotten_here_and_in_redis(connection: str) -> None:
 WORKER = st.integers(0, 2)  # the one that receives a request
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rate=st.sampled_from([SLOW, 15, 40, 300]),
     burst=st.integers(1, 60),

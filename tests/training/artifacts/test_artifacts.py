@@ -144,7 +144,7 @@ def test_missing_embeddings_name_their_command(tmp_path: Path) -> None:
 # ---- index -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     n=st.integers(1, 40),
     dim=st.integers(1, 9),

@@ -26,7 +26,7 @@ POOLING = sorted(name for name, kind in AGGREGATORS.items() if issubclass(kind, 
 HOUR = 3_600_000
 
 pooling = pytest.mark.parametrize("aggregation", POOLING)
-few_examples = settings(max_examples=40, deadline=None)
+few_examples = settings(max_examples=40)
 
 # Of one event each: the product's place in ITEMS_ND, the event-type code and the hours since the event before.
 EVENTS = st.lists(

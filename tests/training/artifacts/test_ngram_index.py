@@ -62,7 +62,7 @@ def plain_cosines(texts: list[str], query: str, n: int) -> npt.NDArray[np.float6
 WORDS = st.text(st.sampled_from("abcdeکقهوةن 12"), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(WORDS, min_size=1, max_size=8), st.data())
 def test_is_the_sum_of_two_cosines(texts: list[str], data: st.DataObject) -> None:
     # Of the query's n-grams only those count that a text has, as far as a vocabulary knows: so ask with one of these.

@@ -18,7 +18,7 @@ from training.data.histories import DAY_MS
 N_PRODUCTS = 12_000
 INDEXES = ["flat", "pq_fastscan"]
 
-few_examples = settings(max_examples=40, deadline=None)
+few_examples = settings(max_examples=40)
 SEEDS = st.integers(0, 10**6)
 # From 0.01% to 100%, with as many examples of each magnitude.
 SELECTIVITIES = st.floats(-4, 0).map(lambda power: 10**power)

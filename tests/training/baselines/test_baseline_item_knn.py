@@ -70,7 +70,7 @@ def dense_item_knn(events: TrainingEvents, neighbours: int, shrinkage: float) ->
 purchases = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(purchases, st.integers(1, 10), st.sampled_from([0.0, 1.0, 10.0]), st.sampled_from([1, 7, 1000]))
 def test_it_is_its_dense_definition(
     pairs: list[tuple[int, int]], neighbours: int, shrinkage: float, chunk_cells: int

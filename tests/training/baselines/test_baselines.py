@@ -71,7 +71,7 @@ def test_personal_frequency_keeps_large_counts_apart() -> None:
     assert ranked(PersonalFrequency(events, histories, CUTOFF), row=0) == [1, 0, 2]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), max_size=40))
 def test_personal_frequency_is_a_sort_by_count_then_recent_popularity(pairs: list[tuple[int, int]]) -> None:
     events = as_events(pairs, 6, 9)

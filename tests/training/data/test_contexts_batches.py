@@ -213,7 +213,7 @@ def batches_of(epoch: EpochBatches) -> list[Batch]:
     return [epoch[number] for number in range(len(epoch))]
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 @given(
     rows=targets_of_contexts,
     batch_size=st.integers(2, 12),
@@ -318,7 +318,7 @@ def test_a_context_counts_one_in_all_by_event_and_age_where_asked() -> None:
 # ---- contexts --------------------------------------------------------------------------------------------------------
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 @given(
     counts=st.lists(st.lists(st.integers(0, 40), max_size=7, unique=True).map(sorted), max_size=3),
     max_length=st.integers(1, 12),

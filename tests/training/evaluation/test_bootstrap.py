@@ -70,13 +70,13 @@ def test_pairs_tell_models_apart_whose_own_intervals_overlap() -> None:
     assert paired_interval(b, a) == pytest.approx((-0.01, -0.01))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=per_buyer_values, seed=st.integers(0, 9))
 def test_equal_models_differ_by_exactly_nothing(values: np.ndarray, seed: int) -> None:
     assert paired_interval(values, values.copy(), resamples=50, seed=seed) == (0, 0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=per_buyer_values, order=st.randoms(use_true_random=False))
 def test_the_order_of_buyers_does_not_matter(values: np.ndarray, order: random.Random) -> None:
     shuffled = values.tolist()
@@ -85,7 +85,7 @@ def test_the_order_of_buyers_does_not_matter(values: np.ndarray, order: random.R
     assert mean_interval(np.array(shuffled), resamples=50) == mean_interval(values, resamples=50)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=per_buyer_values, level=st.floats(0.01, 0.98))
 def test_a_higher_level_is_a_wider_interval_within_the_values(values: np.ndarray, level: float) -> None:
     low, high = mean_interval(values, resamples=50, level=level)

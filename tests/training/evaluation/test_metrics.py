@@ -200,7 +200,7 @@ def cosine(a: list[int], b: list[int]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True)) / norms if norms else 0.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     case=lists_and_targets(),
     popularity=st.lists(st.integers(0, 9), min_size=N_PRODUCTS, max_size=N_PRODUCTS).filter(any),

@@ -74,7 +74,7 @@ def test_sizes_below_one_are_refused(k: int, chunk: int) -> None:
         rank([[1, 2]], k, chunk)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     scores=hnp.arrays(
         np.float32,

@@ -261,7 +261,7 @@ def test_names_stay_text(tmp_path: Path) -> None:
     assert f"buyers, {HOSTILE}" in [name.text for name in page.all("bdi")]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text("<>&\"'/=-! aس\u202e", min_size=1))
 def test_no_name_changes_the_page(tmp_path: Path, name: str) -> None:
     assert skeleton(report(tmp_path, named(name))) == skeleton(report(tmp_path, named("plain")))

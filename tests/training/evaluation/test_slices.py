@@ -111,7 +111,7 @@ def cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.int32], list[list[int]], list
     return np.array(ranked, dtype=np.int32), wanted, chosen
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=cases())
 def test_a_slice_is_judged_as_if_its_targets_were_all(
     case: tuple[npt.NDArray[np.int32], list[list[int]], list[list[bool]]],

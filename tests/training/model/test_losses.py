@@ -65,7 +65,7 @@ def loss_of(
     return float(loss)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), n_contexts=st.integers(1, 4), n_candidates=st.integers(1, 6), seed=st.integers(0, 9999))
 def test_equals_brute_force_whole_and_in_parts(
     data: st.DataObject, n_contexts: int, n_candidates: int, seed: int

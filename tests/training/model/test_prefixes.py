@@ -104,7 +104,7 @@ def by_prefix(values_Z: Tensor, prefixes: Prefixes) -> list[list[int]]:
     return [values_Z[start:stop].tolist() for start, stop in itertools.pairwise(prefixes.offsets_P1.tolist())]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=events_and_windows())
 def test_prefixes_hold_the_events_of_their_windows_and_their_places(case: tuple[list[Event], Windows]) -> None:
     flat, windows = case
@@ -121,7 +121,7 @@ def test_prefixes_hold_the_events_of_their_windows_and_their_places(case: tuple[
     assert actual.owners.tolist() == [owner for owner, row in enumerate(rows) for _ in row]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=events_and_windows(), data=st.data())
 def test_where_leaves_the_kept_events_in_their_prefixes(case: tuple[list[Event], Windows], data: st.DataObject) -> None:
     before = read(*case)

@@ -67,7 +67,7 @@ def test_unknown_names_and_products_have_index_0() -> None:
     assert encode_item(tiny_item_tower(), [1, 2], UNKNOWN, UNKNOWN, UNKNOWN) == pytest.approx([0.6, 0.8])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     text_NT=hnp.arrays(
         np.float32, st.tuples(st.integers(1, 4), st.just(3)), elements=st.floats(-3, 3, width=32, allow_subnormal=False)
@@ -260,7 +260,7 @@ def test_configured_event_weights_are_kept_where_they_are_not_to_be_learned() ->
     assert not np.allclose(tables.of_rank.detach(), RecencyAttention(SPEC).of_rank.detach())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     items_LD=hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(-2, 2, width=32)),
     data=st.data(),
