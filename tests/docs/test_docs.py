@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from typer.main import get_command
 
 from batch_jobs.cli import app
+from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.source_mapping import COLUMN_ALIASES, load_mapping
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
@@ -79,6 +80,27 @@ def test_every_source_is_described_and_loads() -> None:
     for path in sorted((ROOT / "config" / "sources").glob("*.yaml")):
         load_mapping(str(path))
         assert f"| `{path.stem}` |" in text
+
+
+def test_the_documented_mapping_reads_csv_files(tmp_path: Path) -> None:
+    text = (DOCS / "sources.md").read_text(encoding="utf-8")
+    block = re.search(r"## The mapping file\n\n```yaml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    mapping = yaml.safe_load(block[1]) | {"folder": str(tmp_path)}
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    (tmp_path / "names.csv").write_text("id,title\np1,شاي\np2,قهوة\n", encoding="utf-8")
+    (tmp_path / "products.csv").write_text("id,price\np1,10\np2,20\n", encoding="utf-8")
+    (tmp_path / "events.csv").write_text(
+        "household,product_id,timestamp,quantity\n"
+        "8,p1,2024-03-01,1\n"
+        "8,p1,2024-03-02,-1\n"  # returned
+        "9,p2,2024-03-01,1\n",  # not in the subset
+        encoding="utf-8",
+    )
+    config = Config.model_validate({"data_dir": tmp_path / "var", "data": {"source": str(tmp_path / "shop.yaml")}})
+    report = ingest(config)
+    assert (report["events"]["kept"], report["events"]["excluded"]) == (1, 1)
+    assert report["products"]["kept"] == 1
 
 
 @pytest.mark.parametrize(
