@@ -1,6 +1,7 @@
 """The documents say what the code does."""
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -17,6 +18,7 @@ from batch_jobs.ingestion.source_mapping import COLUMN_ALIASES, load_mapping
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from online_api.app import create_app
+from online_api.schemas.responses import RecommendationResponse
 from training.evaluate import TOWERS_ALONE, TWO_TOWER
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS
 from training.model.aggregators import AGGREGATORS
@@ -80,6 +82,12 @@ def test_every_source_is_described_and_loads() -> None:
     for path in sorted((ROOT / "config" / "sources").glob("*.yaml")):
         load_mapping(str(path))
         assert f"| `{path.stem}` |" in text
+
+
+def test_the_example_response_is_one() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", (DOCS / "api.md").read_text(encoding="utf-8"), re.DOTALL)
+    example = json.loads(blocks[0])
+    assert RecommendationResponse.model_validate(example).model_dump() == example
 
 
 def test_the_documented_mapping_reads_csv_files(tmp_path: Path) -> None:
