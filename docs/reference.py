@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from feature_repo.common.config import Config
 
@@ -46,7 +47,7 @@ def _section(section: type[BaseModel], prefix: str) -> Iterator[str]:
         yield f"\n## {prefix.rstrip('.') or 'Top level'}\n\n{(section.__doc__ or '').strip()}\n"
         yield "| setting | default | meaning |\n|---|---|---|"
         for name, field in settings.items():
-            yield f"| `{prefix}{name}` | `{_shown(field.default)}` | {field.description} |"
+            yield f"| `{prefix}{name}` | `{_shown(field.default)}` | {field.description}{_choices(field)} |"
     for name, field in section.model_fields.items():
         if _is_section(field.annotation):
             yield from _section(field.annotation, f"{prefix}{name}.")
@@ -56,9 +57,17 @@ def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+def _choices(field: FieldInfo) -> str:
+    """The values that a setting may have, unless its description names them all."""
+    values = [f"`{value}`" for value in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    return "" if all(value in str(field.description) for value in values) else f" ({', '.join(values)})"
+
+
 def _shown(default: object) -> str:
     if isinstance(default, frozenset):
         return ", ".join(sorted(default))
+    if isinstance(default, tuple):
+        return f"[{', '.join(map(str, default))}]"
     return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 
 
