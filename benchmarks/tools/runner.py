@@ -70,6 +70,8 @@ def run(module: str, limit_seconds: float = LIMIT_SECONDS) -> Outcome:
 
 def _run_here(module: str, sender: Connection) -> None:
     """Runs a benchmark in this process and sends (status, reason)."""
+    # A shell starts background jobs with SIGINT ignored, and children inherit that; `_interrupt` relies on it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         importlib.import_module(module).main([])
         sender.send((OK, ""))

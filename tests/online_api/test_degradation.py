@@ -114,7 +114,8 @@ class Shoppers:
     """Threads that request recommendations without a pause and keep the responses."""
 
     def __init__(self, client: httpx.Client, n_threads: int = 4) -> None:
-        self._client, self.codes, self.seen = client, set[int](), list[tuple[str, ...]]()
+        self._address = client.base_url
+        self.codes, self.seen, self.errors = set[int](), list[tuple[str, ...]](), list[httpx.HTTPError]()
         self._leave = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(n_threads)]
 
@@ -127,12 +128,19 @@ class Shoppers:
         self._leave.set()
         for thread in self._threads:
             thread.join()
+        assert self.errors == []
 
     def _ask(self) -> None:
-        while not self._leave.is_set():
-            answer = self._client.get(HISTORY)
-            self.codes.add(answer.status_code)
-            self.seen.append(tuple(answer.json()["degraded"]))
+        # A client of its own: threads that share one have been seen to close each other's sockets.
+        with httpx.Client(base_url=self._address, timeout=30) as client:
+            while not self._leave.is_set():
+                try:
+                    answer = client.get(HISTORY)
+                except httpx.HTTPError as error:
+                    self.errors.append(error)
+                    return
+                self.codes.add(answer.status_code)
+                self.seen.append(tuple(answer.json()["degraded"]))
 
     def see(self, parts: tuple[str, ...], times: int = 20) -> None:
         """Waits until so many answers, from now on, were alike."""
