@@ -104,13 +104,18 @@ class Shoppers:
             thread.join()
 
     def _ask(self, number: int) -> None:
-        client = self._shop.client
         session = {"interactions": [interaction("p1")], "k": 5}
-        while not self._leave.is_set():
-            answers = (client.get(HISTORY), client.post("/retrieve", json=session), client.get("/v1/trending"))
-            answer = answers[number % len(answers)]
-            if fault := self._fault(answer):
-                self.errors.append(f"{answer.request.url}: {fault}")
+        # A client of its own: threads that share one have been seen to close each other's sockets.
+        with httpx.Client(base_url=self._shop.client.base_url, timeout=30) as client:
+            while not self._leave.is_set():
+                try:
+                    answers = (client.get(HISTORY), client.post("/retrieve", json=session), client.get("/v1/trending"))
+                except httpx.HTTPError as error:
+                    self.errors.append(repr(error))
+                    return
+                answer = answers[number % len(answers)]
+                if fault := self._fault(answer):
+                    self.errors.append(f"{answer.request.url}: {fault}")
 
     def _fault(self, answer: httpx.Response) -> str | None:
         if answer.status_code != 200:
