@@ -15,7 +15,7 @@ from training.model.item_features import ItemFeatures
 from training.model.towers import TwoTower
 
 SELECTION_METRIC = "ndcg@20"  # the epoch and the trial with the highest value win
-VALIDATION_CONTEXTS = 5000  # ranking all products for more contexts takes longer and hardly changes the metrics
+VALIDATION_CONTEXTS = 5000  # at most so many are ranked, which bounds the time of a validation
 
 
 def validate(model: TwoTower, items: ItemFeatures, validation: Contexts) -> dict[str, float]:
