@@ -24,6 +24,7 @@ EVENT_ID = "event_id"
 EVENT_TYPE = "event_type"
 EVENT_TIME = "event_time"  # when the buyer acted: UTC, to the millisecond
 ORIGIN = "origin"  # see Origin
+QUANTITY = "quantity"  # number of pieces, in the event log where the caller gave it
 TIMESTAMP = "timestamp"  # the event time before ingest has parsed it: in mappings and in the event log
 
 # Products, one row per SKU.

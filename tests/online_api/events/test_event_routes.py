@@ -163,6 +163,7 @@ def test_without_a_log_events_shall_come_again(runtime: Runtime, store: FeatureS
         runtime.config.api,
         runtime.metrics,
         now_ms,
+        runtime.times,
     )
     with serving(create_app(runtime.config, replace(runtime, intake=intake))) as client:
         answer = client.post("/v1/events", json={"events": [event("unlucky", event_id="retried")]})

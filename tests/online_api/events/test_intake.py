@@ -30,6 +30,7 @@ from feature_repo.online.claims import EventsInProgressError
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
+from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_log import EventLog, EventLogUnavailableError, LoggedEvent
 from online_api.events.intake import EventIntake
 from online_api.events.pending import PendingEvent, PendingEvents
@@ -111,6 +112,7 @@ def worker(
         config.api,
         metrics,
         lambda: NOW,
+        TimeReader(),
     )
     return Worker(intake, breaker, metrics)
 
