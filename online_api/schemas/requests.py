@@ -251,7 +251,7 @@ class Event(BaseModel):
         """A refund has a positive quantity, whatever sign its sender prefers."""
         if self.quantity is not None and self.quantity < 0:
             if self.event_type not in ("purchase", REFUND):
-                raise ValueError(f"quantity {self.quantity} of a {self.event_type} must be positive")
+                raise ValueError(f"the quantity of an event {self.event_type!r} must be positive, got {self.quantity}")
             self.event_type, self.quantity = REFUND, -self.quantity
         return self
 
