@@ -103,6 +103,17 @@ def test_broken_events_do_not_stop_the_others(client: httpx.Client, store: Featu
     assert stored.event_times[-1] < soon
 
 
+def test_refunds_are_logged_and_change_no_list(client: httpx.Client, store: FeatureStore, log_folder: Path) -> None:
+    bought = event("returner", event_type="purchase", timestamp=NOON, quantity=2)
+    returned = event("returner", event_type="purchase", timestamp=NOON + 1, quantity=-1)
+    assert post(client, bought, returned, event("returner", event_type="refund")) == NOTHING | {"accepted": 3}
+    lines = logged(log_folder, "returner")
+    assert [(line[c.EVENT_TYPE], line.get(c.QUANTITY)) for line in lines] == [
+        ("purchase", 2), ("refund", 1), ("refund", None),
+    ]  # fmt: skip
+    assert store.online.read_sequence("returner").event_times.tolist() == [NOON]
+
+
 def test_nothing_and_too_much(client: httpx.Client, config: Config) -> None:
     assert post(client) == NOTHING
     many = [event("many")] * (config.api.max_events_per_request + 1)
