@@ -25,6 +25,8 @@ COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     c.EVENT_TYPE: ("event", "event_name", "action", "type"),
     c.TIMESTAMP: ("event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp"),
     c.EVENT_ID: ("uuid",),
+    c.QUANTITY: ("qty", "item_quantity", "quantity_ordered", "qty_ordered", "lineitem_quantity"),
+    c.USER_AGENT: ("http_user_agent", "client_user_agent"),
     c.TITLE: ("name", "product_name", "title_ar"),
     c.DESCRIPTION: ("desc", "details", "product_description"),
     c.BRAND: ("brand_name", "manufacturer"),
@@ -222,6 +224,18 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
     # Reversed, so that of two columns with one normalised name the first stays.
     candidates = {_normalised_name(column): column for column in reversed(file_columns)}
     return next((_quoted_identifier(candidates[name]) for name in names if name in candidates), None)
+
+
+def taken_columns(table: TableMapping, fields: Iterable[str], file_columns: Iterable[str]) -> dict[str, str]:
+    """The column of the file that each field is read from, or the mapping's SQL; fields that are missing are left out.
+
+    Raises:
+        ValueError: The mapping names a column that the table does not have.
+    """
+    file_columns = list(file_columns)
+    found = {field: field_expression(table, field, file_columns) for field in fields}
+    by_expression = {_quoted_identifier(column): column for column in file_columns}
+    return {field: by_expression.get(source, source) for field, source in found.items() if source is not None}
 
 
 def required_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str:

@@ -1,10 +1,13 @@
 """The settings: one typed class per section. config_loading.py reads their values."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from feature_repo.transforms.values.times import DateOrder, TimeReader
 
 
 class ConfigError(ValueError):
@@ -21,6 +24,17 @@ class Section(BaseModel):
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+def _compilable(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    return pattern
+
+
+RegularExpression = Annotated[str, AfterValidator(_compilable)]
 
 
 EventType = Literal["view", "add_to_cart", "purchase"]
@@ -181,6 +195,11 @@ class EventWeights(Section):
         return self
 
 
+def _known_zone(name: str) -> str:
+    TimeReader(name)
+    return name
+
+
 class DataConfig(Section):
     """Where the shop's data come from and how they are split in time."""
 
@@ -195,6 +214,24 @@ class DataConfig(Section):
     events_path: str | None = Field(None, description="File of events, instead of the mapping's")
     products_path: str | None = Field(None, description="File of products, instead of the mapping's")
     photos_path: str | None = Field(None, description="File of photos, instead of the mapping's")
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", description="Time zone of the shop's times that name none, in exports and in the API: an IANA name"
+    )
+    date_order: DateOrder | None = Field(
+        None,
+        description="Whether 03/04/2025 is 3 April (`day_first`) or 4 March (`month_first`); unset, a column is read "
+        "only if it proves its order by a number above 12",
+    )
+    exclude_buyers: tuple[str, ...] = Field(
+        (), description="Ids of buyers whose events are left out, such as staff and test accounts"
+    )
+    exclude_user_agents: tuple[RegularExpression, ...] = Field(
+        (),
+        description="Regular expressions; events whose `user_agent` contains a match are left out, such as `(?i)bot`",
+    )
+    max_events_per_hour: Annotated[int, Field(ge=0)] = Field(
+        0, description="A buyer with more events within any clock hour is left out as a bot; 0 leaves nobody out"
+    )
     test_days: PositiveInt = Field(
         30,
         description="The last whole days of events are the test set; as many days before them are the validation set",
