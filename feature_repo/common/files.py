@@ -47,10 +47,7 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 
 
 def glob_literal(path: Path) -> str:
-    """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern.
-
-    Readers of Parquet and CSV also need `hive_partitioning = false`, or a folder `a=b` becomes a column.
-    """
+    """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern."""
     return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 

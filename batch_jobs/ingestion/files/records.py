@@ -65,6 +65,7 @@ def dirty_rows(path: Path, form: RowFormat) -> Iterator[Row]:
     # Bytes that are not UTF-8 become surrogates, by which their lines are found. All kinds of line ends are read.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline=None) as file:
         lines = _Lines(file)
+        parser = _Parser(form.delimiter or ",")
         for number, text in lines:
             if number <= form.skipped_lines or not text:
                 continue
@@ -74,7 +75,7 @@ def dirty_rows(path: Path, form: RowFormat) -> Iterator[Row]:
                 whole = form.delimiter is None or text.count(form.delimiter) == form.columns - 1
                 yield Row(number, text) if whole and _is_text(text) else _unreadable(number, text)
             else:
-                yield from _quoted_rows(number, text, lines, form, _Parser(form.delimiter))
+                yield from _quoted_rows(number, text, lines, form, parser)
 
 
 class _Lines:

@@ -123,7 +123,7 @@ def _unpacked(path: Path, compression: Compression, scratch: Path) -> Path:
             gzip.open(path) if compression == "gzip" else pa.CompressedInputStream(str(path), "zstd") as stream,
             target.open("wb") as output,
         ):
-            while chunk := stream.read(CHUNK_BYTES):
+            while chunk := stream.read1(CHUNK_BYTES):  # read would lose what stands before an error
                 size += len(chunk)
                 lines += chunk.count(b"\n")
                 output.write(chunk)
