@@ -72,6 +72,8 @@ def read_header(path: Path, shown: Path, known: KnownHeadings) -> CsvHeader:
         raise ValueError(f"{shown} cannot be read: it has no header after the line {records[0]!r}")
     place = _header_place(records, first, delimiter, known)
     record = records[place]
+    if "\0" in record:
+        raise ValueError(f"{shown} is no text file: its first line holds zero bytes; save it as CSV UTF-8")
     delimiter = delimiter or _delimiter(record)
     headings = _headings(record, delimiter)
     _refuse_values(shown, record, headings, known)

@@ -147,5 +147,7 @@ def _opened_texts(view: str, loaded: list[LoadedFile], warnings: list[str]) -> O
 
 
 def _open_parquet(db: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> OpenedTable:
-    files = [SourceFile(str(part), part.stat().st_size, parquet_row_count(part), None) for part in parts]
-    return OpenedTable(parquet_rows(db, parts), files)
+    rows = parquet_rows(db, parts)
+    return OpenedTable(
+        rows, [SourceFile(str(part), part.stat().st_size, parquet_row_count(part), None) for part in parts]
+    )
