@@ -1,14 +1,13 @@
 """The quarantine: the rows that ingest left out, each with its table, file, source line, reason, value and content."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import unreadable_lines_query
-
-UNREADABLE = "unreadable_row"
+from batch_jobs.ingestion.files.loading import REPEATED_HEADER
+from batch_jobs.ingestion.files.records import LINE_TOO_LONG, MAX_ROW_CHARS, UNREADABLE_ROW
+from batch_jobs.ingestion.files.tables import OpenedTable
 
 SHOWN_VALUE_LENGTH = 200  # characters of an example's value
 
@@ -26,36 +25,28 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
     """)
 
 
-def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str, *, header: bool) -> int:
-    """Adds the lines of `view`'s file that could not be read as rows, and returns their number.
-
-    `header` says whether the file has a header, which is not a data row.
-    """
+def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str) -> int:
+    """Adds the lines of `view`'s files that could not be read as rows, and returns their number."""
     _ensure_tables(db)
-    query = unreadable_lines_query(db, view, header=header)
-    if query is None:
-        return 0
-    db.execute(f"""
-        INSERT INTO quarantine
-        SELECT '{table}', data_row, '{UNREADABLE}', line, to_json(line)::VARCHAR FROM ({query})
-    """)
-    row = db.execute(f"SELECT count(*) FROM ({query})").fetchone()
+    row = db.execute(
+        f"INSERT INTO quarantine SELECT '{table}', source_line, reason, raw ->> '$', raw FROM {view}_unreadable"
+    ).fetchone()
     assert row is not None
     return int(row[0])
 
 
-def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[tuple[Path, int]]) -> None:
-    """Says which files a table has, each with the number of lines in those before it, which source_line counts too."""
+def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[tuple[str, int]]) -> None:
+    """Says which files a table has, each with the number of rows in those before it, which source_line counts too."""
     _ensure_tables(db)
-    for path, lines_before in files:
-        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, str(path), lines_before])
+    for path, rows_before in files:
+        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, path, rows_before])
 
 
 def _ensure_tables(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("""
         CREATE TEMP TABLE IF NOT EXISTS quarantine (
             "table" VARCHAR, source_line BIGINT, reason VARCHAR, value VARCHAR, raw VARCHAR);
-        CREATE TEMP TABLE IF NOT EXISTS source_files ("table" VARCHAR, file VARCHAR, lines_before BIGINT);
+        CREATE TEMP TABLE IF NOT EXISTS source_files ("table" VARCHAR, file VARCHAR, rows_before BIGINT);
     """)
 
 
@@ -91,24 +82,29 @@ def located_rows(rows: str = "quarantine") -> str:
     `rows` is the table, or a query in brackets that has its columns.
     """
     return f"""
-        SELECT q."table", f.file, q.source_line - coalesce(f.lines_before, 0) AS source_line, q.reason, q.value, q.raw
-        FROM {rows} q ASOF LEFT JOIN source_files f ON q."table" = f."table" AND q.source_line > f.lines_before
+        SELECT q."table", f.file, q.source_line - coalesce(f.rows_before, 0) AS source_line, q.reason, q.value, q.raw,
+               q.source_line AS row_of_table
+        FROM {rows} q ASOF LEFT JOIN source_files f ON q."table" = f."table" AND q.source_line > f.rows_before
     """
 
 
-def examples(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, dict[str, Any]]:
+def examples(db: duckdb.DuckDBPyConnection, table: str, opened: OpenedTable) -> dict[str, dict[str, Any]]:
     """The first row left out for each reason: {reason: {"file", "line", "value"}}.
 
-    A line is the number of the data row in its file, from 1. The value of a row that no single value spoils is its
-    content.
+    A line is that of the file, from 1; in Parquet, and for a table with a query, the number of the row. The value of a
+    row that no single value spoils is its content.
     """
     first_rows = f"""(
         SELECT "table", reason, min(source_line) AS source_line, NULL AS raw,
                arg_min(left(coalesce(value, raw), {SHOWN_VALUE_LENGTH}), source_line) AS value
         FROM quarantine WHERE "table" = '{table}' GROUP BY ALL)"""
-    query = f"SELECT reason, file, source_line, value FROM ({located_rows(first_rows)}) ORDER BY reason"
+    query = f"SELECT reason, file, source_line, value, row_of_table FROM ({located_rows(first_rows)}) ORDER BY reason"
     rows = db.execute(query).fetchall()
-    return {reason: {"file": file, "line": line, "value": value} for reason, file, line, value in rows}
+    lines = opened.lines_of([row_of_table for *_, row_of_table in rows])
+    return {
+        reason: {"file": file, "line": lines.get(row_of_table, row), "value": value}
+        for reason, file, row, value, row_of_table in rows
+    }
 
 
 def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
@@ -130,7 +126,9 @@ def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
 
 # What to do about rows that are left out, by reason.
 REMEDIES = {
-    UNREADABLE: "each row needs as many columns as the header, closed quotes and UTF-8",
+    UNREADABLE_ROW: "each row needs as many columns as the header, closed quotes and UTF-8",
+    LINE_TOO_LONG: f"a row has at most {MAX_ROW_CHARS:,} characters; leave out the column that holds a file",
+    REPEATED_HEADER: "nothing to do: it is the header again, as in files that were joined",
     "missing_buyer_id": "events of nobody are of no use; if it is the wrong column, name the right one in the mapping "
     "(columns: {buyer_id: ...})",
     "invalid_buyer_id": "ids have at most 256 characters and no control characters",
