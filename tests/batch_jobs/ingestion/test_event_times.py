@@ -122,7 +122,7 @@ def test_dates_without_a_proof_are_left_out_until_their_order_is_declared(tmp_pa
     config = shop(tmp_path, events=events, products=PRODUCTS)
     report = ingest(config)
     assert quarantined(config) == [("events", 1, "ambiguous_date"), ("events", 3, "unreadable_timestamp")]
-    warning = f"events: 1 row left out as ambiguous_date, the first in {tmp_path}/events.csv, line 1: '03/04/2025'; "
+    warning = f"events: 1 row left out as ambiguous_date, the first in {tmp_path}/events.csv, line 2: '03/04/2025'; "
     remedy = "say whether the day or the month comes first: data.date_order=day_first or month_first"
     assert warning + remedy in report["warnings"]
     config = shop(tmp_path, events=events, products=PRODUCTS, date_order="month_first")

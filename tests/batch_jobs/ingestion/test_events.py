@@ -41,7 +41,7 @@ def test_nobody_is_no_buyer(tmp_path: Path) -> None:
     assert [row["buyer_id"] for row in kept_events(config)] == ["u1"]
     assert quarantined(config) == [("events", line, "missing_buyer_id") for line in range(1, 10)]
     assert report["events"]["examples"] == {
-        "missing_buyer_id": {"file": str(tmp_path / "events.csv"), "line": 1, "value": "0"}
+        "missing_buyer_id": {"file": str(tmp_path / "events.csv"), "line": 2, "value": "0"}
     }
 
 
