@@ -8,7 +8,6 @@ Its tables:
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -23,13 +22,8 @@ from batch_jobs.ingestion.event_fields import (
     register_field_functions,
     typed_query,
 )
-from batch_jobs.ingestion.event_log_files import EVENT_LOG_TABLE, open_event_log
-from batch_jobs.ingestion.quarantine import (
-    UNREADABLE,
-    quarantine_rows,
-    quarantine_unreadable_lines,
-    row_counts,
-)
+from batch_jobs.ingestion.files.records import UNREADABLE_ROW
+from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.returns import REFUND_WITHOUT_PURCHASE, RETURNED_PURCHASE, mark_returns
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
@@ -43,6 +37,7 @@ from feature_repo.common.config import DataConfig
 from feature_repo.transforms.events import OTHER_EVENT, REFUND
 
 EVENTS_TABLE = "events"
+EVENT_LOG_TABLE = c.Origin.EVENT_LOG.value
 DUPLICATE_EVENT = "duplicate_event"
 TOO_MANY_EVENTS_PER_HOUR = "too_many_events_per_hour"
 # Reasons of rows that are sound and do not belong to a buyer's history; a mapping has reasons of its own.
@@ -57,10 +52,8 @@ _REPORTED_SPELLINGS = 100  # a column that is no event type may have a million
 _HOUR_MS = 3_600_000
 
 
-def stage_events(
-    db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig, event_log: Path
-) -> dict[str, Any]:
-    """Creates the table `events` from the source and the event log; reads `products` and `product_aliases`.
+def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig) -> dict[str, Any]:
+    """Creates the table `events` from source and event log; reads their views, `products` and `product_aliases`.
 
     Returns:
         The row counts of the source, `unreadable_quantity`, `columns`, `event_types` and `warnings`, and, if the event
@@ -69,7 +62,9 @@ def stage_events(
     Raises:
         ValueError: A required column is missing, or the dates prove two orders of day and month.
     """
-    _read_raw_events(db, mapping.events, event_log)
+    # One table for both, so that an event that was exported and logged is found as a duplicate.
+    db.execute(f"CREATE TEMP TABLE raw_events AS {_source_query(mapping.events, _source_columns(db))}")
+    db.execute(f"INSERT INTO raw_events {_event_log_query()}")
     read, logged = (_count(db, f"raw_events WHERE origin = '{origin}'") for origin in c.Origin)
     register_field_functions(db, data)
     event_types = _event_types(db)
@@ -85,8 +80,8 @@ def stage_events(
     quarantine_rows(db, EVENTS_TABLE, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
     if logged:
         quarantine_rows(db, EVENT_LOG_TABLE, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
-    read += quarantine_unreadable_lines(db, EVENTS_TABLE, "event_source", header=not mapping.events.lines)
-    logged += quarantine_unreadable_lines(db, EVENT_LOG_TABLE, "event_log_source", header=False)
+    read += quarantine_unreadable_lines(db, EVENTS_TABLE, "event_source")
+    logged += quarantine_unreadable_lines(db, EVENT_LOG_TABLE, "event_log_source")
     excluded = (*mapping.events.exclude, *EXCLUDED_REASONS)
     report = row_counts(db, EVENTS_TABLE, read=read, excluded=excluded, duplicates=(DUPLICATE_EVENT,))
     report["unreadable_quantity"] = _count(db, "checked_events WHERE unreadable_quantity AND reason IS NULL")
@@ -101,13 +96,6 @@ def stage_events(
 
 
 # ---- raw events of source and log ------------------------------------------------------------------------------------
-
-
-def _read_raw_events(db: duckdb.DuckDBPyConnection, table: EventsMapping, event_log: Path) -> None:
-    """Creates `raw_events`, one table for both, so that an event that was exported and logged is found twice."""
-    db.execute(f"CREATE TEMP TABLE raw_events AS {_source_query(table, _source_columns(db))}")
-    if open_event_log(db, event_log):
-        db.execute(f"INSERT INTO raw_events {_event_log_query()}")
 
 
 def _source_columns(db: duckdb.DuckDBPyConnection) -> list[str]:
@@ -130,7 +118,7 @@ def _source_query(table: EventsMapping, file_columns: list[str]) -> str:
 def _event_log_query() -> str:
     fields = ", ".join(f"CASE WHEN json_valid(line) THEN json_extract_string(line, '$.{name}') END" for name in _FIELDS)
     return f"""
-        SELECT '{c.Origin.EVENT_LOG}', source_line, {fields}, CASE WHEN NOT json_valid(line) THEN '{UNREADABLE}' END
+        SELECT '{c.Origin.EVENT_LOG}', source_line, {fields}, CASE WHEN NOT json_valid(line) THEN '{UNREADABLE_ROW}' END
         FROM event_log_source
     """
 

@@ -1,14 +1,13 @@
 """The quarantine: the rows that ingest left out, each with its table, file, source line, reason, value and content."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import unreadable_lines_query
-
-UNREADABLE = "unreadable_row"
+from batch_jobs.ingestion.files.loading import REPEATED_HEADER
+from batch_jobs.ingestion.files.records import LINE_TOO_LONG, UNREADABLE_ROW
+from batch_jobs.ingestion.files.tables import SourceFile
 
 SHOWN_VALUE_LENGTH = 200  # characters of an example's value
 
@@ -26,36 +25,31 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
     """)
 
 
-def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str, *, header: bool) -> int:
-    """Adds the lines of `view`'s file that could not be read as rows, and returns their number.
-
-    `header` says whether the file has a header, which is not a data row.
-    """
+def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str) -> int:
+    """Adds the lines of `view`'s files that could not be read as rows, and returns their number."""
     _ensure_tables(db)
-    query = unreadable_lines_query(db, view, header=header)
-    if query is None:
-        return 0
-    db.execute(f"""
+    row = db.execute(f"""
         INSERT INTO quarantine
-        SELECT '{table}', data_row, '{UNREADABLE}', line, to_json(line)::VARCHAR FROM ({query})
-    """)
-    row = db.execute(f"SELECT count(*) FROM ({query})").fetchone()
+        SELECT '{table}', source_line, reason, json_extract_string(raw, '$'), raw FROM {view}_unreadable
+    """).fetchone()
     assert row is not None
     return int(row[0])
 
 
-def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[tuple[Path, int]]) -> None:
-    """Says which files a table has, each with the number of lines in those before it, which source_line counts too."""
+def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[SourceFile]) -> None:
+    """Says which files a table has; source_line counts the rows of all of them."""
     _ensure_tables(db)
-    for path, lines_before in files:
-        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, str(path), lines_before])
+    rows_before = 0
+    for file in files:
+        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, file.path, rows_before])
+        rows_before += file.rows
 
 
 def _ensure_tables(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("""
         CREATE TEMP TABLE IF NOT EXISTS quarantine (
             "table" VARCHAR, source_line BIGINT, reason VARCHAR, value VARCHAR, raw VARCHAR);
-        CREATE TEMP TABLE IF NOT EXISTS source_files ("table" VARCHAR, file VARCHAR, lines_before BIGINT);
+        CREATE TEMP TABLE IF NOT EXISTS source_files ("table" VARCHAR, file VARCHAR, rows_before BIGINT);
     """)
 
 
@@ -91,8 +85,8 @@ def located_rows(rows: str = "quarantine") -> str:
     `rows` is the table, or a query in brackets that has its columns.
     """
     return f"""
-        SELECT q."table", f.file, q.source_line - coalesce(f.lines_before, 0) AS source_line, q.reason, q.value, q.raw
-        FROM {rows} q ASOF LEFT JOIN source_files f ON q."table" = f."table" AND q.source_line > f.lines_before
+        SELECT q."table", f.file, q.source_line - coalesce(f.rows_before, 0) AS source_line, q.reason, q.value, q.raw
+        FROM {rows} q ASOF LEFT JOIN source_files f ON q."table" = f."table" AND q.source_line > f.rows_before
     """
 
 
@@ -130,7 +124,9 @@ def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
 
 # What to do about rows that are left out, by reason.
 REMEDIES = {
-    UNREADABLE: "each row needs as many columns as the header, closed quotes and UTF-8",
+    LINE_TOO_LONG: "shorten the value, or leave its column out of the export",
+    REPEATED_HEADER: "nothing to do: the line is no row",
+    UNREADABLE_ROW: "each row needs as many columns as the header, closed quotes and UTF-8",
     "missing_buyer_id": "events of nobody are of no use; if it is the wrong column, name the right one in the mapping "
     "(columns: {buyer_id: ...})",
     "invalid_buyer_id": "ids have at most 256 characters and no control characters",

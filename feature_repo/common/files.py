@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,11 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def glob_literal(path: Path) -> str:
+    """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 
 def file_stamp(path: Path) -> tuple[int, ...]:

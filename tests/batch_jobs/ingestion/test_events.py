@@ -153,7 +153,7 @@ def test_declared_buyers_and_user_agents_are_left_out(tmp_path: Path) -> None:
         " staff ,p1,purchase,2024-03-01,Mozilla/5.0\n"
         "u2,p1,view,2024-03-01,\n"
     )
-    data = {"exclude_buyers": ["staff", "nobody"], "exclude_user_agents": ["(?i)bot", "^curl/"]}
+    data: dict[str, Any] = {"exclude_buyers": ["staff", "nobody"], "exclude_user_agents": ["(?i)bot", "^curl/"]}
     config = shop(tmp_path, events=events, products=PRODUCTS, **data)
     log_lines(config, "a.jsonl", {"buyer_id": "staff"}, {"buyer_id": "u3", "user_agent": "curl/8"})
     report = ingest(config)["events"]
@@ -290,7 +290,11 @@ def test_every_row_of_a_dirty_shop_is_counted_once(tmp_path: Path, seed: int) ->
     table = [[rng.choice(values) for values in DIRTY.values()] for _ in range(200)]
     broken = ["u1,p1", "u1,p1,view,2024-03-02,x,y,z,w,v"]
     lines = [",".join(row) if rng.random() < 0.95 else rng.choice(broken) for row in table]
-    data = {"exclude_buyers": ["staff"], "exclude_user_agents": ["bot"], "max_events_per_hour": rng.choice([0, 8])}
+    data: dict[str, Any] = {
+        "exclude_buyers": ["staff"],
+        "exclude_user_agents": ["bot"],
+        "max_events_per_hour": rng.choice([0, 8]),
+    }
     config = shop(tmp_path, events="\n".join([",".join(DIRTY), *lines]) + "\n", products=PRODUCTS, **data)
     logged = [{name: rng.choice(values) for name, values in DIRTY.items()} for _ in range(100)]
     log_lines(config, "a.jsonl", *logged[:60], b"{")

@@ -386,14 +386,16 @@ def test_products_without_an_id_column_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        (b"", "its first line must be a header"),
-        ("مشتر,منتج\n".encode("cp1256"), "its header is not UTF-8"),
-        (EVENTS.encode("utf-16"), "its header is not UTF-8"),
+        (b"", r"cannot be read: its first line must be a header"),
+        (
+            "مشتر,منتج\n".encode("cp1256"),
+            r"is not UTF-8; it looks like Windows-1256 \(line 1 would read 'مشتر,منتج'\); set encoding: windows-1256",
+        ),
     ],
 )
 def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, events: bytes, expected: str) -> None:
     config = shop(tmp_path, events=events, products=PRODUCTS)
-    with pytest.raises(ValueError, match=rf"events\.csv cannot be read: {expected}"):
+    with pytest.raises(ValueError, match=rf"events\.csv {expected}"):
         ingest(config)
 
 
@@ -471,17 +473,17 @@ def test_what_the_machine_cannot_do_is_a_plain_failure(tmp_path: Path) -> None:
         b"u2,p1,view,2024-03-01,surplus",
         b'u2,"p1"x,view,2024-03-01',
         b"u2,\xff\xfe,view,2024-03-01",
-        b"u2," + b"x" * 2_100_000 + b",view,2024-03-01",
+        b'u2,"p1,view,2024-03-01',
     ],
-    ids=["too few", "too many", "text after a quote", "not UTF-8", "too long"],
+    ids=["too few", "too many", "text after a quote", "not UTF-8", "unclosed quote"],
 )
 def test_a_row_that_cannot_be_read_costs_no_other_row(tmp_path: Path, line: bytes) -> None:
     first, last = b"u1,p1,view,2024-03-01\n", b"u3,p1,view,2024-03-03\nu4,p404,view,2024-03-04\n"
     config = shop(tmp_path, events=HEADER.encode() + first + line + b"\n" + last, products=PRODUCTS)
-    counts = ingest(config)["events"]
+    report = ingest(config)["events"]
     assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u3"]
     assert quarantined(config) == [("events", 2, "unreadable_row"), ("events", 4, "unknown_product")]
-    assert (counts["read"], counts["kept"], counts["bad"]) == (4, 2, 2)
+    assert (report["read"], report["kept"], report["bad"]) == (4, 2, 2)
 
 
 def test_the_text_of_an_unreadable_row_is_kept(tmp_path: Path) -> None:
@@ -490,29 +492,26 @@ def test_the_text_of_an_unreadable_row_is_kept(tmp_path: Path) -> None:
     assert [json.loads(row["raw"]) for row in rows(shop_paths(config).quarantine)] == ["عمر,p1"]
 
 
-def test_every_line_that_an_unclosed_quote_swallows_is_counted(tmp_path: Path) -> None:
+def test_an_unclosed_quote_costs_only_its_line(tmp_path: Path) -> None:
     lines = [
         "u1,p1,view,2024-03-01",
-        'u2,"p1,view,2024-03-02',  # the quote extends to the one of u4, whose line is lost too
+        'u2,"p1,view,2024-03-02',
         "u3,p1,view,2024-03-03",
         'u4,"p1",view,2024-03-04',
         "u5,p404,view,2024-03-05",
         "u6,p1,view,2024-03-06",
-        'u7,"p1,view,2024-03-07',  # the quote extends to the end of the file
+        'u7,"p1,view,2024-03-07',
         "u8,p1,view,2024-03-08",
     ]
     config = shop(tmp_path, events=HEADER + "\n".join(lines) + "\n", products=PRODUCTS)
-    counts = ingest(config)["events"]
-    assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u6"]
+    report = ingest(config)["events"]
+    assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u3", "u4", "u6", "u8"]
     assert quarantined(config) == [
         ("events", 2, "unreadable_row"),
-        ("events", 3, "unreadable_row"),
-        ("events", 4, "unreadable_row"),
         ("events", 5, "unknown_product"),
         ("events", 7, "unreadable_row"),
-        ("events", 8, "unreadable_row"),
     ]
-    assert (counts["read"], counts["kept"], counts["bad"]) == (8, 2, 6)
+    assert (report["read"], report["kept"], report["bad"]) == (8, 5, 3)
 
 
 def test_unreadable_products_are_counted_too(tmp_path: Path) -> None:
@@ -590,9 +589,9 @@ def test_the_ids_of_merged_products_are_kept(tmp_path: Path) -> None:
 def test_events_are_deduplicated_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
     lines = "".join(f"u1,{line.split(',')[1]},view,2024-03-01,{line.split(',')[0]}\n" for line in source)
     config = shop(tmp_path, events=HEADER.replace("\n", ",event_id\n") + lines, products=PRODUCTS)
-    counts = ingest(config)["events"]
+    report = ingest(config)["events"]
     assert sorted(row["product_id"] for row in kept_events(config)) == [line.split(",")[1] for line in kept]
-    assert (counts["read"], counts["kept"], counts["duplicates"]) == (len(source), len(kept), len(source) - len(kept))
+    assert (report["read"], report["kept"], report["duplicates"]) == (len(source), len(kept), len(source) - len(kept))
 
 
 def test_equal_products_stay_apart_where_the_mapping_says_so(tmp_path: Path) -> None:
@@ -656,8 +655,8 @@ def test_source_and_log_are_counted_apart_and_every_row_once(tmp_path: Path) -> 
         file.write(b'{"event_id": "e4", "buy\n\xff\xfe\n')
     report = ingest(config)["events"]
     log = report["event_log"]
-    for counts, expected in ((report, (6, 2, 1, 1, 2)), (log, (6, 1, 0, 2, 3))):
-        assert tuple(counts[name] for name in ("read", "kept", "excluded", "duplicates", "bad")) == expected
+    for table, expected in ((report, (6, 2, 1, 1, 2)), (log, (6, 1, 0, 2, 3))):
+        assert tuple(table[name] for name in ("read", "kept", "excluded", "duplicates", "bad")) == expected
     assert report["reasons"]["till's test"] == 1
     assert report["kept"] + log["kept"] == len(kept_events(config)) == 3
 
@@ -760,11 +759,11 @@ def test_every_row_is_kept_or_in_quarantine(source: list[str]) -> None:
     products = "id,title\np1,قهوة\np2,Mug\ntwin,MUG\n"
     with tempfile.TemporaryDirectory() as folder:
         config = shop(Path(folder), events=HEADER + "".join(line + "\n" for line in source), products=products)
-        counts = ingest(config)["events"]
+        report = ingest(config)["events"]
         assert brief(kept_events(config)) == kept
         assert [row for row in quarantined(config) if row[0] == "events"] == left_out
     duplicates = sum(reason == "duplicate_event" for *_, reason in left_out)
-    assert row_counts(counts) == {
+    assert row_counts(report) == {
         "read": len(source), "kept": len(kept), "excluded": 0, "duplicates": duplicates,
         "bad": len(left_out) - duplicates, "reasons": dict(Counter(reason for *_, reason in left_out)),
     }  # fmt: skip
