@@ -56,8 +56,8 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: Da
     """Creates the table `events` from source and event log; reads their views, `products` and `product_aliases`.
 
     Returns:
-        The row counts of the source, `columns`, `event_types` and `warnings`, and, if the event log has any event, the
-        counts and examples of the log under "event_log".
+        The row counts of the source, `unreadable_quantity`, `columns`, `event_types` and `warnings`, and, if the event
+        log has any event, its row counts under "event_log".
 
     Raises:
         ValueError: A required column is missing, or the dates prove two orders of day and month.

@@ -55,6 +55,8 @@ def ingest(config: Config) -> dict[str, Any]:
             log.info("reading the files of %s", config.data.source)
             tables = open_sources(db, mapping, config, scratch)
             open_event_log(db, tables, paths.event_log, scratch)
+            for name, files in tables.files.items():
+                add_source_files(db, name, files)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
             products = stage_products(db, mapping)
@@ -74,8 +76,6 @@ def ingest(config: Config) -> dict[str, Any]:
         "events": events, "products": products, "warnings": warnings,
     }  # fmt: skip
     write_json(paths.ingest_report, report)
-    for warning in warnings:
-        log.warning("%s", warning)
     return report
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +108,28 @@ def test_a_zone_name_in_one_row_moves_no_other_row(tmp_path: Path) -> None:
 )
 def test_times_without_a_zone_are_those_of_the_shop(tmp_path: Path, text: str, time: str) -> None:
     config = shop(tmp_path, events=HEADER + f"u1,p1,view,{text}\n", products=PRODUCTS, timezone="Asia/Riyadh")
+    ingest(config)
+    assert [row["event_time"] for row in kept_events(config)] == [utc(time)]
+
+
+@pytest.mark.parametrize(
+    ("column", "time"),
+    [
+        (pa.array([dt.datetime(2025, 6, 1, 10)], pa.timestamp("us", "Asia/Riyadh")), "2025-06-01T10:00:00"),
+        (pa.array([dt.datetime(2025, 6, 1, 10)], pa.timestamp("ns")), "2025-06-01T07:00:00"),
+        (pa.array([dt.datetime(2025, 6, 1, 10, 0, 0, 123456)], pa.timestamp("us")), "2025-06-01T07:00:00.123"),
+        (pa.array([dt.date(2025, 6, 1)]), "2025-05-31T21:00:00"),
+        (pa.array([1748761200]), "2025-06-01T07:00:00"),
+        (pa.array([1748761200.5]), "2025-06-01T07:00:00.500"),
+        (pa.array([1748761200123456789]), "2025-06-01T07:00:00.123"),
+        (pa.array(["2025-06-01 10:00"]), "2025-06-01T07:00:00"),
+    ],
+)
+def test_times_of_parquet_have_their_zone_or_that_of_the_shop(tmp_path: Path, column: pa.Array, time: str) -> None:
+    texts = {"buyer_id": ["u1"], "product_id": ["p1"], "event_type": ["view"]}
+    pq.write_table(pa.table(texts | {"timestamp": column}), tmp_path / "events.parquet")
+    path = str(tmp_path / "events.parquet")
+    config = shop(tmp_path, events=HEADER, products=PRODUCTS, events_path=path, timezone="Asia/Riyadh")
     ingest(config)
     assert [row["event_time"] for row in kept_events(config)] == [utc(time)]
 

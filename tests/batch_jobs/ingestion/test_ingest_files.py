@@ -391,5 +391,5 @@ def test_ids_that_excel_destroyed_are_quarantined(tmp_path: Path) -> None:
     assert report["warnings"][:1] == [
         f"{tmp_path / 'products.csv'}: Excel destroyed ids, such as '1.23457E+12': their last digits are gone; "
         "format the column as text before saving, or export without Excel"
-    ]
+    )
     assert json.loads(rows(shop_paths(config).quarantine)[-1]["raw"])["title"] == "c"
