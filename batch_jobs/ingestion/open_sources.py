@@ -100,7 +100,9 @@ def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path, scratch: 
     first = db.execute(f"SELECT source_line, raw FROM {name}_unreadable ORDER BY source_line LIMIT 1").fetchone()
     if first:
         _, line = opened.place_of(first[0])
-        raise ValueError(f"table {name} of the source mapping: line {line} of {path} cannot be read: {first[1]}")
+        raise ValueError(
+            f"table {name} of the source mapping: row {first[0]} of {path} cannot be read (line {line}): {first[1]}"
+        )
 
 
 def _open_table(

@@ -393,3 +393,30 @@ def test_ids_that_excel_destroyed_are_quarantined(tmp_path: Path) -> None:
         "format the column as text before saving, or export without Excel"
     ]
     assert json.loads(rows(shop_paths(config).quarantine)[-1]["raw"])["title"] == "c"
+
+
+# ---- what is reported ------------------------------------------------------------------------------------------------
+
+
+def test_a_last_row_that_may_be_cut_is_a_warning(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS + "u3,p1,vi", products=PRODUCTS)
+    report = ingest(config)
+    assert quarantined(config) == [("events", 3, "unreadable_row")]
+    assert report["warnings"] == [
+        f"{tmp_path / 'events.csv'} may be cut short: its last row is unreadable and has no line end; compare it with "
+        "the shop"
+    ]
+
+
+def test_the_report_names_the_files(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS, photos="id,photo\np1,a.jpg\n")
+    products = ingest(config)["products"]
+    path = tmp_path / "products.csv"
+    assert products["files"] == [{"path": str(path), "bytes": len(PRODUCTS.encode()), "rows": 2, "encoding": "utf-8"}]
+
+
+def test_copies_of_a_killed_ingest_are_removed(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=gzip.compress(EVENTS.encode()), products=PRODUCTS)
+    left = write(shop_paths(config).source_copies / "0-events.csv.txt", "left by a killed run")
+    ingest(config)
+    assert not left.parent.exists()
