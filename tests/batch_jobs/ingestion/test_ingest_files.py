@@ -218,13 +218,13 @@ def test_a_certain_encoding_is_read(tmp_path: Path, encoding: str, compress: boo
 
 
 def test_another_encoding_is_named_and_read_once_declared(tmp_path: Path) -> None:
-    content = PRODUCTS.encode("cp1256")
+    content = (PRODUCTS + "p3,شاي\n").encode("cp1256")
     with pytest.raises(ValueError, match=r"products\.csv is not UTF-8; it looks like Windows-1256 \(line 2 would read "
                        r"'p1,قهوة'\); set encoding: windows-1256 in the mapping or save it as UTF-8$"):  # fmt: skip
         ingest(shop(tmp_path, events=EVENTS, products=content))
     config = shop(tmp_path, events=EVENTS, products=content, source=in_mapping(tmp_path, "Windows-1256"))
     report = ingest(config)
-    assert titles(config) == {"p1": "قهوة", "p2": "Mug"}
+    assert titles(config) == {"p1": "قهوة", "p2": "Mug", "p3": "شاي"}
     assert report["products"]["files"][0]["encoding"] == "windows-1256"
 
 
