@@ -60,7 +60,7 @@ def is_other_encoding(lines: int, non_ascii: int, invalid: int) -> bool:
     """
     # A single line proves nothing, unless it is all that there is.
     many = invalid > FEW_BROKEN_LINES or (invalid > 1 and invalid >= BROKEN_SHARE * lines) or invalid == lines
-    return 0 < invalid and invalid > non_ascii / 2 and many
+    return invalid > 0 and invalid > non_ascii / 2 and many
 
 
 def guess_encoding(lines: Iterable[bytes]) -> str | None:
