@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from pathlib import Path
 
 import duckdb
@@ -47,9 +46,7 @@ class SourceTables:
         """Adds a table, and its files to the quarantine's."""
         self.opened[name] = table
         self.warnings += table.warnings
-        ends = accumulate(file.rows for file in table.files)
-        files = [(file.path, end - file.rows) for file, end in zip(table.files, ends, strict=True)]
-        add_source_files(db, name, files)
+        add_source_files(db, name, table.files)
 
     @property
     def files(self) -> dict[str, list[SourceFile]]:

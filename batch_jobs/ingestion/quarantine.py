@@ -7,7 +7,7 @@ import duckdb
 
 from batch_jobs.ingestion.files.loading import REPEATED_HEADER
 from batch_jobs.ingestion.files.records import LINE_TOO_LONG, MAX_ROW_CHARS, UNREADABLE_ROW
-from batch_jobs.ingestion.files.tables import OpenedTable
+from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile
 
 SHOWN_VALUE_LENGTH = 200  # characters of an example's value
 
@@ -35,11 +35,13 @@ def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view:
     return int(row[0])
 
 
-def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[tuple[str, int]]) -> None:
-    """Says which files a table has, each with the number of rows in those before it, which source_line counts too."""
+def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[SourceFile]) -> None:
+    """Says which files a table has; source_line counts the rows of all of them."""
     _ensure_tables(db)
-    for path, rows_before in files:
-        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, path, rows_before])
+    rows_before = 0
+    for file in files:
+        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, file.path, rows_before])
+        rows_before += file.rows
 
 
 def _ensure_tables(db: duckdb.DuckDBPyConnection) -> None:

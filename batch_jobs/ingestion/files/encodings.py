@@ -58,7 +58,9 @@ def is_other_encoding(lines: int, non_ascii: int, invalid: int) -> bool:
         non_ascii: Number of lines with other characters than ASCII.
         invalid: How many of these are not UTF-8.
     """
-    return invalid > non_ascii / 2 and (invalid > FEW_BROKEN_LINES or invalid >= BROKEN_SHARE * lines)
+    # A single line proves nothing, unless it is all that there is.
+    many = invalid > FEW_BROKEN_LINES or (invalid > 1 and invalid >= BROKEN_SHARE * lines) or invalid == lines
+    return invalid > 0 and invalid > non_ascii / 2 and many
 
 
 def guess_encoding(lines: Iterable[bytes]) -> str | None:

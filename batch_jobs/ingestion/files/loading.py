@@ -13,7 +13,7 @@ import duckdb
 from batch_jobs.ingestion.csv_files import quoted_identifier, sql_string
 from batch_jobs.ingestion.files.csv_header import AROUND_HEADINGS, CsvHeader
 from batch_jobs.ingestion.files.encodings import UTF8
-from batch_jobs.ingestion.files.records import CutShortError, Row, RowFormat, dirty_rows
+from batch_jobs.ingestion.files.records import CutShortError, FileRow, RowFormat, dirty_rows
 from batch_jobs.ingestion.files.utf8 import TextFile, check_utf8
 from feature_repo.common.files import glob_literal
 
@@ -32,12 +32,14 @@ class LoadedFile:
         form: How its rows are written.
         first_row: Number of rows of the table before those of the file.
         rows: Number of its rows, unreadable lines included.
+        may_be_cut: Whether the last row is unreadable and has no line end, as if the file were cut short.
     """
 
     file: TextFile
     form: RowFormat
     first_row: int
     rows: int
+    may_be_cut: bool = False
 
     def lines_of(self, source_lines: Collection[int]) -> dict[int, int]:
         """The lines of the file in which rows of the table begin, by source_line; reads the file up to the last one."""
@@ -73,9 +75,9 @@ def load_csv(
         f"columns = {_text_columns(header.names)}, delim = {sql_string(header.delimiter)}, quote = '\"', "
         "escape = '\"', hive_partitioning = false)"
     )
-    rows = _load(db, view, file, header.names, form, f"{reader} WHERE {condition}", first_row, scratch)
+    loaded = _load(db, view, file, header.names, form, f"{reader} WHERE {condition}", first_row, scratch)
     _move_repeated_headers(db, view, header, first_row)
-    return LoadedFile(file, form, first_row, rows)
+    return loaded
 
 
 def load_lines(db: duckdb.DuckDBPyConnection, view: str, file: TextFile, first_row: int, scratch: Path) -> LoadedFile:
@@ -87,7 +89,7 @@ def load_lines(db: duckdb.DuckDBPyConnection, view: str, file: TextFile, first_r
         f"escape = '', columns = {_text_columns([LINE_COLUMN])}, hive_partitioning = false) "
         f"WHERE {LINE_COLUMN} IS NOT NULL"
     )
-    return LoadedFile(file, form, first_row, _load(db, view, file, [LINE_COLUMN], form, reader, first_row, scratch))
+    return _load(db, view, file, [LINE_COLUMN], form, reader, first_row, scratch)
 
 
 def _load(
@@ -99,13 +101,14 @@ def _load(
     reader: str,
     first_row: int,
     scratch: Path,
-) -> int:
-    """Appends a file's rows and unreadable lines, and returns their number."""
+) -> LoadedFile:
+    """Appends a file's rows and unreadable lines."""
     columns = ", ".join(map(quoted_identifier, names))
     insert = f"INSERT INTO {view}_file (source_line, {columns})"
     if not _ends_in_long_line(file.plain):
         try:
-            return _count(db.execute(f"{insert} SELECT {first_row} + row_number() OVER (), {columns} FROM {reader}"))
+            read = _count(db.execute(f"{insert} SELECT {first_row} + row_number() OVER (), {columns} FROM {reader}"))
+            return LoadedFile(file, form, first_row, read)
         # The file is not clean. Others, such as a full disk, are no fault of the file.
         except (duckdb.InvalidInputException, duckdb.NotSupportedError, duckdb.DataError):
             pass
@@ -113,13 +116,14 @@ def _load(
         check_utf8(file)
     clean = _CleanFile(scratch, form, first_row)
     try:
-        rows = clean.write(file)
+        read, last = clean.write(file)
     except CutShortError as error:
         raise ValueError(f"{file.path} is cut short: {error}; export it again") from None
     db.execute(f"{insert} SELECT source_line, {columns} FROM {clean.reader(names)}")
     db.execute(f"INSERT INTO {view}_unreadable SELECT * REPLACE (to_json(raw)::VARCHAR AS raw) FROM {clean.unreadable}")
     clean.remove()
-    return rows
+    may_be_cut = last is not None and last.reason is not None and not _ends_with_line_end(file.plain)
+    return LoadedFile(file, form, first_row, read, may_be_cut)
 
 
 class _CleanFile:
@@ -132,9 +136,9 @@ class _CleanFile:
         self._first_row = first_row
         self._longest = 0  # bytes
 
-    def write(self, file: TextFile) -> int:
-        """Writes both files, and returns the number of rows and unreadable lines."""
-        number = self._first_row
+    def write(self, file: TextFile) -> tuple[int, FileRow | None]:
+        """Writes both files; returns the number of rows and unreadable lines, and the last one."""
+        number, row = self._first_row, None
         with (
             self._rows.open("w", encoding=UTF8, newline="") as rows,
             self._lines.open("w", encoding=UTF8, newline="") as lines,
@@ -147,7 +151,7 @@ class _CleanFile:
                     if len(text) > MAX_LINE_BYTES // 10:  # cheaper than encoding each row
                         self._longest = max(self._longest, len(text.encode(UTF8)))
                     rows.write(f"{text}{self._delimiter}{number}\n")
-        return number - self._first_row
+        return number - self._first_row, row
 
     def reader(self, names: Sequence[str]) -> str:
         """The table expression of the rows, with source_line."""
@@ -172,7 +176,7 @@ class _CleanFile:
         self._rows.unlink()
         self._lines.unlink()
 
-    def _clean(self, row: Row) -> str:
+    def _clean(self, row: FileRow) -> str:
         if row.fields is not None:
             return self._delimiter.join(map(_in_quotes, row.fields))
         return row.text if self._form.delimiter else _in_quotes(row.text)
@@ -199,6 +203,12 @@ def _ends_in_long_line(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(size - MAX_LINE_BYTES)
         return b"\n" not in file.read()
+
+
+def _ends_with_line_end(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(path.stat().st_size - 1)
+        return file.read() in (b"\n", b"\r")
 
 
 def _count(cursor: duckdb.DuckDBPyConnection) -> int:

@@ -18,7 +18,7 @@ SHOWN_ROW_CHARS = 10_000  # so much of an unreadable line is kept
 UNREADABLE_ROW, LINE_TOO_LONG = "unreadable_row", "line_too_long"  # reasons of quarantine
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """A row, or a line that cannot be read as one.
 
     Attributes:
@@ -53,7 +53,7 @@ class CutShortError(ValueError):
     """A file ends within a row."""
 
 
-def dirty_rows(path: Path, form: RowFormat) -> Iterator[Row]:
+def dirty_rows(path: Path, form: RowFormat) -> Iterator[FileRow]:
     """The rows of a UTF-8 file and its unreadable lines, in order; blank lines are neither.
 
     A record whose quotes are wrong costs its first line; reading goes on with the next line. A record whose number of
@@ -70,10 +70,9 @@ def dirty_rows(path: Path, form: RowFormat) -> Iterator[Row]:
             if number <= form.skipped_lines or not text:
                 continue
             if len(text) > MAX_ROW_CHARS:
-                yield Row(number, text[:SHOWN_ROW_CHARS], reason=LINE_TOO_LONG)
+                yield FileRow(number, text[:SHOWN_ROW_CHARS], reason=LINE_TOO_LONG)
             elif form.delimiter is None or '"' not in text:
-                whole = form.delimiter is None or text.count(form.delimiter) == form.columns - 1
-                yield Row(number, text) if whole and _is_text(text) else _unreadable(number, text)
+                yield _plain_row(number, text, form)
             else:
                 yield from _quoted_rows(number, text, lines, form, parser)
 
@@ -111,15 +110,17 @@ class _Lines:
 
 
 class _Parser:
-    """Parses records: values in quotes may hold delimiters, line ends and doubled quotes, and blanks around them."""
+    """Parses records as DuckDB does: quoted values may hold delimiters, line ends and doubled quotes.
+
+    Blanks may follow a quoted value, and one may stand before it.
+    """
 
     def __init__(self, delimiter: str) -> None:
-        blank = "[ \t]*" if delimiter != "\t" else " *"
         end = f"(?={re.escape(delimiter)}|\\Z)"
         self._delimiter = delimiter
-        self._quoted = re.compile(f'{blank}"([^"]*(?:""[^"]*)*)"{blank}{end}')
-        self._open = re.compile(f'{blank}"[^"]*(?:""[^"]*)*\\Z')
-        self._plain = re.compile(f'(?!{blank}")[^{re.escape(delimiter)}]*')
+        self._quoted = re.compile(f' ?"([^"]*(?:""[^"]*)*)" *{end}')
+        self._open = re.compile(' ?"[^"]*(?:""[^"]*)*\\Z')
+        self._plain = re.compile(f'(?! ?")[^{re.escape(delimiter)}]*')
 
     def parse(self, record: str) -> tuple[list[str] | None, bool]:
         """The values, or None if the quotes are wrong; and whether the record ends within quotes."""
@@ -138,7 +139,17 @@ class _Parser:
             position += 1
 
 
-def _quoted_rows(number: int, text: str, lines: _Lines, form: RowFormat, parser: _Parser) -> Iterator[Row]:
+def _plain_row(number: int, text: str, form: RowFormat) -> FileRow:
+    """A line without quotes as a row; empty values beyond the last column are no values, as in exports of Excel."""
+    if form.delimiter is not None:
+        surplus = text.count(form.delimiter) - form.columns + 1
+        if surplus < 0 or not text.endswith(form.delimiter * surplus):
+            return _unreadable(number, text)
+        text = text.removesuffix(form.delimiter * surplus)
+    return FileRow(number, text) if _is_text(text) else _unreadable(number, text)
+
+
+def _quoted_rows(number: int, text: str, lines: _Lines, form: RowFormat, parser: _Parser) -> Iterator[FileRow]:
     """The record that begins with the line `text`, which has quotes, as a row or as unreadable lines."""
     taken = [(number, text)]
     values, is_open = parser.parse(text)
@@ -156,8 +167,8 @@ def _quoted_rows(number: int, text: str, lines: _Lines, form: RowFormat, parser:
     if values is None:
         lines.give_back(taken[1:])
         yield _unreadable(number, text)
-    elif len(values) == form.columns and all(map(_is_text, values)):
-        yield Row(number, text, values)
+    elif len(values) >= form.columns and not any(values[form.columns :]) and all(map(_is_text, values)):
+        yield FileRow(number, text, values[: form.columns])
     else:
         yield from (_unreadable(*line) for line in taken)
 
@@ -169,9 +180,9 @@ def _refuse_cut_file(taken: list[tuple[int, str]], lines: _Lines, form: RowForma
         raise CutShortError(f"it ends within the quoted value of line {taken[0][0]}")
 
 
-def _unreadable(number: int, text: str) -> Row:
+def _unreadable(number: int, text: str) -> FileRow:
     shown = text[:SHOWN_ROW_CHARS].encode(UTF8, "surrogateescape").decode(UTF8, "replace")
-    return Row(number, shown, reason=UNREADABLE_ROW)
+    return FileRow(number, shown, reason=UNREADABLE_ROW)
 
 
 def _is_text(text: str) -> bool:

@@ -121,7 +121,13 @@ def _open_csv(
     loaded: list[LoadedFile] = []
     for file, header in zip(files, headers, strict=True):
         loaded.append(load_csv(db, view, file, header, sum(one.rows for one in loaded), scratch))
-    return _opened_texts(view, loaded, [warning for header in headers for warning in header.warnings])
+    warnings = [warning for header in headers for warning in header.warnings]
+    warnings += [
+        f"{one.file.path} may be cut short: its last row is unreadable and has no line end; compare it with the shop"
+        for one in loaded
+        if one.may_be_cut
+    ]
+    return _opened_texts(view, loaded, warnings)
 
 
 def _header(file: TextFile, known: KnownHeadings) -> CsvHeader:

@@ -218,13 +218,13 @@ def test_a_certain_encoding_is_read(tmp_path: Path, encoding: str, compress: boo
 
 
 def test_another_encoding_is_named_and_read_once_declared(tmp_path: Path) -> None:
-    content = PRODUCTS.encode("cp1256")
+    content = (PRODUCTS + "p3,شاي\n").encode("cp1256")
     with pytest.raises(ValueError, match=r"products\.csv is not UTF-8; it looks like Windows-1256 \(line 2 would read "
                        r"'p1,قهوة'\); set encoding: windows-1256 in the mapping or save it as UTF-8$"):  # fmt: skip
         ingest(shop(tmp_path, events=EVENTS, products=content))
     config = shop(tmp_path, events=EVENTS, products=content, source=in_mapping(tmp_path, "Windows-1256"))
     report = ingest(config)
-    assert titles(config) == {"p1": "قهوة", "p2": "Mug"}
+    assert titles(config) == {"p1": "قهوة", "p2": "Mug", "p3": "شاي"}
     assert report["products"]["files"][0]["encoding"] == "windows-1256"
 
 
@@ -391,5 +391,32 @@ def test_ids_that_excel_destroyed_are_quarantined(tmp_path: Path) -> None:
     assert report["warnings"][:1] == [
         f"{tmp_path / 'products.csv'}: Excel destroyed ids, such as '1.23457E+12': their last digits are gone; "
         "format the column as text before saving, or export without Excel"
-    )
+    ]
     assert json.loads(rows(shop_paths(config).quarantine)[-1]["raw"])["title"] == "c"
+
+
+# ---- what is reported ------------------------------------------------------------------------------------------------
+
+
+def test_a_last_row_that_may_be_cut_is_a_warning(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS + "u3,p1,vi", products=PRODUCTS)
+    report = ingest(config)
+    assert quarantined(config) == [("events", 3, "unreadable_row")]
+    assert report["warnings"][:1] == [
+        f"{tmp_path / 'events.csv'} may be cut short: its last row is unreadable and has no line end; compare it with "
+        "the shop"
+    ]
+
+
+def test_the_report_names_the_files(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS, photos="id,photo\np1,a.jpg\n")
+    products = ingest(config)["products"]
+    path = tmp_path / "products.csv"
+    assert products["files"] == [{"path": str(path), "bytes": len(PRODUCTS.encode()), "rows": 2, "encoding": "utf-8"}]
+
+
+def test_copies_of_a_killed_ingest_are_removed(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=gzip.compress(EVENTS.encode()), products=PRODUCTS)
+    left = write(shop_paths(config).source_copies / "0-events.csv.txt", "left by a killed run")
+    ingest(config)
+    assert not left.parent.exists()

@@ -45,6 +45,8 @@ def test_what_the_first_bytes_prove(start: bytes, encoding: str | None) -> None:
     ("lines", "non_ascii", "invalid", "other"),
     [
         (5, 1, 1, False),  # one broken line
+        (3, 1, 1, False),
+        (1, 1, 1, True),
         (1_000, 500, 200, False),
         (1_000, 5, 5, False),
         (4, 3, 3, True),
