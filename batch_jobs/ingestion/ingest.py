@@ -67,7 +67,7 @@ def ingest(config: Config) -> dict[str, Any]:
             _open_sources(db, mapping, config)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
-            products = stage_products(db, mapping)
+            products, photos = stage_products(db, mapping, config.data)
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, paths.event_log)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
@@ -82,6 +82,8 @@ def ingest(config: Config) -> dict[str, Any]:
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
         "events": events, "products": products,
     }  # fmt: skip
+    if photos is not None:
+        report["photos"] = photos
     write_json(paths.ingest_report, report)
     return report
 
