@@ -14,7 +14,7 @@ from batch_jobs.ingestion.column_names import (
     named_column,
 )
 from feature_repo import columns as c
-from feature_repo.transforms.events import normalise_event_type
+from feature_repo.transforms.events import read_event_type
 from feature_repo.transforms.values.amounts import read_amount
 from feature_repo.transforms.values.flags import read_availability
 from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
@@ -103,9 +103,7 @@ def _free(table: Table, found: Mapping[str, FoundColumn]) -> list[str]:
     return [column for column, values in table.items() if column not in taken and values]
 
 
-def _take(
-    table: Table, found: dict[str, FoundColumn], field: str, fits: Callable[[Values], bool], reason: str
-) -> None:
+def _take(table: Table, found: dict[str, FoundColumn], field: str, fits: Callable[[Values], bool], reason: str) -> None:
     """Gives a field without a column the first free one that fits."""
     if field in found:
         return
@@ -161,7 +159,7 @@ def readable_time(text: str) -> bool:
 
 
 def _is_event_type(values: Values) -> bool:
-    return len(set(values)) <= MOST_EVENT_TYPES and _share(values, normalise_event_type) >= MATCHING_IDS
+    return len(set(values)) <= MOST_EVENT_TYPES and _share(values, read_event_type) >= MATCHING_IDS
 
 
 def _is_id(values: Values) -> bool:

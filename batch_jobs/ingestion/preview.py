@@ -1,0 +1,212 @@
+"""Preview of an ingest: what a shop's files say, the mapping file to start from, and what ingest would leave out.
+
+Nothing is written to the shop: ingest runs into a temporary folder.
+"""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from batch_jobs.ingestion.column_detection import (
+    BY_NAME,
+    FoundColumn,
+    Table,
+    Values,
+    detect_columns,
+    id_columns,
+    match_share,
+)
+from batch_jobs.ingestion.ingest import ingest, open_sources
+from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, load_mapping, overrides_by_table
+from batch_jobs.ingestion.value_samples import read_as
+from feature_repo import columns as c
+from feature_repo.common.config import Config
+from feature_repo.transforms.values.times import AmbiguousDateError, TimeReader, UnreadableTimeError, proven_date_order
+
+log = logging.getLogger(__name__)
+
+SAMPLED_ROWS = 10_000  # rows at the start of a file from which its columns are told
+SAMPLES = 3  # values shown of each field
+EVENTS, PRODUCTS = "events", "products"
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The two tables of a shop: sampled values by column, and the columns of the fields."""
+
+    values: dict[str, Table]
+    found: dict[str, dict[str, FoundColumn]]
+
+
+def preview(config: Config) -> dict[str, Any]:
+    """Looks at the files of the configured source.
+
+    Returns:
+        {"mapping": the mapping file to start from, as YAML; "events" and "products": {"fields": [{"field", "column",
+        "why", "samples": [[raw, read as], ...]}], "unused": columns, "counts": ingest's counts, with reasons and
+        examples}; "warnings": one line each}.
+
+    Raises:
+        FileNotFoundError: A source file is missing.
+        ValueError: A file cannot be read at all.
+    """
+    mapping = load_mapping(config.data.source)
+    files = _detect(mapping, config)
+    proposed = _proposed_mapping(mapping, files, config)
+    text = yaml.safe_dump(proposed, allow_unicode=True, sort_keys=False, width=120)
+    warnings = _warnings(files, config)
+    with tempfile.TemporaryDirectory() as folder:
+        report = _trial(text, Path(folder), config, warnings)
+    return {
+        "mapping": text,
+        **{name: _table_result(name, files, report.get(name, {}), config) for name in (EVENTS, PRODUCTS)},
+        "warnings": [*warnings, *report.get("warnings", [])],
+    }
+
+
+# ---- columns ---------------------------------------------------------------------------------------------------------
+
+
+def _detect(mapping: SourceMapping, config: Config) -> _Files:
+    with duckdb.connect() as db:
+        db.execute("SET TimeZone = 'UTC'")
+        open_sources(db, mapping, config)
+        values = {EVENTS: _sample(db, "event_source"), PRODUCTS: _sample(db, "product_source")}
+    events, products = detect_columns(values[EVENTS], values[PRODUCTS])
+    found = {EVENTS: events, PRODUCTS: products}
+    for name, table in ((EVENTS, mapping.events), (PRODUCTS, mapping.products)):
+        declared = {field: FoundColumn(column, "the mapping") for field, column in table.columns.items()}
+        taken = {column.column for column in declared.values()} | set(table.sql)
+        found[name] = declared | {
+            field: column
+            for field, column in found[name].items()
+            if field not in declared and field not in table.sql and column.column not in taken
+        }
+    return _Files(values, found)
+
+
+def _sample(db: duckdb.DuckDBPyConnection, view: str) -> Table:
+    """The values of the first rows, by column, without blank ones."""
+    cursor = db.execute(f"SELECT * EXCLUDE (source_line) FROM {view} ORDER BY source_line LIMIT {SAMPLED_ROWS}")
+    names = [name for name, *_ in cursor.description]
+    columns = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(names)
+    return {
+        name: [str(value) for value in values if value is not None and str(value).strip()]
+        for name, values in zip(names, columns, strict=True)
+    }
+
+
+# ---- the mapping to start from ---------------------------------------------------------------------------------------
+
+
+def _proposed_mapping(mapping: SourceMapping, files: _Files, config: Config) -> dict[str, Any]:
+    overrides = overrides_by_table(config.data)
+    content: dict[str, Any] = {
+        "description": mapping.description,
+        "licence": mapping.licence,
+        "folder": mapping.folder,
+        "deduplicate": mapping.deduplicate,
+    }
+    for name, table in ((EVENTS, mapping.events), (PRODUCTS, mapping.products)):
+        content[name] = _proposed_table(table, files.found[name], overrides[name])
+    if c.EVENT_TYPE not in files.found[EVENTS] and c.EVENT_TYPE not in mapping.events.sql:
+        # A file without event types is a list of orders.
+        content[EVENTS].setdefault("sql", {})[c.EVENT_TYPE] = "'purchase'"
+    return content
+
+
+def _proposed_table(table: TableMapping, found: Mapping[str, FoundColumn], override: str | None) -> dict[str, Any]:
+    kept = table.model_dump(exclude_unset=True, exclude={"path", "columns"})
+    path = table.path if override is None else str(Path(override).resolve())
+    return {"path": path, "columns": {field: column.column for field, column in found.items()}, **kept}
+
+
+def _trial(text: str, folder: Path, config: Config, warnings: list[str]) -> dict[str, Any]:
+    """The report of an ingest with the proposed mapping into a temporary folder; empty if it is refused."""
+    path = folder / "preview.yaml"
+    path.write_text(text, encoding="utf-8")
+    data = config.data.model_copy(update={"source": str(path), "use_subset": False})
+    try:
+        return ingest(config.model_copy(update={"data_dir": folder, "data": data}))
+    except (ValueError, RuntimeError) as error:
+        warnings.append(f"ingest would refuse these files: {error}")
+        return {}
+
+
+# ---- what is said ----------------------------------------------------------------------------------------------------
+
+
+def _warnings(files: _Files, config: Config) -> list[str]:
+    events, products = (files.found[name] for name in (EVENTS, PRODUCTS))
+    warnings = [
+        f"{table}: no column for {field}; name it in the mapping under columns"
+        for table, fields in ((EVENTS, (c.BUYER_ID, c.PRODUCT_ID, c.TIMESTAMP)), (PRODUCTS, (c.PRODUCT_ID,)))
+        for field in fields
+        if field not in files.found[table]
+    ]
+    if c.EVENT_TYPE not in events:
+        warnings.append("events: no column names the type of an event, so all are read as purchases")
+    if c.TIMESTAMP in events and (
+        ambiguous := _ambiguous_date(files.values[EVENTS][events[c.TIMESTAMP].column], config)
+    ):
+        warnings.append(
+            f"events: {ambiguous} can be read in two ways and no date proves one; set data.date_order to day_first or "
+            "month_first"
+        )
+    if c.PRODUCT_ID in events and c.PRODUCT_ID in products:
+        warnings += _id_warnings(files, events[c.PRODUCT_ID].column, products[c.PRODUCT_ID].column)
+    return warnings
+
+
+def _ambiguous_date(texts: Values, config: Config) -> str | None:
+    """A date that cannot be read without data.date_order, if there is one."""
+    try:
+        order = config.data.date_order or proven_date_order(texts)
+    except ValueError as error:
+        return str(error)
+    reader = TimeReader(config.data.timezone, order)
+    for text in texts:
+        try:
+            reader.milliseconds(text)
+        except AmbiguousDateError:
+            return repr(text)
+        except UnreadableTimeError:
+            continue
+    return None
+
+
+def _id_warnings(files: _Files, ours: str, theirs: str) -> list[str]:
+    ids, columns = files.values[EVENTS][ours], files.values[PRODUCTS]
+    shares = {column: match_share(ids, columns[column]) for column in {theirs, *id_columns(columns)}}
+    others = [column for column in shares if column != theirs]
+    text = ", ".join(f"{column} {shares[column]:.0%}" for column in sorted(shares, key=lambda name: -shares[name]))
+    if others:
+        return [f"products: several columns hold ids; share of the events' {ours} that each has: {text}"]
+    if shares[theirs] == 0:
+        return [f"no id in {ours} of the events is in {theirs} of the products"]
+    return []
+
+
+def _table_result(name: str, files: _Files, counts: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    values, found = files.values[name], files.found[name]
+    fields = [
+        {
+            "field": field,
+            "column": column.column,
+            "why": "its name" if column.reason == BY_NAME else column.reason,
+            "samples": [[raw, read_as(field, raw, values[column.column], config)] for raw in _distinct(values, column)],
+        }
+        for field, column in found.items()
+    ]
+    taken = {column.column for column in found.values()}
+    return {"fields": fields, "unused": [column for column in values if column not in taken], "counts": dict(counts)}
+
+
+def _distinct(values: Table, column: FoundColumn) -> list[str]:
+    return list(dict.fromkeys(values.get(column.column, ())))[:SAMPLES]
