@@ -10,6 +10,8 @@ METADATA = "metadata"  # field of a mapping: a column with further values of a p
 QUANTITY, USER_AGENT = "quantity", "user_agent"  # fields of events
 CURRENCY, GROUP_ID = "currency", "group_id"  # these and the following: fields of products
 REGULAR_PRICE, SALE_PRICE = "regular_price", "sale_price"
+SALE_PRICE_DATES = "sale_price_effective_date"  # both dates of the sale, with a slash between them
+SALE_PRICE_FROM, SALE_PRICE_TO = "sale_price_from", "sale_price_to"
 AVAILABILITY, PUBLISHED, STATUS, VISIBILITY = "availability", "published", "status", "visibility"
 
 # Headings of the canonical fields besides their own names, compared by heading_key. The first one that the file has is
@@ -39,7 +41,7 @@ EVENT_ALIASES: dict[str, tuple[str, ...]] = {
     USER_AGENT: ("useragent", "browser_agent"),
 }  # fmt: skip
 PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
-    c.PRODUCT_ID: EVENT_ALIASES[c.PRODUCT_ID],
+    c.PRODUCT_ID: (*EVENT_ALIASES[c.PRODUCT_ID], "variant_sku", "variant_id", "handle"),
     c.TITLE: (
         "name", "product_name", "title_ar", "product_title", "item_name", "name_ar", "اسم المنتج", "الاسم",
         "عنوان المنتج", "العنوان", "اسم الصنف", "title_en", "name_en",
@@ -65,6 +67,9 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
         "list_price", "original_price", "compare_at_price", "السعر الأصلي", "السعر قبل الخصم", "السعر الأساسي",
         "السعر العادي",
     ),
+    SALE_PRICE_DATES: (),
+    SALE_PRICE_FROM: ("date_sale_price_starts", "special_price_from_date", "special_from_date", "sale_price_start_date"),
+    SALE_PRICE_TO: ("date_sale_price_ends", "special_price_to_date", "special_to_date", "sale_price_end_date"),
     CURRENCY: ("currency_code", "price_currency", "العملة"),
     c.STOCK: (
         "quantity_in_stock", "stock_quantity", "inventory", "quantity", "qty", "stock_level", "inventory_quantity",
