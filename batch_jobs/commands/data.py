@@ -30,7 +30,9 @@ def ingest(
 
         return run(settings)
 
-    # Before --set, which wins as the later setting.
+    # Before --set, which wins as the later setting. Files given by path are of no shop that the configuration names.
+    if preview and source is None and any(text.startswith("data.events_path=") for text in overrides or ()):
+        source = "csv"
     source_override = [f"data.source={source}"] if source else []
     settings = [*source_override, *(overrides or [])]
     if preview:

@@ -19,11 +19,11 @@ AVAILABILITY, PUBLISHED, STATUS, VISIBILITY = "availability", "published", "stat
 EVENT_ALIASES: dict[str, tuple[str, ...]] = {
     c.BUYER_ID: (
         "buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id", "client_id", "member_id",
-        "customer_number", "customer_email", "رقم العميل", "معرف العميل", "كود العميل", "رقم المشتري", "العميل",
+        "customer_no", "customer_number", "customer_code", "customer_email", "رقم العميل", "معرف العميل", "كود العميل", "رقم المشتري", "العميل",
         "المشتري", "المستخدم", "رقم المستخدم", "الزبون", "رقم الزبون",
     ),
     c.PRODUCT_ID: (
-        "product", "item", "item_id", "sku", "product_sku", "item_sku", "product_code", "item_code", "article_id",
+        "product", "item", "item_id", "sku", "product_sku", "item_sku", "product_code", "item_code", "item_no", "product_no", "article_id",
         "رقم المنتج", "معرف المنتج", "كود المنتج", "رمز المنتج", "رمز المنتج sku", "رقم الصنف", "كود الصنف",
         "المنتج", "الصنف", "id",
     ),

@@ -23,7 +23,13 @@ from batch_jobs.ingestion.column_detection import (
     match_share,
 )
 from batch_jobs.ingestion.ingest import ingest, open_sources
-from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, load_mapping, overrides_by_table
+from batch_jobs.ingestion.source_mapping import (
+    SourceMapping,
+    TableMapping,
+    load_mapping,
+    mapping_path,
+    overrides_by_table,
+)
 from batch_jobs.ingestion.value_samples import read_as
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -38,10 +44,11 @@ EVENTS, PRODUCTS = "events", "products"
 
 @dataclass(frozen=True)
 class _Files:
-    """The two tables of a shop: sampled values by column, and the columns of the fields."""
+    """A shop's tables: sampled values by column, the columns of the fields, and whether there is a photo file."""
 
     values: dict[str, Table]
     found: dict[str, dict[str, FoundColumn]]
+    has_photos: bool
 
 
 def preview(config: Config) -> dict[str, Any]:
@@ -58,8 +65,7 @@ def preview(config: Config) -> dict[str, Any]:
     """
     mapping = load_mapping(config.data.source)
     files = _detect(mapping, config)
-    proposed = _proposed_mapping(mapping, files, config)
-    text = yaml.safe_dump(proposed, allow_unicode=True, sort_keys=False, width=120)
+    text = _proposed_mapping(mapping, files, config)
     warnings = _warnings(files, config)
     with tempfile.TemporaryDirectory() as folder:
         report = _trial(text, Path(folder), config, warnings)
@@ -78,6 +84,7 @@ def _detect(mapping: SourceMapping, config: Config) -> _Files:
         db.execute("SET TimeZone = 'UTC'")
         open_sources(db, mapping, config)
         values = {EVENTS: _sample(db, "event_source"), PRODUCTS: _sample(db, "product_source")}
+        views = db.execute("SELECT view_name FROM duckdb_views() WHERE view_name = 'photo_source'").fetchall()
     events, products = detect_columns(values[EVENTS], values[PRODUCTS])
     found = {EVENTS: events, PRODUCTS: products}
     for name, table in ((EVENTS, mapping.events), (PRODUCTS, mapping.products)):
@@ -88,7 +95,7 @@ def _detect(mapping: SourceMapping, config: Config) -> _Files:
             for field, column in found[name].items()
             if field not in declared and field not in table.sql and column.column not in taken
         }
-    return _Files(values, found)
+    return _Files(values, found, has_photos=bool(views))
 
 
 def _sample(db: duckdb.DuckDBPyConnection, view: str) -> Table:
@@ -105,33 +112,56 @@ def _sample(db: duckdb.DuckDBPyConnection, view: str) -> Table:
 # ---- the mapping to start from ---------------------------------------------------------------------------------------
 
 
-def _proposed_mapping(mapping: SourceMapping, files: _Files, config: Config) -> dict[str, Any]:
+class _MappingDumper(yaml.SafeDumper):
+    """Writes SQL strings, which hold quotes, in double quotes, and queries as blocks."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else '"' if "'" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_MappingDumper.add_representer(str, _text_node)
+
+
+def _proposed_mapping(mapping: SourceMapping, files: _Files, config: Config) -> str:
+    """The mapping with the columns that were found, as YAML."""
     overrides = overrides_by_table(config.data)
-    content: dict[str, Any] = {
-        "description": mapping.description,
-        "licence": mapping.licence,
-        "folder": mapping.folder,
-        "deduplicate": mapping.deduplicate,
+    content = mapping.model_dump(exclude_unset=True, exclude={"subset", *overrides})
+    given = [Path(path).resolve().parent for path in overrides.values() if path]
+    if given:
+        content |= {"description": "My shop", "folder": str(given[0])}
+    # Lookup tables lie beside their mapping, which this one will not be.
+    content["tables"] = {
+        name: str((mapping_path(config.data.source).parent / file).resolve()) for name, file in mapping.tables.items()
     }
     for name, table in ((EVENTS, mapping.events), (PRODUCTS, mapping.products)):
-        content[name] = _proposed_table(table, files.found[name], overrides[name])
+        content[name] = _proposed_table(table, files.found[name], overrides[name], Path(content["folder"]))
+    if mapping.photos and files.has_photos:
+        content["photos"] = _proposed_table(mapping.photos, {}, overrides["photos"], Path(content["folder"]))
     if c.EVENT_TYPE not in files.found[EVENTS] and c.EVENT_TYPE not in mapping.events.sql:
         # A file without event types is a list of orders.
         content[EVENTS].setdefault("sql", {})[c.EVENT_TYPE] = "'purchase'"
-    return content
+    content = {key: value for key, value in content.items() if value != {}}
+    return yaml.dump(content, Dumper=_MappingDumper, allow_unicode=True, sort_keys=False, width=120)
 
 
-def _proposed_table(table: TableMapping, found: Mapping[str, FoundColumn], override: str | None) -> dict[str, Any]:
+def _proposed_table(
+    table: TableMapping, found: Mapping[str, FoundColumn], override: str | None, folder: Path
+) -> dict[str, Any]:
     kept = table.model_dump(exclude_unset=True, exclude={"path", "columns"})
-    path = table.path if override is None else str(Path(override).resolve())
-    return {"path": path, "columns": {field: column.column for field, column in found.items()}, **kept}
+    path = Path(override).resolve() if override else Path(table.path)
+    if path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    return {"path": str(path), "columns": {field: column.column for field, column in found.items()}, **kept}
 
 
 def _trial(text: str, folder: Path, config: Config, warnings: list[str]) -> dict[str, Any]:
     """The report of an ingest with the proposed mapping into a temporary folder; empty if it is refused."""
     path = folder / "preview.yaml"
     path.write_text(text, encoding="utf-8")
-    data = config.data.model_copy(update={"source": str(path), "use_subset": False})
+    no_overrides = dict.fromkeys(f"{table}_path" for table in overrides_by_table(config.data))
+    data = config.data.model_copy(update={"source": str(path), "use_subset": False, **no_overrides})
     try:
         return ingest(config.model_copy(update={"data_dir": folder, "data": data}))
     except (ValueError, RuntimeError) as error:
@@ -152,13 +182,8 @@ def _warnings(files: _Files, config: Config) -> list[str]:
     ]
     if c.EVENT_TYPE not in events:
         warnings.append("events: no column names the type of an event, so all are read as purchases")
-    if c.TIMESTAMP in events and (
-        ambiguous := _ambiguous_date(files.values[EVENTS][events[c.TIMESTAMP].column], config)
-    ):
-        warnings.append(
-            f"events: {ambiguous} can be read in two ways and no date proves one; set data.date_order to day_first or "
-            "month_first"
-        )
+    if c.TIMESTAMP in events and (date := _ambiguous_date(files.values[EVENTS][events[c.TIMESTAMP].column], config)):
+        warnings.append(f"events: {date} has two readings and no date proves one: set data.date_order")
     if c.PRODUCT_ID in events and c.PRODUCT_ID in products:
         warnings += _id_warnings(files, events[c.PRODUCT_ID].column, products[c.PRODUCT_ID].column)
     return warnings

@@ -35,16 +35,17 @@ def read_as(field: str, text: str, column: Sequence[str], config: Config) -> str
     if field in (c.PRICE, SALE_PRICE, REGULAR_PRICE):
         amount = read_amount(text)
         return UNREADABLE_SAMPLE if amount is None else f"{amount.value:g} {amount.currency or ''}".strip()
-    if field == c.STOCK:
-        pieces = read_stock(text)
-        return UNREADABLE_SAMPLE if pieces is None else str(pieces)
+    if field == c.STOCK and (pieces := read_stock(text)) is not None:
+        return str(pieces)
     if field in (c.HIDDEN, PUBLISHED):
-        return _yes_or_no(read_flag(text))
-    return _yes_or_no(read_availability(text)) if field == AVAILABILITY else text
+        return _either(read_flag(text), "yes", "no")
+    if field in (c.STOCK, AVAILABILITY):
+        return _either(read_availability(text), "in stock", "out of stock")
+    return text
 
 
-def _yes_or_no(flag: bool | None) -> str:
-    return UNREADABLE_SAMPLE if flag is None else "yes" if flag else "no"
+def _either(flag: bool | None, yes: str, no: str) -> str:
+    return UNREADABLE_SAMPLE if flag is None else yes if flag else no
 
 
 @lru_cache(maxsize=1)

@@ -10,30 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.ingestion.source_mapping import load_mapping
 from feature_repo import columns as c
 from feature_repo.common.config import Config
-from tests.batch_jobs.csv_shop import REPOSITORY, kept_events, kept_products, quarantined
+from tests.batch_jobs.csv_shop import kept_events, kept_products, platform_shop, quarantined
 
-EXPORTS = REPOSITORY / "tests" / "data" / "exports"
 GUEST = "guest-" + hashlib.md5(b"guest@example.com").hexdigest()
 SHOWN = (c.PRICE, "currency", c.STOCK, c.HIDDEN, "group_id", c.CATEGORY, c.BRAND, c.TITLE)
-
-
-def platform_shop(source: str, folder: Path, exports: Path | None = None) -> Config:
-    """The configuration that reads the export of a platform."""
-    path = REPOSITORY / "config" / "sources" / f"{source}.yaml"
-    mapping, exports = load_mapping(str(path)), exports or EXPORTS / source
-    return Config.model_validate(
-        {
-            "data_dir": folder / "var",
-            "data": {
-                "source": str(path),
-                "events_path": str(exports / mapping.events.path),
-                "products_path": str(exports / mapping.products.path),
-            },
-        }
-    )
 
 
 def products_of(config: Config) -> dict[str, tuple[Any, ...]]:
