@@ -7,7 +7,6 @@ from feature_repo import columns as c
 from feature_repo.transforms.normalise import NormalisationStep, normalise
 
 METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
-QUANTITY, USER_AGENT = "quantity", "user_agent"  # fields of events
 CURRENCY, GROUP_ID = "currency", "group_id"  # these and the following: fields of products
 REGULAR_PRICE, SALE_PRICE = "regular_price", "sale_price"
 SALE_PRICE_DATES = "sale_price_effective_date"  # both dates of the sale, with a slash between them
@@ -38,11 +37,11 @@ EVENT_ALIASES: dict[str, tuple[str, ...]] = {
         "التاريخ والوقت", "تاريخ الإنشاء", "التاريخ", "الوقت",
     ),
     c.EVENT_ID: ("uuid", "معرف الحدث", "رقم الحدث"),
-    QUANTITY: ("qty", "quantity_ordered", "الكمية", "العدد"),
-    USER_AGENT: ("useragent", "browser_agent"),
+    c.QUANTITY: ("qty", "item_quantity", "quantity_ordered", "qty_ordered", "lineitem_quantity", "الكمية", "العدد"),
+    c.USER_AGENT: ("http_user_agent", "client_user_agent"),
 }  # fmt: skip
 PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
-    c.PRODUCT_ID: ("variant_sku", "variant_id", "handle"),
+    c.PRODUCT_ID: (*EVENT_ALIASES[c.PRODUCT_ID], "variant_sku", "variant_id", "handle"),
     c.TITLE: (
         "name", "product_name", "title_ar", "product_title", "item_name", "name_ar", "اسم المنتج", "الاسم",
         "عنوان المنتج", "العنوان", "اسم الصنف", "title_en", "name_en",

@@ -200,6 +200,18 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
     return None if column is None else _quoted_identifier(column)
 
 
+def taken_columns(table: TableMapping, fields: Iterable[str], file_columns: Iterable[str]) -> dict[str, str]:
+    """Which column of the file each field is read from, or the SQL of the mapping; fields that are not there are left out.
+
+    Raises:
+        ValueError: The mapping names a column that the table does not have.
+    """
+    file_columns = list(file_columns)
+    found = {field: field_expression(table, field, file_columns) for field in fields}
+    by_expression = {_quoted_identifier(column): column for column in file_columns}
+    return {field: by_expression.get(source, source) for field, source in found.items() if source is not None}
+
+
 def required_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str:
     """The DuckDB expression of a canonical field that the table must have.
 
