@@ -69,7 +69,7 @@ def ingest(config: Config) -> dict[str, Any]:
             open_sources(db, mapping, config)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
-            products = stage_products(db, mapping)
+            products, photos = stage_products(db, mapping, config.data)
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, config.data, paths.event_log)
             warnings = _finish_counts(db, events, products)
@@ -85,6 +85,8 @@ def ingest(config: Config) -> dict[str, Any]:
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
         "events": events, "products": products, "warnings": warnings,
     }  # fmt: skip
+    if photos is not None:
+        report["photos"] = photos
     write_json(paths.ingest_report, report)
     for warning in warnings:
         log.warning("%s", warning)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from batch_jobs.ingestion.column_names import named_column
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
+from feature_repo.transforms.values.amounts import DecimalMark
 
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
@@ -50,6 +51,14 @@ class EventsMapping(TableMapping):
     exclude: dict[str, str] = Field(default_factory=dict, description="Reason -> condition of rows that do not belong")
 
 
+class ProductsMapping(TableMapping):
+    """The products table of a source."""
+
+    decimal_mark: DecimalMark | None = Field(
+        None, description="The decimal mark of prices that are text; unset, it is told from the prices"
+    )
+
+
 class SubsetMapping(Section):
     """A smaller part of a source, for demonstrations."""
 
@@ -74,7 +83,7 @@ class SourceMapping(Section):
         default_factory=dict, description="Further tables for queries to join: name -> CSV file beside the mapping"
     )
     events: EventsMapping
-    products: TableMapping
+    products: ProductsMapping
     photos: TableMapping | None = None
     subset: SubsetMapping | None = None
 
