@@ -66,7 +66,7 @@ def ingest(config: Config) -> dict[str, Any]:
             # A time without a zone is UTC, whatever the zone of the machine.
             db.execute("SET TimeZone = 'UTC'")
             log.info("reading the files of %s", config.data.source)
-            _open_sources(db, mapping, config)
+            open_sources(db, mapping, config)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
             products, photos = stage_products(db, mapping, config.data)
@@ -108,7 +108,7 @@ def _finish_counts(db: duckdb.DuckDBPyConnection, events: dict[str, Any], produc
 # ---- source files as views -------------------------------------------------------------------------------------------
 
 
-def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
+def open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
     """Creates the views `event_source`, `product_source` and, if there is a photo file, `photo_source`."""
     for name, file in mapping.tables.items():
         _open_lookup(db, name, mapping_path(config.data.source).parent / file)
