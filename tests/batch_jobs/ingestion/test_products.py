@@ -129,13 +129,14 @@ def test_titles_of_several_languages_are_all_read(tmp_path: Path) -> None:
     products, report = ingested(
         tmp_path,
         "id,title_ar,Name (English),description_ar,description_en\n"
-        "p1,مصباح,Lamp,ضوء دافئ,Warm light\np2,كوب,,,A mug\np3,,Cup,,\np4,Pen,Pen,,\n",
+        "p1,مصباح,Lamp,ضوء دافئ,Warm light\np2,كوب,,,A mug\np3,,Cup,,\np4,Pen,Pen,,\np5,قلم,,,\n",
     )
     assert values(products, "title", "description", "text", "titles") == {
         "p1": ("مصباح", "ضوء دافئ", "مصباح Lamp ضوء دافئ Warm light", '{"ar": "مصباح", "en": "Lamp"}'),
         "p2": ("كوب", "A mug", "كوب A mug", '{"ar": "كوب"}'),
         "p3": ("Cup", "", "Cup", '{"en": "Cup"}'),
         "p4": ("Pen", "", "Pen", '{"ar": "Pen", "en": "Pen"}'),
+        "p5": ("قلم", "", "قلم", '{"ar": "قلم"}'),
     }
     assert report["products"]["columns"]["title_en"] == "Name (English)"
 
