@@ -153,10 +153,16 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
         "examples": {
             "broken_metadata": {"file": str(BILINGUAL / "products.csv"), "line": 4, "value": "{broken json"},
             "missing_title": {"file": str(BILINGUAL / "products.csv"), "line": 5, "value": "p5"},
+            "duplicate_content": {"file": str(BILINGUAL / "products.csv"), "line": 6, "value": "p9"},
+            "duplicate_product_id": {"file": str(BILINGUAL / "products.csv"), "line": 7, "value": "p4"},
+            "missing_product_id": {
+                "file": str(BILINGUAL / "products.csv"),
+                "line": 8,
+                "value": '{"source_line":8,"id":null,"title":"No id at all","description":null,"metadata":null,"price":"1"}',
+            },
         },
-        "warnings": [],
     }  # fmt: skip
-    assert report["photos"] == {"read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {}}
+    assert report["photos"] == {"read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {}, "examples": {}}
 
 
 def test_ingesting_twice_gives_the_same_bytes(bilingual: Config) -> None:
