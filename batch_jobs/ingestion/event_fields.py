@@ -20,7 +20,6 @@ from feature_repo.transforms.values.times import CLOCK_SKEW_MS, OLDEST_TIME, TIM
 MISSING_BUYER_ID, INVALID_BUYER_ID, INVALID_PRODUCT_ID = "missing_buyer_id", "invalid_buyer_id", "invalid_product_id"
 UNKNOWN_EVENT_TYPE = "unknown_event_type"
 UNREADABLE_TIMESTAMP, AMBIGUOUS_DATE = "unreadable_timestamp", "ambiguous_date"
-UNKNOWN_PRODUCT = "unknown_product"
 QUANTITY_ZERO = "quantity_zero"
 EXCLUDED_BUYER, EXCLUDED_USER_AGENT = "excluded_buyer", "excluded_user_agent"
 
@@ -134,7 +133,7 @@ def typed_query(zone: str, now_ms: int) -> str:
                 WHEN time_ms < {oldest_ms} THEN '{TIME_BEFORE_2000}'
                 WHEN time_ms > {now_ms + CLOCK_SKEW_MS} THEN '{TIME_IN_FUTURE}'
                 WHEN quantity = 0 AND event_type <> 'view' THEN '{QUANTITY_ZERO}'
-                WHEN product_key IS NULL THEN '{UNKNOWN_PRODUCT}' END AS reason
+                WHEN product_key IS NULL THEN 'unknown_product' END AS reason
             FROM matched)
         SELECT origin, source_line, source_event_id, buyer_id, product_id, product_key, event_type, time_ms,
                abs(quantity) AS quantity,
@@ -148,7 +147,7 @@ def _value_expression() -> str:
     """The value for which a row is left out; null for the rules of a mapping, which may look at several columns."""
     values = {
         "buyer_text": (MISSING_BUYER_ID, INVALID_BUYER_ID, EXCLUDED_BUYER),
-        "product_text": ("missing_product_id", INVALID_PRODUCT_ID, UNKNOWN_PRODUCT),
+        "product_text": ("missing_product_id", INVALID_PRODUCT_ID, "unknown_product"),
         "type_text": (UNKNOWN_EVENT_TYPE, OTHER_EVENT),
         "time_text": (AMBIGUOUS_DATE, UNREADABLE_TIMESTAMP, TIME_BEFORE_2000, TIME_IN_FUTURE),
         "quantity_text": (QUANTITY_ZERO,),

@@ -63,8 +63,8 @@ def stage_events(
     """Creates the table `events` from the source and the event log; reads `products` and `product_aliases`.
 
     Returns:
-        The row counts of the source, `columns`, `event_types` and `warnings`, and, if the event log has any event, the
-        counts and examples of the log under "event_log".
+        The row counts of the source, `unreadable_quantity`, `columns`, `event_types` and `warnings`, and, if the event
+        log has any event, its row counts under "event_log".
 
     Raises:
         ValueError: A required column is missing, or the dates prove two orders of day and month.
@@ -214,10 +214,9 @@ def _warnings(db: duckdb.DuckDBPyConnection, report: dict[str, Any], data: DataC
             f"events: event_id is shared by different events in {shared:,} rows (an order id?); they are kept as "
             "events of their own"
         )
-    if report["unreadable_quantity"]:
-        warnings.append(
-            f"events: the quantity of {report['unreadable_quantity']:,} rows is no number; they count as one piece each"
-        )
+    if unreadable := report["unreadable_quantity"]:
+        rows = "1 row is no number; it counts" if unreadable == 1 else f"{unreadable:,} rows is no number; they count"
+        warnings.append(f"events: the quantity of {rows} as one piece")
     if data.exclude_user_agents and c.USER_AGENT not in report["columns"]:
         warnings.append(
             "events: data.exclude_user_agents has no effect on the events file, which lacks the column user_agent"

@@ -64,6 +64,11 @@ def kept_products(config: Config) -> dict[str, Row]:
     return {row["product_id"]: row for row in rows(shop_paths(config).products)}
 
 
+def row_counts(table: dict[str, Any]) -> dict[str, Any]:
+    """The row counts of a table in the report of ingest."""
+    return {name: table[name] for name in ("read", "kept", "excluded", "duplicates", "bad", "reasons")}
+
+
 def quarantined(config: Config) -> list[tuple[str, int, str]]:
     """Table, source line and reason of each row left out."""
     return [(row["table"], row["source_line"], row["reason"]) for row in rows(shop_paths(config).quarantine)]

@@ -28,6 +28,7 @@ from tests.batch_jobs.csv_shop import (
     kept_events,
     kept_products,
     quarantined,
+    row_counts,
     rows,
     shop,
 )
@@ -111,7 +112,7 @@ def test_bilingual_rows_left_out_are_in_quarantine_with_line_and_reason(bilingua
         ("events", 7, "duplicate_event"),
         ("events", 8, "missing_buyer_id"),
         ("events", 9, "missing_product_id"),
-        ("events", 10, "unknown_event_type"),
+        ("events", 10, "other_event"),
         ("events", 11, "unreadable_timestamp"),
         ("events", 12, "timestamp_in_future"),
         ("events", 13, "unknown_product"),
@@ -133,36 +134,29 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
     report = json.loads(shop_paths(bilingual).ingest_report.read_text(encoding="utf-8"))
     once = dict.fromkeys(
         (
-            "missing_buyer_id", "missing_product_id", "timestamp_in_future", "unknown_event_type", "unknown_product",
+            "missing_buyer_id", "missing_product_id", "other_event", "timestamp_in_future", "unknown_product",
             "unreadable_timestamp",
         ),
         1,
     )  # fmt: skip
-    assert report["events"] == {
-        "read": 14, "kept": 7, "excluded": 0, "duplicates": 1, "bad": 6, "reasons": {"duplicate_event": 1, **once},
+    assert row_counts(report["events"]) == {
+        "read": 14, "kept": 7, "excluded": 1, "duplicates": 1, "bad": 5, "reasons": {"duplicate_event": 1, **once},
     }  # fmt: skip
-    assert report["products"] == {
-        "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1, "broken_metadata": 1,
-        "ambiguous_price": 0, "unreadable_price": 0, "unreadable_currency": 0, "unreadable_stock": 0, "backorder": 0,
-        "unreadable_hidden": 0, "unreadable_photo": 0, "shortened_text": 0, "missing_title": 1,
+    products = report["products"]
+    assert row_counts(products) == {
+        "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1,
         "reasons": {"duplicate_content": 1, "duplicate_product_id": 1, "missing_product_id": 1},
-        "columns": {
-            "product_id": "id", "title": "title", "description": "description", "price": "price",
-            "metadata": "metadata",
-        },
-        "examples": {
-            "broken_metadata": {"file": str(BILINGUAL / "products.csv"), "line": 4, "value": "{broken json"},
-            "missing_title": {"file": str(BILINGUAL / "products.csv"), "line": 5, "value": "p5"},
-            "duplicate_content": {"file": str(BILINGUAL / "products.csv"), "line": 6, "value": "p9"},
-            "duplicate_product_id": {"file": str(BILINGUAL / "products.csv"), "line": 7, "value": "p4"},
-            "missing_product_id": {
-                "file": str(BILINGUAL / "products.csv"),
-                "line": 8,
-                "value": '{"source_line":8,"id":null,"title":"No id at all","description":null,"metadata":null,"price":"1"}',
-            },
-        },
     }  # fmt: skip
-    assert report["photos"] == {"read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {}, "examples": {}}
+    unreadable = {name: products[f"unreadable_{name}"] for name in ("price", "stock", "hidden", "currency", "photo")}
+    assert unreadable == {"price": 0, "stock": 0, "hidden": 0, "currency": 0, "photo": 0}
+    assert (products["broken_metadata"], products["missing_title"], products["backorder"]) == (1, 1, 0)
+    places = {reason: (example["line"], example["value"]) for reason, example in products["examples"].items()}
+    assert places["broken_metadata"] == (4, "{broken json")
+    assert places["duplicate_content"] == (6, "p9")
+    assert products["columns"]["product_id"] == "id"
+    assert row_counts(report["photos"]) == {
+        "read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {},
+    }  # fmt: skip
 
 
 def test_ingesting_twice_gives_the_same_bytes(bilingual: Config) -> None:
@@ -241,7 +235,7 @@ def test_paths_may_hold_quotes(tmp_path: Path) -> None:
         ("1709287200", "2024-03-01T10:00:00"),
         ("1709287200.25", "2024-03-01T10:00:00.250"),
         ("1709287200123", "2024-03-01T10:00:00.123"),
-        ("1970-01-01 00:00:00", "1970-01-01T00:00:00"),
+        ("2000-01-01 00:00:00", "2000-01-01T00:00:00"),
     ],
 )
 def test_times_are_read_as_utc_milliseconds(tmp_path: Path, text: str, time: str) -> None:
@@ -254,11 +248,13 @@ def test_times_are_read_as_utc_milliseconds(tmp_path: Path, text: str, time: str
     ("text", "reason"),
     [
         ("", "unreadable_timestamp"),
-        ("01/03/2024 10am", "unreadable_timestamp"),
-        ("12", "unreadable_timestamp"),
-        ("0001-01-01 00:00:00", "timestamp_before_1970"),
-        ("-infinity", "timestamp_before_1970"),
-        ("infinity", "timestamp_in_future"),
+        ("01/03/2024 10am", "ambiguous_date"),
+        ("1/3/2024 at ten", "unreadable_timestamp"),
+        ("12", "timestamp_before_2000"),
+        ("0001-01-01 00:00:00", "timestamp_before_2000"),
+        ("1970-01-01 00:00:00", "timestamp_before_2000"),
+        ("-infinity", "unreadable_timestamp"),
+        ("infinity", "unreadable_timestamp"),
         ("9999999999", "timestamp_in_future"),
     ],
 )
@@ -547,7 +543,7 @@ def test_rows_that_a_rule_excludes_are_not_bad(tmp_path: Path) -> None:
     )
     events = "customer,sku,time,amount\nu1,p1,2024-03-01,3\nu1,p1,2024-03-02,-1\n,p1,2024-03-02,1\n"
     config = shop(tmp_path, events=events, products=PRODUCTS, source=str(mapping))
-    assert ingest(config)["events"] == {
+    assert row_counts(ingest(config)["events"]) == {
         "read": 3, "kept": 1, "excluded": 1, "duplicates": 0, "bad": 1,
         "reasons": {"missing_buyer_id": 1, "returned": 1},
     }  # fmt: skip
@@ -595,15 +591,14 @@ def test_the_ids_of_merged_products_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "kept"),
     [
-        # The second is a duplicate by its id, so the third is no duplicate by its content.
-        (["1,p1", "1,p2", "2,p2"], ["1,p1", "2,p2"]),
-        # The second is a duplicate of the first by its content, the third one of the second by its id.
-        (["1,p1", "2,p1", "2,p2"], ["1,p1"]),
+        # An id that two contents share is no id of one event.
+        (["1,p1", "1,p2", "2,p2"], ["1,p1", "1,p2"]),
+        (["1,p1", "2,p1", "2,p2"], ["1,p1", "2,p2"]),
         (["1,p1", "1,p1", "2,p1"], ["1,p1"]),
         ([",p1", ",p1", "1,p1", ",p2"], [",p1", ",p2"]),
     ],
 )
-def test_events_are_deduplicated_by_id_and_then_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
+def test_events_are_deduplicated_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
     lines = "".join(f"u1,{line.split(',')[1]},view,2024-03-01,{line.split(',')[0]}\n" for line in source)
     config = shop(tmp_path, events=HEADER.replace("\n", ",event_id\n") + lines, products=PRODUCTS)
     counts = ingest(config)["events"]
@@ -646,7 +641,7 @@ def test_events_that_the_api_logged_are_merged(tmp_path: Path) -> None:
     assert kept_events(config)[0]["event_id"] != "e3"  # the export wins
     assert quarantined(config) == [("event_log", 2, "unknown_product"), ("event_log", 3, "duplicate_event")]
     assert (report["read"], report["kept"]) == (2, 2)
-    assert report["event_log"] == {
+    assert row_counts(report["event_log"]) == {
         "read": 3, "kept": 1, "excluded": 0, "duplicates": 1, "bad": 1,
         "reasons": {"duplicate_event": 1, "unknown_product": 1},
     }  # fmt: skip
@@ -712,9 +707,7 @@ def test_a_line_torn_within_an_arabic_letter_costs_no_other_line(tmp_path: Path)
     assert (report["read"], report["kept"], report["bad"]) == (3, 2, 1)
 
 
-@pytest.mark.parametrize(
-    "buyer_id", ["\\x01", "\x01", 'a"b', "a\\", "a\nb", "'; DROP TABLE events; --", "u,1", " عمر "]
-)
+@pytest.mark.parametrize("buyer_id", ["\\x01", 'a"b', "a\\", "'; DROP TABLE events; --", "u,1", " عمر "])
 def test_no_id_that_a_caller_makes_up_breaks_the_log(tmp_path: Path, buyer_id: str) -> None:
     config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
     EventLog(shop_paths(config).event_log).append(
@@ -736,7 +729,7 @@ KNOWN = {"p1": "p1", "p2": "p2", "twin": "p2", "p1 ": "p1"}
 fields = st.tuples(
     st.sampled_from(["u1", "u2", "عمر", ""]),
     st.sampled_from([*KNOWN, "p404", ""]),
-    st.sampled_from([*TYPES, "wishlist", ""]),
+    st.sampled_from([*TYPES, "bogus", ""]),
     st.sampled_from([*GOOD_TIMES, "yesterday", "2999-01-01", ""]),
 )
 lines = st.lists(st.one_of(fields.map(",".join), st.sampled_from(["u1,p1", "u1,p1,view,2024-03-02,x"])), max_size=25)
@@ -782,7 +775,7 @@ def test_every_row_is_kept_or_in_quarantine(source: list[str]) -> None:
         assert brief(kept_events(config)) == kept
         assert [row for row in quarantined(config) if row[0] == "events"] == left_out
     duplicates = sum(reason == "duplicate_event" for *_, reason in left_out)
-    assert counts == {
+    assert row_counts(counts) == {
         "read": len(source), "kept": len(kept), "excluded": 0, "duplicates": duplicates,
         "bad": len(left_out) - duplicates, "reasons": dict(Counter(reason for *_, reason in left_out)),
     }  # fmt: skip
@@ -801,7 +794,7 @@ def test_online_retail_gives_the_catalogue_of_its_protocol(tmp_path: Path) -> No
     config = Config.model_validate({"data_dir": tmp_path, "data": data})
     report = ingest(config)
     assert report["products"]["kept"] == report["products"]["read"] == 3_659
-    assert report["events"] == {
+    assert row_counts(report["events"]) == {
         "read": 541_909, "kept": 386_250, "excluded": 145_572, "duplicates": 10_087, "bad": 0,
         "reasons": {
             "customer_missing": 135_080, "duplicate_event": 10_087, "cancellation": 8_905, "not_a_product": 1_547,
@@ -820,7 +813,7 @@ def test_the_subset_of_complete_journey_is_as_documented(tmp_path: Path) -> None
     config = Config.model_validate({"data_dir": tmp_path, "data": {"source": mapping}})
     report = ingest(config)
     assert report["cut"] == "one household in eight, from the 27th week on, and the products that they bought"
-    assert report["events"] == {
+    assert row_counts(report["events"]) == {
         "read": 100_589, "kept": 92_904, "excluded": 612, "duplicates": 7_072, "bad": 1,
         "reasons": {"duplicate_event": 7_072, "quantity_not_positive": 612, "unknown_product": 1},
     }  # fmt: skip
