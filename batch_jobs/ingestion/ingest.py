@@ -16,7 +16,7 @@ from batch_jobs.ingestion.csv_files import sql_string
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE, stage_events
 from batch_jobs.ingestion.files.utf8 import scratch_folder
 from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
-from batch_jobs.ingestion.products import PRODUCTS_TABLE, stage_products
+from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
 from batch_jobs.ingestion.quarantine import examples, left_out_warnings, located_rows
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path
 from feature_repo.common.config import Config
@@ -55,14 +55,12 @@ def ingest(config: Config) -> dict[str, Any]:
             log.info("reading the files of %s", config.data.source)
             tables = open_sources(db, mapping, config, scratch)
             open_event_log(db, tables, paths.event_log, scratch)
-            for name, files in tables.files.items():
-                add_source_files(db, name, files)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
-            products = stage_products(db, mapping)
+            products, photos = stage_products(db, mapping, config.data)
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, config.data)
-            warnings = tables.warnings + _finish_counts(db, tables, events, products)
+            warnings = tables.warnings + _finish_counts(db, tables, events, products, photos)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)
     # Whoever wrote the mapping can mend these two; the others are the machine's (disk, memory).
@@ -75,20 +73,32 @@ def ingest(config: Config) -> dict[str, Any]:
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
         "events": events, "products": products, "warnings": warnings,
     }  # fmt: skip
+    if photos is not None:
+        report["photos"] = photos
     write_json(paths.ingest_report, report)
+    for warning in warnings:
+        log.warning("%s", warning)
     return report
 
 
 def _finish_counts(
-    db: duckdb.DuckDBPyConnection, tables: SourceTables, events: dict[str, Any], products: dict[str, Any]
+    db: duckdb.DuckDBPyConnection,
+    tables: SourceTables,
+    events: dict[str, Any],
+    products: dict[str, Any],
+    photos: dict[str, Any] | None,
 ) -> list[str]:
     """Adds the files and the examples to the counts of each table, and returns the warnings about rows."""
-    reports = {EVENTS_TABLE: events, PRODUCTS_TABLE: products, EVENT_LOG_TABLE: events.get(EVENT_LOG_TABLE)}
+    reports = {
+        EVENTS_TABLE: events, PRODUCTS_TABLE: products, PHOTOS_TABLE: photos,
+        EVENT_LOG_TABLE: events.get(EVENT_LOG_TABLE),
+    }  # fmt: skip
     warnings = []
     for name, counts in reports.items():
         if counts is not None:
             counts["files"] = [file.as_json() for file in tables.files[name]]
-            counts["examples"] = examples(db, name, tables.opened[name])
+            # Those of rows left out, beside those of values that the table's own rules found.
+            counts["examples"] = {**counts.get("examples", {}), **examples(db, name, tables.opened[name])}
             warnings += left_out_warnings(name, counts) + counts.pop("warnings", [])
     return warnings
 

@@ -8,39 +8,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from batch_jobs.ingestion.column_names import named_column
 from batch_jobs.ingestion.csv_files import quoted_identifier
 from batch_jobs.ingestion.files.encodings import known_encoding
 from batch_jobs.ingestion.files.parts import table_parts
-from feature_repo import columns as c
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
+from feature_repo.transforms.values.amounts import DecimalMark
 
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
-
-METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
-
-# Common column names of the canonical fields, compared by letters and digits alone, without case. The first name that
-# the file has is used; `id` comes last because in a file of events it may be the id of the event.
-COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
-    c.BUYER_ID: ("buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id"),
-    c.PRODUCT_ID: ("product", "item", "item_id", "sku", "id"),
-    c.EVENT_TYPE: ("event", "event_name", "action", "type"),
-    c.TIMESTAMP: ("event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp"),
-    c.EVENT_ID: ("uuid",),
-    c.QUANTITY: ("qty", "item_quantity", "quantity_ordered", "qty_ordered", "lineitem_quantity"),
-    c.USER_AGENT: ("http_user_agent", "client_user_agent"),
-    c.TITLE: ("name", "product_name", "title_ar"),
-    c.DESCRIPTION: ("desc", "details", "product_description"),
-    c.BRAND: ("brand_name", "manufacturer"),
-    c.CATEGORY: ("category_id", "catalog_id", "category_name"),
-    c.PRICE: ("unit_price", "sale_price"),
-    c.STOCK: ("quantity_in_stock", "stock_quantity", "inventory"),
-    c.PHOTO: ("thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link"),
-    c.HIDDEN: ("is_hidden", "unlisted"),
-    METADATA: ("meta", "attributes"),
-}
-
 
 # The names of ingest's own tables begin with these.
 RESERVED_PREFIXES = ("source", "event", "product", "photo", "quarantine", "rejected", "kept")
@@ -62,7 +39,7 @@ class TableMapping(Section):
     """One table of a source.
 
     A canonical field comes from `sql` (a DuckDB expression over the table's columns), else from the column named in
-    `columns`, else from the column with its name or a common variation of it (COLUMN_ALIASES).
+    `columns`, else from the column with its name or a common variation of it (column_names).
     """
 
     path: str = Field(
@@ -82,6 +59,14 @@ class EventsMapping(TableMapping):
     """The events table of a source."""
 
     exclude: dict[str, str] = Field(default_factory=dict, description="Reason -> condition of rows that do not belong")
+
+
+class ProductsMapping(TableMapping):
+    """The products table of a source."""
+
+    decimal_mark: DecimalMark | None = Field(
+        None, description="The decimal mark of prices that are text; unset, it is told from the prices"
+    )
 
 
 class SubsetMapping(Section):
@@ -108,7 +93,7 @@ class SourceMapping(Section):
         default_factory=dict, description="Further tables for queries to join: name -> CSV file beside the mapping"
     )
     events: EventsMapping
-    products: TableMapping
+    products: ProductsMapping
     photos: TableMapping | None = None
     subset: SubsetMapping | None = None
 
@@ -230,10 +215,8 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
                 f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(file_columns)}"
             )
         return quoted_identifier(column)
-    names = [_normalised_name(name) for name in (field, *COLUMN_ALIASES.get(field, ()))]
-    # Reversed, so that of two columns with one normalised name the first stays.
-    candidates = {_normalised_name(column): column for column in reversed(file_columns)}
-    return next((quoted_identifier(candidates[name]) for name in names if name in candidates), None)
+    named = named_column(field, file_columns)
+    return None if named is None else quoted_identifier(named)
 
 
 def taken_columns(table: TableMapping, fields: Iterable[str], file_columns: Iterable[str]) -> dict[str, str]:
@@ -265,5 +248,3 @@ def required_expression(table: TableMapping, field: str, file_columns: Iterable[
     return expression
 
 
-def _normalised_name(name: str) -> str:
-    return "".join(char for char in name.lower() if char.isalnum())

@@ -89,14 +89,17 @@ def test_bilingual_products_are_whole(bilingual: Config) -> None:
         "title": "هاتف ذكي ١٢٨ جيجا",
         "description": "شاشة ٦ بوصة",
         "text": "هاتف ذكي ١٢٨ جيجا شاشة ٦ بوصة",
+        "titles": None,
         "title_language": "ar",
         "description_language": "ar",
         "brand": "نور",
         "category": "phones",
         "price": 799.5,
+        "currency": None,
         "stock": 4,
         "photo": "https://example.com/p1.jpg",
         "hidden": False,
+        "group_id": None,
     }
     assert products["p3"]["description"] == 'هيل، "محمصة" 250g'
     assert products["p3"]["price"] == 32.0  # from the metadata, because its own column is empty
@@ -139,13 +142,21 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
     assert row_counts(report["events"]) == {
         "read": 14, "kept": 7, "excluded": 1, "duplicates": 1, "bad": 5, "reasons": {"duplicate_event": 1, **once},
     }  # fmt: skip
-    assert row_counts(report["products"]) == {
+    products = report["products"]
+    assert row_counts(products) == {
         "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1,
         "reasons": {"duplicate_content": 1, "duplicate_product_id": 1, "missing_product_id": 1},
     }  # fmt: skip
-    unreadable = {name: report["products"][f"unreadable_{name}"] for name in ("price", "stock", "hidden")}
-    assert unreadable == {"price": 0, "stock": 0, "hidden": 0}
-    assert report["products"]["broken_metadata"] == 1
+    unreadable = {name: products[f"unreadable_{name}"] for name in ("price", "stock", "hidden", "currency", "photo")}
+    assert unreadable == {"price": 0, "stock": 0, "hidden": 0, "currency": 0, "photo": 0}
+    assert (products["broken_metadata"], products["missing_title"], products["backorder"]) == (1, 1, 0)
+    places = {reason: (example["line"], example["value"]) for reason, example in products["examples"].items()}
+    assert places["broken_metadata"] == (4, "{broken json")
+    assert places["duplicate_content"] == (6, "p9")
+    assert products["columns"]["product_id"] == "id"
+    assert row_counts(report["photos"]) == {
+        "read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {},
+    }  # fmt: skip
 
 
 def test_ingesting_twice_gives_the_same_bytes(bilingual: Config) -> None:
@@ -290,12 +301,12 @@ def test_a_column_wins_over_the_metadata(tmp_path: Path) -> None:
     [
         ("", None, None),
         (" 3 ", 3.0, 3),
-        ("-1", -1.0, -1),
+        ("-1", "unreadable", 0),  # a backorder
         ("1e30", 1e30, "unreadable"),
-        ('"12,50"', "unreadable", "unreadable"),
+        ('"12,50"', 12.5, 12),
         ("abc", "unreadable", "unreadable"),
         ("inf", "unreadable", "unreadable"),
-        ("nan", "unreadable", "unreadable"),
+        ("nan", None, None),
     ],
 )
 def test_prices_and_stocks_that_cannot_be_read_are_counted(
@@ -332,7 +343,7 @@ def test_the_types_of_the_products_do_not_depend_on_their_values(tmp_path: Path,
         name: numbers.get(name, pa.string())
         for name in (
             "product_id", "product_key", "title", "description", "text", "brand", "category", "price", "stock", "photo",
-            "hidden", "title_language", "description_language",
+            "hidden", "title_language", "description_language", "titles", "currency", "group_id",
         )
     }  # fmt: skip
 
