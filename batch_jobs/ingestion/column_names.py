@@ -89,7 +89,7 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
     STATUS: ("product_status", "حالة المنتج", "الحالة"),
     VISIBILITY: ("catalog_visibility", "visibility_in_catalog", "الظهور"),
     GROUP_ID: (
-        "item_group_id", "parent_id", "parent_sku", "product_group", "group", "handle", "رقم المجموعة", "المجموعة",
+        "item_group_id", "parent_id", "parent_sku", "product_group", "group", "رقم المجموعة", "المجموعة",
     ),
     METADATA: ("meta", "attributes"),
 }  # fmt: skip

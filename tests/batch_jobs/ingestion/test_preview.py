@@ -207,7 +207,7 @@ def test_the_text_shows_columns_samples_counts_warnings_and_the_mapping(tmp_path
 @pytest.mark.parametrize("source", ["woocommerce", "shopify"])
 def test_a_ready_mapping_keeps_its_query(tmp_path: Path, source: str) -> None:
     result = preview(platform_shop(source, tmp_path))
-    assert result["warnings"] == []
+    assert [text for text in result["warnings"] if "no column" in text] == []
     path = tmp_path / "copy.yaml"
     path.write_text(result["mapping"], encoding="utf-8")
     assert load_mapping(str(path)).events.query is not None
