@@ -52,12 +52,11 @@ def merge_duplicates(frame: pd.DataFrame, *, by_content: bool) -> Duplicates:
 
 def _groups_of_content(ordered: pd.DataFrame) -> list[list[int]]:
     """The rows of each content that several rows have, in the order given."""
-    groups: dict[object, list[int]] = {}
-    columns = (c.TITLE, c.DESCRIPTION, c.BRAND, c.TITLES)
-    for row, title, description, brand, titles in ordered[list(columns)].itertuples(name=None):
-        # None: a product without a text is never merged. Titles in other languages tell products apart, too.
-        if key := deduplication_key(title, description, brand):
-            groups.setdefault((key, titles), []).append(row)
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for row, *content in ordered[[c.TITLE, c.DESCRIPTION, c.BRAND]].itertuples(name=None):
+        # None: a product without a text is never merged.
+        if key := deduplication_key(*content):
+            groups.setdefault(key, []).append(row)
     return [group for group in groups.values() if len(group) > 1]
 
 
