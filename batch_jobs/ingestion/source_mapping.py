@@ -205,8 +205,8 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
                 f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(file_columns)}"
             )
         return _quoted_identifier(column)
-    column = named_column(field, file_columns)
-    return None if column is None else _quoted_identifier(column)
+    named = named_column(field, file_columns)
+    return None if named is None else _quoted_identifier(named)
 
 
 def taken_columns(table: TableMapping, fields: Iterable[str], file_columns: Iterable[str]) -> dict[str, str]:

@@ -66,44 +66,54 @@ def is_language_field(field: str) -> bool:
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
 
-def add_texts(frame: pd.DataFrame, findings: Findings) -> None:
-    """Replaces the raw texts of each product by title, description, titles and text, without HTML.
+def read_texts(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """Title, description, titles (JSON by language, null without any) and text of each product, without HTML.
 
-    The title is that of the column `title`; where this is empty, that in the language that most products have, else
-    any other; so is the description. The text is that of the column `text`, else all titles and descriptions.
+    The title is that of the field `title`; where this is empty, that in the language that most products have, else any
+    other; so is the description. The text is that of the field `text`, else all titles and descriptions.
 
     Args:
-        frame: The products, with the texts of title, description, text, and of fields such as title_ar.
+        frame: The products, with the texts of title, description, text, and of fields of languages such as title_ar.
         findings: Gets `missing_title` and `shortened_text`.
     """
-    by_language = [name for name in frame if is_language_field(name)]
-    titles, descriptions = (
-        [name for name in by_language if name.startswith(field)] for field in (c.TITLE, c.DESCRIPTION)
-    )
-    shortened = pd.Series(None, index=frame.index, dtype=object)
-    for column in (c.TITLE, *titles, c.DESCRIPTION, *descriptions, c.TEXT):
-        is_title = column in (c.TITLE, *titles)
-        longest = LONGEST_TITLE if is_title else LONGEST_DESCRIPTION
-        plain = frame[column].map(_title_text if is_title else _plain_text, na_action="ignore").astype(object)
-        too_long = plain.map(len, na_action="ignore").gt(longest)
-        shortened = shortened.where(shortened.notna(), plain.where(too_long))
-        frame[column] = plain.where(~too_long, plain.str.slice(0, longest)) if too_long.any() else plain
-    findings.count(SHORTENED_TEXT, shortened)
-    if findings.counts[SHORTENED_TEXT]:
-        findings.warn_of_example(
-            SHORTENED_TEXT, f"a text is cut: {LONGEST_TITLE:,} characters of a title are kept, {LONGEST_DESCRIPTION:,} of others"
-        )
-    frame[c.TITLES] = _titles_by_language(frame, titles)
-    all_titles = _texts_of_rows(frame, c.TITLE, titles)
-    all_descriptions = _texts_of_rows(frame, c.DESCRIPTION, descriptions)
-    frame[c.TEXT] = [
-        own if isinstance(own, str) else multilingual_text(*texts)
-        for own, *texts in zip(frame[c.TEXT], all_titles, all_descriptions, strict=True)
+    plain = _plain_texts(frame, findings)
+    tags = _tags_by_frequency(plain)
+    titles, descriptions = (_texts_of_rows(plain, field, tags) for field in (c.TITLE, c.DESCRIPTION))
+    texts = [
+        own if isinstance(own, str) else multilingual_text(*of_languages)
+        for own, *of_languages in zip(plain[c.TEXT], titles, descriptions, strict=True)
     ]
-    frame[c.TITLE] = [next(iter(texts), "") for texts in all_titles]
-    frame[c.DESCRIPTION] = [next(iter(texts), "") for texts in all_descriptions]
-    frame.drop(columns=[*titles, *descriptions], inplace=True)
-    findings.count(MISSING_TITLE, frame[c.PRODUCT_ID].where(frame[c.TITLE] == ""))
+    result = pd.DataFrame(
+        {
+            c.TITLE: [next(iter(texts_of_row), "") for texts_of_row in titles],
+            c.DESCRIPTION: [next(iter(texts_of_row), "") for texts_of_row in descriptions],
+            c.TITLES: _titles_by_language(plain, tags),
+            c.TEXT: texts,
+        },
+        index=frame.index,
+        dtype=object,
+    )
+    findings.count(MISSING_TITLE, frame[c.PRODUCT_ID].where(result[c.TITLE] == ""))
+    return result
+
+
+def _plain_texts(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """The texts without HTML, null if nothing is left, and none longer than an encoder or a page can use."""
+    plain, shortened = {}, pd.Series(None, index=frame.index, dtype=object)
+    for name in frame.columns.astype(str):
+        if not (is_language_field(name) or name in (c.TITLE, c.DESCRIPTION, c.TEXT)):
+            continue
+        is_title = name.startswith(c.TITLE)
+        longest = LONGEST_TITLE if is_title else LONGEST_DESCRIPTION
+        texts = frame[name].map(_title_text if is_title else _plain_text, na_action="ignore").astype(object)
+        too_long = texts.map(len, na_action="ignore").gt(longest)
+        shortened = shortened.where(shortened.notna(), texts.where(too_long))
+        plain[name] = texts.where(~too_long, texts.map(lambda text, end=longest: text[:end], na_action="ignore"))
+    findings.count(SHORTENED_TEXT, shortened)
+    findings.warn_of(
+        SHORTENED_TEXT, f"{LONGEST_TITLE:,} characters of a title are kept, {LONGEST_DESCRIPTION:,} of other texts"
+    )
+    return pd.DataFrame(plain)
 
 
 def _plain_text(text: str) -> str | None:
@@ -116,18 +126,31 @@ def _title_text(text: str) -> str | None:
     return " ".join(plain.split("\n")) if plain and plain != text.strip() else plain
 
 
-def _titles_by_language(frame: pd.DataFrame, fields: list[str]) -> list[str | None]:
-    tags = [field.removeprefix(f"{c.TITLE}_") for field in fields]
-    rows = zip(*(frame[field] for field in fields), strict=True) if fields else ((),) * len(frame)
-    titles = ({tag: text for tag, text in zip(tags, row, strict=True) if isinstance(text, str)} for row in rows)
-    return [json.dumps(by_tag, ensure_ascii=False, sort_keys=True) if by_tag else None for by_tag in titles]
+def _tags_by_frequency(plain: pd.DataFrame) -> list[str]:
+    """The languages of the columns, that of most titles first; title and description thus are of one language."""
+    languages = [name for name in plain.columns.astype(str) if is_language_field(name)]
+    tags = sorted({name.rpartition("_")[2] for name in languages})
+
+    def frequency(tag: str) -> list[int]:
+        names = (f"{field}_{tag}" for field in (c.TITLE, c.DESCRIPTION))
+        return [int(plain[name].count()) if name in plain else 0 for name in names]
+
+    return sorted(tags, key=frequency, reverse=True)
 
 
-def _texts_of_rows(frame: pd.DataFrame, field: str, language_fields: list[str]) -> list[list[str]]:
-    """The texts of each product, the main one first."""
-    by_frequency = sorted(language_fields, key=lambda name: (-int(frame[name].notna().sum()), name))
-    columns = (frame[name] for name in (field, *by_frequency))
+def _texts_of_rows(plain: pd.DataFrame, field: str, tags: list[str]) -> list[list[str]]:
+    """The texts of each product, the main one first, then those in the languages `tags`."""
+    columns = [plain[name] for name in (field, *(f"{field}_{tag}" for tag in tags)) if name in plain]
     return [[text for text in row if isinstance(text, str)] for row in zip(*columns, strict=True)]
+
+
+def _titles_by_language(plain: pd.DataFrame, tags: list[str]) -> list[str | None]:
+    columns = {tag: plain[f"{c.TITLE}_{tag}"] for tag in sorted(tags) if f"{c.TITLE}_{tag}" in plain}
+    if not columns:
+        return [None] * len(plain)
+    rows = (zip(columns, row, strict=True) for row in zip(*columns.values(), strict=True))
+    titles = ({tag: text for tag, text in row if isinstance(text, str)} for row in rows)
+    return [json.dumps(by_tag, ensure_ascii=False) if by_tag else None for by_tag in titles]
 
 
 # ---- categories ------------------------------------------------------------------------------------------------------
@@ -139,11 +162,11 @@ def category_name(text: str) -> str | None:
     A text without levels stays as it is, commas included.
     """
     first, *deeper = _LEVEL.split(plain_text(text).strip())
-    if not deeper:
-        return first or None
-    # A comma in the first level belongs to the name: "Food, Beverages & Tobacco > Coffee". Later, it begins the next path.
-    for position, level in enumerate(deeper):
+    path = [first]
+    for level in deeper:
+        # In the first level, a comma belongs to the name ("Food, Beverages & Tobacco"); later, it ends the path.
         name, comma, _ = level.partition(", ")
-        if comma or position == len(deeper) - 1:
-            return name.strip() or (deeper[position - 1] if position else first)
-    raise AssertionError("the last level always returns")
+        path.append(name.strip())
+        if comma:
+            break
+    return next(filter(None, reversed(path)), None)
