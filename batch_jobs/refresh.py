@@ -14,7 +14,7 @@ from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.ingestion.products import DUPLICATE_CONTENT
+from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
 from batch_jobs.train_model import train_job

@@ -88,7 +88,7 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
     STATUS: ("product_status", "حالة المنتج", "الحالة"),
     VISIBILITY: ("catalog_visibility", "visibility_in_catalog", "الظهور"),
     c.GROUP_ID: (
-        "item_group_id", "parent_id", "parent_sku", "product_group", "group", "رقم المجموعة", "المجموعة",
+        "item_group_id", "parent", "parent_id", "parent_sku", "product_group", "group", "رقم المجموعة", "المجموعة",
     ),
     METADATA: ("meta", "attributes"),
 }  # fmt: skip

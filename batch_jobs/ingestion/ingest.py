@@ -22,7 +22,7 @@ from batch_jobs.ingestion.csv_files import (
 )
 from batch_jobs.ingestion.event_log_files import EVENT_LOG_TABLE
 from batch_jobs.ingestion.events import EVENTS_TABLE, stage_events
-from batch_jobs.ingestion.products import PRODUCTS_TABLE, stage_products
+from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
 from batch_jobs.ingestion.quarantine import add_source_files, examples, left_out_warnings, located_rows
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
@@ -72,7 +72,7 @@ def ingest(config: Config) -> dict[str, Any]:
             products, photos = stage_products(db, mapping, config.data)
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, config.data, paths.event_log)
-            warnings = _finish_counts(db, events, products)
+            warnings = _finish_counts(db, events, products, photos)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)
     # Whoever wrote the mapping can mend these two; the others are the machine's (disk, memory).
@@ -93,14 +93,19 @@ def ingest(config: Config) -> dict[str, Any]:
     return report
 
 
-def _finish_counts(db: duckdb.DuckDBPyConnection, events: dict[str, Any], products: dict[str, Any]) -> list[str]:
+def _finish_counts(
+    db: duckdb.DuckDBPyConnection, events: dict[str, Any], products: dict[str, Any], photos: dict[str, Any] | None
+) -> list[str]:
     """Adds the examples to the counts of each table, and returns all warnings."""
     tables = {EVENTS_TABLE: events, PRODUCTS_TABLE: products}
     if EVENT_LOG_TABLE in events:
         tables[EVENT_LOG_TABLE] = events[EVENT_LOG_TABLE]
+    if photos is not None:
+        tables[PHOTOS_TABLE] = photos
     warnings = []
     for name, counts in tables.items():
-        counts["examples"] = examples(db, name)
+        # Those of rows left out, beside those of values that the table's own rules found.
+        counts["examples"] = {**counts.get("examples", {}), **examples(db, name)}
         warnings += left_out_warnings(name, counts) + counts.pop("warnings", [])
     return warnings
 

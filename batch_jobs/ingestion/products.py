@@ -13,12 +13,12 @@ from batch_jobs.ingestion.product_rules.ids import (
     INVALID_PRODUCT_ID,
     MISSING_PRODUCT_ID,
     choose_id_column,
-    without_zero_fraction,
+    whole_numbers,
 )
 from batch_jobs.ingestion.product_rules.photos import DUPLICATE_PHOTO, UNREADABLE_PHOTO, photo_link, photo_reasons
 from batch_jobs.ingestion.product_rules.prices import PriceRules, read_prices
 from batch_jobs.ingestion.product_rules.reading import BROKEN_METADATA, RawProducts, read_raw_products
-from batch_jobs.ingestion.product_rules.texts import add_texts, category_name
+from batch_jobs.ingestion.product_rules.texts import category_name, read_texts
 from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, required_expression
 from feature_repo import columns as c
@@ -61,7 +61,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: 
     # In pandas, because the rules are Python; a catalogue fits into memory.
     raw = read_raw_products(db, mapping.products)
     frame = raw.frame
-    findings = Findings(data.products_path or mapping.products.path, frame[c.SOURCE_LINE])
+    findings = Findings(db, PRODUCTS_TABLE, frame[c.SOURCE_LINE])
     id_column = _add_ids(db, mapping, raw, findings)
     _add_values(raw, mapping, data, findings)
     photos = _add_photos(db, mapping.photos, frame)
@@ -70,7 +70,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: 
     duplicates = merge_duplicates(identified, by_content=mapping.deduplicate)
     reasons.update(duplicates.reasons)
     _create_tables(db, identified[duplicates.reasons.isna()], duplicates.aliases)
-    _quarantine(db, PRODUCTS_TABLE, "product_source", frame[c.SOURCE_LINE], reasons)
+    _quarantine(db, PRODUCTS_TABLE, "product_source", frame, reasons)
     unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source", header=not mapping.products.lines)
     counts = row_counts(
         db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(),
@@ -90,13 +90,12 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: 
 
 def _add_ids(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, raw: RawProducts, findings: Findings) -> str:
     """Adds the product ids, and returns the column that they are read from."""
-    candidates = {column: without_zero_fraction(ids) for column, ids in raw.ids.items()}
-    chosen = next(iter(candidates))
-    if len(candidates) > 1:
-        columns = [name for name, *_ in db.execute("DESCRIBE event_source").fetchall()]
-        event_ids = required_expression(mapping.events, c.PRODUCT_ID, columns)
-        texts = db.execute(f"SELECT DISTINCT ({event_ids})::VARCHAR FROM event_source").fetchall()
-        chosen = choose_id_column(candidates, {known for (text,) in texts if (known := clean_id(text))}, findings)
+    columns = [name for name, *_ in db.execute("DESCRIBE event_source").fetchall()]
+    of_event = required_expression(mapping.events, c.PRODUCT_ID, columns)
+    texts = db.execute(f"SELECT DISTINCT ({of_event})::VARCHAR FROM event_source").fetchall()
+    event_ids = {known for (text,) in texts if (known := clean_id(text))}
+    candidates = {column: whole_numbers(ids, event_ids) for column, ids in raw.ids.items()}
+    chosen = choose_id_column(candidates, event_ids, findings)
     raw.frame[c.PRODUCT_ID] = candidates[chosen]
     return chosen
 
@@ -125,12 +124,14 @@ def _add_values(raw: RawProducts, mapping: SourceMapping, data: DataConfig, find
     frame[c.PHOTO] = links
     frame[c.CATEGORY] = frame[c.CATEGORY].map(category_name, na_action="ignore").astype(object)
     frame[c.BRAND] = frame[c.BRAND].map(plain_text, na_action="ignore").astype(object)
-    add_texts(frame, findings)
+    frame[[c.TITLE, c.DESCRIPTION, c.TITLES, c.TEXT]] = read_texts(frame, findings)
     for field, language in ((c.TITLE, c.TITLE_LANGUAGE), (c.DESCRIPTION, c.DESCRIPTION_LANGUAGE)):
         frame[language] = frame[field].map(language_of)
 
 
-def _add_photos(db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame: pd.DataFrame) -> dict[str, Any] | None:
+def _add_photos(
+    db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame: pd.DataFrame
+) -> dict[str, Any] | None:
     """Adds photos from the photo file to products that have none, and returns the row counts; None without a file."""
     views = {name for (name,) in db.execute("SELECT view_name FROM duckdb_views() WHERE temporary").fetchall()}
     if table is None or "photo_source" not in views:
@@ -144,7 +145,7 @@ def _add_photos(db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame
     reasons = photo_reasons(photos, frame)
     by_product = photos[reasons.isna()].set_index(c.PRODUCT_ID)[c.PHOTO]
     frame[c.PHOTO] = frame[c.PHOTO].fillna(frame[c.PRODUCT_ID].map(by_product))
-    _quarantine(db, PHOTOS_TABLE, "photo_source", photos[c.SOURCE_LINE], reasons)
+    _quarantine(db, PHOTOS_TABLE, "photo_source", photos, reasons)
     unreadable = quarantine_unreadable_lines(db, PHOTOS_TABLE, "photo_source", header=not table.lines)
     return row_counts(db, PHOTOS_TABLE, read=len(photos) + unreadable, excluded=(), duplicates=(DUPLICATE_PHOTO,))
 
@@ -165,8 +166,11 @@ def _create_tables(db: duckdb.DuckDBPyConnection, kept: pd.DataFrame, aliases: p
 
 
 def _quarantine(
-    db: duckdb.DuckDBPyConnection, table: str, view: str, source_lines: "pd.Series[int]", reasons: "pd.Series[str]"
+    db: duckdb.DuckDBPyConnection, table: str, view: str, rows: pd.DataFrame, reasons: "pd.Series[str]"
 ) -> None:
-    name = f"rejected_{table}"
-    db.register(name, pd.DataFrame({c.SOURCE_LINE: source_lines, c.REASON: reasons}).dropna())
-    quarantine_rows(db, table, view, f"SELECT * FROM {name}")
+    """Quarantines the rows that have a reason; the value of each is its product id."""
+    rejected = rows[[c.SOURCE_LINE]].assign(**{c.REASON: reasons, "value": rows[c.PRODUCT_ID]})[reasons.notna()]
+    db.register(f"rejected_{table}", rejected)
+    quarantine_rows(
+        db, table, view, f"SELECT source_line, reason::VARCHAR AS reason, value::VARCHAR AS value FROM rejected_{table}"
+    )

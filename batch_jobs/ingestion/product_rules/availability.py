@@ -43,16 +43,15 @@ def read_stock_levels(frame: pd.DataFrame, findings: Findings) -> "pd.Series[int
         unreadable.append(
             stock_text
             if stock_text is not None and number is None and not stock_is_word
-            else availability_text if availability_text is not None and said is None else None
+            else availability_text
+            if availability_text is not None and said is None
+            else None
         )
         stocks.append(_stock(number, said))
     index = frame.index
     findings.count(UNREADABLE_STOCK, pd.Series(unreadable, index=index, dtype=object))
     findings.count(BACKORDER, pd.Series(backorders, index=index, dtype=object))
-    if n_backorders := findings.counts[BACKORDER]:
-        findings.warn_of_example(
-            BACKORDER, f"a stock of {{value}} is read as 0, out of stock ({n_backorders:,} rows have a stock below 0)"
-        )
+    findings.warn_of(BACKORDER, "a stock below 0 is read as 0: out of stock")
     return pd.Series(stocks, index=index, dtype="Int64")
 
 

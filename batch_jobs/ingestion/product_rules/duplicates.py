@@ -28,8 +28,8 @@ class Duplicates(NamedTuple):
 def merge_duplicates(frame: pd.DataFrame, *, by_content: bool) -> Duplicates:
     """Finds rows that repeat an id or, with `by_content`, title, description and brand of another row.
 
-    Of such rows, the one that sells is kept: visible before hidden, in stock (or of unknown stock) before sold out, else
-    the first. A product kept for others of its content gets the stock of all, and a photo and a category if it has
+    Of such rows, the one that sells is kept: visible before hidden, in stock (or of unknown stock) before sold out,
+    else the first. A product kept for others of its content gets the stock of all, and a photo and a category if it has
     none. Stock is not added over rows of one id: they are one thing listed twice.
 
     Args:

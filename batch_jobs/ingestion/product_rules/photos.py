@@ -49,7 +49,9 @@ def photo_reasons(photos: pd.DataFrame, products: pd.DataFrame) -> "pd.Series[st
     return reasons
 
 
-def _reason(product_id: str | None, text: str | None, link: str | None, known: set[str], has_photo: set[str]) -> str | None:
+def _reason(
+    product_id: str | None, text: str | None, link: str | None, known: set[str], has_photo: set[str]
+) -> str | None:
     if product_id is None:
         return MISSING_PRODUCT_ID
     if id_problem(product_id):

@@ -52,13 +52,14 @@ class PriceRules(NamedTuple):
 def read_prices(frame: pd.DataFrame, rules: PriceRules, findings: Findings) -> pd.DataFrame:
     """Price (null if unknown) and currency of each product, from the texts in PRICE_FIELDS and SALE_DATE_FIELDS.
 
-    The price is the sale price if it counts: above zero, below the other one, and in effect now. Otherwise it is `price`,
-    else `regular_price`. A negative price is none.
+    The price is the sale price if it counts: above zero, below the other one, and in effect now. Otherwise it is
+    `price`, else `regular_price`. A negative price is none.
     """
-    texts = pd.concat([frame[field] for field in PRICE_FIELDS if field not in rules.numeric] or [pd.Series(dtype=object)])
+    texts = pd.concat(
+        [frame[field] for field in PRICE_FIELDS if field not in rules.numeric] or [pd.Series(dtype=object)]
+    )
     mark = rules.decimal_mark or proven_mark(texts.dropna().unique())
-    if mark is None:
-        _warn_of_ambiguous(texts.dropna(), findings)
+    _warn_of_ambiguous(texts.dropna() if mark is None else texts.iloc[:0], findings)
     # A column of numbers has the point, whatever columns of text have.
     readers = [_reader("." if field in rules.numeric else mark) for field in PRICE_FIELDS]
     in_effect = _sales_in_effect(frame, rules, findings)
@@ -119,7 +120,8 @@ def _reader(mark: DecimalMark | None) -> AmountReader:
 
 def _sales_in_effect(frame: pd.DataFrame, rules: PriceRules, findings: Findings) -> list[bool]:
     """Whether the sale price of each product counts now. It does not if its dates cannot be read: the safe price."""
-    in_effect, unreadable = [], []
+    in_effect: list[bool] = []
+    unreadable: list[str | None] = []
     for dates, first, last in zip(*(frame[field] for field in SALE_DATE_FIELDS), strict=True):
         # Google's feed has both in one column: 2025-06-01T00:00+03:00/2025-06-08T00:00+03:00.
         start, _, end = (part.strip() for part in (dates or "").partition("/"))
@@ -167,11 +169,9 @@ def _number(text: str) -> str:
 def _warn_of_ambiguous(texts: "pd.Series[str]", findings: Findings) -> None:
     ambiguous = texts[texts.map(lambda text: bool(_ONE_MARK_BEFORE_THREE_DIGITS.fullmatch(_number(text))))]
     findings.count(AMBIGUOUS_PRICE, ambiguous)
-    if ambiguous.empty:
-        return
-    amount = read_amount(ambiguous.iloc[0])
-    findings.warn_of_example(
-        AMBIGUOUS_PRICE,
-        f"the price {{value!r}} was read as {amount.value if amount else None}: nothing in the file proves whether its "
-        "mark is that of decimals or of thousands; declare it in the mapping: products: {{decimal_mark: \",\"}} or \".\"",
-    )
+    if not ambiguous.empty and (amount := read_amount(ambiguous.iloc[0])):
+        findings.warn_of(
+            AMBIGUOUS_PRICE,
+            f"read as {amount.value:.2f}; the prices do not prove one decimal mark, so declare it in the mapping: "
+            'products: {decimal_mark: ","} or "."',
+        )

@@ -73,7 +73,7 @@ def read_raw_products(db: duckdb.DuckDBPyConnection, table: TableMapping) -> Raw
 
 
 def _id_columns(table: TableMapping, file_columns: list[str]) -> list[str]:
-    """The columns that may hold the product ids, the likeliest first; none if the mapping declares it, or no column does."""
+    """The columns that may hold the product ids, the likeliest first; none if the mapping declares the field."""
     if c.PRODUCT_ID in table.columns | table.sql:
         return []
     by_key = {heading_key(column): column for column in reversed(file_columns)}
@@ -115,5 +115,7 @@ def _numeric(db: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> froz
 
 
 def _columns_taken(table: TableMapping, expressions: dict[str, str], file_columns: list[str]) -> dict[str, str]:
-    return {field: table.sql.get(field) or table.columns.get(field) or named_column(field, file_columns) or expression
-            for field, expression in expressions.items()}
+    return {
+        field: table.sql.get(field) or table.columns.get(field) or named_column(field, file_columns) or expression
+        for field, expression in expressions.items()
+    }

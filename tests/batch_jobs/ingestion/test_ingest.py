@@ -147,7 +147,8 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
         "unreadable_hidden": 0, "unreadable_photo": 0, "shortened_text": 0, "missing_title": 1,
         "reasons": {"duplicate_content": 1, "duplicate_product_id": 1, "missing_product_id": 1},
         "columns": {
-            "product_id": "id", "title": "title", "description": "description", "metadata": "metadata", "price": "price",
+            "product_id": "id", "title": "title", "description": "description", "price": "price",
+            "metadata": "metadata",
         },
         "examples": {
             "broken_metadata": {"file": str(BILINGUAL / "products.csv"), "line": 4, "value": "{broken json"},
