@@ -25,7 +25,7 @@ def _table_lines(table: str, result: Mapping[str, Any]) -> Iterator[str]:
     yield f"{table}:"
     for field in result["fields"]:
         yield f"  {field['field']}: {_short(field['column'])} ({field['why']})"
-        yield "    " + "; ".join(_sample(raw, read) for raw, read in field["samples"])
+        yield "    " + ("; ".join(_sample(raw, read) for raw, read in field["samples"]) or "no value")
     if result["unused"]:
         yield f"  columns not used: {', '.join(map(_short, result['unused']))}"
     counts = result["counts"]

@@ -24,8 +24,9 @@ MATCHING_IDS = 0.5  # share of the events' product ids that the products file mu
 MOST_EVENT_TYPES = 20  # a column of more values does not name event types
 UNIQUE = 0.9  # share of distinct values in a column of ids or titles
 
-Values = Sequence[str]  # of one column: sampled, not blank
-Table = Mapping[str, Values]
+ColumnValues = Sequence[str]  # of one column: sampled, not blank
+Table = Mapping[str, ColumnValues]
+Fits = Callable[[ColumnValues], bool]
 
 _LINK = re.compile(r"(https?:)?//\S+|\S+\.(jpe?g|png|webp|gif|avif)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -103,7 +104,7 @@ def _free(table: Table, found: Mapping[str, FoundColumn]) -> list[str]:
     return [column for column, values in table.items() if column not in taken and values]
 
 
-def _take(table: Table, found: dict[str, FoundColumn], field: str, fits: Callable[[Values], bool], reason: str) -> None:
+def _take(table: Table, found: dict[str, FoundColumn], field: str, fits: Fits, reason: str) -> None:
     """Gives a field without a column the first free one that fits."""
     if field in found:
         return
@@ -136,11 +137,11 @@ def _match_products(
         del product_fields[field]
 
 
-def _share(values: Values, fits: Callable[[str], object]) -> float:
+def _share(values: ColumnValues, fits: Callable[[str], object]) -> float:
     return sum(bool(fits(value)) for value in values) / len(values) if values else 0.0
 
 
-def _is_time(values: Values) -> bool:
+def _is_time(values: ColumnValues) -> bool:
     def fits(text: str) -> bool:
         return bool(_DATE_WITH_WORDS_OR_SIGNS.fullmatch(text.strip())) and readable_time(text)
 
@@ -158,25 +159,25 @@ def readable_time(text: str) -> bool:
     return False
 
 
-def _is_event_type(values: Values) -> bool:
+def _is_event_type(values: ColumnValues) -> bool:
     return len(set(values)) <= MOST_EVENT_TYPES and _share(values, read_event_type) >= MATCHING_IDS
 
 
-def _is_id(values: Values) -> bool:
+def _is_id(values: ColumnValues) -> bool:
     texts = _share(values, lambda text: len(text) <= 64 and text.count(" ") <= 1)
     return len(values) > 1 and len(set(values)) / len(values) >= UNIQUE and texts >= MOST and not _is_link(values)
 
 
-def _is_link(values: Values) -> bool:
+def _is_link(values: ColumnValues) -> bool:
     return _share(values, _LINK.match) >= MOST
 
 
-def _is_availability(values: Values) -> bool:
+def _is_availability(values: ColumnValues) -> bool:
     words = [value for value in values if _WORD.search(value)]
     return bool(words) and _share(words, lambda text: read_availability(text) is not None) >= MOST
 
 
-def _is_price(values: Values) -> bool:
+def _is_price(values: ColumnValues) -> bool:
     """Amounts with a currency or a decimal mark: whole numbers alone may be anything."""
     marked = _share(values, re.compile(r".*(\d[.,٫]\d|\d\s*[^\W\d_]|[^\W\d_]\.?\s*\d|[$€£]).*").match)
     return _share(values, read_amount) >= MOST and marked >= MATCHING_IDS and not _is_time(values)

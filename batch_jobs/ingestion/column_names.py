@@ -7,8 +7,7 @@ from feature_repo import columns as c
 from feature_repo.transforms.normalise import NormalisationStep, normalise
 
 METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
-CURRENCY, GROUP_ID = "currency", "group_id"  # these and the following: fields of products
-REGULAR_PRICE, SALE_PRICE = "regular_price", "sale_price"
+REGULAR_PRICE, SALE_PRICE = "regular_price", "sale_price"  # these and the following: fields of products
 SALE_PRICE_DATES = "sale_price_effective_date"  # both dates of the sale, with a slash between them
 SALE_PRICE_FROM, SALE_PRICE_TO = "sale_price_from", "sale_price_to"
 AVAILABILITY, PUBLISHED, STATUS, VISIBILITY = "availability", "published", "status", "visibility"
@@ -72,7 +71,7 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
         "date_sale_price_starts", "special_price_from_date", "special_from_date", "sale_price_start_date",
     ),
     SALE_PRICE_TO: ("date_sale_price_ends", "special_price_to_date", "special_to_date", "sale_price_end_date"),
-    CURRENCY: ("currency_code", "price_currency", "العملة"),
+    c.CURRENCY: ("currency_code", "price_currency", "العملة"),
     c.STOCK: (
         "quantity_in_stock", "stock_quantity", "inventory", "quantity", "qty", "stock_level", "inventory_quantity",
         "المخزون", "كمية المخزون", "الكمية المتوفرة", "الكمية المتاحة", "الكمية", "العدد المتوفر",
@@ -88,8 +87,8 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
     PUBLISHED: ("is_published", "active", "is_active", "enabled", "منشور", "مفعل", "نشط"),
     STATUS: ("product_status", "حالة المنتج", "الحالة"),
     VISIBILITY: ("catalog_visibility", "visibility_in_catalog", "الظهور"),
-    GROUP_ID: (
-        "item_group_id", "parent", "parent_id", "parent_sku", "product_group", "group", "handle", "رقم المجموعة", "المجموعة",
+    c.GROUP_ID: (
+        "item_group_id", "parent", "parent_id", "parent_sku", "product_group", "group", "رقم المجموعة", "المجموعة",
     ),
     METADATA: ("meta", "attributes"),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from batch_jobs.ingestion.column_names import COLUMN_ALIASES
 from batch_jobs.ingestion.csv_files import quoted_identifier
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE
 from batch_jobs.ingestion.files.ids import mend_ids, move_mangled_ids
@@ -16,7 +17,6 @@ from batch_jobs.ingestion.files.utf8 import TextFile
 from batch_jobs.ingestion.products import PRODUCTS_TABLE
 from batch_jobs.ingestion.quarantine import add_source_files
 from batch_jobs.ingestion.source_mapping import (
-    COLUMN_ALIASES,
     EventsMapping,
     SourceMapping,
     TableMapping,

@@ -3,7 +3,6 @@
 Nothing is written to the shop: ingest runs into a temporary folder.
 """
 
-import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ import yaml
 
 from batch_jobs.ingestion.column_detection import (
     BY_NAME,
+    ColumnValues,
     FoundColumn,
     Table,
-    Values,
     detect_columns,
     id_columns,
     match_share,
@@ -34,8 +33,6 @@ from batch_jobs.ingestion.value_samples import read_as
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.transforms.values.times import AmbiguousDateError, TimeReader, UnreadableTimeError, proven_date_order
-
-log = logging.getLogger(__name__)
 
 SAMPLED_ROWS = 10_000  # rows at the start of a file from which its columns are told
 SAMPLES = 3  # values shown of each field
@@ -189,7 +186,7 @@ def _warnings(files: _Files, config: Config) -> list[str]:
     return warnings
 
 
-def _ambiguous_date(texts: Values, config: Config) -> str | None:
+def _ambiguous_date(texts: ColumnValues, config: Config) -> str | None:
     """A date that cannot be read without data.date_order, if there is one."""
     try:
         order = config.data.date_order or proven_date_order(texts)

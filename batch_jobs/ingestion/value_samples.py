@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from functools import lru_cache
 
-from batch_jobs.ingestion.column_names import AVAILABILITY, PUBLISHED, REGULAR_PRICE, SALE_PRICE
+from batch_jobs.ingestion.column_names import AVAILABILITY, REGULAR_PRICE, SALE_PRICE
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.transforms.events import read_event_type
@@ -37,7 +37,7 @@ def read_as(field: str, text: str, column: Sequence[str], config: Config) -> str
         return UNREADABLE_SAMPLE if amount is None else f"{amount.value:g} {amount.currency or ''}".strip()
     if field == c.STOCK and (pieces := read_stock(text)) is not None:
         return str(pieces)
-    if field in (c.HIDDEN, PUBLISHED):
+    if field == c.HIDDEN:
         return _either(read_flag(text), "yes", "no")
     if field in (c.STOCK, AVAILABILITY):
         return _either(read_availability(text), "in stock", "out of stock")

@@ -7,6 +7,7 @@ import pytest
 from batch_jobs.ingestion.column_names import EVENT_ALIASES, PRODUCT_ALIASES, heading_key
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
+    ProductsMapping,
     SourceMapping,
     TableMapping,
     field_expression,
@@ -23,7 +24,8 @@ TABLE = EventsMapping(path="events.csv")
 
 
 def mapping(folder: str) -> SourceMapping:
-    return SourceMapping(description="", licence="", folder=folder, events=TABLE, products=TableMapping(path="p.csv"))
+    products = ProductsMapping(path="p.csv")
+    return SourceMapping(description="", licence="", folder=folder, events=TABLE, products=products)
 
 
 @pytest.mark.parametrize(
