@@ -30,14 +30,17 @@ TIMESTAMP = "timestamp"  # the event time before ingest has parsed it: in mappin
 TITLE = "title"
 DESCRIPTION = "description"
 TEXT = "text"  # what the text encoder reads
+TITLES = "titles"  # JSON text: the title by language tag, such as {"ar": "...", "en": "..."}
 TITLE_LANGUAGE = "title_language"  # see transforms.text.language_of
 DESCRIPTION_LANGUAGE = "description_language"
 BRAND = "brand"
 CATEGORY = "category"
 PRICE = "price"
+CURRENCY = "currency"  # ISO 4217 code of the price
 STOCK = "stock"
 PHOTO = "photo"
 HIDDEN = "hidden"  # true: the product is never recommended
+GROUP_ID = "group_id"  # variants of one product share it
 DUPLICATE_OF = "duplicate_of"  # in the table of merged products: the id of the product that replaces this one
 
 # Feature tables, in the form that Feast requires.

@@ -95,6 +95,15 @@ Timestamp = Annotated[
         }
     ),
 ]
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)]  # ISO 4217
+LanguageTag = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35),
+    Field(
+        description="Language of the titles, such as `ar` or `ar-EG`; it counts instead of the header Accept-Language. "
+        "A product without a title in it has its main title"
+    ),
+]
 ListLength = Annotated[int, Field(ge=1, le=100, description="Number of products")]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # For bodies: JSON distinguishes types, so `true` is not 1 and "5" is not 5. Query strings only have text.
