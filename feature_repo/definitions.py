@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Array, Bool, Float64, Int32, Int64, String
 
@@ -25,6 +27,8 @@ RECENT_VIEW = "buyer_recent"
 PURCHASES_VIEW = "buyer_purchases"
 PRODUCT_VIEW = "product"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
+# Product columns that version 0.1.0 did not have. No model reads them, so the schema hash leaves them out (schema.py).
+LATER_PRODUCT_COLUMNS = (c.TITLES, c.CURRENCY, c.GROUP_ID)
 # Feast would otherwise leave out rows older than the ttl; a buyer's history counts however old it is.
 NO_EXPIRY = timedelta(0)
 
@@ -97,9 +101,20 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
             Field(name=c.STOCK, dtype=Int64),
             Field(name=c.PHOTO, dtype=String),
             Field(name=c.HIDDEN, dtype=Bool),
+            *(Field(name=name, dtype=String) for name in _later_columns(shop.product_features)),
         ],
         source=_parquet("product_source", shop.product_features),
     )
+
+
+def _later_columns(product_features: Path) -> list[str]:
+    """Those of LATER_PRODUCT_COLUMNS that the file has: Feast refuses to read a file that lacks a field of its view."""
+    try:
+        present = pq.read_schema(product_features).names
+    except (FileNotFoundError, pa.ArrowInvalid):
+        # Not built yet, or torn: the next build writes all.
+        return list(LATER_PRODUCT_COLUMNS)
+    return [name for name in LATER_PRODUCT_COLUMNS if name in present]
 
 
 def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:

@@ -124,6 +124,7 @@ class FeatureStore:
             revive: Restarts a dead server of ours; None for a server that Tawsiya does not run.
         """
         self.revive = revive
+        self._paths = paths
         self.project = project_name(paths)
         variables = {
             "TAWSIYA_SHOP_DIR": str(paths.root),
@@ -138,7 +139,6 @@ class FeatureStore:
         repo_config.repo_path = paths.root
         self._feast = FeastStore(config=repo_config)
         self._definitions = definitions(paths)
-        self._fingerprint = _fingerprint(self._definitions)
         self._max_length = config.model.buyer_tower.max_interaction_history
         self.online = self._online_features(repo_config, self._feast._get_provider().online_store)
         self.schema_hash = schema_hash(self._definitions, self._max_length)
@@ -151,14 +151,17 @@ class FeatureStore:
 
     def apply(self) -> None:
         """Registers the definitions; writes nothing if they have not changed."""
+        # Made anew: which columns the product view has depends on the file, which may have been built since.
+        objects = definitions(self._paths)
+        fingerprint = _fingerprint(objects)
         try:
-            if self._feast.registry.get_project(self.project).tags.get(FINGERPRINT) == self._fingerprint:
+            if self._feast.registry.get_project(self.project).tags.get(FINGERPRINT) == fingerprint:
                 return
         except ProjectObjectNotFoundException:
             pass
         # Feast registers the project last, so its fingerprint stands for everything before it.
-        project = Project(name=self.project, tags={FINGERPRINT: self._fingerprint})
-        self._feast.apply([project, *self._definitions])
+        project = Project(name=self.project, tags={FINGERPRINT: fingerprint})
+        self._feast.apply([project, *objects])
 
     def materialize(self, *, full: bool) -> None:
         """Copies the newest features to the online store: all if `full`, else those built since the last call."""

@@ -163,9 +163,11 @@ def test_applying_the_same_again_writes_nothing(config: Config, store: FeatureSt
     assert registry(config).read_bytes() == before
 
 
-def test_changed_definitions_are_applied(config: Config, store: FeatureStore) -> None:
+def test_changed_definitions_are_applied(
+    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = registry(config).read_bytes()
-    store._fingerprint = "another"
+    monkeypatch.setattr("feature_repo.store._fingerprint", lambda objects: "another")
     store.apply()
     assert registry(config).read_bytes() != before
 
