@@ -21,8 +21,6 @@ from training.data.catalogue import KeyIndex
 
 SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.GROUP_ID, c.PHOTO)
 PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.TITLES, c.PRODUCT_KEY, c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
-# Tables of version 0.1.0 lack these; they read as unknown.
-OPTIONAL_COLUMNS = (c.GROUP_ID, c.TITLES, c.CURRENCY)
 NO_CODE = -1
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 
@@ -50,7 +48,7 @@ class ProductTable:
             products: File of the product columns (PRODUCT_COLUMNS).
             aliases: File of the ids of merged products; it is missing if the shop merges none.
         """
-        table = _with_optional(map_arrow(products))
+        table = _with_later_columns(map_arrow(products))
         self._shown = [table[name].combine_chunks() for name in SHOWN_COLUMNS]
         self.product_ids = self._shown[0]
         self._titles = table[c.TITLES].combine_chunks()
@@ -102,9 +100,9 @@ class ProductTable:
 
 
 def read_product_columns(features: Path) -> pa.Table:
-    """The PRODUCT_COLUMNS of the product features, without those of OPTIONAL_COLUMNS that an old file lacks."""
+    """The PRODUCT_COLUMNS of the product features, without those of LATER_PRODUCT_COLUMNS that an old file lacks."""
     present = set(pq.read_schema(features).names)
-    names = [name for name in PRODUCT_COLUMNS if name in present or name not in OPTIONAL_COLUMNS]
+    names = [name for name in PRODUCT_COLUMNS if name in present or name not in c.LATER_PRODUCT_COLUMNS]
     return pq.read_table(features, columns=names)
 
 
@@ -114,9 +112,9 @@ def map_arrow(path: Path) -> pa.Table:
         return pa.ipc.open_file(source).read_all()
 
 
-def _with_optional(table: pa.Table) -> pa.Table:
-    """The table with nulls for OPTIONAL_COLUMNS that it lacks."""
-    for name in OPTIONAL_COLUMNS:
+def _with_later_columns(table: pa.Table) -> pa.Table:
+    """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks."""
+    for name in c.LATER_PRODUCT_COLUMNS:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table), pa.string()))
     return table
