@@ -84,11 +84,12 @@ def read_search_texts(path: Path) -> list[str]:
 
 
 def _search_text(title: str, description: str, text: str, titles: str | None) -> str:
-    page = product_text(title, description)
-    if titles is None:
+    other_titles = [other for other in json.loads(titles or "{}").values() if other != title]
+    if not other_titles:
+        page = product_text(title, description)
         return text if page == text else f"{page} {text}"
-    # The encoder's text usually has all of them already; a second time they would weigh more than other words.
-    for part in (title, description, *json.loads(titles).values()):
+    # Unless the source maps it, the encoder's text has them all; a second time they would weigh more than other words.
+    for part in (title, description, *other_titles):
         if part.strip() not in text:
             text = f"{text} {part.strip()}"
     return text
