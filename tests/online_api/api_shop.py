@@ -30,7 +30,7 @@ from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex
-from training.data.catalogue import read_catalogue
+from training.data.catalogue import read_catalogue, read_search_texts
 from training.model.item_features import Vocabularies, build_vocabularies, item_features
 from training.model.towers import TwoTower
 
@@ -103,7 +103,7 @@ def publish_random_release(
     rescorer.save(paths.model)
     FlatIndex.build(vectors_ND).save(paths.index)
     unit_NT = text_NT / np.linalg.norm(text_NT, axis=1, keepdims=True)
-    build_search_index(paths.search_index, catalogue.texts, unit_NT, "flat")
+    build_search_index(paths.search_index, read_search_texts(paths.product_features), unit_NT, "flat")
     name = write_release(
         paths.releases,
         ReleaseParts(
