@@ -5,9 +5,9 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from batch_jobs.ingestion.column_names import METADATA
 from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import (
-    METADATA,
     SourceMapping,
     TableMapping,
     field_expression,

@@ -8,34 +8,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from feature_repo import columns as c
+from batch_jobs.ingestion.column_names import named_column
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
 
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
-
-METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
-
-# Common column names of the canonical fields, compared by letters and digits alone, without case. The first name that
-# the file has is used; `id` comes last because in a file of events it may be the id of the event.
-COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
-    c.BUYER_ID: ("buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id"),
-    c.PRODUCT_ID: ("product", "item", "item_id", "sku", "id"),
-    c.EVENT_TYPE: ("event", "event_name", "action", "type"),
-    c.TIMESTAMP: ("event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp"),
-    c.EVENT_ID: ("uuid",),
-    c.TITLE: ("name", "product_name", "title_ar"),
-    c.DESCRIPTION: ("desc", "details", "product_description"),
-    c.BRAND: ("brand_name", "manufacturer"),
-    c.CATEGORY: ("category_id", "catalog_id", "category_name"),
-    c.PRICE: ("unit_price", "sale_price"),
-    c.STOCK: ("quantity_in_stock", "stock_quantity", "inventory"),
-    c.PHOTO: ("thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link"),
-    c.HIDDEN: ("is_hidden", "unlisted"),
-    METADATA: ("meta", "attributes"),
-}
-
 
 # The names of ingest's own tables begin with these.
 RESERVED_PREFIXES = ("source", "event", "product", "photo", "quarantine", "rejected", "kept")
@@ -56,7 +34,7 @@ class TableMapping(Section):
     """One table of a source.
 
     A canonical field comes from `sql` (a DuckDB expression over the table's columns), else from the column named in
-    `columns`, else from the column with its name or a common variation of it (COLUMN_ALIASES).
+    `columns`, else from the column with its name or a common variation of it (column_names).
     """
 
     path: str = Field(description="File name in the source's folder: CSV, gzipped CSV, Parquet, or text (see `lines`)")
@@ -218,10 +196,8 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
                 f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(file_columns)}"
             )
         return _quoted_identifier(column)
-    names = [_normalised_name(name) for name in (field, *COLUMN_ALIASES.get(field, ()))]
-    # Reversed, so that of two columns with one normalised name the first stays.
-    candidates = {_normalised_name(column): column for column in reversed(file_columns)}
-    return next((_quoted_identifier(candidates[name]) for name in names if name in candidates), None)
+    column = named_column(field, file_columns)
+    return None if column is None else _quoted_identifier(column)
 
 
 def required_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str:
@@ -239,10 +215,6 @@ def required_expression(table: TableMapping, field: str, file_columns: Iterable[
             f"Name it in the mapping under columns: {{{field}: YOUR_COLUMN}}"
         )
     return expression
-
-
-def _normalised_name(name: str) -> str:
-    return "".join(char for char in name.lower() if char.isalnum())
 
 
 def _quoted_identifier(column: str) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from feature_repo.transforms.values.times import DateOrder, TimeReader
 
 
 class ConfigError(ValueError):
@@ -181,6 +183,11 @@ class EventWeights(Section):
         return self
 
 
+def _known_zone(name: str) -> str:
+    TimeReader(name)
+    return name
+
+
 class DataConfig(Section):
     """Where the shop's data come from and how they are split in time."""
 
@@ -195,6 +202,14 @@ class DataConfig(Section):
     events_path: str | None = Field(None, description="File of events, instead of the mapping's")
     products_path: str | None = Field(None, description="File of products, instead of the mapping's")
     photos_path: str | None = Field(None, description="File of photos, instead of the mapping's")
+    timezone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", description="Time zone of the shop's times that name none, in exports and in the API: an IANA name"
+    )
+    date_order: DateOrder | None = Field(
+        None,
+        description="Whether 03/04/2025 is 3 April (`day_first`) or 4 March (`month_first`); unset, a column is read "
+        "only if it proves its order by a number above 12",
+    )
     test_days: PositiveInt = Field(
         30,
         description="The last whole days of events are the test set; as many days before them are the validation set",

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 from feature_repo.transforms.normalise import NORMALISATION_STEPS, NormalisationStep, normalise
@@ -20,6 +21,14 @@ _LANGUAGE_OF_SCRIPT = {"ARABIC": "ar", "LATIN": "latin"}
 def product_text(title: str, description: str) -> str:
     """The text that the text encoder reads for a product: title and description, or EMPTY_TEXT if both are empty."""
     return f"{title.strip()} {description.strip()}".strip() or EMPTY_TEXT
+
+
+def multilingual_text(titles: Iterable[str], descriptions: Iterable[str]) -> str:
+    """The product text of a product with texts in several languages: all titles, then all descriptions, each once.
+
+    Of one title and one description it is product_text.
+    """
+    return product_text(*(" ".join(dict.fromkeys(map(str.strip, texts))) for texts in (titles, descriptions)))
 
 
 def deduplication_key(title: str, description: str, brand: str | None) -> tuple[str, str, str] | None:

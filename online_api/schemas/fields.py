@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from feature_repo.transforms.events import EVENT_TYPE_NAMES, normalise_event_type
+from feature_repo.transforms.events import EVENT_TYPE_NAMES, read_event_type
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MILLISECOND = dt.timedelta(milliseconds=1)
@@ -47,8 +47,8 @@ def _invalid_timestamp() -> PydanticCustomError:
 
 
 def _canonical_event_type(name: str) -> str:
-    known = normalise_event_type(name)
-    if known is None:
+    known = read_event_type(name)
+    if known not in EVENT_TYPE_NAMES:
         raise PydanticCustomError(
             "unknown_event_type",
             "unknown event type '{name}'; known are {known}",

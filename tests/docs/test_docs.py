@@ -13,8 +13,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from typer.main import get_command
 
 from batch_jobs.cli import app
+from batch_jobs.ingestion.column_names import COLUMN_ALIASES
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.ingestion.source_mapping import COLUMN_ALIASES, load_mapping
+from batch_jobs.ingestion.source_mapping import load_mapping
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from online_api.app import create_app

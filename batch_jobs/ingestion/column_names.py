@@ -1,0 +1,130 @@
+"""Which column of a file holds which field, told from its heading."""
+
+import re
+from collections.abc import Iterable
+
+from feature_repo import columns as c
+from feature_repo.transforms.normalise import NormalisationStep, normalise
+
+METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
+QUANTITY, USER_AGENT = "quantity", "user_agent"  # fields of events
+CURRENCY, GROUP_ID = "currency", "group_id"  # these and the following: fields of products
+REGULAR_PRICE, SALE_PRICE = "regular_price", "sale_price"
+SALE_PRICE_DATES = "sale_price_effective_date"  # both dates of the sale, with a slash between them
+SALE_PRICE_FROM, SALE_PRICE_TO = "sale_price_from", "sale_price_to"
+AVAILABILITY, PUBLISHED, STATUS, VISIBILITY = "availability", "published", "status", "visibility"
+
+# Headings of the canonical fields besides their own names, compared by heading_key. The first one that the file has is
+# used; `id` comes last because in a file of events it may be the id of the event.
+EVENT_ALIASES: dict[str, tuple[str, ...]] = {
+    c.BUYER_ID: (
+        "buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id", "client_id", "member_id",
+        "customer_number", "customer_email", "رقم العميل", "معرف العميل", "كود العميل", "رقم المشتري", "العميل",
+        "المشتري", "المستخدم", "رقم المستخدم", "الزبون", "رقم الزبون",
+    ),
+    c.PRODUCT_ID: (
+        "product", "item", "item_id", "sku", "product_sku", "item_sku", "product_code", "item_code", "article_id",
+        "رقم المنتج", "معرف المنتج", "كود المنتج", "رمز المنتج", "رمز المنتج sku", "رقم الصنف", "كود الصنف",
+        "المنتج", "الصنف", "id",
+    ),
+    c.EVENT_TYPE: (
+        "event", "event_name", "action", "type", "activity", "نوع الحدث", "اسم الحدث", "الحدث", "نوع العملية",
+        "العملية", "الإجراء",
+    ),
+    c.TIMESTAMP: (
+        "event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp", "date_time", "event_date",
+        "order_date", "date_created", "date_added", "تاريخ الحدث", "وقت الحدث", "تاريخ الطلب", "وقت الطلب",
+        "التاريخ والوقت", "تاريخ الإنشاء", "التاريخ", "الوقت",
+    ),
+    c.EVENT_ID: ("uuid", "معرف الحدث", "رقم الحدث"),
+    QUANTITY: ("qty", "quantity_ordered", "الكمية", "العدد"),
+    USER_AGENT: ("useragent", "browser_agent"),
+}  # fmt: skip
+PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
+    c.PRODUCT_ID: (*EVENT_ALIASES[c.PRODUCT_ID], "variant_sku", "variant_id", "handle"),
+    c.TITLE: (
+        "name", "product_name", "title_ar", "product_title", "item_name", "name_ar", "اسم المنتج", "الاسم",
+        "عنوان المنتج", "العنوان", "اسم الصنف", "title_en", "name_en",
+    ),
+    c.DESCRIPTION: (
+        "desc", "details", "product_description", "long_description", "short_description", "وصف المنتج", "الوصف",
+        "التفاصيل",
+    ),
+    c.TEXT: (),
+    c.BRAND: (
+        "brand_name", "manufacturer", "vendor", "make", "العلامة التجارية", "الماركة", "البراند", "الشركة المصنعة",
+    ),
+    c.CATEGORY: (
+        "category_id", "catalog_id", "category_name", "product_category", "product_type", "categories", "department",
+        "التصنيف", "تصنيف المنتج", "القسم", "الفئة", "التصنيفات", "الأقسام", "الصنف الرئيسي",
+    ),
+    c.PRICE: ("unit_price", "product_price", "السعر", "سعر المنتج", "سعر البيع", "سعر الوحدة", "الثمن"),
+    SALE_PRICE: (
+        "special_price", "discount_price", "discounted_price", "offer_price", "السعر المخفض", "السعر بعد الخصم",
+        "سعر العرض", "سعر التخفيض",
+    ),
+    REGULAR_PRICE: (
+        "list_price", "original_price", "compare_at_price", "السعر الأصلي", "السعر قبل الخصم", "السعر الأساسي",
+        "السعر العادي",
+    ),
+    SALE_PRICE_DATES: (),
+    SALE_PRICE_FROM: ("date_sale_price_starts", "special_price_from_date", "special_from_date", "sale_price_start_date"),
+    SALE_PRICE_TO: ("date_sale_price_ends", "special_price_to_date", "special_to_date", "sale_price_end_date"),
+    CURRENCY: ("currency_code", "price_currency", "العملة"),
+    c.STOCK: (
+        "quantity_in_stock", "stock_quantity", "inventory", "quantity", "qty", "stock_level", "inventory_quantity",
+        "المخزون", "كمية المخزون", "الكمية المتوفرة", "الكمية المتاحة", "الكمية", "العدد المتوفر",
+    ),
+    AVAILABILITY: (
+        "in_stock", "is_in_stock", "stock_status", "available", "حالة المخزون", "حالة التوفر", "التوفر", "متوفر",
+    ),
+    c.PHOTO: (
+        "thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link", "picture", "picture_url", "images",
+        "صورة المنتج", "رابط الصورة", "الصورة", "صورة", "الصور", "صور المنتج",
+    ),
+    c.HIDDEN: ("is_hidden", "unlisted", "مخفي"),
+    PUBLISHED: ("is_published", "active", "is_active", "enabled", "منشور", "مفعل", "نشط"),
+    STATUS: ("product_status", "حالة المنتج", "الحالة"),
+    VISIBILITY: ("catalog_visibility", "visibility_in_catalog", "الظهور"),
+    GROUP_ID: (
+        "item_group_id", "parent_id", "parent_sku", "product_group", "group", "handle", "رقم المجموعة", "المجموعة",
+    ),
+    METADATA: ("meta", "attributes"),
+}  # fmt: skip
+COLUMN_ALIASES: dict[str, tuple[str, ...]] = EVENT_ALIASES | PRODUCT_ALIASES
+
+_KEY_STEPS = tuple(
+    step
+    for step in NormalisationStep
+    if step in {NormalisationStep.COMPATIBILITY, NormalisationStep.MARKS, NormalisationStep.LETTERS,
+                NormalisationStep.DIGITS, NormalisationStep.CASE}
+)  # fmt: skip
+_BRACKETS = re.compile(r"(?<=\S)\s*[(\[]([^()\[\]]*)[)\]]\s*$")
+_LANGUAGES = {
+    "ar": "ar", "arabic": "ar", "عربي": "ar", "العربيه": "ar", "بالعربيه": "ar", "en": "en", "english": "en",
+    "انجليزي": "en", "الانجليزيه": "en", "بالانجليزيه": "en",
+}  # fmt: skip
+_ARTICLE = re.compile(r"^ال(?=\w{2})")
+_NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
+
+
+def heading_key(heading: str) -> str:
+    """What two headings of one meaning have in common.
+
+    Case, blanks and punctuation, hamza and ta marbuta, the Arabic article and a unit in brackets do not count:
+    "Price (EGP)" is "price", "أسم المنتج" is "اسممنتج". A language in brackets does: "name(en-gb)" is "nameen".
+    """
+    text = normalise(heading, _KEY_STEPS)
+    if brackets := _BRACKETS.search(text):
+        language = brackets[1].strip()
+        suffix = _LANGUAGES.get(re.split(r"[-_]", language)[0], "")
+        text = f"{text[: brackets.start()]} {suffix}"
+    return "".join(_ARTICLE.sub("", word) for word in _NO_LETTER_OR_DIGIT.split(text))
+
+
+def named_column(field: str, file_columns: Iterable[str]) -> str | None:
+    """The column of a file whose heading stands for a field; None if there is none."""
+    # Reversed, so that of two columns with one key the first stays.
+    candidates = {heading_key(column): column for column in reversed(list(file_columns))}
+    keys = (heading_key(name) for name in (field, *COLUMN_ALIASES.get(field, ())))
+    return next((candidates[key] for key in keys if key in candidates), None)
