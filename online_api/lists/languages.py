@@ -1,14 +1,15 @@
 """The languages in which a caller wants titles: the parameter `lang`, or the header Accept-Language (RFC 9110)."""
 
 import re
+from functools import lru_cache
 
 # Tags of languages in lower case, the wanted one first.
 Languages = tuple[str, ...]
 
 MAIN_TITLE: Languages = ()
-MAX_RANGES = 20  # of a header; browsers send fewer
+LONGEST_HEADER = 300  # characters that are read; browsers send fewer than 100
 # A language range, or * for any language, with its weight.
-_RANGE = re.compile(r"\s*([a-z]{1,8}(?:-[a-z0-9]{1,8})*|\*)\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*)?")
+_RANGE = re.compile(r"\s*([a-z]{1,8}(?:-[a-z0-9]{1,8})*|\*)\s*(?:;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?")
 
 
 def wanted_languages(lang: str | None, accept_language: str | None) -> Languages:
@@ -20,18 +21,22 @@ def wanted_languages(lang: str | None, accept_language: str | None) -> Languages
     """
     if lang is not None:
         return _with_shorter_forms([lang.lower()])
-    return MAIN_TITLE if accept_language is None else _with_shorter_forms(_ranges(accept_language.lower()))
+    return MAIN_TITLE if accept_language is None else _of_header(accept_language[:LONGEST_HEADER])
+
+
+@lru_cache(1024)  # browsers send few different headers
+def _of_header(header: str) -> Languages:
+    return _with_shorter_forms(_ranges(header.lower()))
 
 
 def _ranges(header: str) -> list[str]:
     """The ranges of a header in lower case, those of the highest weight first."""
     weighted = []
-    for part in header.split(",", MAX_RANGES)[:MAX_RANGES]:
-        matched = _RANGE.fullmatch(part)
-        weight = 0.0 if matched is None else float(matched[2] or 1)
-        if matched is not None and weight > 0:  # 0 refuses a language
-            weighted.append((weight, matched[1]))
-    ranges = [name for _, name in sorted(weighted, key=lambda one: -one[0])]  # stable: equal weights keep their order
+    for part in header.split(","):
+        if matched := _RANGE.fullmatch(part):
+            weighted.append((float(matched[2] or 1), matched[1]))
+    by_weight = sorted(weighted, key=lambda one: -one[0])  # stable: equal weights keep their order
+    ranges = [name for weight, name in by_weight if weight > 0]  # 0 refuses a language
     # Any language will do, and every product has a main title. What stands behind the * is wanted less.
     return ranges[: ranges.index("*")] if "*" in ranges else ranges
 

@@ -30,6 +30,7 @@ u2,thing,view,2024-03-05 10:00:00
 """
 MAIN = {"lamp-1": "Desk lamp", "lamp-2": "Desk lamp large", "tea": "شاي أخضر", "thing": "Plain thing"}
 ARABIC = MAIN | {"lamp-1": "مصباح مكتب", "lamp-2": "مصباح مكتب كبير"}
+LISTS = ("trending", "search?q=lamp", "products/lamp-1/similar", "buyers/u1/recommendations")
 # Main titles that equal a title in a language have this language.
 LANGUAGES_OF_MAIN = {"lamp-1": "en", "lamp-2": "en", "tea": "ar", "thing": None}
 LANGUAGES_OF_ARABIC = {"lamp-1": "ar", "lamp-2": "ar", "tea": "ar", "thing": None}
@@ -62,14 +63,12 @@ def lists(client: httpx.Client, lang: str | None, headers: Json) -> dict[str, ht
     """A list of each route."""
     parameters = {} if lang is None else {"lang": lang}
     body = {"interactions": [interaction("thing")], **parameters}
-    gets = ["v1/trending", "v1/products/gone/similar", "v1/buyers/u1/recommendations", "v1/search?q=lamp"]
-    answers = {}
-    for path in gets:
-        url = httpx.URL(f"/{path}")
-        answers[path] = client.get(url.copy_merge_params(parameters), headers=headers)
-    for path in ("v1/recommendations", "retrieve"):
-        answers[path] = client.post(f"/{path}", json=body, headers=headers)
-    return answers
+    answers = {
+        path: client.get(httpx.URL(f"/v1/{path}").copy_merge_params(parameters), headers=headers) for path in LISTS
+    }
+    return answers | {
+        path: client.post(path, json=body, headers=headers) for path in ("/v1/recommendations", "/retrieve")
+    }
 
 
 @pytest.mark.parametrize(
@@ -132,13 +131,7 @@ def test_a_language_changes_titles_only(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("lang", ["", "a", "ar_EG", "ar EG", "عربي", "ar-", "a" * 36])
 def test_a_parameter_that_is_no_language_is_a_problem(client: httpx.Client, lang: str) -> None:
-    for path in (
-        "trending",
-        "search?q=lamp",
-        "products/lamp-1",
-        "products/lamp-1/similar",
-        "buyers/u1/recommendations",
-    ):
+    for path in ("products/lamp-1", *LISTS):
         answer = client.get(httpx.URL(f"/v1/{path}").copy_merge_params({"lang": lang}))
         assert "lang" in problem_of(answer, 422)["errors"][0]["field"]
     problem_of(client.post("/v1/recommendations", json={"buyer_id": "u1", "lang": lang}), 422)
@@ -184,7 +177,7 @@ def test_no_product_has_an_unknown_currency(client: httpx.Client) -> None:
 @pytest.mark.parametrize("limit", ["min_price", "max_price"])
 def test_a_price_without_a_currency_is_a_problem_where_there_are_several(client: httpx.Client, limit: str) -> None:
     detail = "min_price, max_price: the catalogue has prices in EGP, SAR; name one of them in currency"
-    for path in ("trending", "search?q=lamp", "products/lamp-1/similar", "buyers/u1/recommendations"):
+    for path in LISTS:
         answer = client.get(httpx.URL(f"/v1/{path}").copy_merge_params({limit: 60}))
         assert problem_of(answer, 422)["detail"] == detail
     body: Json = {"filters": {limit: 60}}
