@@ -31,10 +31,8 @@ def _of_header(header: str) -> Languages:
 
 def _ranges(header: str) -> list[str]:
     """The ranges of a header in lower case, those of the highest weight first."""
-    weighted = []
-    for part in header.split(","):
-        if matched := _RANGE.fullmatch(part):
-            weighted.append((float(matched[2] or 1), matched[1]))
+    parts = [matched for part in header.split(",") if (matched := _RANGE.fullmatch(part))]
+    weighted = [(float(matched[2] or 1), matched[1]) for matched in parts]
     by_weight = sorted(weighted, key=lambda one: -one[0])  # stable: equal weights keep their order
     ranges = [name for weight, name in by_weight if weight > 0]  # 0 refuses a language
     # Any language will do, and every product has a main title. What stands behind the * is wanted less.
