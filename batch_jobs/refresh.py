@@ -86,7 +86,7 @@ def refresh(config: Config) -> dict[str, Any]:
     # One lock for the whole run: another job between two stages would change their inputs.
     with shop_lock(config):
         ingested = stage("ingest", lambda: ingest(config))
-        warnings = enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
+        warnings = ingested["warnings"] + enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
         features = stage("build_features", lambda: build_features(config))
         warnings += enforce_gate(stage("validate_sequences", lambda: validate_sequences(paths, config)))
         # Opened once: an embedded server starts and stops with it.

@@ -24,6 +24,8 @@ EVENT_ID = "event_id"
 EVENT_TYPE = "event_type"
 EVENT_TIME = "event_time"  # when the buyer acted: UTC, to the millisecond
 ORIGIN = "origin"  # see Origin
+QUANTITY = "quantity"  # pieces bought or given back; only ingest reads it
+USER_AGENT = "user_agent"  # only ingest reads it, to leave out bots
 TIMESTAMP = "timestamp"  # the event time before ingest has parsed it: in mappings and in the event log
 
 # Products, one row per SKU.

@@ -5,11 +5,15 @@ from typing import Annotated
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
+from batch_jobs.preview_text import preview_text
 from feature_repo.common.config import Config
 
 
 def ingest(
     source: Annotated[str | None, typer.Option(help="Source mapping, name or file (default: data.source)")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only show how the files would be read, and the mapping to start from")
+    ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -21,9 +25,20 @@ def ingest(
 
         return run(settings)
 
-    # Before --set, which wins as the later setting.
+    def show_files(settings: Config) -> JobResult:
+        from batch_jobs.ingestion.preview import preview as run
+
+        return run(settings)
+
+    # Before --set, which wins as the later setting. Files given by path are of no shop that the configuration names.
+    if preview and source is None and any(text.startswith("data.events_path=") for text in overrides or ()):
+        source = "csv"
     source_override = [f"data.source={source}"] if source else []
-    run_job(with_shop_lock(job), config, [*source_override, *(overrides or [])], as_json)
+    settings = [*source_override, *(overrides or [])]
+    if preview:
+        run_job(show_files, config, settings, as_json, preview_text)
+    else:
+        run_job(with_shop_lock(job), config, settings, as_json)
 
 
 def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:

@@ -7,7 +7,6 @@ from feature_repo import columns as c
 from feature_repo.transforms.normalise import NormalisationStep, normalise
 
 METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
-QUANTITY, USER_AGENT = "quantity", "user_agent"  # fields of events
 CURRENCY, GROUP_ID = "currency", "group_id"  # these and the following: fields of products
 REGULAR_PRICE, SALE_PRICE = "regular_price", "sale_price"
 SALE_PRICE_DATES = "sale_price_effective_date"  # both dates of the sale, with a slash between them
@@ -18,14 +17,15 @@ AVAILABILITY, PUBLISHED, STATUS, VISIBILITY = "availability", "published", "stat
 # used; `id` comes last because in a file of events it may be the id of the event.
 EVENT_ALIASES: dict[str, tuple[str, ...]] = {
     c.BUYER_ID: (
-        "buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id", "client_id", "member_id",
-        "customer_number", "customer_email", "رقم العميل", "معرف العميل", "كود العميل", "رقم المشتري", "العميل",
-        "المشتري", "المستخدم", "رقم المستخدم", "الزبون", "رقم الزبون",
+        "buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id", "client_id",
+        "member_id", "customer_no", "customer_number", "customer_code", "customer_email", "رقم العميل",
+        "معرف العميل", "كود العميل", "رقم المشتري", "العميل", "المشتري", "المستخدم", "رقم المستخدم", "الزبون",
+        "رقم الزبون",
     ),
     c.PRODUCT_ID: (
-        "product", "item", "item_id", "sku", "product_sku", "item_sku", "product_code", "item_code", "article_id",
-        "رقم المنتج", "معرف المنتج", "كود المنتج", "رمز المنتج", "رمز المنتج sku", "رقم الصنف", "كود الصنف",
-        "المنتج", "الصنف", "id",
+        "product", "item", "item_id", "sku", "product_sku", "item_sku", "product_code", "item_code", "item_no",
+        "product_no", "article_id", "رقم المنتج", "معرف المنتج", "كود المنتج", "رمز المنتج", "رمز المنتج sku",
+        "رقم الصنف", "كود الصنف", "المنتج", "الصنف", "id",
     ),
     c.EVENT_TYPE: (
         "event", "event_name", "action", "type", "activity", "نوع الحدث", "اسم الحدث", "الحدث", "نوع العملية",
@@ -37,8 +37,8 @@ EVENT_ALIASES: dict[str, tuple[str, ...]] = {
         "التاريخ والوقت", "تاريخ الإنشاء", "التاريخ", "الوقت",
     ),
     c.EVENT_ID: ("uuid", "معرف الحدث", "رقم الحدث"),
-    QUANTITY: ("qty", "quantity_ordered", "الكمية", "العدد"),
-    USER_AGENT: ("useragent", "browser_agent"),
+    c.QUANTITY: ("qty", "item_quantity", "quantity_ordered", "qty_ordered", "lineitem_quantity", "الكمية", "العدد"),
+    c.USER_AGENT: ("http_user_agent", "client_user_agent"),
 }  # fmt: skip
 PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
     c.PRODUCT_ID: (*EVENT_ALIASES[c.PRODUCT_ID], "variant_sku", "variant_id", "handle"),
@@ -68,7 +68,9 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
         "السعر العادي",
     ),
     SALE_PRICE_DATES: (),
-    SALE_PRICE_FROM: ("date_sale_price_starts", "special_price_from_date", "special_from_date", "sale_price_start_date"),
+    SALE_PRICE_FROM: (
+        "date_sale_price_starts", "special_price_from_date", "special_from_date", "sale_price_start_date",
+    ),
     SALE_PRICE_TO: ("date_sale_price_ends", "special_price_to_date", "special_to_date", "sale_price_end_date"),
     CURRENCY: ("currency_code", "price_currency", "العملة"),
     c.STOCK: (
@@ -79,8 +81,8 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
         "in_stock", "is_in_stock", "stock_status", "available", "حالة المخزون", "حالة التوفر", "التوفر", "متوفر",
     ),
     c.PHOTO: (
-        "thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link", "picture", "picture_url", "images",
-        "صورة المنتج", "رابط الصورة", "الصورة", "صورة", "الصور", "صور المنتج",
+        "thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link", "picture", "picture_url",
+        "images", "صورة المنتج", "رابط الصورة", "الصورة", "صورة", "الصور", "صور المنتج",
     ),
     c.HIDDEN: ("is_hidden", "unlisted", "مخفي"),
     PUBLISHED: ("is_published", "active", "is_active", "enabled", "منشور", "مفعل", "نشط"),

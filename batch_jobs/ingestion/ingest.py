@@ -20,8 +20,10 @@ from batch_jobs.ingestion.csv_files import (
     sql_string,
     unreadable_lines_query,
 )
-from batch_jobs.ingestion.events import stage_events
-from batch_jobs.ingestion.products import stage_products
+from batch_jobs.ingestion.event_log_files import EVENT_LOG_TABLE
+from batch_jobs.ingestion.events import EVENTS_TABLE, stage_events
+from batch_jobs.ingestion.products import PRODUCTS_TABLE, stage_products
+from batch_jobs.ingestion.quarantine import add_source_files, examples, left_out_warnings, located_rows
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
     SourceMapping,
@@ -44,9 +46,9 @@ def ingest(config: Config) -> dict[str, Any]:
     """Reads the configured source and writes canonical events, products, the quarantine and a report of counts.
 
     Returns:
-        The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}}, where a table's
-        counts are read, kept, excluded (by the mapping), duplicates, bad, and `reasons` of all left out. The counts of
-        `events` are those of the source; `events.event_log` has those of the event log, if it has any event.
+        The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}, "warnings": [...]},
+        where a table's counts are read, kept, excluded, duplicates, bad, and `reasons` and `examples` of all left out.
+        The counts of `events` are those of the source; `events.event_log` has those of the event log, if it has any.
 
     Raises:
         FileNotFoundError: A source file is missing (a missing photo file is only a warning).
@@ -64,12 +66,13 @@ def ingest(config: Config) -> dict[str, Any]:
             # A time without a zone is UTC, whatever the zone of the machine.
             db.execute("SET TimeZone = 'UTC'")
             log.info("reading the files of %s", config.data.source)
-            _open_sources(db, mapping, config)
+            open_sources(db, mapping, config)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
-            products = stage_products(db, mapping)
+            products, photos = stage_products(db, mapping, config.data)
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
-            events = stage_events(db, mapping, paths.event_log)
+            events = stage_events(db, mapping, config.data, paths.event_log)
+            warnings = _finish_counts(db, events, products)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)
     # Whoever wrote the mapping can mend these two; the others are the machine's (disk, memory).
@@ -80,16 +83,32 @@ def ingest(config: Config) -> dict[str, Any]:
     subset = mapping.subset.description if mapping.subset and config.data.use_subset else None
     report = {
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
-        "events": events, "products": products,
+        "events": events, "products": products, "warnings": warnings,
     }  # fmt: skip
+    if photos is not None:
+        report["photos"] = photos
     write_json(paths.ingest_report, report)
+    for warning in warnings:
+        log.warning("%s", warning)
     return report
+
+
+def _finish_counts(db: duckdb.DuckDBPyConnection, events: dict[str, Any], products: dict[str, Any]) -> list[str]:
+    """Adds the examples to the counts of each table, and returns all warnings."""
+    tables = {EVENTS_TABLE: events, PRODUCTS_TABLE: products}
+    if EVENT_LOG_TABLE in events:
+        tables[EVENT_LOG_TABLE] = events[EVENT_LOG_TABLE]
+    warnings = []
+    for name, counts in tables.items():
+        counts["examples"] = examples(db, name)
+        warnings += left_out_warnings(name, counts) + counts.pop("warnings", [])
+    return warnings
 
 
 # ---- source files as views -------------------------------------------------------------------------------------------
 
 
-def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
+def open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
     """Creates the views `event_source`, `product_source` and, if there is a photo file, `photo_source`."""
     for name, file in mapping.tables.items():
         _open_lookup(db, name, mapping_path(config.data.source).parent / file)
@@ -136,6 +155,7 @@ def _open_table(
     Raises:
         ValueError: The file does not have the format of its name, or the table's SQL does not fit it.
     """
+    add_source_files(db, name, [(path, 0)])
     is_text = table.lines or path.suffix != ".parquet"
     rows = f"SELECT * FROM {_file_rows(table, path, view)}"
     try:
@@ -184,7 +204,7 @@ def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
         paths.products: "SELECT * FROM products ORDER BY product_id",
         paths.product_aliases: "SELECT * FROM product_aliases ORDER BY product_id",
         paths.events: "SELECT * FROM events ORDER BY buyer_id, event_time, product_key, event_type",
-        paths.quarantine: 'SELECT * FROM quarantine ORDER BY "table", source_line',
+        paths.quarantine: f'SELECT * FROM ({located_rows()}) ORDER BY "table", file, source_line',
     }
     for path, query in outputs.items():
         with replacing(path) as temporary:

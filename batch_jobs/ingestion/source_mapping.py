@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from batch_jobs.ingestion.column_names import named_column
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
+from feature_repo.transforms.values.amounts import DecimalMark
 
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
@@ -50,6 +51,14 @@ class EventsMapping(TableMapping):
     exclude: dict[str, str] = Field(default_factory=dict, description="Reason -> condition of rows that do not belong")
 
 
+class ProductsMapping(TableMapping):
+    """The products table of a source."""
+
+    decimal_mark: DecimalMark | None = Field(
+        None, description="The decimal mark of prices that are text; unset, it is told from the prices"
+    )
+
+
 class SubsetMapping(Section):
     """A smaller part of a source, for demonstrations."""
 
@@ -74,7 +83,7 @@ class SourceMapping(Section):
         default_factory=dict, description="Further tables for queries to join: name -> CSV file beside the mapping"
     )
     events: EventsMapping
-    products: TableMapping
+    products: ProductsMapping
     photos: TableMapping | None = None
     subset: SubsetMapping | None = None
 
@@ -198,6 +207,18 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
         return _quoted_identifier(column)
     column = named_column(field, file_columns)
     return None if column is None else _quoted_identifier(column)
+
+
+def taken_columns(table: TableMapping, fields: Iterable[str], file_columns: Iterable[str]) -> dict[str, str]:
+    """Which column of the file each field is read from, or the SQL of the mapping; fields that are not there are left out.
+
+    Raises:
+        ValueError: The mapping names a column that the table does not have.
+    """
+    file_columns = list(file_columns)
+    found = {field: field_expression(table, field, file_columns) for field in fields}
+    by_expression = {_quoted_identifier(column): column for column in file_columns}
+    return {field: by_expression.get(source, source) for field, source in found.items() if source is not None}
 
 
 def required_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """The settings: one typed class per section. config_loading.py reads their values."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,17 @@ class Section(BaseModel):
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+def _compilable(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    return pattern
+
+
+RegularExpression = Annotated[str, AfterValidator(_compilable)]
 
 
 EventType = Literal["view", "add_to_cart", "purchase"]
@@ -209,6 +221,16 @@ class DataConfig(Section):
         None,
         description="Whether 03/04/2025 is 3 April (`day_first`) or 4 March (`month_first`); unset, a column is read "
         "only if it proves its order by a number above 12",
+    )
+    exclude_buyers: tuple[str, ...] = Field(
+        (), description="Ids of buyers whose events are left out, such as staff and test accounts"
+    )
+    exclude_user_agents: tuple[RegularExpression, ...] = Field(
+        (),
+        description="Regular expressions; events whose `user_agent` contains a match are left out, such as `(?i)bot`",
+    )
+    max_events_per_hour: Annotated[int, Field(ge=0)] = Field(
+        0, description="A buyer with more events within any clock hour is left out as a bot; 0 leaves nobody out"
     )
     test_days: PositiveInt = Field(
         30,

@@ -5,11 +5,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from batch_jobs.ingestion.source_mapping import load_mapping
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 
 REPOSITORY = Path(__file__).parents[2]
 CSV_MAPPING = str(REPOSITORY / "config/sources/csv.yaml")
+
+EXPORTS = REPOSITORY / "tests/data/exports"  # a small export of each platform, in the documented shape
 
 HEADER = "buyer_id,product_id,event_type,timestamp\n"
 
@@ -29,6 +32,22 @@ def shop(
             (folder / f"{name}.csv").write_bytes(content)
     return Config.model_validate(
         {"data_dir": folder / "var", "data": {"source": CSV_MAPPING, "test_days": 1, **paths, **data}}
+    )
+
+
+def platform_shop(source: str, folder: Path, exports: Path | None = None) -> Config:
+    """The configuration that reads the export of a platform."""
+    path = REPOSITORY / "config" / "sources" / f"{source}.yaml"
+    mapping, exports = load_mapping(str(path)), exports or EXPORTS / source
+    return Config.model_validate(
+        {
+            "data_dir": folder / "var",
+            "data": {
+                "source": str(path),
+                "events_path": str(exports / mapping.events.path),
+                "products_path": str(exports / mapping.products.path),
+            },
+        }
     )
 
 

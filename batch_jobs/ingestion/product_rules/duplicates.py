@@ -1,6 +1,5 @@
 """Duplicate products: which row stands for several, and what it takes over from the others."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
@@ -9,6 +8,7 @@ from feature_repo import columns as c
 from feature_repo.transforms.text import deduplication_key
 
 DUPLICATE_CONTENT = "duplicate_content"
+LARGEST_STOCK = 2**63 - 1
 # Equal in all that tells products apart, so another row's photo or category is the product's. Prices may differ.
 _TAKEN_OVER = (c.PHOTO, c.CATEGORY)
 
@@ -42,35 +42,37 @@ def merge_duplicates(frame: pd.DataFrame, *, by_content: bool) -> Duplicates:
     ordered = frame.assign(sold_out=sold_out).sort_values([c.HIDDEN, "sold_out"], kind="stable")
     repeated = ordered[c.PRODUCT_ID].duplicated()
     reasons[repeated.index[repeated]] = c.DUPLICATE_PRODUCT_ID
-    aliases: list[tuple[str, str]] = []
-    for kept, *others in _groups_of_content(ordered[~repeated]) if by_content else ():
-        if others:
-            reasons[others] = DUPLICATE_CONTENT
-            aliases += ((product_id, frame.at[kept, c.PRODUCT_ID]) for product_id in frame.loc[others, c.PRODUCT_ID])
-            _complete(frame, kept, [kept, *others])
+    groups = _groups_of_content(ordered[~repeated]) if by_content else []
+    _complete(frame, groups)
+    product_ids = frame[c.PRODUCT_ID]
+    aliases = [(product_ids[row], product_ids[kept]) for kept, *others in groups for row in others]
+    reasons[[row for _, *others in groups for row in others]] = DUPLICATE_CONTENT
     return Duplicates(reasons, pd.DataFrame(aliases, columns=[c.PRODUCT_ID, c.DUPLICATE_OF], dtype="string"))
 
 
-def _groups_of_content(ordered: pd.DataFrame) -> Iterable[list[int]]:
-    """The rows of each content, in the order given."""
-    groups: dict[object, list[int]] = {}
-    columns = (c.TITLE, c.DESCRIPTION, c.BRAND, c.TITLES)
-    for row, title, description, brand, titles in ordered[list(columns)].itertuples(name=None):
-        key = deduplication_key(title, description, brand)
-        # Products without a text are never merged. Titles in other languages tell products apart, too.
-        groups.setdefault(row if key is None else (key, titles), []).append(row)
-    return groups.values()
+def _groups_of_content(ordered: pd.DataFrame) -> list[list[int]]:
+    """The rows of each content that several rows have, in the order given."""
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for row, *content in ordered[[c.TITLE, c.DESCRIPTION, c.BRAND]].itertuples(name=None):
+        # None: a product without a text is never merged.
+        if key := deduplication_key(*content):
+            groups.setdefault(key, []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
 
 
-def _complete(frame: pd.DataFrame, kept: int, rows: list[int]) -> None:
-    """Gives the kept row what the rows of its content have together."""
-    members = frame.loc[rows]
+def _complete(frame: pd.DataFrame, groups: list[list[int]]) -> None:
+    """Gives the first row of each group what its rows have together."""
+    stock, hidden = frame[c.STOCK].to_dict(), frame[c.HIDDEN].to_dict()
+    for kept, *others in groups:
+        # Of a visible product, what hidden rows have cannot be bought.
+        stocks = [stock[row] for row in (kept, *others) if hidden[row] == hidden[kept]]
+        counted = [pieces for pieces in stocks if not pd.isna(pieces)]
+        # Nothing is left, but a variant of unknown stock may be sold.
+        total = min(sum(counted), LARGEST_STOCK)
+        stock[kept] = pd.NA if len(counted) < len(stocks) and not total else total
+    frame[c.STOCK] = pd.Series(stock, index=frame.index, dtype=frame[c.STOCK].dtype)
     for column in _TAKEN_OVER:
-        values = members[column].dropna()
-        if len(values) and pd.isna(frame.at[kept, column]):
-            frame.at[kept, column] = values.iloc[0]
-    # Of a visible product, what hidden rows have cannot be bought.
-    stocks = members[c.STOCK][members[c.HIDDEN] == frame.at[kept, c.HIDDEN]]
-    total = int(stocks.sum())
-    # Nothing counted, but a variant of unknown stock may be sold.
-    frame.at[kept, c.STOCK] = pd.NA if total == 0 and stocks.isna().any() else total
+        values = frame[column].to_dict()
+        for group in groups:
+            values[group[0]] = next((values[row] for row in group if not pd.isna(values[row])), None)
+        frame[column] = pd.Series(values, index=frame.index, dtype=object)

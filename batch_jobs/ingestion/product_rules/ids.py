@@ -1,56 +1,42 @@
 """Ids of products: which column of the file has those of the events, and which ids are none."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
 from batch_jobs.ingestion.product_rules.findings import Findings
 
 INVALID_PRODUCT_ID, MISSING_PRODUCT_ID = "invalid_product_id", "missing_product_id"
-_MOST = 0.5  # a column with this share of the events' product ids is the right one, whatever others have
+_ENOUGH = 0.5  # a column with this share of the events' product ids stays, whatever others have
 
 
-class IdColumn(NamedTuple):
-    """A column that may hold the product ids.
+def choose_id_column(
+    candidates: Mapping[str, "pd.Series[str]"], event_ids: Collection[str], findings: Findings
+) -> str:
+    """The column to read the product ids from, with a warning if another one has ids of events that it lacks.
 
-    Attributes:
-        name: Its heading.
-        matched: The ids of events that it has.
-    """
-
-    name: str
-    matched: frozenset[str]
-
-
-def choose_id_column(candidates: Sequence[IdColumn], event_ids: frozenset[str], findings: Findings) -> str:
-    """The name of the column to read the product ids from, and a warning if another one has more of the events' ids.
-
-    The first candidate stays, unless it has less than half of the events' ids and another has more: a running number
+    The first column stays, unless it has less than half of the events' ids and another one has more: a running number
     matches many ids by accident.
 
     Args:
-        candidates: The columns, best heading first; one alone is taken as it is.
+        candidates: The ids in each column by its name, the likeliest column first.
         event_ids: The distinct product ids of the events.
         findings: Gets the warning.
     """
-    default = candidates[0]
-    best = max(candidates, key=lambda candidate: len(candidate.matched))
-    if len(best.matched) == len(default.matched):
-        chosen, other = default, max(candidates[1:], key=lambda candidate: len(candidate.matched - default.matched))
-        if len(other.matched - default.matched) == 0:
-            return default.name
-    elif len(default.matched) >= _MOST * len(event_ids):
-        chosen, other = default, best
-    else:
-        chosen, other = best, default
-    of_all = f"of {len(event_ids):,} product ids of the events"
-    findings.warn(
-        f"{findings.file}: product_id is read from column {chosen.name!r}, which has {len(chosen.matched):,} {of_all}; "
-        f"column {other.name!r} has {len(other.matched):,}, {len(other.matched - chosen.matched):,} of which the first "
-        "lacks. To choose, declare it in the mapping: products: {columns: {product_id: COLUMN}}"
-    )
-    return chosen.name
+    matched = {column: set(event_ids) & set(ids.dropna()) for column, ids in candidates.items()}
+    default = next(iter(matched))
+    best = max(matched, key=lambda column: len(matched[column]))
+    chosen = default if len(matched[default]) >= _ENOUGH * len(event_ids) else best
+    other = max(matched, key=lambda column: len(matched[column] - matched[chosen]))
+    if chosen != default or matched[other] - matched[chosen]:
+        other = other if matched[other] - matched[chosen] else default
+        findings.warn(
+            f"{findings.file}: product_id is read from column {chosen!r}, which has {len(matched[chosen]):,} of the "
+            f"{len(event_ids):,} product ids of the events; column {other!r} has {len(matched[other]):,}, among them "
+            f"{len(matched[other] - matched[chosen]):,} that {chosen!r} lacks. To choose, name the column in the mapping: "
+            "products: {columns: {product_id: COLUMN}}"
+        )
+    return chosen
 
 
 def without_zero_fraction(ids: "pd.Series[str]") -> "pd.Series[str]":

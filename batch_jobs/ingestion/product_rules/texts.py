@@ -36,15 +36,15 @@ _LEVEL = re.compile(r"\s*[>›»]\s*")
 # ---- columns of languages --------------------------------------------------------------------------------------------
 
 
-def language_fields(field: str, table: TableMapping, file_columns: Iterable[str]) -> dict[str, str]:
-    """The columns of `title` or `description` by language: title_ar, "Name (English)", "Arabic name".
+def language_columns(table: TableMapping, file_columns: Iterable[str]) -> dict[str, str]:
+    """The columns of titles and descriptions by language, such as title_ar, "Name (English)", "Arabic name".
 
     Returns:
-        Field of the language, such as title_ar -> column of the file. A field that the mapping defines in `columns` or
-        `sql` has itself as the column.
+        Field, such as title_en -> column of the file, but for fields that the mapping declares.
     """
-    headings = {
+    fields = {
         heading_key(heading): f"{field}_{tag}"
+        for field in (c.TITLE, c.DESCRIPTION)
         for tag, names in _LANGUAGE_NAMES.items()
         for name in (tag, *names.split(", "))
         for base in (field, *COLUMN_ALIASES[field])
@@ -52,10 +52,15 @@ def language_fields(field: str, table: TableMapping, file_columns: Iterable[str]
     }
     found: dict[str, str] = {}
     for column in file_columns:
-        if language_field := headings.get(heading_key(column)):
-            found.setdefault(language_field, column)
-    of_mapping = {name: name for name in (*table.sql, *table.columns) if re.fullmatch(rf"{field}_[a-z]{{2,3}}", name)}
-    return found | of_mapping
+        field = fields.get(heading_key(column))
+        if field and field not in table.sql:
+            found.setdefault(field, column)
+    return found
+
+
+def is_language_field(field: str) -> bool:
+    """Whether a field is a title or description in a language: title_ar."""
+    return re.fullmatch(rf"({c.TITLE}|{c.DESCRIPTION})_[a-z]{{2,3}}", field) is not None
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
@@ -71,8 +76,9 @@ def add_texts(frame: pd.DataFrame, findings: Findings) -> None:
         frame: The products, with the texts of title, description, text, and of fields such as title_ar.
         findings: Gets `missing_title` and `shortened_text`.
     """
+    by_language = [name for name in frame if is_language_field(name)]
     titles, descriptions = (
-        [name for name in frame if re.fullmatch(rf"{field}_[a-z]{{2,3}}", name)] for field in (c.TITLE, c.DESCRIPTION)
+        [name for name in by_language if name.startswith(field)] for field in (c.TITLE, c.DESCRIPTION)
     )
     shortened = pd.Series(None, index=frame.index, dtype=object)
     for column in (c.TITLE, *titles, c.DESCRIPTION, *descriptions, c.TEXT):
@@ -88,12 +94,11 @@ def add_texts(frame: pd.DataFrame, findings: Findings) -> None:
             SHORTENED_TEXT, f"a text is cut: {LONGEST_TITLE:,} characters of a title are kept, {LONGEST_DESCRIPTION:,} of others"
         )
     frame[c.TITLES] = _titles_by_language(frame, titles)
-    rows = zip(*(_texts_of_rows(frame, *fields) for fields in ((c.TITLE, titles), (c.DESCRIPTION, descriptions))), strict=True)
-    all_titles, all_descriptions = zip(*rows, strict=True) if len(frame) else ((), ())
-    own_text = frame[c.TEXT]
+    all_titles = _texts_of_rows(frame, c.TITLE, titles)
+    all_descriptions = _texts_of_rows(frame, c.DESCRIPTION, descriptions)
     frame[c.TEXT] = [
         own if isinstance(own, str) else multilingual_text(*texts)
-        for own, *texts in zip(own_text, all_titles, all_descriptions, strict=True)
+        for own, *texts in zip(frame[c.TEXT], all_titles, all_descriptions, strict=True)
     ]
     frame[c.TITLE] = [next(iter(texts), "") for texts in all_titles]
     frame[c.DESCRIPTION] = [next(iter(texts), "") for texts in all_descriptions]

@@ -88,14 +88,17 @@ def test_bilingual_products_are_whole(bilingual: Config) -> None:
         "title": "هاتف ذكي ١٢٨ جيجا",
         "description": "شاشة ٦ بوصة",
         "text": "هاتف ذكي ١٢٨ جيجا شاشة ٦ بوصة",
+        "titles": None,
         "title_language": "ar",
         "description_language": "ar",
         "brand": "نور",
         "category": "phones",
         "price": 799.5,
+        "currency": None,
         "stock": 4,
         "photo": "https://example.com/p1.jpg",
         "hidden": False,
+        "group_id": None,
     }
     assert products["p3"]["description"] == 'هيل، "محمصة" 250g'
     assert products["p3"]["price"] == 32.0  # from the metadata, because its own column is empty
@@ -140,9 +143,19 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
     }  # fmt: skip
     assert report["products"] == {
         "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1, "broken_metadata": 1,
-        "unreadable_price": 0, "unreadable_stock": 0, "unreadable_hidden": 0,
+        "ambiguous_price": 0, "unreadable_price": 0, "unreadable_currency": 0, "unreadable_stock": 0, "backorder": 0,
+        "unreadable_hidden": 0, "unreadable_photo": 0, "shortened_text": 0, "missing_title": 1,
         "reasons": {"duplicate_content": 1, "duplicate_product_id": 1, "missing_product_id": 1},
+        "columns": {
+            "product_id": "id", "title": "title", "description": "description", "metadata": "metadata", "price": "price",
+        },
+        "examples": {
+            "broken_metadata": {"file": str(BILINGUAL / "products.csv"), "line": 4, "value": "{broken json"},
+            "missing_title": {"file": str(BILINGUAL / "products.csv"), "line": 5, "value": "p5"},
+        },
+        "warnings": [],
     }  # fmt: skip
+    assert report["photos"] == {"read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {}}
 
 
 def test_ingesting_twice_gives_the_same_bytes(bilingual: Config) -> None:
@@ -285,12 +298,12 @@ def test_a_column_wins_over_the_metadata(tmp_path: Path) -> None:
     [
         ("", None, None),
         (" 3 ", 3.0, 3),
-        ("-1", -1.0, -1),
+        ("-1", "unreadable", 0),  # a backorder
         ("1e30", 1e30, "unreadable"),
-        ('"12,50"', "unreadable", "unreadable"),
+        ('"12,50"', 12.5, 12),
         ("abc", "unreadable", "unreadable"),
         ("inf", "unreadable", "unreadable"),
-        ("nan", "unreadable", "unreadable"),
+        ("nan", None, None),
     ],
 )
 def test_prices_and_stocks_that_cannot_be_read_are_counted(
@@ -327,7 +340,7 @@ def test_the_types_of_the_products_do_not_depend_on_their_values(tmp_path: Path,
         name: numbers.get(name, pa.string())
         for name in (
             "product_id", "product_key", "title", "description", "text", "brand", "category", "price", "stock", "photo",
-            "hidden", "title_language", "description_language",
+            "hidden", "title_language", "description_language", "titles", "currency", "group_id",
         )
     }  # fmt: skip
 
