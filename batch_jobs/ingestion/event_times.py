@@ -88,7 +88,13 @@ def _proven_order(db: duckdb.DuckDBPyConnection) -> DateOrder | None:
         "SELECT DISTINCT timestamp FROM raw_events WHERE origin = 'source' AND NOT regexp_full_match(timestamp, ?)",
         [f"{_ISO}|{_SECONDS}|{_MILLISECONDS}"],
     )
-    return proven_date_order(text for batch in iter(lambda: texts.fetchmany(10_000), []) for (text,) in batch)
+    try:
+        return proven_date_order(text for batch in iter(lambda: texts.fetchmany(10_000), []) for (text,) in batch)
+    except ValueError as error:
+        raise ValueError(
+            f"the dates of the events have two orders: {error}; say with data.date_order=day_first or month_first "
+            "which one holds (dates of the other are then left out), or write them as 2025-04-25"
+        ) from None
 
 
 def _offset_ms(reader: TimeReader, local_ms: int) -> int:

@@ -214,10 +214,9 @@ def _warnings(db: duckdb.DuckDBPyConnection, report: dict[str, Any], data: DataC
             f"events: event_id is shared by different events in {shared:,} rows (an order id?); they are kept as "
             "events of their own"
         )
-    if report["unreadable_quantity"]:
-        warnings.append(
-            f"events: the quantity of {report['unreadable_quantity']:,} rows is no number; they count as one piece each"
-        )
+    if unreadable := report["unreadable_quantity"]:
+        rows = "1 row is no number; it counts" if unreadable == 1 else f"{unreadable:,} rows is no number; they count"
+        warnings.append(f"events: the quantity of {rows} as one piece")
     if data.exclude_user_agents and c.USER_AGENT not in report["columns"]:
         warnings.append(
             "events: data.exclude_user_agents has no effect on the events file, which lacks the column user_agent"

@@ -35,16 +35,17 @@ def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view:
     query = unreadable_lines_query(db, view, header=header)
     if query is None:
         return 0
-    db.execute(
-        f"INSERT INTO quarantine SELECT '{table}', data_row, '{UNREADABLE}', line, to_json(line)::VARCHAR FROM ({query})"
-    )
+    db.execute(f"""
+        INSERT INTO quarantine
+        SELECT '{table}', data_row, '{UNREADABLE}', line, to_json(line)::VARCHAR FROM ({query})
+    """)
     row = db.execute(f"SELECT count(*) FROM ({query})").fetchone()
     assert row is not None
     return int(row[0])
 
 
 def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[tuple[Path, int]]) -> None:
-    """Says which files hold a table: each file with the number of lines in those before it, which source_line counts."""
+    """Says which files a table has, each with the number of lines in those before it, which source_line counts too."""
     _ensure_tables(db)
     for path, lines_before in files:
         db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, str(path), lines_before])
@@ -98,15 +99,15 @@ def located_rows(rows: str = "quarantine") -> str:
 def examples(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, dict[str, Any]]:
     """The first row left out for each reason: {reason: {"file", "line", "value"}}.
 
-    A line is the number of the data row in its file, from 1. A row that is left out for no single value shows its content.
+    A line is the number of the data row in its file, from 1. The value of a row that no single value spoils is its
+    content.
     """
     first_rows = f"""(
         SELECT "table", reason, min(source_line) AS source_line, NULL AS raw,
                arg_min(left(coalesce(value, raw), {SHOWN_VALUE_LENGTH}), source_line) AS value
         FROM quarantine WHERE "table" = '{table}' GROUP BY ALL)"""
-    rows = db.execute(
-        f"SELECT reason, file, source_line, value FROM ({located_rows(first_rows)}) ORDER BY 1"
-    ).fetchall()
+    query = f"SELECT reason, file, source_line, value FROM ({located_rows(first_rows)}) ORDER BY reason"
+    rows = db.execute(query).fetchall()
     return {reason: {"file": file, "line": line, "value": value} for reason, file, line, value in rows}
 
 
@@ -130,13 +131,13 @@ def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
 # What to do about rows that are left out, by reason.
 REMEDIES = {
     UNREADABLE: "each row needs as many columns as the header, closed quotes and UTF-8",
-    "missing_buyer_id": "name the column of the buyer in the mapping (columns: {buyer_id: ...}); events of nobody are of "
-    "no use, so leave them out of the export",
+    "missing_buyer_id": "events of nobody are of no use; if it is the wrong column, name the right one in the mapping "
+    "(columns: {buyer_id: ...})",
     "invalid_buyer_id": "ids have at most 256 characters and no control characters",
     "missing_product_id": "name the column of the product in the mapping (columns: {product_id: ...})",
     "invalid_product_id": "ids have at most 256 characters and no control characters",
-    "unknown_event_type": "map the name to view, add_to_cart, purchase or refund (sql: {event_type: ...}), or name it under "
-    "exclude in the mapping",
+    "unknown_event_type": "map the name to view, add_to_cart, purchase or refund in the mapping "
+    "(sql: {event_type: ...}), or name it there under exclude",
     "other_event": "nothing to do: it is no view, cart event, purchase or refund",
     "unreadable_timestamp": "write times as ISO 8601 (2025-06-01T10:00:00+03:00) or as seconds since 1970",
     "ambiguous_date": "say whether the day or the month comes first: data.date_order=day_first or month_first",

@@ -42,9 +42,7 @@ def taken_back(pieces: Sequence[int | None]) -> list[bool]:
 
 def mark_returns(db: duckdb.DuckDBPyConnection, piece: int) -> None:
     """Sets the reason of returns and returned purchases in `checked_events`; `piece` is one piece in its quantities."""
-    if not db.execute(
-        "SELECT 1 FROM checked_events WHERE reason IS NULL AND event_type = ? LIMIT 1", [REFUND]
-    ).fetchone():
+    if not db.execute(f"FROM checked_events WHERE reason IS NULL AND event_type = '{REFUND}' LIMIT 1").fetchone():
         return
     integers, flags = duckdb.list_type("BIGINT"), duckdb.list_type("BOOLEAN")
     db.create_function("taken_back", taken_back, [integers], flags)

@@ -210,7 +210,7 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
 
 
 def taken_columns(table: TableMapping, fields: Iterable[str], file_columns: Iterable[str]) -> dict[str, str]:
-    """Which column of the file each field is read from, or the SQL of the mapping; fields that are not there are left out.
+    """The column of the file that each field is read from, or the mapping's SQL; fields that are missing are left out.
 
     Raises:
         ValueError: The mapping names a column that the table does not have.

@@ -59,7 +59,6 @@ def _letters(name: str) -> str:
 
 
 _MEANINGS = {_letters(name): meaning for meaning, names in _SPELLINGS.items() for name in names.split(", ")}
-SPELLING_TO_TYPE = {spelling: meaning for spelling, meaning in _MEANINGS.items() if meaning in EVENT_TYPE_NAMES}
 
 
 @lru_cache(maxsize=4096)

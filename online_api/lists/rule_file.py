@@ -18,11 +18,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from feature_repo.common.config import ConfigError, Section
 from feature_repo.common.files import file_stamp
-from online_api.schemas.fields import Price, milliseconds
+from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
+from online_api.schemas.fields import Price
 
 log = logging.getLogger(__name__)
 
 RULES_POLL_SECONDS = 1.0
+_TIMES = TimeReader()
 
 
 # ---- schema ----------------------------------------------------------------------------------------------------------
@@ -30,8 +32,8 @@ RULES_POLL_SECONDS = 1.0
 
 def _moment(value: object) -> int:
     if isinstance(value, str):
-        with suppress(PydanticCustomError):
-            return milliseconds(value)
+        with suppress(UnreadableTimeError):
+            return _TIMES.milliseconds(value)
     raise PydanticCustomError("time", "expected ISO 8601 such as 2026-03-20 or 2026-03-20T18:00:00+03:00")
 
 

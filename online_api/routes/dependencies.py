@@ -28,6 +28,7 @@ PROBLEM_DESCRIPTIONS = {
     408: "The body did not arrive in time",
     409: "A check refused the change; the live release stays live",
     413: "The body is too large",
+    415: "The body is not plain application/json",
     422: "The request is not valid",
     429: "Too many requests; see Retry-After",
     503: "The service is overloaded, or a part of it is down; see Retry-After",
@@ -42,7 +43,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 # Errors of routes that need a key, and of those among them that take a body.
 READ_PROBLEMS = problems(401, 403, 422, 429, 503)
-BODY_PROBLEMS = READ_PROBLEMS | problems(408, 413)
+BODY_PROBLEMS = READ_PROBLEMS | problems(408, 413, 415)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ admin_router = APIRouter(prefix="/v1/admin", tags=["operations"], dependencies=[
 ADMIN_PROBLEMS = problems(401, 403, 429)
 
 
+# Load balancers ask with HEAD, too.
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> Liveness:
     """The process answers."""
@@ -35,6 +37,8 @@ async def livez() -> Liveness:
 
 
 # Not async, like those below: they wait for the store, files or locks, so FastAPI runs them in threads.
+@router.head("/readyz", include_in_schema=False)
+@router.head("/health", include_in_schema=False)
 @router.get("/readyz")
 @router.get("/health")
 def health(services: ServicesDep) -> Health:

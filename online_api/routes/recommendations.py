@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import ValidationError
 
 from feature_repo.common.api_keys import Scope
 from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
@@ -19,17 +20,20 @@ from online_api.routes.dependencies import (
     on_text_thread,
     problems,
 )
-from online_api.routes.query_route import QueryRoute
-from online_api.schemas.fields import Identifier
+from online_api.routes.json_route import JsonRoute
+from online_api.routes.query_route import QueryRoute, invalid_request
+from online_api.schemas.fields import Identifier, TimeRules
 from online_api.schemas.requests import (
     EncodeBuyerRequest,
     RecommendationParameters,
     RecommendationRequest,
     RetrieveRequest,
+    read_interactions,
 )
 from online_api.schemas.responses import EncodeBuyerResponse, RecommendationResponse
+from online_api.service import now_ms
 
-router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs(Scope.READ))])
+router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs(Scope.READ))], route_class=JsonRoute)
 query_router = APIRouter(tags=["recommendations"], dependencies=router.dependencies, route_class=QueryRoute)
 
 
@@ -89,8 +93,12 @@ async def _list_request(services: Services, body: EncodeBuyerRequest, **conditio
     """The list request of a body, with vectors for the texts of products that the live release does not have."""
     service = services.runtime.service
     service.check_length(body.interactions)
-    list_request = ListRequest(buyer_id=body.buyer_id, interactions=body.interactions, **conditions)  # type: ignore[arg-type]
-    texts = service.new_texts(body.interactions)
+    try:
+        interactions = read_interactions(body.interactions, TimeRules(services.runtime.times, now_ms()))
+    except ValidationError as error:
+        raise invalid_request(error, "body", "interactions") from None
+    list_request = ListRequest(buyer_id=body.buyer_id, interactions=interactions, **conditions)  # type: ignore[arg-type]
+    texts = service.new_texts(interactions)
     if not texts:
         return list_request
     encoded = await on_text_thread(services, service.encode_texts, list(texts.values()))

@@ -1,19 +1,35 @@
 """The requests of the API as pydantic models, from which its OpenAPI documentation is generated."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SkipValidation, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SkipValidation,
+    TypeAdapter,
+    model_validator,
+)
 
 from feature_repo import columns as c
+from feature_repo.transforms.events import REFUND
 from online_api.schemas.fields import (
     TIME_FORMATS,
+    BuyerOfEvent,
     CurrencyCode,
-    EventTypeName,
+    EventId,
     Identifier,
+    InteractionType,
     JsonNumber,
     LanguageTag,
     ListLength,
     Price,
+    Quantity,
+    RecordedEventType,
+    TimeRules,
     Timestamp,
 )
 
@@ -34,7 +50,7 @@ class Interaction(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_VIEW | {"timestamp": "2026-11-23T17:30:00Z"}]})
 
     product_id: Identifier
-    event_type: EventTypeName
+    event_type: InteractionType
     timestamp: Timestamp | None = Field(
         None, description=f"{TIME_FORMATS}. Missing: newer than all interactions with a timestamp, in the given order"
     )
@@ -44,13 +60,26 @@ class Interaction(BaseModel):
     )
 
 
+_INTERACTIONS = TypeAdapter(list[Interaction])
+
+
+def read_interactions(interactions: Sequence[object], rules: TimeRules) -> list[Interaction]:
+    """Validates the interactions of a body.
+
+    Raises:
+        ValidationError: One of them is not valid.
+    """
+    return _INTERACTIONS.validate_python(interactions, context=rules)
+
+
 class EncodeBuyerRequest(BaseModel):
     """A buyer: interactions, or the id of a buyer with a stored history."""
 
     buyer_id: Identifier | None = Field(
         None, description="The stored history of this buyer counts if no interaction is usable"
     )
-    interactions: list[Interaction] = Field(
+    # Not validated here: read_interactions does that with the shop's rules for times.
+    interactions: list[SkipValidation[Interaction]] = Field(
         default=[], description="At most `api.max_interactions_per_request` (100). Unknown products are skipped"
     )
 
@@ -219,15 +248,29 @@ class Event(BaseModel):
         json_schema_extra={"examples": [{c.EVENT_ID: "3f6c0a1e", c.BUYER_ID: "u1", **EXAMPLE_VIEW}]}
     )
 
-    event_id: Identifier | None = Field(
+    event_id: EventId | None = Field(
         None,
         description="Makes retries safe: an id is accepted once in 24 hours. Missing: an event with the same content "
         "counts once within `api.duplicate_window_seconds`",
     )
-    buyer_id: Identifier
+    buyer_id: BuyerOfEvent = Field(
+        description="What databases write for nobody is refused: `0`, `NULL`, `(not set)`, ..."
+    )
     product_id: Identifier
-    event_type: EventTypeName
-    timestamp: Timestamp | None = Field(None, description=f"{TIME_FORMATS}. Missing: now. In the future: refused")
+    event_type: RecordedEventType
+    timestamp: Timestamp | None = Field(None, description=f"{TIME_FORMATS}. Missing: now")
+    quantity: Annotated[Quantity, JsonNumber] | None = Field(
+        None, description="Number of pieces; a purchase of a negative number is a refund"
+    )
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        """A refund has a positive quantity, whatever sign its sender prefers."""
+        if self.quantity is not None and self.quantity < 0:
+            if self.event_type not in ("purchase", REFUND):
+                raise ValueError(f"the quantity of an event {self.event_type!r} must be positive, got {self.quantity}")
+            self.event_type, self.quantity = REFUND, -self.quantity
+        return self
 
 
 class EventsRequest(BaseModel):

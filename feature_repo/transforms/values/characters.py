@@ -7,11 +7,16 @@ import unicodedata
 _INVISIBLE = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 INVISIBLE_CHARACTERS = re.compile(f"[{_INVISIBLE}]")
 # What may stand around a value and is no part of it. No white space of Unicode lies above U+3000.
-SURROUNDING_CHARACTERS = "".join(
+_SURROUNDING = "".join(
     char for char in map(chr, (*range(0x3001), 0xFEFF)) if char.isspace() or INVISIBLE_CHARACTERS.match(char)
 )
 _DIGITS = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹", "01234567890123456789")
 _LETTERS = str.maketrans({"ى": "ي", "ی": "ي", "ة": "ه", "ک": "ك", "ء": None, "ـ": None, "ı": "i"})
+
+
+def trim(text: str) -> str:
+    """The text without blanks, line breaks and invisible characters around it."""
+    return text.strip(_SURROUNDING)
 
 
 def latin_digits(text: str) -> str:

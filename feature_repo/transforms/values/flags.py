@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from feature_repo.transforms.values.characters import SURROUNDING_CHARACTERS, latin_digits, word_key
+from feature_repo.transforms.values.characters import latin_digits, trim, word_key
 
 _YES = "true, t, yes, y, on, 1, enabled, active, oui, vrai, ja, wahr, evet, نعم, صح, صحيح, مفعل, مفعلة, أجل"
 _NO = "false, f, no, n, off, 0, disabled, inactive, non, faux, nein, falsch, hayır, لا, خطأ, غير مفعل, معطل"
@@ -51,5 +51,5 @@ def read_availability(text: str) -> bool | None:
 def _meaning(text: str, yes: frozenset[str], no: frozenset[str]) -> bool | None:
     key = word_key(text)
     if key.isdigit():  # of a number, only the plain one counts: -1 is no 1
-        key = latin_digits(text).strip(SURROUNDING_CHARACTERS).removesuffix(".0")
+        key = trim(latin_digits(text)).removesuffix(".0")
     return True if key in yes else False if key in no else None

@@ -2,7 +2,7 @@
 
 import re
 
-from feature_repo.transforms.values.characters import SURROUNDING_CHARACTERS
+from feature_repo.transforms.values.characters import trim
 
 MAX_ID_LENGTH = 256  # characters
 
@@ -41,7 +41,7 @@ def id_problem(identifier: str) -> str | None:
 
 
 def _cleaned(text: str | None, placeholders: frozenset[str]) -> str | None:
-    identifier = (text or "").strip(SURROUNDING_CHARACTERS)
+    identifier = trim(text or "")
     if len(identifier) <= _LONGEST_PLACEHOLDER and identifier.casefold() in placeholders:
         return None
     return identifier

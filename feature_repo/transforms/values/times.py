@@ -59,8 +59,8 @@ class TimeReader:
             raise ValueError(f"no time zone is called {zone!r}; use an IANA name such as Asia/Riyadh")
         self._zone, self._date_order = found, date_order
 
-    def milliseconds(self, value: str | float) -> int:
-        """Milliseconds since 1970, UTC; finer parts are cut off.
+    def milliseconds(self, value: object) -> int:
+        """Milliseconds since 1970, UTC, of a text or a number; finer parts are cut off.
 
         Raises:
             UnreadableTimeError: The value has none of the forms, or its day and month cannot be told apart.
@@ -132,7 +132,7 @@ def implausible_time(time_ms: int, now_ms: int) -> str | None:
     return TIME_IN_FUTURE if time_ms > now_ms + CLOCK_SKEW_MS else None
 
 
-def _number_text(value: float) -> str:
+def _number_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):  # a bool is an int in Python
         raise UnreadableTimeError(f"a value of type {type(value).__name__} is no time; {EXPECTED_TIME}")
     # False for NaN, too. Python refuses to write very large integers.
