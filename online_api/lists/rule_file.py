@@ -3,6 +3,7 @@
 docs/merchandising.md describes the file.
 """
 
+import datetime as dt
 import logging
 import math
 import threading
@@ -18,13 +19,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from feature_repo.common.config import ConfigError, Section
 from feature_repo.common.files import file_stamp
-from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
 from online_api.schemas.fields import Price
 
 log = logging.getLogger(__name__)
 
 RULES_POLL_SECONDS = 1.0
-_TIMES = TimeReader()
 
 
 # ---- schema ----------------------------------------------------------------------------------------------------------
@@ -32,8 +31,9 @@ _TIMES = TimeReader()
 
 def _moment(value: object) -> int:
     if isinstance(value, str):
-        with suppress(UnreadableTimeError):
-            return _TIMES.milliseconds(value)
+        with suppress(ValueError):
+            moment = dt.datetime.fromisoformat(value)
+            return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1000)
     raise PydanticCustomError("time", "expected ISO 8601 such as 2026-03-20 or 2026-03-20T18:00:00+03:00")
 
 

@@ -53,7 +53,7 @@ def read_amount(text: str, decimal_mark: DecimalMark | None = None) -> Amount | 
         return None
     value = _value(found.group(), decimal_mark)
     # Of a range ("10 - 20"), the second number is in what follows the first and is no name of a currency.
-    sign, names = _sign(text[: found.start()].strip(), text[found.end() :].strip())
+    sign, names = _sign(text[: found.start()], text[found.end() :])
     currency = _currency(names)
     return None if value is None or currency is None else _amount(sign * value, currency or None)
 
@@ -106,10 +106,11 @@ def _sign(before: str, after: str) -> tuple[int, tuple[str, str]]:
     """The sign of an amount, and what is left of the texts before and after its digits."""
     if before.startswith("(") and after.endswith(")"):  # an accountant's minus
         return -1, (before[1:], after[:-1])
+    # A sign stands first, last or beside the digits; "EGP - 5" may hold a dash.
     for sign, char in ((-1, "-"), (1, "+")):
-        if char in before:
+        if before.startswith(char) or before.endswith(char):
             return sign, (before.replace(char, "", 1), after)
-        if char in after:
+        if after.startswith(char) or after.endswith(char):
             return sign, (before, after.replace(char, "", 1))
     return 1, (before, after)
 

@@ -16,6 +16,7 @@ _NO_ID = frozenset(
 _NO_BUYER = _NO_ID | {"0", "0.0", "-1", "none", "na", "nil", "00000000-0000-0000-0000-000000000000"}
 _LONGEST_PLACEHOLDER = max(map(len, _NO_BUYER))
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def clean_id(text: str | None) -> str | None:
@@ -36,6 +37,8 @@ def id_problem(identifier: str) -> str | None:
     """Why a cleaned id is refused ("must not hold control characters", ...), or None if it is not."""
     if len(identifier) > MAX_ID_LENGTH:
         return f"must have at most {MAX_ID_LENGTH} characters"
+    if _SURROGATE.search(identifier):  # JSON can write it, UTF-8 cannot
+        return "must not hold half of a surrogate pair"
     # No shop's ids contain them, and they break tools downstream (SQL, logs).
     return "must not hold control characters" if _CONTROL_CHARACTER.search(identifier) else None
 

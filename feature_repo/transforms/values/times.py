@@ -28,7 +28,7 @@ _OLDEST_MS = (OLDEST_TIME - _EPOCH) // _MILLISECOND
 # thus covers the years 1973 to 5138.
 _UNITS = ((10**11, Decimal(1000)), (10**14, Decimal(1)), (10**17, Decimal("1e-3")), (10**20, Decimal("1e-6")))
 
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]*)?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)  # within Decimal's range
 _COMPACT = re.compile(r"(19|20)[0-9]{6}([0-9]{6})?(\.0)?")  # 20250601 and 20250601100000 are dates
 
 

@@ -65,6 +65,7 @@ def test_no_text_is_no_id() -> None:
         ("a\nb", "must not hold control characters"),
         ("a\x00b", "must not hold control characters"),
         ("a\x85b", "must not hold control characters"),
+        ("a\ud800b", "must not hold half of a surrogate pair"),
     ],
 )
 def test_some_ids_are_refused(identifier: str, problem: str | None) -> None:

@@ -116,6 +116,8 @@ def test_times_are_read_in_the_forms_of_shops(value: object, time: str) -> None:
         ("1 Foo 2025", "no month is called 'foo'"),
         ("2025-06-01T10:00:00Z and more", "no time zone"),
         ("1e300", "too large"),
+        ("1e9999999999999999999", "is no time"),
+        ("1" * 5000, "is no time"),
         ("9999-12-31T23:59:59-05:00", "above 9998"),
         (float("nan"), "a number this large"),
         (10**400, "a number this large"),
@@ -243,7 +245,7 @@ def test_a_local_time_reads_back_in_the_shops_zone_and_order(
     assert reader.milliseconds(time.strftime(f"%Y-%m-%d %H:%M:%S {zone}")) == expected
 
 
-@given(value=st.text() | st.integers() | st.floats() | st.text("0123456789-/:. TZ+apmص", max_size=25))
+@given(value=st.text() | st.integers() | st.floats() | st.text("0123456789e-/:. TZ+apmص", max_size=25))
 def test_anything_is_read_or_refused(value: object) -> None:
     try:
         time_ms = UTC_TIMES.milliseconds(value)
