@@ -17,7 +17,7 @@ from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.artifacts.product_table import PRODUCT_COLUMNS
+from training.artifacts.product_table import read_product_columns
 from training.artifacts.release import ReleaseParts, delete_old, promote, write_release
 from training.artifacts.rescorer import Rescorer, recent_popularity
 from training.data.catalogue import KeyIndex, require_same_products
@@ -35,7 +35,7 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     """
     paths = shop_paths(config)
     embeddings = load_embeddings(paths.embeddings)
-    products = pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS))
+    products = read_product_columns(paths.product_features)
     require_same_products(embeddings.product_ids, products[c.PRODUCT_ID].to_pylist())
     _, _, card = load_model(paths.model)
     # The API would refuse such a release too; here the message comes before the files are copied.

@@ -27,8 +27,6 @@ RECENT_VIEW = "buyer_recent"
 PURCHASES_VIEW = "buyer_purchases"
 PRODUCT_VIEW = "product"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
-# Product columns that version 0.1.0 did not have. No model reads them, so the schema hash leaves them out (schema.py).
-LATER_PRODUCT_COLUMNS = (c.TITLES, c.CURRENCY, c.GROUP_ID)
 # Feast would otherwise leave out rows older than the ttl; a buyer's history counts however old it is.
 NO_EXPIRY = timedelta(0)
 
@@ -113,8 +111,8 @@ def _later_columns(product_features: Path) -> list[str]:
         present = pq.read_schema(product_features).names
     except (FileNotFoundError, pa.ArrowInvalid):
         # Not built yet, or torn: the next build writes all.
-        return list(LATER_PRODUCT_COLUMNS)
-    return [name for name in LATER_PRODUCT_COLUMNS if name in present]
+        return list(c.LATER_PRODUCT_COLUMNS)
+    return [name for name in c.LATER_PRODUCT_COLUMNS if name in present]
 
 
 def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:

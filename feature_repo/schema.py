@@ -6,7 +6,8 @@ The hash describes what this program builds and reads, not what the online store
 import hashlib
 import json
 
-from feature_repo.definitions import LATER_PRODUCT_COLUMNS, Definitions
+from feature_repo import columns as c
+from feature_repo.definitions import Definitions
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 
 # Raise this when the meaning of stored features changes but not their names and types: order, units, duplicates.
@@ -19,7 +20,7 @@ def schema_hash(objects: Definitions, max_length: int) -> str:
     # A model reads none of LATER_PRODUCT_COLUMNS. In the hash, they would end the use of every older model and release.
     fields = {
         view.name: sorted(
-            (field.name, str(field.dtype)) for field in view.schema if field.name not in LATER_PRODUCT_COLUMNS
+            (field.name, str(field.dtype)) for field in view.schema if field.name not in c.LATER_PRODUCT_COLUMNS
         )
         for view in views
     }

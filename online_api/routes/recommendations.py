@@ -48,7 +48,7 @@ async def encode_buyer(body: EncodeBuyerRequest, services: ServicesDep) -> Respo
 @router.post("/retrieve", responses=BODY_PROBLEMS, response_model=RecommendationResponse)
 async def retrieve(body: RetrieveRequest, request: Request, services: ServicesDep) -> Response:
     """Products for the given interactions; else for the stored history of `buyer_id`; else popular products."""
-    return await list_response(request, await _list_request(services, body, k=body.k))
+    return await list_response(request, await _list_request(services, body, k=body.k), body.lang)
 
 
 @router.post("/v1/recommendations", responses=BODY_PROBLEMS, response_model=RecommendationResponse)
@@ -64,7 +64,7 @@ async def recommend(body: RecommendationRequest, request: Request, services: Ser
         diversity=body.diversity,
         rules=body.rules,
     )
-    return await list_response(request, list_request)
+    return await list_response(request, list_request, body.lang)
 
 
 # `:path`, because an id may contain a slash.
@@ -86,7 +86,7 @@ async def recommendations(
         diversity=parameters.diversity(),
         rules=parameters.rules,
     )
-    return await list_response(request, list_request)
+    return await list_response(request, list_request, parameters.lang)
 
 
 async def _list_request(services: Services, body: EncodeBuyerRequest, **conditions: object) -> ListRequest:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, REFUND, read_event_type
@@ -142,6 +142,15 @@ Timestamp = Annotated[
                 {"type": "number", "minimum": OLDEST_TIME.timestamp(), "exclusiveMaximum": 10**20},
             ]
         }
+    ),
+]
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)]  # ISO 4217
+LanguageTag = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35),
+    Field(
+        description="Language of the titles, such as `ar` or `ar-EG`; it counts instead of the header Accept-Language. "
+        "A product without a title in it has its main title"
     ),
 ]
 ListLength = Annotated[int, Field(ge=1, le=100, description="Number of products")]

@@ -19,10 +19,12 @@ from feature_repo.transforms.events import REFUND
 from online_api.schemas.fields import (
     TIME_FORMATS,
     BuyerOfEvent,
+    CurrencyCode,
     EventId,
     Identifier,
     InteractionType,
     JsonNumber,
+    LanguageTag,
     ListLength,
     Price,
     Quantity,
@@ -33,6 +35,10 @@ from online_api.schemas.fields import (
 
 EXAMPLE_VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}
 MAX_EXCLUDED, MAX_NAMES = 1000, 100
+CURRENCY_DESCRIPTION = (
+    "The price is in this currency, an ISO 4217 code in upper or lower case. Required with min_price or max_price if "
+    "the catalogue has prices in several currencies"
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Cap = Annotated[int, Field(ge=1, le=100)]
@@ -88,6 +94,7 @@ class RetrieveRequest(EncodeBuyerRequest):
     )
 
     k: Annotated[ListLength, JsonNumber] = 10
+    lang: LanguageTag | None = None
 
 
 class Filters(BaseModel):
@@ -100,7 +107,13 @@ class Filters(BaseModel):
     brands: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these brands")
     min_price: Annotated[Price, JsonNumber] | None = Field(None, description="The price is known and not below this")
     max_price: Annotated[Price, JsonNumber] | None = Field(None, description="The price is known and not above this")
+    currency: CurrencyCode | None = Field(None, description=CURRENCY_DESCRIPTION)
     in_stock: bool = Field(False, strict=True, description="The product is not known to be out of stock")
+
+    @property
+    def by_price(self) -> bool:
+        """Whether prices are compared."""
+        return self.min_price is not None or self.max_price is not None
 
     @model_validator(mode="after")
     def _in_order(self) -> "Filters":
@@ -177,6 +190,7 @@ class ListParameters(BaseModel):
     brand: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these brands")
     min_price: Price | None = None
     max_price: Price | None = None
+    currency: CurrencyCode | None = Field(None, description=CURRENCY_DESCRIPTION)
     in_stock: bool = False
     # Fewer than in a body, because servers and proxies refuse long URLs (uvicorn those above 64 KiB).
     exclude: list[Identifier] = Field(default=[], max_length=MAX_NAMES, description="Products that must not appear")
@@ -186,6 +200,7 @@ class ListParameters(BaseModel):
     max_per_brand: Cap | None = None
     max_per_category: Cap | None = None
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
+    lang: LanguageTag | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -195,13 +210,15 @@ class ListParameters(BaseModel):
 
     def filters(self) -> Filters:
         """The conditions on products."""
-        if not (self.category or self.brand or self.in_stock) and self.min_price is None and self.max_price is None:
+        names = self.category or self.brand or self.currency
+        if not (names or self.in_stock) and self.min_price is None and self.max_price is None:
             return NO_FILTERS
         return Filters(
             categories=tuple(self.category),
             brands=tuple(self.brand),
             min_price=self.min_price,
             max_price=self.max_price,
+            currency=self.currency,
             in_stock=self.in_stock,
         )
 
