@@ -21,7 +21,8 @@ from batch_jobs.ingestion.column_detection import (
     id_columns,
     match_share,
 )
-from batch_jobs.ingestion.ingest import ingest, open_sources
+from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.ingestion.open_sources import open_sources
 from batch_jobs.ingestion.source_mapping import (
     SourceMapping,
     TableMapping,
@@ -77,9 +78,9 @@ def preview(config: Config) -> dict[str, Any]:
 
 
 def _detect(mapping: SourceMapping, config: Config) -> _Files:
-    with duckdb.connect() as db:
+    with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
-        open_sources(db, mapping, config)
+        open_sources(db, mapping, config, Path(scratch))
         values = {EVENTS: _sample(db, "event_source"), PRODUCTS: _sample(db, "product_source")}
         views = db.execute("SELECT view_name FROM duckdb_views() WHERE view_name = 'photo_source'").fetchall()
     events, products = detect_columns(values[EVENTS], values[PRODUCTS])
