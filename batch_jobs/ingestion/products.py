@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 
+from batch_jobs.ingestion.event_fields import INVALID_PRODUCT_ID
 from batch_jobs.ingestion.product_rules.availability import read_hidden, read_stock_levels
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT, merge_duplicates
 from batch_jobs.ingestion.product_rules.findings import Findings
 from batch_jobs.ingestion.product_rules.ids import (
-    INVALID_PRODUCT_ID,
     MISSING_PRODUCT_ID,
     choose_id_column,
     whole_numbers,

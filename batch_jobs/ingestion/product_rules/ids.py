@@ -6,7 +6,7 @@ import pandas as pd
 
 from batch_jobs.ingestion.product_rules.findings import Findings
 
-INVALID_PRODUCT_ID, MISSING_PRODUCT_ID = "invalid_product_id", "missing_product_id"
+MISSING_PRODUCT_ID = "missing_product_id"
 _FLOAT = r"\d+\.0"
 _ENOUGH = 0.5  # a column with this share of the events' product ids stays, whatever others have
 

@@ -4,7 +4,8 @@ import re
 
 import pandas as pd
 
-from batch_jobs.ingestion.product_rules.ids import INVALID_PRODUCT_ID, MISSING_PRODUCT_ID
+from batch_jobs.ingestion.event_fields import INVALID_PRODUCT_ID
+from batch_jobs.ingestion.product_rules.ids import MISSING_PRODUCT_ID
 from feature_repo import columns as c
 from feature_repo.transforms.values.ids import clean_id, id_problem
 
