@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-if TYPE_CHECKING:
-    from expectations.suites import Check, Suite
+from expectations.checks import TOLERATED_ROWS, Check, Suite
+from expectations.statistics import GATE_MEMORY_LIMIT, open_view
+from feature_repo.common.config import ExpectationsConfig
 
 EXAMPLES = 3  # faulty values quoted per finding
 MAX_DOCS_RUNS = 30  # runs per table in Data Docs; each one slows down its index
-GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
 
 # Every page of Data Docs loads logos from this host. One address contains the id of the context, so opening a page
 # would report it.
@@ -51,19 +51,29 @@ class Finding:
 
 
 def run_suites(
-    suites: Sequence["Suite"], *, stage: str, inputs: Mapping[str, Path], folder: Path, warn_only: frozenset[str]
+    suites: Sequence[Suite],
+    *,
+    stage: str,
+    inputs: Mapping[str, Path],
+    made_by: str,
+    folder: Path,
+    limits: ExpectationsConfig,
 ) -> tuple[tuple[Finding, ...], dict[str, Any]]:
     """Runs suites over files and builds Data Docs.
 
     Args:
         suites: The suites.
         stage: Name of the run in Data Docs.
-        inputs: The files, by the view names in the queries of the suites.
+        inputs: The Parquet files, by the view names in the queries of the suites.
+        made_by: The command that writes the files, for messages.
         folder: Output folder of `suites/`, `results/` and `data_docs/`.
-        warn_only: Names of the expectations that only warn; all others block.
+        limits: Says which expectations block.
 
     Returns:
         The findings in the order of the suites, and Great Expectations' own results by table.
+
+    Raises:
+        ValueError: A file cannot be read, or lacks columns of a query.
     """
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
@@ -74,14 +84,14 @@ def run_suites(
     findings: list[Finding] = []
     results: dict[str, Any] = {}
     for suite in suites:
-        expectations = [_configured(check, blocking=check.name not in warn_only) for check in suite.checks]
+        expectations = [_configured(check, blocking=check.blocks(limits)) for check in suite.checks]
         definition = gx.ValidationDefinition(
             name=suite.table,
             data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
             suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
         )
         outcome = context.validation_definitions.add(definition).run(
-            batch_parameters={"dataframe": _check_table(suite.query, inputs, spill=folder / "spill")},
+            batch_parameters={"dataframe": _check_table(suite, inputs, made_by, spill=folder / "spill")},
             # Richer formats collect every faulty row; BASIC counts them and lists a few.
             result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
             run_id=run_id,
@@ -90,9 +100,8 @@ def run_suites(
         by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
         for check in suite.checks:
             result = by_name[check.name]
-            findings.append(
-                Finding(suite.table, check.name, check.name not in warn_only, result.success, _observed(check, result))
-            )
+            blocking = check.blocks(limits) and not _is_tolerated(check, result)
+            findings.append(Finding(suite.table, check.name, blocking, result.success, _observed(check, result)))
         results[suite.table] = outcome.to_json_dict()
     _build_docs(context, run_id, folder / "data_docs")
     return tuple(findings), results
@@ -101,8 +110,8 @@ def run_suites(
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.DataFrame:
-    """Runs `query` over views of the files.
+def _check_table(suite: Suite, inputs: Mapping[str, Path], made_by: str, spill: Path) -> pd.DataFrame:
+    """Runs the query of a suite over views of the files.
 
     Strings become categories: Great Expectations copies the table for each check, which took 5.2 GB and 27 s with plain
     strings on 10M events.
@@ -112,9 +121,12 @@ def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.Data
             "SET TimeZone = 'UTC'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
         )
         for name, path in inputs.items():
-            read = connection.read_json if path.suffix == ".json" else connection.read_parquet
-            read(str(path)).create_view(name)
-        table = connection.sql(query).to_arrow_table()
+            open_view(connection, name, path, made_by)
+        try:
+            table = connection.sql(suite.query).to_arrow_table()
+        except duckdb.Error as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"the {suite.table} cannot be checked: {reason}; run {made_by} again") from None
     for position, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             table = table.set_column(position, field.name, _categories(table.column(position)))
@@ -202,7 +214,7 @@ def _list_latest_pages(docs: Path) -> None:
 # ---- expectations and findings ---------------------------------------------------------------------------------------
 
 
-def _configured(check: "Check", *, blocking: bool) -> Any:
+def _configured(check: Check, *, blocking: bool) -> Any:
     """The check's expectation with the name, description and severity that Data Docs and the results show."""
     expectation = check.expectation
     mostly = getattr(expectation, "mostly", None)
@@ -213,7 +225,13 @@ def _configured(check: "Check", *, blocking: bool) -> Any:
     return expectation
 
 
-def _observed(check: "Check", result: Any) -> str:
+def _is_tolerated(check: Check, result: Any) -> bool:
+    """Whether a check of a share failed for so few rows that it only warns."""
+    is_share = getattr(check.expectation, "mostly", 1) < 1
+    return is_share and result.result.get("unexpected_count", TOLERATED_ROWS + 1) <= TOLERATED_ROWS
+
+
+def _observed(check: Check, result: Any) -> str:
     outcome = result.result
     if not outcome:  # Great Expectations catches exceptions of its computations, such as a comparison of unlike types
         info = result.exception_info
@@ -227,6 +245,9 @@ def _observed(check: "Check", result: Any) -> str:
     # If no value may be missing, the examples are None or, from pandas, NaN, which does not equal itself.
     values = [value for value in outcome["partial_unexpected_list"] if value is not None and value == value]
     examples = list(dict.fromkeys(_format_value(value) for value in values))
+    if check.name in result.expectation_config.kwargs.get("column", ""):
+        # The column of a table of one row: the value says what is wrong.
+        return f"{check.wording}: {examples[0]}" if examples else check.wording
     return f"{text}, e.g. {'; '.join(examples)}" if examples else text
 
 

@@ -1,5 +1,6 @@
 """Atomic writes: a reader never sees a half-written file."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -43,6 +44,12 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_stamp(path: Path) -> tuple[int, ...]:
