@@ -8,7 +8,7 @@ import duckdb
 
 from expectations.checks import UNREADABLE_SHARE, VALUES_READABLE, Check
 from expectations.gate import GateResult, stage_files
-from expectations.statistics import GATE_MEMORY_LIMIT, open_view, unreadable_counts
+from expectations.statistics import open_database, open_view, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths
@@ -34,10 +34,7 @@ def explain_failures(result: GateResult, config: Config) -> list[Explanation]:
     checks = {check.name: check for suite in all_suites(config) for check in suite.checks}
     report = _report(result.paths)
     explanations = []
-    with duckdb.connect(
-        config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(result.paths.validation / "spill")}
-    ) as db:
-        db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    with open_database(result.paths.validation / "spill") as db:
         for name, path in stage_files(result.paths, result.stage).items():
             open_view(db, name, path, "the command that writes it")
         for finding in (finding for finding in result.findings if not finding.success):
@@ -128,8 +125,10 @@ def _examples(
 ) -> list[dict[str, Any]]:
     """The first rows of the quarantine with a reason; the report knows their file if it is the only one."""
     files = [file["path"] for file in report.get("files", [])]
+    columns = {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}
+    shown = "coalesce(value, raw)" if "value" in columns else "raw"
     rows = db.execute(
-        f'SELECT {c.SOURCE_LINE}, left(raw, {LONGEST_VALUE}) FROM quarantine WHERE "{c.TABLE}" = ? AND {c.REASON} = ? '
+        f'SELECT {c.SOURCE_LINE}, left({shown}, {LONGEST_VALUE}) FROM quarantine WHERE "{c.TABLE}" = ? AND {c.REASON} = ? '
         f"ORDER BY {c.SOURCE_LINE} LIMIT {EXAMPLES_PER_REASON}",
         [table, reason],
     ).fetchall()

@@ -96,9 +96,7 @@ def validate_canonical(paths: ShopPaths, config: Config, *, accept_drift: bool =
     checksums = _checked_inputs(paths, config, CANONICAL)
     report = _read_report(paths)
     statistics = canonical_statistics(paths, report)
-    # Not the report: it differs from run to run, though the data do not.
-    data = {name: checksums[name] for name in (_name(paths, paths.products), _name(paths, paths.events))}
-    good_run = None if accept_drift else run_to_compare(good_runs(paths), data)
+    good_run = None if accept_drift else run_to_compare(good_runs(paths), checksums)
     if good_run is None and not accept_drift:
         log.info("there is no earlier good run to compare with; drift is checked from the next data on")
     suites = canonical_suites(config, report, statistics, good_run)
@@ -106,7 +104,7 @@ def validate_canonical(paths: ShopPaths, config: Config, *, accept_drift: bool =
         paths, config, CANONICAL, suites, checksums, compared_with=good_run.validated_at if good_run else None
     )
     if result.passed:
-        keep_good_run(paths, GoodRun(utc_now(), accept_drift, data, statistics))
+        keep_good_run(paths, GoodRun(utc_now(), accept_drift, checksums, statistics))
     return result
 
 

@@ -91,8 +91,11 @@ def run_to_compare(runs: list[GoodRun], inputs: Mapping[str, str]) -> GoodRun | 
 
 
 def keep_good_run(paths: ShopPaths, run: GoodRun) -> None:
-    """Makes `run` the baseline. An accepted run stands alone: nothing before it counts any more."""
-    before = None if run.accepted_drift else run_to_compare(good_runs(paths), run.inputs)
+    """Makes `run` the baseline, unless it already is. An accepted run stands alone: nothing before it counts."""
+    runs = good_runs(paths)
+    if runs and dict(runs[0].inputs) == dict(run.inputs) and not run.accepted_drift:
+        return
+    before = None if run.accepted_drift else run_to_compare(runs, run.inputs)
     write_json(_baseline_path(paths), {"good_runs": [asdict(item) for item in (run, before) if item]})
 
 
@@ -120,10 +123,7 @@ def canonical_statistics(paths: ShopPaths, report: Mapping[str, Any]) -> Canonic
     Raises:
         ValueError: A file cannot be read; the message names it and the command that writes it.
     """
-    with duckdb.connect(
-        config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(paths.validation / "spill")}
-    ) as db:
-        db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    with open_database(paths.validation / "spill") as db:
         nulls: dict[str, float] = {}
         for table, path in (("products", paths.products), ("events", paths.events)):
             open_view(db, table, path, "`tawsiya ingest`")
@@ -171,6 +171,13 @@ def unreadable_counts(counts: Mapping[str, Any]) -> dict[str, int]:
         for name, count in counts.items()
         if name.startswith(UNREADABLE_PREFIX) or name == BROKEN_METADATA
     }
+
+
+def open_database(spill: Path) -> duckdb.DuckDBPyConnection:
+    """A database in memory, which writes to the folder `spill` what does not fit."""
+    db = duckdb.connect(config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(spill)})
+    db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    return db
 
 
 def open_view(db: duckdb.DuckDBPyConnection, name: str, path: Path, made_by: str) -> None:
