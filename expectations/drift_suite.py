@@ -52,12 +52,12 @@ def _checks(limits: ExpectationsConfig, since: str) -> tuple[Check, ...]:
         ("event_mix_steady", f"a share of an event type changed by more than {limits.max_event_mix_change:.0%}", True),
         (
             "null_rates_steady",
-            f"{limits.max_null_rate_increase:.0%} more values of a column are missing, or worse",
+            f"a column's share of missing values rose by more than {limits.max_null_rate_increase:.0%}",
             True,
         ),
         (
             "unreadable_shares_steady",
-            f"more than {limits.max_unreadable_increase:.0%} more values of a column cannot be read",
+            f"a share of unreadable values rose by more than {limits.max_unreadable_increase:.0%}",
             True,
         ),
         (

@@ -128,7 +128,8 @@ def _examples(
     columns = {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}
     shown = "coalesce(value, raw)" if "value" in columns else "raw"
     rows = db.execute(
-        f'SELECT {c.SOURCE_LINE}, left({shown}, {LONGEST_VALUE}) FROM quarantine WHERE "{c.TABLE}" = ? AND {c.REASON} = ? '
+        f"SELECT {c.SOURCE_LINE}, left({shown}, {LONGEST_VALUE}) FROM quarantine "
+        f'WHERE "{c.TABLE}" = ? AND {c.REASON} = ? '
         f"ORDER BY {c.SOURCE_LINE} LIMIT {EXAMPLES_PER_REASON}",
         [table, reason],
     ).fetchall()
