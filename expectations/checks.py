@@ -12,7 +12,7 @@ from typing import Any
 from feature_repo.common.config import ExpectationsConfig
 
 PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, DRIFT_VIEW = "products", "events", "ingest", "drift"
-PRODUCT_FEATURES_VIEW, SEQUENCES_VIEW, PURCHASES_VIEW = "product_features", "sequences", "purchases"
+PRODUCT_FEATURES_VIEW, SEQUENCES_VIEW, PURCHASE_FEATURES_VIEW = "product_features", "sequences", "purchases"
 # Checks of the ingest report that the report's own examples explain.
 VALUES_READABLE, UNREADABLE_SHARE = "values_readable", "unreadable_share"
 ROW = "file_row_number"  # DuckDB's number of a row in its Parquet file, from 0

@@ -5,7 +5,7 @@ import great_expectations.expectations as gxe
 from expectations.checks import (
     PRODUCT_FEATURES_VIEW,
     PRODUCTS_VIEW,
-    PURCHASES_VIEW,
+    PURCHASE_FEATURES_VIEW,
     ROW,
     SEQUENCES_VIEW,
     Check,
@@ -164,20 +164,20 @@ def _purchases() -> Suite:
     unsorted = f"list_sort({c.PURCHASED_TIMES}) <> {c.PURCHASED_TIMES}"
     # Of the distinct keys, because a shop has far more purchases than products.
     unknown_keys = f"""(SELECT coalesce(list(key), []) FROM (SELECT DISTINCT unnest({c.PURCHASED_KEYS}) AS key
-                        FROM {PURCHASES_VIEW}) WHERE key NOT IN (SELECT {c.PRODUCT_KEY} FROM {PRODUCTS_VIEW}))"""
+                        FROM {PURCHASE_FEATURES_VIEW}) WHERE key NOT IN (SELECT {c.PRODUCT_KEY} FROM {PRODUCTS_VIEW}))"""
     unknown = f"list_has_any({c.PURCHASED_KEYS}, {unknown_keys})"
     query = f"""
         SELECT {c.BUYER_ID},
                CASE WHEN {unequal} THEN concat_ws('/', {", ".join(lengths)}) END AS {UNEQUAL_LENGTHS},
                CASE WHEN {unsorted} THEN {c.BUYER_ID} END AS {UNSORTED_BUYER},
                CASE WHEN {unknown} THEN {c.BUYER_ID} END AS {UNKNOWN_PURCHASE}
-        FROM {PURCHASES_VIEW}"""
+        FROM {PURCHASE_FEATURES_VIEW}"""
 
     def failing(value: str, condition: str) -> str:
-        return failing_rows(PURCHASES_VIEW, c.BUYER_ID, value, condition)
+        return failing_rows(PURCHASE_FEATURES_VIEW, c.BUYER_ID, value, condition)
 
     return Suite(
-        PURCHASES_VIEW,
+        PURCHASE_FEATURES_VIEW,
         query,
         (
             Check(
@@ -208,7 +208,7 @@ def _purchases() -> Suite:
                 gxe.ExpectColumnValuesToBeUnique(column=c.BUYER_ID),
                 failing(
                     c.BUYER_ID,
-                    f"{c.BUYER_ID} IN (SELECT {c.BUYER_ID} FROM {PURCHASES_VIEW} GROUP BY 1 HAVING count(*) > 1)",
+                    f"{c.BUYER_ID} IN (SELECT {c.BUYER_ID} FROM {PURCHASE_FEATURES_VIEW} GROUP BY 1 HAVING count(*) > 1)",
                 ),
             ),
         ),

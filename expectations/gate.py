@@ -18,7 +18,7 @@ from expectations.checks import (
     EVENTS_VIEW,
     PRODUCT_FEATURES_VIEW,
     PRODUCTS_VIEW,
-    PURCHASES_VIEW,
+    PURCHASE_FEATURES_VIEW,
     SEQUENCES_VIEW,
 )
 from expectations.runner import Finding, run_suites
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CANONICAL, FEATURES = "canonical", "features"
-GATE_STAGES = (CANONICAL, FEATURES)
+CANONICAL, FEATURE_STAGE = "canonical", "features"
+GATE_STAGES = (CANONICAL, FEATURE_STAGE)
 REASONS_PER_TABLE = 3  # most frequent reasons of quarantine that a refusal names
-_COMMANDS = {CANONICAL: "`tawsiya ingest`", FEATURES: "`tawsiya build-features`"}  # they write the files of a stage
+_COMMANDS = {
+    CANONICAL: "`tawsiya ingest`",
+    FEATURE_STAGE: "`tawsiya build-features`",
+}  # they write the files of a stage
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class GateResult:
     """The result of validating the files of one stage.
 
     Attributes:
-        stage: CANONICAL or FEATURES.
+        stage: CANONICAL or FEATURE_STAGE.
         findings: The result of each expectation.
         paths: The shop.
         compared_with: The time of the good run that the drift checks compared with; None if they did not run.
@@ -118,8 +121,8 @@ def validate_features(paths: ShopPaths, config: Config) -> GateResult:
     """
     from expectations.feature_suites import feature_suites
 
-    checksums = _checked_inputs(paths, config, FEATURES)
-    return _validate(paths, config, FEATURES, feature_suites(config), checksums)
+    checksums = _checked_inputs(paths, config, FEATURE_STAGE)
+    return _validate(paths, config, FEATURE_STAGE, feature_suites(config), checksums)
 
 
 # ---- refuse ----------------------------------------------------------------------------------------------------------
@@ -287,7 +290,7 @@ def _feature_files(paths: ShopPaths) -> dict[str, Path]:
     return {
         PRODUCT_FEATURES_VIEW: paths.product_features,
         SEQUENCES_VIEW: paths.sequence_features,
-        PURCHASES_VIEW: paths.purchase_features,
+        PURCHASE_FEATURES_VIEW: paths.purchase_features,
     }
 
 

@@ -19,7 +19,7 @@ from feature_repo import columns as c
 from feature_repo.common.files import write_json
 from feature_repo.common.paths import ShopPaths
 
-UNKNOWN_PRODUCT = "unknown_product"  # a reason of the quarantine, which has a limit of its own
+UNKNOWN_PRODUCT_REASON = "unknown_product"  # a reason of the quarantine, which has a limit of its own
 BROKEN_METADATA = "broken_metadata"  # a count of products, beside those that begin with UNREADABLE_PREFIX
 UNREADABLE_PREFIX = "unreadable_"
 GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it

@@ -24,20 +24,20 @@ class CopyReadingOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feas
     """Reads for materialization what the data gate has passed, and not what lies at a source's path by then."""
 
     @staticmethod
-    def pull_latest_from_table_or_query(
+    def pull_all_from_table_or_query(
         config: RepoConfig,
         data_source: DataSource,
         join_key_columns: list[str],
         feature_name_columns: list[str],
         timestamp_field: str,
-        created_timestamp_column: str | None,
-        start_date: datetime,
-        end_date: datetime,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
     ) -> RetrievalJob:
         """Feast's own method, on the copy of the source if there is one."""
         assert isinstance(data_source, FileSource)
         copy = config.offline_store.copies.get(data_source.path)
-        return DuckDBOfflineStore.pull_latest_from_table_or_query(
+        return DuckDBOfflineStore.pull_all_from_table_or_query(
             config,
             FileSource(path=copy, timestamp_field=timestamp_field) if copy else data_source,
             join_key_columns,

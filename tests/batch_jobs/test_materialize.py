@@ -114,7 +114,7 @@ def test_an_edit_while_features_are_read_does_not_go_online(
     config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = shop_paths(config)
-    original = CopyReadingOfflineStore.pull_latest_from_table_or_query
+    original = CopyReadingOfflineStore.pull_all_from_table_or_query
 
     def edit_and_read(*arguments: Any, **options: Any) -> Any:
         set_prices(paths.product_features, -999.0)
@@ -122,7 +122,7 @@ def test_an_edit_while_features_are_read_does_not_go_online(
 
     export(config, products=PRODUCTS.replace("Mug 0,kitchen,1\n", "Mug 0,kitchen,7\n"))
     with monkeypatch.context() as patch:
-        patch.setattr(CopyReadingOfflineStore, "pull_latest_from_table_or_query", staticmethod(edit_and_read))
+        patch.setattr(CopyReadingOfflineStore, "pull_all_from_table_or_query", staticmethod(edit_and_read))
         run(config, store)
     assert price_of(store, "p0") == 7
     with pytest.raises(GateRefusedError, match=r"features/products.parquet .* changed since"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from expectations.gate import FEATURES, passed_copies, require_passed, validate_canonical, validate_features
+from expectations.gate import FEATURE_STAGE, passed_copies, require_passed, validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import ShopPaths
@@ -99,7 +99,7 @@ def test_a_file_that_changes_between_check_and_copy_is_refused(
 
 
 def test_a_record_without_checksums_asks_to_validate_again(paths: ShopPaths) -> None:
-    record_path = paths.validation / f"{FEATURES}.json"
+    record_path = paths.validation / f"{FEATURE_STAGE}.json"
     record = json.loads(record_path.read_text(encoding="utf-8"))
     record["inputs"] = {"features/buyer_sequences.parquet": {"size": 1, "mtime_ns": 1}}
     record_path.write_text(json.dumps(record), encoding="utf-8")

@@ -15,7 +15,7 @@ import pytest
 
 from expectations.gate import (
     CANONICAL,
-    FEATURES,
+    FEATURE_STAGE,
     GateResult,
     raise_if_refused,
     require_passed,
@@ -347,7 +347,7 @@ def test_a_good_shop_passes_both_stages(good_shop: ShopPaths) -> None:
     require_passed(good_shop)
 
 
-@pytest.mark.parametrize("stage", [CANONICAL, FEATURES])
+@pytest.mark.parametrize("stage", [CANONICAL, FEATURE_STAGE])
 def test_the_record_is_json_with_findings_statistics_and_inputs(good_shop: ShopPaths, stage: str) -> None:
     record = json.loads((good_shop.validation / f"{stage}.json").read_text(encoding="utf-8"))
     assert record["passed"] is True
@@ -380,7 +380,7 @@ def test_data_docs_escape_what_the_shop_wrote(tmp_path: Path) -> None:
 def test_data_docs_keep_the_latest_runs(tmp_path: Path) -> None:
     paths = write_features(tmp_path)
     validate_features(paths, Config())
-    runs = paths.validation / "results" / "sequences" / FEATURES
+    runs = paths.validation / "results" / "sequences" / FEATURE_STAGE
     (run,) = runs.iterdir()
     for day in range(1, MAX_DOCS_RUNS + 1):
         shutil.copytree(run, runs / f"202001{day:02}T000000.000000Z")
