@@ -164,7 +164,8 @@ def _purchases() -> Suite:
     unsorted = f"list_sort({c.PURCHASED_TIMES}) <> {c.PURCHASED_TIMES}"
     # Of the distinct keys, because a shop has far more purchases than products.
     unknown_keys = f"""(SELECT coalesce(list(key), []) FROM (SELECT DISTINCT unnest({c.PURCHASED_KEYS}) AS key
-                        FROM {PURCHASE_FEATURES_VIEW}) WHERE key NOT IN (SELECT {c.PRODUCT_KEY} FROM {PRODUCTS_VIEW}))"""
+                        FROM {PURCHASE_FEATURES_VIEW})
+                        WHERE key NOT IN (SELECT {c.PRODUCT_KEY} FROM {PRODUCTS_VIEW}))"""
     unknown = f"list_has_any({c.PURCHASED_KEYS}, {unknown_keys})"
     query = f"""
         SELECT {c.BUYER_ID},
@@ -208,7 +209,8 @@ def _purchases() -> Suite:
                 gxe.ExpectColumnValuesToBeUnique(column=c.BUYER_ID),
                 failing(
                     c.BUYER_ID,
-                    f"{c.BUYER_ID} IN (SELECT {c.BUYER_ID} FROM {PURCHASE_FEATURES_VIEW} GROUP BY 1 HAVING count(*) > 1)",
+                    f"{c.BUYER_ID} IN (SELECT {c.BUYER_ID} FROM {PURCHASE_FEATURES_VIEW} GROUP BY 1 "
+                    "HAVING count(*) > 1)",
                 ),
             ),
         ),
