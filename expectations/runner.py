@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,9 @@ def _configured(check: Check, *, blocking: bool) -> Any:
 def _is_tolerated(check: Check, result: Any) -> bool:
     """Whether a check of a share failed for so few rows that it only warns."""
     is_share = getattr(check.expectation, "mostly", 1) < 1
-    return is_share and result.result.get("unexpected_count", TOLERATED_ROWS + 1) <= TOLERATED_ROWS
+    return (
+        not result.success and is_share and result.result.get("unexpected_count", TOLERATED_ROWS + 1) <= TOLERATED_ROWS
+    )
 
 
 def _observed(check: Check, result: Any) -> str:
@@ -245,13 +248,13 @@ def _observed(check: Check, result: Any) -> str:
         return f"could not be checked: {'; '.join(str(report['exception_message']) for report in reports)}"
     if "observed_value" in outcome:
         value = outcome["observed_value"]
-        return f"{value:,} {check.wording}" if isinstance(value, int) else f"{value:.1%} {check.wording}"
+        return f"{value:,} {check.wording}" if isinstance(value, Integral) else f"{value:.1%} {check.wording}"
     faulty, rows = outcome["unexpected_count"], outcome["element_count"] - outcome.get("missing_count", 0)
     text = f"{faulty:,} of {rows:,} rows ({faulty / max(rows, 1):.1%}) {check.wording}"
     # If no value may be missing, the examples are None or, from pandas, NaN, which does not equal itself.
     values = [value for value in outcome["partial_unexpected_list"] if value is not None and value == value]
     examples = list(dict.fromkeys(_format_value(value) for value in values))
-    if check.name in result.expectation_config.kwargs.get("column", ""):
+    if result.expectation_config.kwargs.get("column") == check.name:
         # The column of a table of one row: the value says what is wrong.
         return f"{check.wording}: {examples[0]}" if examples else check.wording
     return f"{text}, e.g. {'; '.join(examples)}" if examples else text
