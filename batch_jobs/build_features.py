@@ -25,12 +25,11 @@ from ibis.expr.types import Table, Value
 
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
-from feature_repo.common.files import glob_literal, replacing, write_json
+from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
-from training.artifacts.lineage import sha256
 
 # Parquet and Feast store microseconds, so this is the smallest step before a moment.
 ONE_MICROSECOND = ibis.interval(microseconds=1)
@@ -44,8 +43,9 @@ def build_features(config: Config) -> dict[str, Any]:
 
     Returns:
         The report: `rows` per table; `as_of`, the build time, which online rows carry; the time split
-        `validation_from`, `test_from` and `data_end`; all times in ISO 8601, UTC; and `data_version`, a hash of the
-        data that training depends on, equal for two builds of the same data.
+        `validation_from`, `test_from` and `data_end`; all times in ISO 8601, UTC; `data_version`, a hash of the data
+        that training depends on, equal for two builds of the same data; and `products_sha256`, the checksum of the
+        canonical products.
 
     Raises:
         FileNotFoundError: There are no canonical data yet; the message names the command that writes them.
@@ -81,6 +81,7 @@ def build_features(config: Config) -> dict[str, Any]:
         "as_of": as_of.isoformat(),
         **split.as_json(),
         "data_version": _data_version(paths, config),
+        "products_sha256": sha256(paths.products),
     }
     write_json(paths.feature_report, report)
     return report

@@ -24,7 +24,7 @@ from expectations.gate import (
     raise_if_refused,
     require_passed,
     validate_canonical,
-    validate_sequences,
+    validate_features,
 )
 from feature_repo.common.config import Config
 from feature_repo.common.lock import shop_lock
@@ -88,7 +88,7 @@ def refresh(config: Config) -> dict[str, Any]:
         ingested = stage("ingest", lambda: ingest(config))
         warnings = ingested["warnings"] + enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
         features = stage("build_features", lambda: build_features(config))
-        warnings += enforce_gate(stage("validate_sequences", lambda: validate_sequences(paths, config)))
+        warnings += enforce_gate(stage("validate_features", lambda: validate_features(paths, config)))
         # Opened once: an embedded server starts and stops with it.
         with feature_store(config) as store:
             stage("materialize", lambda: materialize(config, store, full=False))

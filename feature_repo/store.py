@@ -163,9 +163,16 @@ class FeatureStore:
         project = Project(name=self.project, tags={FINGERPRINT: fingerprint})
         self._feast.apply([project, *objects])
 
-    def materialize(self, *, full: bool) -> None:
-        """Copies the newest features to the online store: all if `full`, else those built since the last call."""
+    def materialize(self, *, full: bool, copies: Mapping[Path, Path] | None = None) -> None:
+        """Copies the newest features to the online store.
+
+        Args:
+            full: Copy all of them, not only those built since the last call.
+            copies: Files to read instead of the feature files, by the feature files.
+        """
         self.apply()
+        settings = self._feast.config.offline_store
+        settings.copies = {str(path): str(copy) for path, copy in (copies or {}).items()}
         # Not the pushed view: its batch source is empty.
         views = [HISTORY_VIEW, PURCHASES_VIEW, PRODUCT_VIEW]
         now = dt.datetime.now(dt.UTC)

@@ -41,28 +41,30 @@ def ingest(
         run_job(with_shop_lock(job), config, settings, as_json)
 
 
-def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def validate(
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what failed: values, where they came from, what to do")
+    ] = False,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Take the present data for the baseline, however much they changed")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Validate canonical data and, if there are any, features; exit code 3 if the gate refuses them."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.refresh import enforce_gate
-        from expectations.gate import validate_canonical, validate_sequences
-        from feature_repo.common.paths import shop_paths
+        from batch_jobs.validate import validate as run
 
-        paths = shop_paths(settings)
-        results = [validate_canonical(paths, settings)]
-        # In a new shop, validate runs before the first build of features.
-        if paths.sequence_features.is_file():
-            results.append(validate_sequences(paths, settings))
-        return {
-            # enforce_gate raises otherwise.
-            "passed": True,
-            "expectations": sum(len(result.findings) for result in results),
-            "warnings": [warning for result in results for warning in enforce_gate(result)],
-            "report": str(paths.validation / "data_docs" / "index.html"),
-        }
+        return run(settings, explain=explain, accept_drift=accept_drift)
 
-    run_job(with_shop_lock(job), config, overrides, as_json)
+    def show(result: JobResult) -> str:
+        from batch_jobs.validate import as_text
+
+        return as_text(result)
+
+    run_job(with_shop_lock(job), config, overrides, as_json, show if explain else None)
 
 
 def build_features(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:

@@ -55,14 +55,19 @@ def run_job(
         result = job(settings)
     except GateRefusedError as error:
         # Before RuntimeError, its base class.
+        if error.result is not None:
+            _print_result(error.result, as_json, show)
         raise _exit(error, REFUSED) from None
     except ConfigError as error:
         raise _exit(error, BAD_USAGE) from None
     # The types with messages for users. Any other exception is a defect and keeps its traceback.
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise _exit(error, FAILED) from None
-    if result is None:
-        return
+    if result is not None:
+        _print_result(result, as_json, show)
+
+
+def _print_result(result: JobResult, as_json: bool, show: Callable[[JobResult], str] | None) -> None:
     if as_json:
         # default=str: results contain paths and times.
         typer.echo(json.dumps(result, ensure_ascii=False, default=str))

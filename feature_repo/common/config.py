@@ -272,18 +272,51 @@ class ExpectationsConfig(Section):
     """Thresholds of the data-quality gate."""
 
     max_bad_event_share: Fraction = Field(
-        0.05, description="Largest share of quarantined events among those that the mapping does not exclude"
+        0.05, description="Largest share of bad events among those that are not excluded; unknown products are apart"
     )
-    max_bad_product_share: Fraction = Field(0.05, description="Largest share of quarantined products")
+    max_unknown_product_share: Fraction = Field(
+        0.3, description="Largest share of events whose product is not in the catalogue"
+    )
+    max_bad_product_share: Fraction = Field(
+        0.05, description="Largest share of bad products, and of products that repeat an id"
+    )
+    max_unreadable_share: Fraction = Field(
+        0.5, description="Largest share of products whose price (or stock, title, ...) cannot be read"
+    )
     min_title_share: Fraction = Field(0.95, description="Smallest share of products that have a title")
     min_category_share: Fraction = Field(0.5, description="Smallest share of products that have a category")
     min_distinct_title_share: Fraction = Field(
         0.5, description="Smallest share of products with a title of their own, among those that have a title"
     )
+    max_drop: Fraction = Field(
+        0.5, description="Events, products or buyers that lost this share since the last good run have drifted"
+    )
+    max_event_mix_change: Fraction = Field(
+        0.2, description="Largest change of an event type's share since the last good run"
+    )
+    max_null_rate_increase: Fraction = Field(
+        0.2, description="Largest increase of a column's share of missing values since the last good run"
+    )
+    max_unreadable_increase: Fraction = Field(
+        0.05, description="Largest increase of a share of unreadable values since the last good run"
+    )
+    max_new_category_share: Fraction = Field(
+        0.2, description="Largest share of products in categories that the last good run lacks"
+    )
     warn_only: frozenset[str] = Field(
         frozenset({"category_known", "titles_distinct"}),
-        description="Names of expectations that only warn when they fail; all others stop the run",
+        description="Names of expectations that only warn when they fail, though they would stop the run "
+        "([data-quality.md](data-quality.md) lists all)",
     )
+    also_block: frozenset[str] = Field(
+        frozenset(), description="Names of expectations that stop the run when they fail, though they would only warn"
+    )
+
+    @model_validator(mode="after")
+    def _warn_or_block(self) -> "ExpectationsConfig":
+        if both := self.warn_only & self.also_block:
+            raise ValueError(f"warn_only and also_block both name {', '.join(sorted(both))}; name it in one of them")
+        return self
 
 
 class InferenceConfig(Section):

@@ -1,5 +1,6 @@
 """Atomic writes: a reader never sees a half-written file."""
 
+import hashlib
 import json
 import os
 import re
@@ -49,6 +50,12 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 def glob_literal(path: Path) -> str:
     """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern."""
     return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_stamp(path: Path) -> tuple[int, ...]:

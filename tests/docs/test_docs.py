@@ -119,7 +119,15 @@ def test_the_documented_mapping_reads_csv_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/operations.md", "docs/security.md", "docs/sources.md", "docs/exports.md", "docs/training.md"],
+    [
+        "README.md",
+        "docs/data-quality.md",
+        "docs/exports.md",
+        "docs/operations.md",
+        "docs/security.md",
+        "docs/sources.md",
+        "docs/training.md",
+    ],
 )
 def test_commands_in_code_blocks_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ STAGES = [
     "ingest",
     "validate",
     "build_features",
-    "validate_sequences",
+    "validate_features",
     "materialize",
     "train",
     "embed",
