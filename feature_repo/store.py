@@ -34,6 +34,7 @@ from redis.retry import Retry
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_loading import environment
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
     HISTORY_VIEW,
@@ -58,6 +59,7 @@ REDIS_TYPES = tuple(kind.value for kind in RedisType)
 # Feast's join holds all earlier rows of a buyer, with their arrays, before it selects the newest one: joining a year of
 # Complete Journey at once took 21 GB.
 HISTORICAL_CHUNK = 10_000
+CLOCK_TOLERANCE = dt.timedelta(minutes=1)  # clocks of two machines may differ by so much without a word
 FINGERPRINT = "definitions"  # tag of the Feast project that holds the hash of the definitions
 
 
@@ -137,6 +139,7 @@ class FeatureStore:
         self._definitions = definitions(paths)
         self._fingerprint = _fingerprint(self._definitions)
         self._max_length = config.model.buyer_tower.max_interaction_history
+        self._feature_report = paths.feature_report
         self.online = self._online_features(repo_config, self._feast._get_provider().online_store)
         self.schema_hash = schema_hash(self._definitions, self._max_length)
 
@@ -163,13 +166,35 @@ class FeatureStore:
         # Not the pushed view: its batch source is empty.
         views = [HISTORY_VIEW, PURCHASES_VIEW, PRODUCT_VIEW]
         now = dt.datetime.now(dt.UTC)
-        # The first incremental run of Feast covers one year only, and would miss features that were built before.
-        if full or not all(self._feast.get_feature_view(view).materialization_intervals for view in views):
-            self._feast.materialize(BEFORE_ALL_DATA, now, feature_views=views)
-        else:
-            self._feast.materialize_incremental(now, feature_views=views)
+        self._warn_of_the_future(now)
+        start = BEFORE_ALL_DATA if full else min(self._materialized_until(view, now) for view in views)
+        # Features that a build stamped while its clock was ahead are the newest all the same.
+        self._feast.materialize(start, max(now, self._built_at() or now), feature_views=views)
         # Last: a process that sees the new time must find the new features.
-        self.online.record_materialized()
+        self.online.record_materialized(dt.datetime.now(dt.UTC))
+
+    def _materialized_until(self, view: str, now: dt.datetime) -> dt.datetime:
+        """The end of the view's last materialize by a clock that was not ahead."""
+        intervals = self._feast.get_feature_view(view).materialization_intervals
+        return max((end for _, end in intervals if end <= now), default=BEFORE_ALL_DATA)
+
+    def _warn_of_the_future(self, now: dt.datetime) -> None:
+        """Says when rows or features are stamped later than now: some clock was or is wrong."""
+        stored = BEFORE_ALL_DATA + dt.timedelta(milliseconds=self.online.materialized_at())
+        built = self._built_at() or now
+        for what, moment in (("the online store holds rows", stored), ("the features are", built)):
+            if moment > now + CLOCK_TOLERANCE:
+                log.warning(
+                    "%s stamped %s, in the future: a clock was wrong then or is now; they are replaced",
+                    what,
+                    moment.date().isoformat(),
+                )
+
+    def _built_at(self) -> dt.datetime | None:
+        """When the features were built; None if they were not built by build_features."""
+        if not self._feature_report.is_file():
+            return None
+        return dt.datetime.fromisoformat(read_json(self._feature_report, "tawsiya build-features")["as_of"])
 
     def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
         """The sequences that buyers had at given times: a point-in-time join through the training feature service.
@@ -198,6 +223,9 @@ class FeatureStore:
         return self._online_features(repo_config, PipelinedRedisOnlineStore())
 
     def _online_features(self, repo_config: RepoConfig, store: PipelinedRedisOnlineStore) -> OnlineFeatures:
+        # A copy: pushes compare times, so that a writer that lost its lock replaces nothing newer.
+        repo_config = repo_config.model_copy(deep=True)
+        repo_config.online_store.skip_dedup = False
         # One immediate retry, for a stale connection: by default redis-py retries a dead server for seconds.
         store.client(repo_config).set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
         return OnlineFeatures(store, repo_config, self._definitions, self._max_length)
