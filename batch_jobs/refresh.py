@@ -88,6 +88,9 @@ def refresh(config: Config) -> dict[str, Any]:
         ingested = stage("ingest", lambda: ingest(config))
         warnings = enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
         features = stage("build_features", lambda: build_features(config))
+        for warning in features["warnings"]:
+            log.warning("warning: %s", warning)
+        warnings += features["warnings"]
         warnings += enforce_gate(stage("validate_sequences", lambda: validate_sequences(paths, config)))
         # Opened once: an embedded server starts and stops with it.
         with feature_store(config) as store:
