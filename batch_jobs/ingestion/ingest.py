@@ -22,6 +22,7 @@ from batch_jobs.ingestion.csv_files import (
 )
 from batch_jobs.ingestion.events import stage_events
 from batch_jobs.ingestion.products import stage_products
+from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
     SourceMapping,
@@ -57,6 +58,7 @@ def ingest(config: Config) -> dict[str, Any]:
     mapping = load_mapping(config.data.source)
     paths = shop_paths(config)
     paths.events.parent.mkdir(parents=True, exist_ok=True)
+    require_own_shop(config)
     try:
         with duckdb.connect() as db:
             spill = sql_string(str(paths.root / "tmp"))
@@ -82,6 +84,7 @@ def ingest(config: Config) -> dict[str, Any]:
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
         "events": events, "products": products,
     }  # fmt: skip
+    record_shop_source(config)
     write_json(paths.ingest_report, report)
     return report
 
