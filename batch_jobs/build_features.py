@@ -25,7 +25,7 @@ from ibis.expr.types import Table, Value
 from batch_jobs.split_time import UTC_MICROSECONDS, split_time
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
-from feature_repo.common.files import replacing, write_json
+from feature_repo.common.files import glob_literal, replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
@@ -59,7 +59,7 @@ def build_features(config: Config) -> dict[str, Any]:
     con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
     # DuckDB returns times in the session's zone; days are days of UTC.
     con.raw_sql("SET TimeZone = 'UTC'")
-    events = con.read_parquet(paths.events)
+    events = con.read_parquet(glob_literal(paths.events))
     split, warnings = split_time(events, config.data)
     # As tables: three queries read the numbered events, and two the contexts, and each would compute them again.
     positioned = con.create_table("positioned", with_positions(_encode_events(events)), temp=True)
@@ -181,7 +181,9 @@ def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
 def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Table:
     """Feast's rows of products, with the build time as their time: an export does not say since when they hold."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
-    return con.read_parquet(paths.products).mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
+    return con.read_parquet(glob_literal(paths.products)).mutate(
+        **{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp}
+    )
 
 
 # ---- report and files ------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_repo.common.files import glob_literal
+
 if TYPE_CHECKING:
     from expectations.suites import Check, Suite
 
@@ -113,7 +115,7 @@ def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.Data
         )
         for name, path in inputs.items():
             read = connection.read_json if path.suffix == ".json" else connection.read_parquet
-            read(str(path)).create_view(name)
+            read(glob_literal(path)).create_view(name)
         table = connection.sql(query).to_arrow_table()
     for position, field in enumerate(table.schema):
         if pa.types.is_string(field.type):

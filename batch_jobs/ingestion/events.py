@@ -1,12 +1,12 @@
 """The events part of ingest: types, products, deduplication, and the events of the event log."""
 
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import line_rows, sql_string
-from batch_jobs.ingestion.quarantine import UNREADABLE, quarantine_rows, quarantine_unreadable_lines, row_counts
+from batch_jobs.ingestion.csv_files import sql_string
+from batch_jobs.ingestion.files.records import UNREADABLE_ROW
+from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import EventsMapping, SourceMapping, field_expression, required_expression
 from feature_repo import columns as c
 from feature_repo.transforms.events import SPELLING_TO_TYPE
@@ -16,8 +16,8 @@ EVENT_LOG_TABLE = c.Origin.EVENT_LOG.value
 DUPLICATE_EVENT = "duplicate_event"
 
 
-def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_log: Path) -> dict[str, Any]:
-    """Creates the table `events` from the source and the event log; reads `products` and `product_aliases`.
+def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dict[str, Any]:
+    """Creates the table `events` from source and event log; reads their views, `products` and `product_aliases`.
 
     Returns:
         The row counts of the source and, if the event log has any event, those of the log under "event_log".
@@ -25,9 +25,8 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     excluded = tuple(mapping.events.exclude)
     db.execute(f"CREATE TEMP TABLE raw_events AS {_source_query(db, mapping.events)}")
     read = _count(db, "raw_events")
-    if _open_event_log(db, event_log):
-        # One table for both, so that an event that was exported and logged is found as a duplicate.
-        db.execute(f"INSERT INTO raw_events {_event_log_query()}")
+    # One table for both, so that an event that was exported and logged is found as a duplicate.
+    db.execute(f"INSERT INTO raw_events {_event_log_query()}")
     logged = _count(db, "raw_events") - read
     db.execute(_typed_query())
     db.execute(_reason_query())
@@ -40,8 +39,8 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, event_lo
     quarantine_rows(db, EVENTS_TABLE, "event_source", f"{rejected}'{c.Origin.SOURCE}'")
     if logged:
         quarantine_rows(db, EVENT_LOG_TABLE, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
-    read += quarantine_unreadable_lines(db, EVENTS_TABLE, "event_source", header=not mapping.events.lines)
-    logged += quarantine_unreadable_lines(db, EVENT_LOG_TABLE, "event_log_source", header=False)
+    read += quarantine_unreadable_lines(db, EVENTS_TABLE, "event_source")
+    logged += quarantine_unreadable_lines(db, EVENT_LOG_TABLE, "event_log_source")
     report = row_counts(db, EVENTS_TABLE, read=read, excluded=excluded, duplicates=(DUPLICATE_EVENT,))
     if logged:
         report[EVENT_LOG_TABLE] = row_counts(
@@ -68,20 +67,6 @@ def _source_query(db: duckdb.DuckDBPyConnection, table: EventsMapping) -> str:
     """
 
 
-def _open_event_log(db: duckdb.DuckDBPyConnection, event_log: Path) -> bool:
-    """Creates the view `event_log_source` of the log's lines; False if the log has no file."""
-    if not any(event_log.glob("*.jsonl")):
-        return False
-    # The files are read as lines, so that a line that a crash cut off is one bad row and does not end the file. JSON
-    # escapes the control character at which line_rows splits (as \u0001), so no id in the log can contain it.
-    db.execute(f"""
-        CREATE TEMP TABLE event_log_source_rows AS
-        SELECT row_number() OVER () AS source_line, line FROM {line_rows(event_log / "*.jsonl", "event_log_source")}
-    """)
-    db.execute("CREATE TEMP VIEW event_log_source AS SELECT * FROM event_log_source_rows")
-    return True
-
-
 def _event_log_query() -> str:
     def field(name: str) -> str:
         return f"CASE WHEN json_valid(line) THEN json_extract_string(line, '$.{name}') END AS {name}"
@@ -89,7 +74,7 @@ def _event_log_query() -> str:
     return f"""
         SELECT '{c.Origin.EVENT_LOG}', source_line, {field(c.EVENT_ID)}, {field(c.BUYER_ID)}, {field(c.PRODUCT_ID)},
                {field(c.EVENT_TYPE)}, {field(c.TIMESTAMP)},
-               CASE WHEN NOT json_valid(line) THEN '{UNREADABLE}' END
+               CASE WHEN NOT json_valid(line) THEN '{UNREADABLE_ROW}' END
         FROM event_log_source
     """
 

@@ -63,7 +63,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dic
     rejected = pd.DataFrame({c.SOURCE_LINE: frame[c.SOURCE_LINE], c.REASON: reason}).dropna()
     db.register("rejected_products", rejected)
     quarantine_rows(db, PRODUCTS_TABLE, "product_source", "SELECT * FROM rejected_products")
-    unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source", header=not mapping.products.lines)
+    unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source")
     duplicates = (c.DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT)
     report = row_counts(db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
     return {**report, **unreadable_values}

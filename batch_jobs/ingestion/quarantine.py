@@ -5,10 +5,6 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import unreadable_lines_query
-
-UNREADABLE = "unreadable_row"
-
 
 def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, rejected: str) -> None:
     """Adds the rows of `view` that the query `rejected` (source_line, reason) selects."""
@@ -20,19 +16,12 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
     """)
 
 
-def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str, *, header: bool) -> int:
-    """Adds the lines of `view`'s file that could not be read as rows, and returns their number.
-
-    `header` says whether the file has a header, which is not a data row.
-    """
+def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str) -> int:
+    """Adds the lines of `view`'s files that could not be read as rows, and returns their number."""
     _ensure_table(db)
-    query = unreadable_lines_query(db, view, header=header)
-    if query is None:
-        return 0
-    db.execute(
-        f"INSERT INTO quarantine SELECT '{table}', data_row, '{UNREADABLE}', to_json(line)::VARCHAR FROM ({query})"
-    )
-    row = db.execute(f"SELECT count(*) FROM ({query})").fetchone()
+    row = db.execute(
+        f"INSERT INTO quarantine SELECT '{table}', source_line, reason, raw FROM {view}_unreadable"
+    ).fetchone()
     assert row is not None
     return int(row[0])
 

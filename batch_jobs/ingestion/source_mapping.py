@@ -8,6 +8,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from batch_jobs.ingestion.csv_files import quoted_identifier
+from batch_jobs.ingestion.files.encodings import known_encoding
+from batch_jobs.ingestion.files.parts import table_parts
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
@@ -49,6 +52,7 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+Encoding = Annotated[str, AfterValidator(known_encoding)]
 TableName = Annotated[str, Field(pattern="^[a-z_]+$"), AfterValidator(_not_reserved)]
 
 
@@ -59,7 +63,13 @@ class TableMapping(Section):
     `columns`, else from the column with its name or a common variation of it (COLUMN_ALIASES).
     """
 
-    path: str = Field(description="File name in the source's folder: CSV, gzipped CSV, Parquet, or text (see `lines`)")
+    path: str = Field(
+        description="File, folder of parts or pattern in the source's folder: CSV, Parquet, or text (see `lines`); "
+        "CSV and text may be compressed with gzip or zstd"
+    )
+    encoding: Encoding | None = Field(
+        None, description="Encoding of text that is not UTF-8 and has no byte order mark, such as windows-1256"
+    )
     lines: bool = Field(False, description="Read the file as text: one row per line, in the column `line`")
     query: str | None = Field(None, description="DuckDB query over the view `source`, read instead of the file's rows")
     columns: dict[str, str] = Field(default_factory=dict, description="Canonical field -> column of the file")
@@ -160,10 +170,11 @@ def load_source_config(path: Path | None = None, overrides: Sequence[str] = ()) 
 
 
 def table_path(mapping: SourceMapping, table: TableMapping, override: str | None) -> Path:
-    """The path of a table's file; `override`, from the configuration, wins over the mapping.
+    """The path of a table's file, folder or pattern; `override`, from the configuration, wins over the mapping.
 
     Raises:
         FileNotFoundError: The file, its Python package or the environment variable of its folder is missing.
+        ValueError: A part is missing.
     """
     if override is not None:
         path = Path(override)
@@ -178,8 +189,7 @@ def table_path(mapping: SourceMapping, table: TableMapping, override: str | None
                 "the files with --set data.events_path=... and --set data.products_path=..."
             )
         path = Path(folder) / table.path
-    if not path.is_file():
-        raise FileNotFoundError(f"source file {path} does not exist")
+    table_parts(path)
     return path
 
 
@@ -217,11 +227,11 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
             raise ValueError(
                 f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(file_columns)}"
             )
-        return _quoted_identifier(column)
+        return quoted_identifier(column)
     names = [_normalised_name(name) for name in (field, *COLUMN_ALIASES.get(field, ()))]
     # Reversed, so that of two columns with one normalised name the first stays.
     candidates = {_normalised_name(column): column for column in reversed(file_columns)}
-    return next((_quoted_identifier(candidates[name]) for name in names if name in candidates), None)
+    return next((quoted_identifier(candidates[name]) for name in names if name in candidates), None)
 
 
 def required_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str:
@@ -243,7 +253,3 @@ def required_expression(table: TableMapping, field: str, file_columns: Iterable[
 
 def _normalised_name(name: str) -> str:
     return "".join(char for char in name.lower() if char.isalnum())
-
-
-def _quoted_identifier(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,11 @@ def read_utf8(path: Path) -> str:
 
 def _not_utf8(path: Path, content: bytes, place: int) -> ConfigError:
     return ConfigError(f"{path} is not UTF-8 (byte 0x{content[place]:02x} at {place}); save it as UTF-8")
+
+
+def glob_literal(path: Path) -> str:
+    """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern."""
+    return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
 
 
 def file_stamp(path: Path) -> tuple[int, ...]:

@@ -43,6 +43,11 @@ class ShopPaths:
         return self.root / "event_log"
 
     @property
+    def source_copies(self) -> Path:
+        """Folder of an ingest's temporary copies of source files, unpacked and as UTF-8."""
+        return self.root / "tmp" / "source_files"
+
+    @property
     def product_features(self) -> Path:
         """Feast's source of product features."""
         return self.root / "features" / "products.parquet"

@@ -45,6 +45,11 @@ def kept_products(config: Config) -> dict[str, Row]:
     return {row["product_id"]: row for row in rows(shop_paths(config).products)}
 
 
+def counts(table: Row) -> Row:
+    """The counts of a table in the ingest report, without its files."""
+    return {name: value for name, value in table.items() if name != "files"}
+
+
 def quarantined(config: Config) -> list[tuple[str, int, str]]:
     """Table, source line and reason of each row left out."""
     return [(row["table"], row["source_line"], row["reason"]) for row in rows(shop_paths(config).quarantine)]

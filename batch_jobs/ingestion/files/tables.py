@@ -1,0 +1,151 @@
+"""Opens the files of one table: which they are, what they are, and their rows as a DuckDB query."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batch_jobs.ingestion.files.csv_header import CsvHeader, KnownHeadings, read_header
+from batch_jobs.ingestion.files.formats import is_parquet
+from batch_jobs.ingestion.files.loading import (
+    LINE_COLUMN,
+    LoadedFile,
+    create_tables,
+    create_unreadable,
+    load_csv,
+    load_lines,
+)
+from batch_jobs.ingestion.files.parquet_files import check_columns, parquet_row_count, parquet_rows
+from batch_jobs.ingestion.files.parts import table_parts
+from batch_jobs.ingestion.files.utf8 import TextFile, check_utf8, text_file
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file as the ingest report describes it: its size, its rows with the unreadable ones, its encoding if text."""
+
+    path: str
+    bytes: int
+    rows: int
+    encoding: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of the report."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class OpenedTable:
+    """A table whose files can be read.
+
+    Attributes:
+        rows: Query of the rows, in the order of the files.
+        files: The files.
+        texts: Those that are text.
+        warnings: What was unusual, one line each.
+    """
+
+    rows: str
+    files: list[SourceFile]
+    texts: list[LoadedFile] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def place_of(self, source_line: int) -> tuple[str, int | None]:
+        """The file of a row, and the line in which it begins; None for Parquet. Reads the file up to the row."""
+        first = 0
+        for number, file in enumerate(self.files):
+            if source_line <= first + file.rows:
+                return file.path, self.texts[number].line_of(source_line) if self.texts else None
+            first += file.rows
+        raise IndexError(f"the table has {first} rows, not {source_line}")
+
+
+def open_table_files(
+    db: duckdb.DuckDBPyConnection,
+    view: str,
+    path: Path,
+    scratch: Path,
+    *,
+    lines: bool,
+    encoding: str | None,
+    known: KnownHeadings,
+) -> OpenedTable:
+    """Checks the files of a table to their end, and creates `{view}_file` and `{view}_unreadable`.
+
+    Args:
+        db: The connection.
+        view: Prefix of the tables.
+        path: A file, a folder of parts, or a pattern.
+        scratch: Folder of temporary copies, which must stay as long as the table is read.
+        lines: Read the lines of text files as rows.
+        encoding: The encoding that the mapping declares.
+        known: Counts the fields of the table that headings name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file is cut short, damaged or of another kind, or a part is missing or differs from the others.
+    """
+    parts = table_parts(path)
+    empty = next((part for part in parts if len(parts) > 1 and not part.stat().st_size), None)
+    if empty is not None:
+        raise ValueError(f"part {empty} is empty; export all parts again")
+    create_unreadable(db, view)
+    kinds = [not lines and is_parquet(part) for part in parts]
+    if all(kinds):
+        return _open_parquet(db, parts)
+    if any(kinds):
+        first, other = parts[kinds.index(True)], parts[kinds.index(False)]
+        raise ValueError(f"{first} is Parquet but {other} is not; all parts of a table have one format")
+    texts = [text_file(part, encoding, scratch, lines=lines) for part in parts]
+    if lines:
+        return open_lines(db, view, texts, scratch)
+    return _open_csv(db, view, texts, scratch, known)
+
+
+def open_lines(db: duckdb.DuckDBPyConnection, view: str, files: Sequence[TextFile], scratch: Path) -> OpenedTable:
+    """Opens text files whose lines are the rows; needs `{view}_unreadable`."""
+    create_tables(db, view, [LINE_COLUMN])
+    loaded: list[LoadedFile] = []
+    for file in files:
+        loaded.append(load_lines(db, view, file, sum(one.rows for one in loaded), scratch))
+    return _opened_texts(view, loaded, [])
+
+
+def _open_csv(
+    db: duckdb.DuckDBPyConnection, view: str, files: Sequence[TextFile], scratch: Path, known: KnownHeadings
+) -> OpenedTable:
+    headers = [_header(file, known) for file in files]
+    for file, header in zip(files, headers, strict=True):
+        check_columns(file.path, header.names, files[0].path, headers[0].names)
+    create_tables(db, view, headers[0].names)
+    loaded: list[LoadedFile] = []
+    for file, header in zip(files, headers, strict=True):
+        loaded.append(load_csv(db, view, file, header, sum(one.rows for one in loaded), scratch))
+    return _opened_texts(view, loaded, [warning for header in headers for warning in header.warnings])
+
+
+def _header(file: TextFile, known: KnownHeadings) -> CsvHeader:
+    try:
+        return read_header(file.plain, file.path, known)
+    except UnicodeDecodeError as error:
+        check_utf8(file)
+        raise ValueError(f"{file.path} cannot be read: its header is not UTF-8 ({error}); save it as UTF-8") from None
+
+
+def _opened_texts(view: str, loaded: list[LoadedFile], warnings: list[str]) -> OpenedTable:
+    for warning in warnings:
+        log.warning("%s", warning)
+    files = [
+        SourceFile(str(one.file.path), one.file.path.stat().st_size, one.rows, one.file.encoding) for one in loaded
+    ]
+    return OpenedTable(f"SELECT * EXCLUDE (source_line) FROM {view}_file", files, loaded, warnings)
+
+
+def _open_parquet(db: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> OpenedTable:
+    files = [SourceFile(str(part), part.stat().st_size, parquet_row_count(part), None) for part in parts]
+    return OpenedTable(parquet_rows(db, parts), files)
