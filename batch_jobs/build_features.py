@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
+from batch_jobs.ingestion.csv_files import sql_string
 from batch_jobs.split_time import UTC_MICROSECONDS, split_time
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
@@ -48,7 +49,7 @@ def build_features(config: Config) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There are no canonical data yet; the message names the command that writes them.
-        ValueError: There are no events, or nothing to train on or to validate with; nothing was written.
+        ValueError: There are no events, or none before the test days; nothing was written.
     """
     paths = shop_paths(config)
     for path in (paths.events, paths.products):
@@ -209,7 +210,8 @@ def _data_version(paths: ShopPaths, config: Config) -> str:
 def _write(con: Backend, table: Table, path: Path) -> int:
     """Writes a table atomically and returns its number of rows."""
     with replacing(path) as temporary:
-        con.to_parquet(table, temporary, compression="zstd")
+        # Not to_parquet, which does not escape an apostrophe in the path.
+        con.raw_sql(f"COPY ({con.compile(table)}) TO {sql_string(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")
         # From the file: counting the query would run it again.
         return int(pq.read_metadata(temporary).num_rows)
 

@@ -7,8 +7,10 @@ import pandas as pd
 from ibis.expr.types import Table
 
 from feature_repo import columns as c
-from feature_repo.common.config import DataConfig
-from feature_repo.time_split import TimeSplit
+from feature_repo.common.config import Config, DataConfig
+from feature_repo.common.files import glob_literal
+from feature_repo.common.paths import shop_paths
+from feature_repo.time_split import TimeSplit, read_time_split
 
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
 # At most this share of all events may follow a gap and be taken for strays; a shop that opens again has more.
@@ -19,13 +21,24 @@ def split_time(events: Table, config: DataConfig) -> tuple[TimeSplit, list[str]]
     """The time split of canonical events, and warnings about it, a line each.
 
     Raises:
-        ValueError: There are no events, or nothing to train on or to validate with; the message has the dates.
+        ValueError: There are no events, or none before the test days; the message has the dates.
     """
     days = _days(events)
     kept = _without_strays(days, config.test_days)
     split = _time_split(kept, config.test_days)
-    _require_targets(events, split, config)
     return split, _stray_warning(days, kept)
+
+
+def require_targets(config: Config) -> None:
+    """Refuses features that training could not use, before they are online.
+
+    Raises:
+        ValueError: No target lies before the validation days, or none within them; the message has the dates.
+    """
+    paths = shop_paths(config)
+    con = ibis.duckdb.connect()
+    con.raw_sql("SET TimeZone = 'UTC'")
+    _require_targets(con.read_parquet(glob_literal(paths.events)), read_time_split(paths.feature_report), config.data)
 
 
 def _time_split(days: pd.DataFrame, test_days: int) -> TimeSplit:
@@ -118,7 +131,7 @@ def _stray_warning(days: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
 
 
 def _require_targets(events: Table, split: TimeSplit, config: DataConfig) -> None:
-    """Raises ValueError if training would find no target, or validation none; before anything is written."""
+    """Raises ValueError if training would find no target, or validation none."""
     targets = events.filter(events[c.EVENT_TYPE].isin(sorted(config.target_events)))
     time = targets[c.EVENT_TIME]
     validation, test = (ibis.literal(moment).cast(UTC_MICROSECONDS) for moment in split[:2])

@@ -5,7 +5,7 @@ import datetime as dt
 import ibis
 import pytest
 
-from batch_jobs.split_time import split_time
+from batch_jobs.split_time import _require_targets, split_time
 from feature_repo.common.config import DataConfig
 from feature_repo.time_split import TimeSplit
 
@@ -18,7 +18,10 @@ def split(times: list[str], test_days: int = 10, kind: str = "view") -> tuple[Ti
     con.raw_sql("SET TimeZone = 'UTC'")
     columns = [dict(zip(schema, row, strict=True)) for row in rows]
     events = con.create_table("events", ibis.memtable(columns, schema=schema), temp=True)
-    return split_time(events, DataConfig(test_days=test_days, target_events=frozenset({"view"})))
+    config = DataConfig(test_days=test_days, target_events=frozenset({"view"}))
+    found, warnings = split_time(events, config)
+    _require_targets(events, found, config)
+    return found, warnings
 
 
 def dates(split: TimeSplit) -> list[str]:
@@ -83,5 +86,5 @@ def test_what_cannot_be_trained_on_is_said_with_the_dates(times: list[str], said
 
 
 def test_other_events_are_no_targets() -> None:
-    with pytest.raises(ValueError, match="nothing to train on: .* 0 lie before"):
+    with pytest.raises(ValueError, match=r"nothing to train on: .* 0 lie before"):
         split(DAILY, kind="purchase")

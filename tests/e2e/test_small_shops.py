@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from batch_jobs.commands.serving import recommend_to_buyer
 from batch_jobs.refresh import refresh
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
@@ -114,4 +115,14 @@ def test_a_shop_with_nothing_to_validate_with_is_refused_before_anything_is_onli
     with pytest.raises(ValueError, match=r"nothing to validate with: the events run from 2025-01-01 to 2025-04-07"):
         refresh(config)
     assert not shop_paths(config).redis.exists()
-    assert not shop_paths(config).contexts.exists()
+
+
+def test_a_folder_with_any_name_from_files_to_recommendations(tmp_path: Path, tiny_encoder: Path) -> None:
+    folder = tmp_path / """متجر #1 [a] 'b' "c" %d {x} *?"""
+    config = shop(folder, tiny_encoder, visits(4, 6, EVERY_5_DAYS), catalogue(6))
+    # An unset variable: in a mapping's folder `$` begins one, in data_dir it is a character.
+    config = config.model_copy(update={"data_dir": tmp_path / "data $NOWHERE #2 [b]"})
+    result = refresh(config)
+    answer = recommend_to_buyer(config, "u1", 3)
+    assert (answer["source"], answer["release"], answer["degraded"]) == ("personalised", result["release"], [])
+    assert Path(result["report"]).is_file()
