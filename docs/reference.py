@@ -22,7 +22,8 @@ One YAML file: `--config`, or `config/default.yaml` in the working directory. Ea
 6. the default
 
 In `--set` and in variables a text or a path is taken as it is, without quotes; other values are YAML. Files are UTF-8.
-Unknown keys are refused. A message about a wrong value says where it was set. `tawsiya config show` prints the values in force.
+Unknown keys are refused. A message about a wrong value says where it was set. `tawsiya config show` prints the values
+in force.
 
 If `feature_store.online` is `redis`, two more variables, from the environment or `.env`, name the server:
 `TAWSIYA_REDIS` (`host:port,option=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`).

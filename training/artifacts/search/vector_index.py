@@ -6,7 +6,6 @@ No index copies the product vectors: it reads the array that it is given. Caller
 Legend: B queries, C candidates, K results, N products, D dimensions.
 """
 
-import logging
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -14,8 +13,6 @@ import faiss
 import numpy as np
 
 from feature_repo.common.arrays import Float32Array, Int64Array
-
-log = logging.getLogger(__name__)
 
 IndexType: TypeAlias = Literal["auto", "flat", "pq_fastscan"]
 ScoresAndPositions: TypeAlias = tuple[Float32Array, Int64Array]
@@ -168,16 +165,11 @@ INDEXES: Final[dict[str, type[VectorIndex]]] = {index.kind: index for index in (
 def build_index(vectors_ND: Float32Array, index_type: IndexType) -> VectorIndex:
     """Indexes unit vectors, (N, D); `auto` chooses flat for up to 50,000 products and pq_fastscan above.
 
-    A catalogue too small for pq_fastscan to learn from gets a flat index, whatever was asked for.
-
     Raises:
         ValueError: The index cannot be built on these vectors; see the build() of each index.
     """
     if index_type == "auto":
         index_type = "flat" if len(vectors_ND) <= MOST_PRODUCTS_OF_FLAT else "pq_fastscan"
-    if index_type == "pq_fastscan" and len(vectors_ND) < 2**PqFastScanIndex.BITS:
-        log.warning("pq_fastscan cannot learn from %d products; the index is flat, which is exact", len(vectors_ND))
-        index_type = "flat"
     return INDEXES[index_type].build(vectors_ND)
 
 
