@@ -7,6 +7,7 @@ from typing import Any
 from batch_jobs.commands.job_runner import JobResult
 
 SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
+NO_METRICS = "no metrics: no buyer of the test days has a history and a product to predict"
 
 
 def training_text(result: JobResult) -> str:
@@ -59,6 +60,7 @@ def evaluation_text(result: JobResult) -> str:
     split, lines = result["split"], []
     for kind in result["targets"]:
         lines += [*kind_lines(result["targets"], kind), ""]
+    lines = lines or [NO_METRICS, ""]
     days = f"test {split['test_from'][:10]} to {split['test_to'][:10]}"
     return "\n".join(
         [
@@ -103,7 +105,7 @@ def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
         f"bad rows: {counts['quarantined']:,}; every row left out, with its reason: {result['quarantine']}",
         f"release {result['release']} is live after {result['seconds']['total']:.0f} s",
         "",
-        *kind_lines(targets, next(iter(targets))),
+        *(kind_lines(targets, next(iter(targets))) if targets else [NO_METRICS]),
         f"more metrics, slices and curves: {result['report']}",
     ]
 

@@ -17,6 +17,7 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
+from batch_jobs.split_time import require_targets
 from batch_jobs.train_model import train_job
 from expectations.gate import (
     CANONICAL,
@@ -38,13 +39,16 @@ DEFAULT_K_VALUES = (1, 5, 10, 20)
 
 
 def build_validated_features(config: Config) -> dict[str, Any]:
-    """Builds features from canonical data, if the data gate has passed them.
+    """Builds features from canonical data, if the data gate has passed them and a model can be trained on them.
 
     Raises:
         GateRefusedError: The canonical data have not passed the gate.
+        ValueError: There is nothing to train on or to validate with; the message has the dates.
     """
     require_passed(shop_paths(config), CANONICAL)
-    return build_features(config)
+    report = build_features(config)
+    require_targets(config)
+    return report
 
 
 def enforce_gate(result: GateResult) -> list[str]:
@@ -87,7 +91,10 @@ def refresh(config: Config) -> dict[str, Any]:
     with shop_lock(config):
         ingested = stage("ingest", lambda: ingest(config))
         warnings = ingested["warnings"] + enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
-        features = stage("build_features", lambda: build_features(config))
+        features = stage("build_features", lambda: build_validated_features(config))
+        for warning in features["warnings"]:
+            log.warning("warning: %s", warning)
+        warnings += features["warnings"]
         warnings += enforce_gate(stage("validate_features", lambda: validate_features(paths, config)))
         # Opened once: an embedded server starts and stops with it.
         with feature_store(config) as store:

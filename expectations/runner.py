@@ -187,7 +187,8 @@ def _context(folder: Path) -> Any:
 
 def _file_backend(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
-    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
+    # Great Expectations takes `$NAME` in a setting for a variable.
+    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder).replace("$", "\\$")}
 
 
 def _build_docs(context: Any, run_id: Any, docs: Path) -> None:

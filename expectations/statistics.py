@@ -4,7 +4,6 @@ The drift checks compare the two. The baseline also keeps the statistics before 
 again, they must not be compared with themselves.
 """
 
-import glob
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,7 +15,7 @@ import duckdb
 
 from expectations.checks import ROW
 from feature_repo import columns as c
-from feature_repo.common.files import write_json
+from feature_repo.common.files import glob_literal, write_json
 from feature_repo.common.paths import ShopPaths
 
 UNKNOWN_PRODUCT_REASON = "unknown_product"  # a reason of the quarantine, which has a limit of its own
@@ -187,8 +186,7 @@ def open_view(db: duckdb.DuckDBPyConnection, name: str, path: Path, made_by: str
         ValueError: The file cannot be read; the message names it and the command `made_by` that writes it.
     """
     try:
-        # Escaped: DuckDB takes brackets in a path for a pattern.
-        db.read_parquet(glob.escape(str(path)), file_row_number=True).create_view(name)
+        db.read_parquet(glob_literal(path), file_row_number=True).create_view(name)
     except duckdb.Error as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} cannot be read: {reason}; run {made_by} again") from None

@@ -16,6 +16,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSo
 from feast.types import Array, Bool, Float64, Int32, Int64, String
 
 from feature_repo import columns as c
+from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import ShopPaths
 
 # Models and releases store the schema hash, which contains the names of the views: renaming a view ends their use.
@@ -56,7 +57,7 @@ def definitions(shop: ShopPaths) -> Definitions:
     recent_source = PushSource(
         name=RECENT_PUSH_SOURCE,
         batch_source=FileSource(
-            name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
+            name="buyer_recent_source", path=glob_literal(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
         ),
     )
     recent_view = _recent_view(recent_source, buyer)
@@ -167,7 +168,10 @@ def _purchase_fields() -> list[Field]:
 
 def _parquet(name: str, path: Path) -> FileSource:
     return FileSource(
-        name=name, path=str(path), timestamp_field=c.EVENT_TIMESTAMP, created_timestamp_column=c.CREATED_TIMESTAMP
+        name=name,
+        path=glob_literal(path),
+        timestamp_field=c.EVENT_TIMESTAMP,
+        created_timestamp_column=c.CREATED_TIMESTAMP,
     )
 
 

@@ -66,7 +66,10 @@ class Runtime:
         if not self.breaker.is_open:  # it would refuse a batch that has been read and parsed already
             self.intake.replay()
         # Not only after a replay: other workers add events and replay them, too.
-        self.metrics.pending_events.set(self.intake.pending_count)
+        pending = self.intake.pending_count
+        self.metrics.pending_events.set(pending)
+        if not pending:
+            self.breaker.forget_refusal()
 
 
 @contextmanager

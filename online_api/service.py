@@ -5,6 +5,7 @@ Legend: B requests of one batch, K results, L events, M texts, N products, D dim
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -103,6 +104,10 @@ class RecommendationService:
         rows = self._breaker.call(lambda: self._online.read_buyers(buyer_ids))
         for row, place in enumerate(waiting):
             resolved[place] = _add_stored(live, resolved[place], None if rows is None else rows[row])
+            if rows is not None and self._breaker.refuses_writes:
+                # Stored histories lack the newest events.
+                entry = resolved[place]
+                resolved[place] = replace(entry, degraded=(*entry.degraded, "feature_store"))
         return resolved
 
     def _resolve_session(self, live: LiveRelease, request: ListRequest) -> ResolvedRequest:

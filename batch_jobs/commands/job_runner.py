@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_jobs.ingestion.shop_source import require_own_shop
 from batch_jobs.ingestion.source_mapping import load_source_config
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import GateRefusedError
@@ -49,6 +50,7 @@ def run_job(
     _quiet_libraries()
     try:
         settings = load_source_config(config, overrides or ())
+        require_own_shop(settings)
     except (ConfigError, FileNotFoundError) as error:
         raise _exit(error, BAD_USAGE) from None
     try:

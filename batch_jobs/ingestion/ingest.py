@@ -18,6 +18,7 @@ from batch_jobs.ingestion.files.utf8 import scratch_folder
 from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
 from batch_jobs.ingestion.quarantine import examples, left_out_warnings, located_rows
+from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing, write_json
@@ -46,6 +47,7 @@ def ingest(config: Config) -> dict[str, Any]:
     mapping = load_mapping(config.data.source)
     paths = shop_paths(config)
     paths.events.parent.mkdir(parents=True, exist_ok=True)
+    require_own_shop(config)
     try:
         with scratch_folder(paths.source_copies) as scratch, duckdb.connect() as db:
             spill = sql_string(str(paths.root / "tmp"))
@@ -75,6 +77,7 @@ def ingest(config: Config) -> dict[str, Any]:
     }  # fmt: skip
     if photos is not None:
         report["photos"] = photos
+    record_shop_source(config)
     write_json(paths.ingest_report, report)
     for warning in warnings:
         log.warning("%s", warning)

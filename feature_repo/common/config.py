@@ -205,8 +205,8 @@ class DataConfig(Section):
 
     source: str = Field(
         "complete_journey",
-        description="Name of a mapping in config/sources, or the path of one; the default is `csv` if "
-        "`data.events_path` and `data.products_path` are set",
+        description="Name of a mapping in config/sources, or the path of one; the shop's folder is named after the "
+        "file. The default is `csv` if `data.events_path` and `data.products_path` are set",
     )
     use_subset: bool = Field(
         True, description="Read only the subset that the mapping defines, if it defines one; false reads everything"
@@ -263,7 +263,7 @@ class FeatureStoreConfig(Section):
     """The online feature store."""
 
     online: Literal["embedded", "redis"] = Field(
-        "embedded", description="`embedded` starts a local Valkey; `redis` uses $TAWSIYA_REDIS (host:port,key=value)"
+        "embedded", description="`embedded` starts a local Valkey; `redis` uses $TAWSIYA_REDIS (host:port,option=value)"
     )
     online_write_batch_size: PositiveInt = Field(10_000, description="Rows per write when features are materialized")
 

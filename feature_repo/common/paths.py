@@ -143,6 +143,11 @@ class ShopPaths:
         return self.root / "releases"
 
     @property
+    def source_record(self) -> Path:
+        """Which mapping file the shop is made from."""
+        return self.root / "source.json"
+
+    @property
     def lock(self) -> Path:
         """Lock of the batch jobs: one job at a time."""
         return self.root / "batch.lock"

@@ -149,9 +149,9 @@ class OnlineFeatures:
         """When features were last materialized, milliseconds since 1970; 0 if never."""
         return int(self.redis.get(self._materialized_key) or 0)
 
-    def record_materialized(self) -> None:
-        """Records the time of a materialize, so that processes with cached features can see that they are outdated."""
-        self.redis.set(self._materialized_key, int(_now().timestamp() * 1000))
+    def record_materialized(self, moment: dt.datetime) -> None:
+        """Records when a materialize ended, so that processes with cached features can see that they are outdated."""
+        self.redis.set(self._materialized_key, int(moment.timestamp() * 1000))
 
     def claim_events(self, claims: Mapping[str, Claim]) -> AbstractContextManager[EventClaims]:
         """Claims events, by name, for the duration of a block; see claims.claim_events, also for the errors."""

@@ -117,13 +117,13 @@ class EventIntake:
         # The breaker guards the call that claims, but the claims are held to the end of this block.
         with ExitStack() as stack:
             # None if the store is down. Then all events count as new, and the replay detects known ids.
-            claimed = self._breaker.call(lambda: stack.enter_context(self._online.claim_events(claims)))
+            claimed = self._breaker.write(lambda: stack.enter_context(self._online.claim_events(claims)))
             names = list(events) if claimed is None else [name for name in events if name in claimed.fresh]
             if not names:
                 return 0, 0
             fresh = {name: _logged(events[name], now) for name in names}
             self._log.append(list(fresh.values()))
-            if claimed is not None and self._breaker.call(lambda: self._push(fresh.values())):
+            if claimed is not None and self._breaker.write(lambda: self._push(fresh.values())):
                 claimed.mark_stored(names)
                 return len(names), 0
             identified = {name for name in names if events[name].event_id is not None}
@@ -138,7 +138,7 @@ class EventIntake:
 
     def _replay(self, batch: Sequence[PendingEvent]) -> int | None:
         try:
-            stored = self._breaker.call(lambda: self._push_pending(batch))
+            stored = self._breaker.write(lambda: self._push_pending(batch))
         except EventsInProgressError as error:
             log.info("pending events wait: %s", error)
             return None

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from feature_repo.common.config import ConfigError, Section
-from feature_repo.common.files import file_stamp
+from feature_repo.common.files import file_stamp, read_utf8
 from online_api.schemas.fields import Price
 
 log = logging.getLogger(__name__)
@@ -123,8 +123,8 @@ class RuleSet(Section):
         """
         try:
             # BaseLoader keeps every value as a string: the product 0123, the brand No, the day 2026-03-20.
-            content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            content = yaml.load(read_utf8(path), Loader=yaml.BaseLoader)
+        except yaml.YAMLError as error:
             raise ConfigError(f"{path} is not valid YAML: {error}") from None
         try:
             return cls.model_validate(content or {})

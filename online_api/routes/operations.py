@@ -45,13 +45,14 @@ def health(services: ServicesDep) -> Health:
     """The live release and the state of the parts. Always 200: the service answers without the feature store, too."""
     runtime, recommender = services.runtime, services.runtime.keeper.live.recommender
     reachable = bool(runtime.breaker.call(runtime.online.ping))
+    store = "unavailable" if not reachable else "refuses_writes" if runtime.breaker.refuses_writes else "ok"
     rules = runtime.keeper.rules_error or "ok"
     return Health(
-        status="ok" if reachable and rules == "ok" else "degraded",
+        status="ok" if store == rules == "ok" else "degraded",
         release=recommender.name,
         products=len(recommender),
         embedding_dim=recommender.dim,
-        feature_store="ok" if reachable else "unavailable",
+        feature_store=store,
         rules=rules,
         pending_events=runtime.intake.pending_count,
     )

@@ -16,8 +16,9 @@ SOURCE_DESCRIPTION = (
     "popular products, within the filters or of all"
 )
 DEGRADED_DESCRIPTION = (
-    "Parts that were down: `feature_store` (the stored history was not used), `text_encoder` (a text was ignored), "
-    "`timeout` (the list took too long). Empty if nothing was down"
+    "Parts that were down: `feature_store` (the stored history was not used, or lacks the newest events because the "
+    "store refuses writes), `text_encoder` (a text was ignored), `timeout` (the list took too long). Empty if nothing "
+    "was down"
 )
 
 
@@ -144,7 +145,9 @@ class Health(ApiResponse):
     release: str
     products: int
     embedding_dim: int
-    feature_store: Literal["ok", "unavailable"]
+    feature_store: Literal["ok", "refuses_writes", "unavailable"] = Field(
+        description="`refuses_writes`: it answers but takes no events, for example because it is out of memory"
+    )
     rules: str = Field(description="`ok`, or why the current rules file is not used")
     pending_events: int
 
