@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
-from batch_jobs.ingestion.csv_files import sql_string
+from batch_jobs.ingestion.sql_literals import sql_string
 from batch_jobs.split_time import UTC_MICROSECONDS, split_time
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
@@ -44,8 +44,8 @@ def build_features(config: Config) -> dict[str, Any]:
     Returns:
         The report: `rows` per table; `as_of`, the build time, which online rows carry; the time split
         `validation_from`, `test_from` and `data_end`; all times in ISO 8601, UTC; `data_version`, a hash of the data
-        that training depends on, equal for two builds of the same data; `products_sha256`, the checksum of the canonical
-        products; and `warnings`, a line each.
+        that training depends on, equal for two builds of the same data; `products_sha256`, the checksum of the
+        canonical products; and `warnings`, a line each.
 
     Raises:
         FileNotFoundError: There are no canonical data yet; the message names the command that writes them.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LONGEST_VALUE = 40  # characters of a value shown
+SHOWN_VALUE_CHARS = 40  # characters of a value shown
 TABLES = ("events", "products")
 
 
@@ -46,4 +46,4 @@ def _example(example: Mapping[str, Any] | None) -> str:
 
 def _short(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+    return text if len(text) <= SHOWN_VALUE_CHARS else text[: SHOWN_VALUE_CHARS - 3] + "..."

@@ -18,7 +18,7 @@ from expectations.checks import (
     Suite,
     one_row,
 )
-from expectations.statistics import UNKNOWN_PRODUCT_REASON, CanonicalStatistics, rows_read, unreadable_counts
+from expectations.statistics import CanonicalStatistics, rows_read, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import ExpectationsConfig
 
@@ -94,7 +94,7 @@ def ingest_suite(limits: ExpectationsConfig, report: Mapping[str, Any], statisti
 
 def _counts(report: Mapping[str, Any]) -> _Counts:
     events, products = report.get("events", {}), report.get("products", {})
-    unknown = events.get("reasons", {}).get(UNKNOWN_PRODUCT_REASON, 0)
+    unknown = events.get("reasons", {}).get(c.UNKNOWN_PRODUCT_REASON, 0)
     return _Counts(
         events_read=rows_read(events),
         bad_events=events.get("bad", 0) - unknown,
@@ -138,7 +138,7 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             ADD_PRODUCTS,
             _at_most("unknown_product_share", unknown, counts.unknown_products),
             quarantine="events",
-            reasons=(UNKNOWN_PRODUCT_REASON,),
+            reasons=(c.UNKNOWN_PRODUCT_REASON,),
         ),
         Check(
             "few_unknown_products",
@@ -147,7 +147,7 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             ADD_PRODUCTS,
             _at_most("unknown_product_share", ORDINARY_UNKNOWN_PRODUCT_SHARE, counts.unknown_products),
             quarantine="events",
-            reasons=(UNKNOWN_PRODUCT_REASON,),
+            reasons=(c.UNKNOWN_PRODUCT_REASON,),
             warns=True,
         ),
         Check(
@@ -177,7 +177,7 @@ def _row_checks() -> tuple[Check, ...]:
         (
             "no_bad_logged_events",
             "event_log",
-            (*BAD_EVENT_REASONS, UNKNOWN_PRODUCT_REASON),
+            (*BAD_EVENT_REASONS, c.UNKNOWN_PRODUCT_REASON),
             "bad events in the event log, which are left out",
         ),
         ("no_bad_products", "products", BAD_PRODUCT_REASONS, "bad products, which are left out"),

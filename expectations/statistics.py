@@ -18,8 +18,6 @@ from feature_repo import columns as c
 from feature_repo.common.files import glob_literal, write_json
 from feature_repo.common.paths import ShopPaths
 
-UNKNOWN_PRODUCT_REASON = "unknown_product"  # a reason of the quarantine, which has a limit of its own
-BROKEN_METADATA = "broken_metadata"  # a count of products, beside those that begin with UNREADABLE_PREFIX
 UNREADABLE_PREFIX = "unreadable_"
 GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
 
@@ -168,7 +166,7 @@ def unreadable_counts(counts: Mapping[str, Any]) -> dict[str, int]:
     return {
         name: int(count)
         for name, count in counts.items()
-        if name.startswith(UNREADABLE_PREFIX) or name == BROKEN_METADATA
+        if name.startswith(UNREADABLE_PREFIX) or name == c.BROKEN_METADATA
     }
 
 

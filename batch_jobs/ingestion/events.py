@@ -12,7 +12,6 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import sql_string
 from batch_jobs.ingestion.event_fields import (
     EXCLUDED_BUYER,
     EXCLUDED_USER_AGENT,
@@ -32,6 +31,7 @@ from batch_jobs.ingestion.source_mapping import (
     required_expression,
     taken_columns,
 )
+from batch_jobs.ingestion.sql_literals import sql_string
 from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
 from feature_repo.transforms.events import OTHER_EVENT, REFUND

@@ -12,7 +12,6 @@ from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import sql_string
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE, stage_events
 from batch_jobs.ingestion.files.utf8 import scratch_folder
 from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
@@ -20,6 +19,7 @@ from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_pr
 from batch_jobs.ingestion.quarantine import examples, left_out_warnings, located_rows
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path
+from batch_jobs.ingestion.sql_literals import sql_string
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths

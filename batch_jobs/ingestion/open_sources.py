@@ -8,13 +8,12 @@ from pathlib import Path
 import duckdb
 
 from batch_jobs.ingestion.column_names import COLUMN_ALIASES
-from batch_jobs.ingestion.csv_files import quoted_identifier
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE
 from batch_jobs.ingestion.files.ids import mend_ids, move_mangled_ids
 from batch_jobs.ingestion.files.loading import create_unreadable
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile, open_lines, open_table_files
 from batch_jobs.ingestion.files.utf8 import TextFile
-from batch_jobs.ingestion.products import PRODUCTS_TABLE
+from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE
 from batch_jobs.ingestion.quarantine import add_source_files
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
@@ -25,12 +24,12 @@ from batch_jobs.ingestion.source_mapping import (
     overrides_by_table,
     table_path,
 )
+from batch_jobs.ingestion.sql_literals import quoted_identifier
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 
 log = logging.getLogger(__name__)
 
-PHOTOS_TABLE = "photos"
 ID_FIELDS = (c.BUYER_ID, c.PRODUCT_ID, c.EVENT_ID)
 NO_TEXT_TYPES = ("STRUCT", "MAP", "UNION", "BLOB")
 

@@ -17,7 +17,7 @@ from batch_jobs.ingestion.product_rules.ids import (
 )
 from batch_jobs.ingestion.product_rules.photos import DUPLICATE_PHOTO, UNREADABLE_PHOTO, photo_link, photo_reasons
 from batch_jobs.ingestion.product_rules.prices import PriceRules, read_prices
-from batch_jobs.ingestion.product_rules.reading import BROKEN_METADATA, RawProducts, read_raw_products
+from batch_jobs.ingestion.product_rules.reading import RawProducts, read_raw_products
 from batch_jobs.ingestion.product_rules.texts import category_name, read_texts
 from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, required_expression
@@ -113,7 +113,7 @@ def _id_reason(product_id: str | None) -> str | None:
 def _add_values(raw: RawProducts, mapping: SourceMapping, data: DataConfig, findings: Findings) -> None:
     """Replaces the raw texts of the fields by the values of the canonical columns."""
     frame = raw.frame
-    findings.count(BROKEN_METADATA, frame[BROKEN_METADATA])
+    findings.count(c.BROKEN_METADATA, frame[c.BROKEN_METADATA])
     times = TimeReader(data.timezone, data.date_order)
     rules = PriceRules(raw.numeric, mapping.products.decimal_mark, times, now_ms=round(time.time() * 1000))
     frame[[c.PRICE, c.CURRENCY]] = read_prices(frame, rules, findings)

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationError
 
 from batch_jobs.ingestion.column_names import named_column
-from batch_jobs.ingestion.csv_files import quoted_identifier
 from batch_jobs.ingestion.files.encodings import known_encoding
 from batch_jobs.ingestion.files.parts import table_parts
+from batch_jobs.ingestion.sql_literals import quoted_identifier
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
 from feature_repo.transforms.values.amounts import DecimalMark
@@ -246,5 +246,3 @@ def required_expression(table: TableMapping, field: str, file_columns: Iterable[
             f"Name it in the mapping under columns: {{{field}: YOUR_COLUMN}}"
         )
     return expression
-
-

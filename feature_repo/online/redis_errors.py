@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 # The first class that fits counts.
-REASONS: tuple[tuple[type[Exception], str], ...] = (
+REASON_BY_ERROR: tuple[tuple[type[Exception], str], ...] = (
     (OutOfMemoryError, "out of memory (maxmemory)"),
     (ReadOnlyError, "the server is a replica that takes no writes"),
     (NoPermissionError, "the user may not run this command or use these keys; check its rights on the server"),
@@ -30,7 +30,7 @@ def store_failure(error: Exception) -> str:
 
 def failure_reason(error: Exception) -> str:
     """What went wrong, without what was read or written."""
-    for kind, reason in REASONS:
+    for kind, reason in REASON_BY_ERROR:
         if isinstance(error, kind):
             return reason
     text = str(error).partition("\n")[0]

@@ -168,7 +168,7 @@ def test_applying_the_same_again_writes_nothing(config: Config, store: FeatureSt
 
 def test_changed_definitions_are_applied(config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     before = registry(config).read_bytes()
-    monkeypatch.setattr("feature_repo.store._fingerprint", lambda objects: "another")
+    monkeypatch.setattr("feature_repo.store._fingerprint", lambda _: "another")
     store.apply()
     assert registry(config).read_bytes() != before
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import quoted_identifier, sql_string
 from batch_jobs.ingestion.files.csv_header import AROUND_HEADINGS, CsvHeader
 from batch_jobs.ingestion.files.encodings import UTF8
 from batch_jobs.ingestion.files.records import CutShortError, FileRow, RowFormat, dirty_rows
 from batch_jobs.ingestion.files.utf8 import TextFile, check_utf8
+from batch_jobs.ingestion.sql_literals import quoted_identifier, sql_string
 from feature_repo.common.files import glob_literal
 
 LINE_COLUMN = "line"

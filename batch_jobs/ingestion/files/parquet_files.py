@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_jobs.ingestion.csv_files import quoted_identifier, sql_string
+from batch_jobs.ingestion.sql_literals import quoted_identifier, sql_string
 from feature_repo.common.files import glob_literal
 
 

@@ -10,7 +10,7 @@ from feature_repo import columns as c
 from feature_repo.transforms.values.ids import clean_id, id_problem
 
 UNREADABLE_PHOTO, MISSING_PHOTO = "unreadable_photo", "missing_photo"
-UNKNOWN_PRODUCT, DUPLICATE_PHOTO = "unknown_product", "duplicate_photo"
+DUPLICATE_PHOTO = "duplicate_photo"
 LONGEST_LINK = 2_048  # characters; browsers and proxies cut longer ones
 
 # Between links, not within one: "https://x.example/w_300,h_200/a.jpg" is one, "a.jpg, b.jpg" are two.
@@ -62,5 +62,5 @@ def _reason(
     if link is None:
         return UNREADABLE_PHOTO
     if product_id not in known:
-        return UNKNOWN_PRODUCT
+        return c.UNKNOWN_PRODUCT_REASON
     return DUPLICATE_PHOTO if product_id in has_photo else None

@@ -14,7 +14,6 @@ from batch_jobs.ingestion.source_mapping import TableMapping, field_expression, 
 from feature_repo import columns as c
 from feature_repo.transforms.values.ids import clean_id
 
-BROKEN_METADATA = "broken_metadata"
 _TEXT_FIELDS = (c.TITLE, c.DESCRIPTION, c.TEXT)
 # Metadata may hold these as well.
 _METADATA_FIELDS = (
@@ -99,9 +98,9 @@ def _query(expressions: dict[str, str], ids: dict[str, str]) -> str:
     return f"""
         WITH parsed AS (
             SELECT *, CASE WHEN json_valid({metadata}) THEN {metadata}::JSON END AS metadata_json,
-                   CASE WHEN NOT json_valid(nullif(trim({metadata}), '')) THEN {metadata} END AS {BROKEN_METADATA}
+                   CASE WHEN NOT json_valid(nullif(trim({metadata}), '')) THEN {metadata} END AS {c.BROKEN_METADATA}
             FROM product_source)
-        SELECT source_line, {BROKEN_METADATA}, {id_texts}, {fields} FROM parsed ORDER BY source_line
+        SELECT source_line, {c.BROKEN_METADATA}, {id_texts}, {fields} FROM parsed ORDER BY source_line
     """
 
 
