@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.common.paths import ShopPaths
 from feature_repo.columns import LATER_PRODUCT_COLUMNS
+from feature_repo.common.paths import ShopPaths
 from feature_repo.definitions import definitions
 from feature_repo.schema import schema_hash
 
