@@ -19,8 +19,8 @@ from expectations.checks import (
     one_row,
 )
 from expectations.statistics import CanonicalStatistics, rows_read, unreadable_counts
-from feature_repo import columns as c
 from feature_repo.common.config import ExpectationsConfig
+from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
 
 # A warning; `max_unknown_product_share` blocks. Some events of products that the shop has deleted are ordinary.
 ORDINARY_UNKNOWN_PRODUCT_SHARE = 0.05
@@ -94,7 +94,7 @@ def ingest_suite(limits: ExpectationsConfig, report: Mapping[str, Any], statisti
 
 def _counts(report: Mapping[str, Any]) -> _Counts:
     events, products = report.get("events", {}), report.get("products", {})
-    unknown = events.get("reasons", {}).get(c.UNKNOWN_PRODUCT_REASON, 0)
+    unknown = events.get("reasons", {}).get(UNKNOWN_PRODUCT_REASON, 0)
     return _Counts(
         events_read=rows_read(events),
         bad_events=events.get("bad", 0) - unknown,
@@ -102,7 +102,7 @@ def _counts(report: Mapping[str, Any]) -> _Counts:
         bad_logged_events=events.get("event_log", {}).get("bad", 0),
         products_read=rows_read(products),
         bad_products=products.get("bad", 0),
-        duplicate_ids=products.get("reasons", {}).get(c.DUPLICATE_PRODUCT_ID, 0),
+        duplicate_ids=products.get("reasons", {}).get(DUPLICATE_PRODUCT_ID, 0),
         bad_photos=report.get("photos", {}).get("bad", 0),
     )
 
@@ -138,7 +138,7 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             ADD_PRODUCTS,
             _at_most("unknown_product_share", unknown, counts.unknown_products),
             quarantine="events",
-            reasons=(c.UNKNOWN_PRODUCT_REASON,),
+            reasons=(UNKNOWN_PRODUCT_REASON,),
         ),
         Check(
             "few_unknown_products",
@@ -147,7 +147,7 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             ADD_PRODUCTS,
             _at_most("unknown_product_share", ORDINARY_UNKNOWN_PRODUCT_SHARE, counts.unknown_products),
             quarantine="events",
-            reasons=(c.UNKNOWN_PRODUCT_REASON,),
+            reasons=(UNKNOWN_PRODUCT_REASON,),
             warns=True,
         ),
         Check(
@@ -165,7 +165,7 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             "give each row an id of its own, or map the column that has one",
             _at_most("duplicate_product_id_share", bad_products, counts.duplicate_ids),
             quarantine="products",
-            reasons=(c.DUPLICATE_PRODUCT_ID,),
+            reasons=(DUPLICATE_PRODUCT_ID,),
         ),
     )
 
@@ -177,14 +177,14 @@ def _row_checks() -> tuple[Check, ...]:
         (
             "no_bad_logged_events",
             "event_log",
-            (*BAD_EVENT_REASONS, c.UNKNOWN_PRODUCT_REASON),
+            (*BAD_EVENT_REASONS, UNKNOWN_PRODUCT_REASON),
             "bad events in the event log, which are left out",
         ),
         ("no_bad_products", "products", BAD_PRODUCT_REASONS, "bad products, which are left out"),
         (
             "no_duplicate_product_ids",
             "products",
-            (c.DUPLICATE_PRODUCT_ID,),
+            (DUPLICATE_PRODUCT_ID,),
             "products that repeat an earlier id, which are left out",
         ),
         ("no_bad_photos", "photos", (), "bad photo rows, which are left out"),

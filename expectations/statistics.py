@@ -17,8 +17,8 @@ from expectations.checks import ROW
 from feature_repo import columns as c
 from feature_repo.common.files import glob_literal, write_json
 from feature_repo.common.paths import ShopPaths
+from feature_repo.ingest_report import BROKEN_METADATA, UNREADABLE_PREFIX
 
-UNREADABLE_PREFIX = "unreadable_"
 GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
 
 
@@ -166,7 +166,7 @@ def unreadable_counts(counts: Mapping[str, Any]) -> dict[str, int]:
     return {
         name: int(count)
         for name, count in counts.items()
-        if name.startswith(UNREADABLE_PREFIX) or name == c.BROKEN_METADATA
+        if name.startswith(UNREADABLE_PREFIX) or name == BROKEN_METADATA
     }
 
 

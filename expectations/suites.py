@@ -22,7 +22,7 @@ from feature_repo.transforms.events import EVENT_TYPE_NAMES
 OLDEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 
 # Columns of the queries that no file has.
-REPEATED_EVENT_ID, UNKNOWN_PRODUCT_ID = "repeated_event_id", "unknown_product"
+REPEATED_EVENT_ID, UNKNOWN_PRODUCT_ID = "repeated_event_id", "unknown_product_id"
 
 INGEST_AGAIN = "ingest does not write such rows: run `tawsiya ingest` again; if they come back, report a defect"
 

@@ -67,6 +67,3 @@ PURCHASED_TIMES = "purchased_times"  # int64, milliseconds since 1970, UTC
 TABLE = "table"
 SOURCE_LINE = "source_line"  # number of the data row in the source file, from 1; the header does not count
 REASON = "reason"
-DUPLICATE_PRODUCT_ID = "duplicate_product_id"  # a value of REASON
-UNKNOWN_PRODUCT_REASON = "unknown_product"  # a value of REASON; the gate has a limit of its own for it
-BROKEN_METADATA = "broken_metadata"  # in the ingest report: the number of products whose metadata cannot be read

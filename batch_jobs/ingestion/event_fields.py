@@ -10,7 +10,9 @@ from functools import lru_cache
 import duckdb
 
 from batch_jobs.ingestion.event_times import REMEMBERED_TEXTS, register_time_functions, time_ms_expression
+from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
+from feature_repo.ingest_report import UNKNOWN_PRODUCT_REASON
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, OTHER_EVENT, REFUND, read_event_type
 from feature_repo.transforms.values.amounts import read_amount
 from feature_repo.transforms.values.ids import clean_buyer_id, clean_id, id_problem
@@ -99,11 +101,11 @@ def typed_query(zone: str, now_ms: int) -> str:
         WITH read AS (
             SELECT origin, source_line, excluded, user_agent, quantity AS quantity_text,
                    buyer_id AS buyer_text, product_id AS product_text, event_type AS type_text, timestamp AS time_text,
-                   {id_expression("event_id", "clean_id")} AS source_event_id,
-                   {id_expression("buyer_id", "clean_buyer_id")} AS buyer_id,
-                   {id_expression("product_id", "clean_id")} AS product_id,
-                   {event_type_expression("event_type")} AS named_type,
-                   {time_ms_expression("timestamp", zone)} AS time_ms,
+                   {id_expression(c.EVENT_ID, "clean_id")} AS source_event_id,
+                   {id_expression(c.BUYER_ID, "clean_buyer_id")} AS buyer_id,
+                   {id_expression(c.PRODUCT_ID, "clean_id")} AS product_id,
+                   {event_type_expression(c.EVENT_TYPE)} AS named_type,
+                   {time_ms_expression(c.TIMESTAMP, zone)} AS time_ms,
                    CASE WHEN regexp_full_match(quantity, '-?[0-9]{{1,9}}') THEN quantity::BIGINT * {PIECE}
                         WHEN quantity IS NOT NULL THEN quantity_of(quantity) END AS quantity
             FROM raw_events),
@@ -124,7 +126,7 @@ def typed_query(zone: str, now_ms: int) -> str:
                 WHEN user_agent IS NOT NULL AND is_excluded_user_agent(user_agent) THEN '{EXCLUDED_USER_AGENT}'
                 WHEN event_type = '{OTHER_EVENT}' THEN '{OTHER_EVENT}'
                 WHEN buyer_id IS NULL THEN '{MISSING_BUYER_ID}'
-                WHEN NOT {_is_plain("buyer_id")} AND has_id_problem(buyer_id) THEN '{INVALID_BUYER_ID}'
+                WHEN NOT {_is_plain(c.BUYER_ID)} AND has_id_problem(buyer_id) THEN '{INVALID_BUYER_ID}'
                 WHEN product_id IS NULL THEN 'missing_product_id'
                 WHEN product_key IS NULL AND has_id_problem(product_id) THEN '{INVALID_PRODUCT_ID}'
                 WHEN event_type NOT IN ({names}, '{REFUND}') THEN '{UNKNOWN_EVENT_TYPE}'
@@ -133,7 +135,7 @@ def typed_query(zone: str, now_ms: int) -> str:
                 WHEN time_ms < {oldest_ms} THEN '{TIME_BEFORE_2000}'
                 WHEN time_ms > {now_ms + CLOCK_SKEW_MS} THEN '{TIME_IN_FUTURE}'
                 WHEN quantity = 0 AND event_type <> 'view' THEN '{QUANTITY_ZERO}'
-                WHEN product_key IS NULL THEN 'unknown_product' END AS reason
+                WHEN product_key IS NULL THEN '{UNKNOWN_PRODUCT_REASON}' END AS reason
             FROM matched)
         SELECT origin, source_line, source_event_id, buyer_id, product_id, product_key, event_type, time_ms,
                abs(quantity) AS quantity,
@@ -147,11 +149,11 @@ def _value_expression() -> str:
     """The value for which a row is left out; null for the rules of a mapping, which may look at several columns."""
     values = {
         "buyer_text": (MISSING_BUYER_ID, INVALID_BUYER_ID, EXCLUDED_BUYER),
-        "product_text": ("missing_product_id", INVALID_PRODUCT_ID, "unknown_product"),
+        "product_text": ("missing_product_id", INVALID_PRODUCT_ID, UNKNOWN_PRODUCT_REASON),
         "type_text": (UNKNOWN_EVENT_TYPE, OTHER_EVENT),
         "time_text": (AMBIGUOUS_DATE, UNREADABLE_TIMESTAMP, TIME_BEFORE_2000, TIME_IN_FUTURE),
         "quantity_text": (QUANTITY_ZERO,),
-        "user_agent": (EXCLUDED_USER_AGENT,),
+        c.USER_AGENT: (EXCLUDED_USER_AGENT,),
     }
     whens = " ".join(f"WHEN '{reason}' THEN {text}" for text, reasons in values.items() for reason in reasons)
     return f"CASE reason {whens} END"

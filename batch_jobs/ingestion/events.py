@@ -130,7 +130,7 @@ def _event_log_query() -> str:
 def _event_types(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
     """The most frequent names of event types in the source: {name: {"read_as": ..., "rows": n}}."""
     rows = db.execute(f"""
-        SELECT coalesce(event_type, ''), any_value({event_type_expression("event_type")}), count(*)
+        SELECT coalesce(event_type, ''), any_value({event_type_expression(c.EVENT_TYPE)}), count(*)
         FROM raw_events WHERE origin = '{c.Origin.SOURCE}'
         GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {_REPORTED_SPELLINGS}
     """).fetchall()

@@ -23,6 +23,7 @@ from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadab
 from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, required_expression
 from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
+from feature_repo.ingest_report import BROKEN_METADATA, DUPLICATE_PRODUCT_ID
 from feature_repo.transforms.keys import product_keys
 from feature_repo.transforms.markup import plain_text
 from feature_repo.transforms.text import language_of
@@ -74,7 +75,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: 
     unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source")
     counts = row_counts(
         db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(),
-        duplicates=(c.DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT),
+        duplicates=(DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT),
     )  # fmt: skip
     return StagedProducts(
         {
@@ -113,7 +114,7 @@ def _id_reason(product_id: str | None) -> str | None:
 def _add_values(raw: RawProducts, mapping: SourceMapping, data: DataConfig, findings: Findings) -> None:
     """Replaces the raw texts of the fields by the values of the canonical columns."""
     frame = raw.frame
-    findings.count(c.BROKEN_METADATA, frame[c.BROKEN_METADATA])
+    findings.count(BROKEN_METADATA, frame[BROKEN_METADATA])
     times = TimeReader(data.timezone, data.date_order)
     rules = PriceRules(raw.numeric, mapping.products.decimal_mark, times, now_ms=round(time.time() * 1000))
     frame[[c.PRICE, c.CURRENCY]] = read_prices(frame, rules, findings)

@@ -8,6 +8,7 @@ import duckdb
 from batch_jobs.ingestion.files.loading import REPEATED_HEADER
 from batch_jobs.ingestion.files.records import LINE_TOO_LONG, MAX_ROW_CHARS, UNREADABLE_ROW
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile
+from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
 
 SHOWN_VALUE_LENGTH = 200  # characters of an example's value
 
@@ -143,7 +144,7 @@ REMEDIES = {
     "ambiguous_date": "say whether the day or the month comes first: data.date_order=day_first or month_first",
     "timestamp_before_2000": "correct the time, or the clock that wrote it",
     "timestamp_in_future": "correct the time, or set data.timezone to the zone of times without one",
-    "unknown_product": "add the product to the products file, with hidden = 1 if it is no longer sold",
+    UNKNOWN_PRODUCT_REASON: "add the product to the products file, with hidden = 1 if it is no longer sold",
     "refund_without_purchase": "export events from before the return's purchase; until then it takes nothing back",
-    "duplicate_product_id": "give each row of the products file an id of its own",
+    DUPLICATE_PRODUCT_ID: "give each row of the products file an id of its own",
 }

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from feature_repo import columns as c
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, REFUND, read_event_type
 from feature_repo.transforms.values.characters import trim
 from feature_repo.transforms.values.ids import MAX_ID_LENGTH, clean_buyer_id, clean_id, id_problem
@@ -59,13 +60,13 @@ def _identifier(text: str) -> str:
 
 def _somebody(buyer_id: str) -> str:
     if clean_buyer_id(buyer_id) is None:
-        raise _error("buyer_id", f"names nobody, got {buyer_id!r}")
+        raise _error(c.BUYER_ID, f"names nobody, got {buyer_id!r}")
     return buyer_id
 
 
 def _some_event(event_id: str) -> str:
     if clean_id(event_id) is None:
-        raise _error("event_id", f"names no event, got {event_id!r}; leave it out if you have none")
+        raise _error(c.EVENT_ID, f"names no event, got {event_id!r}; leave it out if you have none")
     return event_id
 
 
@@ -75,7 +76,7 @@ def _event_type(accepted: tuple[str, ...]) -> AfterValidator:
         if meaning in accepted:
             return str(meaning)
         problem = f"unknown event type {name!r}" if meaning is None else f"event type {name!r} does not count"
-        raise _error("event_type", f"{problem}; accepted are {', '.join(accepted)}")
+        raise _error(c.EVENT_TYPE, f"{problem}; accepted are {', '.join(accepted)}")
 
     return AfterValidator(canonical)
 

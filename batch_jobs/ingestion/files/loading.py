@@ -15,6 +15,7 @@ from batch_jobs.ingestion.files.encodings import UTF8
 from batch_jobs.ingestion.files.records import CutShortError, FileRow, RowFormat, dirty_rows
 from batch_jobs.ingestion.files.utf8 import TextFile, check_utf8
 from batch_jobs.ingestion.sql_literals import quoted_identifier, sql_string
+from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 
 LINE_COLUMN = "line"
@@ -156,7 +157,7 @@ class _CleanFile:
     def reader(self, names: Sequence[str]) -> str:
         """The table expression of the rows, with source_line."""
         max_line = max(MAX_LINE_BYTES, self._longest + 100)
-        columns = _text_columns(names, "source_line")
+        columns = _text_columns(names, c.SOURCE_LINE)
         return (
             f"read_csv({_path_literal(self._rows)}, auto_detect = false, header = false, columns = {columns}, "
             f"delim = {sql_string(self._delimiter)}, quote = '\"', escape = '\"', max_line_size = {max_line}, "

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from feature_repo import columns as c
+from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID
 from feature_repo.transforms.text import deduplication_key
 
 DUPLICATE_CONTENT = "duplicate_content"
@@ -41,7 +42,7 @@ def merge_duplicates(frame: pd.DataFrame, *, by_content: bool) -> Duplicates:
     # A stable sort: rows that sell alike stay in file order.
     ordered = frame.assign(sold_out=sold_out).sort_values([c.HIDDEN, "sold_out"], kind="stable")
     repeated = ordered[c.PRODUCT_ID].duplicated()
-    reasons[repeated.index[repeated]] = c.DUPLICATE_PRODUCT_ID
+    reasons[repeated.index[repeated]] = DUPLICATE_PRODUCT_ID
     groups = _groups_of_content(ordered[~repeated]) if by_content else []
     _complete(frame, groups)
     product_ids = frame[c.PRODUCT_ID]

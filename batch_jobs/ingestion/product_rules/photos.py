@@ -7,6 +7,7 @@ import pandas as pd
 from batch_jobs.ingestion.event_fields import INVALID_PRODUCT_ID
 from batch_jobs.ingestion.product_rules.ids import MISSING_PRODUCT_ID
 from feature_repo import columns as c
+from feature_repo.ingest_report import UNKNOWN_PRODUCT_REASON
 from feature_repo.transforms.values.ids import clean_id, id_problem
 
 UNREADABLE_PHOTO, MISSING_PHOTO = "unreadable_photo", "missing_photo"
@@ -62,5 +63,5 @@ def _reason(
     if link is None:
         return UNREADABLE_PHOTO
     if product_id not in known:
-        return c.UNKNOWN_PRODUCT_REASON
+        return UNKNOWN_PRODUCT_REASON
     return DUPLICATE_PHOTO if product_id in has_photo else None

@@ -12,6 +12,7 @@ from batch_jobs.ingestion.product_rules.prices import PRICE_FIELDS, SALE_DATE_FI
 from batch_jobs.ingestion.product_rules.texts import is_language_field, language_columns
 from batch_jobs.ingestion.source_mapping import TableMapping, field_expression, required_expression
 from feature_repo import columns as c
+from feature_repo.ingest_report import BROKEN_METADATA
 from feature_repo.transforms.values.ids import clean_id
 
 _TEXT_FIELDS = (c.TITLE, c.DESCRIPTION, c.TEXT)
@@ -98,9 +99,9 @@ def _query(expressions: dict[str, str], ids: dict[str, str]) -> str:
     return f"""
         WITH parsed AS (
             SELECT *, CASE WHEN json_valid({metadata}) THEN {metadata}::JSON END AS metadata_json,
-                   CASE WHEN NOT json_valid(nullif(trim({metadata}), '')) THEN {metadata} END AS {c.BROKEN_METADATA}
+                   CASE WHEN NOT json_valid(nullif(trim({metadata}), '')) THEN {metadata} END AS {BROKEN_METADATA}
             FROM product_source)
-        SELECT source_line, {c.BROKEN_METADATA}, {id_texts}, {fields} FROM parsed ORDER BY source_line
+        SELECT source_line, {BROKEN_METADATA}, {id_texts}, {fields} FROM parsed ORDER BY source_line
     """
 
 
