@@ -101,7 +101,7 @@ def _failing_values(
 def _reasons(
     db: duckdb.DuckDBPyConnection, check: Check, paths: ShopPaths, report: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The most frequent reasons of the check's table, with the rows of the quarantine, or the report's examples."""
+    """The most frequent reasons of the check's table, with rows of the quarantine."""
     if check.name in (VALUES_READABLE, UNREADABLE_SHARE):
         return _unreadable_values(report)
     if not check.quarantine or not paths.quarantine.is_file():
@@ -113,30 +113,23 @@ def _reasons(
         f"LIMIT {REASONS_SHOWN}",
         [check.quarantine],
     ).fetchall()
-    table = _table_report(report, check.quarantine)
     return [
-        {"reason": reason, "rows": rows, "examples": _examples(db, check.quarantine, reason, table)}
+        {"reason": reason, "rows": rows, "examples": _examples(db, check.quarantine, reason)}
         for reason, rows in counted
     ]
 
 
-def _examples(
-    db: duckdb.DuckDBPyConnection, table: str, reason: str, report: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The first rows of the quarantine with a reason; the report knows their file if it is the only one."""
-    files = [file["path"] for file in report.get("files", [])]
-    columns = {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}
-    shown = "coalesce(value, raw)" if "value" in columns else "raw"
+def _examples(db: duckdb.DuckDBPyConnection, table: str, reason: str) -> list[dict[str, Any]]:
+    """The first rows of the quarantine with a reason; none of a quarantine that an older version wrote."""
+    if "line" not in {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}:
+        return []
     rows = db.execute(
-        f"SELECT {c.SOURCE_LINE}, left({shown}, {LONGEST_VALUE}) FROM quarantine "
+        f"SELECT file, line, left(coalesce(value, raw), {LONGEST_VALUE}) FROM quarantine "
         f'WHERE "{c.TABLE}" = ? AND {c.REASON} = ? '
-        f"ORDER BY {c.SOURCE_LINE} LIMIT {EXAMPLES_PER_REASON}",
+        f"ORDER BY file, {c.SOURCE_LINE} LIMIT {EXAMPLES_PER_REASON}",
         [table, reason],
     ).fetchall()
-    first = report.get("examples", {}).get(reason)
-    examples = [{"file": files[0] if len(files) == 1 else None, "line": line, "value": raw} for line, raw in rows]
-    # The report names the file and the faulty value alone; the quarantine has the whole row.
-    return [first, *examples[1:]] if first else examples
+    return [{"file": file, "line": line, "value": value} for file, line, value in rows]
 
 
 def _unreadable_values(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -148,12 +141,6 @@ def _unreadable_values(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"reason": name, "rows": count, "examples": [examples[name]] if name in examples else []}
         for name, count in sorted(counts.items(), key=lambda item: -item[1])
     ]
-
-
-def _table_report(report: Mapping[str, Any], table: str) -> Mapping[str, Any]:
-    """The counts of a table; those of the event log lie within those of the events."""
-    counts: Mapping[str, Any] = report.get("events", {}).get(table) or report.get(table, {})
-    return counts
 
 
 def _report(paths: ShopPaths) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE, stage_eve
 from batch_jobs.ingestion.files.utf8 import scratch_folder
 from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
-from batch_jobs.ingestion.quarantine import examples, left_out_warnings, located_rows
+from batch_jobs.ingestion.quarantine import LOCATED_ROWS, examples, left_out_warnings
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path
 from batch_jobs.ingestion.sql_literals import sql_string
@@ -59,7 +59,7 @@ def ingest(config: Config) -> dict[str, Any]:
             open_event_log(db, tables, paths.event_log, scratch)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
-            products, photos = stage_products(db, mapping, config.data)
+            products, photos = stage_products(db, mapping, config.data, tables.opened[PRODUCTS_TABLE])
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
             events = stage_events(db, mapping, config.data)
             warnings = tables.warnings + _finish_counts(db, tables, events, products, photos)
@@ -112,12 +112,11 @@ def _finish_counts(
 def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
     """Writes the tables. The caller writes the report last, so that it never describes tables that do not exist."""
     # Sorted, so that the same input gives the same bytes: a training run resumes only on the same data.
-    left_out = f"SELECT * EXCLUDE (row_of_table) FROM ({located_rows()})"
     outputs = {
         paths.products: "SELECT * FROM products ORDER BY product_id",
         paths.product_aliases: "SELECT * FROM product_aliases ORDER BY product_id",
         paths.events: "SELECT * FROM events ORDER BY buyer_id, event_time, product_key, event_type",
-        paths.quarantine: f'{left_out} ORDER BY "table", file, source_line',
+        paths.quarantine: f'{LOCATED_ROWS} ORDER BY q."table", f.file, q.source_line',
     }
     for path, query in outputs.items():
         with replacing(path) as temporary:

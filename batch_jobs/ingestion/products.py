@@ -7,6 +7,7 @@ import duckdb
 import pandas as pd
 
 from batch_jobs.ingestion.event_fields import INVALID_PRODUCT_ID
+from batch_jobs.ingestion.files.tables import OpenedTable
 from batch_jobs.ingestion.product_rules.availability import read_hidden, read_stock_levels
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT, merge_duplicates
 from batch_jobs.ingestion.product_rules.findings import Findings
@@ -53,8 +54,16 @@ class StagedProducts(NamedTuple):
     photos: dict[str, Any] | None
 
 
-def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig) -> StagedProducts:
+def stage_products(
+    db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig, opened: OpenedTable
+) -> StagedProducts:
     """Creates the tables `products` and `product_aliases` (id of a merged product -> id of the kept one).
+
+    Args:
+        db: The connection.
+        mapping: The source's mapping.
+        data: How times are read.
+        opened: The opened table of products, which knows the line of each row.
 
     Raises:
         ValueError: A required column is missing, or the mapping names one that the file does not have.
@@ -62,7 +71,7 @@ def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: 
     # In pandas, because the rules are Python; a catalogue fits into memory.
     raw = read_raw_products(db, mapping.products)
     frame = raw.frame
-    findings = Findings(db, PRODUCTS_TABLE, frame[c.SOURCE_LINE])
+    findings = Findings(db, PRODUCTS_TABLE, opened, frame[c.SOURCE_LINE])
     id_column = _add_ids(db, mapping, raw, findings)
     _add_values(raw, mapping, data, findings)
     photos = _add_photos(db, mapping.photos, frame)

@@ -11,6 +11,7 @@ from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile
 from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
 
 SHOWN_VALUE_LENGTH = 200  # characters of an example's value
+SHOWN_ROWS = 3  # rows of each reason whose lines are found
 
 # ---- rows left out ---------------------------------------------------------------------------------------------------
 
@@ -50,6 +51,7 @@ def _ensure_tables(db: duckdb.DuckDBPyConnection) -> None:
         CREATE TEMP TABLE IF NOT EXISTS quarantine (
             "table" VARCHAR, source_line BIGINT, reason VARCHAR, value VARCHAR, raw VARCHAR);
         CREATE TEMP TABLE IF NOT EXISTS source_files ("table" VARCHAR, file VARCHAR, rows_before BIGINT);
+        CREATE TEMP TABLE IF NOT EXISTS shown_lines ("table" VARCHAR, source_line BIGINT, line BIGINT);
     """)
 
 
@@ -79,35 +81,52 @@ def row_counts(
     }  # fmt: skip
 
 
-def located_rows(rows: str = "quarantine") -> str:
-    """A query of rows in quarantine, each with its file and the number of its line in this file.
+# The rows left out, each with its file, the number of its row there, and for the first rows of each reason the line.
+LOCATED_ROWS = """
+    SELECT q."table", f.file, q.source_line - coalesce(f.rows_before, 0) AS source_line, s.line,
+           q.reason, q.value, q.raw
+    FROM quarantine q
+    ASOF LEFT JOIN source_files f ON q."table" = f."table" AND q.source_line > f.rows_before
+    LEFT JOIN shown_lines s ON s."table" = q."table" AND s.source_line = q.source_line
+"""
 
-    `rows` is the table, or a query in brackets that has its columns.
+
+def places(
+    db: duckdb.DuckDBPyConnection, table: str, opened: OpenedTable, source_lines: Collection[int]
+) -> dict[int, dict[str, Any]]:
+    """Where rows stand, by source_line: {"file", "line"}.
+
+    A line is that of the file, from 1; in Parquet, and for a table with a query, the number of the row.
     """
-    return f"""
-        SELECT q."table", f.file, q.source_line - coalesce(f.rows_before, 0) AS source_line, q.reason, q.value, q.raw,
-               q.source_line AS row_of_table
-        FROM {rows} q ASOF LEFT JOIN source_files f ON q."table" = f."table" AND q.source_line > f.rows_before
-    """
+    rows = db.execute(
+        """
+        SELECT source_line, file, source_line - coalesce(rows_before, 0)
+        FROM (SELECT unnest(?::BIGINT[]) AS source_line)
+        ASOF LEFT JOIN (SELECT file, rows_before FROM source_files WHERE "table" = ?) ON source_line > rows_before
+        """,
+        [list(source_lines), table],
+    ).fetchall()
+    lines = opened.lines_of(source_lines)
+    return {number: {"file": file, "line": lines.get(number, row)} for number, file, row in rows}
 
 
 def examples(db: duckdb.DuckDBPyConnection, table: str, opened: OpenedTable) -> dict[str, dict[str, Any]]:
-    """The first row left out for each reason: {reason: {"file", "line", "value"}}.
+    """The first row left out for each reason: {reason: {"file", "line", "value"}}; see places.
 
-    A line is that of the file, from 1; in Parquet, and for a table with a query, the number of the row. The value of a
-    row that no single value spoils is its content.
+    The value of a row that no single value spoils is its content. Also finds the lines of the rows that
+    `tawsiya validate --explain` shows.
     """
-    first_rows = f"""(
-        SELECT "table", reason, min(source_line) AS source_line, NULL AS raw,
-               arg_min(left(coalesce(value, raw), {SHOWN_VALUE_LENGTH}), source_line) AS value
-        FROM quarantine WHERE "table" = '{table}' GROUP BY ALL)"""
-    query = f"SELECT reason, file, source_line, value, row_of_table FROM ({located_rows(first_rows)}) ORDER BY reason"
-    rows = db.execute(query).fetchall()
-    lines = opened.lines_of([row_of_table for *_, row_of_table in rows])
-    return {
-        reason: {"file": file, "line": lines.get(row_of_table, row), "value": value}
-        for reason, file, row, value, row_of_table in rows
-    }
+    rows = db.execute(f"""
+        SELECT reason, source_line, left(coalesce(value, raw), {SHOWN_VALUE_LENGTH}) FROM quarantine
+        WHERE "table" = '{table}'
+        QUALIFY row_number() OVER (PARTITION BY reason ORDER BY source_line) <= {SHOWN_ROWS}
+        ORDER BY reason, source_line DESC
+    """).fetchall()
+    found = places(db, table, opened, [source_line for _, source_line, _ in rows])
+    for source_line, place in found.items():
+        db.execute("INSERT INTO shown_lines VALUES (?, ?, ?)", [table, source_line, place["line"]])
+    # The first row comes last, so it stays.
+    return {reason: {**found[source_line], "value": value} for reason, source_line, value in rows}
 
 
 def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
@@ -139,7 +158,6 @@ REMEDIES = {
     "invalid_product_id": "ids have at most 256 characters and no control characters",
     "unknown_event_type": "map the name to view, add_to_cart, purchase or refund in the mapping "
     "(sql: {event_type: ...}), or name it there under exclude",
-    "other_event": "nothing to do: it is no view, cart event, purchase or refund",
     "unreadable_timestamp": "write times as ISO 8601 (2025-06-01T10:00:00+03:00) or as seconds since 1970",
     "ambiguous_date": "say whether the day or the month comes first: data.date_order=day_first or month_first",
     "timestamp_before_2000": "correct the time, or the clock that wrote it",

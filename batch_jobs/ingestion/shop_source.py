@@ -7,6 +7,7 @@ next ingest.
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 def require_own_shop(config: Config) -> None:
     """Refuses a mapping when the shop's folder was made from another file of the same name.
 
-    The same content at another path is the same shop, moved. So is another content, if the recorded file is gone.
+    The same content at another path is the same shop, moved. So is another content at the same place beside the
+    folder, or if the recorded file is gone.
 
     Raises:
         ConfigError: The folder belongs to another mapping; the message names both files and what to do.
@@ -35,7 +37,7 @@ def require_own_shop(config: Config) -> None:
         return  # commands that do not read the source work without its mapping
     recorded = read_json(record_file, "tawsiya ingest")
     by_name = recorded["source"] == current["source"] and not Path(current["source"]).suffix
-    if by_name or recorded["mapping"] == current["mapping"] or recorded["sha256"] == current["sha256"]:
+    if by_name or any(recorded[key] == current[key] for key in ("mapping", "beside", "sha256")):
         return
     if not Path(recorded["mapping"]).is_file():
         log.warning(
@@ -64,5 +66,6 @@ def _record(config: Config) -> dict[str, Any]:
     return {
         "source": config.data.source,
         "mapping": str(path.resolve()),
+        "beside": os.path.relpath(path.resolve(), shop_paths(config).root.resolve()),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }

@@ -70,8 +70,15 @@ def _not_utf8(path: Path, content: bytes, place: int) -> ConfigError:
 
 
 def glob_literal(path: Path) -> str:
-    """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern."""
-    return re.sub(r"[\[*?]", r"[\g<0>]", str(path))
+    """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern.
+
+    Raises:
+        ValueError: The path has a backslash, at which DuckDB splits patterns, beside a character of patterns.
+    """
+    literal = re.sub(r"[\[*?]", r"[\g<0>]", str(path))
+    if "\\" in literal and literal != str(path):
+        raise ValueError(f"{path} has a backslash and one of [ * ? in its name, which cannot be read; rename it")
+    return literal
 
 
 def sha256(path: Path) -> str:

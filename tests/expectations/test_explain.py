@@ -86,7 +86,7 @@ def test_a_share_is_explained_by_the_quarantine_and_the_report(tmp_path: Path) -
     assert item["blocks"]
     (reason,) = item["reasons"]
     assert (reason["reason"], reason["rows"]) == ("unknown_event_type", 6)
-    assert [example["line"] for example in reason["examples"]] == [5, 6, 7]
+    assert [example["line"] for example in reason["examples"]] == [6, 7, 8]
     assert all("stare" in example["value"] for example in reason["examples"])
 
 

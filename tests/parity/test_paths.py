@@ -18,7 +18,7 @@ THEIRS: list[Event] = [(0, "p3", "view"), (6 * DAY, "p3", "purchase")]
     [
         ("shop [a]", "shop a"),
         ("shop *", "shop b"),
-        ("""متجر #1 'b' "c" $HOME %d {x} \\ ?; & !""", None),
+        ("""متجر #1 'b' "c" $HOME %d {x} \\ ; & !""", None),
         ("x" * 200, None),
     ],
 )

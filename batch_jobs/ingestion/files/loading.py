@@ -22,6 +22,7 @@ LINE_COLUMN = "line"
 REPEATED_HEADER = "repeated_header"  # a reason of quarantine
 MAX_LINE_BYTES, BUFFER_BYTES = 2_000_000, 32_000_000  # DuckDB's defaults
 LINES_PER_BUFFER = 4
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class LoadedFile:
     def lines_of(self, source_lines: Collection[int]) -> dict[int, int]:
         """The lines of the file in which rows of the table begin, by source_line; reads the file up to the last one."""
         places = {line - self.first_row for line in source_lines if 0 < line - self.first_row <= self.rows}
+        if places and _count_lines(self.file.plain) == self.form.skipped_lines + self.rows:
+            return {place + self.first_row: self.form.skipped_lines + place for place in places}
+        # Some rows have several lines, or some lines are blank.
         rows = islice(dirty_rows(self.file.plain, self.form), max(places, default=0))
         return {place + self.first_row: row.line for place, row in enumerate(rows, start=1) if place in places}
 
@@ -210,6 +214,15 @@ def _ends_with_line_end(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(path.stat().st_size - 1)
         return file.read() in (b"\n", b"\r")
+
+
+def _count_lines(path: Path) -> int:
+    """The number of lines of a text file; the last one may lack its line end."""
+    lines, last = 0, b"\n"
+    with path.open("rb") as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            lines, last = lines + chunk.count(b"\n"), chunk[-1:]
+    return lines + (last != b"\n")
 
 
 def _count(cursor: duckdb.DuckDBPyConnection) -> int:

@@ -1,11 +1,13 @@
 """What ingest has to say about the values of one table: counts, an example of each, and warnings."""
 
+from functools import cached_property
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from batch_jobs.ingestion.quarantine import SHOWN_VALUE_LENGTH, located_rows
+from batch_jobs.ingestion.files.tables import OpenedTable
+from batch_jobs.ingestion.quarantine import SHOWN_VALUE_LENGTH, places
 
 
 class Findings:
@@ -14,37 +16,48 @@ class Findings:
     Attributes:
         table: Name of the table.
         counts: Number of rows by name of the finding.
-        examples: The first row of each finding: {"file", "line", "value"}.
-        warnings: One line each.
     """
 
-    def __init__(self, db: duckdb.DuckDBPyConnection, table: str, source_lines: "pd.Series[int]") -> None:
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, table: str, opened: OpenedTable, source_lines: "pd.Series[int]"
+    ) -> None:
         """`source_lines` has the source lines of the table's rows, by the index of the values to come."""
         self.table = table
         self.counts: dict[str, int] = {}
-        self.examples: dict[str, dict[str, Any]] = {}
-        self.warnings: list[str] = []
-        self._db, self._lines = db, source_lines
+        self._first: dict[str, tuple[int, str]] = {}  # source line and value
+        self._warnings: list[tuple[str, str]] = []  # name of a finding, or "", and message
+        self._db, self._opened, self._lines = db, opened, source_lines
 
     def count(self, name: str, values: "pd.Series[Any]") -> None:
         """Counts the rows that have a value which is not null; the value is what `name` finds fault with."""
         found = values.dropna()
         self.counts[name] = self.counts.get(name, 0) + len(found)
-        if not found.empty and name not in self.examples:
-            place = self._place(int(self._lines.loc[found.index[0]]))
-            self.examples[name] = {**place, "value": str(found.iloc[0])[:SHOWN_VALUE_LENGTH]}
+        if not found.empty and name not in self._first:
+            self._first[name] = int(self._lines.loc[found.index[0]]), str(found.iloc[0])[:SHOWN_VALUE_LENGTH]
+
+    def warn(self, message: str) -> None:
+        """Warns of the whole table."""
+        self._warnings.append(("", message))
 
     def warn_of(self, name: str, message: str) -> None:
         """Warns of a finding, if there is any: its count and first row, then the message, which says what follows."""
-        if not (rows := self.counts.get(name)):
-            return
+        if self.counts.get(name):
+            self._warnings.append((name, message))
+
+    @cached_property
+    def examples(self) -> dict[str, dict[str, Any]]:
+        """The first row of each finding: {"file", "line", "value"}. Complete once all values are counted."""
+        found = places(self._db, self.table, self._opened, {line for line, _ in self._first.values()})
+        return {name: {**found[line], "value": value} for name, (line, value) in self._first.items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line each. Complete once all values are counted."""
+        return [self._sentence(name, message) for name, message in self._warnings]
+
+    def _sentence(self, name: str, message: str) -> str:
+        if not name:
+            return message
         example = self.examples[name]
         first = f"{example['file']}, line {example['line']}: {example['value']!r}"
-        self.warnings.append(f"{self.table}: {rows:,} x {name}, the first in {first}; {message}")
-
-    def _place(self, source_line: int) -> dict[str, Any]:
-        row = '(SELECT ? AS "table", ? AS source_line, NULL AS reason, NULL AS value, NULL AS raw)'
-        query = f"SELECT file, source_line FROM ({located_rows(row)})"
-        place = self._db.execute(query, [self.table, source_line]).fetchone()
-        assert place is not None
-        return dict(zip(("file", "line"), place, strict=True))
+        return f"{self.table}: {self.counts[name]:,} x {name}, the first in {first}; {message}"

@@ -29,7 +29,7 @@ def choose_id_column(candidates: Mapping[str, "pd.Series[str]"], event_ids: Coll
     lacking = {column: len(found - matched[chosen]) for column, found in matched.items()}
     if chosen != default or any(lacking.values()):
         other = max(lacking, key=lambda column: lacking[column]) if any(lacking.values()) else default
-        findings.warnings.append(
+        findings.warn(
             f"{findings.table}: product_id is read from column {chosen!r}, which has {len(matched[chosen]):,} of the "
             f"{len(event_ids):,} product ids of the events, and not from {other!r}, which has {len(matched[other]):,}"
             f"{f' ({lacking[other]:,} of them in no row of the first)' if lacking[other] else ''}; to choose, name the "

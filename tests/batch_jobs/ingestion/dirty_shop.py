@@ -88,8 +88,8 @@ def _csv(
 
 def _line(cells: "list[str] | tuple[str, ...]", delimiter: str) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, delimiter=delimiter, lineterminator="").writerow(cells)
-    return buffer.getvalue()
+    csv.writer(buffer, delimiter=delimiter).writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n")
 
 
 def _write_log(rng: random.Random, folder: Path) -> int:

@@ -151,8 +151,8 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
     assert unreadable == {"price": 0, "stock": 0, "hidden": 0, "currency": 0, "photo": 0}
     assert (products["broken_metadata"], products["missing_title"], products["backorder"]) == (1, 1, 0)
     places = {reason: (example["line"], example["value"]) for reason, example in products["examples"].items()}
-    assert places["broken_metadata"] == (4, "{broken json")
-    assert places["duplicate_content"] == (6, "p9")
+    assert places["broken_metadata"] == (5, "{broken json")
+    assert places["duplicate_content"] == (7, "p9")
     assert products["columns"]["product_id"] == "id"
     assert row_counts(report["photos"]) == {
         "read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {},

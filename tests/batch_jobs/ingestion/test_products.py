@@ -48,7 +48,7 @@ def test_prices_of_several_currencies_and_digits(tmp_path: Path) -> None:
     }  # fmt: skip
     assert report["products"]["unreadable_price"] == 1
     file = str(tmp_path / "products.csv")
-    assert report["products"]["examples"]["unreadable_price"] == {"file": file, "line": 7, "value": "ask us"}
+    assert report["products"]["examples"]["unreadable_price"] == {"file": file, "line": 8, "value": "ask us"}
     assert [warning for warning in report["warnings"] if "ambiguous_price" in warning and "'1,299'" in warning]
 
 
@@ -79,7 +79,7 @@ def test_one_negative_stock_is_out_of_stock(tmp_path: Path) -> None:
     products, report = ingested(tmp_path, "id,title,stock\np1,Lamp,-1\np2,Mug,4\n")
     assert values(products, "stock") == {"p1": (0,), "p2": (4,)}
     assert report["products"]["backorder"] == 1
-    assert [warning for warning in report["warnings"] if "products.csv, line 1: '-1'" in warning]
+    assert [warning for warning in report["warnings"] if "products.csv, line 2: '-1'" in warning]
 
 
 def test_null_words_are_no_values(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_ids_that_are_none_are_left_out_with_their_reason(tmp_path: Path) -> Non
     assert [reason for table, _, reason in quarantined(config) if table == "products"] == [
         "missing_product_id", "missing_product_id", "invalid_product_id", "invalid_product_id"
     ]  # fmt: skip
-    assert report["products"]["examples"]["invalid_product_id"]["line"] == 4
+    assert report["products"]["examples"]["invalid_product_id"]["line"] == 5
 
 
 # --- duplicates -------------------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_every_row_of_the_photo_file_is_accounted_for(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (report["photos"]["read"], report["photos"]["kept"]) == (9, 2)
     assert ("photos", 4, "unknown_product") in quarantined(config)
-    assert report["photos"]["examples"]["unknown_product"]["line"] == 4
+    assert report["photos"]["examples"]["unknown_product"]["line"] == 5
     assert report["products"]["examples"]["unreadable_photo"]["value"].startswith("data:image")
 
 

@@ -150,7 +150,7 @@ def test_the_former_name_of_the_subset_leads_to_its_present_one(tmp_path: Path) 
 def test_a_mapping_in_another_encoding_is_named(tmp_path: Path) -> None:
     path = tmp_path / "arabic.yaml"
     path.write_text("description: متجر\n", encoding="windows-1256")
-    with pytest.raises(ConfigError, match=r"arabic\.yaml is not UTF-8; save it as UTF-8$"):
+    with pytest.raises(ConfigError, match=r"arabic\.yaml is not UTF-8 \(byte 0xe3 at 13\); save it as UTF-8$"):
         load_mapping(str(path))
 
 

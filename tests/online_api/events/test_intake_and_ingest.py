@@ -85,6 +85,8 @@ class NoStore:
     def call(self, _: object) -> None:
         return None
 
+    write = call
+
 
 def intake_of(config: Config) -> EventIntake:
     folder = shop_paths(config).event_log

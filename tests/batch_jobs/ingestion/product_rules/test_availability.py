@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from batch_jobs.ingestion.column_names import AVAILABILITY, PUBLISHED, STATUS, VISIBILITY
+from batch_jobs.ingestion.files.tables import OpenedTable
 from batch_jobs.ingestion.product_rules.availability import read_hidden, read_stock_levels
 from batch_jobs.ingestion.product_rules.findings import Findings
 from batch_jobs.ingestion.quarantine import add_source_files
@@ -18,7 +19,7 @@ def read(row: dict[str, str]) -> tuple[int | None, bool, dict[str, int]]:
     frame = pd.DataFrame([{field: row.get(field) for field in FIELDS}], dtype=object)
     with duckdb.connect() as db:
         add_source_files(db, "products", [])
-        findings = Findings(db, "products", pd.Series([1]))
+        findings = Findings(db, "products", OpenedTable("", []), pd.Series([1]))
         stock, hidden = read_stock_levels(frame, findings)[0], read_hidden(frame, findings)[0]
     return None if pd.isna(stock) else int(stock), bool(hidden), {name: n for name, n in findings.counts.items() if n}
 

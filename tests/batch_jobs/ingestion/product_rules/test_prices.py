@@ -13,6 +13,7 @@ from batch_jobs.ingestion.column_names import (
     SALE_PRICE_FROM,
     SALE_PRICE_TO,
 )
+from batch_jobs.ingestion.files.tables import OpenedTable
 from batch_jobs.ingestion.product_rules.findings import Findings
 from batch_jobs.ingestion.product_rules.prices import PriceRules, proven_mark, read_prices
 from batch_jobs.ingestion.quarantine import add_source_files
@@ -30,8 +31,9 @@ def read(
     frame = pd.DataFrame([{field: row.get(field) for field in FIELDS} for row in rows], dtype=object)
     with duckdb.connect() as db:
         add_source_files(db, "products", [])
-        findings = Findings(db, "products", pd.Series(range(1, len(rows) + 1)))
+        findings = Findings(db, "products", OpenedTable("", []), pd.Series(range(1, len(rows) + 1)))
         prices = read_prices(frame, PriceRules(numeric, mark, TimeReader(), NOW_MS), findings)
+        assert set(findings.examples) <= set(findings.counts)  # found while the connection is open
     values = prices.astype(object).where(prices.notna(), None)
     return list(values.itertuples(index=False, name=None)), findings
 
