@@ -1,4 +1,4 @@
-"""The quarantine: the rows that ingest left out, each with its table, file, source line, reason, value and content."""
+"""The quarantine: the rows that ingest left out, each with its place in the source, reason, kind, value and content."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -8,10 +8,18 @@ import duckdb
 from batch_jobs.ingestion.files.loading import REPEATED_HEADER
 from batch_jobs.ingestion.files.records import LINE_TOO_LONG, MAX_ROW_CHARS, UNREADABLE_ROW
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile
-from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
+from feature_repo.ingest_report import (
+    BAD,
+    DUPLICATE,
+    DUPLICATE_PRODUCT_ID,
+    EXAMPLE_LENGTH,
+    EXCLUDED,
+    UNKNOWN_PRODUCT_REASON,
+)
+from feature_repo.transforms.values.ids import MAX_ID_LENGTH
+from feature_repo.transforms.values.times import EXPECTED_TIME
 
-SHOWN_VALUE_LENGTH = 200  # characters of an example's value
-SHOWN_ROWS = 3  # rows of each reason whose lines are found
+SHOWN_ROWS = 3  # rows of each reason whose lines are found; `tawsiya validate --explain` shows these
 
 # ---- rows left out ---------------------------------------------------------------------------------------------------
 
@@ -52,6 +60,7 @@ def _ensure_tables(db: duckdb.DuckDBPyConnection) -> None:
             "table" VARCHAR, source_line BIGINT, reason VARCHAR, value VARCHAR, raw VARCHAR);
         CREATE TEMP TABLE IF NOT EXISTS source_files ("table" VARCHAR, file VARCHAR, rows_before BIGINT);
         CREATE TEMP TABLE IF NOT EXISTS shown_lines ("table" VARCHAR, source_line BIGINT, line BIGINT);
+        CREATE TEMP TABLE IF NOT EXISTS reason_kinds ("table" VARCHAR, reason VARCHAR, kind VARCHAR);
     """)
 
 
@@ -61,7 +70,7 @@ def _ensure_tables(db: duckdb.DuckDBPyConnection) -> None:
 def row_counts(
     db: duckdb.DuckDBPyConnection, table: str, *, read: int, excluded: Collection[str], duplicates: Collection[str]
 ) -> dict[str, Any]:
-    """The row counts of one table: read = kept + excluded + duplicates + bad.
+    """The row counts of one table: read = kept + excluded + duplicates + bad. Also records the kind of each reason.
 
     Args:
         db: The connection.
@@ -72,20 +81,24 @@ def row_counts(
     """
     query = 'SELECT reason, count(*) FROM quarantine WHERE "table" = ? GROUP BY reason ORDER BY count(*) DESC, reason'
     reasons = {reason: int(n) for reason, n in db.execute(query, [table]).fetchall()}
-    n_excluded = sum(n for reason, n in reasons.items() if reason in excluded)
-    n_duplicates = sum(n for reason, n in reasons.items() if reason in duplicates)
-    n_left_out = sum(reasons.values())
+    rows_of_kind = dict.fromkeys((EXCLUDED, DUPLICATE, BAD), 0)
+    for reason, n in reasons.items():
+        kind = EXCLUDED if reason in excluded else DUPLICATE if reason in duplicates else BAD
+        rows_of_kind[kind] += n
+        db.execute("INSERT INTO reason_kinds VALUES (?, ?, ?)", [table, reason, kind])
     return {
-        "read": read, "kept": read - n_left_out, "excluded": n_excluded, "duplicates": n_duplicates,
-        "bad": n_left_out - n_excluded - n_duplicates, "reasons": reasons,
+        "read": read, "kept": read - sum(reasons.values()), "excluded": rows_of_kind[EXCLUDED],
+        "duplicates": rows_of_kind[DUPLICATE], "bad": rows_of_kind[BAD], "reasons": reasons,
     }  # fmt: skip
 
 
-# The rows left out, each with its file, the number of its row there, and for the first rows of each reason the line.
+# The rows left out, each with its file, the number of its row there, for the first rows of each reason the line, and
+# the kind of its reason.
 LOCATED_ROWS = """
     SELECT q."table", f.file, q.source_line - coalesce(f.rows_before, 0) AS source_line, s.line,
-           q.reason, q.value, q.raw
+           q.reason, k.kind, q.value, q.raw
     FROM quarantine q
+    LEFT JOIN reason_kinds k ON k."table" = q."table" AND k.reason = q.reason
     ASOF LEFT JOIN source_files f ON q."table" = f."table" AND q.source_line > f.rows_before
     LEFT JOIN shown_lines s ON s."table" = q."table" AND s.source_line = q.source_line
 """
@@ -117,7 +130,7 @@ def examples(db: duckdb.DuckDBPyConnection, table: str, opened: OpenedTable) -> 
     `tawsiya validate --explain` shows.
     """
     rows = db.execute(f"""
-        SELECT reason, source_line, left(coalesce(value, raw), {SHOWN_VALUE_LENGTH}) FROM quarantine
+        SELECT reason, source_line, left(coalesce(value, raw), {EXAMPLE_LENGTH}) FROM quarantine
         WHERE "table" = '{table}'
         QUALIFY row_number() OVER (PARTITION BY reason ORDER BY source_line) <= {SHOWN_ROWS}
         ORDER BY reason, source_line DESC
@@ -129,36 +142,41 @@ def examples(db: duckdb.DuckDBPyConnection, table: str, opened: OpenedTable) -> 
     return {reason: {**found[source_line], "value": value} for reason, source_line, value in rows}
 
 
+def finding_line(table: str, rows: int, finding: str, example: Mapping[str, Any], advice: str) -> str:
+    """A warning about rows of a table: how many, what is the matter, the first one and its value, and what to do."""
+    noun = "row" if rows == 1 else "rows"
+    first = f"{example['file']}, line {example['line']}: {example['value']!r}"
+    return f"{table}: {rows:,} {noun} {finding}, the first in {first}; {advice}"
+
+
 def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
-    """One line per reason that has a remedy: how many rows, where the first one lies, its value, and the remedy.
+    """One line per reason that has a remedy.
 
     Args:
         table: Name of the table, for the text.
         counts: Counts of the table, with its examples.
     """
-    lines = []
-    for reason, count in counts["reasons"].items():
-        if reason in REMEDIES:
-            example = counts["examples"][reason]
-            first = f"{example['file']}, line {example['line']}: {example['value']!r}"
-            rows = "1 row" if count == 1 else f"{count:,} rows"
-            lines.append(f"{table}: {rows} left out as {reason}, the first in {first}; {REMEDIES[reason]}")
-    return lines
+    return [
+        finding_line(table, rows, f"left out as {reason}", counts["examples"][reason], REMEDIES[reason])
+        for reason, rows in counts["reasons"].items()
+        if reason in REMEDIES
+    ]
 
 
-# What to do about rows that are left out, by reason.
+# What to do about rows that are left out, by reason; the report and `tawsiya validate --explain` say it too.
+_INVALID_ID = f"ids have at most {MAX_ID_LENGTH} characters and no control characters"
 REMEDIES = {
     UNREADABLE_ROW: "each row needs as many columns as the header, closed quotes and UTF-8",
     LINE_TOO_LONG: f"a row has at most {MAX_ROW_CHARS:,} characters; leave out the column that holds a file",
     REPEATED_HEADER: "nothing to do: it is the header again, as in files that were joined",
     "missing_buyer_id": "events of nobody are of no use; if it is the wrong column, name the right one in the mapping "
     "(columns: {buyer_id: ...})",
-    "invalid_buyer_id": "ids have at most 256 characters and no control characters",
+    "invalid_buyer_id": _INVALID_ID,
     "missing_product_id": "name the column of the product in the mapping (columns: {product_id: ...})",
-    "invalid_product_id": "ids have at most 256 characters and no control characters",
+    "invalid_product_id": _INVALID_ID,
     "unknown_event_type": "map the name to view, add_to_cart, purchase or refund in the mapping "
     "(sql: {event_type: ...}), or name it there under exclude",
-    "unreadable_timestamp": "write times as ISO 8601 (2025-06-01T10:00:00+03:00) or as seconds since 1970",
+    "unreadable_timestamp": EXPECTED_TIME,
     "ambiguous_date": "say whether the day or the month comes first: data.date_order=day_first or month_first",
     "timestamp_before_2000": "correct the time, or the clock that wrote it",
     "timestamp_in_future": "correct the time, or set data.timezone to the zone of times without one",

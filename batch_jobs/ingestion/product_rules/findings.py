@@ -7,7 +7,8 @@ import duckdb
 import pandas as pd
 
 from batch_jobs.ingestion.files.tables import OpenedTable
-from batch_jobs.ingestion.quarantine import SHOWN_VALUE_LENGTH, places
+from batch_jobs.ingestion.quarantine import finding_line, places
+from feature_repo.ingest_report import EXAMPLE_LENGTH
 
 
 class Findings:
@@ -33,7 +34,7 @@ class Findings:
         found = values.dropna()
         self.counts[name] = self.counts.get(name, 0) + len(found)
         if not found.empty and name not in self._first:
-            self._first[name] = int(self._lines.loc[found.index[0]]), str(found.iloc[0])[:SHOWN_VALUE_LENGTH]
+            self._first[name] = int(self._lines.loc[found.index[0]]), str(found.iloc[0])[:EXAMPLE_LENGTH]
 
     def warn(self, message: str) -> None:
         """Warns of the whole table."""
@@ -58,6 +59,4 @@ class Findings:
     def _sentence(self, name: str, message: str) -> str:
         if not name:
             return message
-        example = self.examples[name]
-        first = f"{example['file']}, line {example['line']}: {example['value']!r}"
-        return f"{self.table}: {self.counts[name]:,} x {name}, the first in {first}; {message}"
+        return finding_line(self.table, self.counts[name], f"with {name}", self.examples[name], message)
