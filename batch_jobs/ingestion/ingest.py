@@ -16,7 +16,7 @@ from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE, stage_eve
 from batch_jobs.ingestion.files.utf8 import scratch_folder
 from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
-from batch_jobs.ingestion.quarantine import LOCATED_ROWS, examples, left_out_warnings
+from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, left_out_warnings
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path
 from batch_jobs.ingestion.sql_literals import sql_string
@@ -34,9 +34,9 @@ def ingest(config: Config) -> dict[str, Any]:
 
     Returns:
         The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}, "warnings": [...]},
-        where a table's counts are read, kept, excluded, duplicates, bad, and `reasons` and `examples` of all left out;
-        `files` has path, bytes, rows and encoding of each file. The counts of `events` are those of the source;
-        `events.event_log` has those of the event log, if it has any event.
+        where a table's counts are read, kept, excluded, duplicates and bad; `reasons`, `examples` and `remedies` are of
+        the rows left out; `files` has path, bytes, rows and encoding of each file. The counts of `events` are those of
+        the source; `events.event_log` has those of the event log, if it has any event.
 
     Raises:
         FileNotFoundError: A source file is missing (a missing photo file is only a warning).
@@ -102,6 +102,7 @@ def _finish_counts(
             counts["files"] = [file.as_json() for file in tables.files[name]]
             # Those of rows left out, beside those of values that the table's own rules found.
             counts["examples"] = {**counts.get("examples", {}), **examples(db, name, tables.opened[name])}
+            counts["remedies"] = {reason: REMEDIES[reason] for reason in counts["reasons"] if reason in REMEDIES}
             warnings += left_out_warnings(name, counts) + counts.pop("warnings", [])
     return warnings
 
