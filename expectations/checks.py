@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from feature_repo import columns as c
 from feature_repo.common.config import ExpectationsConfig
 
 PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, DRIFT_VIEW = "products", "events", "ingest", "drift"
@@ -33,8 +34,7 @@ class Check:
         expectation: The Great Expectations expectation.
         failing: A DuckDB query of the faulty rows, with the columns value, id and row (from 1); empty for a check of
             counts.
-        quarantine: The table of the quarantine whose rows explain a failure; empty if none does.
-        reasons: Those of its reasons that do; empty for all.
+        left_out: A DuckDB condition on the quarantine: the rows that explain a failure; empty if none do.
         warns: Whether a failure only warns, unless `expectations.also_block` names the check.
     """
 
@@ -43,8 +43,7 @@ class Check:
     remedy: str
     expectation: Any
     failing: str = ""
-    quarantine: str = ""
-    reasons: tuple[str, ...] = ()
+    left_out: str = ""
     warns: bool = False
 
     def blocks(self, limits: ExpectationsConfig) -> bool:
@@ -66,6 +65,12 @@ class Suite:
 def failing_rows(view: str, identifier: str, value: str, condition: str) -> str:
     """The query of the rows of `view` for which `condition` holds, for `Check.failing`."""
     return f"SELECT {value} AS value, {identifier} AS id, {ROW} + 1 AS row FROM {view} WHERE {condition} ORDER BY {ROW}"
+
+
+def of_table(table: str, *, reason: str = "", kind: str = "") -> str:
+    """The condition of the rows of a table in the quarantine, for `Check.left_out`; of one reason or kind, if given."""
+    conditions = {c.TABLE: table, c.REASON: reason, "kind": kind}
+    return " AND ".join(f"\"{name}\" = '{value}'" for name, value in conditions.items() if value)
 
 
 def one_row(values: Mapping[str, float | str | None]) -> str:

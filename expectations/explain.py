@@ -12,10 +12,10 @@ from expectations.statistics import open_database, open_view, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths
+from feature_repo.ingest_report import EXAMPLE_LENGTH
 
 VALUES_PER_CHECK = 10
-REASONS_SHOWN, EXAMPLES_PER_REASON = 3, 3
-LONGEST_VALUE = 200  # characters of a row that an example shows
+REASONS_SHOWN = 3
 
 Explanation = dict[str, Any]
 
@@ -26,8 +26,8 @@ def explain_failures(result: GateResult, config: Config) -> list[Explanation]:
     Returns:
         Per expectation {"table", "name", "blocks", "observed", "rows", "values", "reasons", "remedy"}: `rows` is the
         number of faulty rows of the file; `values` are the first of them, each {"value", "id", "file", "row"};
-        `reasons` are the most frequent reasons of the quarantine, each {"reason", "rows", "examples"}, where an example
-        is {"file", "line", "value"} and the file is None if it is not recorded.
+        `reasons` are the most frequent reasons of the quarantine, each {"reason", "rows", "examples", "remedy"}, where
+        an example is {"file", "line", "value"} and the remedy of a reason without one is "".
     """
     from expectations.suites import all_suites
 
@@ -69,13 +69,13 @@ def explanation_text(explanations: list[Explanation]) -> str:
         for reason in item["reasons"]:
             lines.append(f"  {reason['reason']}: {reason['rows']:,} rows")
             lines += [f"    {_place(example)}: {example['value']}" for example in reason["examples"]]
+            lines += [f"    what to do: {reason['remedy']}"] if reason["remedy"] else []
         lines.append(f"  what to do: {item['remedy']}")
     return "\n".join(lines).lstrip("\n") or "nothing to explain: no expectation failed"
 
 
 def _place(example: Mapping[str, Any]) -> str:
-    line = f"line {example['line']}" if example["line"] is not None else "some line"
-    return f"{example['file']}, {line}" if example["file"] else line
+    return f"{example['file']}, line {example['line']}"
 
 
 # ---- values and reasons ----------------------------------------------------------------------------------------------
@@ -104,29 +104,37 @@ def _reasons(
     """The most frequent reasons of the check's table, with rows of the quarantine."""
     if check.name in (VALUES_READABLE, UNREADABLE_SHARE):
         return _unreadable_values(report)
-    if not check.quarantine or not paths.quarantine.is_file():
+    if not check.left_out or not paths.quarantine.is_file():
         return []
     open_view(db, "quarantine", paths.quarantine, "`tawsiya ingest`")
-    of_check = f'"{c.TABLE}" = ?' + (f" AND {c.REASON} IN {check.reasons}" if check.reasons else "")
-    counted = db.execute(
-        f"SELECT {c.REASON}, count(*) FROM quarantine WHERE {of_check} GROUP BY 1 ORDER BY count(*) DESC, 1 "
-        f"LIMIT {REASONS_SHOWN}",
-        [check.quarantine],
-    ).fetchall()
+    if "kind" not in {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}:
+        return []  # an older version wrote it
+    counted = db.execute(f"""
+        SELECT "{c.TABLE}", {c.REASON}, count(*) FROM quarantine WHERE {check.left_out}
+        GROUP BY ALL ORDER BY count(*) DESC, {c.REASON} LIMIT {REASONS_SHOWN}
+    """).fetchall()
     return [
-        {"reason": reason, "rows": rows, "examples": _examples(db, check.quarantine, reason)}
-        for reason, rows in counted
+        {
+            "reason": reason,
+            "rows": rows,
+            "examples": _examples(db, table, reason),
+            "remedy": _counts_of(report, table).get("remedies", {}).get(reason, ""),
+        }
+        for table, reason, rows in counted
     ]
 
 
+def _counts_of(report: Mapping[str, Any], table: str) -> Mapping[str, Any]:
+    """The counts of a table of the quarantine in the ingest report."""
+    counts: Mapping[str, Any] = (report["events"] if table == c.Origin.EVENT_LOG else report).get(table, {})
+    return counts
+
+
 def _examples(db: duckdb.DuckDBPyConnection, table: str, reason: str) -> list[dict[str, Any]]:
-    """The first rows of the quarantine with a reason; none of a quarantine that an older version wrote."""
-    if "line" not in {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}:
-        return []
+    """The first rows of a reason: those whose line ingest has recorded."""
     rows = db.execute(
-        f"SELECT file, line, left(coalesce(value, raw), {LONGEST_VALUE}) FROM quarantine "
-        f'WHERE "{c.TABLE}" = ? AND {c.REASON} = ? '
-        f"ORDER BY file, {c.SOURCE_LINE} LIMIT {EXAMPLES_PER_REASON}",
+        f"SELECT file, line, left(coalesce(value, raw), {EXAMPLE_LENGTH}) FROM quarantine "
+        f'WHERE "{c.TABLE}" = ? AND {c.REASON} = ? AND line IS NOT NULL ORDER BY file, {c.SOURCE_LINE}',
         [table, reason],
     ).fetchall()
     return [{"file": file, "line": line, "value": value} for file, line, value in rows]
@@ -138,7 +146,7 @@ def _unreadable_values(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     examples = products.get("examples", {})
     counts = {name: count for name, count in unreadable_counts(products).items() if count}
     return [
-        {"reason": name, "rows": count, "examples": [examples[name]] if name in examples else []}
+        {"reason": name, "rows": count, "examples": [examples[name]] if name in examples else [], "remedy": ""}
         for name, count in sorted(counts.items(), key=lambda item: -item[1])
     ]
 

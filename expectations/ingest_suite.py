@@ -16,34 +16,23 @@ from expectations.checks import (
     VALUES_READABLE,
     Check,
     Suite,
+    of_table,
     one_row,
 )
 from expectations.statistics import CanonicalStatistics, rows_read, unreadable_counts
+from feature_repo import columns as c
 from feature_repo.common.config import ExpectationsConfig
-from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
+from feature_repo.ingest_report import BAD, DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
 
 # A warning; `max_unknown_product_share` blocks. Some events of products that the shop has deleted are ordinary.
 ORDINARY_UNKNOWN_PRODUCT_SHARE = 0.05
 
 CORRECT_ROWS = "correct the rows in the shop's file, or exclude them in the mapping"
-# The reasons of the quarantine that count as bad rows, for `validate --explain`.
-BAD_EVENT_REASONS = (
-    "missing_buyer_id",
-    "missing_product_id",
-    "unknown_event_type",
-    "unreadable_timestamp",
-    "ambiguous_date",
-    "timestamp_in_future",
-    "timestamp_before_2000",
-    "invalid_buyer_id",
-    "invalid_product_id",
-    "unreadable_row",
-)
-BAD_PRODUCT_REASONS = ("missing_product_id", "invalid_product_id", "unreadable_row")
-
-ADD_PRODUCTS = (
-    "export the products that are no longer sold too, with hidden = 1; if it is most events, they name the products by "
-    "another column than the one read as product_id: map the right one"
+# unknown_product has a check of its own.
+BAD_EVENTS = f"{of_table('events', kind=BAD)} AND reason <> '{UNKNOWN_PRODUCT_REASON}'"
+MAP_PRODUCT_ID = (
+    "if it is most events, they name their products by another column of the products file than product_id: map that "
+    "one as product_id"
 )
 CORRECT_VALUES = "correct the values in the shop's file, or map the column with an expression that reads them"
 
@@ -129,25 +118,22 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             f"of the events read are bad (at most {bad_events:.1%} may be)",
             CORRECT_ROWS,
             _at_most("bad_event_share", bad_events, counts.bad_events),
-            quarantine="events",
-            reasons=BAD_EVENT_REASONS,
+            left_out=BAD_EVENTS,
         ),
         Check(
             "unknown_product_share",
             f"of the events read name a product that is not in the catalogue (at most {unknown:.1%} may)",
-            ADD_PRODUCTS,
+            MAP_PRODUCT_ID,
             _at_most("unknown_product_share", unknown, counts.unknown_products),
-            quarantine="events",
-            reasons=(UNKNOWN_PRODUCT_REASON,),
+            left_out=of_table("events", reason=UNKNOWN_PRODUCT_REASON),
         ),
         Check(
             "few_unknown_products",
             f"of the events read name a product that is not in the catalogue "
             f"(more than {ORDINARY_UNKNOWN_PRODUCT_SHARE:.1%} is unusual)",
-            ADD_PRODUCTS,
+            MAP_PRODUCT_ID,
             _at_most("unknown_product_share", ORDINARY_UNKNOWN_PRODUCT_SHARE, counts.unknown_products),
-            quarantine="events",
-            reasons=(UNKNOWN_PRODUCT_REASON,),
+            left_out=of_table("events", reason=UNKNOWN_PRODUCT_REASON),
             warns=True,
         ),
         Check(
@@ -155,8 +141,7 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             f"of the products read are bad (at most {bad_products:.1%} may be)",
             CORRECT_ROWS,
             _at_most("bad_product_share", bad_products, counts.bad_products),
-            quarantine="products",
-            reasons=BAD_PRODUCT_REASONS,
+            left_out=of_table("products", kind=BAD),
         ),
         # Catches an id column with wrongly few values; without it only the events of lost products would show this.
         Check(
@@ -164,8 +149,7 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             f"of the products read repeat an earlier id (at most {bad_products:.1%} may)",
             "give each row an id of its own, or map the column that has one",
             _at_most("duplicate_product_id_share", bad_products, counts.duplicate_ids),
-            quarantine="products",
-            reasons=(DUPLICATE_PRODUCT_ID,),
+            left_out=of_table("products", reason=DUPLICATE_PRODUCT_ID),
         ),
     )
 
@@ -173,21 +157,19 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
 def _row_checks() -> tuple[Check, ...]:
     """Warnings about single rows."""
     kinds = (
-        ("no_bad_events", "events", BAD_EVENT_REASONS, "bad events, which are left out"),
+        ("no_bad_events", "bad events, which are left out", BAD_EVENTS),
         (
             "no_bad_logged_events",
-            "event_log",
-            (*BAD_EVENT_REASONS, UNKNOWN_PRODUCT_REASON),
             "bad events in the event log, which are left out",
+            of_table(c.Origin.EVENT_LOG.value, kind=BAD),
         ),
-        ("no_bad_products", "products", BAD_PRODUCT_REASONS, "bad products, which are left out"),
+        ("no_bad_products", "bad products, which are left out", of_table("products", kind=BAD)),
         (
             "no_duplicate_product_ids",
-            "products",
-            (DUPLICATE_PRODUCT_ID,),
             "products that repeat an earlier id, which are left out",
+            of_table("products", reason=DUPLICATE_PRODUCT_ID),
         ),
-        ("no_bad_photos", "photos", (), "bad photo rows, which are left out"),
+        ("no_bad_photos", "bad photo rows, which are left out", of_table("photos", kind=BAD)),
     )
     return tuple(
         Check(
@@ -195,11 +177,10 @@ def _row_checks() -> tuple[Check, ...]:
             wording,
             CORRECT_ROWS,
             gxe.ExpectColumnMaxToBeBetween(column=name, max_value=0),
-            quarantine=table,
-            reasons=reasons,
+            left_out=left_out,
             warns=True,
         )
-        for name, table, reasons, wording in kinds
+        for name, wording, left_out in kinds
     )
 
 

@@ -88,6 +88,21 @@ def test_a_share_is_explained_by_the_quarantine_and_the_report(tmp_path: Path) -
     assert (reason["reason"], reason["rows"]) == ("unknown_event_type", 6)
     assert [example["line"] for example in reason["examples"]] == [6, 7, 8]
     assert all("stare" in example["value"] for example in reason["examples"])
+    assert reason["remedy"].startswith("map the name to view, add_to_cart, purchase or refund in the mapping")
+    assert f"    what to do: {reason['remedy']}" in explanation_text([item])
+
+
+def test_only_bad_rows_explain_bad_rows(tmp_path: Path) -> None:
+    good = "u1,p1,view,2024-03-01\n"
+    duplicate, excluded, unknown = good, "u1,p1,remove_from_cart,2024-03-01\n", "u1,p9,view,2024-03-01\n" * 6
+    bad = "u1,p1,view,soon\n,p1,view,2024-03-01\nu1,p1\n"
+    events = f"{HEADER}{good}{duplicate}{excluded}{unknown}{bad}"
+    config = shop(tmp_path, events=events, products="id,title,category\np1,Mug,kitchen\n")
+    ingest(config)
+    explanations = explain_failures(validate_canonical(shop_paths(config), config), config)
+    reasons = {item["name"]: [reason["reason"] for reason in item["reasons"]] for item in explanations}
+    assert reasons["no_bad_events"] == ["missing_buyer_id", "unreadable_row", "unreadable_timestamp"]
+    assert reasons["few_unknown_products"] == ["unknown_product"]
 
 
 def test_unreadable_values_show_the_examples_of_the_report(tmp_path: Path) -> None:
@@ -96,7 +111,7 @@ def test_unreadable_values_show_the_examples_of_the_report(tmp_path: Path) -> No
     report["products"] |= {"unreadable_price": 2, "examples": {"unreadable_price": example}}
     (item,) = explain_failures(validate_canonical(write_canonical(tmp_path, report=report), Config()), Config())
     assert item["name"] == "values_readable"
-    assert item["reasons"] == [{"reason": "unreadable_price", "rows": 2, "examples": [example]}]
+    assert item["reasons"] == [{"reason": "unreadable_price", "rows": 2, "examples": [example], "remedy": ""}]
     assert "    products.csv, line 7: twelve" in explanation_text([item])
 
 
