@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from expectations.gate import require_passed
 from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
@@ -31,7 +32,8 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     Raises:
         FileNotFoundError: An artifact is missing; the message names the command that makes it.
         ValueError: The artifacts were not made from each other.
-        GateRefusedError: The release did not pass its checks; the live release stays live.
+        GateRefusedError: The data have not passed the data gate, or the release not its checks; the live release
+            stays live.
     """
     paths = shop_paths(config)
     embeddings = load_embeddings(paths.embeddings)
@@ -45,6 +47,8 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     split = read_time_split(paths.feature_report)
     events = _events(paths, products[c.PRODUCT_KEY].to_numpy())
+    # After reading: what was read are the files that the gate has passed.
+    require_passed(paths)
     parts = ReleaseParts(
         model=paths.model,
         embeddings=paths.embeddings,
