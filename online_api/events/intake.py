@@ -12,21 +12,22 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from pydantic import ValidationError
 
+from feature_repo import columns as c
 from feature_repo.common.config import ApiConfig
 from feature_repo.online.claims import Claim, EventsInProgressError
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES, REFUND
 from feature_repo.transforms.sequences import EventSequence, sequence
-from feature_repo.transforms.values.times import TimeReader
+from feature_repo.transforms.values.times import TIME_BEFORE_2000, TimeReader, implausible_time
 from online_api.events.event_log import EventLog, LoggedEvent
 from online_api.events.pending import PendingEvent, PendingEvents
 from online_api.observability.metrics import Metrics
 from online_api.protection.circuit_breaker import CircuitBreaker
 from online_api.protection.limits import RequestTooLongError
-from online_api.schemas.fields import TimeRules
 from online_api.schemas.problems import describe
 from online_api.schemas.requests import Event
 from online_api.schemas.responses import EventsResponse, RejectedEvent
@@ -93,7 +94,12 @@ class EventIntake:
         if len(events) > self._config.max_events_per_request:
             raise RequestTooLongError("events", len(events), self._config.max_events_per_request)
         now, products = self._clock(), self._products()
-        valid, rejected = _validate_all(events, products, TimeRules(self._times, now))
+        valid, rejected = [], []
+        for index, raw in enumerate(events):
+            try:
+                valid.append(_validated(raw, products, self._times, now))
+            except _InvalidEventError as error:
+                rejected.append(RejectedEvent(index=index, reason=str(error)))
         # Duplicates within the request are dropped here; claims only find those of other requests.
         distinct: dict[str, Event] = {}
         for event in valid:
@@ -190,25 +196,16 @@ class EventIntake:
 # ---- validation ------------------------------------------------------------------------------------------------------
 
 
-def _validate_all(
-    events: Sequence[object], products: ProductTable, rules: TimeRules
-) -> tuple[list[Event], list[RejectedEvent]]:
-    valid, rejected = [], []
-    for index, raw in enumerate(events):
-        try:
-            valid.append(_validated(raw, products, rules))
-        except _InvalidEventError as error:
-            rejected.append(RejectedEvent(index=index, reason=str(error)))
-    return valid, rejected
-
-
-def _validated(raw: object, products: ProductTable, rules: TimeRules) -> Event:
+def _validated(raw: Any, products: ProductTable, times: TimeReader, now: int) -> Event:
     try:
-        event = Event.model_validate(raw, context=rules)
+        event = Event.model_validate(raw, context=times)
     except ValidationError as error:
         problems = [describe(item) for item in error.errors()]
         reason = "; ".join(f"{problem.field or 'event'}: {problem.message}" for problem in problems)
         raise _InvalidEventError(reason) from None
+    if event.timestamp is not None and (problem := implausible_time(event.timestamp, now)):
+        lies = "before 2000" if problem == TIME_BEFORE_2000 else "in the future"
+        raise _InvalidEventError(f"timestamp: lies {lies}, got {raw[c.TIMESTAMP]!r:.100}")
     if products.position_of(event.product_id) < 0:
         raise _InvalidEventError(f"product_id: the live release does not know product {event.product_id!r}")
     return event

@@ -22,7 +22,7 @@ from online_api.routes.dependencies import (
 )
 from online_api.routes.json_route import JsonRoute
 from online_api.routes.query_route import QueryRoute, invalid_request
-from online_api.schemas.fields import Identifier, TimeRules
+from online_api.schemas.fields import Identifier
 from online_api.schemas.requests import (
     EncodeBuyerRequest,
     RecommendationParameters,
@@ -31,7 +31,6 @@ from online_api.schemas.requests import (
     read_interactions,
 )
 from online_api.schemas.responses import EncodeBuyerResponse, RecommendationResponse
-from online_api.service import now_ms
 
 router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs(Scope.READ))], route_class=JsonRoute)
 query_router = APIRouter(tags=["recommendations"], dependencies=router.dependencies, route_class=QueryRoute)
@@ -94,7 +93,7 @@ async def _list_request(services: Services, body: EncodeBuyerRequest, **conditio
     service = services.runtime.service
     service.check_length(body.interactions)
     try:
-        interactions = read_interactions(body.interactions, TimeRules(services.runtime.times, now_ms()))
+        interactions = read_interactions(body.interactions, services.runtime.times)
     except ValidationError as error:
         raise invalid_request(error, "body", "interactions") from None
     list_request = ListRequest(buyer_id=body.buyer_id, interactions=interactions, **conditions)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from pydantic import (
 
 from feature_repo import columns as c
 from feature_repo.transforms.events import REFUND
+from feature_repo.transforms.values.times import TimeReader
 from online_api.schemas.fields import (
     TIME_FORMATS,
     BuyerOfEvent,
@@ -29,7 +30,6 @@ from online_api.schemas.fields import (
     Price,
     Quantity,
     RecordedEventType,
-    TimeRules,
     Timestamp,
 )
 
@@ -52,7 +52,9 @@ class Interaction(BaseModel):
     product_id: Identifier
     event_type: InteractionType
     timestamp: Timestamp | None = Field(
-        None, description=f"{TIME_FORMATS}. Missing: newer than all interactions with a timestamp, in the given order"
+        None,
+        description=f"{TIME_FORMATS}. It only orders the interactions, so any time is accepted. Missing: newer than "
+        "all interactions with a timestamp, in the given order",
     )
     text: Annotated[str, Field(max_length=2000)] | None = Field(
         None,
@@ -63,13 +65,13 @@ class Interaction(BaseModel):
 _INTERACTIONS = TypeAdapter(list[Interaction])
 
 
-def read_interactions(interactions: Sequence[object], rules: TimeRules) -> list[Interaction]:
+def read_interactions(interactions: Sequence[object], times: TimeReader) -> list[Interaction]:
     """Validates the interactions of a body.
 
     Raises:
         ValidationError: One of them is not valid.
     """
-    return _INTERACTIONS.validate_python(interactions, context=rules)
+    return _INTERACTIONS.validate_python(interactions, context=times)
 
 
 class EncodeBuyerRequest(BaseModel):
@@ -78,7 +80,7 @@ class EncodeBuyerRequest(BaseModel):
     buyer_id: Identifier | None = Field(
         None, description="The stored history of this buyer counts if no interaction is usable"
     )
-    # Not validated here: read_interactions does that with the shop's rules for times.
+    # Not validated here: read_interactions does that with the shop's reader of times.
     interactions: list[SkipValidation[Interaction]] = Field(
         default=[], description="At most `api.max_interactions_per_request` (100). Unknown products are skipped"
     )
@@ -258,7 +260,9 @@ class Event(BaseModel):
     )
     product_id: Identifier
     event_type: RecordedEventType
-    timestamp: Timestamp | None = Field(None, description=f"{TIME_FORMATS}. Missing: now")
+    timestamp: Timestamp | None = Field(
+        None, description=f"{TIME_FORMATS}. Before 2000 or in the future: refused. Missing: now"
+    )
     quantity: Annotated[Quantity, JsonNumber] | None = Field(
         None, description="Number of pieces; a purchase of a negative number is a refund"
     )

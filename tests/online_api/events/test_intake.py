@@ -377,6 +377,21 @@ def test_pending_refunds_are_replayed_and_not_pushed(
     assert stored(store, "returner") == [as_stored(NOON, "p2")]
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "reasons"),
+    [
+        ("1999-12-31T23:59:59.999Z", ["timestamp: lies before 2000, got '1999-12-31T23:59:59.999Z'"]),
+        (0, ["timestamp: lies before 2000, got 0"]),
+        ("2000-01-01T00:00:00Z", []),
+        (NOW + 5_000, []),  # a caller's clock may be ahead
+        (NOW + 5_001, [f"timestamp: lies in the future, got {NOW + 5_001}"]),
+    ],
+)
+def test_implausible_times_are_rejected(one: Worker, timestamp: object, reasons: list[str]) -> None:
+    answer = one.intake.record([event("clock", timestamp=timestamp)])
+    assert [rejected.reason for rejected in answer.rejected] == reasons
+
+
 def test_a_line_of_an_older_version_is_read() -> None:
     line = {"event_id": "e", "buyer_id": "u", "product_id": "p", "event_type": "view", "timestamp": NOON_ISO}
     assert LoggedEvent.from_json(line) == LoggedEvent("e", "u", "p", "view", NOON)
