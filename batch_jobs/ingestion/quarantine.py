@@ -176,7 +176,7 @@ REMEDIES = {
     "invalid_product_id": _INVALID_ID,
     "unknown_event_type": "map the name to view, add_to_cart, purchase or refund in the mapping "
     "(sql: {event_type: ...}), or name it there under exclude",
-    "unreadable_timestamp": EXPECTED_TIME,
+    "unreadable_timestamp": f"correct the times in the file; {EXPECTED_TIME}",
     "ambiguous_date": "say whether the day or the month comes first: data.date_order=day_first or month_first",
     "timestamp_before_2000": "correct the time, or the clock that wrote it",
     "timestamp_in_future": "correct the time, or set data.timezone to the zone of times without one",
