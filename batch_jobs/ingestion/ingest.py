@@ -79,8 +79,6 @@ def ingest(config: Config) -> dict[str, Any]:
         report["photos"] = photos
     record_shop_source(config)
     write_json(paths.ingest_report, report)
-    for warning in warnings:
-        log.warning("%s", warning)
     return report
 
 
