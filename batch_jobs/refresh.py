@@ -6,7 +6,8 @@ in the same state as if nothing had happened.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from batch_jobs.build_features import build_features
@@ -52,17 +53,14 @@ def build_validated_features(config: Config) -> dict[str, Any]:
 
 
 def enforce_gate(result: GateResult) -> list[str]:
-    """Refuses data that did not pass the gate; logs and returns the warnings of data that did.
+    """Refuses data that did not pass the gate; returns the warnings of data that did, a line each.
 
     Raises:
         GateRefusedError: A blocking expectation failed.
     """
     raise_if_refused(result)
     failed = [finding for finding in result.findings if not finding.success]
-    warnings = [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
-    for warning in warnings:
-        log.warning("warning: %s", warning)
-    return warnings
+    return [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
 
 
 def refresh(config: Config) -> dict[str, Any]:
@@ -78,6 +76,7 @@ def refresh(config: Config) -> dict[str, Any]:
     """
     paths = shop_paths(config)
     seconds: dict[str, float] = {}
+    warnings: list[str] = []
 
     def stage(name: str, job: Callable[[], StageResult]) -> StageResult:
         log.info("%s ...", name)
@@ -88,12 +87,11 @@ def refresh(config: Config) -> dict[str, Any]:
         return result
 
     # One lock for the whole run: another job between two stages would change their inputs.
-    with shop_lock(config):
+    with shop_lock(config), _logged_on_failure(warnings):
         ingested = stage("ingest", lambda: ingest(config))
-        warnings = ingested["warnings"] + enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
+        warnings += ingested["warnings"]
+        warnings += enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
         features = stage("build_features", lambda: build_validated_features(config))
-        for warning in features["warnings"]:
-            log.warning("warning: %s", warning)
         warnings += features["warnings"]
         warnings += enforce_gate(stage("validate_features", lambda: validate_features(paths, config)))
         # Opened once: an embedded server starts and stops with it.
@@ -116,6 +114,17 @@ def refresh(config: Config) -> dict[str, Any]:
         "warnings": warnings,
         "evaluation": evaluation,
     }
+
+
+@contextmanager
+def _logged_on_failure(warnings: list[str]) -> Iterator[None]:
+    """Logs the warnings so far if the block fails: then no result has them."""
+    try:
+        yield
+    except BaseException:
+        for warning in warnings:
+            log.warning("%s", warning)
+        raise
 
 
 def _counts(ingested: dict[str, Any], features: dict[str, Any]) -> dict[str, int]:

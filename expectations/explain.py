@@ -67,7 +67,7 @@ def explanation_text(explanations: list[Explanation]) -> str:
         if item["rows"] > len(item["values"]):
             lines.append(f"  and {item['rows'] - len(item['values']):,} more rows")
         for reason in item["reasons"]:
-            lines.append(f"  {reason['reason']}: {reason['rows']:,} rows")
+            lines.append(f"  {reason['reason']}: {reason['rows']:,} {'row' if reason['rows'] == 1 else 'rows'}")
             lines += [f"    {_place(example)}: {example['value']}" for example in reason["examples"]]
             lines += [f"    what to do: {reason['remedy']}"] if reason["remedy"] else []
         lines.append(f"  what to do: {item['remedy']}")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
+from batch_jobs.console_text import ingest_text
 from batch_jobs.preview_text import preview_text
 from feature_repo.common.config import Config
 
@@ -38,7 +39,7 @@ def ingest(
     if preview:
         run_job(show_files, config, settings, as_json, preview_text)
     else:
-        run_job(with_shop_lock(job), config, settings, as_json)
+        run_job(with_shop_lock(job), config, settings, as_json, ingest_text)
 
 
 def validate(

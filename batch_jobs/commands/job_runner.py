@@ -96,6 +96,8 @@ def _as_lines(result: JobResult, indent: str = "") -> str:
     for key, value in result.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", _as_lines(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines += [f"{indent}{key}:{'' if value else ' none'}", *(f"{indent}  {item}" for item in value)]
         else:
             lines.append(f"{indent}{key}: {value}")
     return "\n".join(line for line in lines if line)

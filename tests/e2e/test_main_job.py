@@ -113,7 +113,8 @@ def shop(first: tuple[Shop, dict[str, Any]], reference: dict[str, Any], tmp_path
 def test_demo_answers_with_what_it_did(first: tuple[Shop, dict[str, Any]]) -> None:
     _, answer = first
     assert set(answer) == {
-        "release", "dataset", "seconds", "counts", "quarantine", "metrics", "report", "sample", "address",
+        "release", "dataset", "seconds", "counts", "quarantine", "metrics", "report", "warnings", "sample",
+        "address",
     }  # fmt: skip
     assert answer["dataset"] == "shop"
     assert answer["counts"] == {"events": len(events()), "products": 40, "buyers": 60, "quarantined": 0, "merged": 0}
