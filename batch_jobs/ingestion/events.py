@@ -34,6 +34,7 @@ from batch_jobs.ingestion.source_mapping import (
 from batch_jobs.ingestion.sql_literals import sql_string
 from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
+from feature_repo.common.sql import first_row
 from feature_repo.transforms.events import OTHER_EVENT, REFUND
 
 EVENTS_TABLE = "events"
@@ -224,6 +225,4 @@ def _count(db: duckdb.DuckDBPyConnection, rows: str) -> int:
 
 
 def _number(db: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = db.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(first_row(db.execute(query))[0])

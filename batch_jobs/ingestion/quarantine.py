@@ -8,6 +8,7 @@ import duckdb
 from batch_jobs.ingestion.files.loading import REPEATED_HEADER
 from batch_jobs.ingestion.files.records import LINE_TOO_LONG, MAX_ROW_CHARS, UNREADABLE_ROW
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile
+from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import (
     BAD,
     DUPLICATE,
@@ -38,11 +39,10 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
 def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view: str) -> int:
     """Adds the lines of `view`'s files that could not be read as rows, and returns their number."""
     _ensure_tables(db)
-    row = db.execute(
+    added = db.execute(
         f"INSERT INTO quarantine SELECT '{table}', source_line, reason, raw ->> '$', raw FROM {view}_unreadable"
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )
+    return int(first_row(added)[0])
 
 
 def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[SourceFile]) -> None:
