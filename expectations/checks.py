@@ -67,6 +67,11 @@ def failing_rows(view: str, identifier: str, value: str, condition: str) -> str:
     return f"SELECT {value} AS value, {identifier} AS id, {ROW} + 1 AS row FROM {view} WHERE {condition} ORDER BY {ROW}"
 
 
+def repeated(view: str, columns: str) -> str:
+    """The condition of the rows of `view` whose values in `columns` another row has too."""
+    return f"({columns}) IN (SELECT ({columns}) FROM {view} GROUP BY ALL HAVING count(*) > 1)"
+
+
 def of_table(table: str, *, reason: str = "", kind: str = "") -> str:
     """The condition of the rows of a table in the quarantine, for `Check.left_out`; of one reason or kind, if given."""
     conditions = {c.TABLE: table, c.REASON: reason, "kind": kind}

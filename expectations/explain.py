@@ -12,6 +12,7 @@ from expectations.statistics import open_database, open_view, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths
+from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import EXAMPLE_LENGTH
 
 VALUES_PER_CHECK = 10
@@ -88,14 +89,13 @@ def _failing_values(
     if not check.failing:
         return 0, []
     try:
-        total = db.execute(f"SELECT count(*) FROM ({check.failing})").fetchone()
+        (total,) = first_row(db.execute(f"SELECT count(*) FROM ({check.failing})"))
         found = db.execute(f"SELECT value::VARCHAR, id, row FROM ({check.failing}) LIMIT {VALUES_PER_CHECK}").fetchall()
     except duckdb.Error:
         # Such as a column of another type: the finding itself says so.
         return 0, []
-    assert total is not None
     file = stage_files(result.paths, result.stage)[table].relative_to(result.paths.root).as_posix()
-    return int(total[0]), [{"value": value, "id": id_, "file": file, "row": row} for value, id_, row in found]
+    return int(total), [{"value": value, "id": id_, "file": file, "row": row} for value, id_, row in found]
 
 
 def _reasons(

@@ -17,6 +17,7 @@ from expectations.checks import ROW
 from feature_repo import columns as c
 from feature_repo.common.files import glob_literal, write_json
 from feature_repo.common.paths import ShopPaths
+from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import BROKEN_METADATA, UNREADABLE_PREFIX
 
 GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
@@ -129,12 +130,15 @@ def canonical_statistics(paths: ShopPaths, report: Mapping[str, Any]) -> Canonic
             db.execute(f"SELECT {c.CATEGORY}, count(*) FROM products WHERE {c.CATEGORY} <> '' GROUP BY 1").fetchall()
         )
         types = dict(db.execute(f"SELECT coalesce({c.EVENT_TYPE}, ''), count(*) FROM events GROUP BY 1").fetchall())
-        buyers, newest = _row(db, f"SELECT count(DISTINCT {c.BUYER_ID}), max({c.EVENT_TIME})::VARCHAR FROM events")
-        products, visible, available, priced = _row(
-            db,
-            f"""SELECT count(*), count(*) FILTER (NOT coalesce({c.HIDDEN}, false)),
+        buyers, newest = first_row(
+            db.execute(f"SELECT count(DISTINCT {c.BUYER_ID}), max({c.EVENT_TIME})::VARCHAR FROM events")
+        )
+        products, visible, available, priced = first_row(
+            db.execute(f"""
+                SELECT count(*), count(*) FILTER (NOT coalesce({c.HIDDEN}, false)),
                        count(*) FILTER (coalesce(try_cast({c.STOCK} AS DOUBLE), 1) > 0), count({c.PRICE})
-                FROM products""",
+                FROM products
+            """)
         )
     events = sum(types.values())
     counts = report.get("products", {})
@@ -196,11 +200,5 @@ def _null_rates(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, float]:
         f"count(*) FILTER ({name} IS NULL" + (f" OR {name} = '')" if kind == "VARCHAR" else ")")
         for name, kind, *_ in columns
     ]
-    rows, *counts = _row(db, f"SELECT count(*), {', '.join(missing)} FROM {table}")
+    rows, *counts = first_row(db.execute(f"SELECT count(*), {', '.join(missing)} FROM {table}"))
     return {f"{table}.{name}": count / max(rows, 1) for (name, *_), count in zip(columns, counts, strict=True)}
-
-
-def _row(db: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] | None = db.execute(query).fetchone()
-    assert row is not None
-    return row

@@ -9,7 +9,7 @@ from typing import Any
 
 import great_expectations.expectations as gxe
 
-from expectations.checks import EVENTS_VIEW, PRODUCTS_VIEW, Check, Suite, failing_rows, of_table
+from expectations.checks import EVENTS_VIEW, PRODUCTS_VIEW, Check, Suite, failing_rows, of_table, repeated
 from expectations.drift_suite import drift_suite
 from expectations.feature_suites import feature_suites
 from expectations.ingest_suite import ingest_suite
@@ -17,9 +17,7 @@ from expectations.statistics import CanonicalStatistics, GoodRun
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ExpectationsConfig
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
-
-# Also catches missing times, which the query turns into 1970.
-OLDEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
+from feature_repo.transforms.values.times import OLDEST_TIME
 
 # Columns of the queries that no file has.
 REPEATED_EVENT_ID, UNKNOWN_PRODUCT_ID = "repeated_event_id", "unknown_product_id"
@@ -62,161 +60,180 @@ def _products(limits: ExpectationsConfig) -> Suite:
                nullif(trim({c.TITLE}), '') AS {c.TITLE}, nullif(left({c.TEXT}, 1), '') AS {c.TEXT}
         FROM {PRODUCTS_VIEW}"""
 
-    def failing(value: str, condition: str) -> str:
-        return failing_rows(PRODUCTS_VIEW, c.PRODUCT_ID, value, condition)
+    return Suite(PRODUCTS_VIEW, query, (*_product_checks(), *_title_and_category_checks(limits), *_number_checks()))
 
-    def repeated(column: str) -> str:
-        return failing(
-            column, f"{column} IN (SELECT {column} FROM {PRODUCTS_VIEW} GROUP BY {column} HAVING count(*) > 1)"
-        )
 
-    return Suite(
-        PRODUCTS_VIEW,
-        query,
-        (
-            Check(
-                "products_not_empty",
-                "products",
-                "look at the quarantine: ingest has kept no product",
-                gxe.ExpectTableRowCountToBeBetween(min_value=1),
-                left_out=of_table("products"),
-            ),
-            Check(
-                "product_id_not_null",
-                "lack a product id",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToNotBeNull(column=c.PRODUCT_ID),
-                failing(c.TITLE, f"coalesce({c.PRODUCT_ID}, '') = ''"),
-            ),
-            Check(
-                "product_id_unique",
-                "share a product id",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_ID),
-                repeated(c.PRODUCT_ID),
-            ),
-            Check(
-                "product_key_unique",
-                "share a product key",
-                "give one of the two products another id: their ids have the same hash",
-                gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_KEY),
-                repeated(c.PRODUCT_KEY),
-            ),
-            Check(
-                "text_not_empty",
-                "have no text at all",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToNotBeNull(column=c.TEXT),
-                failing(c.TEXT, f"coalesce({c.TEXT}, '') = ''"),
-            ),
-            Check(
-                "title_present",
-                "lack a title",
-                "give the products titles, or map the column that holds them",
-                gxe.ExpectColumnValuesToNotBeNull(column=c.TITLE, mostly=limits.min_title_share),
-                failing(c.TITLE, f"coalesce(trim({c.TITLE}), '') = ''"),
-            ),
-            Check(
-                "titles_distinct",
-                "have a title that another product has too",
-                "put size or colour into the titles, or map the column that tells the products apart",
-                gxe.ExpectColumnValuesToBeUnique(column=c.TITLE, mostly=limits.min_distinct_title_share),
-                repeated(c.TITLE),
-            ),
-            Check(
-                "category_known",
-                "lack a category",
-                "map the column of the categories; without one, filters and slices by category are empty",
-                gxe.ExpectColumnValuesToNotBeNull(column=c.CATEGORY, mostly=limits.min_category_share),
-                failing(c.CATEGORY, f"{c.CATEGORY} IS NULL"),
-            ),
-            Check(
-                "price_not_negative",
-                "have a price below 0",
-                "correct the price in the shop's file",
-                gxe.ExpectColumnValuesToBeBetween(column=c.PRICE, min_value=0),
-                failing(c.PRICE, f"{c.PRICE} < 0"),
-            ),
-            Check(
-                "stock_not_negative",
-                "have a stock below 0",
-                "correct the stock in the shop's file",
-                gxe.ExpectColumnValuesToBeBetween(column=c.STOCK, min_value=0),
-                failing(c.STOCK, f"{c.STOCK} < 0"),
-            ),
+def _failing_products(value: str, condition: str) -> str:
+    return failing_rows(PRODUCTS_VIEW, c.PRODUCT_ID, value, condition)
+
+
+def _repeated_products(column: str) -> str:
+    return _failing_products(column, repeated(PRODUCTS_VIEW, column))
+
+
+def _product_checks() -> tuple[Check, ...]:
+    return (
+        Check(
+            "products_not_empty",
+            "products",
+            "look at the quarantine: ingest has kept no product",
+            gxe.ExpectTableRowCountToBeBetween(min_value=1),
+            left_out=of_table("products"),
+        ),
+        Check(
+            "product_id_not_null",
+            "lack a product id",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToNotBeNull(column=c.PRODUCT_ID),
+            _failing_products(c.TITLE, f"coalesce({c.PRODUCT_ID}, '') = ''"),
+        ),
+        Check(
+            "product_id_unique",
+            "share a product id",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_ID),
+            _repeated_products(c.PRODUCT_ID),
+        ),
+        Check(
+            "product_key_unique",
+            "share a product key",
+            "give one of the two products another id: their ids have the same hash",
+            gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_KEY),
+            _repeated_products(c.PRODUCT_KEY),
+        ),
+        Check(
+            "text_not_empty",
+            "have no text at all",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToNotBeNull(column=c.TEXT),
+            _failing_products(c.TEXT, f"coalesce({c.TEXT}, '') = ''"),
         ),
     )
 
 
+def _title_and_category_checks(limits: ExpectationsConfig) -> tuple[Check, ...]:
+    return (
+        Check(
+            "title_present",
+            "lack a title",
+            "give the products titles, or map the column that holds them",
+            gxe.ExpectColumnValuesToNotBeNull(column=c.TITLE, mostly=limits.min_title_share),
+            _failing_products(c.TITLE, f"coalesce(trim({c.TITLE}), '') = ''"),
+        ),
+        Check(
+            "titles_distinct",
+            "have a title that another product has too",
+            "put size or colour into the titles, or map the column that tells the products apart",
+            gxe.ExpectColumnValuesToBeUnique(column=c.TITLE, mostly=limits.min_distinct_title_share),
+            _repeated_products(c.TITLE),
+        ),
+        Check(
+            "category_known",
+            "lack a category",
+            "map the column of the categories; without one, filters and slices by category are empty",
+            gxe.ExpectColumnValuesToNotBeNull(column=c.CATEGORY, mostly=limits.min_category_share),
+            _failing_products(c.CATEGORY, f"{c.CATEGORY} IS NULL"),
+        ),
+    )
+
+
+def _number_checks() -> tuple[Check, ...]:
+    return (
+        Check(
+            "price_not_negative",
+            "have a price below 0",
+            "correct the price in the shop's file",
+            gxe.ExpectColumnValuesToBeBetween(column=c.PRICE, min_value=0),
+            _failing_products(c.PRICE, f"{c.PRICE} < 0"),
+        ),
+        Check(
+            "stock_not_negative",
+            "have a stock below 0",
+            "correct the stock in the shop's file",
+            gxe.ExpectColumnValuesToBeBetween(column=c.STOCK, min_value=0),
+            _failing_products(c.STOCK, f"{c.STOCK} < 0"),
+        ),
+    )
+
+
+# Great Expectations skips missing values, so a missing type becomes '' and a missing time 1970: both fail.
+_EVENT_TYPE, _EVENT_TIME = f"coalesce({c.EVENT_TYPE}, '')", f"coalesce({c.EVENT_TIME}, to_timestamp(0))"
+_SHARED_EVENT_ID = repeated(EVENTS_VIEW, c.EVENT_ID)
+_UNKNOWN_PRODUCT = (
+    f"NOT EXISTS (SELECT 1 FROM {PRODUCTS_VIEW} p WHERE p.{c.PRODUCT_KEY} = {EVENTS_VIEW}.{c.PRODUCT_KEY})"
+)
+
+
 def _events() -> Suite:
-    unknown = f"NOT EXISTS (SELECT 1 FROM {PRODUCTS_VIEW} p WHERE p.{c.PRODUCT_KEY} = {EVENTS_VIEW}.{c.PRODUCT_KEY})"
-    repeated = f"{c.EVENT_ID} IN (SELECT {c.EVENT_ID} FROM {EVENTS_VIEW} GROUP BY {c.EVENT_ID} HAVING count(*) > 1)"
-    # Great Expectations skips missing values, so a missing type becomes '' and a missing time 1970: both fail.
-    event_type, event_time = f"coalesce({c.EVENT_TYPE}, '')", f"coalesce({c.EVENT_TIME}, to_timestamp(0))"
     query = f"""
-        SELECT CASE WHEN {repeated} THEN {c.EVENT_ID} END AS {REPEATED_EVENT_ID},
+        SELECT CASE WHEN {_SHARED_EVENT_ID} THEN {c.EVENT_ID} END AS {REPEATED_EVENT_ID},
                nullif({c.BUYER_ID}, '') AS {c.BUYER_ID},
-               {event_type} AS {c.EVENT_TYPE},
-               {event_time} AS {c.EVENT_TIME},
-               CASE WHEN {unknown} THEN coalesce({c.PRODUCT_ID}, '') END AS {UNKNOWN_PRODUCT_ID}
+               {_EVENT_TYPE} AS {c.EVENT_TYPE},
+               {_EVENT_TIME} AS {c.EVENT_TIME},
+               CASE WHEN {_UNKNOWN_PRODUCT} THEN coalesce({c.PRODUCT_ID}, '') END AS {UNKNOWN_PRODUCT_ID}
         FROM {EVENTS_VIEW}"""
+    return Suite(EVENTS_VIEW, query, (*_event_checks(), *_event_time_checks()))
+
+
+def _failing_events(value: str, condition: str) -> str:
+    return failing_rows(EVENTS_VIEW, c.EVENT_ID, value, condition)
+
+
+def _event_checks() -> tuple[Check, ...]:
+    return (
+        Check(
+            "events_not_empty",
+            "events",
+            "look at the quarantine: ingest has kept no event",
+            gxe.ExpectTableRowCountToBeBetween(min_value=1),
+            left_out=of_table("events"),
+        ),
+        Check(
+            "event_id_unique",
+            "share an event id",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToBeNull(column=REPEATED_EVENT_ID),
+            _failing_events(c.EVENT_ID, _SHARED_EVENT_ID),
+        ),
+        Check(
+            "buyer_id_not_null",
+            "lack a buyer id",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToNotBeNull(column=c.BUYER_ID),
+            _failing_events(c.BUYER_ID, f"coalesce({c.BUYER_ID}, '') = ''"),
+        ),
+        Check(
+            "event_type_known",
+            f"are none of {', '.join(EVENT_TYPE_NAMES)}",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToBeInSet(column=c.EVENT_TYPE, value_set=list(EVENT_TYPE_NAMES)),
+            _failing_events(c.EVENT_TYPE, f"{_EVENT_TYPE} NOT IN {EVENT_TYPE_NAMES}"),
+        ),
+        Check(
+            "product_known",
+            "name a product that is not in the catalogue",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToBeNull(column=UNKNOWN_PRODUCT_ID),
+            _failing_events(c.PRODUCT_ID, _UNKNOWN_PRODUCT),
+        ),
+    )
+
+
+def _event_time_checks() -> tuple[Check, ...]:
     now = datetime.now(UTC)
-
-    def failing(value: str, condition: str) -> str:
-        return failing_rows(EVENTS_VIEW, c.EVENT_ID, value, condition)
-
-    return Suite(
-        EVENTS_VIEW,
-        query,
-        (
-            Check(
-                "events_not_empty",
-                "events",
-                "look at the quarantine: ingest has kept no event",
-                gxe.ExpectTableRowCountToBeBetween(min_value=1),
-                left_out=of_table("events"),
-            ),
-            Check(
-                "event_id_unique",
-                "share an event id",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToBeNull(column=REPEATED_EVENT_ID),
-                failing(c.EVENT_ID, repeated),
-            ),
-            Check(
-                "buyer_id_not_null",
-                "lack a buyer id",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToNotBeNull(column=c.BUYER_ID),
-                failing(c.BUYER_ID, f"coalesce({c.BUYER_ID}, '') = ''"),
-            ),
-            Check(
-                "event_type_known",
-                f"are none of {', '.join(EVENT_TYPE_NAMES)}",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToBeInSet(column=c.EVENT_TYPE, value_set=list(EVENT_TYPE_NAMES)),
-                failing(c.EVENT_TYPE, f"{event_type} NOT IN {EVENT_TYPE_NAMES}"),
-            ),
-            Check(
-                "event_time_not_future",
-                "lie in the future",
-                "check the clock of this machine, then run `tawsiya ingest` again",
-                gxe.ExpectColumnValuesToBeBetween(column=c.EVENT_TIME, max_value=now),
-                failing(c.EVENT_TIME, f"{c.EVENT_TIME} > TIMESTAMPTZ '{now.isoformat()}'"),
-            ),
-            Check(
-                "event_time_plausible",
-                f"lie before {OLDEST_PLAUSIBLE.year}",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToBeBetween(column=c.EVENT_TIME, min_value=OLDEST_PLAUSIBLE),
-                failing(c.EVENT_TIME, f"{event_time} < TIMESTAMPTZ '{OLDEST_PLAUSIBLE.isoformat()}'"),
-            ),
-            Check(
-                "product_known",
-                "name a product that is not in the catalogue",
-                INGEST_AGAIN,
-                gxe.ExpectColumnValuesToBeNull(column=UNKNOWN_PRODUCT_ID),
-                failing(c.PRODUCT_ID, unknown),
-            ),
+    return (
+        Check(
+            "event_time_not_future",
+            "lie in the future",
+            "check the clock of this machine, then run `tawsiya ingest` again",
+            gxe.ExpectColumnValuesToBeBetween(column=c.EVENT_TIME, max_value=now),
+            _failing_events(c.EVENT_TIME, f"{c.EVENT_TIME} > TIMESTAMPTZ '{now.isoformat()}'"),
+        ),
+        Check(
+            "event_time_plausible",
+            f"lie before {OLDEST_TIME.year}",
+            INGEST_AGAIN,
+            gxe.ExpectColumnValuesToBeBetween(column=c.EVENT_TIME, min_value=OLDEST_TIME),
+            _failing_events(c.EVENT_TIME, f"{_EVENT_TIME} < TIMESTAMPTZ '{OLDEST_TIME.isoformat()}'"),
         ),
     )
