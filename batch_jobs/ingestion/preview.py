@@ -189,11 +189,7 @@ def _warnings(files: _Files, config: Config) -> list[str]:
 
 def _ambiguous_date(texts: ColumnValues, config: Config) -> str | None:
     """A date that cannot be read without data.date_order, if there is one."""
-    try:
-        order = config.data.date_order or proven_date_order(texts)
-    except ValueError as error:
-        return str(error)
-    reader = TimeReader(config.data.timezone, order)
+    reader = TimeReader(config.data.timezone, config.data.date_order or proven_date_order(texts))
     for text in texts:
         try:
             reader.milliseconds(text)

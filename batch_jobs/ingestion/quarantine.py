@@ -9,6 +9,7 @@ from batch_jobs.ingestion.files.loading import REPEATED_HEADER
 from batch_jobs.ingestion.files.records import LINE_TOO_LONG, MAX_ROW_CHARS, UNREADABLE_ROW
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile
 from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
+from feature_repo.transforms.values.times import time_problem
 
 SHOWN_VALUE_LENGTH = 200  # characters of an example's value
 SHOWN_ROWS = 3  # rows of each reason whose lines are found
@@ -141,6 +142,8 @@ def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
         if reason in REMEDIES:
             example = counts["examples"][reason]
             first = f"{example['file']}, line {example['line']}: {example['value']!r}"
+            if reason == "unreadable_timestamp" and (problem := time_problem(example["value"])):
+                first += f" ({problem})"
             rows = "1 row" if count == 1 else f"{count:,} rows"
             lines.append(f"{table}: {rows} left out as {reason}, the first in {first}; {REMEDIES[reason]}")
     return lines
