@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,15 @@ from batch_jobs.ingestion.column_names import (
 from feature_repo import columns as c
 from feature_repo.transforms.events import read_event_type
 from feature_repo.transforms.values.amounts import read_amount
-from feature_repo.transforms.values.flags import read_availability
-from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
+from feature_repo.transforms.values.flags import read_availability, read_flag
+from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError, implausible_time
 
 MOST = 0.8  # share of a column's values that must fit
 MATCHING_IDS = 0.5  # share of the events' product ids that the products file must have: some products are sold no more
 MOST_EVENT_TYPES = 20  # a column of more values does not name event types
 UNIQUE = 0.9  # share of distinct values in a column of ids or titles
+LONG_TEXT = 40  # characters from which on a text is rather a description than a title
+SHELVES = (c.CATEGORY, c.BRAND)  # what short texts that repeat may be
 
 ColumnValues = Sequence[str]  # of one column: sampled, not blank
 Table = Mapping[str, ColumnValues]
@@ -58,9 +61,8 @@ def detect_columns(events: Table, products: Table) -> tuple[dict[str, FoundColum
     _match_products(events, products, event_fields, product_fields)
     _take(events, event_fields, c.TIMESTAMP, _is_time, "its values are times")
     _take(events, event_fields, c.EVENT_TYPE, _is_event_type, "its values name event types")
-    buyer = _most_like_buyers(events, event_fields)
-    if c.BUYER_ID not in event_fields and buyer:
-        event_fields[c.BUYER_ID] = FoundColumn(buyer, "its values are ids that repeat")
+    if c.BUYER_ID not in event_fields and (buyer := _most_like_buyers(events, event_fields)):
+        event_fields[c.BUYER_ID] = FoundColumn(buyer, "its values are ids that come again at other times")
     if c.PRODUCT_ID not in product_fields:
         _take(products, product_fields, c.PRODUCT_ID, _is_id, "its values are ids that never repeat")
     _take(products, product_fields, c.PHOTO, _is_link, "its values are links of pictures")
@@ -69,6 +71,8 @@ def detect_columns(events: Table, products: Table) -> tuple[dict[str, FoundColum
         _take(products, product_fields, c.PRICE, _is_price, "its values are amounts of money")
     if c.TITLE not in product_fields and (title := _most_like_titles(products, product_fields)):
         product_fields[c.TITLE] = FoundColumn(title, "its values are short texts that hardly repeat")
+    _take(products, product_fields, c.DESCRIPTION, _is_long_text, "its values are long texts")
+    _take_shelves(products, product_fields)
     return event_fields, product_fields
 
 
@@ -149,13 +153,15 @@ def _is_time(values: ColumnValues) -> bool:
 
 
 def readable_time(text: str) -> bool:
-    """Whether a text is a time in one of the two orders of day and month."""
+    """Whether a text is a time that an event may have, in one of the two orders of day and month."""
+    now_ms = round(time.time() * 1000)
     for order in ("day_first", "month_first"):
         try:
-            TimeReader("UTC", order).milliseconds(text)
+            milliseconds = TimeReader("UTC", order).milliseconds(text)
         except UnreadableTimeError:
             continue
-        return True
+        if implausible_time(milliseconds, now_ms) is None:
+            return True
     return False
 
 
@@ -184,25 +190,64 @@ def _is_price(values: ColumnValues) -> bool:
 
 
 def _most_like_buyers(events: Table, found: Mapping[str, FoundColumn]) -> str | None:
-    """The free column with the most distinct values, some of which repeat."""
+    """The free column with the most distinct values, some of which repeat, and not only within an order."""
+    times = events[found[c.TIMESTAMP].column] if c.TIMESTAMP in found else ()
     counts = {
         column: len(set(events[column]))
         for column in _free(events, found)
         if 1 < len(set(events[column])) < len(events[column])
         and not _is_price(events[column])
         and not _is_time(events[column])
+        and not _is_order(events[column], times)
     }
     return max(counts, key=lambda column: counts[column], default=None)
 
 
+def _is_order(values: ColumnValues, times: ColumnValues) -> bool:
+    """Whether the values that repeat do so at one time each, as the number of an order on each of its lines."""
+    if len(values) != len(times):  # blanks were left out: rows do not match
+        return False
+    by_value: dict[str, list[str]] = {}
+    for value, moment in zip(values, times, strict=True):
+        by_value.setdefault(value, []).append(moment)
+    repeated = [len(set(found)) for found in by_value.values() if len(found) > 1]
+    return sum(n == 1 for n in repeated) > len(repeated) / 2
+
+
+def _is_text(values: ColumnValues) -> bool:
+    return _share(values, _WORD.search) >= MOST and not _is_link(values)
+
+
+def _is_long_text(values: ColumnValues) -> bool:
+    return _is_text(values) and statistics.median(map(len, values)) >= LONG_TEXT
+
+
 def _most_like_titles(products: Table, found: Mapping[str, FoundColumn]) -> str | None:
-    """The free text column of the shortest texts among those that hardly repeat."""
-    lengths = {
-        column: statistics.median(map(len, values))
+    """The free text column of the shortest texts among those that hardly repeat; else of those that repeat least."""
+    texts = {
+        column: (values, len(set(values)) / len(values))
         for column in _free(products, found)
-        if column != METADATA
-        and _share(values := products[column], _WORD.search) >= MOST
-        and len(set(values)) / len(values) >= MATCHING_IDS
-        and not _is_link(values)
+        if column != METADATA and _is_text(values := products[column])
     }
-    return min(lengths, key=lambda column: lengths[column], default=None)
+
+    def rank(column: str) -> tuple[float, float]:
+        values, distinct = texts[column]
+        return min(distinct, UNIQUE), -statistics.median(map(len, values))
+
+    fitting = [column for column, (_, distinct) in texts.items() if distinct >= MATCHING_IDS]
+    return max(fitting, key=rank, default=None)
+
+
+def _take_shelves(products: Table, found: dict[str, FoundColumn]) -> None:
+    """Gives category and brand, as far as they have none, the columns of short texts that repeat, if no more fit."""
+    missing = [field for field in SHELVES if field not in found]
+    fitting = [column for column in _free(products, found) if _is_shelf(products[column])]
+    if 0 < len(fitting) <= len(missing):
+        for field, column in zip(missing, fitting, strict=False):
+            found[field] = FoundColumn(column, "its values are short texts that repeat")
+
+
+def _is_shelf(values: ColumnValues) -> bool:
+    repeats = 1 < len(set(values)) < UNIQUE * len(values)
+    flags = _share(values, lambda text: read_flag(text) is not None)
+    return repeats and _is_text(values) and not _is_long_text(values) and flags < MATCHING_IDS

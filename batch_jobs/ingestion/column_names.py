@@ -19,12 +19,14 @@ EVENT_ALIASES: dict[str, tuple[str, ...]] = {
         "buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id", "client_id",
         "member_id", "customer_no", "customer_number", "customer_code", "customer_email", "رقم العميل",
         "معرف العميل", "كود العميل", "رقم المشتري", "العميل", "المشتري", "المستخدم", "رقم المستخدم", "الزبون",
-        "رقم الزبون",
+        "رقم الزبون", "cust_id", "cust_no", "client", "client_no", "n° client", "kunden_nr", "kundennummer", "kunde",
+        "müşteri_no", "müşteri_kodu", "müşteri",
     ),
     c.PRODUCT_ID: (
         "product", "item", "item_id", "sku", "product_sku", "item_sku", "product_code", "item_code", "item_no",
         "product_no", "article_id", "رقم المنتج", "معرف المنتج", "كود المنتج", "رمز المنتج", "رمز المنتج sku",
-        "رقم الصنف", "كود الصنف", "المنتج", "الصنف", "id",
+        "رقم الصنف", "كود الصنف", "رقم السلعة", "كود السلعة", "المنتج", "الصنف", "السلعة", "art_no", "article_no",
+        "réf. article", "article", "artikel_nr", "artikelnummer", "artikel", "ürün_kodu", "ürün_no", "stok_kodu", "id",
     ),
     c.EVENT_TYPE: (
         "event", "event_name", "action", "type", "activity", "نوع الحدث", "اسم الحدث", "الحدث", "نوع العملية",
@@ -34,30 +36,40 @@ EVENT_ALIASES: dict[str, tuple[str, ...]] = {
         "event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp", "date_time", "event_date",
         "order_date", "date_created", "date_added", "تاريخ الحدث", "وقت الحدث", "تاريخ الطلب", "وقت الطلب",
         "التاريخ والوقت", "تاريخ الإنشاء", "التاريخ", "الوقت",
+        "bestelldatum", "datum", "date de commande", "sipariş tarihi", "tarih",
     ),
     c.EVENT_ID: ("uuid", "معرف الحدث", "رقم الحدث"),
-    c.QUANTITY: ("qty", "item_quantity", "quantity_ordered", "qty_ordered", "lineitem_quantity", "الكمية", "العدد"),
+    c.QUANTITY: (
+        "qty", "item_quantity", "quantity_ordered", "qty_ordered", "lineitem_quantity", "الكمية", "العدد", "menge",
+        "anzahl", "quantité", "qté", "adet", "miktar",
+    ),
     c.USER_AGENT: ("http_user_agent", "client_user_agent"),
 }  # fmt: skip
 PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
     c.PRODUCT_ID: (*EVENT_ALIASES[c.PRODUCT_ID], "variant_sku", "variant_id", "handle"),
     c.TITLE: (
         "name", "product_name", "title_ar", "product_title", "item_name", "name_ar", "اسم المنتج", "الاسم",
-        "عنوان المنتج", "العنوان", "اسم الصنف", "title_en", "name_en",
+        "عنوان المنتج", "العنوان", "اسم الصنف", "اسم السلعة", "title_en", "name_en", "bezeichnung",
+        "artikelbezeichnung", "désignation", "libellé", "ürün_adı",
     ),
     c.DESCRIPTION: (
         "desc", "details", "product_description", "long_description", "short_description", "وصف المنتج", "الوصف",
-        "التفاصيل",
+        "التفاصيل", "beschreibung", "langtext", "descriptif", "açıklama",
     ),
     c.TEXT: (),
     c.BRAND: (
-        "brand_name", "manufacturer", "vendor", "make", "العلامة التجارية", "الماركة", "البراند", "الشركة المصنعة",
+        "brand_name", "manufacturer", "vendor", "make", "maker", "العلامة التجارية", "الماركة", "البراند",
+        "الشركة المصنعة", "hersteller", "marke", "marque", "marka",
     ),
     c.CATEGORY: (
         "category_id", "catalog_id", "category_name", "product_category", "product_type", "categories", "department",
         "التصنيف", "تصنيف المنتج", "القسم", "الفئة", "التصنيفات", "الأقسام", "الصنف الرئيسي",
+        "warengruppe", "kategorie", "catégorie", "kategori",
     ),
-    c.PRICE: ("unit_price", "product_price", "السعر", "سعر المنتج", "سعر البيع", "سعر الوحدة", "الثمن"),
+    c.PRICE: (
+        "unit_price", "product_price", "السعر", "سعر المنتج", "سعر البيع", "سعر الوحدة", "الثمن", "retail_price",
+        "preis", "verkaufspreis", "prix", "prix_ttc", "fiyat", "satış_fiyatı",
+    ),
     SALE_PRICE: (
         "special_price", "discount_price", "discounted_price", "offer_price", "السعر المخفض", "السعر بعد الخصم",
         "سعر العرض", "سعر التخفيض",
@@ -71,17 +83,18 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
         "date_sale_price_starts", "special_price_from_date", "special_from_date", "sale_price_start_date",
     ),
     SALE_PRICE_TO: ("date_sale_price_ends", "special_price_to_date", "special_to_date", "sale_price_end_date"),
-    c.CURRENCY: ("currency_code", "price_currency", "العملة"),
+    c.CURRENCY: ("currency_code", "price_currency", "العملة", "währung", "devise", "para_birimi"),
     c.STOCK: (
         "quantity_in_stock", "stock_quantity", "inventory", "quantity", "qty", "stock_level", "inventory_quantity",
-        "المخزون", "كمية المخزون", "الكمية المتوفرة", "الكمية المتاحة", "الكمية", "العدد المتوفر",
+        "المخزون", "كمية المخزون", "الكمية المتوفرة", "الكمية المتاحة", "الكمية المتبقية", "الكمية", "العدد المتوفر",
+        "bestand", "lagerbestand", "stok", "stok_miktarı",
     ),
     AVAILABILITY: (
         "in_stock", "is_in_stock", "stock_status", "available", "حالة المخزون", "حالة التوفر", "التوفر", "متوفر",
     ),
     c.PHOTO: (
         "thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link", "picture", "picture_url",
-        "images", "صورة المنتج", "رابط الصورة", "الصورة", "صورة", "الصور", "صور المنتج",
+        "images", "صورة المنتج", "رابط الصورة", "الصورة", "صورة", "الصور", "صور المنتج", "bild", "resim", "görsel",
     ),
     c.HIDDEN: ("is_hidden", "unlisted", "مخفي"),
     PUBLISHED: ("is_published", "active", "is_active", "enabled", "منشور", "مفعل", "نشط"),

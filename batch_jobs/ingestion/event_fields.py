@@ -33,11 +33,7 @@ _LARGEST_QUANTITY = 10**12
 
 
 def register_field_functions(db: duckdb.DuckDBPyConnection, data: DataConfig) -> None:
-    """Registers the functions of `typed_query`.
-
-    Raises:
-        ValueError: The dates of `raw_events` prove two orders of day and month.
-    """
+    """Registers the functions of `typed_query`."""
     register_time_functions(db, data)
     user_agents = [re.compile(pattern) for pattern in data.exclude_user_agents]
 

@@ -30,11 +30,7 @@ _EPOCH, _MILLISECOND = dt.datetime(1970, 1, 1), dt.timedelta(milliseconds=1)
 
 
 def register_time_functions(db: duckdb.DuckDBPyConnection, data: DataConfig) -> None:
-    """Registers the functions of `time_ms_expression`; reads the date order from `raw_events` if none is declared.
-
-    Raises:
-        ValueError: Some dates of the source prove that the day comes first, others that the month does.
-    """
+    """Registers the functions of `time_ms_expression`; reads the date order from `raw_events` if none is declared."""
     reader = TimeReader(data.timezone, data.date_order or _proven_order(db))
 
     @lru_cache(REMEMBERED_TEXTS)
@@ -88,13 +84,7 @@ def _proven_order(db: duckdb.DuckDBPyConnection) -> DateOrder | None:
         "SELECT DISTINCT timestamp FROM raw_events WHERE origin = 'source' AND NOT regexp_full_match(timestamp, ?)",
         [f"{_ISO}|{_SECONDS}|{_MILLISECONDS}"],
     )
-    try:
-        return proven_date_order(text for batch in iter(lambda: texts.fetchmany(10_000), []) for (text,) in batch)
-    except ValueError as error:
-        raise ValueError(
-            f"the dates of the events have two orders: {error}; say with data.date_order=day_first or month_first "
-            "which one holds (dates of the other are then left out), or write them as 2025-04-25"
-        ) from None
+    return proven_date_order(text for batch in iter(lambda: texts.fetchmany(10_000), []) for (text,) in batch)
 
 
 def _offset_ms(reader: TimeReader, local_ms: int) -> int:

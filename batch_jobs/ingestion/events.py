@@ -61,7 +61,7 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: Da
         log has any event, its row counts under "event_log".
 
     Raises:
-        ValueError: A required column is missing, or the dates prove two orders of day and month.
+        ValueError: A required column is missing.
     """
     _read_raw_events(db, mapping.events)
     read, logged = (_count(db, f"raw_events WHERE origin = '{origin}'") for origin in c.Origin)
@@ -215,7 +215,9 @@ def _warnings(db: duckdb.DuckDBPyConnection, report: dict[str, Any], data: DataC
             "events: data.exclude_user_agents has no effect on the events file, which lacks the column user_agent"
         )
     kept = report["kept"] + report.get(EVENT_LOG_TABLE, {}).get("kept", 0)
-    if not kept:
+    if not kept and not report["read"]:
+        warnings.append("events: the files have no rows; export them again")
+    elif not kept:
         warnings.append(f"events: no event is left of {report['read']:,} rows read; `reasons` in the report says why")
     return warnings
 

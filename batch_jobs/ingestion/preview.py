@@ -21,6 +21,9 @@ from batch_jobs.ingestion.column_detection import (
     id_columns,
     match_share,
 )
+from batch_jobs.ingestion.files.json_lines import json_lines_query
+from batch_jobs.ingestion.files.parts import table_parts
+from batch_jobs.ingestion.files.utf8 import OtherEncodingError
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.open_sources import open_sources
 from batch_jobs.ingestion.source_mapping import (
@@ -29,6 +32,7 @@ from batch_jobs.ingestion.source_mapping import (
     load_mapping,
     mapping_path,
     overrides_by_table,
+    table_path,
 )
 from batch_jobs.ingestion.value_samples import read_as
 from feature_repo import columns as c
@@ -37,7 +41,7 @@ from feature_repo.transforms.values.times import AmbiguousDateError, TimeReader,
 
 SAMPLED_ROWS = 10_000  # rows at the start of a file from which its columns are told
 SAMPLES = 3  # values shown of each field
-EVENTS, PRODUCTS = "events", "products"
+EVENTS, PRODUCTS, PHOTOS = "events", "products", "photos"
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,16 @@ def preview(config: Config) -> dict[str, Any]:
         FileNotFoundError: A source file is missing.
         ValueError: A file cannot be read at all.
     """
-    mapping = load_mapping(config.data.source)
-    files = _detect(mapping, config)
+    mapping, warnings = _with_json_lines(load_mapping(config.data.source), config), list[str]()
+    while True:
+        try:
+            files = _detect(mapping, config)
+            break
+        except OtherEncodingError as error:  # once for each table at most
+            mapping, warning = _with_encoding(mapping, error, config)
+            warnings.append(warning)
     text = _proposed_mapping(mapping, files, config)
-    warnings = _warnings(files, config)
+    warnings += _warnings(files, config)
     with tempfile.TemporaryDirectory() as folder:
         report = _trial(text, Path(folder), config, warnings)
     return {
@@ -75,6 +85,32 @@ def preview(config: Config) -> dict[str, Any]:
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
+
+
+def _with_json_lines(mapping: SourceMapping, config: Config) -> SourceMapping:
+    """The mapping, with a query for each table of JSON objects, one a line, that has none."""
+    overrides = overrides_by_table(config.data)
+    for name in (EVENTS, PRODUCTS):
+        table: TableMapping = getattr(mapping, name)
+        if table.lines or table.query:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            query = json_lines_query(table_path(mapping, table, overrides[name]), Path(scratch))
+        if query:
+            mapping = mapping.model_copy(update={name: table.model_copy(update={"lines": True, "query": query})})
+    return mapping
+
+
+def _with_encoding(mapping: SourceMapping, error: OtherEncodingError, config: Config) -> tuple[SourceMapping, str]:
+    """The mapping with the encoding of the file that is not UTF-8, and a warning."""
+    overrides = overrides_by_table(config.data)
+    tables = {EVENTS: mapping.events, PRODUCTS: mapping.products, PHOTOS: mapping.photos}
+    for name, table in tables.items():
+        if table and error.path in table_parts(table_path(mapping, table, overrides[name])):
+            declared = table.model_copy(update={"encoding": error.encoding})
+            warning = f"{name}: {error.path.name} looks like {error.encoding} and is read so; check the samples"
+            return mapping.model_copy(update={name: declared}), warning
+    raise error
 
 
 def _detect(mapping: SourceMapping, config: Config) -> _Files:
@@ -189,11 +225,7 @@ def _warnings(files: _Files, config: Config) -> list[str]:
 
 def _ambiguous_date(texts: ColumnValues, config: Config) -> str | None:
     """A date that cannot be read without data.date_order, if there is one."""
-    try:
-        order = config.data.date_order or proven_date_order(texts)
-    except ValueError as error:
-        return str(error)
-    reader = TimeReader(config.data.timezone, order)
+    reader = TimeReader(config.data.timezone, config.data.date_order or proven_date_order(texts))
     for text in texts:
         try:
             reader.milliseconds(text)

@@ -124,6 +124,7 @@ def _add_values(raw: RawProducts, mapping: SourceMapping, data: DataConfig, find
     """Replaces the raw texts of the fields by the values of the canonical columns."""
     frame = raw.frame
     findings.count(BROKEN_METADATA, frame[BROKEN_METADATA])
+    findings.warn_of(BROKEN_METADATA, "it is no JSON object, so its values are left empty")
     times = TimeReader(data.timezone, data.date_order)
     rules = PriceRules(raw.numeric, mapping.products.decimal_mark, times, now_ms=round(time.time() * 1000))
     frame[[c.PRICE, c.CURRENCY]] = read_prices(frame, rules, findings)
@@ -131,6 +132,7 @@ def _add_values(raw: RawProducts, mapping: SourceMapping, data: DataConfig, find
     frame[c.HIDDEN] = read_hidden(frame, findings)
     links = frame[c.PHOTO].map(photo_link, na_action="ignore").astype(object)
     findings.count(UNREADABLE_PHOTO, frame[c.PHOTO].where(links.isna()))
+    findings.warn_of(UNREADABLE_PHOTO, "it is left empty; write a link that begins with https://")
     frame[c.PHOTO] = links
     frame[c.CATEGORY] = frame[c.CATEGORY].map(category_name, na_action="ignore").astype(object)
     frame[c.BRAND] = frame[c.BRAND].map(plain_text, na_action="ignore").astype(object)

@@ -18,7 +18,7 @@ from feature_repo.ingest_report import (
     UNKNOWN_PRODUCT_REASON,
 )
 from feature_repo.transforms.values.ids import MAX_ID_LENGTH
-from feature_repo.transforms.values.times import EXPECTED_TIME
+from feature_repo.transforms.values.times import EXPECTED_TIME, time_problem
 
 SHOWN_ROWS = 3  # rows of each reason whose lines are found; `tawsiya validate --explain` shows these
 
@@ -156,11 +156,14 @@ def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
         table: Name of the table, for the text.
         counts: Counts of the table, with its examples.
     """
-    return [
-        finding_line(table, rows, f"left out as {reason}", counts["examples"][reason], REMEDIES[reason])
-        for reason, rows in counts["reasons"].items()
-        if reason in REMEDIES
-    ]
+    lines = []
+    for reason, rows in counts["reasons"].items():
+        if reason in REMEDIES:
+            example = counts["examples"][reason]
+            problem = time_problem(example["value"]) if reason == "unreadable_timestamp" else ""
+            finding = f"left out as {reason}{f' ({problem})' if problem else ''}"
+            lines.append(finding_line(table, rows, finding, example, REMEDIES[reason]))
+    return lines
 
 
 # What to do about rows that are left out, by reason; the report and `tawsiya validate --explain` say it too.

@@ -50,10 +50,7 @@ def _either(flag: bool | None, yes: str, no: str) -> str:
 
 @lru_cache(maxsize=1)
 def _reader(column: tuple[str, ...], zone: str, order: None) -> TimeReader:
-    try:
-        return TimeReader(zone, order or proven_date_order(column))
-    except ValueError:  # the dates contradict each other
-        return TimeReader(zone)
+    return TimeReader(zone, order or proven_date_order(column))
 
 
 def _time(text: str, reader: TimeReader) -> str:

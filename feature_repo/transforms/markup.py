@@ -9,6 +9,7 @@ _CHARACTER_REFERENCE = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1
 _EMBEDDED_FILE = re.compile(
     r"\bdata:(?:image|video|audio|font|application|text)/[\w.+-]+(?:;[\w=-]+)*,[^\s\"'<>)]*", re.IGNORECASE
 )
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _INVISIBLE = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style|svg)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 # Known elements only, because "Shirt <XL>" is no HTML. `s` is missing: in a shop, <S> is a size.
 _INLINE = "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|label|mark|o:p|q|small|span|strike|strong|sub|sup|tt|u"
@@ -27,8 +28,9 @@ _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK}){_ATTRIBUTES}>", re.IGNORECASE)
 def plain_text(text: str) -> str:
     """The text without tags, scripts, styles, comments and embedded files, its character references decoded.
 
-    Blocks such as paragraphs become lines. A text without HTML stays as it is.
+    Blocks such as paragraphs become lines. A text without HTML stays as it is, but for control characters.
     """
+    text = _CONTROL_CHARACTERS.sub("", text)
     # The test spares most texts the rest.
     if not ("&" in text or "<" in text or "data:" in text):
         return text

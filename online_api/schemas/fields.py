@@ -7,8 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from feature_repo import columns as c
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, REFUND, read_event_type
-from feature_repo.transforms.values.characters import trim
-from feature_repo.transforms.values.ids import MAX_ID_LENGTH, clean_buyer_id, clean_id, id_problem
+from feature_repo.transforms.values.ids import MAX_ID_LENGTH, clean_buyer_id, clean_id, id_problem, plain_id
 from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
 
 MAX_QUANTITY = 1_000_000
@@ -28,7 +27,7 @@ def _timestamp(value: object, info: ValidationInfo) -> int:
 
 
 def _identifier(text: str) -> str:
-    identifier = trim(text)
+    identifier = plain_id(text)
     problem = id_problem(identifier) if identifier else "must not be empty"
     if problem is not None:
         raise _error("identifier", problem)

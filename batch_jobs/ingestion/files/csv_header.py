@@ -78,6 +78,8 @@ def read_header(path: Path, shown: Path, known: KnownHeadings) -> CsvHeader:
     headings = _headings(record, delimiter)
     _refuse_values(shown, record, headings, known)
     names, warnings = _unique_names(headings)
+    if _are_numbered(headings):
+        warnings.append(f"the columns have numbers instead of names: {', '.join(headings)}")
     if place > first:
         warnings.insert(0, f"the lines before the header {record!r} were skipped")
     return CsvHeader(
@@ -131,7 +133,16 @@ def _headings(record: str, delimiter: str) -> list[str]:
     return [" ".join(cell.strip(AROUND_HEADINGS).split()) for cell in cells]
 
 
+def _are_numbered(headings: list[str]) -> bool:
+    """Whether the headings are 0, 1, 2, ... or 1, 2, 3, ..."""
+    return len(headings) > 1 and any(
+        headings == [str(number) for number in range(first, first + len(headings))] for first in (0, 1)
+    )
+
+
 def _refuse_values(shown: Path, record: str, headings: list[str], known: KnownHeadings) -> None:
+    if _are_numbered(headings):
+        return
     if not known(headings) and any(VALUE_NOT_NAME.fullmatch(heading) for heading in headings):
         raise ValueError(
             f"{shown} has no header: its first line must name the columns, but holds values ({record[:200]!r}); "

@@ -17,6 +17,8 @@ FOREIGN = {
     b"\xfd7zXZ": "compressed with xz; compress it with gzip or zstd, or not at all",
     b"7z\xbc\xaf": "a 7-Zip archive; unpack it",
     b"Rar!": "a RAR archive; unpack it",
+    GZIP_MAGIC: "compressed twice; unpack it once",
+    ZSTD_MAGIC: "compressed twice; unpack it once",
     b"SQLite format 3": "an SQLite database; export its tables as CSV UTF-8",
     b"{\\rtf": f"a text document (RTF); {SAVE_AS_CSV}",
 }

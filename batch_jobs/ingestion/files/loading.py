@@ -76,11 +76,13 @@ def load_csv(
     # Only a file of one column has such rows: its blank lines.
     condition = "true" if len(header.names) > 1 else f"{quoted_identifier(header.names[0])} IS NOT NULL"
     reader = (
-        f"read_csv({_path_literal(file.plain)}, auto_detect = false, header = true, skip = {header.records_before}, "
+        f"read_csv({_path_literal(file.plain)}, auto_detect = false, header = true, "
         f"columns = {_text_columns(header.names)}, delim = {sql_string(header.delimiter)}, quote = '\"', "
         "escape = '\"', hive_partitioning = false)"
     )
-    loaded = _load(db, view, file, header.names, form, f"{reader} WHERE {condition}", first_row, scratch)
+    # Where lines before the header end otherwise than the others, DuckDB's `skip` loses all rows without an error.
+    clean = None if header.records_before else f"{reader} WHERE {condition}"
+    loaded = _load(db, view, file, header.names, form, clean, first_row, scratch)
     _move_repeated_headers(db, view, header, first_row)
     return loaded
 
@@ -103,14 +105,14 @@ def _load(
     file: TextFile,
     names: Sequence[str],
     form: RowFormat,
-    reader: str,
+    reader: str | None,
     first_row: int,
     scratch: Path,
 ) -> LoadedFile:
-    """Appends a file's rows and unreadable lines."""
+    """Appends a file's rows and unreadable lines; `reader` reads a clean file, and is None if it cannot."""
     columns = ", ".join(map(quoted_identifier, names))
     insert = f"INSERT INTO {view}_file (source_line, {columns})"
-    if not _ends_in_long_line(file.plain):
+    if reader is not None and not _ends_in_long_line(file.plain):
         try:
             read = _count(db.execute(f"{insert} SELECT {first_row} + row_number() OVER (), {columns} FROM {reader}"))
             return LoadedFile(file, form, first_row, read)

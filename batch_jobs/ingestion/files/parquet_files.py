@@ -20,6 +20,7 @@ def parquet_rows(db: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> str:
     names = parquet_columns(parts[0])
     for part in parts[1:]:
         check_columns(part, parquet_columns(part), parts[0], names)
+    _refuse_mixed_times(parts)
     files = ", ".join(sql_string(glob_literal(part)) for part in parts)
     # By name, and with the type that holds the values of all parts.
     reader = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
@@ -49,12 +50,32 @@ def parquet_row_count(path: Path) -> int:
 
 
 def check_columns(part: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
-    """Raises a ValueError if a part does not have the columns of the first one, in whatever order."""
-    if set(names) == set(expected):
+    """Raises a ValueError if a part does not have the columns of the first one, in whatever order and case."""
+    own, others = {name.casefold() for name in names}, {name.casefold() for name in expected}
+    if own == others:
         return
-    missing = ", ".join(name for name in expected if name not in names) or "none"
-    surplus = ", ".join(name for name in names if name not in expected) or "none"
+    missing = ", ".join(name for name in expected if name.casefold() not in own) or "none"
+    surplus = ", ".join(name for name in names if name.casefold() not in others) or "none"
     raise ValueError(f"{part} has other columns than {first} (missing: {missing}; surplus: {surplus})")
+
+
+def _refuse_mixed_times(parts: Sequence[Path]) -> None:
+    """Raises a ValueError if a column has times with a zone in one part and without in another.
+
+    DuckDB would read the latter as UTC, whatever data.timezone says.
+    """
+    first: dict[str, tuple[bool, Path]] = {}
+    for part in parts:
+        for column in pq.read_schema(part):
+            if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+                continue
+            has_zone = getattr(column.type, "tz", None) is not None
+            known, earlier = first.setdefault(column.name.casefold(), (has_zone, part))
+            if known != has_zone:
+                with_zone, without = (earlier, part) if known else (part, earlier)
+                raise ValueError(
+                    f"column {column.name!r} has a time zone in {with_zone} and none in {without}; export both alike"
+                )
 
 
 def _is_text(db: duckdb.DuckDBPyConnection, reader: str, column: str) -> bool:

@@ -134,7 +134,7 @@ def _header(file: TextFile, known: KnownHeadings) -> CsvHeader:
     try:
         return read_header(file.plain, file.path, known)
     except UnicodeDecodeError as error:
-        check_utf8(file)
+        check_utf8(file, header_is_other=True)
         raise ValueError(f"{file.path} cannot be read: its header is not UTF-8 ({error}); save it as UTF-8") from None
 
 

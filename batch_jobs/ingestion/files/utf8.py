@@ -28,6 +28,15 @@ SNIFFED_BYTES = 1 << 16
 SHOWN_CHARS = 60
 
 
+class OtherEncodingError(ValueError):
+    """A text file is in another encoding than UTF-8, which has to be declared."""
+
+    def __init__(self, message: str, path: Path, encoding: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.encoding = encoding
+
+
 @dataclass(frozen=True)
 class TextFile:
     """A text file of a source.
@@ -84,8 +93,14 @@ def text_file(path: Path, declared: str | None, scratch: Path, *, lines: bool) -
     return TextFile(path, plain, encoding)
 
 
-def check_utf8(file: TextFile) -> None:
-    """Raises a ValueError if a file is not UTF-8 as a whole; the message says which encoding it looks like."""
+def check_utf8(file: TextFile, *, header_is_other: bool = False) -> None:
+    """Raises a ValueError if a file is not UTF-8 as a whole; the message says which encoding it looks like.
+
+    A header that is not UTF-8 proves it for the file.
+
+    Raises:
+        OtherEncodingError: The ValueError where the encoding can be guessed.
+    """
     count = non_ascii = invalid = 0
     samples: list[tuple[int, bytes]] = []
     with file.plain.open("rb") as stream:
@@ -101,16 +116,18 @@ def check_utf8(file: TextFile) -> None:
                 if len(line) < CHUNK_BYTES:
                     invalid += 1
                     samples += [(number, line)] if len(samples) < 100 else []
-    if not is_other_encoding(count, non_ascii, invalid):
+    if not header_is_other and not is_other_encoding(count, non_ascii, invalid):
         return
     number, line = samples[0]
     guess = guess_encoding([sample for _, sample in samples])
     if guess is None:
         raise ValueError(f"{file.path} is not UTF-8 (line {number}); save it as UTF-8 or declare its encoding")
     text = line.decode(guess).strip()[:SHOWN_CHARS]
-    raise ValueError(
+    raise OtherEncodingError(
         f"{file.path} is not UTF-8; it looks like {GUESSES[guess]} (line {number} would read {text!r}); "
-        f"set encoding: {guess} in the mapping or save it as UTF-8"
+        f"set encoding: {guess} in the mapping or save it as UTF-8",
+        file.path,
+        guess,
     )
 
 

@@ -51,6 +51,7 @@ def read_stock_levels(frame: pd.DataFrame, findings: Findings) -> "pd.Series[int
     index = frame.index
     findings.count(UNREADABLE_STOCK, pd.Series(unreadable, index=index, dtype=object))
     findings.count(BACKORDER, pd.Series(backorders, index=index, dtype=object))
+    findings.warn_of(UNREADABLE_STOCK, "it is left unknown; write a number, or words such as in stock, out of stock")
     findings.warn_of(BACKORDER, "a stock below 0 is read as 0: out of stock")
     return pd.Series(stocks, index=index, dtype="Int64")
 
@@ -74,6 +75,7 @@ def read_hidden(frame: pd.DataFrame, findings: Findings) -> "pd.Series[bool]":
     for field, values in shown.items():
         unreadable = unreadable.where(unreadable.notna(), frame[field].where(values.isna()))
     findings.count(UNREADABLE_HIDDEN, unreadable)
+    findings.warn_of(UNREADABLE_HIDDEN, "it says nothing, so the product is shown; write 0 or 1")
     result = hidden.eq(True)
     for values in shown.values():
         result |= values.eq(False)

@@ -16,7 +16,7 @@ from batch_jobs.ingestion.column_names import (
 )
 from batch_jobs.ingestion.product_rules.findings import Findings
 from feature_repo import columns as c
-from feature_repo.transforms.values.amounts import Amount, DecimalMark, read_amount
+from feature_repo.transforms.values.amounts import Amount, DecimalMark, read_amount, with_decimals
 from feature_repo.transforms.values.characters import latin_digits
 from feature_repo.transforms.values.currencies import read_currency
 from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
@@ -72,6 +72,8 @@ def read_prices(frame: pd.DataFrame, rules: PriceRules, findings: Findings) -> p
     findings.count(UNREADABLE_PRICE, result["unreadable"])
     declared = frame[c.CURRENCY].map(read_currency, na_action="ignore")
     findings.count(UNREADABLE_CURRENCY, frame[c.CURRENCY][declared.isna()])
+    findings.warn_of(UNREADABLE_PRICE, "it is left empty; write one number, such as 12.50 or 12.50 SAR")
+    findings.warn_of(UNREADABLE_CURRENCY, "it is left empty; write a code such as SAR")
     # What the price itself says wins.
     currency = result["currency"].where(result["currency"].notna(), declared)
     return pd.DataFrame({c.PRICE: result["value"].astype(float), c.CURRENCY: currency})
@@ -162,7 +164,7 @@ def _proof(text: str) -> DecimalMark | None:
 
 
 def _number(text: str) -> str:
-    found = _NUMBER.search(latin_digits(text))
+    found = _NUMBER.search(with_decimals(latin_digits(text)))
     return found[0].rstrip(".,") if found else ""
 
 

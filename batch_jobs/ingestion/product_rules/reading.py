@@ -97,10 +97,16 @@ def _query(expressions: dict[str, str], ids: dict[str, str]) -> str:
     fields = ", ".join(f"{text(field)} AS {field}" for field in (*_TEXT_FIELDS, *languages, *_METADATA_FIELDS))
     id_texts = ", ".join(f"({expression})::VARCHAR AS {field}" for field, expression in ids.items())
     return f"""
-        WITH parsed AS (
-            SELECT *, CASE WHEN json_valid({metadata}) THEN {metadata}::JSON END AS metadata_json,
-                   CASE WHEN NOT json_valid(nullif(trim({metadata}), '')) THEN {metadata} END AS {BROKEN_METADATA}
-            FROM product_source)
+        WITH unwrapped AS (
+            -- JSON that was written as JSON once more is a text that holds an object.
+            SELECT *, CASE WHEN TRY(json_type({metadata})) = 'VARCHAR'
+                           THEN {metadata} ->> '$' ELSE {metadata} END AS metadata_text
+            FROM product_source),
+        parsed AS (
+            SELECT *, CASE WHEN json_valid(metadata_text) THEN metadata_text::JSON END AS metadata_json,
+                   CASE WHEN trim(metadata_text) IN ('', '[]', 'null') OR TRY(json_type(metadata_text)) = 'OBJECT'
+                        THEN NULL ELSE {metadata} END AS {BROKEN_METADATA}
+            FROM unwrapped)
         SELECT source_line, {BROKEN_METADATA}, {id_texts}, {fields} FROM parsed ORDER BY source_line
     """
 

@@ -5,7 +5,7 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from feature_repo.transforms.values.characters import INVISIBLE_CHARACTERS, latin_digits, word_key
+from feature_repo.transforms.values.characters import INVISIBLE_CHARACTERS, latin_digits, trim, word_key
 from feature_repo.transforms.values.currencies import possible_currencies
 from feature_repo.transforms.values.flags import read_availability
 
@@ -16,6 +16,8 @@ _PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.IGNORECA
 _NUMBER = re.compile(r"((?<![^\W\d_])[.,٫])?[0-9]([0-9.,٬٫' ]*[0-9])?")
 _WHOLE = re.compile(r"[0-9]*|[1-9][0-9]{0,2}([.,٬' ])[0-9]{3}(\1[0-9]{3})*")
 _THOUSANDS_BY_COMMA = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
+# "12." and "12,-" have a decimal mark without decimals.
+_NO_DECIMALS = re.compile(r"(?<=[0-9])([.,])-?(?=[^0-9]*$)")
 _SIGNS = str.maketrans({"−": "-", "–": "-", "،": ",", "’": "'"})
 
 # "10+", ">10", "3 pcs", "3 in stock"
@@ -48,6 +50,7 @@ def read_amount(text: str, decimal_mark: DecimalMark | None = None) -> Amount | 
     text = _plain(text)
     if decimal_mark != "," and _PLAIN_NUMBER.fullmatch(text):
         return _amount(float(text), None)
+    text = with_decimals(text)
     found = _NUMBER.search(text)
     if found is None:
         return None
@@ -75,13 +78,18 @@ def read_stock(text: str) -> int | None:
     return math.floor(amount.value) if abs(amount.value) < _INT64 else None
 
 
+def with_decimals(text: str) -> str:
+    """The text with "12.00" for "12." and "12,00" for "12,-"."""
+    return _NO_DECIMALS.sub(r"\g<1>00", text)
+
+
 def _plain(text: str) -> str:
     """Latin digits, one kind of minus, comma, apostrophe and blank; nothing invisible."""
-    return " ".join(INVISIBLE_CHARACTERS.sub("", latin_digits(text)).translate(_SIGNS).split())
+    return " ".join(INVISIBLE_CHARACTERS.sub("", latin_digits(trim(text))).translate(_SIGNS).split())
 
 
 def _amount(value: float, currency: str | None) -> Amount | None:
-    return Amount(value, currency) if math.isfinite(value) else None
+    return Amount(value or 0.0, currency) if math.isfinite(value) else None  # -0.0 is 0.0
 
 
 def _value(number: str, declared: DecimalMark | None) -> float | None:

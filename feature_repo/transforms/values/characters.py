@@ -10,13 +10,18 @@ INVISIBLE_CHARACTERS = re.compile(f"[{_INVISIBLE}]")
 _SURROUNDING = "".join(
     char for char in map(chr, (*range(0x3001), 0xFEFF)) if char.isspace() or INVISIBLE_CHARACTERS.match(char)
 )
+# How Excel and shop systems keep a number as text: ="0012", and an apostrophe before it.
+_TEXT_FORMULA = re.compile(r'="([^"]*)"')
+_TEXT_MARK = re.compile(r"'([0-9=+@-][^']*)")
 _DIGITS = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹", "01234567890123456789")
 _LETTERS = str.maketrans({"ى": "ي", "ی": "ي", "ة": "ه", "ک": "ك", "ء": None, "ـ": None, "ı": "i"})
 
 
 def trim(text: str) -> str:
-    """The text without blanks, line breaks and invisible characters around it."""
-    return text.strip(_SURROUNDING)
+    """The text without blanks, line breaks, invisible characters and Excel's marks of a text (="0012", '0012)."""
+    text = text.strip(_SURROUNDING)
+    marked = (_TEXT_FORMULA.fullmatch(text) or _TEXT_MARK.fullmatch(text)) if text[:1] in ("=", "'") else None
+    return marked[1].strip(_SURROUNDING) if marked else text
 
 
 def latin_digits(text: str) -> str:

@@ -4,8 +4,10 @@ from functools import lru_cache
 
 from feature_repo.transforms.values.characters import latin_digits, trim, word_key
 
-_YES = "true, t, yes, y, on, 1, enabled, active, oui, vrai, ja, wahr, evet, نعم, صح, صحيح, مفعل, مفعلة, أجل"
-_NO = "false, f, no, n, off, 0, disabled, inactive, non, faux, nein, falsch, hayır, لا, خطأ, غير مفعل, معطل"
+_YES = (
+    "true, t, yes, y, on, 1, enabled, active, oui, vrai, ja, wahr, evet, doğru, نعم, صح, صحيح, صواب, مفعل, مفعلة, أجل"
+)
+_NO = "false, f, no, n, off, 0, disabled, inactive, non, faux, nein, falsch, hayır, yanlış, لا, خطأ, غير مفعل, معطل"
 _AVAILABLE = (
     "in stock, available, available now, in stock now, limited availability, limited stock, low stock, online only, "
     "in store only, unlimited, "
@@ -16,8 +18,9 @@ _UNAVAILABLE = (
     "out of stock, not in stock, no stock, sold out, unavailable, not available, currently unavailable, "
     "discontinued, on backorder, backorder, backordered, backorders, available on backorder, preorder, on preorder, "
     "available for preorder, presale, coming soon, "
-    "غير متوفر, غير متوفرة, غير متوفر حالياً, غير متاح, غير متاحة, غير موجود, نفد, نفدت, نفد المخزون, نفد من المخزون, "
-    "نفدت الكمية, نفذ, نفذت, نفذ المخزون, نفذ من المخزون, نفذت الكمية, انتهت الكمية, خارج المخزون, قريباً, طلب مسبق, "
+    "غير متوفر, غير متوفرة, غير متوفر حالياً, غير متاح, غير متاحة, غير موجود, لا يوجد, نفد, نفدت, نفد المخزون, "
+    "نفد من المخزون, نفدت الكمية, نفذ, نفذت, نفذ المخزون, نفذ من المخزون, نفذت الكمية, انتهت الكمية, "
+    "خارج المخزون, قريباً, طلب مسبق, "
     "ausverkauft, nicht auf Lager, nicht vorrätig, nicht lieferbar, nicht verfügbar, "
     "rupture de stock, en rupture de stock, épuisé, indisponible, stokta yok, tükendi"
 )

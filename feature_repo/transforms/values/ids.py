@@ -1,6 +1,7 @@
 """Ids of buyers, products and events as shops write them."""
 
 import re
+import unicodedata
 
 from feature_repo.transforms.values.characters import trim
 
@@ -13,7 +14,11 @@ _NO_ID = frozenset(
     | {"#n/a", "#null!", "#value!", "#ref!", "#name?", "#div/0!", "#num!"}
 )
 # Nobody among buyers only: a product may be called "NA" or "0".
-_NO_BUYER = _NO_ID | {"0", "0.0", "-1", "none", "na", "nil", "00000000-0000-0000-0000-000000000000"}
+_NO_BUYER = (
+    _NO_ID
+    | {"0", "0.0", "-1", "-", "--", "none", "na", "nil", "00000000-0000-0000-0000-000000000000"}
+    | {"guest", "anonymous", "ضيف", "زائر"}  # all who bought without an account
+)
 _LONGEST_PLACEHOLDER = max(map(len, _NO_BUYER))
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -29,8 +34,13 @@ def clean_id(text: str | None) -> str | None:
 
 
 def clean_buyer_id(text: str | None) -> str | None:
-    """The id of a buyer, like clean_id; also None for None, NA, nil, 0, -1 and the UUID of zeros."""
+    """The id of a buyer, like clean_id; also None for None, NA, nil, 0, -1, -, guest and the UUID of zeros."""
     return _cleaned(text, _NO_BUYER)
+
+
+def plain_id(text: str) -> str:
+    """The text without what surrounds an id, in the one form (NFC) of letters that can be written in two."""
+    return unicodedata.normalize("NFC", trim(text))
 
 
 def id_problem(identifier: str) -> str | None:
@@ -44,7 +54,7 @@ def id_problem(identifier: str) -> str | None:
 
 
 def _cleaned(text: str | None, placeholders: frozenset[str]) -> str | None:
-    identifier = trim(text or "")
+    identifier = plain_id(text or "")
     if len(identifier) <= _LONGEST_PLACEHOLDER and identifier.casefold() in placeholders:
         return None
     return identifier

@@ -29,11 +29,22 @@ _OLDEST_MS = (OLDEST_TIME - _EPOCH) // _MILLISECOND
 _UNITS = ((10**11, Decimal(1000)), (10**14, Decimal(1)), (10**17, Decimal("1e-3")), (10**20, Decimal("1e-6")))
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]*)?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)  # within Decimal's range
-_COMPACT = re.compile(r"(19|20)[0-9]{6}([0-9]{6})?(\.0)?")  # 20250601 and 20250601100000 are dates
+_COMPACT = re.compile(r"(19|20)[0-9]{6}([0-9]{4}|[0-9]{6})?(\.0)?")  # 20250601 and 20250601100000 are dates
+_DECIMAL_COMMA = re.compile(r"^([0-9]{5,}),([0-9]+)$")
+_DAYS_OF_EXCEL = range(36_526, 73_051)  # 2000-01-01 to 2100-01-01, in days since 1899-12-30
+_YEARS_OF_OTHER_CALENDARS = range(1300, 1500)
 
 
 class UnreadableTimeError(ValueError):
-    """A time that cannot be read, or only by guessing; the message says what is expected."""
+    """A time that cannot be read, or only by guessing; the message says what is expected.
+
+    Attributes:
+        cause: What is wrong with the value; empty if it has just none of the forms.
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class AmbiguousDateError(UnreadableTimeError):
@@ -66,12 +77,13 @@ class TimeReader:
             UnreadableTimeError: The value has none of the forms, or its day and month cannot be told apart.
         """
         # The test keeps out compact dates, numbers and dates with a zone, which fromisoformat would read differently.
-        if isinstance(value, str) and value[4:5] == "-" and value[10:11] in ("T", " ", ""):
+        if isinstance(value, str) and value[4:5] == "-" and len(value) > 9 and value[10:11] in ("T", " ", ""):
             try:
                 return self._milliseconds(dt.datetime.fromisoformat(value))
             except ValueError:
                 pass  # another form
         text = plain_time(value) if isinstance(value, str) else _number_text(value)
+        text = _DECIMAL_COMMA.sub(r"\1.\2", text)
         try:
             if _NUMBER.fullmatch(text) and not _COMPACT.fullmatch(text):
                 return _in_range(_since_1970(Decimal(text)))
@@ -80,7 +92,7 @@ class TimeReader:
             raise
         except ValueError as error:
             reason = f" ({error})" if str(error) else ""
-            raise UnreadableTimeError(f"{str(value)[:100]!r} is no time{reason}; {EXPECTED_TIME}") from None
+            raise UnreadableTimeError(f"{str(value)[:100]!r} is no time{reason}; {EXPECTED_TIME}", str(error)) from None
 
     def _moment(self, text: str) -> dt.datetime:
         written = take_apart(text)
@@ -103,6 +115,8 @@ class TimeReader:
         return month, day
 
     def _milliseconds(self, moment: dt.datetime) -> int:
+        if moment.year in _YEARS_OF_OTHER_CALENDARS:
+            raise ValueError(f"the year {moment.year} is Hijri or Persian; export Gregorian dates")
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=self._zone)  # fold=0: the first of two equal times when clocks go back
         since = moment - _EPOCH
@@ -110,19 +124,24 @@ class TimeReader:
 
 
 def proven_date_order(texts: Iterable[str]) -> DateOrder | None:
-    """The order that a column of dates proves by a number above 12, or None if there is no proof.
-
-    Raises:
-        ValueError: Some dates prove one order and some the other; the message quotes both.
-    """
-    proofs: dict[DateOrder, str] = {}
+    """The order that a column of dates proves by a number above 12; None if there is no proof, or one of each order."""
+    proofs: set[DateOrder] = set()
     for text in texts:
         numbers = date_numbers(text)
         if numbers and max(numbers) > 12 and min(numbers) <= 12:
-            proofs.setdefault("day_first" if numbers[0] > 12 else "month_first", text)
+            proofs.add("day_first" if numbers[0] > 12 else "month_first")
             if len(proofs) == 2:
-                raise ValueError(f"{proofs['day_first']!r} is day first and {proofs['month_first']!r} month first")
+                return None
     return next(iter(proofs), None)
+
+
+def time_problem(text: str) -> str:
+    """What is wrong with a text that cannot be read as a time ("day is out of range for month"); empty: its form."""
+    try:
+        TimeReader().milliseconds(text)
+    except UnreadableTimeError as error:
+        return error.cause
+    return ""
 
 
 def implausible_time(time_ms: int, now_ms: int) -> str | None:
@@ -142,6 +161,9 @@ def _number_text(value: object) -> str:
 
 
 def _since_1970(number: Decimal) -> int:
+    # A clock that was never set gives such numbers as well, so they are not read as dates of Excel.
+    if int(number) in _DAYS_OF_EXCEL:
+        raise ValueError("a day number of Excel? Format the column as a date")
     for limit, milliseconds in _UNITS:
         if abs(number) < limit:
             return math.floor(number * milliseconds)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from feature_repo.transforms.values.characters import INVISIBLE_CHARACTERS, latin_digits, word_key
+from feature_repo.transforms.values.characters import INVISIBLE_CHARACTERS, latin_digits, trim, word_key
 
 _ENGLISH = "January,February,March,April,May,June,July,August,September,October,November,December"
 _ARABIC = "يناير,فبراير,مارس,أبريل,مايو,يونيو,يوليو,أغسطس,سبتمبر,أكتوبر,نوفمبر,ديسمبر"
@@ -19,7 +19,7 @@ _MONTHS = {
 
 _WEEKDAY = re.compile(r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|ال[^\W\d_]+)\.?,? ", re.IGNORECASE)
 _YEAR_FIRST = re.compile(r"(?P<year>\d{4})(?P<mark>[-/.])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})(?!\d)")
-_COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})")
+_COMPACT = re.compile(r"(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})")
 _YEAR_LAST = re.compile(r"(?P<first>\d{1,2})(?P<mark>[-/.])(?P<second>\d{1,2})(?P=mark)(?P<year>\d{4}|\d{2})(?!\d)")
 _DAY_NAME = re.compile(
     r"(?P<day>\d{1,2})(?:st|nd|rd|th)?(?P<mark>[ -])(?P<name>[^\W\d_]+)\.?,?(?P=mark)(?P<year>\d{4})(?!\d)"
@@ -59,7 +59,7 @@ class WrittenTime(NamedTuple):
 
 def plain_time(text: str) -> str:
     """The text with Latin digits, single blanks, one kind of minus and comma, and nothing invisible."""
-    return " ".join(INVISIBLE_CHARACTERS.sub("", latin_digits(text)).translate(_OTHER_CHARACTERS).split())
+    return " ".join(INVISIBLE_CHARACTERS.sub("", latin_digits(trim(text))).translate(_OTHER_CHARACTERS).split())
 
 
 def take_apart(text: str) -> WrittenTime:
@@ -134,6 +134,8 @@ def _zone(text: str) -> dt.tzinfo | None:
     if not name:
         return None
     if offset := _OFFSET.fullmatch(name):
+        if int(offset["hours"]) > 23:
+            raise ValueError(f"no time zone is {name} from UTC")
         distance = dt.timedelta(hours=int(offset["hours"]), minutes=int(offset["minutes"] or 0))
         return dt.timezone(-distance if offset["sign"] == "-" else distance)
     found = time_zone(name)

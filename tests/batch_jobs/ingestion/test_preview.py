@@ -91,9 +91,9 @@ def test_headings_that_no_list_knows(tmp_path: Path) -> None:
     rows = "".join(f"K{n % 4};A{n % 3};{'Kauf' if n % 2 else 'Klick'};2025-03-{n + 1:02d} 10:00\n" for n in range(12))
     config = shop(
         tmp_path,
-        events="Kunde;Artikel;Aktion;Zeitpunkt\n" + rows.replace("Kauf", "purchase").replace("Klick", "view"),
+        events="Chi;Cosa;Azione;Quando\n" + rows.replace("Kauf", "purchase").replace("Klick", "view"),
         products=(
-            "Artikelnr;Bezeichnung;Beschreibung;Brutto;Bild\n"
+            "Codice;Nome;Testo;Lordo;Foto\n"
             "A0;Schreibtischlampe;Eine warme Lampe für den Schreibtisch, aus Holz;120,00 €;https://shop.example/0.jpg\n"
             "A1;Becher;Ein Becher aus Ton, von Hand gemacht in Kairo;9,50 €;https://shop.example/1.jpg\n"
             "A2;Hemd;Ein Hemd aus ägyptischer Baumwolle, sehr leicht;75,00 €;https://shop.example/2.jpg\n"
@@ -101,14 +101,19 @@ def test_headings_that_no_list_knows(tmp_path: Path) -> None:
     )
     result = preview(config)
     assert columns_of(result) == {
-        "events": {"product_id": "Artikel", "timestamp": "Zeitpunkt", "event_type": "Aktion", "buyer_id": "Kunde"},
-        "products": {"product_id": "Artikelnr", "photo": "Bild", "price": "Brutto", "title": "Bezeichnung"},
+        "events": {"product_id": "Cosa", "timestamp": "Quando", "event_type": "Azione", "buyer_id": "Chi"},
+        "products": {
+            "product_id": "Codice",
+            "photo": "Foto",
+            "price": "Lordo",
+            "title": "Nome",
+            "description": "Testo",
+        },
     }
     reasons = {field["field"]: field["why"] for field in result["events"]["fields"]}
-    assert reasons["product_id"] == "100% of the ids in it are in Artikelnr of the products"
+    assert reasons["product_id"] == "100% of the ids in it are in Codice of the products"
     assert reasons["timestamp"] == "its values are times"
-    # One line is left to a person: no list says that "Beschreibung" is a description.
-    mapped = ingested(result, tmp_path, edit={"products": {"description": "Beschreibung"}})
+    mapped = ingested(result, tmp_path)
     assert prices(mapped) == {"A0": ("Schreibtischlampe", 120.0), "A1": ("Becher", 9.5), "A2": ("Hemd", 75.0)}
     assert len(kept_events(mapped)) == 12
 
@@ -195,12 +200,11 @@ def test_the_text_shows_columns_samples_counts_warnings_and_the_mapping(tmp_path
     )
     lines = preview_text(preview(config)).splitlines()
     for line in (
-        "events:",
-        "  timestamp: time (its name)",
-        "    1735725600 -> 2025-01-01T10:00:00Z",
+        "events: ingest would keep 1 of 2 rows",
+        "  timestamp   time     its name  1735725600 -> 2025-01-01T10:00:00Z",
         "  columns not used: note",
-        "  ingest would keep 1 of 2 rows",
-        "    EGP 12.50 -> 12.5 EGP",
+        "  price       price   its name  EGP 12.50 -> 12.5 EGP",
+        "  tawsiya ingest --preview --source my_shop.yaml",
         "  tawsiya refresh --set data.source=my_shop.yaml",
         "    timestamp: time",
     ):
