@@ -160,3 +160,11 @@ def test_dates_that_prove_both_orders_stop_the_run(tmp_path: Path) -> None:
     expected = "two orders: '25/04/2025' is day first and '04/25/2025' month first; say with data.date_order"
     with pytest.raises(ValueError, match=expected):
         ingest(config)
+
+
+def test_a_declared_order_reads_dates_that_prove_both(tmp_path: Path) -> None:
+    events = HEADER + "u1,p1,view,25/04/2025\nu2,p1,view,04/25/2025\nu3,p1,view,03/04/2025\n"
+    config = shop(tmp_path, events=events, products=PRODUCTS, date_order="day_first")
+    ingest(config)
+    assert [row["event_time"] for row in kept_events(config)] == [utc("2025-04-25"), utc("2025-04-03")]
+    assert quarantined(config) == [("events", 2, "unreadable_timestamp")]
