@@ -116,6 +116,13 @@ def test_a_retry_that_was_logged_twice_counts_once(tmp_path: Path) -> None:
     assert quarantined(config) == [("event_log", 2, "duplicate_event")]
 
 
+def test_a_row_left_out_makes_no_other_row_its_duplicate(tmp_path: Path) -> None:
+    events = HEADER.replace("\n", ",quantity\n") + "u1,p1,purchase,2024-03-01,0\nu1,p1,purchase,2024-03-01,1\n"
+    config = shop(tmp_path, events=events, products=PRODUCTS)
+    ingest(config)
+    assert quarantined(config) == [("events", 1, "quantity_zero")]
+
+
 # --- names of events --------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +267,14 @@ def test_one_event_is_enough(tmp_path: Path) -> None:
     config = shop(tmp_path, events=HEADER + "u1,p1,view,2024-03-01\n", products=PRODUCTS)
     report = ingest(config)
     assert (report["events"]["kept"], report["warnings"]) == (1, [])
+
+
+def test_a_logged_event_is_an_event_that_is_left(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=HEADER, products=PRODUCTS)
+    log_lines(config, "a.jsonl", {"event_id": "e1"})
+    report = ingest(config)
+    assert report["warnings"] == []
+    assert report["events"]["event_types"] == {}  # those of the export
 
 
 # --- every row is counted ---------------------------------------------------------------------------------------------
