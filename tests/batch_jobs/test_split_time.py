@@ -72,6 +72,7 @@ def test_a_gap_shorter_than_the_validation_days_changes_nothing() -> None:
             DAILY[:5],
             r"last 10 days \(2025-03-01 to 2025-03-05\), so none is left to train on; lower data.test_days to 3",
         ),
+        (["2025-03-21 00:00", "2025-03-31"], "so none is left to train on; lower data.test_days to 9 or less"),
         (["2025-03-01 10:00"] * 3, "so none is left to train on; load older events"),
         (
             ["2025-03-01 10:00", "2025-03-01 10:00", "2025-03-31"],
