@@ -99,6 +99,7 @@ def test_what_is_no_price_is_counted_with_its_row(text: str) -> None:
         ({"price": "5", "currency": "د.ك"}, "KWD"),
         ({"price": "5 USD", "currency": "SAR"}, "USD"),
         ({"regular_price": "12 SAR", "sale_price": "10"}, "SAR"),
+        ({"price": "12 SAR", "sale_price": "15 USD"}, "SAR"),  # that of the price that counts
         ({"price": "5"}, None),
     ],
 )
@@ -152,7 +153,7 @@ def test_a_declared_mark_leaves_nothing_open() -> None:
 
 
 def test_a_column_of_numbers_has_a_point_whatever_texts_have() -> None:
-    prices, findings = read({"price": "1.299", "sale_price": "1,25"}, numeric=frozenset({"price"}))
-    assert prices == [(1.25, None)]
+    prices, findings = read({"price": "1.299"}, {"price": "2", "sale_price": "1,25"}, numeric=frozenset({"price"}))
+    assert prices == [(1.299, None), (1.25, None)]
     assert read({"price": "1e-05"}, numeric=frozenset({"price"}))[0] == [(0.00001, None)]
     assert findings.warnings == []
