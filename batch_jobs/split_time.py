@@ -13,6 +13,7 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.time_split import TimeSplit, read_time_split
 
 UTC_MICROSECONDS = "timestamp('UTC', 6)"
+MICROSECOND = dt.timedelta(microseconds=1)
 # At most this share of all events may follow a gap and be taken for strays; a shop that opens again has more.
 STRAY_SHARE = 0.05
 
@@ -57,7 +58,7 @@ def _time_split(days: pd.DataFrame, test_days: int) -> TimeSplit:
     first, data_end = days["first"].iloc[0].to_pydatetime(), days["last"].iloc[-1].to_pydatetime()
     test_from = _midnight(data_end) - dt.timedelta(days=test_days)
     if test_from <= first:
-        room = (_midnight(data_end) - first).days
+        room = (_midnight(data_end) - first - MICROSECOND).days  # test days begin after the first event
         remedy = f"lower data.test_days to {room} or less, or load" if room > 0 else "load"
         raise ValueError(
             f"all events lie within the last {test_days} days ({first.date()} to {data_end.date()}), so none is left "

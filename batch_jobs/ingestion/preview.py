@@ -195,7 +195,7 @@ def _trial(text: str, folder: Path, config: Config, warnings: list[str]) -> dict
     path = folder / "preview.yaml"
     path.write_text(text, encoding="utf-8")
     no_overrides = dict.fromkeys(f"{table}_path" for table in overrides_by_table(config.data))
-    data = config.data.model_copy(update={"source": str(path), "use_subset": False, **no_overrides})
+    data = config.data.model_copy(update={"source": str(path), **no_overrides})
     try:
         return ingest(config.model_copy(update={"data_dir": folder, "data": data}))
     except (ValueError, RuntimeError) as error:

@@ -51,7 +51,7 @@ def mark_returns(db: duckdb.DuckDBPyConnection, piece: int) -> None:
     db.execute(f"""
         CREATE TEMP TABLE return_verdicts AS
         WITH history AS (
-            SELECT rowid AS row_id, buyer_id, product_key, event_type, time_ms, origin, source_line,
+            SELECT rowid AS row_id, buyer_id, product_key, event_type, time_ms,
                    CASE WHEN event_type = 'purchase' THEN coalesce(quantity, {piece}) ELSE -quantity END AS pieces
             FROM checked_events SEMI JOIN (
                 SELECT DISTINCT buyer_id, product_key FROM checked_events
@@ -72,4 +72,6 @@ def mark_returns(db: duckdb.DuckDBPyConnection, piece: int) -> None:
     """)
 
 
-_ORDER = "time_ms, event_type, origin DESC, source_line"  # "purchase" < "refund", and "source" before "event_log"
+_ORDER = (
+    "time_ms, event_type"  # "purchase" < "refund"; of one type and time there is one event, the rest are duplicates
+)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from batch_jobs.ingestion.column_names import AVAILABILITY, REGULAR_PRICE, SALE_PRICE
+from batch_jobs.ingestion.product_rules.availability import says_hidden
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.transforms.events import read_event_type
 from feature_repo.transforms.values.amounts import read_amount, read_stock
-from feature_repo.transforms.values.flags import read_availability, read_flag
-from feature_repo.transforms.values.ids import clean_id
+from feature_repo.transforms.values.characters import trim
+from feature_repo.transforms.values.flags import read_availability
+from feature_repo.transforms.values.ids import clean_buyer_id, clean_id
 from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError, proven_date_order
 
 UNREADABLE_SAMPLE = "unreadable"
@@ -28,7 +30,9 @@ def read_as(field: str, text: str, column: Sequence[str], config: Config) -> str
     """
     if field == c.TIMESTAMP:
         return _time(text, _reader(tuple(column), config.data.timezone, config.data.date_order))
-    if field in (c.BUYER_ID, c.PRODUCT_ID, c.EVENT_ID):
+    if field == c.BUYER_ID:
+        return clean_buyer_id(text) or NOBODY
+    if field in (c.PRODUCT_ID, c.EVENT_ID):
         return clean_id(text) or NOBODY
     if field == c.EVENT_TYPE:
         return read_event_type(text) or UNREADABLE_SAMPLE
@@ -38,7 +42,7 @@ def read_as(field: str, text: str, column: Sequence[str], config: Config) -> str
     if field == c.STOCK and (pieces := read_stock(text)) is not None:
         return str(pieces)
     if field == c.HIDDEN:
-        return _either(read_flag(text), "yes", "no")
+        return _either(says_hidden(trim(text)), "yes", "no")
     if field in (c.STOCK, AVAILABILITY):
         return _either(read_availability(text), "in stock", "out of stock")
     return text

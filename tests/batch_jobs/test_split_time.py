@@ -10,9 +10,15 @@ from feature_repo.common.config import DataConfig
 from feature_repo.time_split import TimeSplit
 
 
-def split(times: list[str], test_days: int = 10, kind: str = "view") -> tuple[TimeSplit, list[str]]:
-    """The split of one event at each time."""
-    rows = [(dt.datetime.fromisoformat(time).replace(tzinfo=dt.UTC), kind, "source") for time in times]
+def split(
+    times: list[str], test_days: int = 10, kind: str = "view", first_kind: str | None = None
+) -> tuple[TimeSplit, list[str]]:
+    """The split of one event at each time; the first one may be of another kind."""
+    kinds = [first_kind or kind, *[kind] * len(times)]
+    rows = [
+        (dt.datetime.fromisoformat(time).replace(tzinfo=dt.UTC), kind, "source")
+        for time, kind in zip(times, kinds, strict=False)
+    ]
     schema = {"event_time": "timestamp('UTC', 6)", "event_type": "string", "origin": "string"}
     con = ibis.duckdb.connect()
     con.raw_sql("SET TimeZone = 'UTC'")
@@ -46,6 +52,11 @@ def test_a_stray_late_event_does_not_end_the_data() -> None:
     ]
 
 
+def test_one_event_of_twenty_is_still_a_stray() -> None:
+    found, _ = split([*DAILY[::2], *DAILY[:3], "2025-11-20 08:00"])
+    assert dates(found)[-1] == "2025-03-31"
+
+
 def test_strays_after_strays() -> None:
     found, warnings = split([*DAILY, *DAILY, "2025-11-20 08:00", "2026-05-01 08:00"])
     assert dates(found)[-1] == "2025-03-31"
@@ -64,6 +75,16 @@ def test_a_gap_shorter_than_the_validation_days_changes_nothing() -> None:
     assert dates(found) == ["2025-03-11", "2025-03-21", "2025-03-31"]
 
 
+def test_an_event_at_the_start_of_the_validation_days_lies_within_them() -> None:
+    times = [*["2025-02-01"] * 20, "2025-03-11 00:00", "2025-03-31"]
+    found, warnings = split(times)
+    assert (dates(found), warnings) == (["2025-03-11", "2025-03-21", "2025-03-31"], [])
+    with pytest.raises(
+        ValueError, match=r"nothing to train on: .* 0 lie before .* 1 within them and 1 in the test days"
+    ):
+        split(times[-3:], first_kind="purchase")
+
+
 @pytest.mark.parametrize(
     ("times", "said"),
     [
@@ -72,6 +93,7 @@ def test_a_gap_shorter_than_the_validation_days_changes_nothing() -> None:
             DAILY[:5],
             r"last 10 days \(2025-03-01 to 2025-03-05\), so none is left to train on; lower data.test_days to 3",
         ),
+        (["2025-03-21 00:00", "2025-03-31"], "so none is left to train on; lower data.test_days to 9 or less"),
         (["2025-03-01 10:00"] * 3, "so none is left to train on; load older events"),
         (
             ["2025-03-01 10:00", "2025-03-01 10:00", "2025-03-31"],

@@ -91,6 +91,7 @@ def test_every_list_has_titles_in_the_language_of_its_caller(
 ) -> None:
     for path, answer in lists(client, lang, {} if header is None else {"Accept-Language": header}).items():
         shown = titles(answer)
+        assert shown, path
         assert shown == {product_id: expected[product_id] for product_id in shown}, path
         of_languages = LANGUAGES_OF_ARABIC if expected is ARABIC else LANGUAGES_OF_MAIN
         assert languages(answer) == {product_id: of_languages[product_id] for product_id in shown}, path

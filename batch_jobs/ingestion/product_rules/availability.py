@@ -93,7 +93,7 @@ def says_hidden(text: str) -> bool | None:
 
 def says_shown(text: str) -> bool | None:
     """Whether a publication, status or visibility lets buyers see the product; None if it says neither."""
-    if text.strip() in (_DRAFT, _DISABLED):
+    if text in (_DRAFT, _DISABLED):
         return False
     key = word_key(text)
     return True if key in _SHOWN_KEYS else False if key in _HIDDEN_KEYS else read_flag(text)

@@ -33,8 +33,9 @@ class Findings:
         """Counts the rows that have a value which is not null; the value is what `name` finds fault with."""
         found = values.dropna()
         self.counts[name] = self.counts.get(name, 0) + len(found)
-        if not found.empty and name not in self._first:
-            self._first[name] = int(self._lines.loc[found.index[0]]), str(found.iloc[0])[:EXAMPLE_LENGTH]
+        if not found.empty:
+            first = int(self._lines.loc[found.index[0]]), str(found.iloc[0])[:EXAMPLE_LENGTH]
+            self._first[name] = min(first, self._first.get(name, first))
 
     def warn(self, message: str) -> None:
         """Warns of the whole table."""

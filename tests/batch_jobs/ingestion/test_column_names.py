@@ -68,3 +68,14 @@ def test_no_column_holds_two_fields_and_every_column_exists(
         columns = [column.column for column in found.values()]
         assert len(columns) == len(set(columns))
         assert set(columns) <= set(table)
+
+
+def test_buyers_are_the_column_of_the_most_ids_that_repeat() -> None:
+    table = {"a": ["x", "y", "x", "y"], "b": ["k1", "k2", "k3", "k1"], "c": ["1", "2", "3", "4"]}
+    events, _ = detect_columns(table, {})
+    assert events["buyer_id"].column == "b"
+
+
+def test_seconds_since_1970_are_no_prices() -> None:
+    _, products = detect_columns({}, {"id": ["p1", "p2"], "made": ["1735725600.5", "1735725601.5"]})
+    assert "price" not in products

@@ -1,10 +1,16 @@
 """Fields of events: the fast paths in SQL leave what the rules leave."""
 
 import duckdb
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_jobs.ingestion.event_fields import event_type_expression, id_expression, register_field_functions
+from batch_jobs.ingestion.event_fields import (
+    event_type_expression,
+    id_expression,
+    quantity_of,
+    register_field_functions,
+)
 from feature_repo.common.config import DataConfig
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, read_event_type
 from feature_repo.transforms.values.ids import clean_buyer_id, clean_id, id_problem
@@ -35,3 +41,11 @@ def test_ids_are_cleaned_as_the_rules_say(texts: list[str]) -> None:
 
 def test_canonical_event_types_mean_themselves() -> None:
     assert [read_event_type(name) for name in EVENT_TYPE_NAMES] == list(EVENT_TYPE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "thousandths"),
+    [("1", 1000), ("1.001", 1001), ("-٠٫٥", -500), ("1e30", None), ("-1e30", None), ("many", None), (None, None)],
+)
+def test_quantities_are_exact_to_a_thousandth(text: str | None, thousandths: int | None) -> None:
+    assert quantity_of(text) == thousandths

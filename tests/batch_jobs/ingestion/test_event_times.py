@@ -2,6 +2,7 @@
 
 import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -160,3 +161,21 @@ def test_dates_of_two_orders_prove_none_for_the_others(tmp_path: Path) -> None:
     ingest(config)
     assert [row["event_time"] for row in kept_events(config)] == [utc("2025-04-25"), utc("2025-04-26")]
     assert quarantined(config) == [("events", 3, "ambiguous_date")]
+
+
+def test_a_declared_order_reads_dates_that_prove_both(tmp_path: Path) -> None:
+    events = HEADER + "u1,p1,view,25/04/2025\nu2,p1,view,04/25/2025\nu3,p1,view,03/04/2025\n"
+    config = shop(tmp_path, events=events, products=PRODUCTS, date_order="day_first")
+    ingest(config)
+    assert [row["event_time"] for row in kept_events(config)] == [utc("2025-04-25"), utc("2025-04-03")]
+    assert quarantined(config) == [("events", 2, "unreadable_timestamp")]
+
+
+def test_another_machines_clock_may_be_five_seconds_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ten = utc("2024-03-01T10:00:00").timestamp()
+    monkeypatch.setattr("batch_jobs.ingestion.events.time", SimpleNamespace(time=lambda: ten))
+    events = HEADER + "u1,p1,view,2024-03-01 10:00:05\nu2,p1,view,2024-03-01 10:00:05.001\n"
+    config = shop(tmp_path, events=events, products=PRODUCTS)
+    ingest(config)
+    assert [row["buyer_id"] for row in kept_events(config)] == ["u1"]
+    assert quarantined(config) == [("events", 2, "timestamp_in_future")]

@@ -109,11 +109,26 @@ def test_a_logged_event_is_a_duplicate_if_its_id_says_so(
     assert len({row["event_id"] for row in kept_events(config)}) == len(kept_events(config)) == (1 if reason else 2)
 
 
+def test_an_id_alone_makes_no_exported_row_a_duplicate(tmp_path: Path) -> None:
+    events = WITH_ID + "o1,u1,p1,purchase,2024-03-01\no1,u1,p1,purchase,2024-03-02\n"
+    config = shop(tmp_path, events=events, products=PRODUCTS)
+    log_lines(config, "a.jsonl", {"event_id": "e1"})
+    ingest(config)
+    assert quarantined(config) == []
+
+
 def test_a_retry_that_was_logged_twice_counts_once(tmp_path: Path) -> None:
     config = shop(tmp_path, events=WITH_ID, products=PRODUCTS)
     log_lines(config, "a.jsonl", {"event_id": "e1"}, {"event_id": "e1", "timestamp": "2024-03-01T10:00:30+00:00"})
     ingest(config)
     assert quarantined(config) == [("event_log", 2, "duplicate_event")]
+
+
+def test_a_row_left_out_makes_no_other_row_its_duplicate(tmp_path: Path) -> None:
+    events = HEADER.replace("\n", ",quantity\n") + "u1,p1,purchase,2024-03-01,0\nu1,p1,purchase,2024-03-01,1\n"
+    config = shop(tmp_path, events=events, products=PRODUCTS)
+    ingest(config)
+    assert quarantined(config) == [("events", 1, "quantity_zero")]
 
 
 # --- names of events --------------------------------------------------------------------------------------------------
@@ -153,7 +168,7 @@ def test_declared_buyers_and_user_agents_are_left_out(tmp_path: Path) -> None:
         " staff ,p1,purchase,2024-03-01,Mozilla/5.0\n"
         "u2,p1,view,2024-03-01,\n"
     )
-    data: dict[str, Any] = {"exclude_buyers": ["staff", "nobody"], "exclude_user_agents": ["(?i)bot", "^curl/"]}
+    data: dict[str, Any] = {"exclude_buyers": ["\u200fstaff ", "nobody"], "exclude_user_agents": ["(?i)bot", "^curl/"]}
     config = shop(tmp_path, events=events, products=PRODUCTS, **data)
     log_lines(config, "a.jsonl", {"buyer_id": "staff"}, {"buyer_id": "u3", "user_agent": "curl/8"})
     report = ingest(config)["events"]
@@ -175,7 +190,7 @@ def test_a_buyer_with_too_many_events_in_an_hour_is_left_out_as_a_whole(tmp_path
         "u1,p1,view,2024-03-01 10:30:00\n"
         "u1,p2,view,2024-03-01 11:00:00\n"  # another clock hour
         "u1,p2,view,2024-03-01 11:00:00\n"  # a duplicate is no further event
-        "u1,p3,view,2024-03-01 12:00:00\n"
+        "u1,p3,view,2024-03-01 11:59:59\n"  # two are allowed
     )
     config = shop(tmp_path, events=events, products=PRODUCTS, max_events_per_hour=2)
     log_lines(config, "a.jsonl", {"buyer_id": "bot", "product_id": "p4"})
@@ -260,6 +275,14 @@ def test_one_event_is_enough(tmp_path: Path) -> None:
     config = shop(tmp_path, events=HEADER + "u1,p1,view,2024-03-01\n", products=PRODUCTS)
     report = ingest(config)
     assert (report["events"]["kept"], report["warnings"]) == (1, [])
+
+
+def test_a_logged_event_is_an_event_that_is_left(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=HEADER, products=PRODUCTS)
+    log_lines(config, "a.jsonl", {"event_id": "e1"})
+    report = ingest(config)
+    assert report["warnings"] == []
+    assert report["events"]["event_types"] == {}  # those of the export
 
 
 # --- every row is counted ---------------------------------------------------------------------------------------------

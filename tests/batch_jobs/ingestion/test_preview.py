@@ -185,6 +185,19 @@ def test_several_columns_of_ids_are_pointed_out_with_the_share_that_matches(tmp_
     assert expected in result["warnings"]
 
 
+@pytest.mark.parametrize(
+    ("product_id", "warnings"),
+    [("44", []), ("lamp", ["no id in item of the events is in id of the products"])],
+)
+def test_events_of_other_products_are_pointed_out(tmp_path: Path, product_id: str, warnings: list[str]) -> None:
+    config = shop(
+        tmp_path,
+        events="buyer,item,event,time\nu1,44,view,2025-03-01\nu2,44,view,2025-03-02\n",
+        products=f"id,name\n{product_id},Lamp\n",
+    )
+    assert [warning for warning in preview(config)["warnings"] if warning.startswith("no id")] == warnings
+
+
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     config = shop(tmp_path, events="buyer,product,event\nu1,p1,view\nu1,p1,view\n", products="id,name\np1,Lamp\n")
     result = preview(config)

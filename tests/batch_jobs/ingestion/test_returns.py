@@ -84,6 +84,9 @@ def test_negative_quantities_are_returns_of_so_many_pieces(tmp_path: Path) -> No
         "u2,p1,view,2024-03-01,0\n"
         "u2,p1,add_to_cart,2024-03-01,-1\n"
         "u2,p2,purchase,2024-03-01,some\n"
+        "u2,p2,add_to_cart,2024-03-01,0\n"
+        "u3,p2,view,2024-03-01, \n"  # blank, not unreadable
+        "u3,p404,purchase,2024-03-01,some\n"  # counted once, as a row left out
     )
     config = shop(tmp_path, events=events, products=PRODUCTS)
     report = ingest(config)
@@ -91,6 +94,7 @@ def test_negative_quantities_are_returns_of_so_many_pieces(tmp_path: Path) -> No
         ("u1", "p1", "purchase"),
         ("u2", "p1", "view"),
         ("u2", "p2", "purchase"),
+        ("u3", "p2", "view"),
     ]
     assert quarantined(config) == [
         ("events", 2, "refund"),
@@ -98,9 +102,30 @@ def test_negative_quantities_are_returns_of_so_many_pieces(tmp_path: Path) -> No
         ("events", 4, "refund"),
         ("events", 5, "quantity_zero"),
         ("events", 7, "other_event"),
+        ("events", 9, "quantity_zero"),
+        ("events", 11, "unknown_product"),
     ]
     assert report["events"]["unreadable_quantity"] == 1
     assert "events: the quantity of 1 row is no number; it counts as one piece" in report["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("events", "left_out"),
+    [
+        # Dates without a time of day: the purchase came first.
+        (["refund,2024-03-01,", "purchase,2024-03-01,"], [(1, "refund"), (2, "returned_purchase")]),
+        # Without a quantity, a purchase is one piece, and a refund takes back the whole purchase.
+        (
+            ["purchase,2024-03-01,", "purchase,2024-03-02,", "refund,2024-03-03,1"],
+            [(2, "returned_purchase"), (3, "refund")],
+        ),
+        (["purchase,2024-03-01,3", "refund,2024-03-02,"], [(1, "returned_purchase"), (2, "refund")]),
+    ],
+)
+def test_what_a_refund_takes_back(tmp_path: Path, events: list[str], left_out: list[tuple[int, str]]) -> None:
+    config = shop(tmp_path, events=QUANTITIES + "".join(f"u1,p1,{event}\n" for event in events), products=PRODUCTS)
+    ingest(config)
+    assert quarantined(config) == [("events", line, reason) for line, reason in left_out]
 
 
 def test_a_refund_that_the_api_logged_takes_back_a_purchase_of_the_export(tmp_path: Path) -> None:

@@ -48,9 +48,11 @@ def test_another_mapping_of_the_same_name_is_refused_and_nothing_changes(tmp_pat
 def test_an_edited_mapping_is_the_same_shop(tmp_path: Path) -> None:
     shop = config(tmp_path, "a")
     ingest(shop)
+    first = shop_paths(shop).source_record.read_text()
     mapping = Path(shop.data.source)
     mapping.write_text(mapping.read_text().replace('"none"', '"free"'))
     ingest(shop)
+    assert shop_paths(shop).source_record.read_text() != first  # the hash of its content
 
 
 def test_a_copied_mapping_is_the_same_shop(tmp_path: Path) -> None:

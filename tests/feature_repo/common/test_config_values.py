@@ -39,6 +39,7 @@ TEXTS = [
     "$HOME/x",
     "it's",
     'a "b" c',
+    '"a" b',
     "متجر",
     "x" * 300,
     "a=b",
@@ -69,6 +70,11 @@ def test_the_former_name_of_the_data_folder_takes_a_text_too(tmp_path: Path) -> 
     (tmp_path / "empty.yaml").write_text("")
     config = load_config(tmp_path / "empty.yaml", ["data.output_dir=/srv/shop #1"], NOTHING)
     assert config.data_dir == Path("/srv/shop #1")
+
+
+def test_the_present_name_of_the_data_folder_wins_over_the_former_one(tmp_path: Path) -> None:
+    (tmp_path / "both.yaml").write_text("data_dir: /new\ndata: {output_dir: /old}\n")
+    assert load_config(tmp_path / "both.yaml", [], NOTHING).data_dir == Path("/new")
 
 
 def test_an_empty_text_is_no_path() -> None:
@@ -106,3 +112,13 @@ def test_a_wrong_variable_is_named_and_not_the_file() -> None:
         loaded("api.port", "abc", "variable")
     assert "  $TAWSIYA__API__PORT: api.port: " in str(refused.value)
     assert "default.yaml" not in str(refused.value)
+
+
+def test_a_key_that_another_one_begins_with_keeps_the_place_where_it_was_set() -> None:
+    with pytest.raises(ConfigError, match=r"--set api\.pathways=1: api\.pathways: unknown key"):
+        load_config(DEFAULT, ["api.pathways=1", "api.path=2"], NOTHING)
+
+
+def test_a_setting_within_a_section_is_blamed_and_not_the_section() -> None:
+    with pytest.raises(ConfigError, match=r"--set api\.port=abc: api\.port: "):
+        load_config(DEFAULT, ["api.port=abc"], {"TAWSIYA__API": "{host: h}"})

@@ -56,6 +56,7 @@ def as_events(events: EventSequence) -> list[Event]:
         ("ADD TO CART", "add_to_cart"),
         ("add-to-cart", "add_to_cart"),
         ("Added to cart!", "add_to_cart"),
+        ("2. add to cart", "add_to_cart"),
         ("Purchase", "purchase"),
         ("bought", "purchase"),
         ("view_item", "view"),

@@ -50,6 +50,10 @@ def test_lines_before_the_header_are_skipped_with_a_warning(tmp_path: Path) -> N
     assert found.warnings == (f"{tmp_path / 'products.csv'}: the lines before the header 'id,title' were skipped",)
 
 
+def test_a_row_that_holds_the_name_of_a_field_is_no_header(tmp_path: Path) -> None:
+    assert header(tmp_path, "colour,size\nred,id\n").names == ("colour", "size")
+
+
 def test_a_repeated_heading_is_a_warning(tmp_path: Path) -> None:
     assert header(tmp_path, "id,title,TITLE\n").warnings == (
         f"{tmp_path / 'products.csv'}: the heading 'TITLE' is there more than once; column 3 is called TITLE_1",

@@ -24,6 +24,10 @@ def test_accents_are_guessed() -> None:
     assert guess_encoding([line.encode("cp1252") for line in FRENCH]) == "windows-1252"
 
 
+def test_without_words_there_is_no_guess() -> None:
+    assert guess_encoding([b"1,2"]) is None
+
+
 @pytest.mark.parametrize(
     ("start", "encoding"),
     [
@@ -32,6 +36,7 @@ def test_accents_are_guessed() -> None:
         (b"\xfe\xff" + "id,t".encode("utf-16-be"), "utf-16"),
         ("id,title\n1,هاتف".encode("utf-16-le"), "utf-16-le"),
         ("id,title\n1,هاتف".encode("utf-16-be"), "utf-16-be"),
+        ("id,t".encode("utf-32-le"), None),
         (b"id,t", None),
         (b"", None),
         ("مشتر,منتج".encode("cp1256"), None),
@@ -48,6 +53,7 @@ def test_what_the_first_bytes_prove(start: bytes, encoding: str | None) -> None:
         (3, 1, 1, False),
         (1, 1, 1, True),
         (1_000, 500, 200, False),
+        (1_000, 20, 10, False),
         (1_000, 5, 5, False),
         (4, 3, 3, True),
         (1_000, 6, 6, True),

@@ -91,3 +91,10 @@ def test_products_stay_apart_without_deduplication_by_content() -> None:
     row = {c.TITLE: "Lamp", c.STOCK: 1, c.HIDDEN: False, c.PHOTO: None}
     frame = table([{c.PRODUCT_ID: "p1", **row}, {c.PRODUCT_ID: "p2", **row}])
     assert merge_duplicates(frame, by_content=False).reasons.isna().all()
+
+
+def test_the_stock_of_all_stays_a_64_bit_integer() -> None:
+    row = {c.TITLE: "Lamp", c.STOCK: 2**62, c.HIDDEN: False, c.PHOTO: None}
+    frame = table([{c.PRODUCT_ID: "p1", **row}, {c.PRODUCT_ID: "p2", **row}])
+    merge_duplicates(frame, by_content=True)
+    assert frame[c.STOCK][0] == 2**63 - 1

@@ -21,7 +21,8 @@ from batch_jobs.ingestion.product_rules.photos import photo_link
         ("data:image/png;base64,AAAA", None),
         ("javascript:alert(1)", None),
         ("<img src=a.jpg>", None),
-        ("https://x.example/" + "a" * 3000, None),
+        ("https://x.example/" + "a" * 2030, "https://x.example/" + "a" * 2030),  # 2,048 characters
+        ("https://x.example/" + "a" * 2031, None),
         (",", None),
     ],
 )

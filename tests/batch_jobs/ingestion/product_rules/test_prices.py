@@ -83,6 +83,13 @@ def test_a_sale_of_unreadable_dates_does_not_count() -> None:
     assert findings.examples["unreadable_price"] == {"file": None, "line": 1, "value": "/soon"}
 
 
+@pytest.mark.parametrize("lines", [(1, 2), (2, 1)])
+def test_the_example_of_a_finding_is_its_first_row(lines: tuple[int, int]) -> None:
+    rows = dict(zip(lines, ({"price": "ask us"}, {"price": "3", "sale_price_to": "soon"}), strict=True))
+    _, findings = read(rows[1], rows[2])
+    assert (findings.counts["unreadable_price"], findings.examples["unreadable_price"]["line"]) == (2, 1)
+
+
 @pytest.mark.parametrize("text", ["-5", "call us", "12 apples", "10 - 20"])
 def test_what_is_no_price_is_counted_with_its_row(text: str) -> None:
     prices, findings = read({"price": "3"}, {"price": text})
@@ -99,6 +106,7 @@ def test_what_is_no_price_is_counted_with_its_row(text: str) -> None:
         ({"price": "5", "currency": "د.ك"}, "KWD"),
         ({"price": "5 USD", "currency": "SAR"}, "USD"),
         ({"regular_price": "12 SAR", "sale_price": "10"}, "SAR"),
+        ({"price": "12 SAR", "sale_price": "15 USD"}, "SAR"),  # that of the price that counts
         ({"price": "5"}, None),
     ],
 )
@@ -152,7 +160,7 @@ def test_a_declared_mark_leaves_nothing_open() -> None:
 
 
 def test_a_column_of_numbers_has_a_point_whatever_texts_have() -> None:
-    prices, findings = read({"price": "1.299", "sale_price": "1,25"}, numeric=frozenset({"price"}))
-    assert prices == [(1.25, None)]
+    prices, findings = read({"price": "1.299"}, {"price": "2", "sale_price": "1,25"}, numeric=frozenset({"price"}))
+    assert prices == [(1.299, None), (1.25, None)]
     assert read({"price": "1e-05"}, numeric=frozenset({"price"}))[0] == [(0.00001, None)]
     assert findings.warnings == []

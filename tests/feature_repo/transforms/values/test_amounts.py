@@ -138,6 +138,7 @@ def test_currencies_are_read_by_name(name: str, code: str | None) -> None:
         ("٣", 3),
         ("1,000", 1000),
         ("-1", -1),
+        ("-1.5", -2),
         ("5-", -5),
         ("10+", 10),
         (">10", 10),
@@ -156,7 +157,9 @@ def test_currencies_are_read_by_name(name: str, code: str | None) -> None:
         ("parent", None),
         ("", None),
         ("1e30", None),
+        ("9223372036854775808", None),  # one more than a 64-bit integer holds
         ("3 EGP", None),
+        ("EGP 3", None),
         ("nan", None),
     ],
 )

@@ -24,6 +24,7 @@ def section(title: str) -> str:
 def table(title: str) -> list[list[str]]:
     """The cells of a section's table, without the heading."""
     lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    assert len(lines) > 2, f"no table in the section {title!r}"
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
