@@ -133,7 +133,8 @@ def canonical_statistics(paths: ShopPaths, report: Mapping[str, Any]) -> Canonic
         products, visible, available, priced = _row(
             db,
             f"""SELECT count(*), count(*) FILTER (NOT coalesce({c.HIDDEN}, false)),
-                       count(*) FILTER (coalesce(try_cast({c.STOCK} AS DOUBLE), 1) > 0), count(*) FILTER (try_cast({c.PRICE} AS DOUBLE) > 0)
+                       count(*) FILTER (coalesce(try_cast({c.STOCK} AS DOUBLE), 1) > 0),
+                       count(*) FILTER (try_cast({c.PRICE} AS DOUBLE) > 0)
                 FROM products""",
         )
     events = sum(types.values())
