@@ -35,7 +35,7 @@ class CanonicalStatistics:
         buyers: Number of distinct buyers.
         visible_products: Products that are not hidden.
         available_products: Products whose stock is above 0 or unknown.
-        priced_products: Products that have a price.
+        priced_products: Products that have a price above 0.
         event_mix: Share of each event type.
         null_rates: Share of missing values, by `table.column`; an empty text is a missing value.
         unreadable_shares: Share of the products read whose value could not be read, by the count's name.
@@ -136,7 +136,8 @@ def canonical_statistics(paths: ShopPaths, report: Mapping[str, Any]) -> Canonic
         products, visible, available, priced = first_row(
             db.execute(f"""
                 SELECT count(*), count(*) FILTER (NOT coalesce({c.HIDDEN}, false)),
-                       count(*) FILTER (coalesce(try_cast({c.STOCK} AS DOUBLE), 1) > 0), count({c.PRICE})
+                       count(*) FILTER (coalesce(try_cast({c.STOCK} AS DOUBLE), 1) > 0),
+                       count(*) FILTER (try_cast({c.PRICE} AS DOUBLE) > 0)
                 FROM products
             """)
         )

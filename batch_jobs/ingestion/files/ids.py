@@ -10,12 +10,12 @@ MANGLED_ID = "mangled_id"  # a reason of quarantine
 EXACT_INTEGERS = 2**53  # a float has all digits of smaller integers
 NUMBER_TYPES = ("FLOAT", "DOUBLE", "DECIMAL")
 # A text without a digit, such as nan, is no id.
-WITH_POINT_ZERO = "regexp_full_match(trim({column}), '-?[0-9]+\\.0+')"
+WHOLE_NUMBER = "regexp_full_match(trim({column}), '-?[0-9]+(\\.0+)?')"
 EXCELS_NUMBER = "regexp_full_match(trim({column}), '-?[0-9]([.,][0-9]+)?[eE]\\+[0-9]+')"
 
 
 def mend_ids(db: duckdb.DuckDBPyConnection, view: str, columns: Iterable[str]) -> None:
-    """Reads the ids 12345.0 of `{view}_rows` as 12345: always in number columns, in text if all its ids are so."""
+    """Reads the ids 12345.0 of `{view}_rows` as 12345: in number columns, and in text if all are whole numbers."""
     types = {name: kind for name, kind, *_ in db.execute(f"DESCRIBE {view}_rows").fetchall()}
     replaced = []
     for name in columns:
@@ -23,7 +23,7 @@ def mend_ids(db: duckdb.DuckDBPyConnection, view: str, columns: Iterable[str]) -
         if types[name].startswith(NUMBER_TYPES):
             whole = f"{column} = trunc({column}) AND abs({column}) < {EXACT_INTEGERS}"
             replaced.append(f"CASE WHEN {whole} THEN {column}::BIGINT::VARCHAR ELSE {column}::VARCHAR END AS {column}")
-        elif types[name] == "VARCHAR" and _all_with_point_zero(db, view, column):
+        elif types[name] == "VARCHAR" and _whole_numbers_as_floats(db, view, column):
             replaced.append(f"regexp_replace({column}, '\\.0+\\s*$', '') AS {column}")
     if replaced:
         db.execute(
@@ -51,9 +51,9 @@ def move_mangled_ids(db: duckdb.DuckDBPyConnection, view: str, columns: Iterable
     return str(first[0])
 
 
-def _all_with_point_zero(db: duckdb.DuckDBPyConnection, view: str, column: str) -> bool:
-    # The first values decide for most files, without a look at all of them.
+def _whole_numbers_as_floats(db: duckdb.DuckDBPyConnection, view: str, column: str) -> bool:
+    """Whether all ids are whole numbers, and some have ".0": those of one part of the table, or of all."""
+    if not db.execute(f"SELECT 1 FROM {view}_rows WHERE contains({column}, '.0') LIMIT 1").fetchone():
+        return False
     ids = f"SELECT {column} FROM {view}_rows WHERE regexp_matches({column}, '[0-9]')"
-    condition = WITH_POINT_ZERO.format(column=column)
-    other = db.execute(f"SELECT 1 FROM ({ids}) WHERE NOT {condition} LIMIT 1").fetchone()
-    return other is None and db.execute(f"{ids} LIMIT 1").fetchone() is not None
+    return not db.execute(f"SELECT 1 FROM ({ids}) WHERE NOT {WHOLE_NUMBER.format(column=column)} LIMIT 1").fetchone()

@@ -72,7 +72,7 @@ def read_prices(frame: pd.DataFrame, rules: PriceRules, findings: Findings) -> p
     findings.count(UNREADABLE_PRICE, result["unreadable"])
     declared = frame[c.CURRENCY].map(read_currency, na_action="ignore")
     findings.count(UNREADABLE_CURRENCY, frame[c.CURRENCY][declared.isna()])
-    findings.warn_of(UNREADABLE_PRICE, "it is left empty; write one number, such as 12.50 or 12.50 SAR")
+    findings.warn_of(UNREADABLE_PRICE, "it is left out; write one number from 0 up, such as 12.50 or 12.50 SAR")
     findings.warn_of(UNREADABLE_CURRENCY, "it is left empty; write a code such as SAR")
     # What the price itself says wins.
     currency = result["currency"].where(result["currency"].notna(), declared)

@@ -233,7 +233,7 @@ def test_a_letter_that_can_be_written_in_two_ways_is_one(tmp_path: Path) -> None
             "id,title,price\n1,A,10\n2,B,POA\n3,C,10 - 20\n4,D,#N/A\n5,E,Free\n",
             "price",
             {"1": 10.0, "2": None, "3": None, "4": None, "5": None},
-            (3, "unreadable_price", "'POA'; it is left empty; write one number"),
+            (3, "unreadable_price", "'POA'; it is left out; write one number from 0 up"),
             id="prices on request, ranges, errors of Excel",
         ),
         pytest.param(
@@ -341,6 +341,12 @@ NOON = dt.datetime(2025, 6, 1, 12)
             id="gzip of two members, padded with zeros",
         ),
         pytest.param({"a.csv": b"sep=;\r\n" + MORE.replace(",", ";").encode()}, ["u3"], id="the first line of Excel"),
+        pytest.param(
+            {"a.csv": b"buyer_id,product_id,event_type,timestamp\n7.0,12.0,view,2025-06-01\n",
+             "b.csv": b"buyer_id,product_id,event_type,timestamp\n8,12,view,2025-06-01\n"},
+            ["7", "8"],
+            id="ids as floats in one part",
+        ),
         pytest.param(
             {"a.csv": b"Sales 2025\n" + MORE.replace("\n", "\r\n").encode()}, ["u3"],
             id="a line before the header with another line end",

@@ -259,9 +259,7 @@ def test_a_folder_with_brackets_is_no_pattern(tmp_path: Path) -> None:
 # --- small files ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "events", ["", "u1,p404,view,2024-03-01\n", "NULL,p1,view,2024-03-01\nu1,p1,bogus,2024-03-01\n"]
-)
+@pytest.mark.parametrize("events", ["u1,p404,view,2024-03-01\n", "NULL,p1,view,2024-03-01\nu1,p1,bogus,2024-03-01\n"])
 def test_without_an_event_ingest_says_so(tmp_path: Path, events: str) -> None:
     config = shop(tmp_path, events=HEADER + events, products=PRODUCTS)
     read = events.count("\n")
