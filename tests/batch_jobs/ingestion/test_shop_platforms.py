@@ -103,6 +103,8 @@ def test_magento(tmp_path: Path) -> None:
     assert products["MH01"] == (40.0, "SAR", 15, False, "MH01", "Hoodies", "Nile", "سترة قطنية")
     assert sorted(events_of(config)) == [
         ("12", "BAG-1", "purchase", "2025-06-05 09:00:00"),  # one of three was refunded
+        ("12", "BAG-1", "purchase", "2025-06-06 09:00:00"),  # both in a bundle
+        ("12", "BAG-2", "purchase", "2025-06-06 09:00:00"),
         ("12", "MH01", "purchase", "2025-06-01 09:00:00"),  # ordered as MH01-M
         (GUEST, "BAG-2", "purchase", "2025-06-04 09:00:00"),
     ]
@@ -110,6 +112,7 @@ def test_magento(tmp_path: Path) -> None:
         (2, "part_of_another_line"),
         (3, "order_not_paid_or_taken_back"),  # both pieces were refunded
         (4, "order_not_paid_or_taken_back"),
+        (7, "sum_of_other_lines"),
     ]
 
 
