@@ -23,7 +23,8 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
 from batch_jobs.ingestion.sql_literals import sql_string
-from batch_jobs.split_time import UTC_MICROSECONDS, split_time
+from batch_jobs.split_time import UTC_MICROSECONDS, require_targets, split_time
+from expectations.gate import CANONICAL, require_passed
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
@@ -36,6 +37,19 @@ from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_
 ONE_MICROSECOND = ibis.interval(microseconds=1)
 # DuckDB spills to disk beyond it.
 BUILD_MEMORY_LIMIT = "4GB"
+
+
+def build_validated_features(config: Config) -> dict[str, Any]:
+    """Builds features from canonical data, if the data gate has passed them and a model can be trained on them.
+
+    Raises:
+        GateRefusedError: The canonical data have not passed the gate.
+        ValueError: There is nothing to train on or to validate with; the message has the dates.
+    """
+    require_passed(shop_paths(config), CANONICAL)
+    report = build_features(config)
+    require_targets(config)
+    return report
 
 
 def build_features(config: Config) -> dict[str, Any]:

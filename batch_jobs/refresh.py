@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from batch_jobs.build_features import build_features
+from batch_jobs.build_features import build_validated_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
@@ -18,16 +18,8 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
-from batch_jobs.split_time import require_targets
 from batch_jobs.train_model import train_job
-from expectations.gate import (
-    CANONICAL,
-    GateResult,
-    raise_if_refused,
-    require_passed,
-    validate_canonical,
-    validate_features,
-)
+from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
@@ -37,30 +29,6 @@ log = logging.getLogger(__name__)
 StageResult = TypeVar("StageResult")
 
 DEFAULT_K_VALUES = (1, 5, 10, 20)
-
-
-def build_validated_features(config: Config) -> dict[str, Any]:
-    """Builds features from canonical data, if the data gate has passed them and a model can be trained on them.
-
-    Raises:
-        GateRefusedError: The canonical data have not passed the gate.
-        ValueError: There is nothing to train on or to validate with; the message has the dates.
-    """
-    require_passed(shop_paths(config), CANONICAL)
-    report = build_features(config)
-    require_targets(config)
-    return report
-
-
-def enforce_gate(result: GateResult) -> list[str]:
-    """Refuses data that did not pass the gate; returns the warnings of data that did, a line each.
-
-    Raises:
-        GateRefusedError: A blocking expectation failed.
-    """
-    raise_if_refused(result)
-    failed = [finding for finding in result.findings if not finding.success]
-    return [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
 
 
 def refresh(config: Config) -> dict[str, Any]:

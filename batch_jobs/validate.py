@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from batch_jobs.refresh import enforce_gate
 from expectations.explain import explain_failures, explanation_text
-from expectations.gate import validate_canonical, validate_features
+from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import read_json, sha256

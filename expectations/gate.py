@@ -146,6 +146,17 @@ def raise_if_refused(result: GateResult) -> None:
     raise GateRefusedError("\n".join(lines))
 
 
+def enforce_gate(result: GateResult) -> list[str]:
+    """Refuses data that did not pass the gate; returns the warnings of data that did, a line each.
+
+    Raises:
+        GateRefusedError: A blocking expectation failed.
+    """
+    raise_if_refused(result)
+    failed = [finding for finding in result.findings if not finding.success]
+    return [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
+
+
 def _main_reasons(paths: ShopPaths) -> str:
     """The most frequent reasons in the ingest report, as " (events: unknown_product 31,004; ...)", or ""."""
     report = _read_report(paths) if paths.ingest_report.is_file() else {}

@@ -16,6 +16,7 @@ from batch_jobs.ingestion.product_rules.ids import (
     choose_id_column,
     whole_numbers,
 )
+from batch_jobs.ingestion.product_rules.markup import plain_text
 from batch_jobs.ingestion.product_rules.photos import DUPLICATE_PHOTO, UNREADABLE_PHOTO, photo_link, photo_reasons
 from batch_jobs.ingestion.product_rules.prices import PriceRules, read_prices
 from batch_jobs.ingestion.product_rules.reading import RawProducts, read_raw_products
@@ -26,7 +27,6 @@ from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
 from feature_repo.ingest_report import BROKEN_METADATA, DUPLICATE_PRODUCT_ID
 from feature_repo.transforms.keys import product_keys
-from feature_repo.transforms.markup import plain_text
 from feature_repo.transforms.text import language_of
 from feature_repo.transforms.values.ids import clean_id, id_problem
 from feature_repo.transforms.values.times import TimeReader

@@ -212,22 +212,19 @@ class ListParameters(BaseModel):
 
     def filters(self) -> Filters:
         """The conditions on products."""
-        names = self.category or self.brand or self.currency
-        if not (names or self.in_stock) and self.min_price is None and self.max_price is None:
-            return NO_FILTERS
-        return Filters(
-            categories=tuple(self.category),
-            brands=tuple(self.brand),
-            min_price=self.min_price,
-            max_price=self.max_price,
-            currency=self.currency,
-            in_stock=self.in_stock,
+        return _recognised(
+            Filters(
+                categories=tuple(self.category),
+                brands=tuple(self.brand),
+                min_price=self.min_price,
+                max_price=self.max_price,
+                currency=self.currency,
+                in_stock=self.in_stock,
+            )
         )
 
     def diversity(self) -> Diversity:
         """The diversity of the list."""
-        if self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None:
-            return NO_DIVERSITY
         return Diversity(lambda_=self.lambda_, max_per_brand=self.max_per_brand, max_per_category=self.max_per_category)
 
 

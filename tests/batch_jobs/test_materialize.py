@@ -12,8 +12,7 @@ import pytest
 from batch_jobs.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
-from batch_jobs.refresh import enforce_gate
-from expectations.gate import validate_canonical, validate_features
+from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError

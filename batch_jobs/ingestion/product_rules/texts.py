@@ -8,9 +8,9 @@ import pandas as pd
 
 from batch_jobs.ingestion.column_names import COLUMN_ALIASES, heading_key
 from batch_jobs.ingestion.product_rules.findings import Findings
+from batch_jobs.ingestion.product_rules.markup import plain_text
 from batch_jobs.ingestion.source_mapping import TableMapping
 from feature_repo import columns as c
-from feature_repo.transforms.markup import plain_text
 from feature_repo.transforms.text import multilingual_text
 
 # Text encoders read far less, and online stores and pages must not carry a book per product.

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from batch_jobs.build_features import build_validated_features
 from batch_jobs.embed_products import embed_job
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.refresh import build_validated_features
 from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths

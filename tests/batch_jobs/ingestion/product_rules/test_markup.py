@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.transforms.markup import plain_text
+from batch_jobs.ingestion.product_rules.markup import plain_text
 
 
 @pytest.mark.parametrize(
