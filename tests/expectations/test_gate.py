@@ -240,6 +240,14 @@ def test_bad_shares_of_rows_are_refused(name: str, tmp_path: Path) -> None:
         raise_if_refused(result)
 
 
+def test_a_share_is_one_of_the_rows_of_its_table(tmp_path: Path) -> None:
+    report = good_report()
+    report["events"] |= {"read": 1010, "kept": 994, "bad": 6}
+    report["products"] |= {"bad": 6, "unreadable_price": 46}
+    result = validate_canonical(write_canonical(tmp_path, report=report), Config())
+    assert {finding.name for finding in result.blockers} == {"bad_product_share", "unreadable_share"}
+
+
 @pytest.mark.parametrize("name", WARNING_REPORTS)
 def test_single_bad_rows_are_a_warning(name: str, tmp_path: Path) -> None:
     table, counts, observed = WARNING_REPORTS[name]
