@@ -135,6 +135,10 @@ def test_parts_are_one_table_by_names_of_columns(tmp_path: Path) -> None:
     report = ingest(config)["events"]
     assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u2", "u4"]
     assert quarantined(config) == [("events", 3, "unreadable_row"), ("events", 1, "unknown_product")]
+    assert report["examples"] == {
+        "unreadable_row": {"file": str(tmp_path / "e/part-0.csv"), "line": 4, "value": "u3,p1"},
+        "unknown_product": {"file": str(tmp_path / "e/part-2.csv"), "line": 2, "value": "p404"},
+    }
     assert [(Path(file["path"]).name, file["rows"]) for file in report["files"]] == [
         ("part-0.csv", 3), ("part-1.csv.gz", 1), ("part-2.csv", 1),
     ]  # fmt: skip
