@@ -399,6 +399,14 @@ def test_ids_that_excel_destroyed_are_quarantined(tmp_path: Path) -> None:
     assert json.loads(rows(shop_paths(config).quarantine)[-1]["raw"])["title"] == "c"
 
 
+def test_an_event_may_lose_its_own_id_but_not_its_buyers(tmp_path: Path) -> None:
+    lines = '1.23457E+12,u1,p1,view,2024-03-01\ne2,"1,23457E+12",p1,view,2024-03-02\n'
+    config = shop(tmp_path, events=f"event_id,{HEADER}{lines}", products=PRODUCTS)
+    ingest(config)
+    assert [row["buyer_id"] for row in kept_events(config)] == ["u1"]
+    assert quarantined(config) == [("events", 2, "mangled_id")]
+
+
 # ---- what is reported ------------------------------------------------------------------------------------------------
 
 
