@@ -79,9 +79,7 @@ def test_an_event_at_the_start_of_the_validation_days_lies_within_them() -> None
     times = [*["2025-02-01"] * 20, "2025-03-11 00:00", "2025-03-31"]
     found, warnings = split(times)
     assert (dates(found), warnings) == (["2025-03-11", "2025-03-21", "2025-03-31"], [])
-    with pytest.raises(
-        ValueError, match=r"nothing to train on: .* 0 lie before .* 1 within them and 1 in the test days"
-    ):
+    with pytest.raises(ValueError, match=r"nothing to train on: .* 0 lie before .* 1 within them and 1 in"):
         split(times[-3:], first_kind="purchase")
 
 

@@ -240,6 +240,14 @@ def test_bad_shares_of_rows_are_refused(name: str, tmp_path: Path) -> None:
         raise_if_refused(result)
 
 
+def test_a_share_is_one_of_the_rows_of_its_table(tmp_path: Path) -> None:
+    report = good_report()
+    report["events"] |= {"read": 1010, "kept": 994, "bad": 6}
+    report["products"] |= {"bad": 6, "unreadable_price": 46}
+    result = validate_canonical(write_canonical(tmp_path, report=report), Config())
+    assert {finding.name for finding in result.blockers} == {"bad_product_share", "unreadable_share"}
+
+
 @pytest.mark.parametrize("name", WARNING_REPORTS)
 def test_single_bad_rows_are_a_warning(name: str, tmp_path: Path) -> None:
     table, counts, observed = WARNING_REPORTS[name]
@@ -254,7 +262,8 @@ def test_five_bad_rows_never_refuse_and_six_do(tmp_path: Path) -> None:
     for bad, passed in ((5, True), (6, False)):
         tables = {
             "events": small | {"bad": 2 * bad, "reasons": {"unknown_product": bad}},
-            "products": small | {"bad": bad, "reasons": {"duplicate_product_id": bad}, "unreadable_price": bad},
+            "products": small
+            | {"read": 8, "bad": bad, "reasons": {"duplicate_product_id": bad}, "unreadable_price": bad},
         }
         paths = write_canonical(tmp_path, report=good_report() | tables)
         assert validate_canonical(paths, Config()).passed is passed
@@ -284,6 +293,11 @@ def test_a_shop_of_which_nothing_can_be_sold_is_a_warning(tmp_path: Path) -> Non
         "some_price": "0 products have a price",
         "several_buyers": "1 buyers have events",
     }
+
+
+def test_a_product_of_which_nothing_is_known_can_be_sold(tmp_path: Path) -> None:
+    products = [row | {c.HIDDEN: None, c.STOCK: None} for row in good_products()]
+    assert failures(validate_canonical(write_canonical(tmp_path, products=products), Config())) == {}
 
 
 @pytest.mark.parametrize("name", BAD_SEQUENCES)
@@ -395,12 +409,14 @@ def test_data_docs_keep_the_latest_runs(tmp_path: Path) -> None:
 
 
 def test_a_refusal_names_the_quarantine_and_the_report_and_keeps_refusing(tmp_path: Path) -> None:
-    paths = write_canonical(tmp_path, products=BAD_PRODUCTS["price_not_negative"][0])
+    report = report_of("events", {"reasons": {"refund": 1, "returned": 10, "other_event": 2, "duplicate_event": 3}})
+    paths = write_canonical(tmp_path, products=BAD_PRODUCTS["price_not_negative"][0], report=report)
     validate_canonical(paths, Config())
     with pytest.raises(GateRefusedError) as refusal:
         require_passed(paths, CANONICAL)
     assert "products: price_not_negative: 1 of 2 rows (50.0%) have a price below 0, e.g. -3.0" in str(refusal.value)
-    assert f"{paths.quarantine} (events: returned 10" in str(refusal.value)
+    reasons = "(events: returned 10, duplicate_event 3, other_event 2; products: returned 10)"
+    assert f"{paths.quarantine} {reasons}" in str(refusal.value)
     assert str(paths.validation / "data_docs" / "index.html") in str(refusal.value)
 
 

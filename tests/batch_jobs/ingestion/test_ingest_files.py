@@ -135,6 +135,10 @@ def test_parts_are_one_table_by_names_of_columns(tmp_path: Path) -> None:
     report = ingest(config)["events"]
     assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u2", "u4"]
     assert quarantined(config) == [("events", 3, "unreadable_row"), ("events", 1, "unknown_product")]
+    assert report["examples"] == {
+        "unreadable_row": {"file": str(tmp_path / "e/part-0.csv"), "line": 4, "value": "u3,p1"},
+        "unknown_product": {"file": str(tmp_path / "e/part-2.csv"), "line": 2, "value": "p404"},
+    }
     assert [(Path(file["path"]).name, file["rows"]) for file in report["files"]] == [
         ("part-0.csv", 3), ("part-1.csv.gz", 1), ("part-2.csv", 1),
     ]  # fmt: skip
@@ -393,6 +397,14 @@ def test_ids_that_excel_destroyed_are_quarantined(tmp_path: Path) -> None:
         "format the column as text before saving, or export without Excel"
     ]
     assert json.loads(rows(shop_paths(config).quarantine)[-1]["raw"])["title"] == "c"
+
+
+def test_an_event_may_lose_its_own_id_but_not_its_buyers(tmp_path: Path) -> None:
+    lines = '1.23457E+12,u1,p1,view,2024-03-01\ne2,"1,23457E+12",p1,view,2024-03-02\n'
+    config = shop(tmp_path, events=f"event_id,{HEADER}{lines}", products=PRODUCTS)
+    ingest(config)
+    assert [row["buyer_id"] for row in kept_events(config)] == ["u1"]
+    assert quarantined(config) == [("events", 2, "mangled_id")]
 
 
 # ---- what is reported ------------------------------------------------------------------------------------------------

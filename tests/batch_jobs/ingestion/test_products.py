@@ -95,10 +95,13 @@ def test_null_words_are_no_values(tmp_path: Path) -> None:
 
 
 def test_metadata_hold_the_new_fields_as_well(tmp_path: Path) -> None:
-    metadata = json.dumps({"price": "12 SAR", "sale_price": 10, "group_id": "g1", "status": "draft", "stock": "نفد"})
+    content = {"price": "12 SAR", "sale_price": 10, "group_id": "g1", "status": "draft", "stock": "نفد"}
+    metadata = json.dumps(content | {"category": "other", "catalog_id": "lamps"})
     quoted = metadata.replace('"', '""')
     products, _ = ingested(tmp_path, f'id,title,metadata\np1,Lamp,"{quoted}"\np2,Mug,\n')
-    assert values(products, "price", "currency", "group_id", "hidden", "stock")["p1"] == (10.0, "SAR", "g1", True, 0)
+    assert values(products, "price", "currency", "group_id", "hidden", "stock", "category")["p1"] == (
+        10.0, "SAR", "g1", True, 0, "lamps"
+    )  # fmt: skip
 
 
 def test_a_mapping_declares_currency_and_decimal_mark(tmp_path: Path) -> None:
@@ -153,7 +156,8 @@ def test_the_title_column_is_the_main_one(tmp_path: Path) -> None:
 def test_a_picture_in_a_description_reaches_nobody(tmp_path: Path) -> None:
     picture = '<img src=""data:image/png;base64,' + "A" * 500_000 + '"">'
     products, report = ingested(
-        tmp_path, f'id,title,description\np1,Lamp,"{picture}<p>A lamp</p>"\np2,Mug,{"word " * 10_000}\n'
+        tmp_path,
+        f'id,title,description\np1,Lamp,"{picture}<p>A lamp</p>"\np2,Mug,{"word " * 10_000}\np3,{"x" * 1000},\n',
     )
     assert products["p1"]["text"] == "Lamp A lamp"
     assert len(products["p2"]["description"]) == 20_000

@@ -80,6 +80,27 @@ def test_a_relative_path_is_the_same_file(tmp_path: Path, monkeypatch: pytest.Mo
     require_own_shop(shop.model_copy(update={"data": shop.data.model_copy(update={"source": "shop.yaml"})}))
 
 
+def test_a_mapping_copied_with_its_folder_is_the_same_shop_though_it_was_edited(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingest(config(tmp_path / "x", "a"))
+    shutil.copytree(tmp_path / "x", tmp_path / "y")
+    require_own_shop(config(tmp_path / "y", "a"))  # names another folder, so its content is another one
+    assert caplog.text == ""
+
+
+def test_one_relative_path_in_two_folders_is_two_shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shops = [config(tmp_path, name) for name in ("a", "b")]
+    first, second = (
+        shop.model_copy(update={"data": shop.data.model_copy(update={"source": "shop.yaml"})}) for shop in shops
+    )
+    monkeypatch.chdir(tmp_path / "a")
+    ingest(first)
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"b/shop\.yaml is another file of the same name"):
+        require_own_shop(second)
+
+
 def test_a_shop_made_before_there_was_a_record_gets_one(tmp_path: Path) -> None:
     shop = config(tmp_path, "a")
     ingest(shop)
