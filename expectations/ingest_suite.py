@@ -22,17 +22,20 @@ from expectations.checks import (
 from expectations.statistics import CanonicalStatistics, rows_read, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import ExpectationsConfig
-from feature_repo.ingest_report import BAD, DUPLICATE_PRODUCT_ID, UNKNOWN_PRODUCT_REASON
+from feature_repo.ingest_report import BAD, DUPLICATE_PRODUCT_ID, MISSING_BUYER_ID, UNKNOWN_PRODUCT_REASON
 
 # A warning; `max_unknown_product_share` blocks. Some events of products that the shop has deleted are ordinary.
 ORDINARY_UNKNOWN_PRODUCT_SHARE = 0.05
 
 CORRECT_ROWS = "correct the rows in the shop's file, or exclude them in the mapping"
-# unknown_product has a check of its own.
-BAD_EVENTS = f"{of_table('events', kind=BAD)} AND reason <> '{UNKNOWN_PRODUCT_REASON}'"
+# These have checks of their own.
+BAD_EVENTS = f"{of_table('events', kind=BAD)} AND reason NOT IN ('{UNKNOWN_PRODUCT_REASON}', '{MISSING_BUYER_ID}')"
 MAP_PRODUCT_ID = (
     "if it is most events, they name their products by another column of the products file than product_id: map that "
     "one as product_id"
+)
+MAP_BUYER_ID = (
+    "events of guests are of no use; if it is most events, another column has the buyers: map that one as buyer_id"
 )
 CORRECT_VALUES = "correct the values in the shop's file, or map the column with an expression that reads them"
 
@@ -42,8 +45,9 @@ class _Counts:
     """Numbers of bad rows, from the ingest report."""
 
     events_read: int
-    bad_events: int  # without those of unknown products
+    bad_events: int  # without the following two
     unknown_products: int
+    missing_buyers: int
     bad_logged_events: int
     products_read: int
     bad_products: int
@@ -63,9 +67,11 @@ def ingest_suite(limits: ExpectationsConfig, report: Mapping[str, Any], statisti
     row: dict[str, float | str | None] = {
         "bad_event_share": counts.bad_events / max(counts.events_read, 1),
         "unknown_product_share": counts.unknown_products / max(counts.events_read, 1),
+        "missing_buyer_share": counts.missing_buyers / max(counts.events_read, 1),
         "bad_product_share": counts.bad_products / max(counts.products_read, 1),
         "duplicate_product_id_share": counts.duplicate_ids / max(counts.products_read, 1),
         "no_bad_events": counts.bad_events,
+        "no_missing_buyers": counts.missing_buyers,
         "no_bad_logged_events": counts.bad_logged_events,
         "no_bad_products": counts.bad_products,
         "no_duplicate_product_ids": counts.duplicate_ids,
@@ -83,11 +89,13 @@ def ingest_suite(limits: ExpectationsConfig, report: Mapping[str, Any], statisti
 
 def _counts(report: Mapping[str, Any]) -> _Counts:
     events, products = report.get("events", {}), report.get("products", {})
-    unknown = events.get("reasons", {}).get(UNKNOWN_PRODUCT_REASON, 0)
+    reasons = events.get("reasons", {})
+    unknown, nobody = reasons.get(UNKNOWN_PRODUCT_REASON, 0), reasons.get(MISSING_BUYER_ID, 0)
     return _Counts(
         events_read=rows_read(events),
-        bad_events=events.get("bad", 0) - unknown,
+        bad_events=events.get("bad", 0) - unknown - nobody,
         unknown_products=unknown,
+        missing_buyers=nobody,
         bad_logged_events=events.get("event_log", {}).get("bad", 0),
         products_read=rows_read(products),
         bad_products=products.get("bad", 0),
@@ -137,6 +145,13 @@ def _share_checks(limits: ExpectationsConfig, counts: _Counts) -> tuple[Check, .
             warns=True,
         ),
         Check(
+            "missing_buyer_share",
+            f"of the events read name no buyer (at most {limits.max_missing_buyer_share:.1%} may)",
+            MAP_BUYER_ID,
+            _at_most("missing_buyer_share", limits.max_missing_buyer_share, counts.missing_buyers),
+            left_out=of_table("events", reason=MISSING_BUYER_ID),
+        ),
+        Check(
             "bad_product_share",
             f"of the products read are bad (at most {bad_products:.1%} may be)",
             CORRECT_ROWS,
@@ -158,6 +173,11 @@ def _row_checks() -> tuple[Check, ...]:
     """Warnings about single rows."""
     kinds = (
         ("no_bad_events", "bad events, which are left out", BAD_EVENTS),
+        (
+            "no_missing_buyers",
+            "events that name no buyer, which are left out",
+            of_table("events", reason=MISSING_BUYER_ID),
+        ),
         (
             "no_bad_logged_events",
             "bad events in the event log, which are left out",

@@ -5,7 +5,8 @@ EXCLUDED, DUPLICATE, BAD = "excluded", "duplicate", "bad"
 
 # Reasons of quarantine.
 DUPLICATE_PRODUCT_ID = "duplicate_product_id"
-UNKNOWN_PRODUCT_REASON = "unknown_product"  # the gate has a limit of its own for it
+UNKNOWN_PRODUCT_REASON = "unknown_product"  # the gate has limits of their own for this and the next one
+MISSING_BUYER_ID = "missing_buyer_id"
 
 EXAMPLE_LENGTH = 200  # characters of an example's value
 

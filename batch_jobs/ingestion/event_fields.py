@@ -12,14 +12,14 @@ import duckdb
 from batch_jobs.ingestion.event_times import REMEMBERED_TEXTS, register_time_functions, time_ms_expression
 from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
-from feature_repo.ingest_report import UNKNOWN_PRODUCT_REASON
+from feature_repo.ingest_report import MISSING_BUYER_ID, UNKNOWN_PRODUCT_REASON
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, OTHER_EVENT, REFUND, read_event_type
 from feature_repo.transforms.values.amounts import read_amount
 from feature_repo.transforms.values.ids import clean_buyer_id, clean_id, id_problem
 from feature_repo.transforms.values.times import CLOCK_SKEW_MS, OLDEST_TIME, TIME_BEFORE_2000, TIME_IN_FUTURE
 
 # Reasons.
-MISSING_BUYER_ID, INVALID_BUYER_ID, INVALID_PRODUCT_ID = "missing_buyer_id", "invalid_buyer_id", "invalid_product_id"
+INVALID_BUYER_ID, INVALID_PRODUCT_ID = "invalid_buyer_id", "invalid_product_id"
 UNKNOWN_EVENT_TYPE = "unknown_event_type"
 UNREADABLE_TIMESTAMP, AMBIGUOUS_DATE = "unreadable_timestamp", "ambiguous_date"
 QUANTITY_ZERO = "quantity_zero"

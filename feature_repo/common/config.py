@@ -272,7 +272,12 @@ class ExpectationsConfig(Section):
     """Thresholds of the data-quality gate."""
 
     max_bad_event_share: Fraction = Field(
-        0.05, description="Largest share of bad events among those that are not excluded; unknown products are apart"
+        0.05,
+        description="Largest share of bad events among those that are not excluded; unknown products and events of "
+        "nobody have limits of their own",
+    )
+    max_missing_buyer_share: Fraction = Field(
+        0.5, description="Largest share of events that name no buyer, such as those of guests"
     )
     max_unknown_product_share: Fraction = Field(
         0.3, description="Largest share of events whose product is not in the catalogue"
@@ -281,7 +286,7 @@ class ExpectationsConfig(Section):
         0.05, description="Largest share of bad products, and of products that repeat an id"
     )
     max_unreadable_share: Fraction = Field(
-        0.5, description="Largest share of products whose price (or stock, title, ...) cannot be read"
+        0.5, description="Largest share of products whose price (or stock, hidden, photo, ...) cannot be read"
     )
     min_title_share: Fraction = Field(0.95, description="Smallest share of products that have a title")
     min_category_share: Fraction = Field(0.5, description="Smallest share of products that have a category")

@@ -102,6 +102,11 @@ BAD_REPORTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"bad": 30, "reasons": {"unknown_product": 30}},
         "33.3% of the events read name a product that is not in the catalogue (at most 30.0% may)",
     ),
+    "missing_buyer_share": (
+        "events",
+        {"bad": 50, "reasons": {"missing_buyer_id": 50}},
+        "55.6% of the events read name no buyer (at most 50.0% may)",
+    ),
     # merged content does not count
     "duplicate_product_id_share": (
         "products",
@@ -117,6 +122,11 @@ BAD_REPORTS: dict[str, tuple[str, dict[str, Any], str]] = {
 # One row is enough; none of them blocks.
 WARNING_REPORTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no_bad_events": ("events", {"bad": 1}, "1 bad events, which are left out"),
+    "no_missing_buyers": (
+        "events",
+        {"bad": 1, "reasons": {"missing_buyer_id": 1}},
+        "1 events that name no buyer, which are left out",
+    ),
     "no_bad_products": ("products", {"bad": 1}, "1 bad products, which are left out"),
     "no_bad_photos": ("photos", {"bad": 1}, "1 bad photo rows, which are left out"),
     "no_bad_logged_events": (

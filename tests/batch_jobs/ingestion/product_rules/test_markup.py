@@ -35,7 +35,11 @@ def test_html_becomes_text(text: str, plain: str) -> None:
     assert plain_text(text) == plain
 
 
-@given(st.text(st.characters(exclude_characters="<&", exclude_categories=["Cc", "Cs"]), max_size=200).filter(lambda text: "data:" not in text))
+@given(
+    st.text(st.characters(exclude_characters="<&", exclude_categories=["Cc", "Cs"]), max_size=200).filter(
+        lambda text: "data:" not in text
+    )
+)
 def test_a_text_without_html_stays_as_it_is(text: str) -> None:
     assert plain_text(text) == text
 
