@@ -72,6 +72,5 @@ def mark_returns(db: duckdb.DuckDBPyConnection, piece: int) -> None:
     """)
 
 
-_ORDER = (
-    "time_ms, event_type"  # "purchase" < "refund"; of one type and time there is one event, the rest are duplicates
-)
+# "purchase" < "refund". Of one type and time there is one event; others are duplicates.
+_ORDER = "time_ms, event_type"
