@@ -66,7 +66,7 @@ def good_products() -> Rows:
         PRODUCTS,
         ("p1", 101, "قميص قطن", "قميص قطن مريح", "shirts", 19.5, 3, False),
         ("p2", 102, "Blue mug", "Blue mug", "kitchen", None, None, False),
-        ("p3", 103, "Red mug", "Red mug", None, 0.0, 0, True),
+        ("p3", 103, "Red mug", "Red mug", None, 4.0, 0, True),
     )
 
 

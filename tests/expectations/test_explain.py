@@ -101,7 +101,8 @@ def test_only_bad_rows_explain_bad_rows(tmp_path: Path) -> None:
     ingest(config)
     explanations = explain_failures(validate_canonical(shop_paths(config), config), config)
     reasons = {item["name"]: [reason["reason"] for reason in item["reasons"]] for item in explanations}
-    assert reasons["no_bad_events"] == ["missing_buyer_id", "unreadable_row", "unreadable_timestamp"]
+    assert reasons["no_bad_events"] == ["unreadable_row", "unreadable_timestamp"]
+    assert reasons["no_missing_buyers"] == ["missing_buyer_id"]
     assert reasons["few_unknown_products"] == ["unknown_product"]
 
 
