@@ -194,7 +194,10 @@ def _move_repeated_headers(db: duckdb.DuckDBPyConnection, view: str, header: Csv
         f"coalesce(trim({quoted_identifier(name)}, {marks}), '') = {sql_string(heading)}"
         for name, heading in zip(header.names, header.headings, strict=True)
     )
-    repeated = f"FROM {view}_file f WHERE source_line > {first_row} AND {equal}"
+    # Trimming is slow, and DuckDB may reorder what AND joins, but not what CASE guards.
+    name, heading = max(zip(header.names, header.headings, strict=True), key=lambda column: len(column[1]))
+    likely = f"contains({quoted_identifier(name)}, {sql_string(heading)})"
+    repeated = f"FROM {view}_file f WHERE source_line > {first_row} AND CASE WHEN {likely} THEN {equal} END"
     moved = f"SELECT source_line, '{REPEATED_HEADER}', to_json(f)::VARCHAR {repeated}"
     if _count(db.execute(f"INSERT INTO {view}_unreadable {moved}")):
         db.execute(f"DELETE {repeated}")
