@@ -30,7 +30,8 @@ def _table_lines(table: str, result: Mapping[str, Any]) -> Iterator[str]:
         yield f"  columns not used: {', '.join(map(_short, result['unused']))}"
     counts = result["counts"]
     if counts:
-        yield f"  ingest would keep {counts['kept']:,} of {counts['read']:,} rows"
+        rows = "sampled rows" if counts.get("sampled") else "rows"
+        yield f"  ingest would keep {counts['kept']:,} of {counts['read']:,} {rows}"
         for reason, n in counts["reasons"].items():
             yield f"    {reason} {n:,}{_example(counts.get('examples', {}).get(reason))}"
     yield ""
