@@ -55,7 +55,8 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
     require_own_shop(config)
     try:
         with scratch_folder(paths.source_copies) as scratch, duckdb.connect() as db:
-            spill = sql_string(str(paths.root / "tmp"))
+            # In the scratch folder, which is emptied after a killed run as well.
+            spill = sql_string(str(scratch / "spill"))
             db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
             # A time without a zone is UTC, whatever the zone of the machine.
             db.execute("SET TimeZone = 'UTC'")
