@@ -11,11 +11,11 @@ from batch_jobs.ingestion.column_names import COLUMN_ALIASES
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE
 from batch_jobs.ingestion.files.ids import mend_ids, move_mangled_ids
 from batch_jobs.ingestion.files.loading import create_unreadable
+from batch_jobs.ingestion.files.sample import keep_first_rows, keep_matching_photos, keep_matching_products
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile, open_lines, open_table_files
 from batch_jobs.ingestion.files.utf8 import TextFile
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE
 from batch_jobs.ingestion.quarantine import add_source_files
-from batch_jobs.ingestion.sample import keep_first_rows, keep_matching_photos, keep_matching_products
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
     SourceMapping,
