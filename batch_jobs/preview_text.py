@@ -28,7 +28,9 @@ def preview_text(result: Mapping[str, Any]) -> str:
 
 def _table_lines(table: str, result: Mapping[str, Any]) -> Iterator[str]:
     counts = result["counts"]
-    yield f"{table}: ingest would keep {counts['kept']:,} of {counts['read']:,} rows" if counts else f"{table}:"
+    rows_read = "sampled rows" if counts.get("sampled") else "rows"
+    kept = f" ingest would keep {counts['kept']:,} of {counts['read']:,} {rows_read}" if counts else ""
+    yield f"{table}:{kept}"
     for reason, n in counts.get("reasons", {}).items():
         yield f"  {reason} {n:,}{_example(counts.get('examples', {}).get(reason))}"
     head = ("field", "column", "known by", "values as they are read")

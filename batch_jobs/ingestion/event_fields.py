@@ -26,7 +26,8 @@ QUANTITY_ZERO = "quantity_zero"
 EXCLUDED_BUYER, EXCLUDED_USER_AGENT = "excluded_buyer", "excluded_user_agent"
 
 # An id of these characters with a digit from 1 to 9 is no placeholder such as NULL or 0, and needs no cleaning.
-_PLAIN_ID = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+_PLAIN_ID = "([A-Za-z0-9][A-Za-z0-9_-]*)?[1-9][A-Za-z0-9_-]*"
+_LONGEST_PLAIN_ID = 64
 UNKNOWN_TYPE = "unknown"
 PIECE = 1000  # quantities are counted in thousandths of a piece, so that 0.5 kg is exact
 _LARGEST_QUANTITY = 10**12
@@ -74,7 +75,7 @@ def id_expression(text: str, rule: str) -> str:
 
 
 def _is_plain(text: str) -> str:
-    return f"(regexp_full_match({text}, '{_PLAIN_ID}') AND regexp_matches({text}, '[1-9]'))"
+    return f"(regexp_full_match({text}, '{_PLAIN_ID}') AND strlen({text}) <= {_LONGEST_PLAIN_ID})"
 
 
 def event_type_expression(text: str) -> str:

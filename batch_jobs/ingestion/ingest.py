@@ -29,8 +29,13 @@ log = logging.getLogger(__name__)
 INGEST_MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
 
 
-def ingest(config: Config) -> dict[str, Any]:
+def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
     """Reads the configured source and writes canonical events, products, the quarantine and a report of counts.
+
+    Args:
+        config: The configuration.
+        sampled_rows: Read a sample only, for a preview: so many rows of events and of products, and what belongs to
+            these. The counts of a table that has more rows are marked by `sampled`.
 
     Returns:
         The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}, "warnings": [...]},
@@ -50,12 +55,13 @@ def ingest(config: Config) -> dict[str, Any]:
     require_own_shop(config)
     try:
         with scratch_folder(paths.source_copies) as scratch, duckdb.connect() as db:
-            spill = sql_string(str(paths.root / "tmp"))
+            # In the scratch folder, which is emptied after a killed run as well.
+            spill = sql_string(str(scratch / "spill"))
             db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
             # A time without a zone is UTC, whatever the zone of the machine.
             db.execute("SET TimeZone = 'UTC'")
             log.info("reading the files of %s", config.data.source)
-            tables = open_sources(db, mapping, config, scratch)
+            tables = open_sources(db, mapping, config, scratch, sampled_rows)
             open_event_log(db, tables, paths.event_log, scratch)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
@@ -98,6 +104,8 @@ def _finish_counts(
     for name, counts in reports.items():
         if counts is not None:
             counts["files"] = [file.as_json() for file in tables.files[name]]
+            if name in tables.sampled:
+                counts["sampled"] = True
             # Those of rows left out, beside those of values that the table's own rules found.
             counts["examples"] = {**counts.get("examples", {}), **examples(db, name, tables.opened[name])}
             counts["remedies"] = {reason: REMEDIES[reason] for reason in counts["reasons"] if reason in REMEDIES}

@@ -11,6 +11,7 @@ from batch_jobs.ingestion.column_names import COLUMN_ALIASES
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE
 from batch_jobs.ingestion.files.ids import mend_ids, move_mangled_ids
 from batch_jobs.ingestion.files.loading import create_unreadable
+from batch_jobs.ingestion.files.sample import keep_first_rows, keep_matching_photos, keep_matching_products
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile, open_lines, open_table_files
 from batch_jobs.ingestion.files.utf8 import TextFile
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE
@@ -36,10 +37,17 @@ NO_TEXT_TYPES = ("STRUCT", "MAP", "UNION", "BLOB")
 
 @dataclass
 class SourceTables:
-    """The opened tables of a source, by name; `warnings` has one line for each thing that was unusual."""
+    """The opened tables of a source, by name.
+
+    Attributes:
+        opened: The tables.
+        warnings: One line for each thing that was unusual.
+        sampled: The tables of which only a sample was read.
+    """
 
     opened: dict[str, OpenedTable] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    sampled: set[str] = field(default_factory=set)
 
     def add(self, db: duckdb.DuckDBPyConnection, name: str, table: OpenedTable) -> None:
         """Adds a table, and its files to the quarantine's."""
@@ -53,10 +61,17 @@ class SourceTables:
         return {name: table.files for name, table in self.opened.items()}
 
 
-def open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config, scratch: Path) -> SourceTables:
+def open_sources(
+    db: duckdb.DuckDBPyConnection,
+    mapping: SourceMapping,
+    config: Config,
+    scratch: Path,
+    sampled_rows: int | None = None,
+) -> SourceTables:
     """Creates the views `event_source`, `product_source` and, if there is a photo file, `photo_source`.
 
-    `scratch` holds temporary copies of files, which must stay as long as the views are read.
+    `scratch` holds temporary copies of files, which must stay as long as the views are read. With `sampled_rows`, the
+    views have so many rows of events and of products, and the products and photos that belong to these.
 
     Raises:
         FileNotFoundError: A file of events or products is missing.
@@ -70,10 +85,14 @@ def open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: 
     # Events first: the subset's condition on products reads the view `event_source`.
     events = table_path(mapping, mapping.events, overrides[EVENTS_TABLE])
     condition = subset.events if subset else None
-    _open_table(db, tables, EVENTS_TABLE, "event_source", mapping.events, events, condition, scratch)
+    _open_table(db, tables, EVENTS_TABLE, "event_source", mapping.events, events, condition, scratch, sampled_rows)
+    if sampled_rows and keep_first_rows(db, "event_source", sampled_rows):
+        tables.sampled.add(EVENTS_TABLE)
     products = table_path(mapping, mapping.products, overrides[PRODUCTS_TABLE])
     condition = subset.products if subset else None
     _open_table(db, tables, PRODUCTS_TABLE, "product_source", mapping.products, products, condition, scratch)
+    if sampled_rows and keep_matching_products(db, sampled_rows):
+        tables.sampled.add(PRODUCTS_TABLE)
     if mapping.photos is not None:
         try:
             photos = table_path(mapping, mapping.photos, overrides[PHOTOS_TABLE])
@@ -81,6 +100,8 @@ def open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: 
             log.warning("no photos: %s", error)
             return tables
         _open_table(db, tables, PHOTOS_TABLE, "photo_source", mapping.photos, photos, None, scratch)
+        if PRODUCTS_TABLE in tables.sampled and keep_matching_photos(db):
+            tables.sampled.add(PHOTOS_TABLE)
     return tables
 
 
@@ -118,6 +139,7 @@ def _open_table(
     path: Path,
     condition: str | None,
     scratch: Path,
+    sampled_rows: int | None = None,
 ) -> None:
     """Creates a view of a source table's rows; `source_line` numbers them in the order of the files.
 
@@ -130,6 +152,7 @@ def _open_table(
         path: Its file, folder or pattern.
         condition: Which of its rows belong to the subset; None takes all.
         scratch: Folder of temporary copies.
+        sampled_rows: So many rows and one more are enough, from which is seen that there are more.
 
     Raises:
         ValueError: A file cannot be read, or the table's SQL does not fit it.
@@ -141,7 +164,11 @@ def _open_table(
         return by_name + len(set(table.columns.values()).intersection(headings))
 
     try:
-        opened = open_table_files(db, view, path, scratch, lines=table.lines, encoding=table.encoding, known=n_known)
+        # Which rows of the files the first ones of a query come from is unknown.
+        max_rows = sampled_rows + 1 if sampled_rows and table.query is None else None
+        opened = open_table_files(
+            db, view, path, scratch, lines=table.lines, encoding=table.encoding, known=n_known, max_rows=max_rows
+        )
         if table.query is not None:
             db.execute(f"CREATE OR REPLACE TEMP VIEW source AS {opened.rows}")
             _check_sql(db, f"{name}.query", table.query)

@@ -1,6 +1,6 @@
 """Preview of an ingest: what a shop's files say, the mapping file to start from, and what ingest would leave out.
 
-Nothing is written to the shop: ingest runs into a temporary folder.
+Nothing is written to the shop: ingest of a sample runs into a temporary folder.
 """
 
 import tempfile
@@ -39,7 +39,9 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.transforms.values.times import AmbiguousDateError, TimeReader, UnreadableTimeError, proven_date_order
 
-SAMPLED_ROWS = 10_000  # rows at the start of a file from which its columns are told
+# Rows at the start of a file from which its columns are told, and of which ingest is tried. Products that these events
+# name are sampled too, wherever they stand.
+SAMPLED_ROWS = 10_000
 SAMPLES = 3  # values shown of each field
 EVENTS, PRODUCTS, PHOTOS = "events", "products", "photos"
 
@@ -59,7 +61,7 @@ def preview(config: Config) -> dict[str, Any]:
     Returns:
         {"mapping": the mapping file to start from, as YAML; "events" and "products": {"fields": [{"field", "column",
         "why", "samples": [[raw, read as], ...]}], "unused": columns, "counts": ingest's counts, with reasons and
-        examples}; "warnings": one line each}.
+        examples; `sampled` in them says that they are those of a sample}; "warnings": one line each}.
 
     Raises:
         FileNotFoundError: A source file is missing.
@@ -116,7 +118,7 @@ def _with_encoding(mapping: SourceMapping, error: OtherEncodingError, config: Co
 def _detect(mapping: SourceMapping, config: Config) -> _Files:
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
-        open_sources(db, mapping, config, Path(scratch))
+        open_sources(db, mapping, _without_subset(config), Path(scratch), SAMPLED_ROWS)
         values = {EVENTS: _sample(db, "event_source"), PRODUCTS: _sample(db, "product_source")}
         views = db.execute("SELECT view_name FROM duckdb_views() WHERE view_name = 'photo_source'").fetchall()
     events, products = detect_columns(values[EVENTS], values[PRODUCTS])
@@ -132,9 +134,13 @@ def _detect(mapping: SourceMapping, config: Config) -> _Files:
     return _Files(values, found, has_photos=bool(views))
 
 
+def _without_subset(config: Config) -> Config:
+    return config.model_copy(update={"data": config.data.model_copy(update={"use_subset": False})})
+
+
 def _sample(db: duckdb.DuckDBPyConnection, view: str) -> Table:
-    """The values of the first rows, by column, without blank ones."""
-    cursor = db.execute(f"SELECT * EXCLUDE (source_line) FROM {view} ORDER BY source_line LIMIT {SAMPLED_ROWS}")
+    """The values by column, without blank ones."""
+    cursor = db.execute(f"SELECT * EXCLUDE (source_line) FROM {view} ORDER BY source_line")
     names = [name for name, *_ in cursor.description]
     columns = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(names)
     return {
@@ -197,7 +203,7 @@ def _trial(text: str, folder: Path, config: Config, warnings: list[str]) -> dict
     no_overrides = dict.fromkeys(f"{table}_path" for table in overrides_by_table(config.data))
     data = config.data.model_copy(update={"source": str(path), **no_overrides})
     try:
-        return ingest(config.model_copy(update={"data_dir": folder, "data": data}))
+        return ingest(config.model_copy(update={"data_dir": folder, "data": data}), SAMPLED_ROWS)
     except (ValueError, RuntimeError) as error:
         warnings.append(f"ingest would refuse these files: {error}")
         return {}

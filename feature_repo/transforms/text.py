@@ -36,11 +36,12 @@ def deduplication_key(title: str, description: str, brand: str | None) -> tuple[
 
     None if title and description are empty; such a product is never merged.
     """
-    key = (_comparable(title), _comparable(description), _comparable(brand or ""))
+    key = (comparable_text(title), comparable_text(description), comparable_text(brand or ""))
     return key if key[0] or key[1] else None
 
 
-def _comparable(text: str) -> str:
+def comparable_text(text: str) -> str:
+    """A text as duplicates are compared by it: normalised but for what may tell products apart; empty if blank."""
     return normalise(text, DEDUPLICATION_STEPS) if text.strip() else ""
 
 

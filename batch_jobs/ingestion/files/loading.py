@@ -65,9 +65,17 @@ def create_unreadable(db: duckdb.DuckDBPyConnection, view: str) -> None:
 
 
 def load_csv(
-    db: duckdb.DuckDBPyConnection, view: str, file: TextFile, header: CsvHeader, first_row: int, scratch: Path
+    db: duckdb.DuckDBPyConnection,
+    view: str,
+    file: TextFile,
+    header: CsvHeader,
+    first_row: int,
+    scratch: Path,
+    max_rows: int | None,
 ) -> LoadedFile:
-    """Appends the rows of a CSV file; its columns may stand in another order than those of `{view}_file`.
+    """Appends the rows of a CSV file, `max_rows` at most.
+
+    Its columns may stand in another order than those of `{view}_file`.
 
     Raises:
         ValueError: The file is not UTF-8 as a whole, or it ends within a row.
@@ -82,13 +90,15 @@ def load_csv(
     )
     # Where lines before the header end otherwise than the others, DuckDB's `skip` loses all rows without an error.
     clean = None if header.records_before else f"{reader} WHERE {condition}"
-    loaded = _load(db, view, file, header.names, form, clean, first_row, scratch)
+    loaded = _load(db, view, file, header.names, form, clean, first_row, scratch, max_rows)
     _move_repeated_headers(db, view, header, first_row)
     return loaded
 
 
-def load_lines(db: duckdb.DuckDBPyConnection, view: str, file: TextFile, first_row: int, scratch: Path) -> LoadedFile:
-    """Appends the lines of a text file that are not blank, as the column `line`."""
+def load_lines(
+    db: duckdb.DuckDBPyConnection, view: str, file: TextFile, first_row: int, scratch: Path, max_rows: int | None
+) -> LoadedFile:
+    """Appends the lines of a text file that are not blank, `max_rows` at most, as the column `line`."""
     form = RowFormat(None, 1, 0)
     # The delimiter is a control character that text does not contain, so that each line is one column.
     reader = (
@@ -96,7 +106,7 @@ def load_lines(db: duckdb.DuckDBPyConnection, view: str, file: TextFile, first_r
         f"escape = '', columns = {_text_columns([LINE_COLUMN])}, hive_partitioning = false) "
         f"WHERE {LINE_COLUMN} IS NOT NULL"
     )
-    return _load(db, view, file, [LINE_COLUMN], form, reader, first_row, scratch)
+    return _load(db, view, file, [LINE_COLUMN], form, reader, first_row, scratch, max_rows)
 
 
 def _load(
@@ -108,8 +118,11 @@ def _load(
     reader: str | None,
     first_row: int,
     scratch: Path,
+    max_rows: int | None,
 ) -> LoadedFile:
     """Appends a file's rows and unreadable lines; `reader` reads a clean file, and is None if it cannot."""
+    if reader is not None and max_rows is not None:
+        reader = f"(SELECT * FROM {reader} LIMIT {max_rows})"
     columns = ", ".join(map(quoted_identifier, names))
     insert = f"INSERT INTO {view}_file (source_line, {columns})"
     if reader is not None and not _ends_in_long_line(file.plain):
@@ -123,13 +136,14 @@ def _load(
         check_utf8(file)
     clean = _CleanFile(scratch, form, first_row)
     try:
-        read, last = clean.write(file)
+        read, last = clean.write(file, max_rows)
     except CutShortError as error:
         raise ValueError(f"{file.path} is cut short: {error}; export it again") from None
     db.execute(f"{insert} SELECT source_line, {columns} FROM {clean.reader(names)}")
     db.execute(f"INSERT INTO {view}_unreadable SELECT * REPLACE (to_json(raw)::VARCHAR AS raw) FROM {clean.unreadable}")
     clean.remove()
-    may_be_cut = last is not None and last.reason is not None and not _ends_with_line_end(file.plain)
+    at_end = max_rows is None or read < max_rows
+    may_be_cut = at_end and last is not None and last.reason is not None and not _ends_with_line_end(file.plain)
     return LoadedFile(file, form, first_row, read, may_be_cut)
 
 
@@ -143,14 +157,15 @@ class _CleanFile:
         self._first_row = first_row
         self._longest = 0  # bytes
 
-    def write(self, file: TextFile) -> tuple[int, FileRow | None]:
+    def write(self, file: TextFile, max_rows: int | None) -> tuple[int, FileRow | None]:
         """Writes both files; returns the number of rows and unreadable lines, and the last one."""
         number, row = self._first_row, None
         with (
             self._rows.open("w", encoding=UTF8, newline="") as rows,
             self._lines.open("w", encoding=UTF8, newline="") as lines,
         ):
-            for number, row in enumerate(dirty_rows(file.plain, self._form), start=self._first_row + 1):
+            read = islice(dirty_rows(file.plain, self._form), max_rows)
+            for number, row in enumerate(read, start=self._first_row + 1):
                 if row.reason:
                     lines.write(f"{number},{row.reason},{_in_quotes(row.text)}\n")
                 else:
@@ -196,7 +211,10 @@ def _move_repeated_headers(db: duckdb.DuckDBPyConnection, view: str, header: Csv
         f"coalesce(trim({quoted_identifier(name)}, {marks}), '') = {sql_string(heading)}"
         for name, heading in zip(header.names, header.headings, strict=True)
     )
-    repeated = f"FROM {view}_file f WHERE source_line > {first_row} AND {equal}"
+    # Trimming is slow, and DuckDB may reorder what AND joins, but not what CASE guards.
+    name, heading = max(zip(header.names, header.headings, strict=True), key=lambda column: len(column[1]))
+    likely = f"contains({quoted_identifier(name)}, {sql_string(heading)})"
+    repeated = f"FROM {view}_file f WHERE source_line > {first_row} AND CASE WHEN {likely} THEN {equal} END"
     moved = f"SELECT source_line, '{REPEATED_HEADER}', to_json(f)::VARCHAR {repeated}"
     if _count(db.execute(f"INSERT INTO {view}_unreadable {moved}")):
         db.execute(f"DELETE {repeated}")

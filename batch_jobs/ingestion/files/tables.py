@@ -69,6 +69,7 @@ def open_table_files(
     lines: bool,
     encoding: str | None,
     known: KnownHeadings,
+    max_rows: int | None = None,
 ) -> OpenedTable:
     """Checks the files of a table to their end, and creates `{view}_file` and `{view}_unreadable`.
 
@@ -80,6 +81,7 @@ def open_table_files(
         lines: Read the lines of text files as rows.
         encoding: The encoding that the mapping declares.
         known: Counts the fields of the table that headings name.
+        max_rows: Read no more rows than these.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -92,27 +94,35 @@ def open_table_files(
     create_unreadable(db, view)
     kinds = [not lines and is_parquet(part) for part in parts]
     if all(kinds):
-        return _open_parquet(db, parts)
+        return _open_parquet(db, parts, max_rows)
     if any(kinds):
         first, other = parts[kinds.index(True)], parts[kinds.index(False)]
         raise ValueError(f"{first} is Parquet but {other} is not; all parts of a table have one format")
     texts = [text_file(part, encoding, scratch, lines=lines) for part in parts]
     if lines:
-        return open_lines(db, view, texts, scratch)
-    return _open_csv(db, view, texts, scratch, known)
+        return open_lines(db, view, texts, scratch, max_rows)
+    return _open_csv(db, view, texts, scratch, known, max_rows)
 
 
-def open_lines(db: duckdb.DuckDBPyConnection, view: str, files: Sequence[TextFile], scratch: Path) -> OpenedTable:
+def open_lines(
+    db: duckdb.DuckDBPyConnection, view: str, files: Sequence[TextFile], scratch: Path, max_rows: int | None = None
+) -> OpenedTable:
     """Opens text files whose lines are the rows; needs `{view}_unreadable`."""
     create_tables(db, view, [LINE_COLUMN])
     loaded: list[LoadedFile] = []
     for file in files:
-        loaded.append(load_lines(db, view, file, sum(one.rows for one in loaded), scratch))
+        n_read = sum(one.rows for one in loaded)
+        loaded.append(load_lines(db, view, file, n_read, scratch, _rest(max_rows, n_read)))
     return _opened_texts(view, loaded, [])
 
 
 def _open_csv(
-    db: duckdb.DuckDBPyConnection, view: str, files: Sequence[TextFile], scratch: Path, known: KnownHeadings
+    db: duckdb.DuckDBPyConnection,
+    view: str,
+    files: Sequence[TextFile],
+    scratch: Path,
+    known: KnownHeadings,
+    max_rows: int | None,
 ) -> OpenedTable:
     headers = [_header(file, known) for file in files]
     for file, header in zip(files, headers, strict=True):
@@ -120,7 +130,8 @@ def _open_csv(
     create_tables(db, view, headers[0].names)
     loaded: list[LoadedFile] = []
     for file, header in zip(files, headers, strict=True):
-        loaded.append(load_csv(db, view, file, header, sum(one.rows for one in loaded), scratch))
+        n_read = sum(one.rows for one in loaded)
+        loaded.append(load_csv(db, view, file, header, n_read, scratch, _rest(max_rows, n_read)))
     warnings = [warning for header in headers for warning in header.warnings]
     warnings += [
         f"{one.file.path} may be cut short: its last row is unreadable and has no line end; compare it with the shop"
@@ -128,6 +139,10 @@ def _open_csv(
         if one.may_be_cut
     ]
     return _opened_texts(view, loaded, warnings)
+
+
+def _rest(max_rows: int | None, n_read: int) -> int | None:
+    return None if max_rows is None else max_rows - n_read
 
 
 def _header(file: TextFile, known: KnownHeadings) -> CsvHeader:
@@ -145,8 +160,8 @@ def _opened_texts(view: str, loaded: list[LoadedFile], warnings: list[str]) -> O
     return OpenedTable(f"SELECT * EXCLUDE (source_line) FROM {view}_file", files, loaded, warnings)
 
 
-def _open_parquet(db: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> OpenedTable:
-    rows = parquet_rows(db, parts)
+def _open_parquet(db: duckdb.DuckDBPyConnection, parts: Sequence[Path], max_rows: int | None) -> OpenedTable:
+    rows = parquet_rows(db, parts) + ("" if max_rows is None else f" LIMIT {max_rows}")
     return OpenedTable(
         rows, [SourceFile(str(part), part.stat().st_size, parquet_row_count(part), None) for part in parts]
     )

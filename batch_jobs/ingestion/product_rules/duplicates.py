@@ -1,12 +1,13 @@
 """Duplicate products: which row stands for several, and what it takes over from the others."""
 
+from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
 
 from feature_repo import columns as c
 from feature_repo.ingest_report import DUPLICATE_PRODUCT_ID
-from feature_repo.transforms.text import deduplication_key
+from feature_repo.transforms.text import comparable_text, deduplication_key
 
 DUPLICATE_CONTENT = "duplicate_content"
 LARGEST_STOCK = 2**63 - 1
@@ -53,10 +54,14 @@ def merge_duplicates(frame: pd.DataFrame, *, by_content: bool) -> Duplicates:
 
 def _groups_of_content(ordered: pd.DataFrame) -> list[list[int]]:
     """The rows of each content that several rows have, in the order given."""
+    titles = ordered[c.TITLE].map(cache(comparable_text))
+    # Normalising is slow, so only what shares its title is compared as a whole.
+    shared = ordered[titles.duplicated(keep=False)]
+    key_of = cache(deduplication_key)
     groups: dict[tuple[str, str, str], list[int]] = {}
-    for row, *content in ordered[[c.TITLE, c.DESCRIPTION, c.BRAND]].itertuples(name=None):
+    for row, *content in shared[[c.TITLE, c.DESCRIPTION, c.BRAND]].itertuples(name=None):
         # None: a product without a text is never merged.
-        if key := deduplication_key(*content):
+        if key := key_of(*content):
             groups.setdefault(key, []).append(row)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -244,3 +244,32 @@ def test_the_command_prints_one_object_with_a_mapping_that_loads(
     (tmp_path / "my_shop.yaml").write_text(json.loads(done.stdout)["mapping"], encoding="utf-8")
     assert load_mapping(str(tmp_path / "my_shop.yaml")).folder == str(tmp_path)
     assert not (tmp_path / "var").exists()
+
+
+def test_a_large_shop_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batch_jobs.ingestion.preview.SAMPLED_ROWS", 4)
+    # The products of the first events stand last, and their ids are floats.
+    config = shop(
+        tmp_path,
+        events="buyer_id,product_id,event_type,timestamp\n"
+        + "".join(f"u{n % 2},{(90, 91, 92, 777)[n % 4]},view,2025-06-0{n % 9 + 1}\n" for n in range(100)),
+        products="id,title\n" + "".join(f"{n}.0,Lamp {n}\n" for n in range(100)),
+        photos="id,photo\n" + "".join(f"{n},https://x.example/{n}.jpg\n" for n in range(100)),
+    )
+    result = preview(config)
+    events, products = (result[table]["counts"] for table in ("events", "products"))
+    assert (events["sampled"], events["read"], events["kept"]) == (True, 4, 3)
+    assert events["reasons"] == {"unknown_product": 1}  # 777 is in no row of the products
+    assert (products["sampled"], products["read"], products["kept"]) == (True, 4 + 3, 4 + 3)
+    assert [warning for warning in result["warnings"] if "photos" in warning] == []
+    assert "ingest would keep 3 of 4 sampled rows" in preview_text(result)
+    assert ingest(config)["events"]["read"] == 100
+
+
+def test_a_small_shop_is_no_sample(tmp_path: Path) -> None:
+    config = shop(
+        tmp_path,
+        events="buyer_id,product_id,event_type,timestamp\nu,p,view,2025-06-01\n",
+        products="id,title\np,Lamp\n",
+    )
+    assert "ingest would keep 1 of 1 rows" in preview_text(preview(config))
