@@ -142,10 +142,10 @@ def examples(db: duckdb.DuckDBPyConnection, table: str, opened: OpenedTable) -> 
     return {reason: {**found[source_line], "value": value} for reason, source_line, value in rows}
 
 
-def finding_line(table: str, rows: int, finding: str, example: Mapping[str, Any], advice: str) -> str:
+def finding_line(table: str, rows: int, finding: str, example: Mapping[str, Any], advice: str, cause: str = "") -> str:
     """A warning about rows of a table: how many, what is the matter, the first one and its value, and what to do."""
     noun = "row" if rows == 1 else "rows"
-    first = f"{example['file']}, line {example['line']}: {example['value']!r}"
+    first = f"{example['file']}, line {example['line']}: {example['value']!r}{f' ({cause})' if cause else ''}"
     return f"{table}: {rows:,} {noun} {finding}, the first in {first}; {advice}"
 
 
@@ -160,9 +160,8 @@ def left_out_warnings(table: str, counts: Mapping[str, Any]) -> list[str]:
     for reason, rows in counts["reasons"].items():
         if reason in REMEDIES:
             example = counts["examples"][reason]
-            problem = time_problem(example["value"]) if reason == "unreadable_timestamp" else ""
-            finding = f"left out as {reason}{f' ({problem})' if problem else ''}"
-            lines.append(finding_line(table, rows, finding, example, REMEDIES[reason]))
+            cause = time_problem(example["value"]) if reason == "unreadable_timestamp" else ""
+            lines.append(finding_line(table, rows, f"left out as {reason}", example, REMEDIES[reason], cause))
     return lines
 
 

@@ -14,11 +14,7 @@ _NO_ID = frozenset(
     | {"#n/a", "#null!", "#value!", "#ref!", "#name?", "#div/0!", "#num!"}
 )
 # Nobody among buyers only: a product may be called "NA" or "0".
-_NO_BUYER = (
-    _NO_ID
-    | {"0", "0.0", "-1", "-", "--", "none", "na", "nil", "00000000-0000-0000-0000-000000000000"}
-    | {"guest", "anonymous", "ضيف", "زائر"}  # all who bought without an account
-)
+_NO_BUYER = _NO_ID | {"0", "0.0", "-1", "-", "--", "none", "na", "nil", "00000000-0000-0000-0000-000000000000"}
 _LONGEST_PLACEHOLDER = max(map(len, _NO_BUYER))
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -34,7 +30,7 @@ def clean_id(text: str | None) -> str | None:
 
 
 def clean_buyer_id(text: str | None) -> str | None:
-    """The id of a buyer, like clean_id; also None for None, NA, nil, 0, -1, -, guest and the UUID of zeros."""
+    """The id of a buyer, like clean_id; also None for None, NA, nil, 0, -1, - and the UUID of zeros."""
     return _cleaned(text, _NO_BUYER)
 
 

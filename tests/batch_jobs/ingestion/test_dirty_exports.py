@@ -61,7 +61,7 @@ def assert_named(report: dict[str, Any], table: str, path: Path, left: list[Left
         pytest.param(
             "u1,p1,view,45809.4\nu2,p1,view,2025-06-01\n",
             ["u2 p1 view 2025-06-01 00:00:00"],
-            [(2, "unreadable_timestamp", "(a day number of Excel? Format the column as a date); write times as")],
+            [(2, "unreadable_timestamp", "(a day number of Excel? Format the column as a date); correct the times")],
             id="day numbers of Excel",
         ),
         pytest.param(
@@ -85,7 +85,7 @@ def assert_named(report: dict[str, Any], table: str, path: Path, left: list[Left
         pytest.param(
             "u1,p1,view,2025-W23-1\nu2,p1,view,2025-W23\n",
             ["u1 p1 view 2025-06-02 00:00:00"],
-            [(3, "unreadable_timestamp", "write times as ISO 8601")],
+            [(3, "unreadable_timestamp", "expected ISO 8601")],
             id="week dates, and a week without a day",
         ),
         pytest.param(
@@ -126,7 +126,7 @@ def assert_named(report: dict[str, Any], table: str, path: Path, left: list[Left
             id="event types with blanks and marks, and a code",
         ),
         pytest.param(
-            "Guest,p1,view,2025-06-01\n-,p1,view,2025-06-01\nزائر,p1,view,2025-06-01\nguest-7,p1,view,2025-06-01\n",
+            "0,p1,view,2025-06-01\n-,p1,view,2025-06-01\nNA,p1,view,2025-06-01\nguest-7,p1,view,2025-06-01\n",
             ["guest-7 p1 view 2025-06-01 00:00:00"],
             [(2, "missing_buyer_id", "events of nobody are of no use")],
             id="words for nobody",
