@@ -24,7 +24,8 @@ from ibis.expr.types import Table, Value
 
 from batch_jobs.ingestion.sql_literals import sql_string
 from batch_jobs.split_time import UTC_MICROSECONDS, require_targets, split_time
-from expectations.gate import CANONICAL, require_passed
+from expectations.gate import require_passed
+from expectations.records import CANONICAL
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json

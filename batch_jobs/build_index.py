@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from expectations.gate import FEATURE_STAGE, require_passed
+from expectations.gate import require_passed
+from expectations.records import FEATURE_STAGE
 from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from expectations.gate import FEATURE_STAGE, require_passed
+from expectations.gate import require_passed
+from expectations.records import FEATURE_STAGE
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings

@@ -7,7 +7,8 @@ from typing import Any
 import duckdb
 
 from expectations.checks import UNREADABLE_SHARE, VALUES_READABLE, Check
-from expectations.gate import GateResult, stage_files
+from expectations.gate import GateResult
+from expectations.records import stage_files
 from expectations.statistics import open_database, open_view, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import Config

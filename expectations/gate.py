@@ -13,13 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expectations.checks import (
-    DRIFT_VIEW,
-    EVENTS_VIEW,
-    PRODUCT_FEATURES_VIEW,
-    PRODUCTS_VIEW,
-    PURCHASE_FEATURES_VIEW,
-    SEQUENCES_VIEW,
+from expectations.checks import DRIFT_VIEW
+from expectations.records import (
+    CANONICAL,
+    FEATURE_STAGE,
+    GATE_STAGES,
+    checksums_of,
+    feature_files,
+    file_name,
+    read_record,
+    record_path,
+    stage_files,
 )
 from expectations.runner import Finding, run_suites
 from expectations.statistics import (
@@ -40,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CANONICAL, FEATURE_STAGE = "canonical", "features"
-GATE_STAGES = (CANONICAL, FEATURE_STAGE)
 REASONS_PER_TABLE = 3  # most frequent reasons of quarantine that a refusal names
 _COMMANDS = {
     CANONICAL: "`tawsiya ingest`",
@@ -185,8 +187,8 @@ def require_passed(paths: ShopPaths, *stages: str) -> dict[str, str]:
     """
     checksums: dict[str, str] = {}
     for stage in stages or GATE_STAGES:
-        record = _read_record(paths, stage)
-        current, validated = _checksums(paths, stage), record["inputs"]
+        record = read_record(paths, stage)
+        current, validated = checksums_of(paths, stage), record["inputs"]
         changed = [name for name in current if current[name] != validated.get(name)]
         if changed:
             raise GateRefusedError(
@@ -217,10 +219,10 @@ def passed_copies(paths: ShopPaths) -> Iterator[dict[Path, Path]]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     try:
-        copies = {path: folder / path.name for path in _feature_files(paths).values()}
+        copies = {path: folder / path.name for path in feature_files(paths).values()}
         for path, copy in copies.items():
             shutil.copyfile(path, copy)
-            if sha256(copy) != checksums[_name(paths, path)]:
+            if sha256(copy) != checksums[file_name(paths, path)]:
                 raise GateRefusedError(
                     f"{path} changed while it was read; nothing was written. Run `tawsiya validate` and then "
                     "`tawsiya materialize`"
@@ -239,7 +241,7 @@ def _checked_inputs(paths: ShopPaths, config: Config, stage: str) -> dict[str, s
     They are taken before the data are read, so that a file that is replaced meanwhile does not match its record.
     """
     _check_names(config)
-    checksums = _checksums(paths, stage)
+    checksums = checksums_of(paths, stage)
     missing = [name for name, checksum in checksums.items() if checksum is None]
     if missing:
         raise FileNotFoundError(f"{paths.root} lacks {', '.join(missing)}; run {_COMMANDS[stage]} first")
@@ -272,7 +274,7 @@ def _validate(
         "findings": [asdict(finding) for finding in findings],
         "great_expectations": results,
     }
-    write_json(_record_path(paths, stage), record)
+    write_json(record_path(paths, stage), record)
     return result
 
 
@@ -287,52 +289,6 @@ def _check_names(config: Config) -> None:
                 f"expectations.{setting}: there is no expectation {', '.join(sorted(unknown))}; "
                 f"the names are {', '.join(sorted(known))}"
             )
-
-
-def stage_files(paths: ShopPaths, stage: str) -> dict[str, Path]:
-    """The Parquet files of a stage, by the view names in the queries of the suites."""
-    if stage == CANONICAL:
-        return {PRODUCTS_VIEW: paths.products, EVENTS_VIEW: paths.events}
-    return {PRODUCTS_VIEW: paths.products, **_feature_files(paths)}
-
-
-def _feature_files(paths: ShopPaths) -> dict[str, Path]:
-    """The files that are materialized."""
-    return {
-        PRODUCT_FEATURES_VIEW: paths.product_features,
-        SEQUENCES_VIEW: paths.sequence_features,
-        PURCHASE_FEATURES_VIEW: paths.purchase_features,
-    }
-
-
-def _checksums(paths: ShopPaths, stage: str) -> dict[str, str | None]:
-    """The SHA-256 sum of each file of a stage, by its path in the shop's folder; None for a missing file."""
-    files = [*stage_files(paths, stage).values(), *([paths.ingest_report] if stage == CANONICAL else [])]
-    return {_name(paths, path): sha256(path) if path.is_file() else None for path in files}
-
-
-def _name(paths: ShopPaths, path: Path) -> str:
-    return path.relative_to(paths.root).as_posix()
-
-
-def _record_path(paths: ShopPaths, stage: str) -> Path:
-    return paths.validation / f"{stage}.json"
-
-
-def _read_record(paths: ShopPaths, stage: str) -> dict[str, Any]:
-    """The record of a stage.
-
-    Raises:
-        GateRefusedError: There is none, or it is of a version of Tawsiya that kept no checksums.
-    """
-    path = _record_path(paths, stage)
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"inputs": {}}
-    if not record["inputs"] or not all(isinstance(checksum, str) for checksum in record["inputs"].values()):
-        raise GateRefusedError(
-            f"the {stage} data in {paths.root} were never validated, or by an older version of Tawsiya that kept no "
-            "checksums; run `tawsiya validate`"
-        )
-    return record
 
 
 def _read_report(paths: ShopPaths) -> dict[str, Any]:

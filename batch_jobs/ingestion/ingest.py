@@ -18,7 +18,7 @@ from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
 from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, left_out_warnings
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
-from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path
+from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, with_overrides
 from batch_jobs.ingestion.sql_literals import sql_string
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing, write_json
@@ -49,7 +49,7 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
             or a query or expression of the mapping does not fit the data; the message names it.
         RuntimeError: A file cannot be read or written, or disk space or memory is insufficient.
     """
-    mapping = load_mapping(config.data.source)
+    mapping = with_overrides(load_mapping(config.data.source), config.data)
     paths = shop_paths(config)
     paths.events.parent.mkdir(parents=True, exist_ok=True)
     require_own_shop(config)

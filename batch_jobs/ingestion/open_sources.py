@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -49,11 +50,11 @@ class SourceTables:
     warnings: list[str] = field(default_factory=list)
     sampled: set[str] = field(default_factory=set)
 
-    def add(self, db: duckdb.DuckDBPyConnection, name: str, table: OpenedTable) -> None:
-        """Adds a table, and its files to the quarantine's."""
+    def add(self, db: duckdb.DuckDBPyConnection, name: str, table: OpenedTable, places: Sequence[SourceFile]) -> None:
+        """Adds a table, and where its rows stand to the quarantine."""
         self.opened[name] = table
         self.warnings += table.warnings
-        add_source_files(db, name, table.files)
+        add_source_files(db, name, places)
 
     @property
     def files(self) -> dict[str, list[SourceFile]]:
@@ -114,7 +115,7 @@ def open_event_log(db: duckdb.DuckDBPyConnection, tables: SourceTables, event_lo
     opened = open_lines(db, "event_log_source", files, scratch)
     db.execute("ALTER TABLE event_log_source_file RENAME TO event_log_source_rows")
     db.execute("CREATE TEMP VIEW event_log_source AS SELECT * FROM event_log_source_rows")
-    tables.add(db, EVENT_LOG_TABLE, opened)
+    tables.add(db, EVENT_LOG_TABLE, opened, opened.files)
 
 
 def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path, scratch: Path) -> None:
@@ -157,18 +158,13 @@ def _open_table(
     Raises:
         ValueError: A file cannot be read, or the table's SQL does not fit it.
     """
-
-    def n_known(headings: Sequence[str]) -> int:
-        plain = TableMapping(path=table.path)
-        by_name = sum(field_expression(plain, field, headings) is not None for field in COLUMN_ALIASES)
-        return by_name + len(set(table.columns.values()).intersection(headings))
-
+    # Which rows of the files the first ones of a query come from is unknown.
+    max_rows = sampled_rows + 1 if sampled_rows and table.query is None else None
     try:
-        # Which rows of the files the first ones of a query come from is unknown.
-        max_rows = sampled_rows + 1 if sampled_rows and table.query is None else None
         opened = open_table_files(
-            db, view, path, scratch, lines=table.lines, encoding=table.encoding, known=n_known, max_rows=max_rows
-        )
+            db, view, path, scratch, lines=table.lines, encoding=table.encoding, known=partial(_n_known, table),
+            max_rows=max_rows,
+        )  # fmt: skip
         if table.query is not None:
             db.execute(f"CREATE OR REPLACE TEMP VIEW source AS {opened.rows}")
             _check_sql(db, f"{name}.query", table.query)
@@ -179,10 +175,11 @@ def _open_table(
             _create_rows(db, view, opened.rows)
     except duckdb.Error as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    if table.query is not None:
-        # A row is one of the query's result, not of a file.
-        opened = replace(opened, texts=[])
-    tables.add(db, name, opened)
+    if table.query is None:
+        tables.add(db, name, opened, opened.files)
+    else:
+        # A row is one of the query's result, and from which of the files is unknown.
+        tables.add(db, name, replace(opened, texts=[]), [SourceFile(str(path), 0, 0, None)])
     _check_text(db, view, table, path)
     tables.warnings += _mend_ids(db, view, table, path)
     condition = condition or "true"
@@ -193,6 +190,13 @@ def _open_table(
         for key, expression in expressions.items():
             _check_sql(db, f"{name}.{kind}.{key}", f"SELECT ({expression}) FROM {view}_rows")
     db.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {view}_rows WHERE {condition}")
+
+
+def _n_known(table: TableMapping, headings: Sequence[str]) -> int:
+    """How many fields of a table the headings of a file name."""
+    plain = TableMapping(path=table.path)
+    by_name = sum(field_expression(plain, field, headings) is not None for field in COLUMN_ALIASES)
+    return by_name + len(set(table.columns.values()).intersection(headings))
 
 
 def _create_rows(db: duckdb.DuckDBPyConnection, view: str, query: str) -> None:

@@ -12,6 +12,7 @@ from batch_jobs.ingestion.column_names import named_column
 from batch_jobs.ingestion.files.encodings import known_encoding
 from batch_jobs.ingestion.files.parts import table_parts
 from batch_jobs.ingestion.sql_literals import quoted_identifier
+from feature_repo import columns as c
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
 from feature_repo.transforms.values.amounts import DecimalMark
@@ -196,6 +197,13 @@ def overrides_by_table(data: DataConfig) -> dict[str, str | None]:
     return {"events": data.events_path, "products": data.products_path, "photos": data.photos_path}
 
 
+def with_overrides(mapping: SourceMapping, data: DataConfig) -> SourceMapping:
+    """The mapping with the paths that the configuration sets, so that messages about a table name its file."""
+    paths = {name: path for name, path in overrides_by_table(data).items() if path and getattr(mapping, name)}
+    tables = {name: getattr(mapping, name).model_copy(update={"path": path}) for name, path in paths.items()}
+    return mapping.model_copy(update=tables)
+
+
 # ---- fields of a table -----------------------------------------------------------------------------------------------
 
 
@@ -212,7 +220,7 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
         column = table.columns[field]
         if column not in file_columns:
             raise ValueError(
-                f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(file_columns)}"
+                f"{table.path}: column {column!r} (for {field}) is missing; columns found: {_listed(file_columns)}"
             )
         return quoted_identifier(column)
     named = named_column(field, file_columns)
@@ -242,7 +250,11 @@ def required_expression(table: TableMapping, field: str, file_columns: Iterable[
     expression = field_expression(table, field, file_columns)
     if expression is None:
         raise ValueError(
-            f"{table.path}: required column {field!r} is missing; columns found: {', '.join(file_columns)}. "
+            f"{table.path}: required column {field!r} is missing; columns found: {_listed(file_columns)}. "
             f"Name it in the mapping under columns: {{{field}: YOUR_COLUMN}}"
         )
     return expression
+
+
+def _listed(file_columns: Iterable[str]) -> str:
+    return ", ".join(name for name in file_columns if name != c.SOURCE_LINE)

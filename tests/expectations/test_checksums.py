@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from expectations.gate import FEATURE_STAGE, passed_copies, require_passed, validate_canonical, validate_features
+from expectations.gate import passed_copies, require_passed, validate_canonical, validate_features
+from expectations.records import FEATURE_STAGE
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import ShopPaths

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from expectations.gate import CANONICAL, GateResult, raise_if_refused, require_passed, validate_canonical
+from expectations.gate import GateResult, raise_if_refused, require_passed, validate_canonical
+from expectations.records import CANONICAL
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_loading import load_config

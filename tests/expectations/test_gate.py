@@ -14,14 +14,13 @@ import pyarrow as pa
 import pytest
 
 from expectations.gate import (
-    CANONICAL,
-    FEATURE_STAGE,
     GateResult,
     raise_if_refused,
     require_passed,
     validate_canonical,
     validate_features,
 )
+from expectations.records import CANONICAL, FEATURE_STAGE
 from expectations.runner import MAX_DOCS_RUNS
 from expectations.suites import names
 from feature_repo import columns as c

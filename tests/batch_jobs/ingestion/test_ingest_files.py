@@ -432,3 +432,25 @@ def test_copies_of_a_killed_ingest_are_removed(tmp_path: Path) -> None:
     left = write(shop_paths(config).source_copies / "0-events.csv.txt", "left by a killed run")
     ingest(config)
     assert not left.parent.exists()
+
+
+def test_rows_of_a_query_over_parts_name_the_folder(tmp_path: Path) -> None:
+    mapping = write(
+        tmp_path / "parts.yaml",
+        "description: d\nlicence: l\nfolder: .\n"
+        "events: {path: e, query: 'SELECT * FROM source ORDER BY buyer_id DESC'}\nproducts: {path: p}\n",
+    )
+    write(tmp_path / "e/part-0.csv", HEADER + "u1,p1,view,2024-03-01\n")
+    write(tmp_path / "e/part-1.csv", HEADER + "u2,p404,view,2024-03-01\n")
+    config = shop(tmp_path, events="", products=PRODUCTS, source=str(mapping), events_path=str(tmp_path / "e"))
+    example = ingest(config)["events"]["examples"]["unknown_product"]
+    assert example == {"file": str(tmp_path / "e"), "line": 1, "value": "p404"}
+
+
+def test_a_missing_column_is_named_with_the_file_that_was_read(tmp_path: Path) -> None:
+    config = shop(tmp_path, events="buyer_id,product_id,event_type\nu1,p1,view\n", products=PRODUCTS)
+    expected = (
+        r"/events\.csv: required column 'timestamp' is missing; columns found: buyer_id, product_id, event_type\."
+    )
+    with pytest.raises(ValueError, match=expected):
+        ingest(config)
