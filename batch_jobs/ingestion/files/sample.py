@@ -3,6 +3,7 @@
 import duckdb
 
 from batch_jobs.ingestion.sql_literals import quoted_identifier
+from feature_repo import columns as c
 
 HARDLY_REPEATING = 0.8  # share of distinct values in a column of ids; the count is approximate
 
@@ -51,7 +52,7 @@ def _comparable(column: str) -> str:
 
 def _columns(db: duckdb.DuckDBPyConnection, view: str) -> list[str]:
     names = [name for name, *_ in db.execute(f"DESCRIBE {view}_rows").fetchall()]
-    return [quoted_identifier(name) for name in names if name != "source_line"]
+    return [quoted_identifier(name) for name in names if name != c.SOURCE_LINE]
 
 
 def _hardly_repeating(db: duckdb.DuckDBPyConnection, view: str) -> list[str]:
