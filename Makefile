@@ -25,8 +25,8 @@ demo: $(INSTALLED_DEMO)  ## train on real purchases and serve a shop page; ARGS=
 test-fast: $(INSTALLED_DEV)  ## the tests without a feature store and without training on a shop
 	$(PYTEST) $(IN_PARALLEL) -m fast $(ARGS)
 
-test: $(INSTALLED_DEV)  ## all tests but those of browser, processes, Spark and cluster; ARGS are pytest's
-	$(PYTEST) $(IN_PARALLEL) -m "not (browser or processes or spark or cluster)" $(ARGS)
+test: $(INSTALLED_DEV)  ## all tests but those of browser, platforms, processes, Spark and cluster; ARGS are pytest's
+	$(PYTEST) $(IN_PARALLEL) -m "not (browser or platforms or processes or spark or cluster)" $(ARGS)
 
 test-all: $(INSTALLED_DEV)  ## all tests
 	$(PYTEST) $(IN_PARALLEL) $(ARGS)

@@ -6,8 +6,8 @@ contexts         buyer, moment, number of earlier events, targets and part of th
 products         the product columns that pages and towers read
 
 The data end with the last event of the source, not with the clock: an export of last month must not be split as of
-today. Later events of the event log belong to sequences, but make no contexts and are no targets. If the source has no
-events, the events of the log define the end.
+today. Later events of the event log belong to sequences, but make no contexts and are no targets; so do a few stray
+events after a long gap. If the source has no events, the events of the log define the end.
 """
 
 import datetime as dt
@@ -17,26 +17,40 @@ from pathlib import Path
 from typing import Any
 
 import ibis
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
+from batch_jobs.ingestion.sql_literals import sql_string
+from batch_jobs.split_time import UTC_MICROSECONDS, require_targets, split_time
+from expectations.gate import require_passed
+from expectations.records import CANONICAL
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
-from feature_repo.common.files import replacing, write_json
+from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
-from training.artifacts.lineage import sha256
 
 # Parquet and Feast store microseconds, so this is the smallest step before a moment.
 ONE_MICROSECOND = ibis.interval(microseconds=1)
-UTC_MICROSECONDS = "timestamp('UTC', 6)"
 # DuckDB spills to disk beyond it.
 BUILD_MEMORY_LIMIT = "4GB"
+
+
+def build_validated_features(config: Config) -> dict[str, Any]:
+    """Builds features from canonical data, if the data gate has passed them and a model can be trained on them.
+
+    Raises:
+        GateRefusedError: The canonical data have not passed the gate.
+        ValueError: There is nothing to train on or to validate with; the message has the dates.
+    """
+    require_passed(shop_paths(config), CANONICAL)
+    report = build_features(config)
+    require_targets(config)
+    return report
 
 
 def build_features(config: Config) -> dict[str, Any]:
@@ -44,12 +58,13 @@ def build_features(config: Config) -> dict[str, Any]:
 
     Returns:
         The report: `rows` per table; `as_of`, the build time, which online rows carry; the time split
-        `validation_from`, `test_from` and `data_end`; all times in ISO 8601, UTC; and `data_version`, a hash of the
-        data that training depends on, equal for two builds of the same data.
+        `validation_from`, `test_from` and `data_end`; all times in ISO 8601, UTC; `data_version`, a hash of the data
+        that training depends on, equal for two builds of the same data; `products_sha256`, the checksum of the
+        canonical products; and `warnings`, a line each.
 
     Raises:
         FileNotFoundError: There are no canonical data yet; the message names the command that writes them.
-        ValueError: There are no events, or none before the test days.
+        ValueError: There are no events, or none before the test days; nothing was written.
     """
     paths = shop_paths(config)
     for path in (paths.events, paths.products):
@@ -60,9 +75,8 @@ def build_features(config: Config) -> dict[str, Any]:
     con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
     # DuckDB returns times in the session's zone; days are days of UTC.
     con.raw_sql("SET TimeZone = 'UTC'")
-    events = con.read_parquet(paths.events)
-    data_end = _data_end(events)
-    split = _time_split(events, data_end, config.data.test_days)
+    events = con.read_parquet(glob_literal(paths.events))
+    split, warnings = split_time(events, config.data)
     # As tables: three queries read the numbered events, and two the contexts, and each would compute them again.
     positioned = con.create_table("positioned", with_positions(_encode_events(events)), temp=True)
     contexts = con.create_table("contexts", _contexts(positioned, split, config.data.evaluation_unit), temp=True)
@@ -81,41 +95,11 @@ def build_features(config: Config) -> dict[str, Any]:
         "as_of": as_of.isoformat(),
         **split.as_json(),
         "data_version": _data_version(paths, config),
+        "products_sha256": sha256(paths.products),
+        "warnings": warnings,
     }
     write_json(paths.feature_report, report)
     return report
-
-
-# ---- the time split --------------------------------------------------------------------------------------------------
-
-
-def _data_end(events: Table) -> dt.datetime:
-    """The time of the source's last event, or of the log's last event if the source has none."""
-    of_source = events[c.ORIGIN] == c.Origin.SOURCE.value
-    last = events[c.EVENT_TIME].max(where=of_source).coalesce(events[c.EVENT_TIME].max()).execute()
-    if pd.isna(last):
-        raise ValueError("there are no events to build features from; see the quarantine of `tawsiya ingest`")
-    data_end: dt.datetime = last.to_pydatetime()
-    return data_end
-
-
-def _time_split(events: Table, data_end: dt.datetime, test_days: int) -> TimeSplit:
-    """Splits the time: the last `test_days` whole days (UTC) are test days, as many days before them validation days.
-
-    If that would leave no training days, the validation days are the later half of the time before the test days.
-
-    Raises:
-        ValueError: No event lies before the test days.
-    """
-    midnight = data_end.replace(hour=0, minute=0, second=0, microsecond=0)
-    test_from = midnight - dt.timedelta(days=test_days)
-    first = events[c.EVENT_TIME].min().execute().to_pydatetime()
-    if test_from <= first:
-        raise ValueError(
-            f"all events lie within the last {test_days} days, so none is left to train on; lower data.test_days"
-        )
-    validation_from = test_from - min(dt.timedelta(days=test_days), (test_from - first) / 2)
-    return TimeSplit(validation_from, test_from, data_end)
 
 
 # ---- contexts --------------------------------------------------------------------------------------------------------
@@ -214,7 +198,9 @@ def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
 def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Table:
     """Feast's rows of products, with the build time as their time: an export does not say since when they hold."""
     stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
-    return con.read_parquet(paths.products).mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
+    return con.read_parquet(glob_literal(paths.products)).mutate(
+        **{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp}
+    )
 
 
 # ---- report and files ------------------------------------------------------------------------------------------------
@@ -240,7 +226,8 @@ def _data_version(paths: ShopPaths, config: Config) -> str:
 def _write(con: Backend, table: Table, path: Path) -> int:
     """Writes a table atomically and returns its number of rows."""
     with replacing(path) as temporary:
-        con.to_parquet(table, temporary, compression="zstd")
+        # Not to_parquet, which does not escape an apostrophe in the path.
+        con.raw_sql(f"COPY ({con.compile(table)}) TO {sql_string(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")
         # From the file: counting the query would run it again.
         return int(pq.read_metadata(temporary).num_rows)
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from expectations.gate import require_passed
+from expectations.records import FEATURE_STAGE
 from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
@@ -41,10 +43,12 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
     """Builds the index of the text search.
 
     Raises:
+        GateRefusedError: The features have not passed the data gate.
         ValueError: The model was trained on another text encoder's vectors.
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
+    require_passed(paths, FEATURE_STAGE)
     _, _, card = load_model(paths.model)
     text_NT = model_text_vectors(config, catalogue, card, show_progress=show_progress)
     search_texts = read_search_texts(paths.product_features)

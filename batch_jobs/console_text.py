@@ -1,4 +1,4 @@
-"""Formats the results of train, evaluate, refresh, demo, recommend and search as text."""
+"""Formats the results of ingest, train, evaluate, refresh, demo, recommend and search as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,33 @@ from typing import Any
 from batch_jobs.commands.job_runner import JobResult
 
 SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
+SHOWN_WARNINGS = 10
+ROW_COUNTS = ("read", "kept", "excluded", "duplicates", "bad")
+NO_METRICS = "no metrics: no buyer of the test days has a history and a product to predict"
+
+
+def ingest_text(report: JobResult) -> str:
+    """What `tawsiya ingest` read, kept and left out: counts by table, reasons, warnings."""
+    events = report["events"]
+    tables = {
+        "events": events, "event_log": events.get("event_log"), "products": report["products"],
+        "photos": report.get("photos"),
+    }  # fmt: skip
+    read = {name: counts for name, counts in tables.items() if counts}
+    rows = [[name, *(f"{counts[key]:,}" for key in ROW_COUNTS)] for name, counts in read.items()]
+    reasons = [
+        f"  {name}: {', '.join(f'{reason} {n:,}' for reason, n in counts['reasons'].items())}"
+        for name, counts in read.items()
+        if counts["reasons"]
+    ]
+    return "\n".join(
+        [
+            f"{report['dataset']}: {report['description']}",
+            *_table([["rows", *ROW_COUNTS], *rows]),
+            *(["reasons of the rows left out:", *reasons] if reasons else []),
+            *_warning_lines(report["warnings"]),
+        ]
+    )
 
 
 def training_text(result: JobResult) -> str:
@@ -59,6 +86,7 @@ def evaluation_text(result: JobResult) -> str:
     split, lines = result["split"], []
     for kind in result["targets"]:
         lines += [*kind_lines(result["targets"], kind), ""]
+    lines = lines or [NO_METRICS, ""]
     days = f"test {split['test_from'][:10]} to {split['test_to'][:10]}"
     return "\n".join(
         [
@@ -103,9 +131,18 @@ def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
         f"bad rows: {counts['quarantined']:,}; every row left out, with its reason: {result['quarantine']}",
         f"release {result['release']} is live after {result['seconds']['total']:.0f} s",
         "",
-        *kind_lines(targets, next(iter(targets))),
+        *(kind_lines(targets, next(iter(targets))) if targets else [NO_METRICS]),
         f"more metrics, slices and curves: {result['report']}",
+        *_warning_lines(result["warnings"]),
     ]
+
+
+def _warning_lines(warnings: Sequence[str]) -> list[str]:
+    if not warnings:
+        return []
+    hidden = len(warnings) - SHOWN_WARNINGS
+    more = [f"  and {hidden:,} more; --json prints all"] if hidden > 0 else []
+    return ["warnings:", *(f"  {warning}" for warning in warnings[:SHOWN_WARNINGS]), *more]
 
 
 def kind_lines(targets: Mapping[str, Any], kind: str) -> list[str]:

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from expectations.gate import require_passed
+from expectations.records import FEATURE_STAGE
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
@@ -20,10 +22,12 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     """Encodes all products with the trained item tower.
 
     Raises:
+        GateRefusedError: The features have not passed the data gate.
         ValueError: The model was trained on another text encoder's vectors.
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
+    require_passed(paths, FEATURE_STAGE)
     model, vocabularies, card = load_model(paths.model)
     text_NT = model_text_vectors(config, catalogue, card, show_progress=show_progress)
     device = resolve_device(config.inference.device)

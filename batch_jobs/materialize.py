@@ -4,7 +4,7 @@ import contextlib
 import io
 from typing import Any
 
-from expectations.gate import require_passed
+from expectations.gate import passed_copies
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
@@ -21,8 +21,7 @@ def materialize(config: Config, store: FeatureStore, *, full: bool) -> dict[str,
     Raises:
         GateRefusedError: The files have not passed the data gate; nothing was written.
     """
-    require_passed(shop_paths(config))
     # Feast prints its progress, but stdout must contain only the result of the command.
-    with contextlib.redirect_stdout(io.StringIO()):
-        store.materialize(full=full)
+    with passed_copies(shop_paths(config)) as copies, contextlib.redirect_stdout(io.StringIO()):
+        store.materialize(full=full, copies=copies)
     return {"full": full, "schema_hash": store.schema_hash}

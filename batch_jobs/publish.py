@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from expectations.gate import require_passed
 from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
@@ -17,7 +18,7 @@ from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.artifacts.product_table import PRODUCT_COLUMNS
+from training.artifacts.product_table import read_product_columns
 from training.artifacts.release import ReleaseParts, delete_old, promote, write_release
 from training.artifacts.rescorer import Rescorer, recent_popularity
 from training.data.catalogue import KeyIndex, require_same_products
@@ -31,11 +32,12 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     Raises:
         FileNotFoundError: An artifact is missing; the message names the command that makes it.
         ValueError: The artifacts were not made from each other.
-        GateRefusedError: The release did not pass its checks; the live release stays live.
+        GateRefusedError: The data have not passed the data gate, or the release not its checks; the live release
+            stays live.
     """
     paths = shop_paths(config)
     embeddings = load_embeddings(paths.embeddings)
-    products = pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS))
+    products = read_product_columns(paths.product_features)
     require_same_products(embeddings.product_ids, products[c.PRODUCT_ID].to_pylist())
     _, _, card = load_model(paths.model)
     # The API would refuse such a release too; here the message comes before the files are copied.
@@ -45,6 +47,8 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     split = read_time_split(paths.feature_report)
     events = _events(paths, products[c.PRODUCT_KEY].to_numpy())
+    # After reading: what was read are the files that the gate has passed.
+    require_passed(paths)
     parts = ReleaseParts(
         model=paths.model,
         embeddings=paths.embeddings,

@@ -6,26 +6,20 @@ in the same state as if nothing had happened.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from batch_jobs.build_features import build_features
+from batch_jobs.build_features import build_validated_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.ingestion.products import DUPLICATE_CONTENT
+from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
 from batch_jobs.train_model import train_job
-from expectations.gate import (
-    CANONICAL,
-    GateResult,
-    raise_if_refused,
-    require_passed,
-    validate_canonical,
-    validate_sequences,
-)
+from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
@@ -35,30 +29,6 @@ log = logging.getLogger(__name__)
 StageResult = TypeVar("StageResult")
 
 DEFAULT_K_VALUES = (1, 5, 10, 20)
-
-
-def build_validated_features(config: Config) -> dict[str, Any]:
-    """Builds features from canonical data, if the data gate has passed them.
-
-    Raises:
-        GateRefusedError: The canonical data have not passed the gate.
-    """
-    require_passed(shop_paths(config), CANONICAL)
-    return build_features(config)
-
-
-def enforce_gate(result: GateResult) -> list[str]:
-    """Refuses data that did not pass the gate; logs and returns the warnings of data that did.
-
-    Raises:
-        GateRefusedError: A blocking expectation failed.
-    """
-    raise_if_refused(result)
-    failed = [finding for finding in result.findings if not finding.success]
-    warnings = [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
-    for warning in warnings:
-        log.warning("warning: %s", warning)
-    return warnings
 
 
 def refresh(config: Config) -> dict[str, Any]:
@@ -74,6 +44,7 @@ def refresh(config: Config) -> dict[str, Any]:
     """
     paths = shop_paths(config)
     seconds: dict[str, float] = {}
+    warnings: list[str] = []
 
     def stage(name: str, job: Callable[[], StageResult]) -> StageResult:
         log.info("%s ...", name)
@@ -84,11 +55,13 @@ def refresh(config: Config) -> dict[str, Any]:
         return result
 
     # One lock for the whole run: another job between two stages would change their inputs.
-    with shop_lock(config):
+    with shop_lock(config), _logged_on_failure(warnings):
         ingested = stage("ingest", lambda: ingest(config))
-        warnings = enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
-        features = stage("build_features", lambda: build_features(config))
-        warnings += enforce_gate(stage("validate_sequences", lambda: validate_sequences(paths, config)))
+        warnings += ingested["warnings"]
+        warnings += enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
+        features = stage("build_features", lambda: build_validated_features(config))
+        warnings += features["warnings"]
+        warnings += enforce_gate(stage("validate_features", lambda: validate_features(paths, config)))
         # Opened once: an embedded server starts and stops with it.
         with feature_store(config) as store:
             stage("materialize", lambda: materialize(config, store, full=False))
@@ -109,6 +82,17 @@ def refresh(config: Config) -> dict[str, Any]:
         "warnings": warnings,
         "evaluation": evaluation,
     }
+
+
+@contextmanager
+def _logged_on_failure(warnings: list[str]) -> Iterator[None]:
+    """Logs the warnings so far if the block fails: then no result has them."""
+    try:
+        yield
+    except BaseException:
+        for warning in warnings:
+            log.warning("%s", warning)
+        raise
 
 
 def _counts(ingested: dict[str, Any], features: dict[str, Any]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.store import FeatureStore
 from training.artifacts.model import CHOSEN, ModelCard, load_model
 from training.artifacts.rescorer import Rescorer
+from training.data.contexts import NoContextsError
 from training.data.dataset import TrainingData, read_training_data
 from training.evaluation.fit_rescorer import fit_rescorer
 from training.evaluation.held_out import read_held_out
@@ -99,7 +100,11 @@ def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
 
 def _fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:
     """Fits the re-scorer on the validation days, with the model that has not seen them."""
-    held_out = read_held_out(store, config, data.catalogue, c.VALIDATION, data.validation)
+    try:
+        held_out = read_held_out(store, config, data.catalogue, c.VALIDATION, data.validation)
+    except NoContextsError as error:
+        log.warning("the re-scorer is off: %s", error)
+        return Rescorer()
     chosen = shop_paths(config).model / CHOSEN
     model, vocabularies, _ = load_model(chosen)
     text_NT = data.text_NT

@@ -290,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         answer = {
             "dataset": options.dataset,
             "note": bench.dataset.note,
-            "split": split_facts(bench.test),
+            "split": split_facts(bench.test.start, bench.test.end),
             "n_products": len(bench.catalogue),
             "targets": summary(bench, results),
             SECONDS: {model: round(seconds, 1) for model, seconds in bench.seconds.items()},

@@ -33,7 +33,7 @@ from benchmarks.shops.bench_shop import SMALL_SHOP, BenchShop, bench_shop, relea
 from benchmarks.shops.synthetic_shop import ShopSize
 from benchmarks.tools.load_rounds import load_command, percentiles_ms, write_request_paths
 from benchmarks.tools.server_process import HOST, ServerProcess, free_port, tawsiya_server
-from feature_repo.store import REDIS_VARIABLE
+from feature_repo.online.connection import REDIS_VARIABLE
 from training.artifacts.release import list_releases, promote
 
 CONCURRENCY, K = 8, 10

@@ -21,11 +21,12 @@ One YAML file: `--config`, or `config/default.yaml` in the working directory. Ea
 5. the `training` section of the source's subset ([sources.md](sources.md#the-mapping-file))
 6. the default
 
-Values of `--set` and of variables are YAML. Files are UTF-8. Unknown keys are refused. A message about a wrong value
-says where it was set. `tawsiya config show` prints the values in force.
+In `--set` and in variables a text or a path is taken as it is, without quotes; other values are YAML. Files are UTF-8.
+Unknown keys are refused. A message about a wrong value says where it was set. `tawsiya config show` prints the values
+in force.
 
 If `feature_store.online` is `redis`, two more variables, from the environment or `.env`, name the server:
-`TAWSIYA_REDIS` (`host:port,key=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`).
+`TAWSIYA_REDIS` (`host:port,option=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`).
 
 The `config.yaml` of the two-tower system that Tawsiya replaces loads as it is: `data.output_dir` is read as
 `data_dir`, and `data.source` is `csv`. These settings are ignored with a warning: `training.validation_split`,

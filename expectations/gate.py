@@ -1,29 +1,54 @@
 """The data gate: validates the files of a shop, records the result, and refuses files that did not pass.
 
-`validate_canonical` runs after ingest, `validate_sequences` after the feature build. Later jobs call `require_passed`,
-which only reads the recorded results and so does not import Great Expectations.
+`validate_canonical` runs after ingest, `validate_features` after the feature build. Later jobs call `require_passed`
+and `passed_copies`, which only read the recorded results and so do not import Great Expectations.
 """
 
 import json
-from collections.abc import Sequence
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expectations.checks import DRIFT_VIEW
+from expectations.records import (
+    CANONICAL,
+    FEATURE_STAGE,
+    GATE_STAGES,
+    checksums_of,
+    feature_files,
+    file_name,
+    read_record,
+    record_path,
+    stage_files,
+)
 from expectations.runner import Finding, run_suites
+from expectations.statistics import (
+    GoodRun,
+    canonical_statistics,
+    good_runs,
+    keep_good_run,
+    run_to_compare,
+    utc_now,
+)
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import GateRefusedError
-from feature_repo.common.files import write_json
+from feature_repo.common.files import sha256, write_json
 from feature_repo.common.paths import ShopPaths
 
 if TYPE_CHECKING:
-    from expectations.suites import Suite
+    from expectations.checks import Suite
 
-CANONICAL, SEQUENCES = "canonical", "sequences"
-GATE_STAGES = (CANONICAL, SEQUENCES)
+log = logging.getLogger(__name__)
+
 REASONS_PER_TABLE = 3  # most frequent reasons of quarantine that a refusal names
-_COMMANDS = {CANONICAL: "`tawsiya ingest`", SEQUENCES: "`tawsiya build-features`"}  # they write the files of a stage
+_COMMANDS = {
+    CANONICAL: "`tawsiya ingest`",
+    FEATURE_STAGE: "`tawsiya build-features`",
+}  # they write the files of a stage
 
 
 @dataclass(frozen=True)
@@ -31,14 +56,16 @@ class GateResult:
     """The result of validating the files of one stage.
 
     Attributes:
-        stage: CANONICAL or SEQUENCES.
+        stage: CANONICAL or FEATURE_STAGE.
         findings: The result of each expectation.
         paths: The shop.
+        compared_with: The time of the good run that the drift checks compared with; None if they did not run.
     """
 
     stage: str
     findings: tuple[Finding, ...]
     paths: ShopPaths
+    compared_with: str | None = None
 
     @property
     def blockers(self) -> tuple[Finding, ...]:
@@ -54,28 +81,50 @@ class GateResult:
 # ---- validate --------------------------------------------------------------------------------------------------------
 
 
-def validate_canonical(paths: ShopPaths, config: Config) -> GateResult:
+def validate_canonical(paths: ShopPaths, config: Config, *, accept_drift: bool = False) -> GateResult:
     """Validates products, events and ingest report; writes `canonical.json` and Data Docs to `paths.validation`.
+
+    Data that pass become the baseline, which the next data are compared with.
+
+    Args:
+        paths: The shop.
+        config: The configuration.
+        accept_drift: Do not compare with the last good run: its successor differs for a reason.
 
     Raises:
         FileNotFoundError: An input is missing.
-        ConfigError: `expectations.warn_only` names an expectation that does not exist.
+        ValueError: An input cannot be read.
+        ConfigError: `expectations.warn_only` or `also_block` names an expectation that does not exist.
     """
     from expectations.suites import canonical_suites
 
-    return _validate(paths, config, CANONICAL, canonical_suites(config))
+    checksums = _checked_inputs(paths, config, CANONICAL)
+    report = _read_report(paths)
+    statistics = canonical_statistics(paths, report)
+    good_run = None if accept_drift else run_to_compare(good_runs(paths), checksums)
+    if good_run is None and not accept_drift:
+        log.info("there is no earlier good run to compare with; drift is checked from the next data on")
+    suites = canonical_suites(config, report, statistics, good_run)
+    result = _validate(
+        paths, config, CANONICAL, suites, checksums, compared_with=good_run.validated_at if good_run else None
+    )
+    if result.passed:
+        keep_good_run(paths, GoodRun(utc_now(), accept_drift, checksums, statistics))
+    return result
 
 
-def validate_sequences(paths: ShopPaths, config: Config) -> GateResult:
-    """Validates the buyer sequences; writes `sequences.json` and Data Docs to `paths.validation`.
+def validate_features(paths: ShopPaths, config: Config) -> GateResult:
+    """Validates the files that are materialized; writes `features.json` and Data Docs to `paths.validation`.
 
     Raises:
-        FileNotFoundError: The input is missing.
-        ConfigError: `expectations.warn_only` names an expectation that does not exist.
+        FileNotFoundError: An input is missing.
+        ValueError: An input cannot be read.
+        ConfigError: `expectations.warn_only` or `also_block` names an expectation that does not exist.
     """
-    from expectations.suites import sequence_suites
+    from expectations.feature_suites import feature_suites
 
-    return _validate(paths, config, SEQUENCES, sequence_suites(config))
+    checksums = _checked_inputs(paths, config, FEATURE_STAGE)
+    return _validate(paths, config, FEATURE_STAGE, feature_suites(config), checksums)
 
 
 # ---- refuse ----------------------------------------------------------------------------------------------------------
@@ -93,12 +142,26 @@ def raise_if_refused(result: GateResult) -> None:
     lines += [f"  {finding.table}: {finding.name}: {finding.observed}" for finding in result.blockers]
     lines.append(f"quarantined rows: {result.paths.quarantine}{_main_reasons(result.paths)}")
     lines.append(f"report: {result.paths.validation / 'data_docs' / 'index.html'}")
+    lines.append("`tawsiya validate --explain` shows the values, where they came from and what to do")
+    if any(finding.table == DRIFT_VIEW for finding in result.blockers):
+        lines.append("if the change is real: `tawsiya validate --accept-drift`")
     raise GateRefusedError("\n".join(lines))
+
+
+def enforce_gate(result: GateResult) -> list[str]:
+    """Refuses data that did not pass the gate; returns the warnings of data that did, a line each.
+
+    Raises:
+        GateRefusedError: A blocking expectation failed.
+    """
+    raise_if_refused(result)
+    failed = [finding for finding in result.findings if not finding.success]
+    return [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
 
 
 def _main_reasons(paths: ShopPaths) -> str:
     """The most frequent reasons in the ingest report, as " (events: unknown_product 31,004; ...)", or ""."""
-    report = json.loads(paths.ingest_report.read_text(encoding="utf-8")) if paths.ingest_report.is_file() else {}
+    report = _read_report(paths) if paths.ingest_report.is_file() else {}
     tables = []
     for table in ("events", "products"):
         reasons = sorted(report.get(table, {}).get("reasons", {}).items(), key=lambda item: -item[1])[
@@ -109,22 +172,23 @@ def _main_reasons(paths: ShopPaths) -> str:
     return f" ({'; '.join(tables)})" if tables else ""
 
 
-def require_passed(paths: ShopPaths, *stages: str) -> None:
-    """Refuses files that the gate has not passed in their present version.
+def require_passed(paths: ShopPaths, *stages: str) -> dict[str, str]:
+    """Refuses files that the gate has not passed in their present content.
 
     Args:
         paths: The shop.
         stages: The stages that must have passed; both if none is given.
 
+    Returns:
+        The checksums of the files, by their paths in the shop's folder.
+
     Raises:
         GateRefusedError: A stage was never validated, did not pass, or its files have changed since.
     """
+    checksums: dict[str, str] = {}
     for stage in stages or GATE_STAGES:
-        record_path = _record_path(paths, stage)
-        if not record_path.is_file():
-            raise GateRefusedError(f"the {stage} data in {paths.root} were never validated; run `tawsiya validate`")
-        record = json.loads(record_path.read_text(encoding="utf-8"))
-        current, validated = _fingerprints(paths, stage), record["inputs"]
+        record = read_record(paths, stage)
+        current, validated = checksums_of(paths, stage), record["inputs"]
         changed = [name for name in current if current[name] != validated.get(name)]
         if changed:
             raise GateRefusedError(
@@ -132,64 +196,109 @@ def require_passed(paths: ShopPaths, *stages: str) -> None:
                 f"{record['validated_at']}; run `tawsiya validate`"
             )
         raise_if_refused(GateResult(stage, tuple(Finding(**finding) for finding in record["findings"]), paths))
+        checksums |= validated
+    return checksums
+
+
+@contextmanager
+def passed_copies(paths: ShopPaths) -> Iterator[dict[Path, Path]]:
+    """Copies of the feature files that passed the gate, to read in their place; they are deleted afterwards.
+
+    A file can change after its checksum is taken. A copy whose checksum is taken after copying cannot be changed by
+    whoever writes the file: only content that passed the gate is read.
+
+    Yields:
+        The copies, by the files.
+
+    Raises:
+        GateRefusedError: The files have not passed the gate.
+    """
+    checksums = require_passed(paths)
+    # Only one job at a time runs for a shop, so a folder that exists is the leftover of a killed one.
+    folder = paths.root / "passed_features"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        copies = {path: folder / path.name for path in feature_files(paths).values()}
+        for path, copy in copies.items():
+            shutil.copyfile(path, copy)
+            if sha256(copy) != checksums[file_name(paths, path)]:
+                raise GateRefusedError(
+                    f"{path} changed while it was read; nothing was written. Run `tawsiya validate` and then "
+                    "`tawsiya materialize`"
+                )
+        yield copies
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # ---- records ---------------------------------------------------------------------------------------------------------
 
 
-def _validate(paths: ShopPaths, config: Config, stage: str, suites: Sequence["Suite"]) -> GateResult:
-    warn_only = _checked_warn_only(config)
-    # Taken before the data are read, so that a file that is replaced meanwhile does not match its record.
-    fingerprints = _fingerprints(paths, stage)
-    missing = [name for name, fingerprint in fingerprints.items() if fingerprint is None]
+def _checked_inputs(paths: ShopPaths, config: Config, stage: str) -> dict[str, str]:
+    """Checks settings and files before anything is validated, and returns the checksums of the files.
+
+    They are taken before the data are read, so that a file that is replaced meanwhile does not match its record.
+    """
+    _check_names(config)
+    checksums = checksums_of(paths, stage)
+    missing = [name for name, checksum in checksums.items() if checksum is None]
     if missing:
         raise FileNotFoundError(f"{paths.root} lacks {', '.join(missing)}; run {_COMMANDS[stage]} first")
+    return {name: checksum for name, checksum in checksums.items() if checksum is not None}
+
+
+def _validate(
+    paths: ShopPaths,
+    config: Config,
+    stage: str,
+    suites: Sequence["Suite"],
+    checksums: dict[str, str],
+    compared_with: str | None = None,
+) -> GateResult:
     findings, results = run_suites(
-        suites, stage=stage, inputs=_inputs(paths, stage), folder=paths.validation, warn_only=warn_only
+        suites,
+        stage=stage,
+        inputs=stage_files(paths, stage),
+        made_by=_COMMANDS[stage],
+        folder=paths.validation,
+        limits=config.expectations,
     )
-    result = GateResult(stage, findings, paths)
+    result = GateResult(stage, findings, paths, compared_with)
     record: dict[str, Any] = {
         "stage": stage,
         "passed": result.passed,
-        "validated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "inputs": fingerprints,
+        "validated_at": utc_now(),
+        "compared_with": compared_with,
+        "inputs": checksums,
         "findings": [asdict(finding) for finding in findings],
         "great_expectations": results,
     }
-    write_json(_record_path(paths, stage), record)
+    write_json(record_path(paths, stage), record)
     return result
 
 
-def _checked_warn_only(config: Config) -> frozenset[str]:
-    """The names of `expectations.warn_only`, where each exists: a typing error would block instead of warn."""
+def _check_names(config: Config) -> None:
+    """Refuses names of expectations that do not exist: a typing error would block instead of warn."""
     from expectations.suites import names
 
-    unknown = config.expectations.warn_only - names(config)
-    if unknown:
-        raise ConfigError(
-            f"expectations.warn_only: there is no expectation {', '.join(sorted(unknown))}; "
-            f"the names are {', '.join(sorted(names(config)))}"
-        )
-    return config.expectations.warn_only
+    known = names(config)
+    for setting in ("warn_only", "also_block"):
+        if unknown := getattr(config.expectations, setting) - known:
+            raise ConfigError(
+                f"expectations.{setting}: there is no expectation {', '.join(sorted(unknown))}; "
+                f"the names are {', '.join(sorted(known))}"
+            )
 
 
-def _inputs(paths: ShopPaths, stage: str) -> dict[str, Path]:
-    """The files of a stage, by the view names in `expectations.suites`."""
-    if stage == CANONICAL:
-        return {"products": paths.products, "events": paths.events, "ingest": paths.ingest_report}
-    return {"sequences": paths.sequence_features}
+def _read_report(paths: ShopPaths) -> dict[str, Any]:
+    """The ingest report.
 
-
-def _record_path(paths: ShopPaths, stage: str) -> Path:
-    return paths.validation / f"{stage}.json"
-
-
-def _fingerprints(paths: ShopPaths, stage: str) -> dict[str, dict[str, int] | None]:
-    """Size and modification time of each input, by its path in the shop's folder; None for a missing file."""
-    fingerprints: dict[str, dict[str, int] | None] = {}
-    for path in _inputs(paths, stage).values():
-        stat = path.stat() if path.is_file() else None
-        name = path.relative_to(paths.root).as_posix()
-        # Not a hash: materialize checks files of any size, and every writer replaces the file, which changes its time.
-        fingerprints[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns} if stat else None
-    return fingerprints
+    Raises:
+        ValueError: It is not JSON.
+    """
+    try:
+        report: dict[str, Any] = json.loads(paths.ingest_report.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{paths.ingest_report} cannot be read: {error}; run `tawsiya ingest` again") from None
+    return report

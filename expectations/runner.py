@@ -10,20 +10,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-if TYPE_CHECKING:
-    from expectations.suites import Check, Suite
+from expectations.checks import TOLERATED_ROWS, Check, Suite
+from expectations.statistics import open_database, open_view
+from feature_repo.common.config import ExpectationsConfig
 
 EXAMPLES = 3  # faulty values quoted per finding
 MAX_DOCS_RUNS = 30  # runs per table in Data Docs; each one slows down its index
-GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
 
 # Every page of Data Docs loads logos from this host. One address contains the id of the context, so opening a page
 # would report it.
@@ -51,19 +52,29 @@ class Finding:
 
 
 def run_suites(
-    suites: Sequence["Suite"], *, stage: str, inputs: Mapping[str, Path], folder: Path, warn_only: frozenset[str]
+    suites: Sequence[Suite],
+    *,
+    stage: str,
+    inputs: Mapping[str, Path],
+    made_by: str,
+    folder: Path,
+    limits: ExpectationsConfig,
 ) -> tuple[tuple[Finding, ...], dict[str, Any]]:
     """Runs suites over files and builds Data Docs.
 
     Args:
         suites: The suites.
         stage: Name of the run in Data Docs.
-        inputs: The files, by the view names in the queries of the suites.
+        inputs: The Parquet files, by the view names in the queries of the suites.
+        made_by: The command that writes the files, for messages.
         folder: Output folder of `suites/`, `results/` and `data_docs/`.
-        warn_only: Names of the expectations that only warn; all others block.
+        limits: Says which expectations block.
 
     Returns:
         The findings in the order of the suites, and Great Expectations' own results by table.
+
+    Raises:
+        ValueError: A file cannot be read, or lacks columns of a query.
     """
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
@@ -73,27 +84,27 @@ def run_suites(
     run_id = RunIdentifier(run_name=stage, run_time=datetime.now(UTC))
     findings: list[Finding] = []
     results: dict[str, Any] = {}
-    for suite in suites:
-        expectations = [_configured(check, blocking=check.name not in warn_only) for check in suite.checks]
-        definition = gx.ValidationDefinition(
-            name=suite.table,
-            data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
-            suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
-        )
-        outcome = context.validation_definitions.add(definition).run(
-            batch_parameters={"dataframe": _check_table(suite.query, inputs, spill=folder / "spill")},
-            # Richer formats collect every faulty row; BASIC counts them and lists a few.
-            result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
-            run_id=run_id,
-        )
-        # By name, because Great Expectations returns the results grouped by column.
-        by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
-        for check in suite.checks:
-            result = by_name[check.name]
-            findings.append(
-                Finding(suite.table, check.name, check.name not in warn_only, result.success, _observed(check, result))
+    with _open_files(inputs, made_by, folder / "spill") as db:
+        for suite in suites:
+            expectations = [_configured(check, blocking=check.blocks(limits)) for check in suite.checks]
+            definition = gx.ValidationDefinition(
+                name=suite.table,
+                data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
+                suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
             )
-        results[suite.table] = outcome.to_json_dict()
+            outcome = context.validation_definitions.add(definition).run(
+                batch_parameters={"dataframe": _check_table(db, suite, made_by)},
+                # Richer formats collect every faulty row; BASIC counts them and lists a few.
+                result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
+                run_id=run_id,
+            )
+            # By name, because Great Expectations returns the results grouped by column.
+            by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
+            for check in suite.checks:
+                result = by_name[check.name]
+                blocking = check.blocks(limits) and not _is_tolerated(check, result)
+                findings.append(Finding(suite.table, check.name, blocking, result.success, _observed(check, result)))
+            results[suite.table] = outcome.to_json_dict()
     _build_docs(context, run_id, folder / "data_docs")
     return tuple(findings), results
 
@@ -101,20 +112,26 @@ def run_suites(
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def _check_table(query: str, inputs: Mapping[str, Path], spill: Path) -> pd.DataFrame:
-    """Runs `query` over views of the files.
+def _open_files(inputs: Mapping[str, Path], made_by: str, spill: Path) -> duckdb.DuckDBPyConnection:
+    """A connection with views of the files."""
+    db = open_database(spill)
+    db.execute("SET preserve_insertion_order = false")
+    for name, path in inputs.items():
+        open_view(db, name, path, made_by)
+    return db
+
+
+def _check_table(db: duckdb.DuckDBPyConnection, suite: Suite, made_by: str) -> pd.DataFrame:
+    """Runs the query of a suite over the views of the files.
 
     Strings become categories: Great Expectations copies the table for each check, which took 5.2 GB and 27 s with plain
     strings on 10M events.
     """
-    with duckdb.connect(config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(spill)}) as connection:
-        connection.execute(
-            "SET TimeZone = 'UTC'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
-        )
-        for name, path in inputs.items():
-            read = connection.read_json if path.suffix == ".json" else connection.read_parquet
-            read(str(path)).create_view(name)
-        table = connection.sql(query).to_arrow_table()
+    try:
+        table = db.sql(suite.query).to_arrow_table()
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"the table {suite.table} cannot be checked: {reason}; run {made_by} again") from None
     for position, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             table = table.set_column(position, field.name, _categories(table.column(position)))
@@ -152,6 +169,8 @@ def _context(folder: Path) -> Any:
         "tawsiya": {
             "class_name": "SiteBuilder",
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            # A page per suite would repeat the expectations on its page of results, and take as long to render.
+            "site_section_builders": {"expectations": "None"},
             # These buttons link to the web site of Great Expectations.
             "show_how_to_buttons": False,
             "store_backend": _file_backend(folder / "data_docs"),
@@ -168,7 +187,8 @@ def _context(folder: Path) -> Any:
 
 def _file_backend(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
-    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
+    # Great Expectations takes `$NAME` in a setting for a variable.
+    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder).replace("$", "\\$")}
 
 
 def _build_docs(context: Any, run_id: Any, docs: Path) -> None:
@@ -179,7 +199,7 @@ def _build_docs(context: Any, run_id: Any, docs: Path) -> None:
     for suite in (key.expectation_suite_identifier for key in fresh):
         for key in [key for key in keys if key.expectation_suite_identifier == suite][:-MAX_DOCS_RUNS]:
             store.remove_key(key)
-    context.build_data_docs(resource_identifiers=[*fresh, *(key.expectation_suite_identifier for key in fresh)])
+    context.build_data_docs(resource_identifiers=fresh)
     for page in docs.rglob("*.html"):
         page.write_text(REMOTE_LOGO.sub(NO_IMAGE, page.read_text(encoding="utf-8")), encoding="utf-8")
     _list_latest_pages(docs)
@@ -202,7 +222,7 @@ def _list_latest_pages(docs: Path) -> None:
 # ---- expectations and findings ---------------------------------------------------------------------------------------
 
 
-def _configured(check: "Check", *, blocking: bool) -> Any:
+def _configured(check: Check, *, blocking: bool) -> Any:
     """The check's expectation with the name, description and severity that Data Docs and the results show."""
     expectation = check.expectation
     mostly = getattr(expectation, "mostly", None)
@@ -213,7 +233,15 @@ def _configured(check: "Check", *, blocking: bool) -> Any:
     return expectation
 
 
-def _observed(check: "Check", result: Any) -> str:
+def _is_tolerated(check: Check, result: Any) -> bool:
+    """Whether a check of a share failed for so few rows that it only warns."""
+    is_share = getattr(check.expectation, "mostly", 1) < 1
+    return (
+        not result.success and is_share and result.result.get("unexpected_count", TOLERATED_ROWS + 1) <= TOLERATED_ROWS
+    )
+
+
+def _observed(check: Check, result: Any) -> str:
     outcome = result.result
     if not outcome:  # Great Expectations catches exceptions of its computations, such as a comparison of unlike types
         info = result.exception_info
@@ -221,12 +249,15 @@ def _observed(check: "Check", result: Any) -> str:
         return f"could not be checked: {'; '.join(str(report['exception_message']) for report in reports)}"
     if "observed_value" in outcome:
         value = outcome["observed_value"]
-        return f"{value:,} {check.wording}" if isinstance(value, int) else f"{value:.1%} {check.wording}"
+        return f"{value:,} {check.wording}" if isinstance(value, Integral) else f"{value:.1%} {check.wording}"
     faulty, rows = outcome["unexpected_count"], outcome["element_count"] - outcome.get("missing_count", 0)
     text = f"{faulty:,} of {rows:,} rows ({faulty / max(rows, 1):.1%}) {check.wording}"
     # If no value may be missing, the examples are None or, from pandas, NaN, which does not equal itself.
     values = [value for value in outcome["partial_unexpected_list"] if value is not None and value == value]
     examples = list(dict.fromkeys(_format_value(value) for value in values))
+    if result.expectation_config.kwargs.get("column") == check.name:
+        # The column of a table of one row: the value says what is wrong.
+        return f"{check.wording}: {examples[0]}" if examples else check.wording
     return f"{text}, e.g. {'; '.join(examples)}" if examples else text
 
 

@@ -24,21 +24,28 @@ EVENT_ID = "event_id"
 EVENT_TYPE = "event_type"
 EVENT_TIME = "event_time"  # when the buyer acted: UTC, to the millisecond
 ORIGIN = "origin"  # see Origin
+QUANTITY = "quantity"  # pieces bought or given back; only ingest reads it
+USER_AGENT = "user_agent"  # only ingest reads it, to leave out bots
 TIMESTAMP = "timestamp"  # the event time before ingest has parsed it: in mappings and in the event log
 
 # Products, one row per SKU.
 TITLE = "title"
 DESCRIPTION = "description"
 TEXT = "text"  # what the text encoder reads
+TITLES = "titles"  # JSON text: the title by language tag, such as {"ar": "...", "en": "..."}
 TITLE_LANGUAGE = "title_language"  # see transforms.text.language_of
 DESCRIPTION_LANGUAGE = "description_language"
 BRAND = "brand"
 CATEGORY = "category"
 PRICE = "price"
+CURRENCY = "currency"  # ISO 4217 code of the price
 STOCK = "stock"
 PHOTO = "photo"
 HIDDEN = "hidden"  # true: the product is never recommended
+GROUP_ID = "group_id"  # variants of one product share it
 DUPLICATE_OF = "duplicate_of"  # in the table of merged products: the id of the product that replaces this one
+# Product columns that version 0.1.0 did not have: its tables and releases lack them, and models read none of them.
+LATER_PRODUCT_COLUMNS = (TITLES, CURRENCY, GROUP_ID)
 
 # Feature tables, in the form that Feast requires.
 EVENT_TIMESTAMP = "event_timestamp"  # the row holds from this time on
@@ -60,4 +67,3 @@ PURCHASED_TIMES = "purchased_times"  # int64, milliseconds since 1970, UTC
 TABLE = "table"
 SOURCE_LINE = "source_line"  # number of the data row in the source file, from 1; the header does not count
 REASON = "reason"
-DUPLICATE_PRODUCT_ID = "duplicate_product_id"  # a value of REASON

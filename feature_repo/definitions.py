@@ -10,10 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Array, Bool, Float64, Int32, Int64, String
 
 from feature_repo import columns as c
+from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import ShopPaths
 
 # Models and releases store the schema hash, which contains the names of the views: renaming a view ends their use.
@@ -54,7 +57,7 @@ def definitions(shop: ShopPaths) -> Definitions:
     recent_source = PushSource(
         name=RECENT_PUSH_SOURCE,
         batch_source=FileSource(
-            name="buyer_recent_source", path=str(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
+            name="buyer_recent_source", path=glob_literal(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
         ),
     )
     recent_view = _recent_view(recent_source, buyer)
@@ -97,9 +100,20 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
             Field(name=c.STOCK, dtype=Int64),
             Field(name=c.PHOTO, dtype=String),
             Field(name=c.HIDDEN, dtype=Bool),
+            *(Field(name=name, dtype=String) for name in _later_columns(shop.product_features)),
         ],
         source=_parquet("product_source", shop.product_features),
     )
+
+
+def _later_columns(product_features: Path) -> list[str]:
+    """Those of LATER_PRODUCT_COLUMNS that the file has: Feast refuses to read a file that lacks a field of its view."""
+    try:
+        present = pq.read_schema(product_features).names
+    except (FileNotFoundError, pa.ArrowInvalid):
+        # Not built yet, or torn: the next build writes all.
+        return list(c.LATER_PRODUCT_COLUMNS)
+    return [name for name in c.LATER_PRODUCT_COLUMNS if name in present]
 
 
 def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
@@ -154,7 +168,10 @@ def _purchase_fields() -> list[Field]:
 
 def _parquet(name: str, path: Path) -> FileSource:
     return FileSource(
-        name=name, path=str(path), timestamp_field=c.EVENT_TIMESTAMP, created_timestamp_column=c.CREATED_TIMESTAMP
+        name=name,
+        path=glob_literal(path),
+        timestamp_field=c.EVENT_TIMESTAMP,
+        created_timestamp_column=c.CREATED_TIMESTAMP,
     )
 
 

@@ -10,7 +10,6 @@ import datetime as dt
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +23,7 @@ import yaml
 from feast import FeatureStore as FeastStore
 from feast import Project, RepoConfig
 from feast.errors import ProjectObjectNotFoundException
+from feast.infra.online_stores.redis import RedisType
 from feast.version import get_version as feast_version
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from redis.backoff import NoBackoff
@@ -34,6 +34,7 @@ from redis.retry import Retry
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_loading import environment
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
     HISTORY_VIEW,
@@ -43,22 +44,23 @@ from feature_repo.definitions import (
     Definitions,
     definitions,
 )
+from feature_repo.online.connection import REDIS_VARIABLE, read_connection
 from feature_repo.online.embedded_redis import embedded_redis, revive
 from feature_repo.online.features import BEFORE_ALL_DATA, OnlineFeatures
+from feature_repo.online.redis_errors import store_failure
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore
 from feature_repo.schema import schema_hash
 
 log = logging.getLogger(__name__)
 
 STORE_YAML = Path(__file__).with_name("feature_store.yaml")
-REDIS_VARIABLE = "TAWSIYA_REDIS"
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
+REDIS_TYPES = tuple(kind.value for kind in RedisType)
 # Feast's join holds all earlier rows of a buyer, with their arrays, before it selects the newest one: joining a year of
 # Complete Journey at once took 21 GB.
 HISTORICAL_CHUNK = 10_000
+CLOCK_TOLERANCE = dt.timedelta(minutes=1)  # clocks of two machines may differ by so much without a word
 FINGERPRINT = "definitions"  # tag of the Feast project that holds the hash of the definitions
-# Seconds; options in $TAWSIYA_REDIS override them. Without time-outs a silent server would block a command for ever.
-TIMEOUTS = {"socket_connect_timeout": 1, "socket_timeout": 10}
 
 
 @contextmanager
@@ -82,18 +84,9 @@ def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> I
                 yield FeatureStore(config, paths, connection, "redis", partial(revive, paths.redis))
             return
         connection = environ.get(REDIS_VARIABLE, "")
-        if not re.match(r"[^=:,/\s]+:\d+(,|$)", connection):
-            # The message omits the value, which may hold a password.
-            raise ConfigError(
-                f"feature_store.online is `redis`: set ${REDIS_VARIABLE} to host:port[,key=value...], such as "
-                f"redis:6379 (it {'does not begin with host:port' if connection else 'is empty'}), or use `embedded`"
-            )
         yield FeatureStore(config, paths, connection, environ.get(REDIS_TYPE_VARIABLE, "redis"))
     except (RedisError, RedisClusterException) as error:
-        reason = str(error).partition("\n")[0]
-        raise StoreUnavailableError(
-            f"the online store (Redis) failed: {reason}; check that it is up and reachable"
-        ) from error
+        raise StoreUnavailableError(store_failure(error)) from error
 
 
 class FeatureStore:
@@ -119,16 +112,23 @@ class FeatureStore:
         Args:
             config: The configuration.
             paths: Where the shop's files lie.
-            redis_connection: Feast's connection string, host:port,key=value,...
+            redis_connection: host:port,option=value,... (see online.connection)
             redis_type: `redis` or `redis_cluster`.
             revive: Restarts a dead server of ours; None for a server that Tawsiya does not run.
+
+        Raises:
+            ConfigError: The connection or its type is not usable.
         """
+        if redis_type not in REDIS_TYPES:
+            raise ConfigError(f"{REDIS_TYPE_VARIABLE} is {redis_type!r}; use one of {', '.join(REDIS_TYPES)}")
+        self._connection = read_connection(redis_connection)
         self.revive = revive
+        self._paths = paths
         self.project = project_name(paths)
         variables = {
             "TAWSIYA_SHOP_DIR": str(paths.root),
             "TAWSIYA_PROJECT": self.project,
-            REDIS_VARIABLE: _connection_string(redis_connection),
+            REDIS_VARIABLE: self._connection.as_feast(),
             REDIS_TYPE_VARIABLE: redis_type,
         }
         # Substituted here and not through the environment, so that one process can open the stores of several shops.
@@ -138,8 +138,8 @@ class FeatureStore:
         repo_config.repo_path = paths.root
         self._feast = FeastStore(config=repo_config)
         self._definitions = definitions(paths)
-        self._fingerprint = _fingerprint(self._definitions)
         self._max_length = config.model.buyer_tower.max_interaction_history
+        self._feature_report = paths.feature_report
         self.online = self._online_features(repo_config, self._feast._get_provider().online_store)
         self.schema_hash = schema_hash(self._definitions, self._max_length)
 
@@ -151,28 +151,60 @@ class FeatureStore:
 
     def apply(self) -> None:
         """Registers the definitions; writes nothing if they have not changed."""
+        # Made anew: which columns the product view has depends on the file, which may have been built since.
+        objects = definitions(self._paths)
+        fingerprint = _fingerprint(objects)
         try:
-            if self._feast.registry.get_project(self.project).tags.get(FINGERPRINT) == self._fingerprint:
+            if self._feast.registry.get_project(self.project).tags.get(FINGERPRINT) == fingerprint:
                 return
         except ProjectObjectNotFoundException:
             pass
         # Feast registers the project last, so its fingerprint stands for everything before it.
-        project = Project(name=self.project, tags={FINGERPRINT: self._fingerprint})
-        self._feast.apply([project, *self._definitions])
+        project = Project(name=self.project, tags={FINGERPRINT: fingerprint})
+        self._feast.apply([project, *objects])
 
-    def materialize(self, *, full: bool) -> None:
-        """Copies the newest features to the online store: all if `full`, else those built since the last call."""
+    def materialize(self, *, full: bool, copies: Mapping[Path, Path] | None = None) -> None:
+        """Copies the newest features to the online store.
+
+        Args:
+            full: Copy all of them, not only those built since the last call.
+            copies: Files to read instead of the feature files, by the feature files.
+        """
         self.apply()
+        settings = self._feast.config.offline_store
+        settings.copies = {str(path): str(copy) for path, copy in (copies or {}).items()}
         # Not the pushed view: its batch source is empty.
         views = [HISTORY_VIEW, PURCHASES_VIEW, PRODUCT_VIEW]
         now = dt.datetime.now(dt.UTC)
-        # The first incremental run of Feast covers one year only, and would miss features that were built before.
-        if full or not all(self._feast.get_feature_view(view).materialization_intervals for view in views):
-            self._feast.materialize(BEFORE_ALL_DATA, now, feature_views=views)
-        else:
-            self._feast.materialize_incremental(now, feature_views=views)
+        self._warn_of_the_future(now)
+        start = BEFORE_ALL_DATA if full else min(self._materialized_until(view, now) for view in views)
+        # Features that a build stamped while its clock was ahead are the newest all the same.
+        self._feast.materialize(start, max(now, self._built_at() or now), feature_views=views)
         # Last: a process that sees the new time must find the new features.
-        self.online.record_materialized()
+        self.online.record_materialized(dt.datetime.now(dt.UTC))
+
+    def _materialized_until(self, view: str, now: dt.datetime) -> dt.datetime:
+        """The end of the view's last materialize by a clock that was not ahead."""
+        intervals = self._feast.get_feature_view(view).materialization_intervals
+        return max((end for _, end in intervals if end <= now), default=BEFORE_ALL_DATA)
+
+    def _warn_of_the_future(self, now: dt.datetime) -> None:
+        """Says when rows or features are stamped later than now: some clock was or is wrong."""
+        stored = BEFORE_ALL_DATA + dt.timedelta(milliseconds=self.online.materialized_at())
+        built = self._built_at() or now
+        for what, moment in (("the online store holds rows", stored), ("the features are", built)):
+            if moment > now + CLOCK_TOLERANCE:
+                log.warning(
+                    "%s stamped %s, in the future: a clock was wrong then or is now; they are replaced",
+                    what,
+                    moment.date().isoformat(),
+                )
+
+    def _built_at(self) -> dt.datetime | None:
+        """When the features were built; None if they were not built by build_features."""
+        if not self._feature_report.is_file():
+            return None
+        return dt.datetime.fromisoformat(read_json(self._feature_report, "tawsiya build-features")["as_of"])
 
     def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
         """The sequences that buyers had at given times: a point-in-time join through the training feature service.
@@ -197,11 +229,13 @@ class FeatureStore:
         """Online features over a separate connection, with `seconds` as its socket time-out."""
         # A copy: the time-out must not change for the store's other users.
         repo_config = self._feast.config.model_copy(deep=True)
-        online = repo_config.online_store
-        online.connection_string = _connection_string(online.connection_string, socket_timeout=seconds)
+        repo_config.online_store.connection_string = self._connection.as_feast(socket_timeout=seconds)
         return self._online_features(repo_config, PipelinedRedisOnlineStore())
 
     def _online_features(self, repo_config: RepoConfig, store: PipelinedRedisOnlineStore) -> OnlineFeatures:
+        # A copy: pushes compare times, so that a writer that lost its lock replaces nothing newer.
+        repo_config = repo_config.model_copy(deep=True)
+        repo_config.online_store.skip_dedup = False
         # One immediate retry, for a stale connection: by default redis-py retries a dead server for seconds.
         store.client(repo_config).set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
         return OnlineFeatures(store, repo_config, self._definitions, self._max_length)
@@ -239,22 +273,3 @@ def _substitute(node: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(node, dict):
         return {key: _substitute(value, variables) for key, value in node.items()}
     return Template(node).substitute(variables) if isinstance(node, str) else node
-
-
-def _connection_string(text: str, **overrides: object) -> str:
-    """Adds time-outs to Feast's connection string and quotes its user name and password.
-
-    Feast parses option values as JSON: without quotes, the password 123 would become a number.
-
-    Args:
-        text: host:port,key=value,...
-        overrides: Options that replace those of `text`.
-    """
-    items = [item for item in text.split(",") if item.partition("=")[0] not in overrides]
-    present = {item.partition("=")[0] for item in items}
-    for index, item in enumerate(items):
-        key, sign, value = item.partition("=")
-        if sign and key in ("username", "password"):
-            items[index] = f"{key}={json.dumps(value)}"
-    defaults = {key: value for key, value in TIMEOUTS.items() if key not in present}
-    return ",".join([*items, *(f"{key}={value}" for key, value in (defaults | overrides).items())])

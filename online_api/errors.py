@@ -15,6 +15,7 @@ from feature_repo.common.lock import BusyError
 from feature_repo.online.claims import EventsInProgressError
 from online_api.batcher import OverloadedError
 from online_api.events.event_log import EventLogUnavailableError
+from online_api.lists.list_request import CurrencyRequiredError
 from online_api.observability.logs import REQUEST_ID
 from online_api.protection.access import ForbiddenError, RateLimitedError, UnauthorisedError
 from online_api.protection.limits import RequestTooLongError
@@ -35,6 +36,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OverloadedError, _overloaded)
     for error, status, headers in (
         (RequestTooLongError, 422, {}),
+        (CurrencyRequiredError, 422, {}),
         (UnauthorisedError, 401, {"WWW-Authenticate": "ApiKey"}),  # a 401 must have it (RFC 9110, section 11.6.1)
         (ForbiddenError, 403, {}),
         (StoreUnavailableError, 503, RETRY_SOON),

@@ -9,6 +9,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.store import FeatureStore, feature_store
+from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_log import EventLog
 from online_api.events.intake import EventIntake
 from online_api.events.pending import PendingEvents
@@ -43,6 +44,7 @@ class Runtime:
     keeper: ReleaseKeeper
     service: RecommendationService
     intake: EventIntake
+    times: TimeReader
     metrics: Metrics
 
     @contextmanager
@@ -64,7 +66,10 @@ class Runtime:
         if not self.breaker.is_open:  # it would refuse a batch that has been read and parsed already
             self.intake.replay()
         # Not only after a replay: other workers add events and replay them, too.
-        self.metrics.pending_events.set(self.intake.pending_count)
+        pending = self.intake.pending_count
+        self.metrics.pending_events.set(pending)
+        if not pending:
+            self.breaker.forget_refusal()
 
 
 @contextmanager
@@ -92,6 +97,7 @@ def open_runtime(config: Config, metrics: Metrics | None = None) -> Iterator[Run
 def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runtime:
     """Builds the parts over an open feature store; raises the errors of open_runtime."""
     api, paths = config.api, shop_paths(config)
+    times = TimeReader(config.data.timezone, config.data.date_order)
     online = store.online_with_timeout(api.store_timeout_seconds)
     breaker = CircuitBreaker(online.ping, metrics, store.revive)
     rule_file = RuleFile(api.rules_path)
@@ -114,8 +120,9 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         config=api,
         metrics=metrics,
         clock=now_ms,
+        times=times,
     )
-    return Runtime(config, paths, store, online, breaker, keeper, service, intake, metrics)
+    return Runtime(config, paths, store, online, breaker, keeper, service, intake, times, metrics)
 
 
 def _encoder(config: Config, recommender: Recommender) -> "TextEncoder":

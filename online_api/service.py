@@ -5,6 +5,7 @@ Legend: B requests of one batch, K results, L events, M texts, N products, D dim
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -13,7 +14,16 @@ from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures, OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, sequence
-from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest, ListResult, Payload, ResolvedRequest, Stages
+from online_api.lists.languages import Languages
+from online_api.lists.list_request import (
+    NO_TEXT_ENCODER,
+    CurrencyRequiredError,
+    ListRequest,
+    ListResult,
+    Payload,
+    ResolvedRequest,
+    Stages,
+)
 from online_api.lists.live_catalogue import Selection
 from online_api.lists.live_release import LiveRelease, ReleaseKeeper
 from online_api.lists.ranking import BuyerScorer, PopularityScorer, QueryScorer, Scorer, SimilarityScorer, rank
@@ -21,7 +31,7 @@ from online_api.lists.render import render_list
 from online_api.lists.request_texts import RequestTextEncoder
 from online_api.protection.circuit_breaker import CircuitBreaker
 from online_api.protection.limits import RequestTooLongError
-from online_api.schemas.requests import NO_FILTERS, Interaction
+from online_api.schemas.requests import NO_FILTERS, Filters, Interaction
 from online_api.schemas.responses import Source
 from training.artifacts.buyer_encoder import EncodedBuyer
 from training.artifacts.recommender import NO_NEW_PRODUCTS, NO_REPEATS, KnownEvents, rescorer_pool
@@ -94,6 +104,10 @@ class RecommendationService:
         rows = self._breaker.call(lambda: self._online.read_buyers(buyer_ids))
         for row, place in enumerate(waiting):
             resolved[place] = _add_stored(live, resolved[place], None if rows is None else rows[row])
+            if rows is not None and self._breaker.refuses_writes:
+                # Stored histories lack the newest events.
+                entry = resolved[place]
+                resolved[place] = replace(entry, degraded=(*entry.degraded, "feature_store"))
         return resolved
 
     def _resolve_session(self, live: LiveRelease, request: ListRequest) -> ResolvedRequest:
@@ -162,14 +176,14 @@ class RecommendationService:
             "degraded": list(resolved[0].degraded),
         }
 
-    def product(self, product_id: str) -> Payload | None:
+    def product(self, product_id: str, languages: Languages) -> Payload | None:
         """A product (ProductDetails), or the one that it was merged into; None if the release has neither."""
         live = self.keeper.live
         position = live.catalogue.products.position_of(product_id)
         if position < 0:
             return None
         return {
-            **live.catalogue.rendered(position),
+            **live.catalogue.rendered(position, languages),
             "hidden": bool(live.catalogue.hidden_N[position]),
             "release": live.recommender.name,
         }
@@ -180,6 +194,12 @@ class RecommendationService:
         """Raises RequestTooLongError if there are too many interactions."""
         if len(interactions) > self._max_interactions:
             raise RequestTooLongError("interactions", len(interactions), self._max_interactions)
+
+    def check_currency(self, filters: Filters) -> None:
+        """Raises CurrencyRequiredError if the filters compare prices of several currencies."""
+        currencies = self.keeper.live.catalogue.currencies
+        if filters.by_price and filters.currency is None and len(currencies) > 1:
+            raise CurrencyRequiredError(currencies)
 
     def new_texts(self, interactions: Sequence[Interaction]) -> dict[str, str]:
         """The texts of products that the live release does not have, by product id."""

@@ -27,6 +27,8 @@ BRANDS = (None, "نور", "Nour", "Dallah", "Acme")
 CATEGORIES = (None, "phones", "coffee", "قهوة", "shoes", "gifts")
 PRICES = (None, 0.0, 9.99, 10.0, 20.0, 50.0)
 STOCKS = (None, 0, 1, 7)
+CURRENCIES = (None, "EGP", "SAR")
+TITLES_BY_LANGUAGE = (None, '{"en": "tea"}', '{"ar": "شاي", "en": "tea"}')
 
 
 def unit_vectors(n: int, dim: int = SPEC.embedding_dim, seed: int = 1) -> npt.NDArray[np.float32]:
@@ -56,6 +58,9 @@ def random_products(n_products: int, seed: int = 1) -> pa.Table:
             c.PRICE: pa.array(drawn(PRICES), pa.float64()),
             c.STOCK: pa.array(drawn(STOCKS), pa.int64()),
             c.HIDDEN: rng.random(n_products) < 0.1,
+            c.CURRENCY: pa.array(drawn(CURRENCIES), pa.string()),
+            c.GROUP_ID: pa.array(drawn((None, "g1", "g2")), pa.string()),
+            c.TITLES: pa.array(drawn(TITLES_BY_LANGUAGE), pa.string()),
         }
     )
 

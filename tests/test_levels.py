@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import COLLECTED, LEVELS
 
-APART = {"browser", "processes", "spark", "cluster"}
+APART = {"browser", "platforms", "processes", "spark", "cluster"}
 
 
 def test_every_test_has_exactly_one_level(pytestconfig: pytest.Config) -> None:

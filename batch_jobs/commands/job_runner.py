@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_jobs.ingestion.shop_source import require_own_shop
 from batch_jobs.ingestion.source_mapping import load_source_config
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import GateRefusedError
@@ -49,20 +50,26 @@ def run_job(
     _quiet_libraries()
     try:
         settings = load_source_config(config, overrides or ())
+        require_own_shop(settings)
     except (ConfigError, FileNotFoundError) as error:
         raise _exit(error, BAD_USAGE) from None
     try:
         result = job(settings)
     except GateRefusedError as error:
         # Before RuntimeError, its base class.
+        if error.result is not None:
+            _print_result(error.result, as_json, show)
         raise _exit(error, REFUSED) from None
     except ConfigError as error:
         raise _exit(error, BAD_USAGE) from None
     # The types with messages for users. Any other exception is a defect and keeps its traceback.
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise _exit(error, FAILED) from None
-    if result is None:
-        return
+    if result is not None:
+        _print_result(result, as_json, show)
+
+
+def _print_result(result: JobResult, as_json: bool, show: Callable[[JobResult], str] | None) -> None:
     if as_json:
         # default=str: results contain paths and times.
         typer.echo(json.dumps(result, ensure_ascii=False, default=str))
@@ -89,6 +96,8 @@ def _as_lines(result: JobResult, indent: str = "") -> str:
     for key, value in result.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", _as_lines(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines += [f"{indent}{key}:{'' if value else ' none'}", *(f"{indent}  {item}" for item in value)]
         else:
             lines.append(f"{indent}{key}: {value}")
     return "\n".join(line for line in lines if line)

@@ -53,7 +53,6 @@ def demo(
 
         result = run(settings)
         evaluation = result.pop("evaluation")
-        del result["warnings"]  # logged already
         address = f"http://{settings.api.host}:{settings.api.port}"
         return result | {"metrics": evaluation["targets"], "sample": _sample(settings), "address": address}
 

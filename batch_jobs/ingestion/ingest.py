@@ -8,29 +8,18 @@ DuckDB processes the events, so memory use is bounded whatever their number. Sta
 """
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from batch_jobs.ingestion.csv_files import (
-    add_unreadable_to_source_line,
-    csv_rows,
-    line_rows,
-    sql_string,
-    unreadable_lines_query,
-)
-from batch_jobs.ingestion.events import stage_events
-from batch_jobs.ingestion.products import stage_products
-from batch_jobs.ingestion.source_mapping import (
-    EventsMapping,
-    SourceMapping,
-    TableMapping,
-    load_mapping,
-    mapping_path,
-    overrides_by_table,
-    table_path,
-)
+from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE, stage_events
+from batch_jobs.ingestion.files.utf8 import scratch_folder
+from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
+from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
+from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, left_out_warnings
+from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
+from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, with_overrides
+from batch_jobs.ingestion.sql_literals import sql_string
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
@@ -40,36 +29,46 @@ log = logging.getLogger(__name__)
 INGEST_MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
 
 
-def ingest(config: Config) -> dict[str, Any]:
+def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
     """Reads the configured source and writes canonical events, products, the quarantine and a report of counts.
 
+    Args:
+        config: The configuration.
+        sampled_rows: Read a sample only, for a preview: so many rows of events and of products, and what belongs to
+            these. The counts of a table that has more rows are marked by `sampled`.
+
     Returns:
-        The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}}, where a table's
-        counts are read, kept, excluded (by the mapping), duplicates, bad, and `reasons` of all left out. The counts of
-        `events` are those of the source; `events.event_log` has those of the event log, if it has any event.
+        The report: {"dataset", "description", "licence", "cut", "events": {...}, "products": {...}, "warnings": [...]},
+        where a table's counts are read, kept, excluded, duplicates and bad; `reasons`, `examples` and `remedies` are of
+        the rows left out; `files` has path, bytes, rows and encoding of each file. The counts of `events` are those of
+        the source; `events.event_log` has those of the event log, if it has any event.
 
     Raises:
         FileNotFoundError: A source file is missing (a missing photo file is only a warning).
-        ValueError: A required column is missing, or a query or expression of the mapping does not fit the data; the
-            message names it.
+        ValueError: A file is cut short, damaged, of another kind or in another encoding, a required column is missing,
+            or a query or expression of the mapping does not fit the data; the message names it.
         RuntimeError: A file cannot be read or written, or disk space or memory is insufficient.
     """
-    mapping = load_mapping(config.data.source)
+    mapping = with_overrides(load_mapping(config.data.source), config.data)
     paths = shop_paths(config)
     paths.events.parent.mkdir(parents=True, exist_ok=True)
+    require_own_shop(config)
     try:
-        with duckdb.connect() as db:
-            spill = sql_string(str(paths.root / "tmp"))
+        with scratch_folder(paths.source_copies) as scratch, duckdb.connect() as db:
+            # In the scratch folder, which is emptied after a killed run as well.
+            spill = sql_string(str(scratch / "spill"))
             db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
             # A time without a zone is UTC, whatever the zone of the machine.
             db.execute("SET TimeZone = 'UTC'")
             log.info("reading the files of %s", config.data.source)
-            _open_sources(db, mapping, config)
+            tables = open_sources(db, mapping, config, scratch, sampled_rows)
+            open_event_log(db, tables, paths.event_log, scratch)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
-            products = stage_products(db, mapping)
+            products, photos = stage_products(db, mapping, config.data, tables.opened[PRODUCTS_TABLE])
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
-            events = stage_events(db, mapping, paths.event_log)
+            events = stage_events(db, mapping, config.data)
+            warnings = tables.warnings + _finish_counts(db, tables, events, products, photos)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)
     # Whoever wrote the mapping can mend these two; the others are the machine's (disk, memory).
@@ -80,98 +79,38 @@ def ingest(config: Config) -> dict[str, Any]:
     subset = mapping.subset.description if mapping.subset and config.data.use_subset else None
     report = {
         "dataset": paths.root.name, "description": mapping.description, "licence": mapping.licence, "cut": subset,
-        "events": events, "products": products,
+        "events": events, "products": products, "warnings": warnings,
     }  # fmt: skip
+    if photos is not None:
+        report["photos"] = photos
+    record_shop_source(config)
     write_json(paths.ingest_report, report)
     return report
 
 
-# ---- source files as views -------------------------------------------------------------------------------------------
-
-
-def _open_sources(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config) -> None:
-    """Creates the views `event_source`, `product_source` and, if there is a photo file, `photo_source`."""
-    for name, file in mapping.tables.items():
-        _open_lookup(db, name, mapping_path(config.data.source).parent / file)
-    overrides = overrides_by_table(config.data)
-    subset = mapping.subset if config.data.use_subset else None
-    events = table_path(mapping, mapping.events, overrides["events"])
-    # Events first: the subset's condition on products reads the view `event_source`.
-    _open_table(db, "event_source", "events", mapping.events, events, subset.events if subset else None)
-    products = table_path(mapping, mapping.products, overrides["products"])
-    _open_table(db, "product_source", "products", mapping.products, products, subset.products if subset else None)
-    if mapping.photos is not None:
-        try:
-            path = table_path(mapping, mapping.photos, overrides["photos"])
-        except FileNotFoundError as error:
-            log.warning("no photos: %s", error)
-            return
-        _open_table(db, "photo_source", "photos", mapping.photos, path, None)
-
-
-def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
-    """Creates one of the mapping's further tables; its file belongs to the mapping: an unreadable line is an error."""
-    if not path.is_file():
-        raise FileNotFoundError(f"table {name} of the source mapping: {path} does not exist")
-    db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {csv_rows(path, name)}")
-    query = unreadable_lines_query(db, name, header=True)
-    if query and (first := db.execute(f"SELECT data_row, line FROM ({query}) ORDER BY data_row LIMIT 1").fetchone()):
-        row, line = first
-        raise ValueError(f"table {name} of the source mapping: row {row} of {path} cannot be read: {line}")
-
-
-def _open_table(
-    db: duckdb.DuckDBPyConnection, view: str, name: str, table: TableMapping, path: Path, condition: str | None
-) -> None:
-    """Creates a view of a source table's rows; `source_line` numbers them in file order.
-
-    Args:
-        db: The connection.
-        view: Name of the view.
-        name: Name of the table in the mapping.
-        table: The table.
-        path: Its file.
-        condition: Which of its rows belong to the subset; None takes all.
-
-    Raises:
-        ValueError: The file does not have the format of its name, or the table's SQL does not fit it.
-    """
-    is_text = table.lines or path.suffix != ".parquet"
-    rows = f"SELECT * FROM {_file_rows(table, path, view)}"
-    try:
-        if table.query is not None:
-            db.execute(f"CREATE OR REPLACE TEMP VIEW source AS {rows}")
-            _check_sql(db, f"{name}.query", table.query)
-            rows = table.query
-        db.execute(f"CREATE TEMP TABLE {view}_rows AS SELECT row_number() OVER () AS source_line, * FROM ({rows})")
-    except duckdb.Error as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    # Only then is a row of the view a row of the file.
-    if is_text and table.query is None:
-        add_unreadable_to_source_line(db, view, header=not table.lines)
-    condition = condition or "true"
-    # EXPLAIN each expression by itself: an error of the combined query would not name the mapping's field.
-    _check_sql(db, f"subset.{name}", f"SELECT 1 FROM {view}_rows WHERE {condition}")
-    exclude = table.exclude if isinstance(table, EventsMapping) else {}
-    for kind, expressions in (("sql", table.sql), ("exclude", exclude)):
-        for key, expression in expressions.items():
-            _check_sql(db, f"{name}.{kind}.{key}", f"SELECT ({expression}) FROM {view}_rows")
-    db.execute(f"CREATE TEMP VIEW {view} AS SELECT * FROM {view}_rows WHERE {condition}")
-
-
-def _file_rows(table: TableMapping, path: Path, view: str) -> str:
-    """The DuckDB table expression of a file's rows."""
-    if table.lines:
-        return line_rows(path, view)
-    return f"read_parquet({sql_string(str(path))})" if path.suffix == ".parquet" else csv_rows(path, view)
-
-
-def _check_sql(db: duckdb.DuckDBPyConnection, field: str, query: str) -> None:
-    """Raises a ValueError that names the mapping's field if DuckDB rejects its SQL."""
-    try:
-        db.execute(f"EXPLAIN {query}")
-    except duckdb.Error as error:
-        raise ValueError(f"{field} of the source mapping is not valid: {error}") from None
+def _finish_counts(
+    db: duckdb.DuckDBPyConnection,
+    tables: SourceTables,
+    events: dict[str, Any],
+    products: dict[str, Any],
+    photos: dict[str, Any] | None,
+) -> list[str]:
+    """Adds the files and the examples to the counts of each table, and returns the warnings about rows."""
+    reports = {
+        EVENTS_TABLE: events, PRODUCTS_TABLE: products, PHOTOS_TABLE: photos,
+        EVENT_LOG_TABLE: events.get(EVENT_LOG_TABLE),
+    }  # fmt: skip
+    warnings = []
+    for name, counts in reports.items():
+        if counts is not None:
+            counts["files"] = [file.as_json() for file in tables.files[name]]
+            if name in tables.sampled:
+                counts["sampled"] = True
+            # Those of rows left out, beside those of values that the table's own rules found.
+            counts["examples"] = {**counts.get("examples", {}), **examples(db, name, tables.opened[name])}
+            counts["remedies"] = {reason: REMEDIES[reason] for reason in counts["reasons"] if reason in REMEDIES}
+            warnings += left_out_warnings(name, counts) + counts.pop("warnings", [])
+    return warnings
 
 
 # ---- output ----------------------------------------------------------------------------------------------------------
@@ -184,7 +123,7 @@ def _write(db: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
         paths.products: "SELECT * FROM products ORDER BY product_id",
         paths.product_aliases: "SELECT * FROM product_aliases ORDER BY product_id",
         paths.events: "SELECT * FROM events ORDER BY buyer_id, event_time, product_key, event_type",
-        paths.quarantine: 'SELECT * FROM quarantine ORDER BY "table", source_line',
+        paths.quarantine: f'{LOCATED_ROWS} ORDER BY q."table", f.file, q.source_line',
     }
     for path, query in outputs.items():
         with replacing(path) as temporary:

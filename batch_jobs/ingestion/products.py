@@ -1,153 +1,188 @@
-"""The products part of ingest: clean values, product keys, deduplication."""
+"""The products part of ingest: clean values, product keys, photos, deduplication."""
 
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import duckdb
 import pandas as pd
 
-from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
-from batch_jobs.ingestion.source_mapping import (
-    METADATA,
-    SourceMapping,
-    TableMapping,
-    field_expression,
-    required_expression,
+from batch_jobs.ingestion.event_fields import INVALID_PRODUCT_ID
+from batch_jobs.ingestion.files.tables import OpenedTable
+from batch_jobs.ingestion.product_rules.availability import read_hidden, read_stock_levels
+from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT, merge_duplicates
+from batch_jobs.ingestion.product_rules.findings import Findings
+from batch_jobs.ingestion.product_rules.ids import (
+    MISSING_PRODUCT_ID,
+    choose_id_column,
+    whole_numbers,
 )
+from batch_jobs.ingestion.product_rules.markup import plain_text
+from batch_jobs.ingestion.product_rules.photos import DUPLICATE_PHOTO, UNREADABLE_PHOTO, photo_link, photo_reasons
+from batch_jobs.ingestion.product_rules.prices import PriceRules, read_prices
+from batch_jobs.ingestion.product_rules.reading import RawProducts, read_raw_products
+from batch_jobs.ingestion.product_rules.texts import category_name, read_texts
+from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
+from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, required_expression
 from feature_repo import columns as c
+from feature_repo.common.config import DataConfig
+from feature_repo.ingest_report import BROKEN_METADATA, DUPLICATE_PRODUCT_ID
 from feature_repo.transforms.keys import product_keys
-from feature_repo.transforms.text import deduplication_key, language_of, product_text
+from feature_repo.transforms.text import language_of
+from feature_repo.transforms.values.ids import clean_id, id_problem
+from feature_repo.transforms.values.times import TimeReader
 
-PRODUCTS_TABLE = "products"
-DUPLICATE_CONTENT = "duplicate_content"
-MISSING_PRODUCT_ID = "missing_product_id"
-# Boolean columns of the frame: the row has this value, but it cannot be read. The row is kept without the value.
-UNREADABLE_VALUES = ("broken_metadata", "unreadable_price", "unreadable_stock", "unreadable_hidden")
+PRODUCTS_TABLE, PHOTOS_TABLE = "products", "photos"
+# The columns of the table `products` and their types, which an empty column of pandas does not know.
+PRODUCT_TYPES = {
+    c.PRODUCT_ID: "VARCHAR", c.PRODUCT_KEY: "BIGINT", c.TITLE: "VARCHAR", c.DESCRIPTION: "VARCHAR", c.TEXT: "VARCHAR",
+    c.TITLES: "VARCHAR", c.TITLE_LANGUAGE: "VARCHAR", c.DESCRIPTION_LANGUAGE: "VARCHAR", c.BRAND: "VARCHAR",
+    c.CATEGORY: "VARCHAR", c.PRICE: "DOUBLE", c.CURRENCY: "VARCHAR", c.STOCK: "BIGINT", c.PHOTO: "VARCHAR",
+    c.HIDDEN: "BOOLEAN", c.GROUP_ID: "VARCHAR",
+}  # fmt: skip
 
 
-def stage_products(db: duckdb.DuckDBPyConnection, mapping: SourceMapping) -> dict[str, Any]:
+class StagedProducts(NamedTuple):
+    """What ingest reports of products and photos.
+
+    Attributes:
+        products: The row counts; the counts of values that cannot be read, each with its first row under `examples`;
+            `columns`, the column that each field is read from; `warnings`.
+        photos: The row counts of the photo file; None without one.
+    """
+
+    products: dict[str, Any]
+    photos: dict[str, Any] | None
+
+
+def stage_products(
+    db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig, opened: OpenedTable
+) -> StagedProducts:
     """Creates the tables `products` and `product_aliases` (id of a merged product -> id of the kept one).
 
-    Returns:
-        The row counts, and under each name of UNREADABLE_VALUES the number of rows with such a value.
+    Args:
+        db: The connection.
+        mapping: The source's mapping.
+        data: How times are read.
+        opened: The opened table of products, which knows the line of each row.
+
+    Raises:
+        ValueError: A required column is missing, or the mapping names one that the file does not have.
     """
-    # In pandas, because the text functions are Python; a catalogue fits into memory.
-    frame = _read(db, mapping.products)
-    _add_photos(db, mapping.photos, frame)
-    unreadable_values = {name: int(frame.pop(name).sum()) for name in UNREADABLE_VALUES}
-    frame[c.TEXT] = frame[c.TEXT].fillna("").str.strip()
-    frame[c.TEXT] = [
-        text or product_text(title, description)
-        for text, title, description in zip(frame[c.TEXT], frame[c.TITLE], frame[c.DESCRIPTION], strict=True)
-    ]
+    # In pandas, because the rules are Python; a catalogue fits into memory.
+    raw = read_raw_products(db, mapping.products)
+    frame = raw.frame
+    findings = Findings(db, PRODUCTS_TABLE, opened, frame[c.SOURCE_LINE])
+    id_column = _add_ids(db, mapping, raw, findings)
+    _add_values(raw, mapping, data, findings)
+    photos = _add_photos(db, mapping.photos, frame)
+    reasons = frame[c.PRODUCT_ID].map(_id_reason).astype(object)
+    identified = frame[reasons.isna()].copy()
+    duplicates = merge_duplicates(identified, by_content=mapping.deduplicate)
+    reasons.update(duplicates.reasons)
+    _create_tables(db, identified[duplicates.reasons.isna()], duplicates.aliases)
+    _quarantine(db, PRODUCTS_TABLE, "product_source", frame, reasons)
+    unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source")
+    counts = row_counts(
+        db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(),
+        duplicates=(DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT),
+    )  # fmt: skip
+    return StagedProducts(
+        {
+            **counts, **findings.counts, "columns": {c.PRODUCT_ID: id_column, **raw.columns},
+            "examples": findings.examples, "warnings": findings.warnings,
+        },
+        photos,
+    )  # fmt: skip
+
+
+# ---- ids -------------------------------------------------------------------------------------------------------------
+
+
+def _add_ids(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, raw: RawProducts, findings: Findings) -> str:
+    """Adds the product ids, and returns the column that they are read from."""
+    columns = [name for name, *_ in db.execute("DESCRIBE event_source").fetchall()]
+    of_event = required_expression(mapping.events, c.PRODUCT_ID, columns)
+    texts = db.execute(f"SELECT DISTINCT ({of_event})::VARCHAR FROM event_source").fetchall()
+    event_ids = {known for (text,) in texts if (known := clean_id(text))}
+    candidates = {column: whole_numbers(ids, event_ids) for column, ids in raw.ids.items()}
+    chosen = choose_id_column(candidates, event_ids, findings)
+    raw.frame[c.PRODUCT_ID] = candidates[chosen]
+    return chosen
+
+
+def _id_reason(product_id: str | None) -> str | None:
+    """Why a row with this id is left out; None: it is not."""
+    if product_id is None:
+        return MISSING_PRODUCT_ID
+    return INVALID_PRODUCT_ID if id_problem(product_id) else None
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+def _add_values(raw: RawProducts, mapping: SourceMapping, data: DataConfig, findings: Findings) -> None:
+    """Replaces the raw texts of the fields by the values of the canonical columns."""
+    frame = raw.frame
+    findings.count(BROKEN_METADATA, frame[BROKEN_METADATA])
+    findings.warn_of(BROKEN_METADATA, "it is no JSON object, so its values are left empty")
+    times = TimeReader(data.timezone, data.date_order)
+    rules = PriceRules(raw.numeric, mapping.products.decimal_mark, times, now_ms=round(time.time() * 1000))
+    frame[[c.PRICE, c.CURRENCY]] = read_prices(frame, rules, findings)
+    frame[c.STOCK] = read_stock_levels(frame, findings)
+    frame[c.HIDDEN] = read_hidden(frame, findings)
+    links = frame[c.PHOTO].map(photo_link, na_action="ignore").astype(object)
+    findings.count(UNREADABLE_PHOTO, frame[c.PHOTO].where(links.isna()))
+    findings.warn_of(UNREADABLE_PHOTO, "it is left empty; write a link that begins with https://")
+    frame[c.PHOTO] = links
+    frame[c.CATEGORY] = frame[c.CATEGORY].map(category_name, na_action="ignore").astype(object)
+    frame[c.BRAND] = frame[c.BRAND].map(plain_text, na_action="ignore").astype(object)
+    frame[[c.TITLE, c.DESCRIPTION, c.TITLES, c.TEXT]] = read_texts(frame, findings)
     for field, language in ((c.TITLE, c.TITLE_LANGUAGE), (c.DESCRIPTION, c.DESCRIPTION_LANGUAGE)):
         frame[language] = frame[field].map(language_of)
-    reason, alias = _duplicates(frame, deduplicate=mapping.deduplicate)
-    kept = frame[reason.isna()].drop(columns=c.SOURCE_LINE)
-    kept.insert(1, c.PRODUCT_KEY, product_keys(kept[c.PRODUCT_ID].tolist()))
+
+
+def _add_photos(
+    db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame: pd.DataFrame
+) -> dict[str, Any] | None:
+    """Adds photos from the photo file to products that have none, and returns the row counts; None without a file."""
+    views = {name for (name,) in db.execute("SELECT view_name FROM duckdb_views() WHERE temporary").fetchall()}
+    if table is None or "photo_source" not in views:
+        return None
+    columns = [name for name, *_ in db.execute("DESCRIBE photo_source").fetchall()]
+    product_id, photo = (required_expression(table, field, columns) for field in (c.PRODUCT_ID, c.PHOTO))
+    photos = db.execute(f"""
+        SELECT source_line, ({product_id})::VARCHAR AS product_id, ({photo})::VARCHAR AS photo
+        FROM photo_source ORDER BY source_line
+    """).df()
+    reasons = photo_reasons(photos, frame)
+    by_product = photos[reasons.isna()].set_index(c.PRODUCT_ID)[c.PHOTO]
+    frame[c.PHOTO] = frame[c.PHOTO].fillna(frame[c.PRODUCT_ID].map(by_product))
+    _quarantine(db, PHOTOS_TABLE, "photo_source", photos, reasons)
+    unreadable = quarantine_unreadable_lines(db, PHOTOS_TABLE, "photo_source")
+    return row_counts(db, PHOTOS_TABLE, read=len(photos) + unreadable, excluded=(), duplicates=(DUPLICATE_PHOTO,))
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _create_tables(db: duckdb.DuckDBPyConnection, kept: pd.DataFrame, aliases: pd.DataFrame) -> None:
+    kept = kept.assign(**{c.PRODUCT_KEY: product_keys(kept[c.PRODUCT_ID].tolist())})[list(PRODUCT_TYPES)]
     db.register("kept_products", kept)
-    # The casts set the types of empty columns, which pandas does not know.
-    db.execute("""
-        CREATE TEMP TABLE products AS
-        SELECT * REPLACE (product_id::VARCHAR AS product_id, title::VARCHAR AS title,
-                          description::VARCHAR AS description, text::VARCHAR AS text, brand::VARCHAR AS brand,
-                          category::VARCHAR AS category, photo::VARCHAR AS photo,
-                          title_language::VARCHAR AS title_language,
-                          description_language::VARCHAR AS description_language)
-        FROM kept_products
-    """)
-    db.register("product_alias_frame", alias)
+    columns = ", ".join(f"{name}::{kind} AS {name}" for name, kind in PRODUCT_TYPES.items())
+    db.execute(f"CREATE TEMP TABLE products AS SELECT {columns} FROM kept_products")
+    db.register("product_alias_frame", aliases)
     db.execute("""
         CREATE TEMP TABLE product_aliases AS
         SELECT product_id::VARCHAR AS product_id, duplicate_of::VARCHAR AS duplicate_of FROM product_alias_frame
     """)
-    rejected = pd.DataFrame({c.SOURCE_LINE: frame[c.SOURCE_LINE], c.REASON: reason}).dropna()
-    db.register("rejected_products", rejected)
-    quarantine_rows(db, PRODUCTS_TABLE, "product_source", "SELECT * FROM rejected_products")
-    unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source", header=not mapping.products.lines)
-    duplicates = (c.DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT)
-    report = row_counts(db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(), duplicates=duplicates)
-    return {**report, **unreadable_values}
 
 
-def _read(db: duckdb.DuckDBPyConnection, table: TableMapping) -> pd.DataFrame:
-    """The source's products in canonical columns; title and description are never null, the other texts may be."""
-    file_columns = [name for name, *_ in db.execute("DESCRIBE product_source").fetchall()]
-    metadata = field_expression(table, METADATA, file_columns)
-
-    def expression(field: str, *json_keys: str) -> str:
-        """The field's own column, else its value in the metadata JSON; a blank value counts as missing."""
-        sources = [source for source in [field_expression(table, field, file_columns)] if source]
-        if metadata:
-            sources += [f"json_extract_string(metadata_json, '$.{key}')" for key in json_keys]
-        values = ", ".join(f"nullif(trim(({source})::VARCHAR), '')" for source in sources) or "NULL::VARCHAR"
-        return f"coalesce({values}) AS {field}"
-
-    metadata_sql = f"({metadata})::VARCHAR" if metadata else "NULL::VARCHAR"
-    products: pd.DataFrame = db.execute(f"""
-        WITH parsed AS (
-            SELECT *, CASE WHEN json_valid({metadata_sql}) THEN {metadata_sql}::JSON END AS metadata_json,
-                   coalesce(NOT json_valid(nullif(trim({metadata_sql}), '')), false) AS broken_metadata
-            FROM product_source),
-        named AS (
-            SELECT source_line, broken_metadata,
-                   trim(({required_expression(table, c.PRODUCT_ID, file_columns)})::VARCHAR) AS product_id,
-                   {expression(c.TITLE)}, {expression(c.DESCRIPTION)}, {expression(c.TEXT)},
-                   {expression(c.BRAND, "brand")}, {expression(c.CATEGORY, "catalog_id", "category")},
-                   {expression(c.PRICE, "price")}, {expression(c.STOCK, "stock")}, {expression(c.PHOTO, "photo")},
-                   {expression(c.HIDDEN, "hidden")}
-            FROM parsed),
-        typed AS (
-            SELECT * REPLACE (
-                       -- DuckDB reads nan and inf as numbers, too. A stock may be written 3.0.
-                       CASE WHEN isfinite(try_cast(price AS DOUBLE)) THEN price::DOUBLE END AS price,
-                       try_cast(try_cast(stock AS DOUBLE) AS BIGINT) AS stock,
-                       -- DuckDB reads true/false, t/f, yes/no, y/n, 1/0 in any case. An unreadable value is false.
-                       coalesce(try_cast(hidden AS BOOLEAN), false) AS hidden),
-                   price AS price_text, stock AS stock_text,
-                   hidden IS NOT NULL AND try_cast(hidden AS BOOLEAN) IS NULL AS unreadable_hidden
-            FROM named)
-        SELECT source_line, product_id, coalesce(title, '') AS title, coalesce(description, '') AS description, text,
-               brand, category, price, stock, photo, hidden, broken_metadata, unreadable_hidden,
-               price IS NULL AND price_text IS NOT NULL AS unreadable_price,
-               stock IS NULL AND stock_text IS NOT NULL AS unreadable_stock
-        FROM typed ORDER BY source_line
-    """).df()
-    return products
-
-
-def _add_photos(db: duckdb.DuckDBPyConnection, table: TableMapping | None, frame: pd.DataFrame) -> None:
-    """Adds photos from the photo file, if there is one, to products that have none."""
-    views = {name for (name,) in db.execute("SELECT view_name FROM duckdb_views() WHERE temporary").fetchall()}
-    if table is None or "photo_source" not in views:
-        return
-    file_columns = [name for name, *_ in db.execute("DESCRIBE photo_source").fetchall()]
-    product_id, photo = (required_expression(table, field, file_columns) for field in (c.PRODUCT_ID, c.PHOTO))
-    photos = db.execute(f"""
-        SELECT trim(({product_id})::VARCHAR) AS product_id, first(({photo})::VARCHAR ORDER BY source_line) AS photo
-        FROM photo_source WHERE {photo} IS NOT NULL GROUP BY 1
-    """).df()
-    by_product = photos.set_index(c.PRODUCT_ID)[c.PHOTO]
-    frame[c.PHOTO] = frame[c.PHOTO].fillna(frame[c.PRODUCT_ID].map(by_product))
-
-
-def _duplicates(frame: pd.DataFrame, *, deduplicate: bool) -> tuple["pd.Series[str]", pd.DataFrame]:
-    """The reason why each row is left out (null: kept), and the merged products, each with its replacement."""
-    reason = pd.Series(None, index=frame.index, dtype="object")
-    missing = frame[c.PRODUCT_ID].isna() | (frame[c.PRODUCT_ID] == "")
-    reason[missing] = MISSING_PRODUCT_ID
-    reason[~missing & frame[c.PRODUCT_ID].duplicated()] = c.DUPLICATE_PRODUCT_ID
-    kept_by_key: dict[tuple[str, str, str], str] = {}
-    alias: list[tuple[str, str]] = []
-    if deduplicate:
-        columns = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND)
-        for row in frame[reason.isna()][list(columns)].itertuples():
-            index, product_id, title, description, brand = row
-            key = deduplication_key(title, description, brand)
-            if key is None:
-                continue
-            # The first row wins, as for repeated ids.
-            kept_id = kept_by_key.setdefault(key, product_id)
-            if kept_id != product_id:
-                reason[index] = DUPLICATE_CONTENT
-                alias.append((product_id, kept_id))
-    return reason, pd.DataFrame(alias, columns=[c.PRODUCT_ID, c.DUPLICATE_OF], dtype="string")
+def _quarantine(
+    db: duckdb.DuckDBPyConnection, table: str, view: str, rows: pd.DataFrame, reasons: "pd.Series[str]"
+) -> None:
+    """Quarantines the rows that have a reason; the value of each is its product id."""
+    rejected = rows[[c.SOURCE_LINE]].assign(**{c.REASON: reasons, "value": rows[c.PRODUCT_ID]})[reasons.notna()]
+    db.register(f"rejected_{table}", rejected)
+    quarantine_rows(
+        db, table, view, f"SELECT source_line, reason::VARCHAR AS reason, value::VARCHAR AS value FROM rejected_{table}"
+    )

@@ -8,34 +8,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from batch_jobs.ingestion.column_names import named_column
+from batch_jobs.ingestion.files.encodings import known_encoding
+from batch_jobs.ingestion.files.parts import table_parts
+from batch_jobs.ingestion.sql_literals import quoted_identifier
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
 from feature_repo.common.config_loading import load_config, read_yaml
+from feature_repo.transforms.values.amounts import DecimalMark
 
 SOURCES_FOLDER = Path("config/sources")
 PACKAGE_PREFIX = "package:"
-
-METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
-
-# Common column names of the canonical fields, compared by letters and digits alone, without case. The first name that
-# the file has is used; `id` comes last because in a file of events it may be the id of the event.
-COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
-    c.BUYER_ID: ("buyer", "user", "user_id", "customer", "customer_id", "visitor_id", "household_id"),
-    c.PRODUCT_ID: ("product", "item", "item_id", "sku", "id"),
-    c.EVENT_TYPE: ("event", "event_name", "action", "type"),
-    c.TIMESTAMP: ("event_time", "time", "ts", "date", "datetime", "created_at", "event_timestamp"),
-    c.EVENT_ID: ("uuid",),
-    c.TITLE: ("name", "product_name", "title_ar"),
-    c.DESCRIPTION: ("desc", "details", "product_description"),
-    c.BRAND: ("brand_name", "manufacturer"),
-    c.CATEGORY: ("category_id", "catalog_id", "category_name"),
-    c.PRICE: ("unit_price", "sale_price"),
-    c.STOCK: ("quantity_in_stock", "stock_quantity", "inventory"),
-    c.PHOTO: ("thumbnail", "photo_link", "photo_url", "image", "image_url", "image_link"),
-    c.HIDDEN: ("is_hidden", "unlisted"),
-    METADATA: ("meta", "attributes"),
-}
-
 
 # The names of ingest's own tables begin with these.
 RESERVED_PREFIXES = ("source", "event", "product", "photo", "quarantine", "rejected", "kept")
@@ -49,6 +32,7 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+Encoding = Annotated[str, AfterValidator(known_encoding)]
 TableName = Annotated[str, Field(pattern="^[a-z_]+$"), AfterValidator(_not_reserved)]
 
 
@@ -56,10 +40,16 @@ class TableMapping(Section):
     """One table of a source.
 
     A canonical field comes from `sql` (a DuckDB expression over the table's columns), else from the column named in
-    `columns`, else from the column with its name or a common variation of it (COLUMN_ALIASES).
+    `columns`, else from the column with its name or a common variation of it (column_names).
     """
 
-    path: str = Field(description="File name in the source's folder: CSV, gzipped CSV, Parquet, or text (see `lines`)")
+    path: str = Field(
+        description="File, folder of parts or pattern in the source's folder: CSV, Parquet, or text (see `lines`); "
+        "CSV and text may be compressed with gzip or zstd"
+    )
+    encoding: Encoding | None = Field(
+        None, description="Encoding of text that is not UTF-8 and has no byte order mark, such as windows-1256"
+    )
     lines: bool = Field(False, description="Read the file as text: one row per line, in the column `line`")
     query: str | None = Field(None, description="DuckDB query over the view `source`, read instead of the file's rows")
     columns: dict[str, str] = Field(default_factory=dict, description="Canonical field -> column of the file")
@@ -70,6 +60,14 @@ class EventsMapping(TableMapping):
     """The events table of a source."""
 
     exclude: dict[str, str] = Field(default_factory=dict, description="Reason -> condition of rows that do not belong")
+
+
+class ProductsMapping(TableMapping):
+    """The products table of a source."""
+
+    decimal_mark: DecimalMark | None = Field(
+        None, description="The decimal mark of prices that are text; unset, it is told from the prices"
+    )
 
 
 class SubsetMapping(Section):
@@ -96,7 +94,7 @@ class SourceMapping(Section):
         default_factory=dict, description="Further tables for queries to join: name -> CSV file beside the mapping"
     )
     events: EventsMapping
-    products: TableMapping
+    products: ProductsMapping
     photos: TableMapping | None = None
     subset: SubsetMapping | None = None
 
@@ -160,10 +158,11 @@ def load_source_config(path: Path | None = None, overrides: Sequence[str] = ()) 
 
 
 def table_path(mapping: SourceMapping, table: TableMapping, override: str | None) -> Path:
-    """The path of a table's file; `override`, from the configuration, wins over the mapping.
+    """The path of a table's file, folder or pattern; `override`, from the configuration, wins over the mapping.
 
     Raises:
         FileNotFoundError: The file, its Python package or the environment variable of its folder is missing.
+        ValueError: A part is missing.
     """
     if override is not None:
         path = Path(override)
@@ -178,8 +177,7 @@ def table_path(mapping: SourceMapping, table: TableMapping, override: str | None
                 "the files with --set data.events_path=... and --set data.products_path=..."
             )
         path = Path(folder) / table.path
-    if not path.is_file():
-        raise FileNotFoundError(f"source file {path} does not exist")
+    table_parts(path)
     return path
 
 
@@ -199,6 +197,13 @@ def overrides_by_table(data: DataConfig) -> dict[str, str | None]:
     return {"events": data.events_path, "products": data.products_path, "photos": data.photos_path}
 
 
+def with_overrides(mapping: SourceMapping, data: DataConfig) -> SourceMapping:
+    """The mapping with the paths that the configuration sets, so that messages about a table name its file."""
+    paths = {name: path for name, path in overrides_by_table(data).items() if path and getattr(mapping, name)}
+    tables = {name: getattr(mapping, name).model_copy(update={"path": path}) for name, path in paths.items()}
+    return mapping.model_copy(update=tables)
+
+
 # ---- fields of a table -----------------------------------------------------------------------------------------------
 
 
@@ -215,13 +220,23 @@ def field_expression(table: TableMapping, field: str, file_columns: Iterable[str
         column = table.columns[field]
         if column not in file_columns:
             raise ValueError(
-                f"{table.path}: column {column!r} (for {field}) is missing; columns found: {', '.join(file_columns)}"
+                f"{table.path}: column {column!r} (for {field}) is missing; columns found: {_listed(file_columns)}"
             )
-        return _quoted_identifier(column)
-    names = [_normalised_name(name) for name in (field, *COLUMN_ALIASES.get(field, ()))]
-    # Reversed, so that of two columns with one normalised name the first stays.
-    candidates = {_normalised_name(column): column for column in reversed(file_columns)}
-    return next((_quoted_identifier(candidates[name]) for name in names if name in candidates), None)
+        return quoted_identifier(column)
+    named = named_column(field, file_columns)
+    return None if named is None else quoted_identifier(named)
+
+
+def taken_columns(table: TableMapping, fields: Iterable[str], file_columns: Iterable[str]) -> dict[str, str]:
+    """The column of the file that each field is read from, or the mapping's SQL; fields that are missing are left out.
+
+    Raises:
+        ValueError: The mapping names a column that the table does not have.
+    """
+    file_columns = list(file_columns)
+    found = {field: field_expression(table, field, file_columns) for field in fields}
+    by_expression = {quoted_identifier(column): column for column in file_columns}
+    return {field: by_expression.get(source, source) for field, source in found.items() if source is not None}
 
 
 def required_expression(table: TableMapping, field: str, file_columns: Iterable[str]) -> str:
@@ -235,15 +250,11 @@ def required_expression(table: TableMapping, field: str, file_columns: Iterable[
     expression = field_expression(table, field, file_columns)
     if expression is None:
         raise ValueError(
-            f"{table.path}: required column {field!r} is missing; columns found: {', '.join(file_columns)}. "
+            f"{table.path}: required column {field!r} is missing; columns found: {_listed(file_columns)}. "
             f"Name it in the mapping under columns: {{{field}: YOUR_COLUMN}}"
         )
     return expression
 
 
-def _normalised_name(name: str) -> str:
-    return "".join(char for char in name.lower() if char.isalnum())
-
-
-def _quoted_identifier(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
+def _listed(file_columns: Iterable[str]) -> str:
+    return ", ".join(name for name in file_columns if name != c.SOURCE_LINE)

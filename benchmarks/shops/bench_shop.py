@@ -26,10 +26,9 @@ from batch_jobs.embed_products import embed_job
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
-from batch_jobs.refresh import enforce_gate
 from benchmarks.shops.synthetic_shop import EVENTS_FILE, PRODUCTS_FILE, ShopSize, write_shop
 from benchmarks.tools.skip import require_package
-from expectations.gate import validate_canonical, validate_sequences
+from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
@@ -157,7 +156,7 @@ def _make(shop: BenchShop, mapping: Path) -> None:
         ingest(config)
         enforce_gate(validate_canonical(paths, config))
         build_features(config)
-        enforce_gate(validate_sequences(paths, config))
+        enforce_gate(validate_features(paths, config))
         done("features built")
         with feature_store(config) as store:
             materialize(config, store, full=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from batch_jobs.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.source_mapping import mapping_path
-from batch_jobs.refresh import build_validated_features
 from benchmarks.tools.shared_data import SHARED_DATA, shared_data
 from benchmarks.tools.skip import SkippedError, require_file, require_package
-from expectations.gate import validate_canonical
+from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
@@ -111,6 +111,7 @@ def prepared(name: str, folder: Path | None, *, cold: bool, overrides: Sequence[
             raise SkippedError(f"{name}: {error}") from None
         validate_canonical(shop_paths(config), config)
         build_validated_features(config)
+        validate_features(shop_paths(config), config)
     return config
 
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from feature_repo.common.config import Config
-from feature_repo.common.files import replacing
+from feature_repo.common.files import read_utf8, replacing
 from feature_repo.common.limits import Limit
 
 # The id only has to be unique; the secret has to be unguessable: 256 bits.
@@ -86,11 +86,12 @@ def read_keys(path: Path) -> list[ApiKey]:
     """Reads the keys of a file, oldest first; there are none if the file does not exist.
 
     Raises:
+        ConfigError: The file is not UTF-8.
         ValueError: The content is not a list of API keys.
         OSError: The file cannot be read.
     """
     try:
-        content = path.read_bytes()
+        content = read_utf8(path)
     except FileNotFoundError:
         return []
     try:

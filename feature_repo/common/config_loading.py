@@ -6,6 +6,7 @@ batch_jobs.ingestion.source_mapping), the built-in default. An unknown key is an
 key; otherwise a misspelt setting would silently have no effect.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_values import Values
+from feature_repo.common.files import read_utf8
 
 ENV_PREFIX = "TAWSIYA__"
 ENV_FILE = Path(".env")
@@ -33,7 +35,7 @@ def load_config(
 
     Args:
         path: The YAML file; None reads `config/default.yaml`.
-        overrides: `section.key=value` strings; values are read as YAML.
+        overrides: `section.key=value` strings; see Values.assign for how a value is read.
         environ: The environment; None takes the process's, over the `.env` file.
         defaults: Values by section and key that replace the built-in defaults.
 
@@ -79,10 +81,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: It is not UTF-8, not YAML, or no mapping.
     """
     try:
-        # utf-8-sig: editors on Windows begin a file with a byte order mark. safe_load: YAML tags must not run code.
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise _not_utf8(path) from None
+        # safe_load: YAML tags must not run code.
+        content = yaml.safe_load(read_utf8(path))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if content is None:
@@ -114,13 +114,8 @@ def _add_variables(values: Values, variables: Mapping[str, str], origin: str) ->
 
 
 def _env_file() -> dict[str, str]:
-    try:
-        variables = dotenv_values(ENV_FILE, encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise _not_utf8(ENV_FILE) from None
+    if not ENV_FILE.is_file():
+        return {}
+    variables = dotenv_values(stream=io.StringIO(read_utf8(ENV_FILE)))
     # A line without `=` has the value None; os.environ knows no such variable.
     return {name: value for name, value in variables.items() if value is not None}
-
-
-def _not_utf8(path: Path) -> ConfigError:
-    return ConfigError(f"{path} is not UTF-8; save it as UTF-8")

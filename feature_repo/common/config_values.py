@@ -4,12 +4,12 @@ import difflib
 import functools
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from feature_repo.common.config import ConfigError, known_keys
+from feature_repo.common.config import Config, ConfigError, known_keys
 
 # Settings that have another name now.
 RENAMED = {
@@ -47,15 +47,15 @@ class Values:
         self._origins: dict[str, str] = {}  # dotted key -> variable or --set; the file set all others
 
     def assign(self, key: str, value: str, origin: str) -> None:
-        """Sets a dotted key to `value`, read as YAML.
+        """Sets a dotted key to a text: as it is where the setting is a text or a path, else read as YAML.
 
         Args:
             key: Such as `api.port`.
-            value: YAML.
+            value: The text.
             origin: What messages call the place where it was set.
 
         Raises:
-            ConfigError: The value is not YAML, or the key lies in another one's value.
+            ConfigError: The value is not YAML or is quoted, or the key lies in another one's value.
         """
         *sections, name = key.split(".")
         node = self.content
@@ -64,11 +64,7 @@ class Values:
             if not isinstance(child, dict):
                 raise ConfigError(f"{origin}: {section} is a value, not a section")
             node = child
-        try:
-            # As YAML, a value has the same type in a variable, after --set and in the file: 3, true, [view, purchase].
-            node[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{origin}: the value is not valid YAML: {error}") from None
+        node[name] = _read(key, value, origin)
         # A section that is set as a whole replaces the settings in it.
         self._origins = {known: of for known, of in self._origins.items() if not known.startswith(f"{key}.")}
         self._origins[key] = origin
@@ -111,6 +107,46 @@ class Values:
         section, name = key.split(".")
         values = self.content.get(section)
         return values.pop(name, None) if isinstance(values, dict) else None
+
+
+# ---- texts of values -------------------------------------------------------------------------------------------------
+
+
+def _read(key: str, text: str, origin: str) -> Any:
+    """The value that a text stands for, by the type of its setting."""
+    kind = _kind(key)
+    # YAML would cut the folder `/srv/shop #1` at the blank, and take `on`, `1_000` and `2024-01-31` for other types.
+    if kind in ("text", "optional text"):
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+            raise ConfigError(f"{origin}: {key} takes the text as it is; leave out the quotes around it")
+        return None if kind == "optional text" and not text else text
+    try:
+        # As YAML, a value has the same type in a variable, after --set and in the file: 3, true, [view, purchase].
+        return yaml.load(text, Loader=yaml.BaseLoader if kind == "texts" else yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: the value is not valid YAML: {error}") from None
+
+
+def _kind(key: str) -> Literal["text", "optional text", "texts", "other"]:
+    """What a setting holds: a text (a path, a choice), a text or nothing, several texts, or anything else."""
+    kind: Any = Config
+    for name in ("data_dir" if key == OUTPUT_DIR else key).split("."):
+        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+        kind = fields[name].annotation if name in fields else None
+    kinds = get_args(kind)
+    if get_origin(kind) in (tuple, frozenset):
+        return "texts" if _is_text(kinds[0]) else "other"
+    if type(None) in kinds and all(_is_text(one) for one in kinds if one is not type(None)):
+        return "optional text"
+    return "text" if _is_text(kind) else "other"
+
+
+def _is_text(kind: Any) -> bool:
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    return kind in (str, Path) or (bool(choices) and all(isinstance(choice, str) for choice in choices))
+
+
+# ---- messages --------------------------------------------------------------------------------------------------------
 
 
 def _unknown(key: str) -> str:

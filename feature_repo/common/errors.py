@@ -1,8 +1,16 @@
 """Errors that several layers handle."""
 
+from typing import Any
+
 
 class GateRefusedError(RuntimeError):
-    """A gate refused the data or the release. Nothing was published; the live release stays live. Exit code 3."""
+    """A gate refused the data or the release. Nothing was published; the live release stays live. Exit code 3.
+
+    Attributes:
+        result: What the command prints on stdout besides the message; None prints nothing.
+    """
+
+    result: dict[str, Any] | None = None
 
 
 class StoreUnavailableError(RuntimeError):

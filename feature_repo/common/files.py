@@ -1,11 +1,15 @@
-"""Atomic writes: a reader never sees a half-written file."""
+"""Atomic writes, so that a reader never sees a half-written file, and texts that people write, which must be UTF-8."""
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from feature_repo.common.config import ConfigError
 
 
 @contextmanager
@@ -43,6 +47,44 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file that a person wrote, without the byte order mark that editors on Windows begin it with.
+
+    Raises:
+        ConfigError: It is not UTF-8; the message names the file, the byte and its place, counted from 0.
+    """
+    content = path.read_bytes()
+    # UTF-16 without a byte order mark is valid UTF-8 with a null byte beside each Latin letter.
+    if (place := content.find(0)) >= 0 and content[0] not in (0xFE, 0xFF):
+        raise _not_utf8(path, content, place)
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, content, error.start) from None
+
+
+def _not_utf8(path: Path, content: bytes, place: int) -> ConfigError:
+    return ConfigError(f"{path} is not UTF-8 (byte 0x{content[place]:02x} at {place}); save it as UTF-8")
+
+
+def glob_literal(path: Path) -> str:
+    """`path` as DuckDB must get it to read this file alone: DuckDB takes the path of a file to read as a pattern.
+
+    Raises:
+        ValueError: The path has a backslash, at which DuckDB splits patterns, beside a character of patterns.
+    """
+    literal = re.sub(r"[\[*?]", r"[\g<0>]", str(path))
+    if "\\" in literal and literal != str(path):
+        raise ValueError(f"{path} has a backslash and one of [ * ? in its name, which cannot be read; rename it")
+    return literal
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_stamp(path: Path) -> tuple[int, ...]:

@@ -43,6 +43,11 @@ class ShopPaths:
         return self.root / "event_log"
 
     @property
+    def source_copies(self) -> Path:
+        """Folder of an ingest's temporary copies of source files, unpacked and as UTF-8."""
+        return self.root / "tmp" / "source_files"
+
+    @property
     def product_features(self) -> Path:
         """Feast's source of product features."""
         return self.root / "features" / "products.parquet"
@@ -136,6 +141,11 @@ class ShopPaths:
     def releases(self) -> Path:
         """Folder of the releases; the link `current` points to the live one."""
         return self.root / "releases"
+
+    @property
+    def source_record(self) -> Path:
+        """Which mapping file the shop is made from."""
+        return self.root / "source.json"
 
     @property
     def lock(self) -> Path:

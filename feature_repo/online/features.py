@@ -15,7 +15,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Int32List, Int64List, Value
 
 from feature_repo import columns as c
-from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array
+from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array, TextArray
 from feature_repo.definitions import Definitions
 from feature_repo.online.claims import Claim, EventClaims, claim_events
 from feature_repo.online.locks import BuyerLocks
@@ -25,7 +25,7 @@ from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, dif
 
 SEQUENCE_FEATURES = (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)
 PURCHASE_FEATURES = (c.PURCHASED_KEYS, c.PURCHASED_TIMES)
-LIVE_FEATURES = (c.PRICE, c.STOCK, c.HIDDEN)
+LIVE_FEATURES = (c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 PRODUCTS_PER_READ = 1_000
 BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -49,12 +49,14 @@ class LiveProducts(NamedTuple):
 
     Attributes:
         price_P: (P,) float64, NaN if unknown.
+        currency_P: (P,) ISO 4217 codes of the prices, empty if unknown.
         stock_P: (P,) int64, -1 if unknown.
         hidden_P: (P,) bool.
         known_P: (P,) bool, whether the store has the product.
     """
 
     price_P: Float64Array
+    currency_P: TextArray
     stock_P: Int64Array
     hidden_P: BoolArray
     known_P: BoolArray
@@ -127,7 +129,7 @@ class OnlineFeatures:
             remaining.difference_update(held.buyers)
 
     def read_products(self, product_ids: Sequence[str]) -> LiveProducts:
-        """Price, stock and visibility of P products, in order. Takes many round trips, too slow for a request."""
+        """The LIVE_FEATURES of P products, in order. Takes many round trips, too slow for a request."""
         rows: list[Row] = []
         for start in range(0, len(product_ids), PRODUCTS_PER_READ):
             batch = product_ids[start : start + PRODUCTS_PER_READ]
@@ -136,6 +138,8 @@ class OnlineFeatures:
         values = [row.values for row in rows]
         return LiveProducts(
             price_P=np.array([_price(value[c.PRICE]) for value in values], dtype=np.float64),
+            # An unset text reads as empty, which is no currency.
+            currency_P=np.array([value[c.CURRENCY].string_val for value in values], dtype=np.str_),
             stock_P=np.array([_stock(value[c.STOCK]) for value in values], dtype=np.int64),
             hidden_P=np.array([value[c.HIDDEN].bool_val for value in values], dtype=np.bool_),
             known_P=np.array([row.stamp_us > 0 for row in rows], dtype=np.bool_),
@@ -145,9 +149,9 @@ class OnlineFeatures:
         """When features were last materialized, milliseconds since 1970; 0 if never."""
         return int(self.redis.get(self._materialized_key) or 0)
 
-    def record_materialized(self) -> None:
-        """Records the time of a materialize, so that processes with cached features can see that they are outdated."""
-        self.redis.set(self._materialized_key, int(_now().timestamp() * 1000))
+    def record_materialized(self, moment: dt.datetime) -> None:
+        """Records when a materialize ended, so that processes with cached features can see that they are outdated."""
+        self.redis.set(self._materialized_key, int(moment.timestamp() * 1000))
 
     def claim_events(self, claims: Mapping[str, Claim]) -> AbstractContextManager[EventClaims]:
         """Claims events, by name, for the duration of a block; see claims.claim_events, also for the errors."""

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 from feature_repo.transforms.normalise import NORMALISATION_STEPS, NormalisationStep, normalise
@@ -22,16 +23,25 @@ def product_text(title: str, description: str) -> str:
     return f"{title.strip()} {description.strip()}".strip() or EMPTY_TEXT
 
 
+def multilingual_text(titles: Iterable[str], descriptions: Iterable[str]) -> str:
+    """The product text of a product with texts in several languages: all titles, then all descriptions, each once.
+
+    Of one title and one description it is product_text.
+    """
+    return product_text(*(" ".join(dict.fromkeys(map(str.strip, texts))) for texts in (titles, descriptions)))
+
+
 def deduplication_key(title: str, description: str, brand: str | None) -> tuple[str, str, str] | None:
     """A key that duplicates share: normalised title, description and brand.
 
     None if title and description are empty; such a product is never merged.
     """
-    key = (_comparable(title), _comparable(description), _comparable(brand or ""))
+    key = (comparable_text(title), comparable_text(description), comparable_text(brand or ""))
     return key if key[0] or key[1] else None
 
 
-def _comparable(text: str) -> str:
+def comparable_text(text: str) -> str:
+    """A text as duplicates are compared by it: normalised but for what may tell products apart; empty if blank."""
     return normalise(text, DEDUPLICATION_STEPS) if text.strip() else ""
 
 

@@ -9,11 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from feature_repo import columns as c
-from online_api.schemas.fields import EPOCH, MILLISECOND, milliseconds
+from feature_repo.transforms.values.times import TimeReader
 
 log = logging.getLogger(__name__)
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_TIMES = TimeReader()
 
 
 class EventLogUnavailableError(RuntimeError):
@@ -22,34 +26,42 @@ class EventLogUnavailableError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """One accepted event; `time_ms` is milliseconds since 1970, UTC."""
+    """One accepted event.
+
+    Attributes:
+        time_ms: Milliseconds since 1970, UTC.
+        quantity: Number of pieces, or None if the caller gave none.
+    """
 
     event_id: str
     buyer_id: str
     product_id: str
     event_type: str
     time_ms: int
+    quantity: int | None = None
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, str | int]:
         """The event as the content of a JSON object."""
-        moment = EPOCH + self.time_ms * MILLISECOND
-        return {
+        moment = _EPOCH + dt.timedelta(milliseconds=self.time_ms)
+        content: dict[str, str | int] = {
             c.EVENT_ID: self.event_id,
             c.BUYER_ID: self.buyer_id,
             c.PRODUCT_ID: self.product_id,
             c.EVENT_TYPE: self.event_type,
             c.TIMESTAMP: moment.isoformat(timespec="milliseconds"),
         }
+        return content if self.quantity is None else content | {c.QUANTITY: self.quantity}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, str]) -> "LoggedEvent":
+    def from_json(cls, content: Mapping[str, Any]) -> "LoggedEvent":
         """The inverse of as_json."""
         return cls(
             content[c.EVENT_ID],
             content[c.BUYER_ID],
             content[c.PRODUCT_ID],
             content[c.EVENT_TYPE],
-            milliseconds(content[c.TIMESTAMP]),
+            _TIMES.milliseconds(content[c.TIMESTAMP]),
+            content.get(c.QUANTITY),
         )
 
     def line(self) -> str:

@@ -12,14 +12,17 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from pydantic import ValidationError
 
+from feature_repo import columns as c
 from feature_repo.common.config import ApiConfig
 from feature_repo.online.claims import Claim, EventsInProgressError
 from feature_repo.online.features import OnlineFeatures
-from feature_repo.transforms.events import EVENT_TYPE_CODES
+from feature_repo.transforms.events import EVENT_TYPE_CODES, REFUND
 from feature_repo.transforms.sequences import EventSequence, sequence
+from feature_repo.transforms.values.times import TIME_BEFORE_2000, TimeReader, implausible_time
 from online_api.events.event_log import EventLog, LoggedEvent
 from online_api.events.pending import PendingEvent, PendingEvents
 from online_api.observability.metrics import Metrics
@@ -32,7 +35,6 @@ from training.artifacts.product_table import ProductTable
 
 log = logging.getLogger(__name__)
 
-CLOCK_SKEW_MS = 5_000  # a caller's clock may be this far ahead of ours; see also _logged
 EVENT_ID_SECONDS = 86_400  # an event id is remembered for this long
 
 
@@ -53,6 +55,7 @@ class EventIntake:
         config: ApiConfig,
         metrics: Metrics,
         clock: Callable[[], int],
+        times: TimeReader,
     ) -> None:
         """Combines the parts, which the caller opens and closes.
 
@@ -65,9 +68,11 @@ class EventIntake:
             config: Limits.
             metrics: Counts events by outcome.
             clock: Returns milliseconds since 1970.
+            times: Reads the times of events.
         """
         self._online, self._breaker, self._log, self._pending = online, breaker, event_log, pending
-        self._products, self._config, self._metrics, self._clock = products, config, metrics, clock
+        self._products, self._config, self._metrics = products, config, metrics
+        self._clock, self._times = clock, times
 
     @property
     def pending_count(self) -> int:
@@ -89,7 +94,12 @@ class EventIntake:
         if len(events) > self._config.max_events_per_request:
             raise RequestTooLongError("events", len(events), self._config.max_events_per_request)
         now, products = self._clock(), self._products()
-        valid, rejected = _validate_all(events, products, now)
+        valid, rejected = [], []
+        for index, raw in enumerate(events):
+            try:
+                valid.append(_validated(raw, products, self._times, now))
+            except _InvalidEventError as error:
+                rejected.append(RejectedEvent(index=index, reason=str(error)))
         # Duplicates within the request are dropped here; claims only find those of other requests.
         distinct: dict[str, Event] = {}
         for event in valid:
@@ -113,13 +123,13 @@ class EventIntake:
         # The breaker guards the call that claims, but the claims are held to the end of this block.
         with ExitStack() as stack:
             # None if the store is down. Then all events count as new, and the replay detects known ids.
-            claimed = self._breaker.call(lambda: stack.enter_context(self._online.claim_events(claims)))
+            claimed = self._breaker.write(lambda: stack.enter_context(self._online.claim_events(claims)))
             names = list(events) if claimed is None else [name for name in events if name in claimed.fresh]
             if not names:
                 return 0, 0
             fresh = {name: _logged(events[name], now) for name in names}
             self._log.append(list(fresh.values()))
-            if claimed is not None and self._breaker.call(lambda: self._push(fresh.values())):
+            if claimed is not None and self._breaker.write(lambda: self._push(fresh.values())):
                 claimed.mark_stored(names)
                 return len(names), 0
             identified = {name for name in names if events[name].event_id is not None}
@@ -134,7 +144,7 @@ class EventIntake:
 
     def _replay(self, batch: Sequence[PendingEvent]) -> int | None:
         try:
-            stored = self._breaker.call(lambda: self._push_pending(batch))
+            stored = self._breaker.write(lambda: self._push_pending(batch))
         except EventsInProgressError as error:
             log.info("pending events wait: %s", error)
             return None
@@ -164,11 +174,14 @@ class EventIntake:
     def _push(self, events: Iterable[LoggedEvent]) -> bool:
         """Writes events to the online store, under the keys that ingest gives to merged products.
 
+        Refunds are not written: sequences have no code for them, and the next ingest takes the purchase out.
+
         Returns True, because the circuit breaker returns None if the store is down.
         """
         products, by_buyer = self._products(), defaultdict(list)
         for event in events:
-            by_buyer[event.buyer_id].append(event)
+            if event.event_type != REFUND:
+                by_buyer[event.buyer_id].append(event)
         self._online.push_events({buyer_id: _sequence(products, rows) for buyer_id, rows in by_buyer.items()})
         return True
 
@@ -183,27 +196,16 @@ class EventIntake:
 # ---- validation ------------------------------------------------------------------------------------------------------
 
 
-def _validate_all(
-    events: Sequence[object], products: ProductTable, now: int
-) -> tuple[list[Event], list[RejectedEvent]]:
-    valid, rejected = [], []
-    for index, raw in enumerate(events):
-        try:
-            valid.append(_validated(raw, products, now))
-        except _InvalidEventError as error:
-            rejected.append(RejectedEvent(index=index, reason=str(error)))
-    return valid, rejected
-
-
-def _validated(raw: object, products: ProductTable, now: int) -> Event:
+def _validated(raw: Any, products: ProductTable, times: TimeReader, now: int) -> Event:
     try:
-        event = Event.model_validate(raw)
+        event = Event.model_validate(raw, context=times)
     except ValidationError as error:
         problems = [describe(item) for item in error.errors()]
         reason = "; ".join(f"{problem.field or 'event'}: {problem.message}" for problem in problems)
         raise _InvalidEventError(reason) from None
-    if event.timestamp is not None and event.timestamp > now + CLOCK_SKEW_MS:
-        raise _InvalidEventError("timestamp: lies in the future")
+    if event.timestamp is not None and (problem := implausible_time(event.timestamp, now)):
+        lies = "before 2000" if problem == TIME_BEFORE_2000 else "in the future"
+        raise _InvalidEventError(f"timestamp: lies {lies}, got {raw[c.TIMESTAMP]!r:.100}")
     if products.position_of(event.product_id) < 0:
         raise _InvalidEventError(f"product_id: the live release does not know product {event.product_id!r}")
     return event
@@ -217,7 +219,7 @@ def _claim_name(event: Event) -> str:
     if event.event_id is not None:
         return _id_name(event.event_id)
     # No field contains a control character, so different events have different texts.
-    content = "\n".join((event.buyer_id, event.product_id, event.event_type, str(event.timestamp)))
+    content = "\n".join(map(str, (event.buyer_id, event.product_id, event.event_type, event.timestamp, event.quantity)))
     return f"content:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
@@ -228,7 +230,8 @@ def _id_name(event_id: str) -> str:
 def _logged(event: Event, now: int) -> LoggedEvent:
     # A caller's clock may be slightly ahead of ours. The log must not be, because ingest refuses events of the future.
     time_ms = now if event.timestamp is None else min(event.timestamp, now)
-    return LoggedEvent(event.event_id or uuid.uuid4().hex, event.buyer_id, event.product_id, event.event_type, time_ms)
+    event_id = event.event_id or uuid.uuid4().hex
+    return LoggedEvent(event_id, event.buyer_id, event.product_id, event.event_type, time_ms, event.quantity)
 
 
 def _sequence(products: ProductTable, events: Sequence[LoggedEvent]) -> EventSequence:

@@ -7,6 +7,7 @@ from typing import Any
 from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
+from online_api.lists.languages import MAIN_TITLE, Languages
 from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from online_api.schemas.responses import Source
 from training.artifacts.recommender import KnownEvents
@@ -14,6 +15,16 @@ from training.artifacts.search.text_search import QueryMatches
 
 Stages = list[tuple[str, float, float]]  # name, start and end of each stage; time.perf_counter seconds
 Payload = dict[str, Any]
+
+
+class CurrencyRequiredError(ValueError):
+    """A price filter without a currency, in a catalogue with prices in several currencies."""
+
+    def __init__(self, currencies: Sequence[str]) -> None:
+        """Names the currencies of the catalogue."""
+        listed = ", ".join(currencies)
+        super().__init__(f"min_price, max_price: the catalogue has prices in {listed}; name one of them in currency")
+
 
 NO_TEXT_ENCODER = ("text_encoder",)  # a value of ListRequest.degraded
 
@@ -33,6 +44,7 @@ class ListRequest:
         release: The release of `matches` and `text_vectors`; no other release can use them.
         popular: Asks for popular products, whoever the buyer is.
         filters, exclude, new_only, diversity, rules: As in RecommendationRequest.
+        languages: The languages in which the caller wants titles.
         degraded: Parts that failed while the request was prepared.
     """
 
@@ -50,6 +62,7 @@ class ListRequest:
     new_only: bool = False
     diversity: Diversity = NO_DIVERSITY
     rules: bool = True
+    languages: Languages = MAIN_TITLE
     degraded: tuple[str, ...] = ()
 
     @property

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from feature_repo import columns as c
-from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array
+from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array, TextArray
 from feature_repo.online.features import LiveProducts
+from online_api.lists.languages import MAIN_TITLE, Languages
 from online_api.lists.product_conditions import CodedNames, ProductConditions
 from online_api.schemas.requests import NO_FILTERS, Filters
 from online_api.schemas.responses import DroppedReason
@@ -52,6 +53,18 @@ class Selection(NamedTuple):
         return positions if self.allowed_N is None else positions[self.allowed_N[positions]]
 
 
+class RenderedProduct(NamedTuple):
+    """The fields of a product in a response.
+
+    Attributes:
+        main: With its main title.
+        by_language: With its title in a language, by tag in lower case.
+    """
+
+    main: dict[str, Any]
+    by_language: dict[str, dict[str, Any]]
+
+
 class LiveCatalogue:
     """The products of a release with prices, stock and visibility at one moment; safe to use from several threads.
 
@@ -59,6 +72,7 @@ class LiveCatalogue:
         products: The product columns of the release.
         hidden_N: (N,) bool.
         conditions: Evaluates conditions on brand, category and current price.
+        currencies: The currencies of the current prices, sorted.
     """
 
     def __init__(self, products: ProductTable, live: LiveProducts | None) -> None:
@@ -70,9 +84,11 @@ class LiveCatalogue:
                 keep the values of the release.
         """
         self.products = products
-        prices_N, stock_N, self.hidden_N = products.prices_N, products.stock_N, products.hidden_N
+        prices_N, currencies_N = products.prices_N, products.currencies_N
+        stock_N, self.hidden_N = products.stock_N, products.hidden_N
         if live is not None:
             prices_N = np.where(live.known_P, live.price_P, prices_N)
+            currencies_N = np.where(live.known_P, live.currency_P, currencies_N)
             stock_N = np.where(live.known_P, live.stock_P, stock_N)
             self.hidden_N = np.where(live.known_P, live.hidden_P, self.hidden_N)
         self.conditions = ProductConditions(
@@ -80,31 +96,43 @@ class LiveCatalogue:
             CodedNames.of(products.category_codes_N, products.categories),
             prices_N,
         )
+        self.currencies = tuple(filter(None, np.unique(currencies_N).tolist()))
         # The caches wrap functions, not methods of this object. A cached method would refer back to the catalogue, so
         # that only the garbage collector could free it, and catalogues are replaced often.
-        select = partial(_select, self.conditions, stock_N, self.hidden_N)
+        select = partial(_select, self.conditions, currencies_N, stock_N, self.hidden_N)
         self._cached_selection = lru_cache(CACHED_SELECTIONS)(select)
-        self._rendered = lru_cache(CACHED_PRODUCTS)(partial(_rendered, products, prices_N, stock_N))
+        self._rendered = lru_cache(CACHED_PRODUCTS)(partial(_rendered, products, prices_N, currencies_N, stock_N))
         self._visible = select(NO_FILTERS)
 
     def __len__(self) -> int:
         """The number of products, N."""
         return len(self.products)
 
-    def rendered(self, position: int) -> dict[str, Any]:
-        """The fields of a product in a response, with current price and stock; callers must not change the dict."""
-        return self._rendered(position)
+    def rendered(self, position: int, languages: Languages = MAIN_TITLE) -> dict[str, Any]:
+        """The fields of a product in a response, with current price and stock; callers must not change the dict.
+
+        The title is in the first of `languages` that the product has one in, else it is the main title.
+        """
+        product = self._rendered(position)
+        for language in languages:
+            if language in product.by_language:
+                return product.by_language[language]
+        return product.main
 
     def select(self, filters: Filters) -> Selection:
         """The visible products that meet the filters."""
         return self._visible if filters is NO_FILTERS else self._cached_selection(filters)
 
 
-def _select(conditions: ProductConditions, stock_N: Int64Array, hidden_N: BoolArray, filters: Filters) -> Selection:
+def _select(
+    conditions: ProductConditions, currencies_N: TextArray, stock_N: Int64Array, hidden_N: BoolArray, filters: Filters
+) -> Selection:
     # A product is counted under the first reason, in the order that responses.RecommendationResponse.dropped documents.
     masks: dict[DroppedReason, BoolArray] = {"hidden": ~hidden_N}
     if filters.in_stock:
         masks["out_of_stock"] = stock_N != 0  # -1, an unknown stock, counts as in stock
+    if filters.currency is not None:
+        masks["currency"] = currencies_N == filters.currency
     masks |= conditions.masks(filters)
     n_products = len(hidden_N)
     allowed_N = np.ones(n_products, dtype=np.bool_)
@@ -119,11 +147,21 @@ def _select(conditions: ProductConditions, stock_N: Int64Array, hidden_N: BoolAr
     return Selection(None if n_allowed == n_products else allowed_N, n_allowed, dropped)
 
 
-def _rendered(products: ProductTable, prices_N: Float64Array, stock_N: Int64Array, position: int) -> dict[str, Any]:
+def _rendered(
+    products: ProductTable, prices_N: Float64Array, currencies_N: TextArray, stock_N: Int64Array, position: int
+) -> RenderedProduct:
     price, stock = prices_N.item(position), stock_N.item(position)
-    return {
+    titles = products.titles(position)
+    main = {
         **products.row(position),
         # JSON has no NaN.
         c.PRICE: None if math.isnan(price) else price,
+        c.CURRENCY: currencies_N.item(position) or None,
         c.STOCK: None if stock < 0 else stock,
     }
+    # The first language, if titles are equal.
+    main[c.TITLE_LANGUAGE] = next((language for language, title in titles.items() if title == main[c.TITLE]), None)
+    by_language = {
+        language.lower(): {**main, c.TITLE: title, c.TITLE_LANGUAGE: language} for language, title in titles.items()
+    }
+    return RenderedProduct(main, by_language)

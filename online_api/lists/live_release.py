@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 
 from feature_repo.online.features import LiveProducts, OnlineFeatures
+from feature_repo.online.redis_errors import failure_reason
 from online_api.lists.live_catalogue import LiveCatalogue
 from online_api.lists.rule_file import RuleFile
 from online_api.lists.rules import CompiledRules, compile_rules
@@ -138,7 +139,7 @@ class ReleaseKeeper:
                 return False
             values = self._online.read_products(recommender.products.product_ids.to_pylist())
         except STORE_FAILURES as error:
-            log.warning("prices, stock and visibility stay as they were: %s", str(error).partition("\n")[0])
+            log.warning("prices, stock and visibility stay as they were: %s", failure_reason(error))
             return False
         self._live_values, self._materialized_at = (recommender.products.product_ids, values), materialized_at
         self._metrics.live_products_refreshed.set_to_current_time()

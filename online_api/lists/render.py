@@ -44,7 +44,7 @@ def render_list(
         "dropped": selection.dropped,
         "items": [
             {
-                **live.catalogue.rendered(position),
+                **live.catalogue.rendered(position, request.languages),
                 # Added up here, from the numbers that are sent, so that a caller gets the same sum.
                 "score": similarity + popularity + repeat + words + adjustment,
                 "score_parts": {
@@ -91,7 +91,7 @@ def _render_event(live: LiveRelease, resolved: ResolvedRequest, event: int) -> P
     events, positions_L, _ = resolved.history
     position = int(positions_L[event])
     if position >= 0:
-        product = live.catalogue.rendered(position)
+        product = live.catalogue.rendered(position, resolved.request.languages)
         product_id, title = product[c.PRODUCT_ID], product[c.TITLE]
     else:  # a product that only the request knows
         # Events have product keys, which are hashes, so the id is found by hashing the few ids of the request.

@@ -3,6 +3,7 @@
 docs/merchandising.md describes the file.
 """
 
+import datetime as dt
 import logging
 import math
 import threading
@@ -17,8 +18,8 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from feature_repo.common.config import ConfigError, Section
-from feature_repo.common.files import file_stamp
-from online_api.schemas.fields import Price, milliseconds
+from feature_repo.common.files import file_stamp, read_utf8
+from online_api.schemas.fields import Price
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ RULES_POLL_SECONDS = 1.0
 
 def _moment(value: object) -> int:
     if isinstance(value, str):
-        with suppress(PydanticCustomError):
-            return milliseconds(value)
+        with suppress(ValueError):
+            moment = dt.datetime.fromisoformat(value)
+            return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1000)
     raise PydanticCustomError("time", "expected ISO 8601 such as 2026-03-20 or 2026-03-20T18:00:00+03:00")
 
 
@@ -121,8 +123,8 @@ class RuleSet(Section):
         """
         try:
             # BaseLoader keeps every value as a string: the product 0123, the brand No, the day 2026-03-20.
-            content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            content = yaml.load(read_utf8(path), Loader=yaml.BaseLoader)
+        except yaml.YAMLError as error:
             raise ConfigError(f"{path} is not valid YAML: {error}") from None
         try:
             return cls.model_validate(content or {})

@@ -11,10 +11,11 @@ from enum import IntEnum
 from typing import TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.online.redis_errors import failure_reason
 from online_api.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -56,19 +57,53 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._state = BreakerState.CLOSED
+        self._refuses_writes = False
         self._stopped = threading.Event()  # set by close()
+
+    @property
+    def refuses_writes(self) -> bool:
+        """Whether the store answers but refused the last write, for example because it is out of memory."""
+        return self._refuses_writes
+
+    def forget_refusal(self) -> None:
+        """Ends the time of refused writes: nothing waits to be written any more."""
+        if self._refuses_writes:
+            self._refuses_writes = False
+            log.warning("the online store takes writes again")
 
     @property
     def is_open(self) -> bool:
         """Whether calls return None without trying."""
         return self._state is BreakerState.OPEN
 
+    def write(self, function: Callable[[], ValueT]) -> ValueT | None:
+        """Calls a function that writes; returns None if the store is down or refuses the write.
+
+        A refusal does not open the breaker, because the store still answers reads.
+        """
+        try:
+            result = self._call(function, refusals=(ResponseError,))
+        except ResponseError as error:
+            self._metrics.store_errors(_error_kind(error)).inc()
+            if not self._refuses_writes:
+                log.error("the online store refuses writes, events wait: %s", failure_reason(error))
+            self._refuses_writes = True
+            return None
+        if result is not None:
+            self.forget_refusal()
+        return result
+
     def call(self, function: Callable[[], ValueT]) -> ValueT | None:
         """Calls the function; returns None if the store is down."""
+        return self._call(function)
+
+    def _call(self, function: Callable[[], ValueT], refusals: tuple[type[Exception], ...] = ()) -> ValueT | None:
         if self.is_open:
             return None
         try:
             result = function()
+        except refusals:
+            raise
         except StoreUnavailableError as error:
             # A lock was contended, so this call failed. The store itself answers, so the failure does not count.
             log.warning("a call of the online store failed: %s", error)
@@ -101,7 +136,7 @@ class CircuitBreaker:
                 return
             self._enter(BreakerState.OPEN)
             self._metrics.breaker_opened.inc()
-        log.error("the online store does not answer; lists are made without it: %s", str(error).partition("\n")[0])
+        log.error("the online store does not answer; lists are made without it: %s", failure_reason(error))
         # Only one such thread runs: until it ends, the breaker stays open and cannot open again.
         threading.Thread(target=self._probe_until_answer, name="store-probe", daemon=True).start()
 

@@ -1,7 +1,7 @@
 """Shared by the routes: the services of a worker, the documented errors, and the responses of list routes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
@@ -9,7 +9,9 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import Depends, Request, Response
 
+from feature_repo import columns as c
 from online_api.batcher import Batcher
+from online_api.lists.languages import Languages, wanted_languages
 from online_api.lists.list_request import ListRequest, ListResult
 from online_api.observability.middleware import context_of
 from online_api.runtime import Runtime
@@ -18,6 +20,7 @@ from online_api.schemas.problems import MEDIA_TYPE
 TextT = TypeVar("TextT")
 EncodedT = TypeVar("EncodedT")
 
+ACCEPT_LANGUAGE = "Accept-Language"
 PROBLEM_DESCRIPTIONS = {
     401: "The request has no valid API key",
     403: "The API key does not have the required scope",
@@ -25,6 +28,7 @@ PROBLEM_DESCRIPTIONS = {
     408: "The body did not arrive in time",
     409: "A check refused the change; the live release stays live",
     413: "The body is too large",
+    415: "The body is not plain application/json",
     422: "The request is not valid",
     429: "Too many requests; see Retry-After",
     503: "The service is overloaded, or a part of it is down; see Retry-After",
@@ -39,7 +43,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 # Errors of routes that need a key, and of those among them that take a body.
 READ_PROBLEMS = problems(401, 403, 422, 429, 503)
-BODY_PROBLEMS = READ_PROBLEMS | problems(408, 413)
+BODY_PROBLEMS = READ_PROBLEMS | problems(408, 413, 415)
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,32 @@ def json_response(payload: dict[str, Any]) -> Response:
     return Response(orjson.dumps(payload), media_type="application/json")
 
 
-async def list_response(request: Request, list_request: ListRequest) -> Response:
-    """Answers a list request in a micro-batch; with popular products if it waits for too long."""
+def localised_response(payload: dict[str, Any], products: Sequence[dict[str, Any]]) -> Response:
+    """A response whose products have titles in the caller's language, with the headers that say so (RFC 9110)."""
+    languages = sorted({product[c.TITLE_LANGUAGE] for product in products} - {None})
+    response = json_response(payload)
+    response.headers["Vary"] = ACCEPT_LANGUAGE  # caches must not give one caller's language to another
+    if languages:
+        response.headers["Content-Language"] = ", ".join(languages)
+    return response
+
+
+def caller_languages(request: Request, lang: str | None) -> Languages:
+    """The languages of a request with the parameter `lang`."""
+    return wanted_languages(lang, request.headers.get(ACCEPT_LANGUAGE))
+
+
+async def list_response(request: Request, list_request: ListRequest, lang: str | None) -> Response:
+    """Answers a list request in a micro-batch; with popular products if it waits for too long.
+
+    Args:
+        request: The HTTP request.
+        list_request: The list request, without the caller's languages.
+        lang: The parameter of the request.
+    """
     services = services_of(request)
+    services.runtime.service.check_currency(list_request.filters)
+    list_request = replace(list_request, languages=caller_languages(request, lang))
     context = context_of(request.scope)
     context.buyer_id = list_request.buyer_id
     try:
@@ -88,7 +115,7 @@ async def list_response(request: Request, list_request: ListRequest) -> Response
     # /v1/trending has asked for popular products, so for it they are no fallback.
     if result.source in ("popular", "popular_in_filter") and not list_request.popular:
         context.fallback = context.degraded[0] if context.degraded else "nothing_known"
-    return json_response(result.payload)
+    return localised_response(result.payload, result.payload["items"])
 
 
 async def on_text_thread(services: Services, encode: Callable[[TextT], EncodedT], texts: TextT) -> EncodedT | None:

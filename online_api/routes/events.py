@@ -5,10 +5,11 @@ from fastapi import APIRouter, Depends
 from feature_repo.common.api_keys import Scope
 from online_api.protection.access import needs
 from online_api.routes.dependencies import BODY_PROBLEMS, ServicesDep
+from online_api.routes.json_route import JsonRoute
 from online_api.schemas.requests import EventsRequest
 from online_api.schemas.responses import EventsResponse
 
-router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(needs(Scope.WRITE))])
+router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(needs(Scope.WRITE))], route_class=JsonRoute)
 
 
 # Not async: it waits for the disk and the feature store, so FastAPI runs it in a thread.

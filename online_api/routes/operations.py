@@ -28,6 +28,8 @@ admin_router = APIRouter(prefix="/v1/admin", tags=["operations"], dependencies=[
 ADMIN_PROBLEMS = problems(401, 403, 429)
 
 
+# Load balancers ask with HEAD, too.
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> Liveness:
     """The process answers."""
@@ -35,19 +37,22 @@ async def livez() -> Liveness:
 
 
 # Not async, like those below: they wait for the store, files or locks, so FastAPI runs them in threads.
+@router.head("/readyz", include_in_schema=False)
+@router.head("/health", include_in_schema=False)
 @router.get("/readyz")
 @router.get("/health")
 def health(services: ServicesDep) -> Health:
     """The live release and the state of the parts. Always 200: the service answers without the feature store, too."""
     runtime, recommender = services.runtime, services.runtime.keeper.live.recommender
     reachable = bool(runtime.breaker.call(runtime.online.ping))
+    store = "unavailable" if not reachable else "refuses_writes" if runtime.breaker.refuses_writes else "ok"
     rules = runtime.keeper.rules_error or "ok"
     return Health(
-        status="ok" if reachable and rules == "ok" else "degraded",
+        status="ok" if store == rules == "ok" else "degraded",
         release=recommender.name,
         products=len(recommender),
         embedding_dim=recommender.dim,
-        feature_store="ok" if reachable else "unavailable",
+        feature_store=store,
         rules=rules,
         pending_events=runtime.intake.pending_count,
     )

@@ -11,14 +11,15 @@ from online_api.protection.access import needs
 from online_api.routes.dependencies import (
     READ_PROBLEMS,
     ServicesDep,
-    json_response,
+    caller_languages,
     list_response,
+    localised_response,
     on_text_thread,
     problems,
     services_of,
 )
 from online_api.routes.query_route import QueryRoute
-from online_api.schemas.fields import Identifier
+from online_api.schemas.fields import Identifier, LanguageTag
 from online_api.schemas.requests import ListParameters, SearchParameters
 from online_api.schemas.responses import ProductDetails, RecommendationResponse
 
@@ -33,22 +34,28 @@ query_router = APIRouter(prefix="/v1", tags=["products"], dependencies=router.de
 )
 async def similar(product_id: Identifier, parameters: Annotated[ListParameters, Query()], request: Request) -> Response:
     """Products similar to this one, without itself; popular products if the release does not have it."""
-    return await list_response(request, _with_conditions(ListRequest(similar_to=product_id), parameters))
+    list_request = _with_conditions(ListRequest(similar_to=product_id), parameters)
+    return await list_response(request, list_request, parameters.lang)
 
 
 @router.get("/products/{product_id:path}", responses=READ_PROBLEMS | problems(404), response_model=ProductDetails)
-async def product(product_id: Identifier, services: ServicesDep) -> Response:
+async def product(
+    product_id: Identifier,
+    request: Request,
+    services: ServicesDep,
+    lang: Annotated[LanguageTag | None, Query()] = None,
+) -> Response:
     """One product, with price, stock and visibility from the feature store."""
-    details = services.runtime.service.product(product_id)
+    details = services.runtime.service.product(product_id, caller_languages(request, lang))
     if details is None:
         raise HTTPException(404, "the live release does not know this product")
-    return json_response(details)
+    return localised_response(details, [details])
 
 
 @query_router.get("/trending", responses=READ_PROBLEMS, response_model=RecommendationResponse)
 async def trending(parameters: Annotated[ListParameters, Query()], request: Request) -> Response:
     """The most popular products within the filters."""
-    return await list_response(request, _with_conditions(ListRequest(popular=True), parameters))
+    return await list_response(request, _with_conditions(ListRequest(popular=True), parameters), parameters.lang)
 
 
 @query_router.get("/search", responses=READ_PROBLEMS, response_model=RecommendationResponse)
@@ -58,7 +65,7 @@ async def search(parameters: Annotated[SearchParameters, Query()], request: Requ
     list_request = await on_text_thread(services, services.runtime.service.search_request, parameters.q)
     if list_request is None:  # encoding took too long; without matches, the service compares spellings alone
         list_request = ListRequest(query=parameters.q, degraded=NO_TEXT_ENCODER)
-    return await list_response(request, _with_conditions(list_request, parameters))
+    return await list_response(request, _with_conditions(list_request, parameters), parameters.lang)
 
 
 def _with_conditions(list_request: ListRequest, parameters: ListParameters) -> ListRequest:

@@ -1,6 +1,6 @@
 """Routes with query parameters that bypass FastAPI's dependency resolution.
 
-FastAPI collects and converts the thirteen parameters of a list one by one. That takes 0.2 ms, a fifth of the whole
+FastAPI collects and converts the fifteen parameters of a list one by one. That takes 0.2 ms, a fifth of the whole
 request; pydantic validates all of them at once in 0.01 ms. FastAPI still generates the OpenAPI documentation.
 """
 
@@ -53,12 +53,12 @@ class QueryRoute(APIRoute):
             try:
                 arguments = {name: type_.validate_python(request.path_params[name]) for name, type_ in path.items()}
             except ValidationError as error:
-                raise _invalid(error, "path", *path) from None
+                raise invalid_request(error, "path", *path) from None
             try:
                 for name, model in models.items():
                     arguments[name] = model.model_validate(_values(request, lists[name]))
             except ValidationError as error:
-                raise _invalid(error, "query") from None
+                raise invalid_request(error, "query") from None
             return await endpoint(request=request, **arguments)
 
         return handler
@@ -88,5 +88,6 @@ def _values(request: Request, lists: frozenset[str]) -> dict[str, Any]:
     return values
 
 
-def _invalid(error: ValidationError, *location: str) -> RequestValidationError:
+def invalid_request(error: ValidationError, *location: str) -> RequestValidationError:
+    """The error as one of a request, at a place such as "query"."""
     return RequestValidationError([{**item, "loc": (*location, *item["loc"])} for item in error.errors()])

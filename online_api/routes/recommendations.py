@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import ValidationError
 
 from feature_repo.common.api_keys import Scope
 from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
@@ -19,17 +20,19 @@ from online_api.routes.dependencies import (
     on_text_thread,
     problems,
 )
-from online_api.routes.query_route import QueryRoute
+from online_api.routes.json_route import JsonRoute
+from online_api.routes.query_route import QueryRoute, invalid_request
 from online_api.schemas.fields import Identifier
 from online_api.schemas.requests import (
     EncodeBuyerRequest,
     RecommendationParameters,
     RecommendationRequest,
     RetrieveRequest,
+    read_interactions,
 )
 from online_api.schemas.responses import EncodeBuyerResponse, RecommendationResponse
 
-router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs(Scope.READ))])
+router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs(Scope.READ))], route_class=JsonRoute)
 query_router = APIRouter(tags=["recommendations"], dependencies=router.dependencies, route_class=QueryRoute)
 
 
@@ -44,7 +47,7 @@ async def encode_buyer(body: EncodeBuyerRequest, services: ServicesDep) -> Respo
 @router.post("/retrieve", responses=BODY_PROBLEMS, response_model=RecommendationResponse)
 async def retrieve(body: RetrieveRequest, request: Request, services: ServicesDep) -> Response:
     """Products for the given interactions; else for the stored history of `buyer_id`; else popular products."""
-    return await list_response(request, await _list_request(services, body, k=body.k))
+    return await list_response(request, await _list_request(services, body, k=body.k), body.lang)
 
 
 @router.post("/v1/recommendations", responses=BODY_PROBLEMS, response_model=RecommendationResponse)
@@ -60,7 +63,7 @@ async def recommend(body: RecommendationRequest, request: Request, services: Ser
         diversity=body.diversity,
         rules=body.rules,
     )
-    return await list_response(request, list_request)
+    return await list_response(request, list_request, body.lang)
 
 
 # `:path`, because an id may contain a slash.
@@ -82,15 +85,19 @@ async def recommendations(
         diversity=parameters.diversity(),
         rules=parameters.rules,
     )
-    return await list_response(request, list_request)
+    return await list_response(request, list_request, parameters.lang)
 
 
 async def _list_request(services: Services, body: EncodeBuyerRequest, **conditions: object) -> ListRequest:
     """The list request of a body, with vectors for the texts of products that the live release does not have."""
     service = services.runtime.service
     service.check_length(body.interactions)
-    list_request = ListRequest(buyer_id=body.buyer_id, interactions=body.interactions, **conditions)  # type: ignore[arg-type]
-    texts = service.new_texts(body.interactions)
+    try:
+        interactions = read_interactions(body.interactions, services.runtime.times)
+    except ValidationError as error:
+        raise invalid_request(error, "body", "interactions") from None
+    list_request = ListRequest(buyer_id=body.buyer_id, interactions=interactions, **conditions)  # type: ignore[arg-type]
+    texts = service.new_texts(interactions)
     if not texts:
         return list_request
     encoded = await on_text_thread(services, service.encode_texts, list(texts.values()))

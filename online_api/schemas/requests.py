@@ -1,14 +1,44 @@
 """The requests of the API as pydantic models, from which its OpenAPI documentation is generated."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SkipValidation, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SkipValidation,
+    TypeAdapter,
+    model_validator,
+)
 
 from feature_repo import columns as c
-from online_api.schemas.fields import TIME_FORMATS, EventTypeName, Identifier, JsonNumber, ListLength, Price, Timestamp
+from feature_repo.transforms.events import REFUND
+from feature_repo.transforms.values.times import TimeReader
+from online_api.schemas.fields import (
+    TIME_FORMATS,
+    BuyerOfEvent,
+    CurrencyCode,
+    EventId,
+    Identifier,
+    InteractionType,
+    JsonNumber,
+    LanguageTag,
+    ListLength,
+    Price,
+    Quantity,
+    RecordedEventType,
+    Timestamp,
+)
 
 EXAMPLE_VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}
 MAX_EXCLUDED, MAX_NAMES = 1000, 100
+CURRENCY_DESCRIPTION = (
+    "The price is in this currency, an ISO 4217 code in upper or lower case. Required with min_price or max_price if "
+    "the catalogue has prices in several currencies"
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Cap = Annotated[int, Field(ge=1, le=100)]
@@ -20,14 +50,28 @@ class Interaction(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_VIEW | {"timestamp": "2026-11-23T17:30:00Z"}]})
 
     product_id: Identifier
-    event_type: EventTypeName
+    event_type: InteractionType
     timestamp: Timestamp | None = Field(
-        None, description=f"{TIME_FORMATS}. Missing: newer than all interactions with a timestamp, in the given order"
+        None,
+        description=f"{TIME_FORMATS}. It only orders the interactions, so any time is accepted. Missing: newer than "
+        "all interactions with a timestamp, in the given order",
     )
     text: Annotated[str, Field(max_length=2000)] | None = Field(
         None,
         description="Title and description of a product that the live release does not have; it is encoded at once",
     )
+
+
+_INTERACTIONS = TypeAdapter(list[Interaction])
+
+
+def read_interactions(interactions: Sequence[object], times: TimeReader) -> list[Interaction]:
+    """Validates the interactions of a body.
+
+    Raises:
+        ValidationError: One of them is not valid.
+    """
+    return _INTERACTIONS.validate_python(interactions, context=times)
 
 
 class EncodeBuyerRequest(BaseModel):
@@ -36,7 +80,8 @@ class EncodeBuyerRequest(BaseModel):
     buyer_id: Identifier | None = Field(
         None, description="The stored history of this buyer counts if no interaction is usable"
     )
-    interactions: list[Interaction] = Field(
+    # Not validated here: read_interactions does that with the shop's reader of times.
+    interactions: list[SkipValidation[Interaction]] = Field(
         default=[], description="At most `api.max_interactions_per_request` (100). Unknown products are skipped"
     )
 
@@ -51,6 +96,7 @@ class RetrieveRequest(EncodeBuyerRequest):
     )
 
     k: Annotated[ListLength, JsonNumber] = 10
+    lang: LanguageTag | None = None
 
 
 class Filters(BaseModel):
@@ -63,7 +109,13 @@ class Filters(BaseModel):
     brands: tuple[Name, ...] = Field((), max_length=MAX_NAMES, description="One of these brands")
     min_price: Annotated[Price, JsonNumber] | None = Field(None, description="The price is known and not below this")
     max_price: Annotated[Price, JsonNumber] | None = Field(None, description="The price is known and not above this")
+    currency: CurrencyCode | None = Field(None, description=CURRENCY_DESCRIPTION)
     in_stock: bool = Field(False, strict=True, description="The product is not known to be out of stock")
+
+    @property
+    def by_price(self) -> bool:
+        """Whether prices are compared."""
+        return self.min_price is not None or self.max_price is not None
 
     @model_validator(mode="after")
     def _in_order(self) -> "Filters":
@@ -140,6 +192,7 @@ class ListParameters(BaseModel):
     brand: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these brands")
     min_price: Price | None = None
     max_price: Price | None = None
+    currency: CurrencyCode | None = Field(None, description=CURRENCY_DESCRIPTION)
     in_stock: bool = False
     # Fewer than in a body, because servers and proxies refuse long URLs (uvicorn those above 64 KiB).
     exclude: list[Identifier] = Field(default=[], max_length=MAX_NAMES, description="Products that must not appear")
@@ -149,6 +202,7 @@ class ListParameters(BaseModel):
     max_per_brand: Cap | None = None
     max_per_category: Cap | None = None
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
+    lang: LanguageTag | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -158,20 +212,19 @@ class ListParameters(BaseModel):
 
     def filters(self) -> Filters:
         """The conditions on products."""
-        if not (self.category or self.brand or self.in_stock) and self.min_price is None and self.max_price is None:
-            return NO_FILTERS
-        return Filters(
-            categories=tuple(self.category),
-            brands=tuple(self.brand),
-            min_price=self.min_price,
-            max_price=self.max_price,
-            in_stock=self.in_stock,
+        return _recognised(
+            Filters(
+                categories=tuple(self.category),
+                brands=tuple(self.brand),
+                min_price=self.min_price,
+                max_price=self.max_price,
+                currency=self.currency,
+                in_stock=self.in_stock,
+            )
         )
 
     def diversity(self) -> Diversity:
         """The diversity of the list."""
-        if self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None:
-            return NO_DIVERSITY
         return Diversity(lambda_=self.lambda_, max_per_brand=self.max_per_brand, max_per_category=self.max_per_category)
 
 
@@ -194,15 +247,31 @@ class Event(BaseModel):
         json_schema_extra={"examples": [{c.EVENT_ID: "3f6c0a1e", c.BUYER_ID: "u1", **EXAMPLE_VIEW}]}
     )
 
-    event_id: Identifier | None = Field(
+    event_id: EventId | None = Field(
         None,
         description="Makes retries safe: an id is accepted once in 24 hours. Missing: an event with the same content "
         "counts once within `api.duplicate_window_seconds`",
     )
-    buyer_id: Identifier
+    buyer_id: BuyerOfEvent = Field(
+        description="What databases write for nobody is refused: `0`, `NULL`, `(not set)`, ..."
+    )
     product_id: Identifier
-    event_type: EventTypeName
-    timestamp: Timestamp | None = Field(None, description=f"{TIME_FORMATS}. Missing: now. In the future: refused")
+    event_type: RecordedEventType
+    timestamp: Timestamp | None = Field(
+        None, description=f"{TIME_FORMATS}. Before 2000 or in the future: refused. Missing: now"
+    )
+    quantity: Annotated[Quantity, JsonNumber] | None = Field(
+        None, description="Number of pieces; a purchase of a negative number is a refund"
+    )
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        """A refund has a positive quantity, whatever sign its sender prefers."""
+        if self.quantity is not None and self.quantity < 0:
+            if self.event_type not in ("purchase", REFUND):
+                raise ValueError(f"the quantity of an event {self.event_type!r} must be positive, got {self.quantity}")
+            self.event_type, self.quantity = REFUND, -self.quantity
+        return self
 
 
 class EventsRequest(BaseModel):

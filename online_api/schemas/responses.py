@@ -9,15 +9,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Source = Literal["session", "personalised", "similar", "search", "popular_in_filter", "popular"]
-DroppedReason = Literal["hidden", "out_of_stock", "category", "brand", "price", "excluded", "purchased"]
+DroppedReason = Literal["hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased"]
 SOURCE_DESCRIPTION = (
     "What the list is made from. `session`: the interactions of the request. `personalised`: the stored history. "
     "`similar`, `search`: a product or a query. `popular_in_filter`, `popular`: nothing usable is known, so the most "
     "popular products, within the filters or of all"
 )
 DEGRADED_DESCRIPTION = (
-    "Parts that were down: `feature_store` (the stored history was not used), `text_encoder` (a text was ignored), "
-    "`timeout` (the list took too long). Empty if nothing was down"
+    "Parts that were down: `feature_store` (the stored history was not used, or lacks the newest events because the "
+    "store refuses writes), `text_encoder` (a text was ignored), `timeout` (the list took too long). Empty if nothing "
+    "was down"
 )
 
 
@@ -58,11 +59,16 @@ class ProductFields(ApiResponse):
 
     product_id: str
     title: str
+    title_language: str | None = Field(
+        description="Language tag of `title`, such as `ar`; null if the shop does not say. See the parameter `lang`"
+    )
     description: str
     brand: str | None
     category: str | None
+    group_id: str | None = Field(description="Variants of one product (sizes, colours) share it")
     photo: str | None
     price: float | None = Field(description="From the feature store, at most 10 s old")
+    currency: str | None = Field(description="ISO 4217 code of `price`, such as EGP; null if the shop does not say")
     stock: int | None = Field(description="From the feature store, at most 10 s old")
 
 
@@ -95,7 +101,7 @@ class RecommendationResponse(ApiResponse):
     matching: int = Field(description="Number of products that filters, exclusions and purchases leave")
     dropped: dict[DroppedReason, int] = Field(
         description="Number of products that were left out, each counted under the first reason that applies, in the "
-        "order hidden, out_of_stock, category, brand, price, excluded, purchased"
+        "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased"
     )
     items: list[RecommendedProduct]
 
@@ -139,7 +145,9 @@ class Health(ApiResponse):
     release: str
     products: int
     embedding_dim: int
-    feature_store: Literal["ok", "unavailable"]
+    feature_store: Literal["ok", "refuses_writes", "unavailable"] = Field(
+        description="`refuses_writes`: it answers but takes no events, for example because it is out of memory"
+    )
     rules: str = Field(description="`ok`, or why the current rules file is not used")
     pending_events: int
 

@@ -22,8 +22,8 @@ async function call(path, options) {
   return content;
 }
 
-export function recommendations(buyer, k) {
-  return call(`v1/buyers/${encodeURIComponent(buyer)}/recommendations?k=${k}`);
+export function recommendations(buyer, k, language) {
+  return call(`v1/buyers/${encodeURIComponent(buyer)}/recommendations?k=${k}&lang=${language}`);
 }
 
 export async function recordEvent(buyer, productId, event) {

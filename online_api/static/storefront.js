@@ -36,6 +36,10 @@ function number(value, digits) {
   return value.toLocaleString(state.language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+function price({ price, currency }) {
+  return currency === null ? number(price, 2) : price.toLocaleString(state.language, { style: "currency", currency });
+}
+
 // Isolates a text that may run in the other direction than its surroundings (U+2068 and U+2069 are Unicode isolates).
 function isolated(title) {
   return `\u2068${title}\u2069`;
@@ -57,7 +61,7 @@ async function update(product, event) {
       if (buyer !== state.buyer) return;
       state.done.unshift(done);
     }
-    const list = await recommendations(buyer, K);
+    const list = await recommendations(buyer, K, state.language);
     if (buyer !== state.buyer) return;
     if (mine === turn) {
       state.ranks = event ? new Map(state.items.map((item, rank) => [item.product_id, rank])) : null;
@@ -90,6 +94,7 @@ function switchBuyer(buyer) {
 function switchLanguage() {
   state.language = otherLanguage();
   rememberLanguage(state.language);
+  update(); // for titles in the language
   render();
 }
 
@@ -159,7 +164,7 @@ function card(item, rank) {
   part("title").textContent = item.title || item.product_id;
   part("category").textContent = item.category;
   part("brand").textContent = item.brand;
-  part("price").textContent = item.price === null ? "" : text("price", { price: number(item.price, 2) });
+  part("price").textContent = item.price === null ? "" : text("price", { price: price(item) });
   part("stock").textContent = item.stock === 0 ? text("out_of_stock") : "";
   part("score").textContent = text("score", { score: number(item.score, 3) });
   part("because").textContent = reason(item);

@@ -5,11 +5,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from batch_jobs.ingestion.source_mapping import load_mapping
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 
 REPOSITORY = Path(__file__).parents[2]
 CSV_MAPPING = str(REPOSITORY / "config/sources/csv.yaml")
+
+EXPORTS = REPOSITORY / "tests/data/exports"  # a small export of each platform, in the documented shape
 
 HEADER = "buyer_id,product_id,event_type,timestamp\n"
 
@@ -32,6 +35,22 @@ def shop(
     )
 
 
+def platform_shop(source: str, folder: Path, exports: Path | None = None) -> Config:
+    """The configuration that reads the export of a platform."""
+    path = REPOSITORY / "config" / "sources" / f"{source}.yaml"
+    mapping, exports = load_mapping(str(path)), exports or EXPORTS / source
+    return Config.model_validate(
+        {
+            "data_dir": folder / "var",
+            "data": {
+                "source": str(path),
+                "events_path": str(exports / mapping.events.path),
+                "products_path": str(exports / mapping.products.path),
+            },
+        }
+    )
+
+
 def rows(path: Path) -> list[Row]:
     table: list[Row] = pq.read_table(path).to_pylist()
     return table
@@ -43,6 +62,11 @@ def kept_events(config: Config) -> list[Row]:
 
 def kept_products(config: Config) -> dict[str, Row]:
     return {row["product_id"]: row for row in rows(shop_paths(config).products)}
+
+
+def row_counts(table: dict[str, Any]) -> dict[str, Any]:
+    """The row counts of a table in the report of ingest."""
+    return {name: table[name] for name in ("read", "kept", "excluded", "duplicates", "bad", "reasons")}
 
 
 def quarantined(config: Config) -> list[tuple[str, int, str]]:

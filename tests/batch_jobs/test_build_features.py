@@ -181,15 +181,15 @@ def test_building_twice_changes_nothing_but_the_stamps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("test_days", "test_from", "train", "test"),
     [
-        (1, "2024-03-08T00:00:00+00:00", 2, 2),
-        (2, "2024-03-07T00:00:00+00:00", 1, 2),
-        (7, "2024-03-02T00:00:00+00:00", 1, 2),
+        (1, "2024-03-08T00:00:00+00:00", 3, 2),
+        (2, "2024-03-07T00:00:00+00:00", 2, 2),
+        (7, "2024-03-02T00:00:00+00:00", 2, 2),
     ],
 )
 def test_the_last_whole_days_are_the_test(
     tmp_path: Path, test_days: int, test_from: str, train: int, test: int
 ) -> None:
-    config = built(tmp_path, test_days=test_days)
+    config = built(tmp_path, f"{EVENTS}u1,p3,view,2024-02-20 10:00:00\n", test_days=test_days)
     splits = [row["split"] for row in rows(shop_paths(config).contexts)]
     assert report(config)["test_from"] == test_from
     assert (splits.count("train"), splits.count("test")) == (train, test)
@@ -281,7 +281,7 @@ def test_there_must_be_events(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("test_days", [8, 30])
 def test_some_events_must_come_before_the_test_days(tmp_path: Path, test_days: int) -> None:
-    message = f"all events lie within the last {test_days} days, so none is left to train on; lower data.test_days"
+    message = rf"the last {test_days} days \(2024-03-01 to 2024-03-09\), .* lower data.test_days to 7 or less"
     with pytest.raises(ValueError, match=message):
         built(tmp_path, test_days=test_days)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from batch_jobs.console_text import demo_text, evaluation_text, refresh_text, training_text
+from batch_jobs.console_text import demo_text, evaluation_text, ingest_text, refresh_text, training_text
 
 TRAINED = {
     "epoch": 2,
@@ -105,6 +105,7 @@ MADE: dict[str, Any] = {
     "release": "r1",
     "seconds": {"total": 61.4},
     "report": "report.html",
+    "warnings": ["events: 2 rows left out", "ingest: several_buyers: 1 buyers have events"],
 }
 MADE_LINES = [
     "shop: 1,000 events of 60 buyers, 40 products",
@@ -113,11 +114,42 @@ MADE_LINES = [
     "",
     *TARGET_LINES,
     "more metrics, slices and curves: report.html",
+    "warnings:",
+    "  events: 2 rows left out",
+    "  ingest: several_buyers: 1 buyers have events",
 ]
 
 
 def test_refresh_ends_with_counts_quarantine_metrics_and_report() -> None:
     assert refresh_text(MADE | {"evaluation": {"targets": TARGETS}}).splitlines() == MADE_LINES
+
+
+def test_of_many_warnings_the_first_are_shown() -> None:
+    many = MADE | {"warnings": [f"warning {n}" for n in range(12)], "evaluation": {"targets": TARGETS}}
+    assert refresh_text(many).splitlines()[-2:] == ["  warning 9", "  and 2 more; --json prints all"]
+
+
+def test_ingest_ends_with_counts_reasons_and_warnings() -> None:
+    logged = {"read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {}}
+    events = {
+        "read": 1200, "kept": 1100, "excluded": 90, "duplicates": 7, "bad": 3,
+        "reasons": {"returned": 90, "duplicate_event": 7, "missing_buyer_id": 3}, "event_log": logged,
+    }  # fmt: skip
+    products = logged | {"read": 41, "kept": 40, "bad": 1, "reasons": {"missing_product_id": 1}}
+    report = {"dataset": "shop", "description": "A shop.", "events": events, "products": products, "warnings": []}
+    lines = [
+        "shop: A shop.",
+        "rows        read   kept  excluded  duplicates  bad",
+        "--------------------------------------------------",
+        "events     1,200  1,100        90           7    3",
+        "event_log      2      2         0           0    0",
+        "products      41     40         0           0    1",
+        "reasons of the rows left out:",
+        "  events: returned 90, duplicate_event 7, missing_buyer_id 3",
+        "  products: missing_product_id 1",
+    ]
+    assert ingest_text(report).splitlines() == lines
+    assert ingest_text(report | {"warnings": ["no price"]}).splitlines() == [*lines, "warnings:", "  no price"]
 
 
 def test_products_that_were_merged_are_counted() -> None:

@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from batch_jobs import embed_products, train_model
+from batch_jobs.build_features import build_validated_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
-from batch_jobs.refresh import build_validated_features
 from batch_jobs.train_model import train_job
-from expectations.gate import validate_canonical
+from expectations.gate import validate_canonical, validate_features
+from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
+from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from online_api.lists.request_texts import RequestTextEncoder
@@ -49,6 +53,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) ->
     ingest(config)
     validate_canonical(shop_paths(config), config)
     build_validated_features(config)
+    validate_features(shop_paths(config), config)
     return path
 
 
@@ -146,6 +151,12 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     np.testing.assert_allclose(load_embeddings(paths.embeddings).vectors_ND, expected_ND, atol=1e-6)
 
     evaluate_job(config, store, (1, 5), show_progress=False)
+    passed = paths.events.read_bytes()
+    pq.write_table(pq.read_table(paths.events).slice(1), paths.events)
+    with pytest.raises(GateRefusedError, match=r"canonical/events\.parquet in .* changed since"):
+        publish(config, store)
+    assert not paths.releases.exists()
+    paths.events.write_bytes(passed)
     published = publish(config, store)
     recommender = Recommender(paths.releases / published["release"], schema_hash=store.schema_hash)
     texts = RequestTextEncoder(lambda release: text_encoder_of(config, release.model_folder))
@@ -155,6 +166,24 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     assert text_encoder_of(config, paths.model).encode_queries(["tea"])[0] == pytest.approx(query_T, abs=1e-6)
 
     train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen
+
+
+def _make_dearer(features: Path) -> None:
+    table = pq.read_table(features)
+    prices = pc.add(table[c.PRICE], 1)
+    pq.write_table(table.set_column(table.column_names.index(c.PRICE), c.PRICE, prices), features)
+
+
+@pytest.mark.parametrize("job", [embed_job, search_index_job])
+def test_features_edited_after_the_gate_are_refused(
+    config: Config, store: FeatureStore, job: Callable[..., Any]
+) -> None:
+    features = shop_paths(config).product_features
+    passed = features.read_bytes()
+    _make_dearer(features)
+    with pytest.raises(GateRefusedError, match=r"features/products\.parquet in .* changed since .* `tawsiya validate`"):
+        job(config, show_progress=False)
+    features.write_bytes(passed)
 
 
 @pytest.mark.parametrize("job", [embed_job, search_index_job])

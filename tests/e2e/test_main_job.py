@@ -23,7 +23,7 @@ STAGES = [
     "ingest",
     "validate",
     "build_features",
-    "validate_sequences",
+    "validate_features",
     "materialize",
     "train",
     "embed",
@@ -113,7 +113,8 @@ def shop(first: tuple[Shop, dict[str, Any]], reference: dict[str, Any], tmp_path
 def test_demo_answers_with_what_it_did(first: tuple[Shop, dict[str, Any]]) -> None:
     _, answer = first
     assert set(answer) == {
-        "release", "dataset", "seconds", "counts", "quarantine", "metrics", "report", "sample", "address",
+        "release", "dataset", "seconds", "counts", "quarantine", "metrics", "report", "warnings", "sample",
+        "address",
     }  # fmt: skip
     assert answer["dataset"] == "shop"
     assert answer["counts"] == {"events": len(events()), "products": 40, "buyers": 60, "quarantined": 0, "merged": 0}
@@ -247,10 +248,10 @@ def with_unknown_types(rows: list[Row]) -> list[Row]:
         ("products", without_ids, "ingest: bad_product_share"),
         ("products", with_one_id, "ingest: duplicate_product_id_share"),
         ("products", without_titles, "products: title_present"),
-        ("products", with_negative_prices, "products: price_not_negative"),
+        ("products", with_negative_prices, "ingest: unreadable_share"),
         ("events", with_garbage_times, "events: events_not_empty"),
         ("events", with_some_garbage_times, "ingest: bad_event_share"),
-        ("events", with_unknown_products, "ingest: bad_event_share"),
+        ("events", with_unknown_products, "ingest: unknown_product_share"),
         ("events", with_unknown_types, "ingest: bad_event_share"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

@@ -1,28 +1,26 @@
 """The data gate on a shop of three products and four events, and on that shop with one fault."""
 
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from expectations.gate import (
-    CANONICAL,
-    SEQUENCES,
     GateResult,
     raise_if_refused,
     require_passed,
     validate_canonical,
-    validate_sequences,
+    validate_features,
 )
+from expectations.records import CANONICAL, FEATURE_STAGE
 from expectations.runner import MAX_DOCS_RUNS
 from expectations.suites import names
 from feature_repo import columns as c
@@ -30,113 +28,26 @@ from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import ShopPaths
+from tests.expectations.gate_shop import (
+    MONDAY,
+    MONDAY_MS,
+    PRODUCTS,
+    Rows,
+    changed,
+    failures,
+    good_events,
+    good_product_features,
+    good_products,
+    good_purchases,
+    good_report,
+    good_sequences,
+    write,
+    write_canonical,
+    write_features,
+)
+from tests.expectations.test_drift import DRIFTED
 
-Rows = list[dict[str, Any]]
 Validate = Callable[[ShopPaths, Config], GateResult]
-
-MONDAY = datetime(2024, 1, 1, 10, tzinfo=UTC)
-MONDAY_MS = int(MONDAY.timestamp() * 1000)
-
-
-def schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
-    return pa.schema(list(fields))
-
-
-PRODUCTS = schema(
-    (c.PRODUCT_ID, pa.string()),
-    (c.PRODUCT_KEY, pa.int64()),
-    (c.TITLE, pa.string()),
-    (c.TEXT, pa.string()),
-    (c.CATEGORY, pa.string()),
-    (c.PRICE, pa.float64()),
-    (c.STOCK, pa.int64()),
-)
-EVENTS = schema(
-    (c.EVENT_ID, pa.string()),
-    (c.BUYER_ID, pa.string()),
-    (c.PRODUCT_ID, pa.string()),
-    (c.PRODUCT_KEY, pa.int64()),
-    (c.EVENT_TYPE, pa.string()),
-    (c.EVENT_TIME, pa.timestamp("ms", "UTC")),
-)
-BUYER_SEQUENCES = schema(
-    (c.BUYER_ID, pa.string()),
-    (c.EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
-    (c.CREATED_TIMESTAMP, pa.timestamp("us", "UTC")),
-    (c.PRODUCT_KEYS, pa.list_(pa.int64())),
-    (c.EVENT_TYPES, pa.list_(pa.int32())),
-    (c.EVENT_TIMES, pa.list_(pa.int64())),
-)
-
-
-def rows(schema: pa.Schema, *values: tuple[Any, ...]) -> Rows:
-    return [dict(zip(schema.names, row, strict=True)) for row in values]
-
-
-def good_products() -> Rows:
-    return rows(
-        PRODUCTS,
-        ("p1", 101, "قميص قطن", "قميص قطن مريح", "shirts", 19.5, 3),
-        ("p2", 102, "Blue mug", "Blue mug", "kitchen", None, None),
-        ("p3", 103, "Red mug", "Red mug", None, 0.0, 0),
-    )
-
-
-def good_events() -> Rows:
-    return rows(
-        EVENTS,
-        ("e1", "anna", "p1", 101, "view", MONDAY),
-        ("e2", "anna", "p1", 101, "purchase", MONDAY + timedelta(minutes=5)),
-        ("e3", "badr", "p2", 102, "add_to_cart", MONDAY),
-        ("e4", "badr", "p3", 103, "view", MONDAY),
-    )
-
-
-def good_report() -> dict[str, Any]:
-    counts = {"read": 100, "kept": 88, "excluded": 10, "bad": 2, "reasons": {"no product": 2}}
-    return {"dataset": "test", "cut": None, "events": dict(counts), "products": dict(counts)}
-
-
-def good_sequences() -> Rows:
-    return rows(
-        BUYER_SEQUENCES,
-        ("anna", MONDAY, MONDAY, [101], [0], [MONDAY_MS]),
-        ("anna", MONDAY + timedelta(hours=1), MONDAY, [101, 101], [0, 2], [MONDAY_MS, MONDAY_MS + 300_000]),
-        ("badr", MONDAY, MONDAY, [102, 103], [1, 0], [MONDAY_MS, MONDAY_MS]),
-    )
-
-
-def write(path: Path, table: Rows, schema: pa.Schema) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(table, schema), path)
-
-
-def write_canonical(
-    root: Path,
-    *,
-    products: Rows | None = None,
-    events: Rows | None = None,
-    report: dict[str, Any] | None = None,
-) -> ShopPaths:
-    paths = ShopPaths(root)
-    write(paths.products, good_products() if products is None else products, PRODUCTS)
-    write(paths.events, good_events() if events is None else events, EVENTS)
-    paths.ingest_report.write_text(json.dumps(report or good_report()), encoding="utf-8")
-    return paths
-
-
-def write_sequences(root: Path, sequences: Rows | None = None) -> ShopPaths:
-    paths = ShopPaths(root)
-    write(paths.sequence_features, sequences or good_sequences(), BUYER_SEQUENCES)
-    return paths
-
-
-def changed(table: Rows, position: int, **values: Any) -> Rows:
-    return [row | values if index == position else row for index, row in enumerate(table)]
-
-
-def failures(result: GateResult) -> dict[str, str]:
-    return {finding.name: finding.observed for finding in result.findings if not finding.success}
 
 
 BAD_PRODUCTS = {
@@ -150,7 +61,11 @@ BAD_PRODUCTS = {
         "2 of 4 rows (50.0%) share a product key, e.g. 102",
     ),
     "text_not_empty": (changed(good_products(), 0, text=""), "1 of 3 rows (33.3%) have no text at all"),
-    "title_present": (changed(good_products(), 0, title=" ", text=" "), "1 of 3 rows (33.3%) lack a title"),
+    "title_present": (
+        [row | {c.PRODUCT_ID: f"x{n}", c.PRODUCT_KEY: n, c.TITLE: " "} for n, row in enumerate(good_products() * 2)]
+        + good_products(),
+        "6 of 9 rows (66.7%) lack a title",
+    ),
     "titles_distinct": (
         changed(good_products(), 1, title="Red mug"),
         "have a title that another product has too, e.g.",
@@ -177,15 +92,61 @@ BAD_EVENTS = {
     "event_time_plausible": (changed(good_events(), 0, event_time=None), "lie before 2000, e.g. 1970-01-01"),
     "product_known": (changed(good_events(), 0, product_id="p9", product_key=109), "not in the catalogue, e.g. p9"),
 }
-BAD_REPORTS = {
+BAD_REPORTS: dict[str, tuple[str, dict[str, Any], str]] = {
     # 6 of the 90 rows that no rule excluded; as a share of all 100 it would be just above the limit too
     "bad_event_share": ("events", {"bad": 6}, "6.7% of the events read are bad (at most 5.0% may be)"),
     "bad_product_share": ("products", {"bad": 6}, "6.7% of the products read are bad (at most 5.0% may be)"),
+    "unknown_product_share": (
+        "events",
+        {"bad": 30, "reasons": {"unknown_product": 30}},
+        "33.3% of the events read name a product that is not in the catalogue (at most 30.0% may)",
+    ),
+    "missing_buyer_share": (
+        "events",
+        {"bad": 50, "reasons": {"missing_buyer_id": 50}},
+        "55.6% of the events read name no buyer (at most 50.0% may)",
+    ),
     # merged content does not count
     "duplicate_product_id_share": (
         "products",
         {"reasons": {"duplicate_product_id": 6, "duplicate_content": 50}},
         "6.7% of the products read repeat an earlier id (at most 5.0% may)",
+    ),
+    "unreadable_share": (
+        "products",
+        {"unreadable_price": 46, "unreadable_stock": 45},
+        "values that cannot be read in more than 50.0% of the products: unreadable_price: 46 of 90 products",
+    ),
+}
+# One row is enough; none of them blocks.
+WARNING_REPORTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no_bad_events": ("events", {"bad": 1}, "1 bad events, which are left out"),
+    "no_missing_buyers": (
+        "events",
+        {"bad": 1, "reasons": {"missing_buyer_id": 1}},
+        "1 events that name no buyer, which are left out",
+    ),
+    "no_bad_products": ("products", {"bad": 1}, "1 bad products, which are left out"),
+    "no_bad_photos": ("photos", {"bad": 1}, "1 bad photo rows, which are left out"),
+    "no_bad_logged_events": (
+        "events",
+        {"event_log": {"read": 10, "bad": 9}},
+        "9 bad events in the event log, which are left out",
+    ),
+    "no_duplicate_product_ids": (
+        "products",
+        {"reasons": {"duplicate_product_id": 1}},
+        "1 products that repeat an earlier id, which are left out",
+    ),
+    "few_unknown_products": (
+        "events",
+        {"bad": 6, "reasons": {"unknown_product": 6}},
+        "6.7% of the events read name a product that is not in the catalogue (more than 5.0% is unusual)",
+    ),
+    "values_readable": (
+        "products",
+        {"unreadable_price": 1, "broken_metadata": 2, "unreadable_stock": 0},
+        "values that cannot be read, and are left empty: unreadable_price: 1 of 90 products; broken_metadata: 2 of 90",
     ),
 }
 BAD_SEQUENCES = {
@@ -207,11 +168,46 @@ BAD_SEQUENCES = {
         "2 of 3 rows (66.7%) share buyer and time, e.g. anna, 2024-01-01 10:00:00",
     ),
 }
+BAD_PURCHASES = {
+    "purchase_lengths_equal": (
+        changed(good_purchases(), 0, purchased_times=[MONDAY_MS, MONDAY_MS]),
+        "have purchased_keys/purchased_times of different lengths, e.g. 1/2",
+    ),
+    "purchase_times_sorted": (
+        changed(good_purchases(), 0, purchased_keys=[101, 102], purchased_times=[MONDAY_MS, MONDAY_MS - 1]),
+        "do not run from the oldest purchase to the newest, e.g. anna",
+    ),
+    "purchase_products_known": (
+        changed(good_purchases(), 0, purchased_keys=[109]),
+        "1 of 1 rows (100.0%) hold a product that is not in the catalogue, e.g. anna",
+    ),
+    "one_row_of_purchases_per_buyer": (good_purchases() * 2, "2 of 2 rows (100.0%) share a buyer, e.g. anna"),
+}
+# Every difference from the canonical products is a fault of its own, too.
+BAD_PRODUCT_FEATURES = {
+    "feature_product_id_unique": (
+        [*good_product_features(), good_product_features()[1]],
+        "2 of 4 rows (50.0%) share a product id, e.g. p2",
+    ),
+    "feature_product_key_unique": (
+        changed(good_product_features(), 0, product_key=102),
+        "2 of 3 rows (66.7%) share a product key, e.g. 102",
+    ),
+    "feature_price_not_negative": (
+        changed(good_product_features(), 0, price=-999.0),
+        "1 of 2 rows (50.0%) have a price below 0, e.g. -999.0",
+    ),
+    "features_match_catalogue": (
+        changed(good_product_features(), 0, price=1.0),
+        "1 of 3 rows (33.3%) differ from the canonical products, or are missing in one of the two, e.g. p1",
+    ),
+}
 SHORT = load_config(overrides=["model.buyer_tower.max_interaction_history=2"], environ={})
 
 
 def check(result: GateResult, name: str, observed: str) -> None:
-    assert set(failures(result)) == {name}
+    # Without events there are no buyers either.
+    assert set(failures(result)) - {"several_buyers"} == {name}
     assert observed in failures(result)[name]
     if name in Config().expectations.warn_only:
         raise_if_refused(result)
@@ -229,7 +225,7 @@ def test_bad_products_are_named(name: str, tmp_path: Path) -> None:
 def test_an_empty_catalogue_is_named(tmp_path: Path) -> None:
     result = validate_canonical(write_canonical(tmp_path, products=[]), Config())
     assert failures(result)["products_not_empty"] == "0 products"
-    assert set(failures(result)) == {"products_not_empty", "product_known"}
+    assert {finding.name for finding in result.blockers} == {"products_not_empty", "product_known"}
 
 
 @pytest.mark.parametrize("name", BAD_EVENTS)
@@ -238,51 +234,150 @@ def test_bad_events_are_named(name: str, tmp_path: Path) -> None:
     check(validate_canonical(write_canonical(tmp_path, events=events), Config()), name, observed)
 
 
+def report_of(table: str, counts: dict[str, Any]) -> dict[str, Any]:
+    report = good_report()
+    report[table] = report.get(table, {}) | counts
+    return report
+
+
 @pytest.mark.parametrize("name", BAD_REPORTS)
-def test_bad_shares_of_rows_are_named(name: str, tmp_path: Path) -> None:
+def test_bad_shares_of_rows_are_refused(name: str, tmp_path: Path) -> None:
     table, counts, observed = BAD_REPORTS[name]
-    report = good_report()
-    report[table] |= counts
-    check(validate_canonical(write_canonical(tmp_path, report=report), Config()), name, observed)
+    result = validate_canonical(write_canonical(tmp_path, report=report_of(table, counts)), Config())
+    assert {finding.name: finding.observed for finding in result.blockers} == {name: observed}
+    with pytest.raises(GateRefusedError, match=name):
+        raise_if_refused(result)
 
 
-@pytest.mark.parametrize("reasons", [{}, {"duplicate_content": 50}, {"duplicate_product_id": 4}])
-def test_few_repeated_product_ids_pass(reasons: dict[str, int], tmp_path: Path) -> None:
+def test_a_share_is_one_of_the_rows_of_its_table(tmp_path: Path) -> None:
     report = good_report()
-    report["products"]["reasons"] = reasons
+    report["events"] |= {"read": 1010, "kept": 994, "bad": 6}
+    report["products"] |= {"bad": 6, "unreadable_price": 46}
+    result = validate_canonical(write_canonical(tmp_path, report=report), Config())
+    assert {finding.name for finding in result.blockers} == {"bad_product_share", "unreadable_share"}
+
+
+@pytest.mark.parametrize("name", WARNING_REPORTS)
+def test_single_bad_rows_are_a_warning(name: str, tmp_path: Path) -> None:
+    table, counts, observed = WARNING_REPORTS[name]
+    result = validate_canonical(write_canonical(tmp_path, report=report_of(table, counts)), Config())
+    raise_if_refused(result)
+    assert list(failures(result)) == [name]
+    assert observed in failures(result)[name]
+
+
+def test_five_bad_rows_never_refuse_and_six_do(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"read": 10, "kept": 5, "excluded": 0}
+    for bad, passed in ((5, True), (6, False)):
+        tables = {
+            "events": small | {"bad": 2 * bad, "reasons": {"unknown_product": bad}},
+            "products": small
+            | {"read": 8, "bad": bad, "reasons": {"duplicate_product_id": bad}, "unreadable_price": bad},
+        }
+        paths = write_canonical(tmp_path, report=good_report() | tables)
+        assert validate_canonical(paths, Config()).passed is passed
+
+
+def test_five_products_without_a_title_never_refuse(tmp_path: Path) -> None:
+    products, _ = BAD_PRODUCTS["title_present"]
+    result = validate_canonical(write_canonical(tmp_path, products=products[1:]), Config())
+    assert result.passed
+    assert "title_present" in failures(result)
+
+
+@pytest.mark.parametrize("reasons", [{}, {"duplicate_content": 50}])
+def test_merged_products_are_no_fault(reasons: dict[str, int], tmp_path: Path) -> None:
+    report = report_of("products", {"reasons": reasons})
     assert failures(validate_canonical(write_canonical(tmp_path, report=report), Config())) == {}
+
+
+def test_a_shop_of_which_nothing_can_be_sold_is_a_warning(tmp_path: Path) -> None:
+    products = [row | {c.HIDDEN: True, c.STOCK: 0, c.PRICE: None} for row in good_products()]
+    events = [row | {c.BUYER_ID: "anna"} for row in good_events()]
+    result = validate_canonical(write_canonical(tmp_path, products=products, events=events), Config())
+    raise_if_refused(result)
+    assert failures(result) == {
+        "some_product_visible": "0 products are not hidden",
+        "some_product_in_stock": "0 products are in stock",
+        "some_price": "0 products have a price",
+        "several_buyers": "1 buyers have events",
+    }
+
+
+def test_a_product_of_which_nothing_is_known_can_be_sold(tmp_path: Path) -> None:
+    products = [row | {c.HIDDEN: None, c.STOCK: None} for row in good_products()]
+    assert failures(validate_canonical(write_canonical(tmp_path, products=products), Config())) == {}
 
 
 @pytest.mark.parametrize("name", BAD_SEQUENCES)
 def test_bad_sequences_are_named(name: str, tmp_path: Path) -> None:
     sequences, observed = BAD_SEQUENCES[name]
-    check(validate_sequences(write_sequences(tmp_path, sequences), SHORT), name, observed)
+    check(validate_features(write_features(tmp_path, sequences=sequences), SHORT), name, observed)
+
+
+@pytest.mark.parametrize("name", BAD_PURCHASES)
+def test_bad_purchases_are_named(name: str, tmp_path: Path) -> None:
+    purchases, observed = BAD_PURCHASES[name]
+    check(validate_features(write_features(tmp_path, purchases=purchases), SHORT), name, observed)
+
+
+@pytest.mark.parametrize("name", BAD_PRODUCT_FEATURES)
+def test_bad_product_features_are_named(name: str, tmp_path: Path) -> None:
+    products, observed = BAD_PRODUCT_FEATURES[name]
+    result = validate_features(write_features(tmp_path, products=products), SHORT)
+    assert not result.passed
+    assert observed in failures(result)[name]
+    assert set(failures(result)) <= {name, "features_match_catalogue", "feature_product_key_unique"}
+
+
+@pytest.mark.parametrize("products", [good_product_features()[:2], [*good_product_features(), {c.PRODUCT_ID: "p9"}]])
+def test_products_of_another_catalogue_are_named(products: Rows, tmp_path: Path) -> None:
+    result = validate_features(write_features(tmp_path, products=products), SHORT)
+    assert "e.g. p3" in failures(result)["features_match_catalogue"] or len(products) == 4
+    assert "e.g. p9" in failures(result)["features_match_catalogue"] or len(products) == 2
 
 
 def test_every_expectation_has_a_failing_example() -> None:
-    assert names(Config()) == {"products_not_empty", *BAD_PRODUCTS, *BAD_EVENTS, *BAD_REPORTS, *BAD_SEQUENCES}
+    catalogue = {"some_product_visible", "some_product_in_stock", "some_price", "several_buyers"}
+    tables = (
+        BAD_PRODUCTS,
+        BAD_EVENTS,
+        BAD_REPORTS,
+        WARNING_REPORTS,
+        DRIFTED,
+        BAD_SEQUENCES,
+        BAD_PURCHASES,
+        BAD_PRODUCT_FEATURES,
+    )
+    assert names(Config()) == {
+        "products_not_empty",
+        *catalogue,
+        *(name for table in tables for name in table),
+    }
 
 
 @pytest.fixture(scope="module")
 def good_shop(tmp_path_factory: pytest.TempPathFactory) -> ShopPaths:
     root = tmp_path_factory.mktemp("shop")
-    for validate in (validate_canonical, validate_sequences):
-        result = validate(write_sequences(root) if validate is validate_sequences else write_canonical(root), SHORT)
+    write_canonical(root)
+    paths = write_features(root)
+    for validate in (validate_canonical, validate_features):
+        result = validate(paths, SHORT)
         assert result.passed
         assert failures(result) == {}
         raise_if_refused(result)
-    return ShopPaths(root)
+    return paths
 
 
 def test_a_good_shop_passes_both_stages(good_shop: ShopPaths) -> None:
     require_passed(good_shop)
 
 
-@pytest.mark.parametrize("stage", [CANONICAL, SEQUENCES])
+@pytest.mark.parametrize("stage", [CANONICAL, FEATURE_STAGE])
 def test_the_record_is_json_with_findings_statistics_and_inputs(good_shop: ShopPaths, stage: str) -> None:
     record = json.loads((good_shop.validation / f"{stage}.json").read_text(encoding="utf-8"))
     assert record["passed"] is True
-    assert all(fingerprint["size"] > 0 for fingerprint in record["inputs"].values())
+    assert all(re.fullmatch("[0-9a-f]{64}", checksum) for checksum in record["inputs"].values())
     for table, result in record["great_expectations"].items():
         of_table = [finding for finding in record["findings"] if finding["table"] == table]
         assert result["statistics"]["successful_expectations"] == len(of_table)
@@ -291,7 +386,7 @@ def test_the_record_is_json_with_findings_statistics_and_inputs(good_shop: ShopP
 def test_data_docs_show_both_stages_without_the_network(good_shop: ShopPaths) -> None:
     docs = good_shop.validation / "data_docs"
     index = (docs / "index.html").read_text(encoding="utf-8")
-    for table in ("products", "events", "ingest", "sequences"):
+    for table in ("products", "events", "ingest", "product_features", "sequences", "purchases"):
         (page,) = (docs / "validations" / table).rglob("*.html")
         assert f'<a href="{page.relative_to(docs).as_posix()}">' in index
         assert "great-expectations-web-assets" not in page.read_text(encoding="utf-8")
@@ -309,13 +404,13 @@ def test_data_docs_escape_what_the_shop_wrote(tmp_path: Path) -> None:
 
 
 def test_data_docs_keep_the_latest_runs(tmp_path: Path) -> None:
-    paths = write_sequences(tmp_path)
-    validate_sequences(paths, Config())
-    runs = paths.validation / "results" / "sequences" / SEQUENCES
+    paths = write_features(tmp_path)
+    validate_features(paths, Config())
+    runs = paths.validation / "results" / "sequences" / FEATURE_STAGE
     (run,) = runs.iterdir()
     for day in range(1, MAX_DOCS_RUNS + 1):
         shutil.copytree(run, runs / f"202001{day:02}T000000.000000Z")
-    validate_sequences(paths, Config())
+    validate_features(paths, Config())
     remaining = sorted(path.parent.name for path in runs.rglob("*.json"))
     assert len(remaining) == MAX_DOCS_RUNS
     assert remaining[0] == "20200103T000000.000000Z"
@@ -323,12 +418,14 @@ def test_data_docs_keep_the_latest_runs(tmp_path: Path) -> None:
 
 
 def test_a_refusal_names_the_quarantine_and_the_report_and_keeps_refusing(tmp_path: Path) -> None:
-    paths = write_canonical(tmp_path, products=BAD_PRODUCTS["price_not_negative"][0])
+    report = report_of("events", {"reasons": {"refund": 1, "returned": 10, "other_event": 2, "duplicate_event": 3}})
+    paths = write_canonical(tmp_path, products=BAD_PRODUCTS["price_not_negative"][0], report=report)
     validate_canonical(paths, Config())
     with pytest.raises(GateRefusedError) as refusal:
         require_passed(paths, CANONICAL)
     assert "products: price_not_negative: 1 of 2 rows (50.0%) have a price below 0, e.g. -3.0" in str(refusal.value)
-    assert f"{paths.quarantine} (events: no product 2" in str(refusal.value)
+    reasons = "(events: returned 10, duplicate_event 3, other_event 2; products: returned 10)"
+    assert f"{paths.quarantine} {reasons}" in str(refusal.value)
     assert str(paths.validation / "data_docs" / "index.html") in str(refusal.value)
 
 
@@ -352,38 +449,19 @@ def test_what_cannot_be_checked_is_refused(tmp_path: Path) -> None:
     paths = write_canonical(tmp_path)
     words = PRODUCTS.set(PRODUCTS.get_field_index(c.PRICE), pa.field(c.PRICE, pa.string()))
     write(paths.products, [row | {c.PRICE: "cheap"} for row in good_products()], words)
-    check(validate_canonical(paths, Config()), "price_not_negative", "could not be checked: Column values, min_value")
-
-
-def test_files_that_changed_since_are_refused(tmp_path: Path) -> None:
-    paths = write_sequences(tmp_path)
-    validate_sequences(paths, Config())
-    require_passed(paths, SEQUENCES)
-    write_sequences(tmp_path, good_sequences()[:1])
-    with pytest.raises(GateRefusedError, match=r"features/buyer_sequences.parquet .* changed since"):
-        require_passed(paths, SEQUENCES)
-    paths.sequence_features.unlink()
-    with pytest.raises(GateRefusedError, match="changed since"):
-        require_passed(paths, SEQUENCES)
-
-
-def test_a_file_that_was_written_anew_is_refused_though_it_is_as_long(tmp_path: Path) -> None:
-    paths = write_sequences(tmp_path)
-    validate_sequences(paths, Config())
-    before = paths.sequence_features.stat()
-    os.utime(paths.sequence_features, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
-    with pytest.raises(GateRefusedError, match=r"features/buyer_sequences.parquet .* changed since"):
-        require_passed(paths, SEQUENCES)
+    result = validate_canonical(paths, Config())
+    assert "could not be checked: Column values, min_value" in failures(result)["price_not_negative"]
+    assert not result.passed
 
 
 def test_one_stage_alone_is_not_enough(tmp_path: Path) -> None:
-    paths = write_sequences(tmp_path)
-    validate_sequences(paths, Config())
+    paths = write_features(tmp_path)
+    validate_features(paths, Config())
     with pytest.raises(GateRefusedError, match=r"the canonical data .* were never validated"):
         require_passed(paths)
 
 
-@pytest.mark.parametrize("validate", [validate_canonical, validate_sequences])
+@pytest.mark.parametrize("validate", [validate_canonical, validate_features])
 def test_missing_files_are_named(validate: Validate, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"canonical/products.parquet|features/buyer_sequences.parquet"):
         validate(ShopPaths(tmp_path), Config())

@@ -53,6 +53,14 @@ def rounded(answer: dict[str, Any]) -> Any:
     return json.loads(json.dumps(answer), parse_float=lambda text: round(float(text), 4))
 
 
+def with_later_fields(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer of version 0.1.0 with the fields that products have since; its release does not know their values."""
+    later = {"title_language": None, "group_id": None, "currency": None}
+    if "items" not in answer:
+        return answer | later
+    return answer | {"items": [item | later for item in answer["items"]]}
+
+
 def test_its_release_is_whole_and_live(config: Config) -> None:
     releases = shop_paths(config).releases
     release = current_release(releases)
@@ -70,7 +78,7 @@ def test_its_release_is_whole_and_live(config: Config) -> None:
     ],
 )
 def test_its_release_answers_as_it_did(client: httpx.Client, name: str, path: str) -> None:
-    assert rounded(client.get(path).json()) == rounded(ANSWERS[name])
+    assert rounded(client.get(path).json()) == rounded(with_later_fields(ANSWERS[name]))
 
 
 def test_its_model_recommends_as_it_did(client: httpx.Client) -> None:
@@ -79,7 +87,7 @@ def test_its_model_recommends_as_it_did(client: httpx.Client) -> None:
         {"product_id": "p31", "event_type": "purchase", "timestamp": "2024-03-01T11:00:00Z"},
     ]
     answer = client.post("/v1/recommendations", json={"interactions": interactions, "k": 5}).json()
-    assert rounded(answer) == rounded(ANSWERS["recommendations"])
+    assert rounded(answer) == rounded(with_later_fields(ANSWERS["recommendations"]))
 
 
 def test_its_features_reach_the_online_store(client: httpx.Client) -> None:

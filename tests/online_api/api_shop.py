@@ -25,12 +25,12 @@ from online_api.schemas.responses import ApiResponse, RecommendationResponse
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
-from training.artifacts.product_table import PRODUCT_COLUMNS
+from training.artifacts.product_table import read_product_columns
 from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import FlatIndex
-from training.data.catalogue import read_catalogue
+from training.data.catalogue import read_catalogue, read_search_texts
 from training.model.item_features import Vocabularies, build_vocabularies, item_features
 from training.model.towers import TwoTower
 
@@ -103,7 +103,7 @@ def publish_random_release(
     rescorer.save(paths.model)
     FlatIndex.build(vectors_ND).save(paths.index)
     unit_NT = text_NT / np.linalg.norm(text_NT, axis=1, keepdims=True)
-    build_search_index(paths.search_index, catalogue.texts, unit_NT, "flat")
+    build_search_index(paths.search_index, read_search_texts(paths.product_features), unit_NT, "flat")
     name = write_release(
         paths.releases,
         ReleaseParts(
@@ -111,7 +111,7 @@ def publish_random_release(
             embeddings=paths.embeddings,
             index=paths.index,
             search_index=paths.search_index,
-            products=pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS)),
+            products=read_product_columns(paths.product_features),
             aliases=pq.read_table(paths.product_aliases),
             popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
             recent_popularity=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),

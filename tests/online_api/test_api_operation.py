@@ -80,7 +80,7 @@ def test_openapi_names_limits_and_examples(api: dict[str, Any]) -> None:
     assert (k["minimum"], k["maximum"], k["default"]) == (1, 100, 10)
     assert schemas["RecommendationRequest"]["properties"]["exclude"]["maxItems"] == 1000
     assert schemas["Event"]["required"] == ["buyer_id", "product_id", "event_type"]
-    assert schemas["Event"]["properties"]["event_type"]["enum"] == ["view", "add_to_cart", "purchase"]
+    assert schemas["Event"]["properties"]["event_type"]["enum"] == ["view", "add_to_cart", "purchase", "refund"]
     for name in ("Event", "Interaction", "RetrieveRequest", "RecommendationRequest"):
         assert schemas[name]["examples"], name
 

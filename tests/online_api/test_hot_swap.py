@@ -26,7 +26,7 @@ from online_api.service import RecommendationService
 from tests.online_api.api_shop import body_of, interaction, problem_of, wait_for
 from tests.online_api.shop_variants import copied, metric, running
 from tests.serving import serving
-from training.artifacts.product_table import PRODUCT_COLUMNS
+from training.artifacts.product_table import read_product_columns
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import ReleaseParts, current_release, delete_old, promote, write_release
 
@@ -59,7 +59,7 @@ def shop(config: Config, store: FeatureStore, recommender: Recommender, tmp_path
 def write_second_release(config: Config, schema_hash: str) -> str:
     """The same model with other titles and the popular products the other way round; returns its name."""
     paths = shop_paths(config)
-    products = pq.read_table(paths.product_features, columns=list(PRODUCT_COLUMNS))
+    products = read_product_columns(paths.product_features)
     titles = pa.array([f"{title}{MARK}" for title in products[c.TITLE].to_pylist()])
     return write_release(
         paths.releases,

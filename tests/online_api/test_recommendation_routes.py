@@ -235,7 +235,7 @@ def test_a_broken_interaction_is_named(client: httpx.Client) -> None:
     problem = problem_of(retrieve(client, interaction("p1"), interaction("p2", "wishlist")), 422)
     assert problem.pop("request_id")
     field = "body.interactions.1.event_type"
-    message = "unknown event type 'wishlist'; known are view, add_to_cart, purchase"
+    message = "event type 'wishlist' does not count; accepted are view, add_to_cart, purchase"
     assert problem == {
         "type": "about:blank",
         "title": HTTPStatus(422).phrase,

@@ -14,6 +14,7 @@ from online_api.app import create_app
 from online_api.events.intake import EventIntake
 from online_api.lists.list_request import ListRequest, ListResult
 from online_api.runtime import Runtime
+from online_api.schemas.requests import Filters
 from online_api.schemas.responses import EventsResponse, RecommendationResponse, Source
 from online_api.service import RecommendationService
 from online_api.storefront import STATIC_FOLDER
@@ -269,6 +270,9 @@ class ChangingShop:
         """What the service answers."""
         return [ListResult(self._payload(request), []) for request in requests]
 
+    def check_currency(self, filters: Filters) -> None:
+        """Nothing to check."""
+
     def record(self, events: list[Any]) -> EventsResponse:
         """What the intake answers."""
         self._told = True
@@ -298,11 +302,14 @@ class ChangingShop:
         return {
             "product_id": product_id,
             "title": hostile,
+            "title_language": None,
             "description": "",
             "brand": hostile,
             "category": hostile,
+            "group_id": None,
             "photo": None,
             "price": 9.5,
+            "currency": "EGP" if product_id == "c" else None,
             "stock": 0,
             "score": 1,
             "score_parts": {
@@ -330,6 +337,7 @@ def test_changes_are_marked_and_markup_stays_text(page: Page, changing: httpx.Cl
     visit(page, changing)
     assert page.texts(".mark:not([hidden])") == []
     assert page.texts(".card .because")[2] == "You chose this before"
+    assert page.texts(".card .price") == ["Price 9.50", "Price 9.50", "Price EGP\u00a09.50"]
     page.js("document.querySelector('.card:nth-child(3) [data-event=view]').focus()")
     page.press_enter()
     page.wait_for("document.querySelector('#done li') !== null")

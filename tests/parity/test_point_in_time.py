@@ -140,7 +140,7 @@ def test_each_moment_of_the_test_may_be_asked_by_itself(tmp_path: Path) -> None:
 def test_baskets_larger_than_the_longest_history_leave_gaps_that_nobody_sees(tmp_path: Path) -> None:
     basket: list[Event] = [(DAY, product, kind) for product in PRODUCT_IDS for kind in EVENT_TYPE_NAMES]
     assert len(basket) > 2 * MAX_LENGTH
-    later: list[Event] = [(2 * DAY, "p1", "view"), (3 * DAY, "p2", "view"), (6 * DAY, "p1", "view")]
+    later: list[Event] = [(2 * DAY, "p1", "view"), (3 * DAY, "p2", "view"), (4 * DAY, "p1", "view")]
     events: Events = {"u1": sorted([(0, "p3", "view"), *basket, *later]), "u2": sorted(basket)}
     config = shop(tmp_path, MAX_LENGTH)
     build(config, events)

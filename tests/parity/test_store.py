@@ -17,8 +17,9 @@ from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import HISTORY_VIEW
 from feature_repo.online.claims import CLAIM_SECONDS, Claim, EventsInProgressError
+from feature_repo.online.connection import read_connection
 from feature_repo.online.embedded_redis import RedisAddress, embedded_redis
-from feature_repo.store import STORE_YAML, FeatureStore, _connection_string, _substitute, feature_store, project_name
+from feature_repo.store import STORE_YAML, FeatureStore, _substitute, feature_store, project_name
 from tests.parity.parity_shop import build, pushed, shop
 
 pytestmark = pytest.mark.store
@@ -64,7 +65,7 @@ def registry(config: Config) -> Path:
 @pytest.mark.parametrize("password", ["a\nb", 'say "no"', "a #b", "$HOME", "a: b", "1e5", "true", '"quoted"', "ü=ع\\"])
 def test_a_password_arrives_as_it_is(password: str) -> None:
     variables = dict.fromkeys(("TAWSIYA_SHOP_DIR", "TAWSIYA_PROJECT", "TAWSIYA_REDIS_TYPE"), "x")
-    variables["TAWSIYA_REDIS"] = _connection_string(f"redis:6379,password={password},db=1")
+    variables["TAWSIYA_REDIS"] = read_connection(f"redis:6379,password={password},db=1").as_feast()
     content = _substitute(yaml.safe_load(STORE_YAML.read_text("utf-8")), variables)
     nodes, options = RedisOnlineStore._parse_connection_string(content["online_store"]["connection_string"])
     assert nodes == [{"host": "redis", "port": "6379"}]
@@ -72,7 +73,8 @@ def test_a_password_arrives_as_it_is(password: str) -> None:
 
 
 def test_time_outs_can_be_set() -> None:
-    assert _connection_string("r:1,socket_timeout=60") == "r:1,socket_timeout=60,socket_connect_timeout=1"
+    text = read_connection("r:1,socket_timeout=60").as_feast()
+    assert text == "r:1,socket_connect_timeout=1,socket_timeout=60"
 
 
 def test_a_store_works_with_any_password_and_folder(tmp_path: Path, server: RedisAddress) -> None:
@@ -86,6 +88,7 @@ def test_a_store_works_with_any_password_and_folder(tmp_path: Path, server: Redi
     address = f"{server.host}:{server.port},username=odd,password={password}"
     with feature_store(odd, {"TAWSIYA_REDIS": address}) as store:
         assert store.online.ping()
+        assert store.online_with_timeout(1).ping()
         store.apply()
         assert registry(odd).is_file()
 
@@ -163,9 +166,9 @@ def test_applying_the_same_again_writes_nothing(config: Config, store: FeatureSt
     assert registry(config).read_bytes() == before
 
 
-def test_changed_definitions_are_applied(config: Config, store: FeatureStore) -> None:
+def test_changed_definitions_are_applied(config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     before = registry(config).read_bytes()
-    store._fingerprint = "another"
+    monkeypatch.setattr("feature_repo.store._fingerprint", lambda _: "another")
     store.apply()
     assert registry(config).read_bytes() != before
 

@@ -1,10 +1,9 @@
 """Records what an artifact was made from, so that artifacts of different runs are never mixed."""
 
-import hashlib
 import json
 from pathlib import Path
 
-from feature_repo.common.files import write_json
+from feature_repo.common.files import sha256, write_json
 
 RECORD = "made_from.json"
 
@@ -29,9 +28,3 @@ def require_source(folder: Path, source: Path, command: str) -> None:
         raise ValueError(
             f"{folder} was made from another {source.name} than the one in {source.parent}; run `{command}`"
         )
-
-
-def sha256(path: Path) -> str:
-    """The hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,24 +3,28 @@
 Legend: N products.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from feature_repo import columns as c
-from feature_repo.common.arrays import BoolArray, Float64Array, Int32Array, Int64Array
+from feature_repo.common.arrays import BoolArray, Float64Array, Int32Array, Int64Array, TextArray
 from feature_repo.transforms.keys import product_key, product_keys
 from training.data.catalogue import KeyIndex
 
-SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.PHOTO)
-PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.PRODUCT_KEY, c.PRICE, c.STOCK, c.HIDDEN)
+SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.GROUP_ID, c.PHOTO)
+PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.TITLES, c.PRODUCT_KEY, c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 NO_CODE = -1
+NO_TITLES: Mapping[str, str] = MappingProxyType({})
 
-# SHOWN_COLUMNS of one product by name. Price and stock are not among them, because they change after the release.
+# SHOWN_COLUMNS of one product by name. Price, currency and stock are not among them: they change after the release.
 ProductRow = dict[str, Any]
 
 
@@ -32,6 +36,7 @@ class ProductTable:
         brands, categories: Names by code.
         brand_codes_N, category_codes_N: (N,) int32 places in `brands` and `categories`; NO_CODE for none.
         prices_N: (N,) float64 as of the release, NaN where unknown.
+        currencies_N: (N,) ISO 4217 codes of the prices as of the release, empty where unknown.
         stock_N: (N,) int64 as of the release, -1 where unknown.
         hidden_N: (N,) bool as of the release.
     """
@@ -43,13 +48,15 @@ class ProductTable:
             products: File of the product columns (PRODUCT_COLUMNS).
             aliases: File of the ids of merged products; it is missing if the shop merges none.
         """
-        table = map_arrow(products)
+        table = _with_later_columns(map_arrow(products))
         self._shown = [table[name].combine_chunks() for name in SHOWN_COLUMNS]
         self.product_ids = self._shown[0]
+        self._titles = table[c.TITLES].combine_chunks()
         # Codes, so that a filter or rule compares integers and not strings.
         self.brand_codes_N, self.brands = _coded(table[c.BRAND])
         self.category_codes_N, self.categories = _coded(table[c.CATEGORY])
         self.prices_N: Float64Array = table[c.PRICE].to_numpy()
+        self.currencies_N: TextArray = _filled(table[c.CURRENCY], "").astype(np.str_)
         self.stock_N: Int64Array = _filled(table[c.STOCK], -1)
         self.hidden_N: BoolArray = _filled(table[c.HIDDEN], False)
         self._keys = KeyIndex(table[c.PRODUCT_KEY].to_numpy())
@@ -62,6 +69,11 @@ class ProductTable:
     def row(self, position: int) -> ProductRow:
         """The columns of a product that answers show. Reading one value from Arrow takes nearly a microsecond."""
         return {name: column[position].as_py() for name, column in zip(SHOWN_COLUMNS, self._shown, strict=True)}
+
+    def titles(self, position: int) -> Mapping[str, str]:
+        """The titles of a product by language tag; empty if the shop gives none by language."""
+        content = self._titles[position].as_py()
+        return NO_TITLES if content is None else json.loads(content)
 
     def product_key(self, product_id: str) -> int:
         """The product key in sequences: the product's own, or that of the product that it was merged into.
@@ -87,10 +99,25 @@ class ProductTable:
         return positions[positions >= 0]
 
 
+def read_product_columns(features: Path) -> pa.Table:
+    """The PRODUCT_COLUMNS of the product features, without those of LATER_PRODUCT_COLUMNS that an old file lacks."""
+    present = set(pq.read_schema(features).names)
+    names = [name for name in PRODUCT_COLUMNS if name in present or name not in c.LATER_PRODUCT_COLUMNS]
+    return pq.read_table(features, columns=names)
+
+
 def map_arrow(path: Path) -> pa.Table:
     """An Arrow file as a memory-mapped table."""
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
+
+
+def _with_later_columns(table: pa.Table) -> pa.Table:
+    """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks."""
+    for name in c.LATER_PRODUCT_COLUMNS:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), pa.string()))
+    return table
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[Int32Array, list[str]]:
@@ -99,7 +126,7 @@ def _coded(column: pa.ChunkedArray) -> tuple[Int32Array, list[str]]:
     return codes, encoded.dictionary.to_pylist()
 
 
-def _filled(column: pa.ChunkedArray, value: int | bool) -> Any:
+def _filled(column: pa.ChunkedArray, value: str | int | bool) -> Any:
     return pc.fill_null(column.combine_chunks(), value).to_numpy(zero_copy_only=False)
 
 

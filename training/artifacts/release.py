@@ -33,9 +33,9 @@ import pyarrow as pa
 
 from feature_repo.common.arrays import Float32Array, Int32Array
 from feature_repo.common.errors import GateRefusedError
-from feature_repo.common.files import write_json
+from feature_repo.common.files import sha256, write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
-from training.artifacts.lineage import RECORD, sha256
+from training.artifacts.lineage import RECORD
 from training.artifacts.search.vector_index import INDEX_FILE
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """The product catalogue: products in a fixed order, and look-up of their positions."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,13 +75,32 @@ def read_catalogue(path: Path) -> Catalogue:
 def read_search_texts(path: Path) -> list[str]:
     """(N,) texts that search compares the words of a query with, in the order of read_catalogue.
 
-    A text is title and description, and the text that the encoder reads if the source maps a different one.
+    A text is title and description, the titles in all languages, and the text that the encoder reads if the source
+    maps a different one.
     """
     table = pq.read_table(path, columns=[c.TITLE, c.DESCRIPTION, c.TEXT])
-    pages = map(product_text, table[c.TITLE].to_pylist(), table[c.DESCRIPTION].to_pylist())
-    return [
-        text if page == text else f"{page} {text}" for page, text in zip(pages, table[c.TEXT].to_pylist(), strict=True)
-    ]
+    rows = zip(*(column.to_pylist() for column in table.columns), _titles(path, len(table)), strict=True)
+    return [_search_text(*row) for row in rows]
+
+
+def _search_text(title: str, description: str, text: str, titles: str | None) -> str:
+    other_titles = [other for other in json.loads(titles or "{}").values() if other != title]
+    if not other_titles:
+        page = product_text(title, description)
+        return text if page == text else f"{page} {text}"
+    # Unless the source maps it, the encoder's text has them all; a second time they would weigh more than other words.
+    for part in (title, description, *other_titles):
+        if part.strip() not in text:
+            text = f"{text} {part.strip()}"
+    return text
+
+
+def _titles(path: Path, n_products: int) -> list[str | None]:
+    """(N,) titles by language as JSON text; None for a product without them, and for all of an older file."""
+    if c.TITLES not in pq.read_schema(path).names:
+        return [None] * n_products
+    titles: list[str | None] = pq.read_table(path, columns=[c.TITLES])[c.TITLES].to_pylist()
+    return titles
 
 
 def read_title_languages(path: Path) -> npt.NDArray[np.str_]:

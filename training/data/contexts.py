@@ -29,6 +29,10 @@ DAY_US = 86_400_000_000
 _ROW = "context_row"
 
 
+class NoContextsError(ValueError):
+    """A part of the time split has no context to learn from or to measure on."""
+
+
 @dataclass(frozen=True)
 class Contexts:
     """Moments at which a buyer chose products; the contexts of one buyer are adjacent, oldest first.
@@ -140,7 +144,7 @@ def read_contexts(
         raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
     table = pq.read_table(path, filters=[(c.SPLIT, "=", split)])
     if table.num_rows == 0:
-        raise ValueError(f"{path} has no {split} contexts; check data.test_days against the dates of the events")
+        raise NoContextsError(f"{path} has no {split} contexts; check data.test_days against the dates of the events")
     # The build writes contexts by time. _covering and _shuffled need those of a buyer together, oldest first.
     table = table.sort_by([(c.BUYER_ID, "ascending"), (c.EVENT_TIMESTAMP, "ascending")])
     rows = table.select([c.BUYER_ID, c.EVENT_TIMESTAMP, c.EVENTS_BEFORE]).to_pandas()

@@ -222,8 +222,10 @@ def _sampled(row_targets: tuple[Int32Array, Targets], n_products: int) -> tuple[
 def _spread(scores_BN: torch.Tensor) -> float:
     """Mean standard deviation of the scores of a buyer's best products."""
     best_BK = scores_BN.topk(min(SPREAD_PRODUCTS, scores_BN.shape[1]), dim=1).values
+    # Divided by K - 1, so one score alone has no deviation.
+    spread = float(best_BK.std(dim=1).mean()) if best_BK.shape[1] > 1 else 0.0
     # 1.0 for a ranker with equal scores; the grid would otherwise consist of zeros.
-    return float(best_BK.std(dim=1).mean()) or 1.0
+    return spread or 1.0
 
 
 def _objective(scores_BN: torch.Tensor, targets: Targets) -> float:

@@ -26,7 +26,7 @@ from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by_code
 from training.data.catalogue import Catalogue
-from training.data.contexts import Contexts, split_contexts
+from training.data.contexts import Contexts, NoContextsError, split_contexts
 from training.data.histories import UNKNOWN_PRODUCT, Histories
 from training.evaluation.fit_rescorer import RescorerData
 from training.evaluation.metrics import Targets
@@ -122,7 +122,7 @@ def read_held_out(
 
     Raises:
         FileNotFoundError: The features are missing; the message names the command that makes them.
-        ValueError: No buyer of the split has a history and a product to predict.
+        NoContextsError: No buyer of the split has a history and a product to predict.
     """
     paths = shop_paths(config)
     times = read_time_split(paths.feature_report)
@@ -132,7 +132,7 @@ def read_held_out(
         contexts = split_contexts(store, config, catalogue, split)
     contexts = contexts.take(np.flatnonzero((contexts.ends > contexts.starts) & (contexts.targets.lengths > 0)))
     if len(contexts) == 0:
-        raise ValueError(f"no {split} buyer has a history and a product to predict; check data.test_days")
+        raise NoContextsError(f"no {split} buyer has a history and a product to predict; check data.test_days")
     timelines, codes, buyers = _timelines(paths, catalogue, end)
     before = timelines.event_times < int(start.timestamp() * 1000)
     weights = np.asarray(weight_by_code(config.event_weights), dtype=np.float32)

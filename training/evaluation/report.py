@@ -64,7 +64,8 @@ def write_report(path: Path, runs: Runs) -> None:
     if not runs:
         raise ValueError("a report needs at least one run")
     for name, run in runs.items():
-        if not run.get("targets"):
+        # They may be empty: a young shop may have nothing to measure on.
+        if "targets" not in run:
             raise ValueError(f"run {name!r} has no targets: evaluate it again with `tawsiya evaluate`")
     targets = dict.fromkeys(target for run in runs.values() for target in run["targets"])
     page = _TEMPLATES.get_template("report.html.j2").render(

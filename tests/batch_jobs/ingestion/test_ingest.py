@@ -28,6 +28,7 @@ from tests.batch_jobs.csv_shop import (
     kept_events,
     kept_products,
     quarantined,
+    row_counts,
     rows,
     shop,
 )
@@ -88,14 +89,17 @@ def test_bilingual_products_are_whole(bilingual: Config) -> None:
         "title": "هاتف ذكي ١٢٨ جيجا",
         "description": "شاشة ٦ بوصة",
         "text": "هاتف ذكي ١٢٨ جيجا شاشة ٦ بوصة",
+        "titles": None,
         "title_language": "ar",
         "description_language": "ar",
         "brand": "نور",
         "category": "phones",
         "price": 799.5,
+        "currency": None,
         "stock": 4,
         "photo": "https://example.com/p1.jpg",
         "hidden": False,
+        "group_id": None,
     }
     assert products["p3"]["description"] == 'هيل، "محمصة" 250g'
     assert products["p3"]["price"] == 32.0  # from the metadata, because its own column is empty
@@ -108,7 +112,7 @@ def test_bilingual_rows_left_out_are_in_quarantine_with_line_and_reason(bilingua
         ("events", 7, "duplicate_event"),
         ("events", 8, "missing_buyer_id"),
         ("events", 9, "missing_product_id"),
-        ("events", 10, "unknown_event_type"),
+        ("events", 10, "other_event"),
         ("events", 11, "unreadable_timestamp"),
         ("events", 12, "timestamp_in_future"),
         ("events", 13, "unknown_product"),
@@ -130,18 +134,28 @@ def test_bilingual_report_counts_every_row(bilingual: Config) -> None:
     report = json.loads(shop_paths(bilingual).ingest_report.read_text(encoding="utf-8"))
     once = dict.fromkeys(
         (
-            "missing_buyer_id", "missing_product_id", "timestamp_in_future", "unknown_event_type", "unknown_product",
+            "missing_buyer_id", "missing_product_id", "other_event", "timestamp_in_future", "unknown_product",
             "unreadable_timestamp",
         ),
         1,
     )  # fmt: skip
-    assert report["events"] == {
-        "read": 14, "kept": 7, "excluded": 0, "duplicates": 1, "bad": 6, "reasons": {"duplicate_event": 1, **once},
+    assert row_counts(report["events"]) == {
+        "read": 14, "kept": 7, "excluded": 1, "duplicates": 1, "bad": 5, "reasons": {"duplicate_event": 1, **once},
     }  # fmt: skip
-    assert report["products"] == {
-        "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1, "broken_metadata": 1,
-        "unreadable_price": 0, "unreadable_stock": 0, "unreadable_hidden": 0,
+    products = report["products"]
+    assert row_counts(products) == {
+        "read": 8, "kept": 5, "excluded": 0, "duplicates": 2, "bad": 1,
         "reasons": {"duplicate_content": 1, "duplicate_product_id": 1, "missing_product_id": 1},
+    }  # fmt: skip
+    unreadable = {name: products[f"unreadable_{name}"] for name in ("price", "stock", "hidden", "currency", "photo")}
+    assert unreadable == {"price": 0, "stock": 0, "hidden": 0, "currency": 0, "photo": 0}
+    assert (products["broken_metadata"], products["missing_title"], products["backorder"]) == (1, 1, 0)
+    places = {reason: (example["line"], example["value"]) for reason, example in products["examples"].items()}
+    assert places["broken_metadata"] == (5, "{broken json")
+    assert places["duplicate_content"] == (7, "p9")
+    assert products["columns"]["product_id"] == "id"
+    assert row_counts(report["photos"]) == {
+        "read": 2, "kept": 2, "excluded": 0, "duplicates": 0, "bad": 0, "reasons": {},
     }  # fmt: skip
 
 
@@ -221,7 +235,7 @@ def test_paths_may_hold_quotes(tmp_path: Path) -> None:
         ("1709287200", "2024-03-01T10:00:00"),
         ("1709287200.25", "2024-03-01T10:00:00.250"),
         ("1709287200123", "2024-03-01T10:00:00.123"),
-        ("1970-01-01 00:00:00", "1970-01-01T00:00:00"),
+        ("2000-01-01 00:00:00", "2000-01-01T00:00:00"),
     ],
 )
 def test_times_are_read_as_utc_milliseconds(tmp_path: Path, text: str, time: str) -> None:
@@ -234,11 +248,13 @@ def test_times_are_read_as_utc_milliseconds(tmp_path: Path, text: str, time: str
     ("text", "reason"),
     [
         ("", "unreadable_timestamp"),
-        ("01/03/2024 10am", "unreadable_timestamp"),
-        ("12", "unreadable_timestamp"),
-        ("0001-01-01 00:00:00", "timestamp_before_1970"),
-        ("-infinity", "timestamp_before_1970"),
-        ("infinity", "timestamp_in_future"),
+        ("01/03/2024 10am", "ambiguous_date"),
+        ("1/3/2024 at ten", "unreadable_timestamp"),
+        ("12", "timestamp_before_2000"),
+        ("0001-01-01 00:00:00", "timestamp_before_2000"),
+        ("1970-01-01 00:00:00", "timestamp_before_2000"),
+        ("-infinity", "unreadable_timestamp"),
+        ("infinity", "unreadable_timestamp"),
         ("9999999999", "timestamp_in_future"),
     ],
 )
@@ -285,12 +301,12 @@ def test_a_column_wins_over_the_metadata(tmp_path: Path) -> None:
     [
         ("", None, None),
         (" 3 ", 3.0, 3),
-        ("-1", -1.0, -1),
+        ("-1", "unreadable", 0),  # a backorder
         ("1e30", 1e30, "unreadable"),
-        ('"12,50"', "unreadable", "unreadable"),
+        ('"12,50"', 12.5, 12),
         ("abc", "unreadable", "unreadable"),
         ("inf", "unreadable", "unreadable"),
-        ("nan", "unreadable", "unreadable"),
+        ("nan", None, None),
     ],
 )
 def test_prices_and_stocks_that_cannot_be_read_are_counted(
@@ -327,7 +343,7 @@ def test_the_types_of_the_products_do_not_depend_on_their_values(tmp_path: Path,
         name: numbers.get(name, pa.string())
         for name in (
             "product_id", "product_key", "title", "description", "text", "brand", "category", "price", "stock", "photo",
-            "hidden", "title_language", "description_language",
+            "hidden", "title_language", "description_language", "titles", "currency", "group_id",
         )
     }  # fmt: skip
 
@@ -381,14 +397,16 @@ def test_products_without_an_id_column_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        (b"", "its first line must be a header"),
-        ("مشتر,منتج\n".encode("cp1256"), "its header is not UTF-8"),
-        (EVENTS.encode("utf-16"), "its header is not UTF-8"),
+        (b"", r"cannot be read: its first line must be a header"),
+        (
+            "مشتر,منتج\n".encode("cp1256"),
+            r"is not UTF-8; it looks like Windows-1256 \(line 1 would read 'مشتر,منتج'\); set encoding: windows-1256",
+        ),
     ],
 )
 def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, events: bytes, expected: str) -> None:
     config = shop(tmp_path, events=events, products=PRODUCTS)
-    with pytest.raises(ValueError, match=rf"events\.csv cannot be read: {expected}"):
+    with pytest.raises(ValueError, match=rf"events\.csv {expected}"):
         ingest(config)
 
 
@@ -466,17 +484,17 @@ def test_what_the_machine_cannot_do_is_a_plain_failure(tmp_path: Path) -> None:
         b"u2,p1,view,2024-03-01,surplus",
         b'u2,"p1"x,view,2024-03-01',
         b"u2,\xff\xfe,view,2024-03-01",
-        b"u2," + b"x" * 2_100_000 + b",view,2024-03-01",
+        b'u2,"p1,view,2024-03-01',
     ],
-    ids=["too few", "too many", "text after a quote", "not UTF-8", "too long"],
+    ids=["too few", "too many", "text after a quote", "not UTF-8", "unclosed quote"],
 )
 def test_a_row_that_cannot_be_read_costs_no_other_row(tmp_path: Path, line: bytes) -> None:
     first, last = b"u1,p1,view,2024-03-01\n", b"u3,p1,view,2024-03-03\nu4,p404,view,2024-03-04\n"
     config = shop(tmp_path, events=HEADER.encode() + first + line + b"\n" + last, products=PRODUCTS)
-    counts = ingest(config)["events"]
+    report = ingest(config)["events"]
     assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u3"]
     assert quarantined(config) == [("events", 2, "unreadable_row"), ("events", 4, "unknown_product")]
-    assert (counts["read"], counts["kept"], counts["bad"]) == (4, 2, 2)
+    assert (report["read"], report["kept"], report["bad"]) == (4, 2, 2)
 
 
 def test_the_text_of_an_unreadable_row_is_kept(tmp_path: Path) -> None:
@@ -485,29 +503,26 @@ def test_the_text_of_an_unreadable_row_is_kept(tmp_path: Path) -> None:
     assert [json.loads(row["raw"]) for row in rows(shop_paths(config).quarantine)] == ["عمر,p1"]
 
 
-def test_every_line_that_an_unclosed_quote_swallows_is_counted(tmp_path: Path) -> None:
+def test_an_unclosed_quote_costs_only_its_line(tmp_path: Path) -> None:
     lines = [
         "u1,p1,view,2024-03-01",
-        'u2,"p1,view,2024-03-02',  # the quote extends to the one of u4, whose line is lost too
+        'u2,"p1,view,2024-03-02',
         "u3,p1,view,2024-03-03",
         'u4,"p1",view,2024-03-04',
         "u5,p404,view,2024-03-05",
         "u6,p1,view,2024-03-06",
-        'u7,"p1,view,2024-03-07',  # the quote extends to the end of the file
+        'u7,"p1,view,2024-03-07',
         "u8,p1,view,2024-03-08",
     ]
     config = shop(tmp_path, events=HEADER + "\n".join(lines) + "\n", products=PRODUCTS)
-    counts = ingest(config)["events"]
-    assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u6"]
+    report = ingest(config)["events"]
+    assert [row["buyer_id"] for row in kept_events(config)] == ["u1", "u3", "u4", "u6", "u8"]
     assert quarantined(config) == [
         ("events", 2, "unreadable_row"),
-        ("events", 3, "unreadable_row"),
-        ("events", 4, "unreadable_row"),
         ("events", 5, "unknown_product"),
         ("events", 7, "unreadable_row"),
-        ("events", 8, "unreadable_row"),
     ]
-    assert (counts["read"], counts["kept"], counts["bad"]) == (8, 2, 6)
+    assert (report["read"], report["kept"], report["bad"]) == (8, 5, 3)
 
 
 def test_unreadable_products_are_counted_too(tmp_path: Path) -> None:
@@ -527,7 +542,7 @@ def test_rows_that_a_rule_excludes_are_not_bad(tmp_path: Path) -> None:
     )
     events = "customer,sku,time,amount\nu1,p1,2024-03-01,3\nu1,p1,2024-03-02,-1\n,p1,2024-03-02,1\n"
     config = shop(tmp_path, events=events, products=PRODUCTS, source=str(mapping))
-    assert ingest(config)["events"] == {
+    assert row_counts(ingest(config)["events"]) == {
         "read": 3, "kept": 1, "excluded": 1, "duplicates": 0, "bad": 1,
         "reasons": {"missing_buyer_id": 1, "returned": 1},
     }  # fmt: skip
@@ -575,20 +590,19 @@ def test_the_ids_of_merged_products_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "kept"),
     [
-        # The second is a duplicate by its id, so the third is no duplicate by its content.
-        (["1,p1", "1,p2", "2,p2"], ["1,p1", "2,p2"]),
-        # The second is a duplicate of the first by its content, the third one of the second by its id.
-        (["1,p1", "2,p1", "2,p2"], ["1,p1"]),
+        # An id that two contents share is no id of one event.
+        (["1,p1", "1,p2", "2,p2"], ["1,p1", "1,p2"]),
+        (["1,p1", "2,p1", "2,p2"], ["1,p1", "2,p2"]),
         (["1,p1", "1,p1", "2,p1"], ["1,p1"]),
         ([",p1", ",p1", "1,p1", ",p2"], [",p1", ",p2"]),
     ],
 )
-def test_events_are_deduplicated_by_id_and_then_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
+def test_events_are_deduplicated_by_content(tmp_path: Path, source: list[str], kept: list[str]) -> None:
     lines = "".join(f"u1,{line.split(',')[1]},view,2024-03-01,{line.split(',')[0]}\n" for line in source)
     config = shop(tmp_path, events=HEADER.replace("\n", ",event_id\n") + lines, products=PRODUCTS)
-    counts = ingest(config)["events"]
+    report = ingest(config)["events"]
     assert sorted(row["product_id"] for row in kept_events(config)) == [line.split(",")[1] for line in kept]
-    assert (counts["read"], counts["kept"], counts["duplicates"]) == (len(source), len(kept), len(source) - len(kept))
+    assert (report["read"], report["kept"], report["duplicates"]) == (len(source), len(kept), len(source) - len(kept))
 
 
 def test_equal_products_stay_apart_where_the_mapping_says_so(tmp_path: Path) -> None:
@@ -626,7 +640,7 @@ def test_events_that_the_api_logged_are_merged(tmp_path: Path) -> None:
     assert kept_events(config)[0]["event_id"] != "e3"  # the export wins
     assert quarantined(config) == [("event_log", 2, "unknown_product"), ("event_log", 3, "duplicate_event")]
     assert (report["read"], report["kept"]) == (2, 2)
-    assert report["event_log"] == {
+    assert row_counts(report["event_log"]) == {
         "read": 3, "kept": 1, "excluded": 0, "duplicates": 1, "bad": 1,
         "reasons": {"duplicate_event": 1, "unknown_product": 1},
     }  # fmt: skip
@@ -652,8 +666,8 @@ def test_source_and_log_are_counted_apart_and_every_row_once(tmp_path: Path) -> 
         file.write(b'{"event_id": "e4", "buy\n\xff\xfe\n')
     report = ingest(config)["events"]
     log = report["event_log"]
-    for counts, expected in ((report, (6, 2, 1, 1, 2)), (log, (6, 1, 0, 2, 3))):
-        assert tuple(counts[name] for name in ("read", "kept", "excluded", "duplicates", "bad")) == expected
+    for table, expected in ((report, (6, 2, 1, 1, 2)), (log, (6, 1, 0, 2, 3))):
+        assert tuple(table[name] for name in ("read", "kept", "excluded", "duplicates", "bad")) == expected
     assert report["reasons"]["till's test"] == 1
     assert report["kept"] + log["kept"] == len(kept_events(config)) == 3
 
@@ -692,9 +706,7 @@ def test_a_line_torn_within_an_arabic_letter_costs_no_other_line(tmp_path: Path)
     assert (report["read"], report["kept"], report["bad"]) == (3, 2, 1)
 
 
-@pytest.mark.parametrize(
-    "buyer_id", ["\\x01", "\x01", 'a"b', "a\\", "a\nb", "'; DROP TABLE events; --", "u,1", " عمر "]
-)
+@pytest.mark.parametrize("buyer_id", ["\\x01", 'a"b', "a\\", "'; DROP TABLE events; --", "u,1", " عمر "])
 def test_no_id_that_a_caller_makes_up_breaks_the_log(tmp_path: Path, buyer_id: str) -> None:
     config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
     EventLog(shop_paths(config).event_log).append(
@@ -716,7 +728,7 @@ KNOWN = {"p1": "p1", "p2": "p2", "twin": "p2", "p1 ": "p1"}
 fields = st.tuples(
     st.sampled_from(["u1", "u2", "عمر", ""]),
     st.sampled_from([*KNOWN, "p404", ""]),
-    st.sampled_from([*TYPES, "wishlist", ""]),
+    st.sampled_from([*TYPES, "bogus", ""]),
     st.sampled_from([*GOOD_TIMES, "yesterday", "2999-01-01", ""]),
 )
 lines = st.lists(st.one_of(fields.map(",".join), st.sampled_from(["u1,p1", "u1,p1,view,2024-03-02,x"])), max_size=25)
@@ -758,11 +770,11 @@ def test_every_row_is_kept_or_in_quarantine(source: list[str]) -> None:
     products = "id,title\np1,قهوة\np2,Mug\ntwin,MUG\n"
     with tempfile.TemporaryDirectory() as folder:
         config = shop(Path(folder), events=HEADER + "".join(line + "\n" for line in source), products=products)
-        counts = ingest(config)["events"]
+        report = ingest(config)["events"]
         assert brief(kept_events(config)) == kept
         assert [row for row in quarantined(config) if row[0] == "events"] == left_out
     duplicates = sum(reason == "duplicate_event" for *_, reason in left_out)
-    assert counts == {
+    assert row_counts(report) == {
         "read": len(source), "kept": len(kept), "excluded": 0, "duplicates": duplicates,
         "bad": len(left_out) - duplicates, "reasons": dict(Counter(reason for *_, reason in left_out)),
     }  # fmt: skip
@@ -781,7 +793,7 @@ def test_online_retail_gives_the_catalogue_of_its_protocol(tmp_path: Path) -> No
     config = Config.model_validate({"data_dir": tmp_path, "data": data})
     report = ingest(config)
     assert report["products"]["kept"] == report["products"]["read"] == 3_659
-    assert report["events"] == {
+    assert row_counts(report["events"]) == {
         "read": 541_909, "kept": 386_250, "excluded": 145_572, "duplicates": 10_087, "bad": 0,
         "reasons": {
             "customer_missing": 135_080, "duplicate_event": 10_087, "cancellation": 8_905, "not_a_product": 1_547,
@@ -800,7 +812,7 @@ def test_the_subset_of_complete_journey_is_as_documented(tmp_path: Path) -> None
     config = Config.model_validate({"data_dir": tmp_path, "data": {"source": mapping}})
     report = ingest(config)
     assert report["cut"] == "one household in eight, from the 27th week on, and the products that they bought"
-    assert report["events"] == {
+    assert row_counts(report["events"]) == {
         "read": 100_589, "kept": 92_904, "excluded": 612, "duplicates": 7_072, "bad": 1,
         "reasons": {"duplicate_event": 7_072, "quantity_not_positive": 612, "unknown_product": 1},
     }  # fmt: skip

@@ -102,7 +102,7 @@ def test_a_line_of_a_table_that_cannot_be_read_is_an_error(tmp_path: Path) -> No
         "products: {path: p.csv}}"
     )
     config = Config.model_validate({"data_dir": tmp_path, "data": {"source": str(path)}})
-    with pytest.raises(ValueError, match=r"table names of the source mapping: row 2 of .*names\.csv .*extra"):
+    with pytest.raises(ValueError, match=r"table names of the source mapping: line 3 of .*names\.csv .*extra"):
         ingest(config)
 
 

@@ -213,8 +213,8 @@ def test_a_value_is_no_section() -> None:
 
 def test_a_value_that_is_no_yaml_names_its_setting() -> None:
     assert "--set training.patience=[1: the value is not valid YAML" in message(None, "training.patience=[1")
-    assert "$TAWSIYA__DATA__SOURCE: the value is not valid YAML" in message(
-        None, environ={"TAWSIYA__DATA__SOURCE": "{"}
+    assert "$TAWSIYA__API__WORKERS: the value is not valid YAML" in message(
+        None, environ={"TAWSIYA__API__WORKERS": "{"}
     )
 
 
@@ -228,20 +228,23 @@ def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path, content: str, 
     assert str(file) in refused
 
 
-@pytest.mark.parametrize("encoding", ["windows-1256", "utf-16"])
-def test_a_file_in_another_encoding_is_named_in_one_line(tmp_path: Path, encoding: str) -> None:
+ENCODINGS = [("windows-1256", "0xe3", 20), ("utf-16", "0xff", 0), ("utf-16-le", "0x00", 1), ("utf-16-be", "0x00", 0)]
+
+
+@pytest.mark.parametrize(("encoding", "byte", "place"), ENCODINGS)
+def test_a_file_in_another_encoding_is_named_in_one_line(tmp_path: Path, encoding: str, byte: str, place: int) -> None:
     file = tmp_path / "arabic.yaml"
     file.write_text("data: {events_path: مبيعات.csv}\n", encoding=encoding)
-    assert message(file) == f"{file} is not UTF-8; save it as UTF-8"
+    assert message(file) == f"{file} is not UTF-8 (byte {byte} at {place}); save it as UTF-8"
 
 
-@pytest.mark.parametrize("encoding", ["windows-1256", "utf-16"])
+@pytest.mark.parametrize(("encoding", "byte", "place"), ENCODINGS)
 def test_an_env_file_in_another_encoding_is_named_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, encoding: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, encoding: str, byte: str, place: int
 ) -> None:
-    (tmp_path / ".env").write_text("TAWSIYA__DATA__EVENTS_PATH=مبيعات.csv\n", encoding=encoding)
+    (tmp_path / ".env").write_text("TAWSIYA__API__PORTS=مبيعات.csv\n", encoding=encoding)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"^\.env is not UTF-8; save it as UTF-8$"):
+    with pytest.raises(ConfigError, match=rf"^\.env is not UTF-8 \(byte {byte} at {place}\); save it as UTF-8$"):
         load_config(file)
 
 

@@ -94,12 +94,24 @@ def test_broken_events_do_not_stop_the_others(client: httpx.Client, store: Featu
     assert result["accepted"] == 2
     assert [rejected["index"] for rejected in result["rejected"]] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     reasons = [rejected["reason"] for rejected in result["rejected"]]
-    assert reasons[0] == "event_type: unknown event type 'wishlist'; known are view, add_to_cart, purchase"
+    accepted = "accepted are view, add_to_cart, purchase, refund"
+    assert reasons[0] == f"event_type: event type 'wishlist' does not count; {accepted}"
     assert reasons[1] == "product_id: the live release does not know product 'gone'"
-    assert reasons[4] == "timestamp: lies in the future"
+    assert reasons[4] == f"timestamp: lies in the future, got {later}"
     stored = store.online.read_sequence("partial")
     assert stored.product_keys.tolist() == [product_key("p1"), product_key("p2")]
     assert stored.event_times[-1] < soon
+
+
+def test_refunds_are_logged_and_change_no_list(client: httpx.Client, store: FeatureStore, log_folder: Path) -> None:
+    bought = event("returner", event_type="purchase", timestamp=NOON, quantity=2)
+    returned = event("returner", event_type="purchase", timestamp=NOON + 1, quantity=-1)
+    assert post(client, bought, returned, event("returner", event_type="refund")) == NOTHING | {"accepted": 3}
+    lines = logged(log_folder, "returner")
+    assert [(line[c.EVENT_TYPE], line.get(c.QUANTITY)) for line in lines] == [
+        ("purchase", 2), ("refund", 1), ("refund", None),
+    ]  # fmt: skip
+    assert store.online.read_sequence("returner").event_times.tolist() == [NOON]
 
 
 def test_nothing_and_too_much(client: httpx.Client, config: Config) -> None:
@@ -163,6 +175,7 @@ def test_without_a_log_events_shall_come_again(runtime: Runtime, store: FeatureS
         runtime.config.api,
         runtime.metrics,
         now_ms,
+        runtime.times,
     )
     with serving(create_app(runtime.config, replace(runtime, intake=intake))) as client:
         answer = client.post("/v1/events", json={"events": [event("unlucky", event_id="retried")]})

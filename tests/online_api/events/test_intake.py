@@ -30,6 +30,7 @@ from feature_repo.online.claims import EventsInProgressError
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
+from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_log import EventLog, EventLogUnavailableError, LoggedEvent
 from online_api.events.intake import EventIntake
 from online_api.events.pending import PendingEvent, PendingEvents
@@ -45,6 +46,7 @@ from training.artifacts.release import ALIASES_ARROW, PRODUCTS_ARROW, current_re
 pytestmark = pytest.mark.store
 
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
+NOON_ISO = "2025-11-24T16:00:00.000+00:00"
 NOW = NOON + 3_600_000
 
 
@@ -111,6 +113,7 @@ def worker(
         config.api,
         metrics,
         lambda: NOW,
+        TimeReader(),
     )
     return Worker(intake, breaker, metrics)
 
@@ -361,6 +364,41 @@ def test_what_could_not_be_pushed_stays_claimed_until_it_is_replayed(
     assert one.intake.replay() == 2
     assert record(one, named) == (0, 1, 0)
     assert stored(store, "half") == sorted([as_stored(NOW), as_stored(NOW, "p2")])
+
+
+def test_pending_refunds_are_replayed_and_not_pushed(
+    one: Worker, config: Config, store: FeatureStore, tmp_path: Path
+) -> None:
+    other = worker(config, store, tmp_path, online=Failing(store, no_store))
+    refund = event("returner", event_type="refund", event_id="r1", quantity=2)
+    assert record(other, event("returner", "p2", timestamp=NOON), refund) == (2, 0, 2)
+    assert one.intake.replay() == 2
+    assert record(one, refund) == (0, 1, 0)
+    assert stored(store, "returner") == [as_stored(NOON, "p2")]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "reasons"),
+    [
+        ("1999-12-31T23:59:59.999Z", ["timestamp: lies before 2000, got '1999-12-31T23:59:59.999Z'"]),
+        (0, ["timestamp: lies before 2000, got 0"]),
+        ("2000-01-01T00:00:00Z", []),
+        (NOW + 5_000, []),  # a caller's clock may be ahead
+        (NOW + 5_001, [f"timestamp: lies in the future, got {NOW + 5_001}"]),
+    ],
+)
+def test_implausible_times_are_rejected(one: Worker, timestamp: object, reasons: list[str]) -> None:
+    answer = one.intake.record([event("clock", timestamp=timestamp)])
+    assert [rejected.reason for rejected in answer.rejected] == reasons
+
+
+def test_a_line_of_an_older_version_is_read() -> None:
+    line = {"event_id": "e", "buyer_id": "u", "product_id": "p", "event_type": "view", "timestamp": NOON_ISO}
+    assert LoggedEvent.from_json(line) == LoggedEvent("e", "u", "p", "view", NOON)
+    assert LoggedEvent("e", "u", "p", "view", NOON).as_json() == line
+    refund = LoggedEvent("e", "u", "p", "refund", NOON, 2)
+    assert refund.as_json() == line | {"event_type": "refund", "quantity": 2}
+    assert LoggedEvent.from_json(refund.as_json()) == refund
 
 
 def test_a_repetition_that_came_first_wins(one: Worker, config: Config, store: FeatureStore, tmp_path: Path) -> None:

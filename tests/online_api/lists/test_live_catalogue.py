@@ -112,10 +112,15 @@ def live_products(n_products: int) -> st.SearchStrategy[LiveProducts]:
         return st.lists(values, min_size=n_products, max_size=n_products)
 
     return st.builds(
-        lambda prices, stock, hidden, known: LiveProducts(
-            np.array(prices, dtype=np.float64), np.array(stock, dtype=np.int64), np.array(hidden), np.array(known)
+        lambda prices, currencies, stock, hidden, known: LiveProducts(
+            np.array(prices, dtype=np.float64),
+            np.array(currencies, dtype=np.str_),
+            np.array(stock, dtype=np.int64),
+            np.array(hidden),
+            np.array(known),
         ),
         column(st.sampled_from([math.nan, 0.0, 10.0, 25.0])),
+        column(st.sampled_from(["", "EGP", "USD"])),
         column(st.sampled_from([-1, 0, 5])),
         column(st.booleans()),
         column(st.booleans()),
@@ -125,12 +130,15 @@ def live_products(n_products: int) -> st.SearchStrategy[LiveProducts]:
 def test_live_values_stand_for_those_of_the_release_where_the_store_knows_the_product(shelf: ProductTable) -> None:
     live = LiveProducts(
         price_P=np.array([11.0, 99.0, np.nan, np.nan, 5.0]),
+        currency_P=np.array(["SAR", "USD", "", "", "EGP"]),
         stock_P=np.array([0, 99, -1, -1, 2]),
         hidden_P=np.array([True, True, False, False, False]),
         known_P=np.array([True, False, True, False, True]),
     )
     catalogue = LiveCatalogue(shelf, live)
     assert [catalogue.rendered(position)[c.PRICE] for position in range(5)] == [11, 20, None, 30, 5]
+    assert [catalogue.rendered(position)[c.CURRENCY] for position in range(5)] == ["SAR", None, None, None, "EGP"]
+    assert catalogue.currencies == ("EGP", "SAR")
     assert [catalogue.rendered(position)[c.STOCK] for position in range(5)] == [0, 0, None, 1, 2]
     assert catalogue.hidden_N.tolist() == [True, False, False, True, False]
     assert allowed(catalogue.select(Filters(max_price=20)), 5) == [1, 4]
@@ -138,11 +146,12 @@ def test_live_values_stand_for_those_of_the_release_where_the_store_knows_the_pr
 
 
 FILTERS = st.builds(
-    lambda brands, categories, prices, in_stock: Filters(
+    lambda brands, categories, prices, currency, in_stock: Filters(
         brands=tuple(brands),
         categories=tuple(categories),
         min_price=prices[0],
         max_price=prices[1],
+        currency=currency,
         in_stock=in_stock,
     ),
     st.lists(st.sampled_from([*BRANDS[1:], "Nobody"]), max_size=3),
@@ -150,6 +159,7 @@ FILTERS = st.builds(
     st.tuples(st.sampled_from(PRICES), st.sampled_from(PRICES)).filter(
         lambda prices: prices[0] is None or prices[1] is None or prices[0] <= prices[1]
     ),
+    st.sampled_from([None, "EGP", "SAR", "USD"]),
     st.booleans(),
 )
 
@@ -162,6 +172,8 @@ def reason_against(product: dict[str, object], filters: Filters) -> DroppedReaso
         return "hidden"
     if filters.in_stock and product[c.STOCK] == 0:
         return "out_of_stock"
+    if filters.currency is not None and product[c.CURRENCY] != filters.currency:
+        return "currency"
     if filters.categories and product[c.CATEGORY] not in filters.categories:
         return "category"
     if filters.brands and product[c.BRAND] not in filters.brands:
@@ -179,6 +191,7 @@ def products_now(live: LiveProducts | None) -> list[dict[str, object]]:
         if live is not None and live.known_P[place]:
             price, stock = float(live.price_P[place]), int(live.stock_P[place])
             row[c.PRICE] = None if math.isnan(price) else price
+            row[c.CURRENCY] = str(live.currency_P[place]) or None
             row[c.STOCK] = None if stock < 0 else stock
             row[c.HIDDEN] = bool(live.hidden_P[place])
     return rows

@@ -159,7 +159,7 @@ def test_errors_of_the_whole_file(load: Callable[[str], RuleSet], text: str, mes
 def test_bytes_that_are_no_text_are_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_bytes(b"rules: \xff")
 
-    with pytest.raises(ConfigError, match="is not valid YAML"):
+    with pytest.raises(ConfigError, match=r"is not UTF-8 \(byte 0xff at 7\)"):
         RuleSet.load(tmp_path / "rules.yaml")
 
 

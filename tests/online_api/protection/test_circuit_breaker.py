@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feature_repo.common.errors import StoreUnavailableError
@@ -223,3 +223,38 @@ def test_failures_at_once_open_it_once(breaker: CircuitBreaker, store: Store, me
     wait_for(lambda: not breaker.is_open)
     assert at_once(16, lambda _: breaker.call(store.call)) == ["row"] * 16
     assert value(metrics, "tawsiya_breaker_state") == BreakerState.CLOSED
+
+
+# ---- refused writes --------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_write_does_not_open_the_breaker(
+    breaker: CircuitBreaker, store: Store, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = rb"Command # 1 (HSET \x01buyer_id..u0 price 5) of pipeline caused error: command not allowed"
+    store.error = OutOfMemoryError(command.decode())
+    for _ in range(5):
+        assert breaker.write(store.call) is None
+    assert (breaker.is_open, breaker.refuses_writes, store.calls) == (False, True, 5)
+    assert [record.message for record in caplog.records] == [
+        "the online store refuses writes, events wait: out of memory (maxmemory)"
+    ]
+    store.back()
+    assert breaker.call(store.call) == "row"
+    assert breaker.refuses_writes
+    assert breaker.write(store.call) == "row"
+    assert not breaker.refuses_writes
+
+
+def test_a_refusal_is_forgotten_where_nothing_waits(breaker: CircuitBreaker, store: Store) -> None:
+    store.error = OutOfMemoryError("command not allowed")
+    breaker.write(store.call)
+    breaker.forget_refusal()
+    assert not breaker.refuses_writes
+
+
+def test_a_write_to_a_store_that_is_gone_opens_the_breaker(breaker: CircuitBreaker, store: Store) -> None:
+    store.away()
+    for _ in range(2):
+        assert breaker.write(store.call) is None
+    assert (breaker.is_open, breaker.refuses_writes) == (True, False)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 
 from feature_repo import columns as c
 from feature_repo.transforms.keys import product_key, product_keys
 from tests.random_release import write_arrow
-from training.artifacts.product_table import NO_CODE, ProductTable
+from training.artifacts.product_table import NO_CODE, ProductTable, read_product_columns
 
 IDS = ["p1", "p2", "ق3", "p4"]
 PRODUCTS = pa.table(
@@ -61,7 +62,7 @@ def test_names_are_codes_and_no_name_is_none(table: ProductTable) -> None:
 def test_a_row_is_what_an_answer_shows(table: ProductTable) -> None:
     assert table.row(0) == {
         "product_id": "p1", "title": "هاتف ذكي ١٢٨ جيجا", "description": "شاشة ٦ بوصة",
-        "brand": "نور", "category": None, "photo": None,
+        "brand": "نور", "category": None, "group_id": None, "photo": None,
     }  # fmt: skip
     assert [table.row(position)["product_id"] for position in (3, 1, 3, 2)] == ["p4", "p2", "p4", "ق3"]
     assert table.row(1)["photo"] == "phone.jpg"
@@ -122,3 +123,31 @@ def test_a_table_goes_when_its_release_does(tmp_path: Path) -> None:
         assert reference() is None
     finally:
         gc.enable()
+
+
+# ---- columns that version 0.1.0 did not have
+
+
+def test_columns_of_later_versions_read_as_unknown(table: ProductTable) -> None:
+    assert table.currencies_N.tolist() == ["", "", "", ""]
+    assert [table.row(position)["group_id"] for position in range(4)] == [None] * 4
+    assert [table.titles(position) for position in range(4)] == [{}] * 4
+
+
+def test_currencies_groups_and_titles(tmp_path: Path) -> None:
+    products = PRODUCTS.append_column(c.CURRENCY, pa.array(["EGP", None, "SAR", "EGP"]))
+    products = products.append_column(c.GROUP_ID, pa.array(["phones", "phones", None, None]))
+    titles = ['{"ar": "هاتف ذكي ١٢٨ جيجا", "en": "Smartphone 128GB"}', None, '{"ar": "قهوة عربية"}', None]
+    table = table_of(tmp_path, products.append_column(c.TITLES, pa.array(titles)))
+    assert table.currencies_N.tolist() == ["EGP", "", "SAR", "EGP"]
+    assert [table.row(position)["group_id"] for position in range(4)] == ["phones", "phones", None, None]
+    assert table.titles(0) == {"ar": "هاتف ذكي ١٢٨ جيجا", "en": "Smartphone 128GB"}
+    assert [table.titles(position) for position in (1, 2, 3)] == [{}, {"ar": "قهوة عربية"}, {}]
+
+
+def test_product_features_of_an_older_version_make_a_release(tmp_path: Path) -> None:
+    features = PRODUCTS.append_column("text", pa.array(["a", "b", "c", "d"]))
+    pq.write_table(features, tmp_path / "old.parquet")
+    assert set(read_product_columns(tmp_path / "old.parquet").column_names) == set(PRODUCTS.column_names)
+    pq.write_table(features.append_column(c.CURRENCY, pa.nulls(4, pa.string())), tmp_path / "new.parquet")
+    assert c.CURRENCY in read_product_columns(tmp_path / "new.parquet").column_names

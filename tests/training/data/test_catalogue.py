@@ -39,3 +39,19 @@ def test_search_reads_the_page_and_what_the_encoder_reads_where_that_is_another_
     columns = {"title": ["tea", "milk, 1 l"], "description": ["green", ""], "text": ["tea green", "fluid milk"]}
     pq.write_table(pa.table(columns), tmp_path / "products.parquet")
     assert read_search_texts(tmp_path / "products.parquet") == ["tea green", "milk, 1 l fluid milk"]
+
+
+def test_search_reads_the_titles_in_all_languages_once(tmp_path: Path) -> None:
+    columns = {
+        "title": ["Green tea", "Coffee", "Milk", "سكر"],
+        "description": ["200 g", "", "", ""],
+        "text": ["Green tea شاي أخضر 200 g", "arabica beans", "Milk", "سكر أبيض"],
+        "titles": ['{"en": "Green tea", "ar": "شاي أخضر"}', '{"en": "Coffee", "ar": "قهوة"}', None, '{"ar": "سكر"}'],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "products.parquet")
+    assert read_search_texts(tmp_path / "products.parquet") == [
+        "Green tea شاي أخضر 200 g",
+        "arabica beans Coffee قهوة",
+        "Milk",
+        "سكر سكر أبيض",  # one language: as for a product without titles by language
+    ]

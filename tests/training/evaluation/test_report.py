@@ -280,7 +280,6 @@ def test_an_older_report_is_replaced(tmp_path: Path) -> None:
     [
         ({}, "at least one run"),
         ({"old": {"models": {}}}, "'old' has no targets"),
-        ({"a": {"targets": {}}}, "'a' has no"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, runs: dict[str, Any], message: str) -> None:

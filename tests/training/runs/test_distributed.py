@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from batch_jobs.build_features import build_validated_features
 from batch_jobs.embed_products import embed_job
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.refresh import build_validated_features
-from expectations.gate import validate_canonical
+from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from tests.synthetic import N_PRODUCTS, settings, two_groups
@@ -97,6 +97,7 @@ def test_the_train_command_under_torchrun_makes_one_model(tmp_path: Path, tiny_e
     ingest(config)
     validate_canonical(shop_paths(config), config)
     build_validated_features(config)
+    validate_features(shop_paths(config), config)
     answer = json.loads(torchrun("-m", "batch_jobs.cli", "train", "--config", str(path), "--json"))
     _, _, card = load_model(shop_paths(config).model)
     assert card.epoch == answer["epoch"]

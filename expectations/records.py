@@ -1,0 +1,67 @@
+"""The records of the gate: which files of a stage were validated, with which checksums and result."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from expectations.checks import (
+    EVENTS_VIEW,
+    PRODUCT_FEATURES_VIEW,
+    PRODUCTS_VIEW,
+    PURCHASE_FEATURES_VIEW,
+    SEQUENCES_VIEW,
+)
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import sha256
+from feature_repo.common.paths import ShopPaths
+
+CANONICAL, FEATURE_STAGE = "canonical", "features"
+GATE_STAGES = (CANONICAL, FEATURE_STAGE)
+
+
+def stage_files(paths: ShopPaths, stage: str) -> dict[str, Path]:
+    """The Parquet files of a stage, by the view names in the queries of the suites."""
+    if stage == CANONICAL:
+        return {PRODUCTS_VIEW: paths.products, EVENTS_VIEW: paths.events}
+    return {PRODUCTS_VIEW: paths.products, **feature_files(paths)}
+
+
+def feature_files(paths: ShopPaths) -> dict[str, Path]:
+    """The files that are materialized."""
+    return {
+        PRODUCT_FEATURES_VIEW: paths.product_features,
+        SEQUENCES_VIEW: paths.sequence_features,
+        PURCHASE_FEATURES_VIEW: paths.purchase_features,
+    }
+
+
+def checksums_of(paths: ShopPaths, stage: str) -> dict[str, str | None]:
+    """The SHA-256 sum of each file of a stage, by its path in the shop's folder; None for a missing file."""
+    files = [*stage_files(paths, stage).values(), *([paths.ingest_report] if stage == CANONICAL else [])]
+    return {file_name(paths, path): sha256(path) if path.is_file() else None for path in files}
+
+
+def file_name(paths: ShopPaths, path: Path) -> str:
+    """The path of a file in the shop's folder, which names it in records and messages."""
+    return path.relative_to(paths.root).as_posix()
+
+
+def record_path(paths: ShopPaths, stage: str) -> Path:
+    """The record of a stage."""
+    return paths.validation / f"{stage}.json"
+
+
+def read_record(paths: ShopPaths, stage: str) -> dict[str, Any]:
+    """The content of a stage's record.
+
+    Raises:
+        GateRefusedError: There is none, or it is of a version of Tawsiya that kept no checksums.
+    """
+    path = record_path(paths, stage)
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"inputs": {}}
+    if not record["inputs"] or not all(isinstance(checksum, str) for checksum in record["inputs"].values()):
+        raise GateRefusedError(
+            f"the {stage} data in {paths.root} were never validated, or by an older version of Tawsiya that kept no "
+            "checksums; run `tawsiya validate`"
+        )
+    return record
