@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from batch_jobs.cli import app
 from batch_jobs.ingestion.ingest import ingest
 from expectations.explain import explain_failures, explanation_text
 from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from tests.batch_jobs.csv_shop import HEADER, shop
+from tests.command import invoke
 from tests.expectations.gate_shop import changed, good_products, good_report, write_canonical, write_features
 from tests.expectations.test_gate import (
     BAD_EVENTS,
@@ -123,7 +122,7 @@ def run(config: Config, *options: str) -> tuple[int, str, str]:
         f"--set=data.events_path={config.data.events_path}",
         f"--set=data.products_path={config.data.products_path}",
     ]
-    result = CliRunner().invoke(app, ["validate", *settings, *options])
+    result = invoke("validate", *settings, *options)
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from batch_jobs.cli import app
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.preview import preview
 from batch_jobs.ingestion.source_mapping import load_mapping
 from batch_jobs.preview_text import preview_text
 from feature_repo.common.config import Config
 from tests.batch_jobs.csv_shop import REPOSITORY, kept_events, kept_products, platform_shop, shop
+from tests.command import invoke
 
 Columns = dict[str, dict[str, str]]
 
@@ -239,7 +238,7 @@ def test_the_command_prints_one_object_with_a_mapping_that_loads(
     shop(tmp_path, events="buyer,item,event,time\nu1,p1,view,2025-03-01\n", products="id,name\np1,Lamp\n")
     monkeypatch.chdir(REPOSITORY)
     paths = [f"--set=data.{name}_path={tmp_path / name}.csv" for name in ("events", "products")]
-    done = CliRunner().invoke(app, ["ingest", "--preview", "--json", f"--set=data_dir={tmp_path / 'var'}", *paths])
+    done = invoke("ingest", "--preview", "--json", f"--set=data_dir={tmp_path / 'var'}", *paths)
     assert done.exit_code == 0, done.stderr
     (tmp_path / "my_shop.yaml").write_text(json.loads(done.stdout)["mapping"], encoding="utf-8")
     assert load_mapping(str(tmp_path / "my_shop.yaml")).folder == str(tmp_path)
