@@ -200,7 +200,7 @@ def test_errors_can_be_read(page: Page, client: httpx.Client) -> None:
     page.js("document.querySelector('#buyer').value = 'x'.repeat(300)")
     page.click("#buyer-form [type=submit]")
     page.wait_for("!document.querySelector('#error').hidden")
-    assert "buyer_id: String should have at most 256 characters" in page.text("#error")
+    assert "buyer_id: must have at most 256 characters" in page.text("#error")
     assert page.text("h1") == "Recommended for you"
 
     visit(page, client)
