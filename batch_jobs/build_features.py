@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
-from batch_jobs.ingestion.sql_literals import sql_string
 from batch_jobs.split_time import UTC_MICROSECONDS, require_targets, split_time
 from expectations.gate import require_passed
 from expectations.records import CANONICAL
@@ -30,6 +29,7 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.common.sql import sql_string
 from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions

@@ -11,6 +11,7 @@ from typing import Any
 
 from feature_repo import columns as c
 from feature_repo.common.config import ExpectationsConfig
+from feature_repo.common.sql import sql_string
 
 PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, DRIFT_VIEW = "products", "events", "ingest", "drift"
 PRODUCT_FEATURES_VIEW, SEQUENCES_VIEW, PURCHASE_FEATURES_VIEW = "product_features", "sequences", "purchases"
@@ -87,5 +88,5 @@ def _literal(value: float | str | None) -> str:
     if value is None:
         return "NULL::VARCHAR"
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        return sql_string(value)
     return f"{value}::BIGINT" if isinstance(value, int) else f"{value!r}::DOUBLE"

@@ -31,10 +31,9 @@ from batch_jobs.ingestion.source_mapping import (
     required_expression,
     taken_columns,
 )
-from batch_jobs.ingestion.sql_literals import sql_string
 from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
-from feature_repo.common.sql import first_row
+from feature_repo.common.sql import first_row, sql_string
 from feature_repo.transforms.events import OTHER_EVENT, REFUND
 
 EVENTS_TABLE = "events"

@@ -19,10 +19,10 @@ from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_pr
 from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, left_out_warnings
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, with_overrides
-from batch_jobs.ingestion.sql_literals import sql_string
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.common.sql import sql_string
 
 log = logging.getLogger(__name__)
 

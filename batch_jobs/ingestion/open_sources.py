@@ -26,9 +26,9 @@ from batch_jobs.ingestion.source_mapping import (
     overrides_by_table,
     table_path,
 )
-from batch_jobs.ingestion.sql_literals import quoted_identifier
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.sql import quoted_identifier
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import duckdb
 
-from batch_jobs.ingestion.sql_literals import quoted_identifier
+from feature_repo.common.sql import quoted_identifier
 
 MANGLED_ID = "mangled_id"  # a reason of quarantine
 EXACT_INTEGERS = 2**53  # a float has all digits of smaller integers

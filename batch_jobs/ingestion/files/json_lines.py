@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batch_jobs.ingestion.files.parts import table_parts
 from batch_jobs.ingestion.files.utf8 import text_file
-from batch_jobs.ingestion.sql_literals import quoted_identifier, sql_string
+from feature_repo.common.sql import quoted_identifier, sql_string
 
 SNIFFED_LINES = 1000
 

@@ -14,9 +14,9 @@ from batch_jobs.ingestion.files.csv_header import AROUND_HEADINGS, CsvHeader
 from batch_jobs.ingestion.files.encodings import UTF8
 from batch_jobs.ingestion.files.records import CutShortError, FileRow, RowFormat, dirty_rows
 from batch_jobs.ingestion.files.utf8 import TextFile, check_utf8
-from batch_jobs.ingestion.sql_literals import quoted_identifier, sql_string
 from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
+from feature_repo.common.sql import quoted_identifier, sql_string
 
 LINE_COLUMN = "line"
 REPEATED_HEADER = "repeated_header"  # a reason of quarantine

@@ -7,8 +7,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_jobs.ingestion.sql_literals import quoted_identifier, sql_string
 from feature_repo.common.files import glob_literal
+from feature_repo.common.sql import quoted_identifier, sql_string
 
 
 def parquet_rows(db: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> str:

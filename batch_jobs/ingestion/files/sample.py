@@ -2,8 +2,8 @@
 
 import duckdb
 
-from batch_jobs.ingestion.sql_literals import quoted_identifier
 from feature_repo import columns as c
+from feature_repo.common.sql import quoted_identifier
 
 HARDLY_REPEATING = 0.8  # share of distinct values in a column of ids; the count is approximate
 
