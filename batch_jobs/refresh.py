@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from batch_jobs.build_features import build_validated_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
+from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize

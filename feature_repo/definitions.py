@@ -102,7 +102,7 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
             Field(name=c.HIDDEN, dtype=Bool),
             *(Field(name=name, dtype=String) for name in _later_columns(shop.product_features)),
         ],
-        source=_parquet("product_source", shop.product_features),
+        source=_parquet("product_source", glob_literal(shop.product_features)),
     )
 
 
@@ -123,7 +123,7 @@ def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_sequence_fields(),
-        source=_parquet("buyer_history_source", shop.sequence_features),
+        source=_parquet("buyer_history_source", f"{glob_literal(shop.sequence_features)}/*.parquet"),
     )
 
 
@@ -146,7 +146,7 @@ def _purchases_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=[Field(name=c.BUYER_ID, dtype=String), *_purchase_fields()],
-        source=_parquet("buyer_purchases_source", shop.purchase_features),
+        source=_parquet("buyer_purchases_source", f"{glob_literal(shop.purchase_features)}/*.parquet"),
     )
 
 
@@ -166,10 +166,10 @@ def _purchase_fields() -> list[Field]:
     ]
 
 
-def _parquet(name: str, path: Path) -> FileSource:
+def _parquet(name: str, pattern: str) -> FileSource:
     return FileSource(
         name=name,
-        path=glob_literal(path),
+        path=pattern,
         timestamp_field=c.EVENT_TIMESTAMP,
         created_timestamp_column=c.CREATED_TIMESTAMP,
     )

@@ -72,7 +72,7 @@ def build_features(config: ConfigOption = None, overrides: SetOption = None, as_
     """Build the feature tables from canonical data that passed the gate."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.build_features import build_validated_features
+        from batch_jobs.feature_build.build_features import build_validated_features
 
         return build_validated_features(settings)
 

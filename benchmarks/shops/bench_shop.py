@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from batch_jobs.build_features import build_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish

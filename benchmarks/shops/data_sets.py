@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from batch_jobs.build_features import build_validated_features
+from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.source_mapping import mapping_path
 from benchmarks.tools.shared_data import SHARED_DATA, shared_data

@@ -54,13 +54,18 @@ class ShopPaths:
 
     @property
     def sequence_features(self) -> Path:
-        """Feast's source of buyer sequences: one before each context, and the newest one of each buyer."""
-        return self.root / "features" / "buyer_sequences.parquet"
+        """Folder of Feast's source of buyer sequences: parts with each buyer's newest one, and context_sequences."""
+        return self.root / "features" / "buyer_sequences"
 
     @property
     def purchase_features(self) -> Path:
-        """Feast's source of buyer purchases: all purchases of each buyer, as of the last build."""
-        return self.root / "features" / "buyer_purchases.parquet"
+        """Folder of Feast's source of buyer purchases: parts with all purchases of each buyer."""
+        return self.root / "features" / "buyer_purchases"
+
+    @property
+    def buyer_fingerprints(self) -> Path:
+        """What the last feature build knew of each buyer, to find those whose events changed since."""
+        return self.root / "features" / "buyers.parquet"
 
     @property
     def recent_features(self) -> Path:
@@ -68,9 +73,19 @@ class ShopPaths:
         return self.root / "features" / "buyer_recent.parquet"
 
     @property
+    def context_sequences(self) -> Path:
+        """The buyer sequences that contexts see, in the folder of Feast's source."""
+        return self.sequence_features / "contexts.parquet"
+
+    @property
     def contexts(self) -> Path:
         """Contexts of training and evaluation: one row per buyer and moment, with its targets."""
         return self.root / "features" / "contexts.parquet"
+
+    @property
+    def context_report(self) -> Path:
+        """Report of the contexts: counts, time split and data version."""
+        return self.root / "features" / "contexts.json"
 
     @property
     def training_set(self) -> Path:
@@ -79,7 +94,7 @@ class ShopPaths:
 
     @property
     def feature_report(self) -> Path:
-        """Report of the last feature build: counts, build time, time split and data version."""
+        """Report of the last feature build: counts, build time and time split."""
         return self.root / "features" / "report.json"
 
     @property

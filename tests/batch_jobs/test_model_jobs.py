@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from batch_jobs import embed_products, train_model
-from batch_jobs.build_features import build_validated_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
+from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.train_model import train_job

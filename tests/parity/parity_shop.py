@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config

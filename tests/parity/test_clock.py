@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_jobs import build_features as builder
+from batch_jobs.feature_build import build_features as builder
 from feature_repo import store as store_module
 from feature_repo.common.config import Config
 from feature_repo.store import FeatureStore, feature_store

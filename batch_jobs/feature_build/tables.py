@@ -1,0 +1,34 @@
+"""What both feature builds need: events as sequences store them, and Parquet files written by DuckDB."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from ibis.backends.duckdb import Backend
+from ibis.expr.types import Table
+
+from feature_repo import columns as c
+from feature_repo.common.files import replacing
+from feature_repo.common.sql import sql_string
+from feature_repo.transforms.events import EVENT_TYPE_CODES
+
+
+def encode_events(events: Table) -> Table:
+    """Encodes events as sequences store them: the type as its code, the time in milliseconds."""
+    code = events[c.EVENT_TYPE].cases(*EVENT_TYPE_CODES.items())
+    # Truncated to seconds first: DuckDB's epoch has a fraction, which the cast to an integer would round up.
+    seconds = events[c.EVENT_TIME].truncate("s").epoch_seconds()
+    time_ms = (seconds * 1000 + events[c.EVENT_TIME].millisecond()).cast("int64")
+    return events.select(
+        c.BUYER_ID,
+        c.PRODUCT_KEY,
+        **{c.EVENT_TYPE: code.cast("int32"), c.EVENT_TIME: time_ms, c.EVENT_TIMESTAMP: events[c.EVENT_TIME]},
+    )
+
+
+def write_table(con: Backend, table: Table, path: Path) -> int:
+    """Writes a table atomically and returns its number of rows."""
+    with replacing(path) as temporary:
+        # Not to_parquet, which does not escape an apostrophe in the path.
+        con.raw_sql(f"COPY ({con.compile(table)}) TO {sql_string(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")
+        # From the file: counting the query would run it again.
+        return int(pq.read_metadata(temporary).num_rows)
