@@ -9,9 +9,10 @@ import duckdb
 from expectations.checks import UNREADABLE_SHARE, VALUES_READABLE, Check
 from expectations.gate import GateResult
 from expectations.records import stage_files
-from expectations.statistics import open_database, open_view, unreadable_counts
+from expectations.statistics import open_view, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import EXAMPLE_LENGTH
@@ -36,7 +37,7 @@ def explain_failures(result: GateResult, config: Config) -> list[Explanation]:
     checks = {check.name: check for suite in all_suites(config) for check in suite.checks}
     report = _report(result.paths)
     explanations = []
-    with open_database(result.paths.validation / "spill") as db:
+    with duckdb_session(config, "validate") as db:
         for name, path in stage_files(result.paths, result.stage).items():
             open_view(db, name, path, "the command that writes it")
         for finding in (finding for finding in result.findings if not finding.success):
@@ -92,7 +93,9 @@ def _failing_values(
     try:
         (total,) = first_row(db.execute(f"SELECT count(*) FROM ({check.failing})"))
         found = db.execute(f"SELECT value::VARCHAR, id, row FROM ({check.failing}) LIMIT {VALUES_PER_CHECK}").fetchall()
-    except duckdb.Error:
+    except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         # Such as a column of another type: the finding itself says so.
         return 0, []
     file = stage_files(result.paths, result.stage)[table].relative_to(result.paths.root).as_posix()

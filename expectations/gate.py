@@ -100,7 +100,7 @@ def validate_canonical(paths: ShopPaths, config: Config, *, accept_drift: bool =
 
     checksums = _checked_inputs(paths, config, CANONICAL)
     report = _read_report(paths)
-    statistics = canonical_statistics(paths, report)
+    statistics = canonical_statistics(paths, config, report)
     good_run = None if accept_drift else run_to_compare(good_runs(paths), checksums)
     if good_run is None and not accept_drift:
         log.info("there is no earlier good run to compare with; drift is checked from the next data on")
@@ -262,7 +262,7 @@ def _validate(
         inputs=stage_files(paths, stage),
         made_by=_COMMANDS[stage],
         folder=paths.validation,
-        limits=config.expectations,
+        config=config,
     )
     result = GateResult(stage, findings, paths, compared_with)
     record: dict[str, Any] = {

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from expectations.checks import TOLERATED_ROWS, Check, Suite
-from expectations.statistics import open_database, open_view
-from feature_repo.common.config import ExpectationsConfig
+from expectations.statistics import open_view
+from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
 
 EXAMPLES = 3  # faulty values quoted per finding
 MAX_DOCS_RUNS = 30  # runs per table in Data Docs; each one slows down its index
@@ -58,7 +59,7 @@ def run_suites(
     inputs: Mapping[str, Path],
     made_by: str,
     folder: Path,
-    limits: ExpectationsConfig,
+    config: Config,
 ) -> tuple[tuple[Finding, ...], dict[str, Any]]:
     """Runs suites over files and builds Data Docs.
 
@@ -68,7 +69,7 @@ def run_suites(
         inputs: The Parquet files, by the view names in the queries of the suites.
         made_by: The command that writes the files, for messages.
         folder: Output folder of `suites/`, `results/` and `data_docs/`.
-        limits: Says which expectations block.
+        config: Says which expectations block, and how much memory DuckDB takes.
 
     Returns:
         The findings in the order of the suites, and Great Expectations' own results by table.
@@ -84,7 +85,9 @@ def run_suites(
     run_id = RunIdentifier(run_name=stage, run_time=datetime.now(UTC))
     findings: list[Finding] = []
     results: dict[str, Any] = {}
-    with _open_files(inputs, made_by, folder / "spill") as db:
+    limits = config.expectations
+    with duckdb_session(config, "validate") as db:
+        _open_files(db, inputs, made_by)
         for suite in suites:
             expectations = [_configured(check, blocking=check.blocks(limits)) for check in suite.checks]
             definition = gx.ValidationDefinition(
@@ -112,13 +115,11 @@ def run_suites(
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def _open_files(inputs: Mapping[str, Path], made_by: str, spill: Path) -> duckdb.DuckDBPyConnection:
-    """A connection with views of the files."""
-    db = open_database(spill)
+def _open_files(db: duckdb.DuckDBPyConnection, inputs: Mapping[str, Path], made_by: str) -> None:
+    """Creates views of the files."""
     db.execute("SET preserve_insertion_order = false")
     for name, path in inputs.items():
         open_view(db, name, path, made_by)
-    return db
 
 
 def _check_table(db: duckdb.DuckDBPyConnection, suite: Suite, made_by: str) -> pd.DataFrame:
@@ -130,6 +131,8 @@ def _check_table(db: duckdb.DuckDBPyConnection, suite: Suite, made_by: str) -> p
     try:
         table = db.sql(suite.query).to_arrow_table()
     except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise ValueError(f"the table {suite.table} cannot be checked: {reason}; run {made_by} again") from None
     for position, field in enumerate(table.schema):

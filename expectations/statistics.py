@@ -15,12 +15,12 @@ import duckdb
 
 from expectations.checks import ROW
 from feature_repo import columns as c
+from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
 from feature_repo.common.files import glob_literal, write_json
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import BROKEN_METADATA, UNREADABLE_PREFIX
-
-GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ def _baseline_path(paths: ShopPaths) -> Path:
 # ---- computing -------------------------------------------------------------------------------------------------------
 
 
-def canonical_statistics(paths: ShopPaths, report: Mapping[str, Any]) -> CanonicalStatistics:
+def canonical_statistics(paths: ShopPaths, config: Config, report: Mapping[str, Any]) -> CanonicalStatistics:
     """Computes the statistics of the canonical files; `report` is the ingest report.
 
     Raises:
         ValueError: A file cannot be read; the message names it and the command that writes it.
     """
-    with open_database(paths.validation / "spill") as db:
+    with duckdb_session(config, "validate") as db:
         nulls: dict[str, float] = {}
         for table, path in (("products", paths.products), ("events", paths.events)):
             open_view(db, table, path, "`tawsiya ingest`")
@@ -175,13 +175,6 @@ def unreadable_counts(counts: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def open_database(spill: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory, which writes to the folder `spill` what does not fit."""
-    db = duckdb.connect(config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(spill)})
-    db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-    return db
-
-
 def open_view(db: duckdb.DuckDBPyConnection, name: str, path: Path, made_by: str) -> None:
     """Creates a view of a Parquet file, whose rows also have their number.
 
@@ -191,6 +184,8 @@ def open_view(db: duckdb.DuckDBPyConnection, name: str, path: Path, made_by: str
     try:
         db.read_parquet(glob_literal(path), file_row_number=True).create_view(name)
     except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} cannot be read: {reason}; run {made_by} again") from None
 

@@ -8,6 +8,7 @@ from ibis.expr.types import Table
 
 from feature_repo import columns as c
 from feature_repo.common.config import Config, DataConfig
+from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import shop_paths
 from feature_repo.time_split import TimeSplit, read_time_split
@@ -37,9 +38,9 @@ def require_targets(config: Config) -> None:
         ValueError: No target lies before the validation days, or none within them; the message has the dates.
     """
     paths = shop_paths(config)
-    con = ibis.duckdb.connect()
-    con.raw_sql("SET TimeZone = 'UTC'")
-    _require_targets(con.read_parquet(glob_literal(paths.events)), read_time_split(paths.feature_report), config.data)
+    with duckdb_session(config, "build-features") as db:
+        events = ibis.duckdb.from_connection(db).read_parquet(glob_literal(paths.events))
+        _require_targets(events, read_time_split(paths.feature_report), config.data)
 
 
 def _time_split(days: pd.DataFrame, test_days: int) -> TimeSplit:

@@ -20,13 +20,12 @@ from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, le
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, with_overrides
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import replacing, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.common.sql import sql_string
 
 log = logging.getLogger(__name__)
-
-INGEST_MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
 
 
 def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
@@ -54,12 +53,7 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
     paths.events.parent.mkdir(parents=True, exist_ok=True)
     require_own_shop(config)
     try:
-        with scratch_folder(paths.source_copies) as scratch, duckdb.connect() as db:
-            # In the scratch folder, which is emptied after a killed run as well.
-            spill = sql_string(str(scratch / "spill"))
-            db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
-            # A time without a zone is UTC, whatever the zone of the machine.
-            db.execute("SET TimeZone = 'UTC'")
+        with scratch_folder(paths.source_copies) as scratch, duckdb_session(config, "ingest") as db:
             log.info("reading the files of %s", config.data.source)
             tables = open_sources(db, mapping, config, scratch, sampled_rows)
             open_event_log(db, tables, paths.event_log, scratch)

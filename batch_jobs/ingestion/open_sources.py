@@ -28,6 +28,7 @@ from batch_jobs.ingestion.source_mapping import (
 )
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import out_of_resources
 from feature_repo.common.sql import quoted_identifier
 
 log = logging.getLogger(__name__)
@@ -174,6 +175,8 @@ def _open_table(
         else:
             _create_rows(db, view, opened.rows)
     except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         raise ValueError(f"{path} cannot be read: {error}") from None
     if table.query is None:
         tables.add(db, name, opened, opened.files)

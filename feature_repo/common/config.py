@@ -37,6 +37,18 @@ def _compilable(pattern: str) -> str:
 RegularExpression = Annotated[str, AfterValidator(_compilable)]
 
 
+MEMORY_SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B)", re.IGNORECASE)
+
+
+def _memory_size(text: str) -> str:
+    if not MEMORY_SIZE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a size such as 4GB or 512MB")
+    return text
+
+
+MemorySize = Annotated[str, AfterValidator(_memory_size)]
+
+
 EventType = Literal["view", "add_to_cart", "purchase"]
 EvaluationUnit = Literal["per_buyer", "per_moment"]
 
@@ -259,6 +271,17 @@ class DataConfig(Section):
         return values
 
 
+class ResourcesConfig(Section):
+    """Memory and disk of the jobs on a shop's tables: [operations.md](operations.md#memory-and-disk)."""
+
+    memory_limit: MemorySize = Field(
+        "4GB", description="Memory of DuckDB; what exceeds it goes to the spill folder. A size such as 512MB or 16GB"
+    )
+    spill_folder: Path | None = Field(
+        None, description="Folder of what exceeds the memory limit; null is `tmp/spill` in the shop's folder"
+    )
+
+
 class FeatureStoreConfig(Section):
     """The online feature store."""
 
@@ -415,6 +438,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
+    resources: ResourcesConfig = ResourcesConfig()
     feature_store: FeatureStoreConfig = FeatureStoreConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
     index: IndexConfig = IndexConfig()

@@ -48,6 +48,11 @@ class ShopPaths:
         return self.root / "tmp" / "source_files"
 
     @property
+    def spill(self) -> Path:
+        """Folder of what DuckDB cannot keep in memory."""
+        return self.root / "tmp" / "spill"
+
+    @property
     def product_features(self) -> Path:
         """Feast's source of product features."""
         return self.root / "features" / "products.parquet"
