@@ -5,7 +5,7 @@ again, they must not be compared with themselves.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from expectations.checks import ROW
+from expectations.checks import FILE, ROW
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
@@ -175,23 +175,26 @@ def unreadable_counts(counts: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def open_view(db: duckdb.DuckDBPyConnection, name: str, path: Path, made_by: str) -> None:
-    """Creates a view of a Parquet file, whose rows also have their number.
+def open_view(db: duckdb.DuckDBPyConnection, name: str, files: Path | Sequence[Path], made_by: str) -> None:
+    """Creates a view of a Parquet file or of several, whose rows also have their file and their number in it.
 
     Raises:
-        ValueError: The file cannot be read; the message names it and the command `made_by` that writes it.
+        ValueError: A file cannot be read; the message names it, or their folder, and the command `made_by` that writes
+            them.
     """
+    parts = [files] if isinstance(files, Path) else files
     try:
-        db.read_parquet(glob_literal(path), file_row_number=True).create_view(name)
+        db.read_parquet([glob_literal(part) for part in parts], file_row_number=True, filename=True).create_view(name)
     except duckdb.Error as error:
         if out_of_resources(error):
             raise
         reason = str(error).partition("\n")[0]
+        path = files if isinstance(files, Path) else parts[0].parent
         raise ValueError(f"{path} cannot be read: {reason}; run {made_by} again") from None
 
 
 def _null_rates(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, float]:
-    columns = db.execute(f"DESCRIBE SELECT * EXCLUDE ({ROW}) FROM {table}").fetchall()
+    columns = db.execute(f"DESCRIBE SELECT * EXCLUDE ({FILE}, {ROW}) FROM {table}").fetchall()
     missing = [
         f"count(*) FILTER ({name} IS NULL" + (f" OR {name} = '')" if kind == "VARCHAR" else ")")
         for name, kind, *_ in columns
