@@ -115,7 +115,7 @@ def _reasons(
         return _unreadable_values(report)
     if not check.left_out or not paths.quarantine.is_file():
         return []
-    open_view(db, "quarantine", paths.quarantine, "`tawsiya ingest`")
+    open_view(db, "quarantine", [paths.quarantine], "`tawsiya ingest`")
     if "kind" not in {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}:
         return []  # an older version wrote it
     counted = db.execute(f"""

@@ -54,7 +54,7 @@ def run_suites(
     suites: Sequence[Suite],
     *,
     stage: str,
-    inputs: Mapping[str, Path | Sequence[Path]],
+    inputs: Mapping[str, Sequence[Path]],
     made_by: str,
     folder: Path,
     config: Config,

@@ -124,7 +124,7 @@ def canonical_statistics(paths: ShopPaths, config: Config, report: Mapping[str, 
     with duckdb_session(config, "validate") as db:
         nulls: dict[str, float] = {}
         for table, path in (("products", paths.products), ("events", paths.events)):
-            open_view(db, table, path, "`tawsiya ingest`")
+            open_view(db, table, [path], "`tawsiya ingest`")
             nulls |= _null_rates(db, table)
         categories = dict(
             db.execute(f"SELECT {c.CATEGORY}, count(*) FROM products WHERE {c.CATEGORY} <> '' GROUP BY 1").fetchall()
@@ -175,22 +175,21 @@ def unreadable_counts(counts: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def open_view(db: duckdb.DuckDBPyConnection, name: str, files: Path | Sequence[Path], made_by: str) -> None:
-    """Creates a view of a Parquet file or of several, whose rows also have their file and their number in it.
+def open_view(db: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], made_by: str) -> None:
+    """Creates a view of one or several Parquet files, whose rows also have their file and their number in it.
 
     Raises:
         ValueError: A file cannot be read; the message names it, or their folder, and the command `made_by` that writes
             them.
     """
-    parts = [files] if isinstance(files, Path) else files
     try:
-        db.read_parquet([glob_literal(part) for part in parts], file_row_number=True, filename=True).create_view(name)
+        db.read_parquet([glob_literal(part) for part in files], file_row_number=True, filename=True).create_view(name)
     except duckdb.Error as error:
         if out_of_resources(error):
             raise
         reason = str(error).partition("\n")[0]
-        path = files if isinstance(files, Path) else parts[0].parent
-        raise ValueError(f"{path} cannot be read: {reason}; run {made_by} again") from None
+        place = files[0] if len(files) == 1 else files[0].parent
+        raise ValueError(f"{place} cannot be read: {reason}; run {made_by} again") from None
 
 
 def _null_rates(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, float]:

@@ -470,7 +470,7 @@ def test_one_stage_alone_is_not_enough(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("validate", [validate_canonical, validate_features])
 def test_missing_files_are_named(validate: Validate, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"canonical/products.parquet|features/buyer_sequences.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"canonical/products.parquet|features/report.json"):
         validate(ShopPaths(tmp_path), Config())
 
 
