@@ -20,7 +20,7 @@ import pandas as pd
 from expectations.checks import TOLERATED_ROWS, Check, Suite
 from expectations.row_counts import EXAMPLES, count_rows
 from expectations.statistics import open_view
-from feature_repo.common.config import Config
+from feature_repo.common.config import Config, ExpectationsConfig
 from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
 
 MAX_DOCS_RUNS = 30  # runs per table in Data Docs; each one slows down its index
@@ -75,38 +75,18 @@ def run_suites(
     Raises:
         ValueError: A file cannot be read.
     """
-    import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
 
+    rows = _check_rows(suites, inputs, made_by, config)
     context = _context(folder)
     source = context.data_sources.add_pandas(stage)
     run_id = RunIdentifier(run_name=stage, run_time=datetime.now(UTC))
     findings: list[Finding] = []
     results: dict[str, Any] = {}
-    limits = config.expectations
-    with duckdb_session(config, "validate") as db:
-        for name, files in inputs.items():
-            open_view(db, name, files, made_by)
-        for suite in suites:
-            expectations = [_configured(check, blocking=check.blocks(limits)) for check in suite.checks]
-            definition = gx.ValidationDefinition(
-                name=suite.table,
-                data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
-                suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
-            )
-            outcome = context.validation_definitions.add(definition).run(
-                batch_parameters={"dataframe": _check_table(db, suite, made_by)},
-                # Richer formats collect every faulty row; BASIC counts them and lists a few.
-                result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
-                run_id=run_id,
-            )
-            # By name, because Great Expectations returns the results grouped by column.
-            by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
-            for check in suite.checks:
-                result = by_name[check.name]
-                blocking = check.blocks(limits) and not _is_tolerated(check, result)
-                findings.append(Finding(suite.table, check.name, blocking, result.success, _observed(check, result)))
-            results[suite.table] = outcome.to_json_dict()
+    for suite in suites:
+        outcome = _outcome(context, source, suite, rows[suite.table], run_id, config.expectations)
+        findings += _findings(suite, outcome, config.expectations)
+        results[suite.table] = outcome.to_json_dict()
     _build_docs(context, run_id, folder / "data_docs")
     return tuple(findings), results
 
@@ -114,8 +94,17 @@ def run_suites(
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def _check_table(db: duckdb.DuckDBPyConnection, suite: Suite, made_by: str) -> pd.DataFrame:
-    """The one row that the checks of a suite judge."""
+def _check_rows(
+    suites: Sequence[Suite], inputs: Mapping[str, Path | Sequence[Path]], made_by: str, config: Config
+) -> dict[str, pd.DataFrame]:
+    """The one row that the checks of each suite judge, by the suites' tables."""
+    with duckdb_session(config, "validate") as db:
+        for name, files in inputs.items():
+            open_view(db, name, files, made_by)
+        return {suite.table: _check_row(db, suite, made_by) for suite in suites}
+
+
+def _check_row(db: duckdb.DuckDBPyConnection, suite: Suite, made_by: str) -> pd.DataFrame:
     try:
         row = count_rows(db, suite) if suite.rows else suite.observed
     except duckdb.Error as error:
@@ -205,6 +194,37 @@ def _list_latest_pages(docs: Path) -> None:
 
 
 # ---- expectations and findings ---------------------------------------------------------------------------------------
+
+
+def _outcome(
+    context: Any, source: Any, suite: Suite, row: pd.DataFrame, run_id: Any, limits: ExpectationsConfig
+) -> Any:
+    """Great Expectations' result of a suite; `row` is what its checks judge."""
+    import great_expectations as gx
+
+    expectations = [_configured(check, blocking=check.blocks(limits)) for check in suite.checks]
+    definition = gx.ValidationDefinition(
+        name=suite.table,
+        data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
+        suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
+    )
+    return context.validation_definitions.add(definition).run(
+        batch_parameters={"dataframe": row},
+        # Other formats have more or fewer keys than the findings and Data Docs need.
+        result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
+        run_id=run_id,
+    )
+
+
+def _findings(suite: Suite, outcome: Any, limits: ExpectationsConfig) -> list[Finding]:
+    # By name, because Great Expectations returns the results grouped by column.
+    by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
+    findings = []
+    for check in suite.checks:
+        result = by_name[check.name]
+        blocking = check.blocks(limits) and not _is_tolerated(check, result)
+        findings.append(Finding(suite.table, check.name, blocking, result.success, _observed(check, result)))
+    return findings
 
 
 def _configured(check: Check, *, blocking: bool) -> Any:

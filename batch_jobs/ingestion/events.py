@@ -90,6 +90,8 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: Da
             db, EVENT_LOG_TABLE, read=logged, excluded=excluded, duplicates=(DUPLICATE_EVENT,)
         )
     report["warnings"] = _warnings(db, report, data)
+    # As large as the events, which are sorted when they are written.
+    db.execute("DROP TABLE checked_events")
     return report
 
 
