@@ -33,6 +33,7 @@ from batch_jobs.feature_build.changed_buyers import (
     compare_buyers,
     count_buyers,
     find_changed_buyers,
+    is_readable,
     write_buyers,
 )
 from batch_jobs.feature_build.parts import (
@@ -163,6 +164,7 @@ def _build_buyers(
         return 0, last
     if share > MAX_CHANGED_SHARE:
         compare_buyers(db, NEVER, as_of)
+        changed, _ = changed_share(db)
         last = last._replace(base=as_of, parts=[])
     new = write_parts(con, paths, config.model.buyer_tower.max_interaction_history, as_of)
     last = last._replace(parts=[*last.parts, *new])
@@ -196,7 +198,6 @@ def _last_build(paths: ShopPaths, settings: dict[str, Any], as_of: dt.datetime) 
     """The last build; _NOTHING if it cannot be built upon."""
     try:
         report = read_feature_report(paths)
-        pq.read_schema(paths.buyer_fingerprints)
     except (FileNotFoundError, ValueError):  # none yet, or damaged
         return _NOTHING
     known_until = dt.datetime.fromisoformat(report["as_of"])
@@ -205,6 +206,7 @@ def _last_build(paths: ShopPaths, settings: dict[str, Any], as_of: dt.datetime) 
         any(report[name] != value for name, value in settings.items())
         # A clock was ahead then: rows of today would be older than those of the last build, and not count.
         or known_until >= as_of
+        or not is_readable(paths.buyer_fingerprints)
         or not all(are_intact(folder, report["parts"][folder.name]) for folder in folders)
     ):
         return _NOTHING

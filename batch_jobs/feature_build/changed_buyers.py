@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batch_jobs.feature_build.tables import write_query
 from feature_repo import columns as c
@@ -58,7 +60,7 @@ def find_changed_buyers(
     Args:
         db: The database.
         events: Canonical events.
-        previous: The file of the last build; it need not exist.
+        previous: The file of the last build; it need not exist or be readable.
         known_until: When the last build began whose parts count. A row with a later time is of a build that was
             killed, so its buyer counts as changed. NEVER: all buyers do.
         as_of: When this build began.
@@ -75,9 +77,18 @@ def find_changed_buyers(
             {c.EVENT_TIMESTAMP} TIMESTAMPTZ
         );
     """)
-    if previous.is_file():
+    if is_readable(previous):
         db.execute(f"INSERT INTO previous BY NAME FROM read_parquet({sql_string(glob_literal(previous))})")
     compare_buyers(db, known_until, as_of)
+
+
+def is_readable(path: Path) -> bool:
+    """Whether there is a Parquet file that was not damaged."""
+    try:
+        pq.read_schema(path)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return False
+    return True
 
 
 def compare_buyers(db: duckdb.DuckDBPyConnection, known_until: dt.datetime, as_of: dt.datetime) -> None:

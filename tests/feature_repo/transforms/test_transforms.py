@@ -6,9 +6,11 @@ import sys
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ibis.expr.types import Table
 
 from feature_repo import columns as c
 from feature_repo.common.config import EventWeights
@@ -19,6 +21,7 @@ from feature_repo.transforms.sequences import (
     POSITION,
     EventSequence,
     difference,
+    latest_sequences,
     merge_sequences,
     rolling_sequences,
     sequence,
@@ -251,12 +254,28 @@ def test_difference_removes_equal_events_only(first: list[Event], second: list[E
 POSITIONED = [c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
 
 
+def as_table(histories: dict[str, list[Event]]) -> Table:
+    rows = [(buyer, *event) for buyer, history in histories.items() for event in history]
+    return ibis.memtable(pd.DataFrame(rows, columns=POSITIONED).astype({c.EVENT_TYPE: "int32"}))
+
+
+def latest(histories: dict[str, list[Event]], max_length: int) -> dict[str, list[Event]]:
+    """The product's latest sequences, by buyer."""
+    duckdb = ibis.duckdb.connect(threads=1)
+    sequences = duckdb.to_pyarrow(latest_sequences(as_table(histories), max_length))
+    duckdb.disconnect()
+    types = [sequences.schema.field(name).type.value_type for name in (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)]
+    assert types == [pa.int64(), pa.int32(), pa.int64()]
+    return {
+        row[c.BUYER_ID]: list(zip(row[c.EVENT_TIMES], row[c.PRODUCT_KEYS], row[c.EVENT_TYPES], strict=True))
+        for row in sequences.to_pylist()
+    }
+
+
 def rolled(histories: dict[str, list[Event]], max_length: int) -> dict[tuple[str, int], list[Event]]:
     """The product's sequences at every event of every buyer, by buyer and position."""
     duckdb = ibis.duckdb.connect(threads=1)
-    rows = [(buyer, *event) for buyer, history in histories.items() for event in history]
-    frame = pd.DataFrame(rows, columns=POSITIONED).astype({c.EVENT_TYPE: "int32"})
-    positioned = duckdb.create_table("positioned", with_positions(ibis.memtable(frame)))
+    positioned = duckdb.create_table("positioned", with_positions(as_table(histories)))
     anchors = positioned.select(c.BUYER_ID, POSITION, anchor=positioned[POSITION])
     sequences = duckdb.to_pyarrow(rolling_sequences(positioned, anchors, max_length)).to_pylist()
     duckdb.disconnect()
@@ -299,7 +318,10 @@ def test_rolling_sequences_equal_slices_of_the_sorted_history(
     histories: dict[str, list[Event]], max_length: int
 ) -> None:
     if any(histories.values()):
-        assert rolled(histories, max_length) == expected(histories, max_length)
+        every = rolled(histories, max_length)
+        assert every == expected(histories, max_length)
+        last = {buyer: every[buyer, len(history) - 1] for buyer, history in histories.items() if history}
+        assert latest(histories, max_length) == last
 
 
 @pytest.mark.parametrize("n_events", [1, 4, 5, 6, 10, 11, 23])
