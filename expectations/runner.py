@@ -95,7 +95,7 @@ def run_suites(
 
 
 def _check_rows(
-    suites: Sequence[Suite], inputs: Mapping[str, Path | Sequence[Path]], made_by: str, config: Config
+    suites: Sequence[Suite], inputs: Mapping[str, Sequence[Path]], made_by: str, config: Config
 ) -> dict[str, pd.DataFrame]:
     """The one row that the checks of each suite judge, by the suites' tables."""
     with duckdb_session(config, "validate") as db:

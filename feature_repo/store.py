@@ -28,7 +28,6 @@ from feast.version import get_version as feast_version
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from feature_repo.common.config import Config, ConfigError
@@ -47,8 +46,9 @@ from feature_repo.materialized_files import count_new_rows, paths_of_sources
 from feature_repo.online.connection import REDIS_VARIABLE, read_connection
 from feature_repo.online.embedded_redis import embedded_redis, revive
 from feature_repo.online.features import BEFORE_ALL_DATA, OnlineFeatures
-from feature_repo.online.redis_errors import store_failure
+from feature_repo.online.redis_errors import REDIS_ERRORS, store_failure
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore
+from feature_repo.online.stored_schemas import StoredSchemas, project_name, shop_prefix
 from feature_repo.schema import schema_hash
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> I
             return
         connection = environ.get(REDIS_VARIABLE, "")
         yield FeatureStore(config, paths, connection, environ.get(REDIS_TYPE_VARIABLE, "redis"))
-    except (RedisError, RedisClusterException) as error:
+    except REDIS_ERRORS as error:
         raise StoreUnavailableError(store_failure(error)) from error
 
 
@@ -93,7 +93,8 @@ class FeatureStore:
     """One shop's features, offline and online.
 
     Attributes:
-        project: Name of the shop's Feast project.
+        shop: Beginning of the shop's keys in Redis that do not depend on the schema.
+        project: Name of the Feast project of the shop and the schema.
         online: Reads and writes of the online store.
         revive: Restarts a dead server of ours; None for a server that Tawsiya does not run.
         schema_hash: Hash of what the features mean (see schema.schema_hash).
@@ -107,7 +108,7 @@ class FeatureStore:
         redis_type: str,
         revive: Callable[[], None] | None = None,
     ) -> None:
-        """Changes nothing and sends nothing.
+        """Changes nothing, and sends nothing but a cluster's question for its slots.
 
         Args:
             config: The configuration.
@@ -124,7 +125,11 @@ class FeatureStore:
         self._connection = read_connection(redis_connection)
         self.revive = revive
         self._paths = paths
-        self.project = project_name(paths)
+        self._definitions = definitions(paths)
+        self._max_length = config.model.buyer_tower.max_interaction_history
+        self.schema_hash = schema_hash(self._definitions, self._max_length)
+        self.shop = shop_prefix(paths.root.name)
+        self.project = project_name(self.shop, self.schema_hash)
         variables = {
             "TAWSIYA_SHOP_DIR": str(paths.root),
             "TAWSIYA_PROJECT": self.project,
@@ -133,14 +138,12 @@ class FeatureStore:
         }
         # Substituted here and not through the environment, so that one process can open the stores of several shops.
         content = _substitute(yaml.safe_load(STORE_YAML.read_text(encoding="utf-8")), variables)
+        content["online_store"]["buyer_ttl_days"] = config.feature_store.buyer_ttl_days
         content["materialization"] = {"online_write_batch_size": config.feature_store.online_write_batch_size}
         repo_config = RepoConfig(**content)
         repo_config.repo_path = paths.root
         self._feast = FeastStore(config=repo_config)
-        self._definitions = definitions(paths)
-        self._max_length = config.model.buyer_tower.max_interaction_history
         self.online = self._online_features(repo_config, self._feast._get_provider().online_store)
-        self.schema_hash = schema_hash(self._definitions, self._max_length)
 
     @property
     def connection(self) -> tuple[str, str]:
@@ -191,9 +194,11 @@ class FeatureStore:
             # The end is the build's time and not the clock's: features that a build stamped while its clock was ahead
             # are the newest all the same.
             self._feast.materialize(start, built_at, feature_views=views)
-        if views or self.online.materialized_build() != report["as_of"]:
+        if views or self.online.schemas.materialized_build() != report["as_of"]:
             # Last: a process that sees the new time must find the new features.
-            self.online.record_materialized(dt.datetime.now(dt.UTC), report["as_of"])
+            self.online.schemas.record_materialized(dt.datetime.now(dt.UTC), report["as_of"])
+        if deleted := self.online.schemas.delete_old():
+            log.info("deleted %d rows of older feature schemas from the online store", deleted)
         return {"buyers": new_rows[HISTORY_VIEW], "products": new_rows[PRODUCT_VIEW]}
 
     def first_unwritten(self, *, full: bool) -> dt.datetime:
@@ -205,7 +210,7 @@ class FeatureStore:
         Raises:
             FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
         """
-        build = self.online.materialized_build()
+        build = self.online.schemas.materialized_build()
         if full or build not in read_feature_report(self._paths)["builds"]:
             return BEFORE_ALL_DATA
         return dt.datetime.fromisoformat(build) + dt.timedelta(microseconds=1)
@@ -259,19 +264,13 @@ class FeatureStore:
         repo_config = repo_config.model_copy(deep=True)
         repo_config.online_store.skip_dedup = False
         # One immediate retry, for a stale connection: by default redis-py retries a dead server for seconds.
-        store.client(repo_config).set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
-        return OnlineFeatures(store, repo_config, self._definitions, self._max_length)
+        client = store.client(repo_config)
+        client.set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
+        schemas = StoredSchemas(client, self.shop, self.schema_hash)
+        return OnlineFeatures(store, repo_config, self._definitions, self._max_length, schemas)
 
 
 # ---- names and hashes ------------------------------------------------------------------------------------------------
-
-
-def project_name(paths: ShopPaths) -> str:
-    """Name of the shop's Feast project.
-
-    It ends each of the shop's keys in Redis. All names have one length, so that no name is the end of another one.
-    """
-    return f"tawsiya_{hashlib.sha256(paths.root.name.encode()).hexdigest()[:12]}"
 
 
 def _fingerprint(objects: Definitions) -> str:

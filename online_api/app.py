@@ -110,7 +110,7 @@ async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing)
     )
     # Not the store's client: that one blocks, and the limiter runs on the event loop.
     redis = limiter_client(*runtime.store.connection)
-    limiter = RateLimiter(redis, runtime.store.project)
+    limiter = RateLimiter(redis, runtime.store.shop)  # for all versions of the program together
     app.state.access = AccessControl(keys, limiter, api, runtime.metrics)
     with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
         app.state.services = Services(runtime, batcher, text_thread)

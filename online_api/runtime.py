@@ -84,6 +84,7 @@ def open_runtime(config: Config, metrics: Metrics | None = None) -> Iterator[Run
         ConfigError: `feature_store.online` is redis, and no address is configured.
         FileNotFoundError: No release is live.
         SchemaMismatchError: The live release was made for other features than this code and configuration make.
+        OtherSchemaError: The online store holds other features only.
         ValueError: The live release is damaged, or the configured device does not exist.
     """
     with feature_store(config) as store:
@@ -103,6 +104,8 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     rule_file = RuleFile(api.rules_path)
     device = resolve_device(config.inference.device)
     keeper = ReleaseKeeper(paths.releases, store.schema_hash, device, online, rule_file, metrics)
+    # A store that is down can hold up nothing; it says itself when it is back (breaker).
+    breaker.call(online.schemas.require)
     service = RecommendationService(
         keeper,
         online,

@@ -301,6 +301,12 @@ class FeatureStoreConfig(Section):
         "embedded", description="`embedded` starts a local Valkey; `redis` uses $TAWSIYA_REDIS (host:port,option=value)"
     )
     online_write_batch_size: PositiveInt = Field(10_000, description="Rows per write when features are materialized")
+    buyer_ttl_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days after a buyer's last event when the online store forgets the buyer; 0: never. Needs Redis 7",
+    )
 
 
 class ExpectationsConfig(Section):

@@ -13,6 +13,7 @@ import numpy as np
 from feast import RepoConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Int32List, Int64List, Value
+from redis.cluster import RedisCluster
 
 from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array, TextArray
@@ -20,6 +21,7 @@ from feature_repo.definitions import Definitions
 from feature_repo.online.claims import Claim, EventClaims, claim_events
 from feature_repo.online.locks import BuyerLocks
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore, Row
+from feature_repo.online.stored_schemas import StoredSchemas
 from feature_repo.transforms.events import PURCHASE
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, difference, merge_sequences, select
 
@@ -63,20 +65,32 @@ class LiveProducts(NamedTuple):
 
 
 class OnlineFeatures:
-    """Reads and writes the features of one shop. Thread-safe."""
+    """Reads and writes the features of one shop. Thread-safe.
+
+    Attributes:
+        redis: The client of the online store.
+        schemas: The feature schemas of the shop that the store holds.
+    """
 
     def __init__(
-        self, store: PipelinedRedisOnlineStore, config: RepoConfig, definitions: Definitions, max_length: int
+        self,
+        store: PipelinedRedisOnlineStore,
+        config: RepoConfig,
+        definitions: Definitions,
+        max_length: int,
+        schemas: StoredSchemas,
     ) -> None:
-        """Connects to nothing yet.
+        """Connects to nothing yet, except to a cluster, whose nodes it asks for their slots.
 
         Args:
             store: The online store.
             config: Feast's configuration. The time-outs of its connection apply to every call.
             definitions: The shop's Feast objects.
             max_length: Greatest number of events in a buyer's sequence.
+            schemas: The feature schemas of the shop, over the same client.
         """
         self.redis: Any = store.client(config)
+        self.schemas = schemas
         self._store, self._config, self._views = store, config, definitions
         self._max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
@@ -146,43 +160,23 @@ class OnlineFeatures:
         )
 
     def materialized_at(self) -> int:
-        """When features were last materialized, milliseconds since 1970; 0 if never."""
-        return int(self.redis.get(self._materialized_key) or 0)
-
-    def materialized_build(self) -> str:
-        """The build (`as_of`) that the last materialize wrote; empty if there was none, or the store lost its data."""
-        return (self.redis.get(self._build_key) or b"").decode()
-
-    def record_materialized(self, moment: dt.datetime, build: str) -> None:
-        """Records a materialize, so that processes with cached features can see that they are outdated.
-
-        Args:
-            moment: When it ended.
-            build: The build (`as_of`) that it wrote.
-        """
-        self.redis.set(self._materialized_key, int(moment.timestamp() * 1000))
-        # Last: if only the first arrives, the next materialize writes the same once more.
-        self.redis.set(self._build_key, build)
+        """When features of this schema were last materialized, milliseconds since 1970; 0 if never."""
+        return self.schemas.materialized_at()
 
     def claim_events(self, claims: Mapping[str, Claim]) -> AbstractContextManager[EventClaims]:
         """Claims events, by name, for the duration of a block; see claims.claim_events, also for the errors."""
-        return claim_events(self.redis, self._config.project, claims)
+        # For all schemas: a retry may reach another version of the program, and must not be logged twice.
+        return claim_events(self.redis, self.schemas.shop, claims)
 
     def ping(self) -> bool:
-        """Whether the online store responds.
+        """Whether the online store responds, of a cluster all primary nodes.
 
         Raises:
             RedisError: It cannot be reached.
         """
+        if isinstance(self.redis, RedisCluster):
+            return bool(self.redis.ping(target_nodes=RedisCluster.PRIMARIES))
         return bool(self.redis.ping())
-
-    @property
-    def _materialized_key(self) -> str:
-        return f"{self._config.project}:materialized_at"
-
-    @property
-    def _build_key(self) -> str:
-        return f"{self._config.project}:materialized_build"
 
     def _events(self, history: Row, recent: Row) -> EventSequence:
         pushed = _sequence_of(recent)

@@ -3,14 +3,19 @@
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
+    RedisError,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+# RedisClusterException does not inherit from RedisError.
+REDIS_ERRORS = (RedisError, RedisClusterException)
 
 # The first class that fits counts.
 REASON_BY_ERROR: tuple[tuple[type[Exception], str], ...] = (
@@ -19,6 +24,7 @@ REASON_BY_ERROR: tuple[tuple[type[Exception], str], ...] = (
     (NoPermissionError, "the user may not run this command or use these keys; check its rights on the server"),
     (AuthenticationError, "user name or password are not right; check $TAWSIYA_REDIS"),
     (BusyLoadingError, "the server is still loading its data; try again soon"),
+    (ClusterDownError, "the cluster is down: a node that has no replica is missing"),
 )
 LONGEST_REASON = 200
 
@@ -28,8 +34,10 @@ def store_failure(error: Exception) -> str:
     return f"the online store (Redis) failed: {failure_reason(error)}"
 
 
-def failure_reason(error: Exception) -> str:
+def failure_reason(error: BaseException) -> str:
     """What went wrong, without what was read or written."""
+    if isinstance(error, RedisClusterException) and error.__cause__ is not None:
+        return failure_reason(error.__cause__)  # no node could be reached; the cause is the last node's error
     for kind, reason in REASON_BY_ERROR:
         if isinstance(error, kind):
             return reason

@@ -1,6 +1,6 @@
 """The online store: Feast's Redis store, which here reads several views at once; feature_store.yaml names the class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from feast import FeatureView, RepoConfig
@@ -8,6 +8,10 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+
+from feature_repo import columns as c
+from feature_repo.definitions import RECENT_VIEW
+from feature_repo.online.buyer_expiry import BuyerExpiry, FeastRow
 
 
 class Row(NamedTuple):
@@ -41,6 +45,8 @@ class PipelinedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[m
     type: Literal["feature_repo.online.redis_store.PipelinedRedisOnlineStore"] = (
         "feature_repo.online.redis_store.PipelinedRedisOnlineStore"
     )
+    # Days after which a buyer without events expires, 0 for never; key_ttl_seconds would expire products, too.
+    buyer_ttl_days: int = 0
 
 
 class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is untyped
@@ -80,6 +86,28 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feas
             rows.append([_row(names, reply[start:end], reply[end]) for reply in replies])
             start = end + 1
         return rows
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: Sequence[FeastRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Feast's own method; buyers then expire (see buyer_expiry)."""
+        ttl_days = config.online_store.buyer_ttl_days
+        if not ttl_days or list(table.join_keys) != [c.BUYER_ID]:
+            super().online_write_batch(config, table, data, progress)
+            return
+        expiry = BuyerExpiry(self.client(config), ttl_days)
+        keys: Sequence[bytes] = self._generate_redis_keys_for_entities(config, [row[0] for row in data])
+        if table.name == RECENT_VIEW:
+            super().online_write_batch(config, table, data, progress)
+            expiry.renew(keys)
+            return
+        keys, rows = expiry.kept(keys, data)
+        super().online_write_batch(config, table, rows, progress)
+        expiry.limit(keys, rows)
 
     def client(self, config: RepoConfig) -> Any:
         """Feast's own Redis client, so that options set on it apply to Feast's reads and writes too."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TypeVar
 
+from redis.exceptions import ClusterDownError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feature_repo.common.errors import StoreUnavailableError
@@ -102,6 +102,9 @@ class CircuitBreaker:
             return None
         try:
             result = function()
+        except ClusterDownError as error:  # a ResponseError, but no refusal
+            self._record_failure(error)
+            return None
         except refusals:
             raise
         except StoreUnavailableError as error:

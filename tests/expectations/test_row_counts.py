@@ -66,7 +66,7 @@ def test_a_part_that_cannot_be_read_is_named(db: duckdb.DuckDBPyConnection, tmp_
 
 def test_a_check_that_cannot_be_counted_does_not_hide_the_others(db: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     write(tmp_path / "events.parquet", good_events(), EVENTS)
-    open_view(db, EVENTS_VIEW, tmp_path / "events.parquet", "`tawsiya ingest`")
+    open_view(db, EVENTS_VIEW, [tmp_path / "events.parquet"], "`tawsiya ingest`")
     no_number = check("no_number", Fault(f"{c.EVENT_ID}::INT > 1", c.EVENT_ID))
     no_column = check("no_column", Fault("colour = 'red'", c.EVENT_ID))
     counts = count_rows(db, suite(no_number, VIEWED, no_column))
