@@ -1,17 +1,16 @@
 """The event log: every event that the API accepted, as JSON lines that `tawsiya ingest` reads."""
 
 import datetime as dt
-import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from feature_repo import columns as c
+from feature_repo.common.files import locked, sync_folder
 from feature_repo.transforms.values.times import TimeReader
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ def _append(path: Path, content: bytes) -> bool:
         if not status.st_size:
             # A new file survives a crash only if the entries of its folder, which may be new too, are on the disk.
             for folder in (path.parent, path.parent.parent):
-                _sync_folder(folder)
+                sync_folder(folder)
         return True
     finally:
         os.close(file)
@@ -133,21 +132,3 @@ def _write_all_or_nothing(file: int, size: int, content: bytes) -> None:
     except OSError:
         os.ftruncate(file, size)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-@contextmanager
-def locked(file: int) -> Iterator[None]:
-    """Locks a file descriptor exclusively for the block; the kernel releases the lock if the process dies."""
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

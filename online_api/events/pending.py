@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from online_api.events.event_log import LoggedEvent, append_lines, locked
+from feature_repo.common.files import locked
+from online_api.events.event_log import LoggedEvent, append_lines
 
 log = logging.getLogger(__name__)
 
