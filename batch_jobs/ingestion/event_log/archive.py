@@ -1,6 +1,7 @@
 """The archive of the event log: each finished day as one Parquet file, so that its lines are parsed once.
 
-The API appends to `event_log/<day>.jsonl`; ingest moves the lines of finished days to `event_log/archive/<day>.parquet`.
+The API appends to `event_log/<day>.jsonl`; ingest moves the lines of finished days to
+`event_log/archive/<day>.parquet`.
 A row is a line, in the order of the lines. A crash between any two steps loses and doubles nothing: the Parquet file
 names the content whose deletion completes the move, by length and hash.
 """

@@ -31,6 +31,7 @@ from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.values.times import TimeReader
+from online_api.events.event_files import EventFiles
 from online_api.events.event_log import EventLog, EventLogUnavailableError, LoggedEvent
 from online_api.events.intake import EventIntake
 from online_api.events.pending import PendingEvent, PendingEvents
@@ -95,7 +96,13 @@ OUTCOMES = ("accepted", "duplicate", "rejected", "pending", "replayed")
 
 
 def worker(
-    config: Config, store: FeatureStore, folder: Path, *, log: type[EventLog] = EventLog, online: Any = None
+    config: Config,
+    store: FeatureStore,
+    folder: Path,
+    *,
+    log: type[EventLog] = EventLog,
+    online: Any = None,
+    now: int = NOW,
 ) -> Worker:
     """A worker whose event log lies in `folder`; `log` and `online` may be such as fail."""
     release = current_release(shop_paths(config).releases)
@@ -107,12 +114,11 @@ def worker(
     intake = EventIntake(
         online,
         breaker,
-        log(folder),
-        PendingEvents(folder / "pending"),
+        EventFiles.in_folder(folder, config.api)._replace(log=log(folder)),
         lambda: products,
         config.api,
         metrics,
-        lambda: NOW,
+        lambda: now,
         TimeReader(),
     )
     return Worker(intake, breaker, metrics)
@@ -180,7 +186,7 @@ def claim_runs_out(store: FeatureStore, event_id: str) -> None:
 
 
 def test_an_event_is_in_the_log_and_in_the_store(one: Worker, store: FeatureStore, tmp_path: Path) -> None:
-    answer = one.intake.record([event("plain", event_id="e1", timestamp=NOON), event("plain", "gone")])
+    answer = one.intake.record([event("plain", event_id="e1", timestamp=NOON), event("plain", "a\nb")])
     assert (answer.accepted, answer.duplicates, answer.pending) == (1, 0, 0)
     assert [rejected.index for rejected in answer.rejected] == [1]
     assert logged(tmp_path) == ["e1"]
@@ -538,6 +544,24 @@ def test_a_killed_request_loses_no_event(
     assert record(one, body, event(buyer_id, "p2", event_id=f"{buyer_id}-2", timestamp=NOON)) == (2, 0, 0)
     assert stored(store, buyer_id) == sorted([as_stored(NOON), as_stored(NOON, "p2")])
     assert logged(tmp_path) == [buyer_id, buyer_id, f"{buyer_id}-2"]  # ingest takes the first of an id
+
+
+@pytest.mark.parametrize("moment", ["killed before the push", "killed after the push"])
+def test_the_replay_finishes_a_killed_request(
+    one: Worker, config: Config, store: FeatureStore, server: ValkeyServer, tmp_path: Path, moment: str
+) -> None:
+    buyer_id = moment.replace(" ", "-") + "-left"
+    known, unknown = event(buyer_id, event_id=buyer_id), event(buyer_id, "new", event_id=f"{buyer_id}-new")
+    assert in_a_process(moment, config, server, tmp_path, known, unknown) == signal.SIGKILL
+    one.intake.replay()
+    assert stored(store, buyer_id) == [as_stored(NOW)]
+    assert (one.intake.pending_count, one.intake.unknown_product_count) == (0, 2 if "after" in moment else 1)
+    # The caller did not get an answer, and comes again after hours.
+    later = worker(config, store, tmp_path, now=NOW + 7_200_000)
+    assert record(later, known) == (0, 1, 0)
+    later.breaker.close()
+    assert stored(store, buyer_id) == [as_stored(NOW)]
+    assert logged(tmp_path) == [buyer_id, f"{buyer_id}-new"]
 
 
 def test_another_process_replays_what_the_killed_one_has_left(

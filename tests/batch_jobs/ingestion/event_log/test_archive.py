@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from batch_jobs.ingestion.event_log.archive import archive_event_log, archive_folder
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo.common.paths import shop_paths
-from tests.batch_jobs.csv_shop import HEADER, rows, shop
+from tests.batch_jobs.csv_shop import HEADER, kept_events, quarantined, rows, shop
 from tests.processes import Background
 
 pytestmark = pytest.mark.fast
@@ -139,7 +139,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(days=st.lists(st.lists(pieces, max_size=8), min_size=1, max_size=3))
 def test_ingest_reads_the_archive_as_it_reads_the_lines(
     days: list[list[bytes]], tmp_path_factory: pytest.TempPathFactory
@@ -166,5 +166,13 @@ def test_ingest_reads_the_archive_as_it_reads_the_lines(
 
 def test_an_event_counts_as_soon_as_the_catalogue_has_its_product(tmp_path: Path) -> None:
     config = shop(tmp_path, events=HEADER, products=PRODUCTS)
-    paths = shop_paths(config)
-    log_of(paths.event_log.parent, line("e1", product_id="p3")) if paths.event_log.parent.mkdir(parents=True) else None
+    event_log = shop_paths(config).event_log
+    event_log.mkdir(parents=True)
+    (event_log / f"{DAY}.jsonl").write_bytes(line("e1", product_id="p3"))
+    for _ in range(2):
+        ingest(config)
+        assert quarantined(config) == [("event_log", 1, "unknown_product")]
+    (tmp_path / "products.csv").write_text(f"{PRODUCTS}p3,Title three\n", encoding="utf-8")
+    ingest(config)
+    assert [row["event_id"] for row in kept_events(config)] == ["e1"]
+    assert quarantined(config) == []
