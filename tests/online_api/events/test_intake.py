@@ -665,3 +665,38 @@ def test_after_a_replay_both_stores_hold_the_same(config: Config, store: Feature
         expected = [as_stored(NOON, "p2"), as_stored(NOON + 1, "p4", "purchase"), as_stored(NOON + 2, "p3")]
         assert offline == [*expected, as_stored(NOON + 5), as_stored(NOW, "p5")]
         assert stored(store, row[c.BUYER_ID]) == offline
+
+
+def test_late_events_take_their_place_in_both_stores(config: Config, store: FeatureStore) -> None:
+    """Backfills and clients that were offline: an event's time counts, not when it arrives."""
+    one = worker(config, store, shop_paths(config).event_log)
+    march = 1_709_251_200_000  # 1 March 2024; the export has a purchase on the 2nd at 10:00 and a view on the 5th
+    two_am, ten_am = march + 93_600_000, march + 122_400_000
+    arriving = [
+        event("u2", "p1", timestamp=NOON),
+        event("u2", "p5", timestamp=ten_am + 1),
+        event("u2", "p2", "purchase", timestamp=two_am),
+        event("u2", "p1", timestamp=NOON - 1),
+    ]
+    for each in arriving:
+        assert record(one, each) == (1, 0, 0)
+    expected = [
+        as_stored(two_am, "p2", "purchase"),
+        as_stored(ten_am, "p3", "purchase"),
+        as_stored(ten_am + 1, "p5"),
+        as_stored(march + 381_600_000, "p4"),
+        as_stored(NOON - 1),
+        as_stored(NOON),
+    ]
+    assert stored(store, "u2") == expected
+    (purchases,) = (buyer.purchases for buyer in store.online.read_buyers(["u2"]))
+    assert purchases.event_times.tolist() == [two_am, ten_am]
+    ingest(config)
+    build_features(config)
+    entities = pd.DataFrame({c.BUYER_ID: ["u2"], c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
+    (row,) = store.historical_sequences(entities).to_pylist()
+    arrays = (c.EVENT_TIMES, c.PRODUCT_KEYS, c.EVENT_TYPES)
+    assert list(zip(*(row[name] for name in arrays), strict=True)) == expected
+    store.materialize(full=False)
+    assert stored(store, "u2") == expected
+    one.breaker.close()
