@@ -59,9 +59,8 @@ class UnknownProductEvents:
         """
         self._folder, self._path = folder, folder / UNKNOWN_PRODUCTS_FILE
         self._max_per_key, self._days = max_per_key, days
-        self._counted: BinaryIO | None = (
-            None  # the file whose lines are counted, kept open so that no other is mistaken
-        )
+        # The file whose lines are counted; kept open, so that no later file gets its inode.
+        self._counted: BinaryIO | None = None
         self._by_key: Counter[str] = Counter()
 
     @contextmanager
@@ -132,6 +131,7 @@ class UnknownProductEvents:
             self._path.unlink()
             return
         with replacing(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            temporary.chmod(0o640)  # as the log's own files: it has buyers' events
             file.writelines(event.line() for event in events)
             file.flush()
             os.fsync(file.fileno())
