@@ -18,7 +18,7 @@ from online_api.events.event_log import EventLogUnavailableError, append_lines, 
 from online_api.events.pending import PendingEvent
 
 UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
-DAY_MS = 86_400_000
+_DAY_MS = 86_400_000
 API_KEY_FIELD, SINCE_FIELD = "api_key", "waiting_since"  # of a line, beside those of a pending event
 
 
@@ -112,7 +112,7 @@ class UnknownProductEvents:
             for event in self._read():
                 if is_known(event.pending.event.product_id):
                     known.append(event.pending)
-                elif now_ms - event.since_ms > self._days * DAY_MS:
+                elif now_ms - event.since_ms > self._days * _DAY_MS:
                     expired += 1
                 else:
                     waiting.append(event)

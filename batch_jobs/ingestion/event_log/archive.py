@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from batch_jobs.ingestion.event_log.lines import LINE_COLUMNS, parsed_lines
+from batch_jobs.ingestion.event_log.lines import LINE_COLUMNS, parsed_lines_query
 from batch_jobs.ingestion.files.loading import create_unreadable
 from batch_jobs.ingestion.files.tables import open_lines
 from batch_jobs.ingestion.files.utf8 import TextFile
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # A request takes its day's file before it writes to it, so a file may grow a little after midnight.
 DAY_IS_FINISHED_AFTER = dt.timedelta(hours=1)
-READ_BYTES = 1 << 20
+HASHED_BYTES = 1 << 20
 _MOVED = b"moved_lines"  # key of the Parquet file's metadata
 _VIEW = "archived_lines"
 
@@ -98,8 +98,8 @@ def _moved_before(file: int, size: int, archived: Path) -> int:
 def _sha256(file: int, size: int) -> str:
     """The digest of the first `size` bytes."""
     digest = hashlib.sha256()
-    for start in range(0, size, READ_BYTES):
-        digest.update(os.pread(file, min(READ_BYTES, size - start), start))
+    for start in range(0, size, HASHED_BYTES):
+        digest.update(os.pread(file, min(HASHED_BYTES, size - start), start))
     return digest.hexdigest()
 
 
@@ -116,7 +116,7 @@ def _write(
     create_unreadable(db, _VIEW)
     open_lines(db, _VIEW, [TextFile(path, plain, ours=True)], scratch)
     names = ", ".join(LINE_COLUMNS)
-    rows = f"SELECT 1 AS part, source_line AS number, {names} FROM ({parsed_lines(_VIEW)})"
+    rows = f"SELECT 1 AS part, source_line AS number, {names} FROM ({parsed_lines_query(_VIEW)})"
     if archived.is_file():
         reader = f"read_parquet({sql_string(glob_literal(archived))}, file_row_number = true)"
         rows += f" UNION ALL SELECT 0, file_row_number, {names} FROM {reader}"

@@ -10,7 +10,7 @@ EVENT_FIELDS = (*REQUIRED_FIELDS, c.EVENT_ID, c.QUANTITY, c.USER_AGENT)
 LINE_COLUMNS = (*EVENT_FIELDS, c.REASON, LINE_COLUMN)
 
 
-def parsed_lines(view: str) -> str:
+def parsed_lines_query(view: str) -> str:
     """The query of `{view}_file` and `{view}_unreadable` (files.loading) as source_line and LINE_COLUMNS, unordered."""
     # All fields by one call, because each call parses the line again.
     places = ", ".join(f"'$.{field}'" for field in EVENT_FIELDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from batch_jobs.ingestion.event_log.archive import archive_folder
-from batch_jobs.ingestion.event_log.lines import LINE_COLUMNS, parsed_lines
+from batch_jobs.ingestion.event_log.lines import LINE_COLUMNS, parsed_lines_query
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE
 from batch_jobs.ingestion.files.loading import create_unreadable
 from batch_jobs.ingestion.files.parquet_files import parquet_row_count
@@ -34,7 +34,7 @@ def open_event_log(db: duckdb.DuckDBPyConnection, tables: SourceTables, event_lo
     create_unreadable(db, _LINES)
     opened = open_lines(db, _LINES, files, scratch)
     names = ", ".join(LINE_COLUMNS)
-    lines = f"SELECT source_line + {archived_rows} AS source_line, {names} FROM ({parsed_lines(_LINES)})"
+    lines = f"SELECT source_line + {archived_rows} AS source_line, {names} FROM ({parsed_lines_query(_LINES)})"
     db.execute(f"CREATE TEMP TABLE {_LINES} AS {lines}")
     days = _archived_rows(archived, names)
     db.execute(f"CREATE TEMP VIEW {_LINES}_all AS SELECT * FROM {_LINES} UNION ALL {days}")
