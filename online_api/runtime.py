@@ -10,9 +10,8 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.values.times import TimeReader
-from online_api.events.event_log import EventLog
+from online_api.events.event_files import EventFiles
 from online_api.events.intake import EventIntake
-from online_api.events.pending import PendingEvents
 from online_api.lists.live_release import ReleaseKeeper
 from online_api.lists.request_texts import RequestTextEncoder
 from online_api.lists.rule_file import RuleFile
@@ -68,6 +67,7 @@ class Runtime:
         # Not only after a replay: other workers add events and replay them, too.
         pending = self.intake.pending_count
         self.metrics.pending_events.set(pending)
+        self.metrics.unknown_product_events.set(self.intake.unknown_product_count)
         if not pending:
             self.breaker.forget_refusal()
 
@@ -117,8 +117,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     intake = EventIntake(
         store.online_with_timeout(WRITE_TIMEOUT_SECONDS),
         breaker,
-        EventLog(paths.event_log),
-        PendingEvents(paths.event_log / "pending"),
+        EventFiles.in_folder(paths.event_log, api),
         products=lambda: keeper.live.catalogue.products,
         config=api,
         metrics=metrics,

@@ -21,7 +21,6 @@ from batch_jobs.ingestion.event_fields import (
     register_field_functions,
     typed_query,
 )
-from batch_jobs.ingestion.files.records import UNREADABLE_ROW
 from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.returns import REFUND_WITHOUT_PURCHASE, RETURNED_PURCHASE, mark_returns
 from batch_jobs.ingestion.source_mapping import (
@@ -122,11 +121,7 @@ def _source_query(table: EventsMapping, file_columns: list[str]) -> str:
 
 
 def _event_log_query() -> str:
-    fields = ", ".join(f"CASE WHEN json_valid(line) THEN json_extract_string(line, '$.{name}') END" for name in _FIELDS)
-    return f"""
-        SELECT '{c.Origin.EVENT_LOG}', source_line, {fields}, CASE WHEN NOT json_valid(line) THEN '{UNREADABLE_ROW}' END
-        FROM event_log_source
-    """
+    return f"SELECT '{c.Origin.EVENT_LOG}', source_line, {', '.join(_FIELDS)}, NULL FROM event_log_source"
 
 
 def _event_types(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:

@@ -7,14 +7,17 @@ DuckDB processes the events, so memory use is bounded whatever their number. Sta
                  -> events (typed, matched to products, deduplicated), those of the event log included
 """
 
+import datetime as dt
 import logging
 from typing import Any
 
 import duckdb
 
+from batch_jobs.ingestion.event_log.archive import archive_event_log
+from batch_jobs.ingestion.event_log.source import open_event_log
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE, stage_events
 from batch_jobs.ingestion.files.utf8 import scratch_folder
-from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
+from batch_jobs.ingestion.open_sources import SourceTables, open_sources
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
 from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, left_out_warnings
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
@@ -56,6 +59,8 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
         with scratch_folder(paths.source_copies) as scratch, duckdb_session(config, "ingest") as db:
             log.info("reading the files of %s", config.data.source)
             tables = open_sources(db, mapping, config, scratch, sampled_rows)
+            now = dt.datetime.now(dt.UTC)
+            archive_event_log(db, paths.event_log, scratch, keep_days=config.data.event_log_days, now=now)
             open_event_log(db, tables, paths.event_log, scratch)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.

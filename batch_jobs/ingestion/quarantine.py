@@ -50,7 +50,9 @@ def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[
     _ensure_tables(db)
     rows_before = 0
     for file in files:
-        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, file.path, rows_before])
+        # A file without rows begins where the next one does; only that one can be meant.
+        if file.rows or len(files) == 1:
+            db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, file.path, rows_before])
         rows_before += file.rows
 
 

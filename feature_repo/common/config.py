@@ -253,6 +253,11 @@ class DataConfig(Section):
     max_events_per_hour: Annotated[int, Field(ge=0)] = Field(
         0, description="A buyer with more events within any clock hour is left out as a bot; 0 leaves nobody out"
     )
+    event_log_days: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="So many days the events that the API accepted are kept in the event log; older ones no longer "
+        "count, unless the shop's export has them. 0 keeps all",
+    )
     test_days: PositiveInt = Field(
         30,
         description="The last whole days of events are the test set; as many days before them are the validation set",
@@ -413,6 +418,16 @@ class ApiConfig(Section):
     max_events_per_request: PositiveInt = Field(1000, description="Maximum number of events in one POST /v1/events")
     duplicate_window_seconds: PositiveInt = Field(
         10, description="Within so many seconds, a repeated event without an id counts as a duplicate"
+    )
+    max_unknown_product_events_per_key: Annotated[int, Field(ge=0)] = Field(
+        10_000,
+        description="Most events of one API key that may wait for a product that the live release does not know; "
+        "further ones are rejected. 0 rejects all of them",
+    )
+    unknown_product_days: PositiveInt = Field(
+        30,
+        description="After so many days an event stops waiting for its product. It stays in the event log, and counts "
+        "in an ingest whose catalogue has the product",
     )
     max_body_bytes: PositiveInt = Field(4_000_000, description="Largest request body")
     body_timeout_seconds: PositiveFloat = Field(10, description="Time limit for receiving a request body")

@@ -1,5 +1,6 @@
 """Atomic writes, so that a reader never sees a half-written file, and texts that people write, which must be UTF-8."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +29,25 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         # After a success the name no longer exists; after an error the old file stays and the part is removed.
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(file: int) -> Iterator[None]:
+    """Locks a file descriptor exclusively for the block; the kernel releases the lock if the process dies."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def sync_folder(folder: Path) -> None:
+    """Writes the entries of a folder to the disk: a new name survives a crash of the machine only then."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

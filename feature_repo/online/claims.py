@@ -102,6 +102,11 @@ def claim_events(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> Iterat
             log.warning("events stay claimed for up to %d s: %s", CLAIM_SECONDS, failure_reason(error))
 
 
+def claim_holders(redis: Any, prefix: str, names: Collection[str]) -> dict[str, bytes | None]:
+    """The token of the request that has claimed each event, STORED for a stored one, None for a free one."""
+    return _values(redis, prefix, names)
+
+
 def _try_claim(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> list[str] | None:
     """Claims the events that are not stored yet and returns their names; None if another request has claimed one."""
     with redis.pipeline(transaction=False) as pipeline:

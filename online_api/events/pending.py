@@ -7,17 +7,15 @@ idempotent.
 
 import fcntl
 import json
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from online_api.events.event_log import LoggedEvent, append_lines, locked
-
-log = logging.getLogger(__name__)
+from feature_repo.common.files import locked
+from online_api.events.event_log import LoggedEvent, append_lines, parsed_lines
 
 PENDING_FILE = "events.jsonl"
 CLAIM_FIELD = "claim"  # of a line: PendingEvent.token
@@ -25,16 +23,29 @@ REPLAY_BATCH = 1_000  # events
 READ_BYTES = 1 << 20
 
 
+UNFINISHED = "unfinished"  # a token
+
+
 class PendingEvent(NamedTuple):
     """One pending event.
 
     Attributes:
         event: The event as it is in the event log.
-        token: The token of the claim on its id; None if the caller gave it no id.
+        token: The token of the claim on its id; None if it needs no claim: the caller gave it no id, or the id is
+            remembered already. UNFINISHED if its request was killed.
     """
 
     event: LoggedEvent
     token: str | None
+
+    def as_json(self) -> dict[str, str | int | None]:
+        """The event as the content of a JSON object."""
+        return {**self.event.as_json(), CLAIM_FIELD: self.token}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "PendingEvent":
+        """The inverse of as_json."""
+        return cls(LoggedEvent.from_json(content), content[CLAIM_FIELD])
 
 
 class PendingEvents:
@@ -50,8 +61,7 @@ class PendingEvents:
         Raises:
             EventLogUnavailableError: The events could not be written.
         """
-        contents = ({**event.as_json(), CLAIM_FIELD: token} for event, token in events)
-        append_lines(self._path, (json.dumps(content, ensure_ascii=False) + "\n" for content in contents))
+        append_lines(self._path, (json.dumps(event.as_json(), ensure_ascii=False) + "\n" for event in events))
 
     def count(self) -> int:
         """The number of pending events of all workers."""
@@ -78,7 +88,7 @@ class PendingEvents:
             with self._path.open("rb") as file:
                 stored = 0
                 while lines := self._next(file):
-                    pushed = push(list(_parsed(lines)))
+                    pushed = push(list(map(PendingEvent.from_json, parsed_lines(lines))))
                     if pushed is None:
                         break
                     stored += pushed
@@ -111,13 +121,3 @@ def _try_lock(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _parsed(lines: Iterable[bytes]) -> Iterator[PendingEvent]:
-    for line in lines:
-        try:
-            content = json.loads(line)
-        except ValueError:
-            log.warning("skipped a pending event that was torn by a crash of the machine: %r", line[:100])
-            continue
-        yield PendingEvent(LoggedEvent.from_json(content), content[CLAIM_FIELD])

@@ -276,7 +276,7 @@ class ChangingShop:
     def record(self, events: list[Any]) -> EventsResponse:
         """What the intake answers."""
         self._told = True
-        return EventsResponse(accepted=len(events), duplicates=0, pending=0, rejected=[])
+        return EventsResponse(accepted=len(events), duplicates=0, unknown_product=0, pending=0, rejected=[])
 
     def replay(self) -> None:
         """Nothing waits."""

@@ -19,9 +19,8 @@ from feature_repo.online.claims import Claim
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.keys import product_key
 from online_api.app import create_app
-from online_api.events.event_log import EventLog
+from online_api.events.event_files import EventFiles
 from online_api.events.intake import EventIntake
-from online_api.events.pending import PendingEvents
 from online_api.runtime import Runtime
 from online_api.service import now_ms
 from tests.serving import serving
@@ -29,7 +28,7 @@ from tests.serving import serving
 pytestmark = pytest.mark.store
 
 NOON = 1_764_000_000_000  # some moment in the past, in milliseconds
-NOTHING = {"accepted": 0, "duplicates": 0, "pending": 0, "rejected": []}
+NOTHING = {"accepted": 0, "duplicates": 0, "unknown_product": 0, "pending": 0, "rejected": []}
 
 
 def event(buyer_id: str, product_id: str = "p1", event_type: str = "view", **more: Any) -> dict[str, Any]:
@@ -91,13 +90,12 @@ def test_broken_events_do_not_stop_the_others(client: httpx.Client, store: Featu
         event("partial", timestamp=-(10**400)),
         event(" partial ", " p2 ", timestamp=soon),
     )
-    assert result["accepted"] == 2
-    assert [rejected["index"] for rejected in result["rejected"]] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert (result["accepted"], result["unknown_product"]) == (3, 1)
+    assert [rejected["index"] for rejected in result["rejected"]] == [1, 3, 4, 5, 6, 7, 8, 9, 10]
     reasons = [rejected["reason"] for rejected in result["rejected"]]
     accepted = "accepted are view, add_to_cart, purchase, refund"
     assert reasons[0] == f"event_type: event type 'wishlist' does not count; {accepted}"
-    assert reasons[1] == "product_id: the live release does not know product 'gone'"
-    assert reasons[4] == f"timestamp: lies in the future, got {later}"
+    assert reasons[3] == f"timestamp: lies in the future, got {later}"
     stored = store.online.read_sequence("partial")
     assert stored.product_keys.tolist() == [product_key("p1"), product_key("p2")]
     assert stored.event_times[-1] < soon
@@ -169,8 +167,7 @@ def test_without_a_log_events_shall_come_again(runtime: Runtime, store: FeatureS
     intake = EventIntake(
         store.online,
         runtime.breaker,
-        EventLog(blocked),
-        PendingEvents(tmp_path / "pending"),
+        EventFiles.in_folder(blocked, runtime.config.api),
         lambda: runtime.keeper.live.catalogue.products,
         runtime.config.api,
         runtime.metrics,

@@ -14,9 +14,8 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.transforms.values.times import TimeReader
-from online_api.events.event_log import EventLog
+from online_api.events.event_files import EventFiles
 from online_api.events.intake import EventIntake
-from online_api.events.pending import PendingEvents
 from online_api.observability.metrics import Metrics
 from online_api.service import now_ms
 from tests.batch_jobs.csv_shop import HEADER, kept_events, quarantined, shop
@@ -93,8 +92,7 @@ def intake_of(config: Config) -> EventIntake:
     return EventIntake(
         cast("Any", None),
         cast("Any", NoStore()),
-        EventLog(folder),
-        PendingEvents(folder / "pending"),
+        EventFiles.in_folder(folder, config.api),
         cast("Any", KnownProducts),
         config.api,
         Metrics(),
