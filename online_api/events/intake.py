@@ -18,12 +18,13 @@ from pydantic import ValidationError
 
 from feature_repo import columns as c
 from feature_repo.common.config import ApiConfig
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.online.claims import Claim, EventsInProgressError
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES, REFUND
 from feature_repo.transforms.sequences import EventSequence, sequence
 from feature_repo.transforms.values.times import TIME_BEFORE_2000, TimeReader, implausible_time
-from online_api.events.event_log import EventLog, LoggedEvent
+from online_api.events.event_log import EventLog, EventLogUnavailableError, LoggedEvent
 from online_api.events.pending import PendingEvent, PendingEvents
 from online_api.observability.metrics import Metrics
 from online_api.protection.circuit_breaker import CircuitBreaker
@@ -56,6 +57,7 @@ class EventIntake:
         metrics: Metrics,
         clock: Callable[[], int],
         times: TimeReader,
+        forgotten: ForgottenBuyers,
     ) -> None:
         """Combines the parts, which the caller opens and closes.
 
@@ -69,10 +71,11 @@ class EventIntake:
             metrics: Counts events by outcome.
             clock: Returns milliseconds since 1970.
             times: Reads the times of events.
+            forgotten: Buyers whose events are refused.
         """
         self._online, self._breaker, self._log, self._pending = online, breaker, event_log, pending
         self._products, self._config, self._metrics = products, config, metrics
-        self._clock, self._times = clock, times
+        self._clock, self._times, self._forgotten = clock, times, forgotten
 
     @property
     def pending_count(self) -> int:
@@ -97,7 +100,7 @@ class EventIntake:
         valid, rejected = [], []
         for index, raw in enumerate(events):
             try:
-                valid.append(_validated(raw, products, self._times, now))
+                valid.append(self._not_forgotten(_validated(raw, products, self._times, now)))
             except _InvalidEventError as error:
                 rejected.append(RejectedEvent(index=index, reason=str(error)))
         # Duplicates within the request are dropped here; claims only find those of other requests.
@@ -115,6 +118,16 @@ class EventIntake:
         Any worker may call this at any time; only one of them replays.
         """
         return self._pending.replay(self._replay)
+
+    def _not_forgotten(self, event: Event) -> Event:
+        try:
+            forgotten = self._forgotten.holds(event.buyer_id)
+        except ValueError as error:  # damaged while the API runs
+            log.error("no event can be stored: %s", error)
+            raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from None
+        if forgotten:
+            raise _InvalidEventError("buyer_id: this buyer was erased (`tawsiya forget`); the event is not stored")
+        return event
 
     def _accept(self, events: Mapping[str, Event], now: int) -> tuple[int, int]:
         """Records distinct events, by claim name; returns the numbers of new events and of pending ones among them."""
