@@ -20,8 +20,6 @@ from feature_repo.store import feature_store
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from feature_repo.transforms.sequences import EventSequence
 
-Row = dict[str, Any]
-
 
 def export(config: Config, buyer_id: str) -> dict[str, Any]:
     """Everything of a buyer, by the cleaned id.
@@ -34,7 +32,6 @@ def export(config: Config, buyer_id: str) -> dict[str, Any]:
         StoreUnavailableError: The online store cannot be reached.
     """
     paths = shop_paths(config)
-    # In DuckDB's and pyarrow's order, so that two exports of the same data are equal.
     files = {path.relative_to(paths.root).as_posix(): _rows(path, buyer_id) for path in _sorted(paths, "*.parquet")}
     logged = {path.relative_to(paths.root).as_posix(): list(events_in(path, [buyer_id])) for path in _logs(paths)}
     return {
@@ -65,14 +62,14 @@ def _logs(paths: ShopPaths) -> list[Path]:
     return sorted(paths.event_log.rglob("*.jsonl"))
 
 
-def _rows(path: Path, buyer_id: str) -> list[Row]:
+def _rows(path: Path, buyer_id: str) -> list[dict[str, Any]]:
     return [row for batch in rows_of(path, [buyer_id]) for row in batch.to_pylist()]
 
 
 # ---- online store ----------------------------------------------------------------------------------------------------
 
 
-def _online(config: Config, paths: ShopPaths, buyer_id: str) -> dict[str, list[Row]] | None:
+def _online(config: Config, paths: ShopPaths, buyer_id: str) -> dict[str, list[dict[str, Any]]] | None:
     if config.feature_store.online == "embedded" and not paths.redis.is_dir():
         return None
     with feature_store(config) as store:
@@ -95,7 +92,7 @@ def _product_ids(paths: ShopPaths, keys: Iterable[int]) -> dict[int, str]:
     return dict(zip(chosen[c.PRODUCT_KEY].to_pylist(), chosen[c.PRODUCT_ID].to_pylist(), strict=True))
 
 
-def _events(sequence: EventSequence, products: dict[int, str]) -> Iterator[Row]:
+def _events(sequence: EventSequence, products: dict[int, str]) -> Iterator[dict[str, Any]]:
     for key, code, time_ms in zip(
         sequence.product_keys.tolist(), sequence.event_types.tolist(), sequence.event_times.tolist(), strict=True
     ):

@@ -57,7 +57,8 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     """Erases buyers, by their cleaned ids; the caller holds the shop's lock.
 
     Returns:
-        {"buyers": their number, "removed": {place: rows, events or files}, "gate": {stage: state}, "remains", "warnings"}
+        {"buyers": their number, "removed": {place: rows, events or files}, "gate": {stage: state}, "remains",
+        "warnings"}
 
     Raises:
         StoreUnavailableError: The online store cannot be reached: all but it is erased; repeat the command.

@@ -2,7 +2,6 @@
 
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +38,7 @@ def answers(config: Config) -> list[Json]:
 
 
 @pytest.fixture(scope="module")
-def backed_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
+def backed_up(tmp_path_factory: pytest.TempPathFactory) -> BackedUp:
     folder = tmp_path_factory.mktemp("shop")
     with open_shop(folder, PRODUCTS, EVENTS) as runtime:
         event = {"buyer_id": "pushed", "product_id": "p4", "event_type": "view"}
@@ -53,7 +52,7 @@ def backed_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
         logged = log.stat().st_size
     before = answers(config)
     shutil.rmtree(config.data_dir)
-    yield BackedUp(Path(made["backup"]), config, before, logged)
+    return BackedUp(Path(made["backup"]), config, before, logged)
 
 
 def at(backed_up: BackedUp, folder: Path) -> Config:
