@@ -19,6 +19,7 @@ from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
 from batch_jobs.train_model import train_job
+from batch_jobs.upkeep.retention import clean
 from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.lock import shop_lock
@@ -72,6 +73,7 @@ def refresh(config: Config) -> dict[str, Any]:
             # Before the release, which contains its metrics.
             evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))
             published = stage("release", lambda: publish(config, store))
+        clean(config)
     return {
         "release": published["release"],
         "dataset": paths.root.name,

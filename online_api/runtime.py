@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feature_repo.common.config import Config
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.store import FeatureStore, feature_store
@@ -114,6 +115,8 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         max_history=config.model.buyer_tower.max_interaction_history,
         max_interactions=api.max_interactions_per_request,
     )
+    forgotten = ForgottenBuyers(paths.forgotten)
+    forgotten.is_empty()  # reads the list: a damaged one is an error now and not at the first event
     intake = EventIntake(
         store.online_with_timeout(WRITE_TIMEOUT_SECONDS),
         breaker,
@@ -123,6 +126,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         metrics=metrics,
         clock=now_ms,
         times=times,
+        forgotten=forgotten,
     )
     return Runtime(config, paths, store, online, breaker, keeper, service, intake, times, metrics)
 

@@ -25,6 +25,7 @@ from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, with
 from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import replacing, write_json
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.common.sql import sql_string
 
@@ -66,7 +67,7 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
             # Products first: events are matched to them and follow merged ones.
             products, photos = stage_products(db, mapping, config.data, tables.opened[PRODUCTS_TABLE])
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
-            events = stage_events(db, mapping, config.data)
+            events = stage_events(db, mapping, config.data, ForgottenBuyers(paths.forgotten))
             warnings = tables.warnings + _finish_counts(db, tables, events, products, photos)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)

@@ -406,6 +406,20 @@ class ReleaseConfig(Section):
     )
 
 
+class DiskConfig(Section):
+    """Disk space; `tawsiya doctor` shows what uses it ([operations.md](operations.md#disk-space))."""
+
+    budget_gb: Annotated[float, Field(ge=0)] = Field(
+        0, description="`tawsiya doctor` warns if the shop's folder takes more gigabytes than this; 0 sets no budget"
+    )
+    # At 384 dimensions a text takes 1.5 kB: these are 3 million texts.
+    max_text_vectors_gb: PositiveFloat = Field(
+        5,
+        description="A larger cache of text vectors is deleted at the end of `tawsiya refresh`, and the next one "
+        "encodes the products again",
+    )
+
+
 class ApiConfig(Section):
     """The online service."""
 
@@ -476,6 +490,7 @@ class Config(Section):
     expectations: ExpectationsConfig = ExpectationsConfig()
     index: IndexConfig = IndexConfig()
     release: ReleaseConfig = ReleaseConfig()
+    disk: DiskConfig = DiskConfig()
     api: ApiConfig = ApiConfig()
 
 

@@ -168,6 +168,11 @@ class ShopPaths:
         return self.root / "source.json"
 
     @property
+    def forgotten(self) -> Path:
+        """List of forgotten buyers, as keyed hashes."""
+        return self.root / "forgotten_buyers.json"
+
+    @property
     def lock(self) -> Path:
         """Lock of the batch jobs: one job at a time."""
         return self.root / "batch.lock"

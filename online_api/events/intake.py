@@ -8,6 +8,7 @@ event may be in the log twice, and ingest drops the second one by its id.
 """
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,11 +18,12 @@ from pydantic import ValidationError
 
 from feature_repo import columns as c
 from feature_repo.common.config import ApiConfig
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.online.claims import Claim
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.values.times import TIME_BEFORE_2000, TimeReader, implausible_time
 from online_api.events.event_files import EventFiles
-from online_api.events.event_log import LoggedEvent
+from online_api.events.event_log import EventLogUnavailableError, LoggedEvent
 from online_api.events.pending import PendingEvent
 from online_api.events.replay import EVENT_ID_SECONDS, EventReplay, id_claim, knows, push_events
 from online_api.events.unknown_products import WaitingEvent
@@ -32,6 +34,8 @@ from online_api.schemas.problems import describe
 from online_api.schemas.requests import Event
 from online_api.schemas.responses import EventsResponse, RejectedEvent
 from training.artifacts.product_table import ProductTable
+
+log = logging.getLogger(__name__)
 
 
 class _InvalidEventError(ValueError):
@@ -65,6 +69,7 @@ class EventIntake:
         metrics: Metrics,
         clock: Callable[[], int],
         times: TimeReader,
+        forgotten: ForgottenBuyers,
     ) -> None:
         """Combines the parts, which the caller opens and closes.
 
@@ -77,10 +82,11 @@ class EventIntake:
             metrics: Counts events by outcome.
             clock: Returns milliseconds since 1970.
             times: Reads the times of events.
+            forgotten: Buyers whose events are refused.
         """
         self._online, self._breaker, self._files = online, breaker, files
         self._products, self._config, self._metrics = products, config, metrics
-        self._clock, self._times = clock, times
+        self._clock, self._times, self._forgotten = clock, times, forgotten
         self._replay = EventReplay(online, breaker, files, products, metrics, clock)
 
     @property
@@ -113,7 +119,7 @@ class EventIntake:
         distinct: dict[str, _IncomingEvent] = {}
         for index, raw in enumerate(events):
             try:
-                event = _validated(raw, self._times, now)
+                event = self._not_forgotten(_validated(raw, self._times, now))
             except _InvalidEventError as error:
                 rejected.append(RejectedEvent(index=index, reason=str(error)))
                 continue
@@ -138,6 +144,16 @@ class EventIntake:
         Any worker may call this at any time; only one of them replays.
         """
         return self._replay.replay()
+
+    def _not_forgotten(self, event: Event) -> Event:
+        try:
+            forgotten = self._forgotten.holds(event.buyer_id)
+        except ValueError as error:  # damaged while the API runs
+            log.error("no event can be stored: %s", error)
+            raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from None
+        if forgotten:
+            raise _InvalidEventError("buyer_id: this buyer was erased (`tawsiya forget`); the event is not stored")
+        return event
 
     def _accept(self, events: Mapping[str, _IncomingEvent], now: int, api_key: str) -> _Outcome:
         """Records distinct events, by claim name."""

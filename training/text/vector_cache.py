@@ -66,6 +66,9 @@ class TextVectorCache:
         """Reads what other processes have added."""
         # A writer may be between its two files, and a killed one may have left half a key.
         rows = min(_size(self._keys_file) // _KEY_BYTES, _size(self._vectors_file) // (4 * self._dim))
+        if rows < self._rows_read:  # the cache was deleted since
+            self._rows.clear()
+            self._rows_read = 0
         if rows <= self._rows_read:
             return
         with self._keys_file.open("rb") as file:
@@ -113,6 +116,14 @@ class TextVectorCache:
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=_KEY_BYTES).digest()
+
+
+def delete_cache(folder: Path) -> None:
+    """Deletes the cache of one encoder, which other processes may be reading or writing."""
+    with FileLock(folder / ".lock"):
+        # Keys first: a key must never be on disk without its vector. Not truncated, because readers map the vectors.
+        for path in (*folder.glob("keys_*.bin"), *folder.glob("vectors_*.f32")):
+            path.unlink()
 
 
 def encode_distinct(

@@ -14,6 +14,7 @@ import pytest
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import shop_paths
 from feature_repo.online.claims import Claim
 from feature_repo.store import FeatureStore
@@ -173,6 +174,7 @@ def test_without_a_log_events_shall_come_again(runtime: Runtime, store: FeatureS
         runtime.metrics,
         now_ms,
         runtime.times,
+        ForgottenBuyers(tmp_path / "forgotten.json"),
     )
     with serving(create_app(runtime.config, replace(runtime, intake=intake))) as client:
         answer = client.post("/v1/events", json={"events": [event("unlucky", event_id="retried")]})

@@ -25,6 +25,7 @@ from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import shop_paths
 from feature_repo.online.claims import EventsInProgressError
 from feature_repo.store import FeatureStore, feature_store
@@ -120,6 +121,7 @@ def worker(
         metrics,
         lambda: now,
         TimeReader(),
+        ForgottenBuyers(folder / "forgotten.json"),
     )
     return Worker(intake, breaker, metrics)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import shop_paths
 from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_files import EventFiles
@@ -98,6 +99,7 @@ def intake_of(config: Config) -> EventIntake:
         Metrics(),
         now_ms,
         TimeReader(config.data.timezone, config.data.date_order),
+        ForgottenBuyers(folder / "forgotten.json"),
     )
 
 

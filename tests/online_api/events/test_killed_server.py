@@ -16,8 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
-from batch_jobs.build_features import build_features
 
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from feature_repo.common.config import ApiConfig
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.sequences import EventSequence
 from feature_repo.transforms.values.times import TimeReader
@@ -91,6 +92,7 @@ class Shop:
             self.metrics,
             lambda: self.now,
             TimeReader(),
+            ForgottenBuyers(self.folder / "forgotten.json"),
         )
 
     def lines(self) -> int:

@@ -1,0 +1,109 @@
+"""All keys of a shop in the online store, whatever version of Tawsiya wrote them, and the erasure of single buyers."""
+
+import re
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from redis.exceptions import RedisError, ResponseError
+
+from feature_repo import columns as c
+
+SCAN_COUNT = 1_000  # keys that Redis looks at per call
+POLL_SECONDS = 0.05
+SHOP_LENGTH = len("tawsiya_") + 12  # a schema may follow
+ENTITY_KEY_VERSION = 3  # as in feature_store.yaml
+
+
+def shop_of(project: str) -> str:
+    """What the names of all Feast projects of a shop begin with, from one of them."""
+    return project[:SHOP_LENGTH]
+
+
+def shop_keys(redis: Any, shop: str) -> Iterator[bytes]:
+    """The keys of a shop, of all schemas.
+
+    Args:
+        redis: The client.
+        shop: What the names of the shop's Feast projects begin with.
+    """
+    # The name has letters, digits and underscores, so it is no pattern.
+    yield from redis.scan_iter(match=f"*{shop}*", count=SCAN_COUNT)
+
+
+def delete_buyers(redis: Any, shop: str, buyer_ids: Collection[str]) -> int:
+    """Deletes what the store holds of buyers: their rows, locks, and claims on events whose id contains theirs.
+
+    Returns:
+        The number of deleted keys.
+    """
+    project = shop.encode()
+    rows = tuple(_entity_bytes(buyer_id) + project for buyer_id in buyer_ids)
+    # Shops make event ids of buyer ids, such as 12_7: so a part of a word, if it does not go on with a letter or digit.
+    parts = "|".join(map(re.escape, buyer_ids))
+    named = re.compile(rf"(?<![^\W_])(?:{parts})(?![^\W_])")
+    deleted = 0
+    for key in shop_keys(redis, shop):
+        if key.startswith(rows) or (
+            key.startswith(project) and named.search(key[len(project) :].decode(errors="replace"))
+        ):
+            deleted += redis.delete(key)
+    return deleted
+
+
+def rewrite_files(redis: Any) -> list[str]:
+    """Has each server rewrite its files of data, which hold deleted rows until then, and waits for it.
+
+    Returns:
+        What could not be done, a line each.
+    """
+    problems = []
+    for node in _servers(redis):
+        try:
+            _rewrite(node)
+        except RedisError as error:
+            reason = str(error).partition("\n")[0]
+            problems.append(
+                f"the files of the online store were not rewritten ({reason}); run BGREWRITEAOF and BGSAVE there"
+            )
+    return problems
+
+
+def _servers(redis: Any) -> Sequence[Any]:
+    """A client for each server: one, or those of a cluster."""
+    if not hasattr(redis, "get_nodes"):
+        return [redis]
+    return [redis.get_redis_connection(node) for node in redis.get_nodes()]
+
+
+def _rewrite(server: Any) -> None:
+    if _idle_state(server)["aof_enabled"]:
+        server.bgrewriteaof()
+        if _idle_state(server)["aof_last_bgrewrite_status"] != "ok":
+            raise ResponseError("the rewrite failed")
+    # Without save points nobody asked for a snapshot.
+    if server.config_get("save").get("save"):
+        server.bgsave()
+        if _idle_state(server)["rdb_last_bgsave_status"] != "ok":
+            raise ResponseError("the snapshot failed")
+
+
+def _idle_state(server: Any) -> dict[str, Any]:
+    """What the server says of its files once it writes none in the background."""
+    while True:
+        state: dict[str, Any] = server.info("persistence")
+        if not any(
+            state.get(name) for name in ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")
+        ):
+            return state
+        time.sleep(POLL_SECONDS)
+
+
+def _entity_bytes(buyer_id: str) -> bytes:
+    """What Feast's key of a buyer begins with; the name of the project follows."""
+    entity = EntityKey(join_keys=[c.BUYER_ID], entity_values=[Value(string_val=buyer_id)])
+    serialized: bytes = serialize_entity_key(entity, entity_key_serialization_version=ENTITY_KEY_VERSION)
+    return serialized

@@ -1,0 +1,100 @@
+"""The parts of `tawsiya forget`: which texts and rows are a buyer's, and files that others append to meanwhile."""
+
+import json
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.privacy.event_lines import remove_events
+from batch_jobs.privacy.forget import forget
+from batch_jobs.privacy.mentions import Mentions
+from batch_jobs.privacy.parquet_rows import remove_rows
+from feature_repo import columns as c
+from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.forgotten import ForgottenBuyers
+from feature_repo.common.paths import shop_paths
+from online_api.events.event_log import EventLog, LoggedEvent
+from tests.batch_jobs.csv_shop import HEADER, rows, shop
+
+
+@pytest.mark.parametrize(
+    ("buyer_id", "text", "expected"),
+    [
+        ("12", "12", True),
+        ("12", "a row: 12, of 30", True),
+        ("12", '{"buyer": 12.0, "n": 1}', True),
+        ("12", "123 and 312 and 12.5 and 0.12 and 2024-12-03", False),
+        ("U-1", "u-1;p3", True),
+        ("U-1", "bu-1 u-1-2 u-10", False),
+        ('a"b', '{"buyer": "a\\"b"}', True),
+        ('a"b', 'p1,"a""b",view', True),
+        ("<é>", "&amp;lt;e\u0301&amp;gt;", True),
+        ("كريم", '{"buyer": "\\u0643\\u0631\\u064a\\u0645"}', True),
+    ],
+)
+def test_an_id_is_found_as_a_word_however_it_is_written(buyer_id: str, text: str, expected: bool) -> None:
+    assert Mentions([buyer_id]).in_text(text) is expected
+
+
+ids = st.text(alphabet="12a-\"'ك", min_size=1, max_size=3)
+
+
+@settings(max_examples=40)
+@given(buyers=st.lists(st.one_of(st.none(), ids), max_size=12), gone=st.lists(ids, min_size=1, max_size=3))
+def test_the_rows_that_stay_are_those_of_the_others(
+    buyers: list[str | None], gone: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "part.parquet"
+    table = pa.table({c.BUYER_ID: pa.array(buyers, pa.string()), "keys": [[n] for n in range(len(buyers))]})
+    pq.write_table(table.replace_schema_metadata({"made_by": "test"}), path, row_group_size=5)
+    stays = [number for number, buyer in enumerate(buyers) if buyer not in gone]
+    assert remove_rows(path, gone) == len(buyers) - len(stays)
+    left = pq.read_table(path)
+    assert left["keys"].to_pylist() == [[number] for number in stays]
+    assert left.schema.metadata == {b"made_by": b"test"}
+
+
+def test_no_event_is_lost_that_the_api_appends_meanwhile(tmp_path: Path) -> None:
+    log, n = EventLog(tmp_path), 150
+
+    def append() -> None:
+        for number in range(n):
+            log.append([LoggedEvent(f"{buyer}{number}", buyer, "p1", "view", 0) for buyer in ("stays", "goes")])
+
+    writer = threading.Thread(target=append)
+    writer.start()
+    removed = 0
+    while writer.is_alive() or not removed:
+        removed += sum(remove_events(path, ["goes"]) for path in tmp_path.glob("*.jsonl"))
+    writer.join()
+    (path,) = tmp_path.glob("*.jsonl")
+    removed += remove_events(path, ["goes"])
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [entry["event_id"] for entry in events] == [f"stays{number}" for number in range(n)]
+    assert removed == n
+
+
+@pytest.mark.store
+def test_a_store_that_is_down_keeps_nothing_else_from_being_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = HEADER + "u1,p1,view,2024-03-01\nu1,gone,view,2024-03-01\nu2,p1,view,2024-03-01\n"
+    config = shop(tmp_path, events=events, products="id,title\np1,شاي\n")
+    ingest(config)
+    paths = shop_paths(config)
+    (paths.root / "canonical" / ".events.parquet.tmp").write_text("u1")
+    monkeypatch.setenv("TAWSIYA_REDIS", "127.0.0.1:1")
+    online = config.feature_store.model_copy(update={"online": "redis"})
+    with pytest.raises(StoreUnavailableError):
+        forget(config.model_copy(update={"feature_store": online}), ["u1"])
+    assert [row[c.BUYER_ID] for row in rows(paths.events)] == ["u2"]
+    assert rows(paths.quarantine) == []
+    assert not list(paths.root.rglob(".*.tmp"))
+    assert ForgottenBuyers(paths.forgotten).holds("u1")
+    assert forget(config, ["u1"])["gate"] == {"canonical": "has not passed, as before; run `tawsiya validate`"}

@@ -1,0 +1,78 @@
+"""`tawsiya doctor`: what it finds, what it deletes, and its exit code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_jobs.upkeep.doctor import doctor
+from batch_jobs.upkeep.retention import clean, disk_use
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
+from tests.command import invoke
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A shop with leftovers, and nothing that could serve."""
+    settings: Json = {"data_dir": tmp_path / "var", "data": {"source": "csv"}, "feature_store": {"online": "redis"}}
+    config = Config.model_validate(settings)
+    root = shop_paths(config).root
+    for name, size in (("tmp/copy.csv", 700), ("canonical/.events.parquet.tmp", 50), ("canonical/report.json", 5)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x" * size)
+    vectors = config.data_dir / "text_vectors" / "encoder"
+    vectors.mkdir(parents=True)
+    for name, size in (("keys_8.bin", 160), ("vectors_8.f32", 320)):
+        (vectors / name).write_bytes(b"x" * size)
+    return config
+
+
+def sizes(config: Config) -> dict[str, tuple[int, int]]:
+    return {use.place: (use.bytes, use.deletable) for use in disk_use(config)}
+
+
+def test_leftovers_are_shown_and_deleted(config: Config) -> None:
+    assert sizes(config) == {"canonical": (55, 50), "tmp": (700, 700), "../text_vectors": (480, 0)}
+    assert clean(config) == 750
+    assert sizes(config) == {"canonical": (5, 0), "../text_vectors": (480, 0)}
+
+
+def test_a_cache_over_its_limit_is_deleted(config: Config) -> None:
+    disk = config.disk.model_copy(update={"max_text_vectors_gb": 400 / 1e9})
+    small = config.model_copy(update={"disk": disk})
+    assert sizes(small)["../text_vectors"] == (480, 480)
+    assert clean(small) == 750 + 480
+    assert sizes(small)["../text_vectors"] == (0, 0)
+
+
+def test_what_keeps_a_shop_from_serving_is_a_problem(config: Config) -> None:
+    budget = config.model_copy(update={"disk": config.disk.model_copy(update={"budget_gb": 1e-7})})
+    result = doctor(budget)
+    assert not result["healthy"]
+    states = {item["name"]: item["state"] for item in result["checks"]}
+    expected = dict.fromkeys(("online store", "live release", "gate, canonical data", "gate, features"), "problem")
+    assert states.items() >= (expected | {"forgotten buyers": "ok", "disk budget": "warning"}).items()
+    assert states["leftovers"] == "warning"
+    assert result["bytes"] == 755
+
+
+def test_the_exit_code_says_so(config: Config) -> None:
+    options = (
+        "--set",
+        f"data_dir={config.data_dir}",
+        "--set",
+        "data.source=csv",
+        "--set",
+        "feature_store.online=redis",
+    )
+    result = invoke("doctor", "--clean", "--json", *options)
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["deleted_bytes"] == 750
+    assert "leftovers" not in {item["name"] for item in answer["checks"]}
+    text = invoke("doctor", *options).stdout
+    assert "problem  live release: no release is live" in text
