@@ -14,7 +14,7 @@ from feature_repo.common.sql import first_row
 EXAMPLES = 3  # faulty values quoted per finding
 # Keys of the counts of a check: all rows, those without the value, the faulty ones, values of the first of these; or
 # why they could not be counted.
-ALL, MISSING, FAULTY, FIRST_VALUES, FAILURE = "all", "missing", "faulty", "first_values", "failure"
+ALL_ROWS, MISSING_ROWS, FAULTY_ROWS, FIRST_VALUES, FAILURE = "all", "missing", "faulty", "first_values", "failure"
 # Of a column of another type, or of one that is missing.
 UNLIKE_TYPES = (duckdb.DataError, duckdb.BinderException)
 
@@ -69,6 +69,6 @@ def _counts(db: duckdb.DuckDBPyConnection, rows: Rows, checks: Sequence[Check]) 
 def _result(
     db: duckdb.DuckDBPyConnection, rows: Rows, fault: Fault, total: int, counted: int, faulty: int
 ) -> dict[str, Any]:
-    examples = f"SELECT example FROM ({failing_rows(rows, fault)}) LIMIT {EXAMPLES}"
+    examples = f"SELECT example FROM ({failing_rows(rows, fault)}) WHERE example IS NOT NULL LIMIT {EXAMPLES}"
     values = [value for (value,) in db.execute(examples).fetchall()] if faulty else []
-    return {ALL: total, MISSING: total - counted, FAULTY: faulty, FIRST_VALUES: values}
+    return {ALL_ROWS: total, MISSING_ROWS: total - counted, FAULTY_ROWS: faulty, FIRST_VALUES: values}

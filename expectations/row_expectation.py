@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from great_expectations.expectations.expectation import ColumnAggregateExpectation
 from great_expectations.expectations.model_field_types import MostlyField
 
-from expectations.row_counts import ALL, FAILURE, FAULTY, FIRST_VALUES, MISSING
+from expectations.row_counts import ALL_ROWS, FAILURE, FAULTY_ROWS, FIRST_VALUES, MISSING_ROWS
 
 
 class ExpectRowsToHold(ColumnAggregateExpectation):  # type: ignore[misc]  # Great Expectations is untyped
@@ -24,14 +24,14 @@ class ExpectRowsToHold(ColumnAggregateExpectation):  # type: ignore[misc]  # Gre
         if FAILURE in counts:
             # Great Expectations reports it as the reason why there is no result.
             raise ValueError(counts[FAILURE])
-        rows = counts[ALL] - counts[MISSING]
-        faulty = counts[FAULTY]
+        rows = counts[ALL_ROWS] - counts[MISSING_ROWS]
+        faulty = counts[FAULTY_ROWS]
         return {
             # No rows have no fault.
             "success": not rows or (rows - faulty) / rows >= self.mostly,
             "result": {
-                "element_count": counts[ALL],
-                "missing_count": counts[MISSING],
+                "element_count": counts[ALL_ROWS],
+                "missing_count": counts[MISSING_ROWS],
                 "unexpected_count": faulty,
                 "unexpected_percent": 100 * faulty / max(rows, 1),
                 "partial_unexpected_list": counts[FIRST_VALUES],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from expectations.checks import EVENTS_VIEW, SEQUENCES_VIEW, Check, Fault, Rows, Suite
 from expectations.feature_suites import feature_suites
-from expectations.row_counts import ALL, FAILURE, FAULTY, FIRST_VALUES, MISSING, count_rows, failing_rows
+from expectations.row_counts import ALL_ROWS, FAILURE, FAULTY_ROWS, FIRST_VALUES, MISSING_ROWS, count_rows, failing_rows
 from expectations.statistics import open_view
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -46,7 +46,7 @@ def test_rows_of_several_files_are_counted_together_and_named_by_their_own(
     open_view(db, EVENTS_VIEW, parts, "`tawsiya ingest`")
     counts = count_rows(db, suite(VIEWED, check("events_not_empty", None)))
     assert counts == {
-        "viewed": {ALL: 6, MISSING: 1, FAULTY: 3, FIRST_VALUES: ["e1", "e4", "e4"]},
+        "viewed": {ALL_ROWS: 6, MISSING_ROWS: 1, FAULTY_ROWS: 3, FIRST_VALUES: ["e1", "e4", "e4"]},
         "events_not_empty": 6,
     }
     assert VIEWED.fault
@@ -72,7 +72,7 @@ def test_a_check_that_cannot_be_counted_does_not_hide_the_others(db: duckdb.Duck
     counts = count_rows(db, suite(no_number, VIEWED, no_column))
     assert "Could not convert string 'e1'" in counts["no_number"][FAILURE]
     assert "colour" in counts["no_column"][FAILURE]
-    assert counts["viewed"][FAULTY] == 2
+    assert counts["viewed"][FAULTY_ROWS] == 2
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -89,14 +89,14 @@ def test_counts_and_first_values_are_those_of_the_rows(kinds: list[str | None], 
     with duckdb.connect() as db:
         open_view(db, EVENTS_VIEW, parts, "")
         assert count_rows(db, suite(VIEWED))["viewed"] == {
-            ALL: len(table), MISSING: kinds.count(None), FAULTY: len(viewed), FIRST_VALUES: viewed[:3],
+            ALL_ROWS: len(table), MISSING_ROWS: kinds.count(None), FAULTY_ROWS: len(viewed), FIRST_VALUES: viewed[:3],
         }  # fmt: skip
 
 
 def sequence_counts(db: duckdb.DuckDBPyConnection, parts: list[Path]) -> dict[str, Any]:
     open_view(db, SEQUENCES_VIEW, parts, "`tawsiya build-features`")
     (sequences,) = [item for item in feature_suites(Config()) if item.table == SEQUENCES_VIEW]
-    return {name: counts[FAULTY] for name, counts in count_rows(db, sequences).items()}
+    return {name: counts[FAULTY_ROWS] for name, counts in count_rows(db, sequences).items()}
 
 
 def test_a_buyer_without_events_has_an_empty_sequence_and_one_row_per_build(
