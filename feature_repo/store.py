@@ -211,7 +211,7 @@ class FeatureStore:
             FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
         """
         build = self.online.schemas.materialized_build()
-        if full or build not in read_feature_report(self._paths)["builds"]:
+        if full or not build or build not in read_feature_report(self._paths)["builds"]:
             return BEFORE_ALL_DATA
         return dt.datetime.fromisoformat(build) + dt.timedelta(microseconds=1)
 

@@ -31,8 +31,6 @@ EVENTS_PER_BUCKET = 1_000_000
 KEEP_VANISHED = dt.timedelta(days=30)
 NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
-EVENTS, FINGERPRINT, HAS_PURCHASES, CHANGED = "events", "fingerprint", "has_purchases", "changed"
-
 
 class Bucket(NamedTuple):
     """The buyers from `first` to `last`, in the order of their ids.
@@ -67,13 +65,13 @@ def find_changed_buyers(
     """
     db.execute(f"""
         CREATE OR REPLACE TABLE present AS
-        SELECT {c.BUYER_ID}, count(*) AS {EVENTS}, bool_or({c.EVENT_TYPE} = 'purchase') AS {HAS_PURCHASES},
+        SELECT {c.BUYER_ID}, count(*) AS {c.N_EVENTS}, bool_or({c.EVENT_TYPE} = 'purchase') AS {c.HAS_PURCHASES},
                -- a sum and no exclusive or, in which two equal events would cancel out
                (sum(hash({c.PRODUCT_KEY}, {c.EVENT_TYPE}, {c.EVENT_TIME})) % 18446744073709551616)::UBIGINT
-                   AS {FINGERPRINT}
+                   AS {c.EVENTS_FINGERPRINT}
         FROM read_parquet({sql_string(glob_literal(events))}) GROUP BY ALL;
         CREATE OR REPLACE TABLE previous (
-            {c.BUYER_ID} VARCHAR, {EVENTS} BIGINT, {FINGERPRINT} UBIGINT, {HAS_PURCHASES} BOOLEAN,
+            {c.BUYER_ID} VARCHAR, {c.N_EVENTS} BIGINT, {c.EVENTS_FINGERPRINT} UBIGINT, {c.HAS_PURCHASES} BOOLEAN,
             {c.EVENT_TIMESTAMP} TIMESTAMPTZ
         );
     """)
@@ -96,16 +94,17 @@ def compare_buyers(db: duckdb.DuckDBPyConnection, known_until: dt.datetime, as_o
     db.execute(
         f"""
         CREATE OR REPLACE TABLE buyers AS
-        SELECT {c.BUYER_ID}, coalesce(n.{EVENTS}, 0) AS {EVENTS}, coalesce(n.{FINGERPRINT}, 0) AS {FINGERPRINT},
-               coalesce(n.{HAS_PURCHASES}, false) OR coalesce(o.{HAS_PURCHASES}, false) AS {HAS_PURCHASES},
-               coalesce(o.{c.EVENT_TIMESTAMP} > $known_until OR o.{EVENTS} <> coalesce(n.{EVENTS}, 0)
-                        OR o.{FINGERPRINT} <> coalesce(n.{FINGERPRINT}, 0), true) AS {CHANGED},
-               CASE WHEN NOT {CHANGED} THEN o.{c.EVENT_TIMESTAMP}
+        SELECT {c.BUYER_ID}, coalesce(n.{c.N_EVENTS}, 0) AS {c.N_EVENTS},
+               coalesce(n.{c.EVENTS_FINGERPRINT}, 0) AS {c.EVENTS_FINGERPRINT},
+               coalesce(n.{c.HAS_PURCHASES}, false) OR coalesce(o.{c.HAS_PURCHASES}, false) AS {c.HAS_PURCHASES},
+               coalesce(o.{c.EVENT_TIMESTAMP} > $known_until OR o.{c.N_EVENTS} <> coalesce(n.{c.N_EVENTS}, 0)
+                        OR o.{c.EVENTS_FINGERPRINT} <> coalesce(n.{c.EVENTS_FINGERPRINT}, 0), true) AS {c.CHANGED},
+               CASE WHEN NOT {c.CHANGED} THEN o.{c.EVENT_TIMESTAMP}
                     -- vanished before this build: the time since then counts, however often all is built anew
-                    WHEN n.{c.BUYER_ID} IS NULL AND o.{EVENTS} = 0 THEN least(o.{c.EVENT_TIMESTAMP}, $as_of)
+                    WHEN n.{c.BUYER_ID} IS NULL AND o.{c.N_EVENTS} = 0 THEN least(o.{c.EVENT_TIMESTAMP}, $as_of)
                     ELSE $as_of END AS {c.EVENT_TIMESTAMP}
         FROM present n FULL JOIN previous o USING ({c.BUYER_ID})
-        WHERE n.{c.BUYER_ID} IS NOT NULL OR o.{EVENTS} > 0 OR o.{c.EVENT_TIMESTAMP} > $forget_before
+        WHERE n.{c.BUYER_ID} IS NOT NULL OR o.{c.N_EVENTS} > 0 OR o.{c.EVENT_TIMESTAMP} > $forget_before
         """,
         {"known_until": known_until, "as_of": as_of, "forget_before": as_of - KEEP_VANISHED},
     )
@@ -113,31 +112,31 @@ def compare_buyers(db: duckdb.DuckDBPyConnection, known_until: dt.datetime, as_o
 
 def changed_share(db: duckdb.DuckDBPyConnection) -> tuple[int, float]:
     """The number of changed buyers, and their share of all."""
-    changed, buyers = first_row(db.execute(f"SELECT count_if({CHANGED}), count(*) FROM buyers"))
+    changed, buyers = first_row(db.execute(f"SELECT count_if({c.CHANGED}), count(*) FROM buyers"))
     return int(changed), changed / max(buyers, 1)
 
 
 def buckets(db: duckdb.DuckDBPyConnection, *, changed_only: bool) -> list[Bucket]:
     """Cuts the buyers into ranges of about EVENTS_PER_BUCKET events; a buyer is never cut in two."""
-    condition = CHANGED if changed_only else "true"
+    condition = c.CHANGED if changed_only else "true"
     found = db.execute(f"""
         WITH numbered AS (
-            SELECT *, (sum({EVENTS}) OVER (ORDER BY {c.BUYER_ID}) - {EVENTS}) // {EVENTS_PER_BUCKET} AS bucket
+            SELECT *, (sum({c.N_EVENTS}) OVER (ORDER BY {c.BUYER_ID}) - {c.N_EVENTS}) // {EVENTS_PER_BUCKET} AS bucket
             FROM buyers WHERE {condition}
         )
-        SELECT min({c.BUYER_ID}), max({c.BUYER_ID}), bool_or({HAS_PURCHASES}) FROM numbered GROUP BY bucket ORDER BY 1
+        SELECT min({c.BUYER_ID}), max({c.BUYER_ID}), bool_or({c.HAS_PURCHASES}) FROM numbered GROUP BY bucket ORDER BY 1
     """).fetchall()
     return [Bucket(*row) for row in found]
 
 
 def write_buyers(db: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Writes buyers.parquet."""
-    write_query(db, f"SELECT * EXCLUDE ({CHANGED}) FROM buyers ORDER BY {c.BUYER_ID}", path)
+    write_query(db, f"SELECT * EXCLUDE ({c.CHANGED}) FROM buyers ORDER BY {c.BUYER_ID}", path)
 
 
 def count_buyers(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """The number of present buyers, and of the newest rows per table; vanished buyers have empty rows."""
     buyers, sequences, purchases = first_row(
-        db.execute(f"SELECT count_if({EVENTS} > 0), count(*), count_if({HAS_PURCHASES}) FROM buyers")
+        db.execute(f"SELECT count_if({c.N_EVENTS} > 0), count(*), count_if({c.HAS_PURCHASES}) FROM buyers")
     )
     return {"buyers": int(buyers), "buyer_sequences": int(sequences), "buyer_purchases": int(purchases)}

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
-from batch_jobs.feature_build.changed_buyers import CHANGED, HAS_PURCHASES, Bucket, buckets
+from batch_jobs.feature_build.changed_buyers import Bucket, buckets
 from batch_jobs.feature_build.split_time import UTC_MICROSECONDS
 from batch_jobs.feature_build.tables import encode_events, write_query, write_table
 from feature_repo import columns as c
@@ -44,7 +44,7 @@ def write_parts(con: Backend, paths: ShopPaths, max_length: int, as_of: dt.datet
     """
     events, buyers, written = con.read_parquet(glob_literal(paths.events)), con.table("buyers"), []
     for number, bucket in enumerate(buckets(con.con, changed_only=True)):
-        changed = buyers.filter(buyers[CHANGED], buyers[c.BUYER_ID].between(bucket.first, bucket.last))
+        changed = buyers.filter(buyers[c.CHANGED], buyers[c.BUYER_ID].between(bucket.first, bucket.last))
         of_bucket = events.filter(events[c.BUYER_ID].between(bucket.first, bucket.last))
         # As a table, because two queries read these events.
         query = con.compile(encode_events(of_bucket.semi_join(changed, c.BUYER_ID)))
@@ -57,7 +57,7 @@ def write_parts(con: Backend, paths: ShopPaths, max_length: int, as_of: dt.datet
         # The first part of purchases always, because Feast reads the schema from a file.
         if bucket.has_purchases or number == 0:
             bought = purchase_lists(encoded.filter(encoded[c.EVENT_TYPE] == PURCHASE))
-            purchases = _rows(changed.filter(changed[HAS_PURCHASES]), bought, _PURCHASE_ARRAYS, as_of)
+            purchases = _rows(changed.filter(changed[c.HAS_PURCHASES]), bought, _PURCHASE_ARRAYS, as_of)
             write_table(con, purchases, paths.purchase_features / name)
             written.append(paths.purchase_features / name)
     con.con.execute("DROP TABLE IF EXISTS bucket_events")
