@@ -11,8 +11,8 @@ from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 from feature_repo.common.sql import sql_string
 
-# A million events take 0.3 GB while they are numbered and joined.
-BUCKET_EVENTS = 2_000_000
+# Their sequences before every tenth event or so take a gigabyte while they are joined.
+BUCKET_EVENTS = 500_000
 _BUCKET = "bucket"
 
 
