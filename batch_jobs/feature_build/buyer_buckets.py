@@ -11,7 +11,7 @@ from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 from feature_repo.common.sql import sql_string
 
-# Their sequences before every tenth event or so take a gigabyte while they are joined.
+# So few that numbering them, and joining their sequences, stays within the memory limit.
 BUCKET_EVENTS = 500_000
 _BUCKET = "bucket"
 
