@@ -11,8 +11,8 @@ from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 from feature_repo.common.sql import sql_string
 
-# A million events take 0.3 GB while they are numbered and joined.
-BUCKET_EVENTS = 2_000_000
+# So few that numbering them, and joining their sequences, stays within the memory limit.
+BUCKET_EVENTS = 500_000
 _BUCKET = "bucket"
 
 

@@ -90,8 +90,10 @@ def _newest(moments: Table, settings: TrainingConfig) -> Table:
 
 def _tie(moments: Table, seed: str) -> StringColumn:
     """A pseudo-random text per buyer and second; contexts of one second are told apart by their time."""
-    second = moments[c.EVENT_TIMESTAMP].truncate("s").epoch_seconds().cast("string")
-    key = ibis.literal(f"{seed} ") + second + ibis.literal(" ") + moments[c.BUYER_ID]
+    second = moments[c.EVENT_TIMESTAMP].truncate("s").epoch_seconds()
+    # By way of a float: ibis takes DuckDB's seconds for the integer that they are on Spark, and omits a cast to it.
+    text = second.cast("float64").cast("int64").cast("string")
+    key = ibis.literal(f"{seed} ") + text + ibis.literal(" ") + moments[c.BUYER_ID]
     return key.hexdigest("md5").left(_TIE_DIGITS)
 
 
