@@ -117,7 +117,7 @@ def test_features_of_the_future_are_written_with_a_warning(
 
 def test_what_was_built_once_is_written_once(config: Config, store: FeatureStore) -> None:
     refresh(config, store, "5", FIRST, ahead=dt.timedelta())
-    store.online.redis.flushall()
+    store.online.redis.delete(*store.online.redis.scan_iter(f"*{store.project}"))
     store.materialize(full=False)
     assert math.isnan(online(store)[0])
     store.materialize(full=True)
