@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from feature_repo.common.api_keys import api_keys_path
 from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from online_api.batcher import Batcher
 from online_api.errors import add_error_handlers
 from online_api.observability.logs import AccessLog, json_logger, log_salt
@@ -49,7 +50,7 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         shared_metrics: Folder in which several workers combine their metrics; see Metrics.
     """
     metrics = runtime.metrics if runtime is not None else Metrics(shared_metrics)
-    keys = KeyRing.load(api_keys_path(config))
+    keys = KeyRing.load(api_keys_path(config), shop=shop_paths(config).root.name)
     tracer = open_tracer(config.api.otlp_endpoint)
 
     @asynccontextmanager

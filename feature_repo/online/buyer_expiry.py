@@ -6,22 +6,16 @@ and every write would renew it. Needs Redis 7 or Valkey, for the options of EXPI
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
-
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
-
-from feature_repo import columns as c
 
 DAY_SECONDS = 24 * 3600
 
-# A row as Feast writes it: entity, values, its time, and when it was made.
-FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
-
 
 class BuyerExpiry:
-    """The expiry of buyers' keys."""
+    """The expiry of buyers' keys.
+
+    A row is given by its key and its `last_event`, in seconds since 1970; 0 if the row does not tell.
+    """
 
     def __init__(self, redis: Any, ttl_days: int) -> None:
         """Sends nothing to Redis.
@@ -32,29 +26,28 @@ class BuyerExpiry:
         """
         self._redis, self._ttl_seconds = redis, ttl_days * DAY_SECONDS
 
-    def kept(self, keys: Sequence[bytes], rows: Sequence[FeastRow]) -> tuple[list[bytes], list[FeastRow]]:
-        """Those rows of materialized buyers, with their keys, that are to be written.
+    def are_kept(self, keys: Sequence[bytes], last_events: Sequence[float]) -> list[bool]:
+        """Which rows of materialized buyers are to be written.
 
         These are the rows of active buyers, and those whose key the store has already: a purchase row does not tell
         when the buyer's last event was, and a stored row may be wrong by now.
         """
         since = time.time() - self._ttl_seconds
-        unsure = [key for key, row in zip(keys, rows, strict=True) if _last_event(row) < since]
+        unsure = [key for key, last_event in zip(keys, last_events, strict=True) if last_event < since]
         with self._redis.pipeline(transaction=False) as pipeline:
             for key in unsure:
                 pipeline.exists(key)
             stored = dict(zip(unsure, pipeline.execute(), strict=True))
-        kept = [(key, row) for key, row in zip(keys, rows, strict=True) if stored.get(key, True)]
-        return [key for key, _ in kept], [row for _, row in kept]
+        return [bool(stored.get(key, True)) for key in keys]
 
-    def limit(self, keys: Sequence[bytes], rows: Sequence[FeastRow]) -> None:
+    def limit(self, keys: Sequence[bytes], last_events: Sequence[float]) -> None:
         """Lets materialized buyers expire: after their last event, or from now on if that is unknown or long ago."""
         now = time.time()
         with self._redis.pipeline(transaction=False) as pipeline:
-            for key, row in zip(keys, rows, strict=True):
-                end = int(_last_event(row) + self._ttl_seconds)
+            for key, last_event in zip(keys, last_events, strict=True):
+                end = int(last_event + self._ttl_seconds)
                 if end > now:
-                    # Not earlier than now: the buyer may have pushed events since. GT ignores keys without an expiry.
+                    # Never earlier than it is: the buyer may have pushed since. GT ignores keys without an expiry.
                     pipeline.expireat(key, end, nx=True)
                     pipeline.expireat(key, end, gt=True)
                 else:
@@ -67,9 +60,3 @@ class BuyerExpiry:
             for key in keys:
                 pipeline.expire(key, self._ttl_seconds)
             pipeline.execute()
-
-
-def _last_event(row: FeastRow) -> float:
-    """Seconds since 1970 of a row's last event; 0 for a row without events or of another view."""
-    times = row[1].get(c.EVENT_TIMES)
-    return max(times.int64_list_val.val, default=0) / 1000 if times is not None else 0.0

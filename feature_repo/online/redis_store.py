@@ -1,8 +1,10 @@
 """The online store: Feast's Redis store, which here reads several views at once; feature_store.yaml names the class."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -11,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 
 from feature_repo import columns as c
 from feature_repo.definitions import RECENT_VIEW
-from feature_repo.online.buyer_expiry import BuyerExpiry, FeastRow
+from feature_repo.online.buyer_expiry import BuyerExpiry
 
 
 class Row(NamedTuple):
@@ -91,7 +93,7 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feas
         self,
         config: RepoConfig,
         table: FeatureView,
-        data: Sequence[FeastRow],
+        data: Sequence[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Feast's own method; buyers then expire (see buyer_expiry)."""
@@ -105,13 +107,20 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feas
             super().online_write_batch(config, table, data, progress)
             expiry.renew(keys)
             return
-        keys, rows = expiry.kept(keys, data)
-        super().online_write_batch(config, table, rows, progress)
-        expiry.limit(keys, rows)
+        last_events = [_last_event(values) for _, values, *_ in data]
+        places = np.flatnonzero(expiry.are_kept(keys, last_events)).tolist()
+        super().online_write_batch(config, table, [data[place] for place in places], progress)
+        expiry.limit([keys[place] for place in places], [last_events[place] for place in places])
 
     def client(self, config: RepoConfig) -> Any:
         """Feast's own Redis client, so that options set on it apply to Feast's reads and writes too."""
         return self._get_client(config.online_store)
+
+
+def _last_event(values: Mapping[str, Value]) -> float:
+    """Seconds since 1970 of the last event of a buyer's row; 0 without events, or in a view without their times."""
+    times = values.get(c.EVENT_TIMES)
+    return max(times.int64_list_val.val, default=0) / 1000 if times is not None else 0.0
 
 
 def _row(names: Sequence[str], values: Sequence[bytes | None], stamp: bytes | None) -> Row:

@@ -126,7 +126,7 @@ def test_a_clock_set_back_by_a_moment_loses_nothing(config: Config, store: Featu
 
 def test_what_was_built_once_is_written_once(config: Config, store: FeatureStore) -> None:
     refresh(config, store, "5", FIRST, ahead=dt.timedelta())
-    store.online.redis.delete(*store.online.redis.scan_iter(_type="hash"))
+    store.online.redis.delete(*store.online.redis.scan_iter(f"*{store.project}"))
     assert store.materialize(full=False) == {"buyers": 0, "products": 0}
     assert math.isnan(online(store)[0])
     assert store.materialize(full=True) == {"buyers": 1, "products": 3}

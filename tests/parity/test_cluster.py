@@ -14,6 +14,7 @@ from feature_repo.online.claims import EventsInProgressError
 from feature_repo.online.redis_errors import REDIS_ERRORS
 from feature_repo.store import FeatureStore, feature_store
 from tests.parity.parity_shop import DAY, Event, as_stored, build, online, pushed, shop, stored
+from tests.parity.secured_redis import documented_rights
 from tests.parity.test_store import claims
 from tests.redis_cluster import RedisCluster, redis_cluster
 
@@ -134,6 +135,29 @@ def test_buyers_expire_and_products_do_not(config: Config, store: FeatureStore) 
         products += b"product_id" in key
         assert (client.ttl(key) > 0) == (b"product_id" not in key)
     assert products == 3
+
+
+def test_the_documented_rights_are_enough(config: Config, cluster: RedisCluster, store: FeatureStore) -> None:
+    for node in cluster.nodes:
+        with redis.Redis(port=node.port) as client:
+            client.execute_command("ACL SETUSER", "tawsiya", "on", ">secret", *documented_rights().split())
+    limited = environ(cluster) | {"TAWSIYA_REDIS": f"{cluster.connection},username=tawsiya,password=secret"}
+    with feature_store(config, limited) as limited_store:
+        limited_store.materialize(full=True)
+        for old in ("00000001", "00000002"):
+            limited_store.online.redis.hset(f"{store.shop}:schemas", old, 1)
+        limited_store.online.push_events({buyer: pushed((7 * DAY, "p3", "view")) for buyer in BUYERS})
+        assert limited_store.online.schemas.delete_old() == 0
+        assert limited_store.online.ping()
+
+
+def test_a_cluster_that_is_not_called_one_is_named(config: Config, cluster: RedisCluster, store: FeatureStore) -> None:
+    assert store
+    with (
+        pytest.raises(StoreUnavailableError, match=r"set TAWSIYA_REDIS_TYPE=redis_cluster$"),
+        feature_store(config, {"TAWSIYA_REDIS": cluster.connection}) as one_node,
+    ):
+        one_node.online.read_buyers(BUYERS)
 
 
 def use(config: Config, cluster: RedisCluster) -> None:
