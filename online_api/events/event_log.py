@@ -150,7 +150,7 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def unavailable(path: Path, error: OSError) -> EventLogUnavailableError:
-    """The error of a caller whose events cannot be stored; only the log names the path, which callers must not learn."""
+    """The error for a caller whose events cannot be stored. Only the log names the path: callers must not learn it."""
     log.error("events cannot be stored in %s: %s", path, error)
     return EventLogUnavailableError("events cannot be stored now; try again in a moment")
 
