@@ -146,9 +146,13 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
         while not _append(path, content):
             pass  # the file was deleted between opening and locking it
     except OSError as error:
-        # Only the log names the path; callers must not learn it.
-        log.error("events cannot be stored in %s: %s", path, error)
-        raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from error
+        raise unavailable(path, error) from error
+
+
+def unavailable(path: Path, error: OSError) -> EventLogUnavailableError:
+    """The error for a caller whose events cannot be stored. Only the log names the path: callers must not learn it."""
+    log.error("events cannot be stored in %s: %s", path, error)
+    return EventLogUnavailableError("events cannot be stored now; try again in a moment")
 
 
 def _append(path: Path, content: bytes) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from online_api.events.event_log import EventLogUnavailableError, LogPosition
+from online_api.events.event_log import LogPosition, unavailable
 
 _SUFFIX = ".position"
 _NOTHING = "-"
@@ -45,7 +45,7 @@ class InFlightRequests:
                 self._write()
             except OSError as error:
                 del self._open[request]
-                raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from error
+                raise unavailable(self._folder, error) from error
         try:
             yield
         finally:

@@ -56,15 +56,10 @@ class EventReplay:
 
     def _finish(self, position: LogPosition) -> None:
         """Takes over the events of a killed process, and of others since, which are pushed again without effect."""
-        products, events = self._products(), self._files.log.events_since(position)
+        events = self._files.log.events_since(position)
         log.warning("a process ended within a request: %d logged events are pushed again", len(events))
-        known = [PendingEvent(event, UNFINISHED) for event in events if knows(products, event.product_id)]
-        unknown = [PendingEvent(event, UNFINISHED) for event in events if not knows(products, event.product_id)]
-        if unknown:
-            now = self._clock()
-            self._files.unknown_products.add_all(WaitingEvent(event, "", now) for event in unknown)
-        if known:
-            self._files.pending.add(known)
+        if events:
+            self._files.pending.add(PendingEvent(event, UNFINISHED) for event in events)
 
     def _move_known(self) -> None:
         """Makes those events pending whose products the live release knows by now."""
@@ -88,14 +83,22 @@ class EventReplay:
 
     def _push_pending(self, batch: Sequence[PendingEvent]) -> int:
         """Stores the events that no other request has stored meanwhile; returns their number."""
-        distinct = self._distinct(batch)
+        products, distinct = self._products(), self._distinct(batch)
         claims = {name: Claim(one.token, EVENT_ID_SECONDS) for name, one in distinct.items() if one.token is not None}
         with self._online.claim_events(claims) as claimed:
             fresh = [one.event for name, one in distinct.items() if one.token is None or name in claimed.fresh]
             # In this order: after a crash in between, the next replay pushes the same events again, which is harmless.
-            push_events(self._online, self._products(), fresh)
+            push_events(self._online, products, [event for event in fresh if knows(products, event.product_id)])
+            self._let_wait([event for event in fresh if not knows(products, event.product_id)])
             claimed.mark_stored(claims)
         return len(fresh)
+
+    def _let_wait(self, events: Sequence[LoggedEvent]) -> None:
+        """Keeps events of products that the live release does not know, such as one after a rollback."""
+        if events:
+            now = self._clock()
+            waiting = (WaitingEvent(PendingEvent(event, None), "", now) for event in events)
+            self._files.unknown_products.add_all(waiting)
 
     def _distinct(self, batch: Sequence[PendingEvent]) -> dict[str, PendingEvent]:
         """The events by claim name, unfinished ones with a token of their own, without those that are stored."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from feature_repo.common.files import locked, replacing
-from online_api.events.event_log import EventLogUnavailableError, append_lines, parsed_lines
+from online_api.events.event_log import append_lines, parsed_lines, unavailable
 from online_api.events.pending import PendingEvent
 
 UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
@@ -156,7 +156,7 @@ class UnknownProductEvents:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = os.open(self._folder / f".{UNKNOWN_PRODUCTS_FILE}.lock", os.O_RDWR | os.O_CREAT, 0o640)
         except OSError as error:
-            raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from error
+            raise unavailable(self._folder, error) from error
         try:
             with locked(file):
                 yield

@@ -560,7 +560,7 @@ def test_the_replay_finishes_a_killed_request(
     assert (one.intake.pending_count, one.intake.unknown_product_count) == (0, 2 if "after" in moment else 1)
     # The caller did not get an answer, and comes again after hours.
     later = worker(config, store, tmp_path, now=NOW + 7_200_000)
-    assert record(later, known) == (0, 1, 0)
+    assert record(later, known, unknown) == (0, 2, 0)
     later.breaker.close()
     assert stored(store, buyer_id) == [as_stored(NOW)]
     assert logged(tmp_path) == [buyer_id, f"{buyer_id}-new"]

@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.store, pytest.mark.processes]
 MOMENTS = int(os.environ.get("KILLED_SERVERS", "200"))
 WRITERS = 4
 PRODUCT_IDS = ("p1", "p2", "p3", "p4", "p5")
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 def _serve(config: Config, connection: str, port: int) -> None:
