@@ -115,7 +115,7 @@ def worker(
         metrics,
         lambda: NOW,
         TimeReader(),
-        ForgottenBuyers(folder / "forgotten.json"),
+        ForgottenBuyers(folder.with_name("forgotten.json")),
     )
     return Worker(intake, breaker, metrics)
 
