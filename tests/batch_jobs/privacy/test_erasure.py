@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.privacy.event_lines import remove_events
-from batch_jobs.privacy.forget import forget
+from batch_jobs.privacy.forget import forget, read_ids
 from batch_jobs.privacy.mentions import Mentions
 from batch_jobs.privacy.parquet_rows import remove_rows
 from feature_repo import columns as c
@@ -82,6 +82,34 @@ def test_no_event_is_lost_that_the_api_appends_meanwhile(tmp_path: Path) -> None
     events = [json.loads(line) for line in path.read_text().splitlines()]
     assert [entry["event_id"] for entry in events] == [f"stays{number}" for number in range(n)]
     assert removed == n
+
+
+def test_a_damaged_list_is_no_empty_list(tmp_path: Path) -> None:
+    path = tmp_path / "forgotten.json"
+    buyers = ForgottenBuyers(path)
+    assert not buyers.holds("u1")
+    buyers.add(["u1"])
+    assert ForgottenBuyers(path).holds("u1")
+    assert not ForgottenBuyers(path).holds("u12")
+    path.write_text('{"buyers": []}')
+    with pytest.raises(ValueError, match="not a valid list of forgotten buyers"):
+        buyers.holds("u1")
+
+
+def test_a_file_without_the_buyer_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    pq.write_table(pa.table({c.BUYER_ID: pa.array(["12", "123", None]).dictionary_encode(), "n": [1, 2, 3]}), path)
+    before = path.stat()
+    assert remove_rows(path, ["1"]) == 0
+    assert path.stat() == before
+    assert remove_rows(path, ["12"]) == 1
+    assert pq.read_table(path)["n"].to_pylist() == [2, 3]
+
+
+@pytest.mark.parametrize("text", ["", "NULL", "a\nb"])
+def test_only_ids_of_buyers_are_taken(text: str) -> None:
+    with pytest.raises(ValueError, match="id 1 is no buyer's id"):
+        read_ids([text])
 
 
 @pytest.mark.store
