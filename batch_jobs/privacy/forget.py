@@ -26,8 +26,7 @@ from feature_repo.online.shop_keys import delete_buyers, rewrite_files, shop_of
 from feature_repo.store import feature_store
 from feature_repo.transforms.values.ids import clean_buyer_id, id_problem
 
-# A request that the API accepted before it saw the new list has written its events by then: see request time limits in
-# online_api.
+# A request that the API checked before it saw the new list has logged its events by then.
 REQUEST_SECONDS = 2.0
 ONLINE_STORE = "online store"
 REMAINS = (
@@ -71,7 +70,7 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     removed: Counter[str] = Counter()
     removed["canonical/report.json"] = erase_examples(paths, buyer_ids)
     for path in sorted(paths.root.rglob("*.parquet")):
-        removed[_name(paths, path)] = remove_rows(path, buyer_ids)
+        removed[_name(paths, path)] += remove_rows(path, buyer_ids)
     removed["training_set"] = _delete_training_set(paths)
     renewed = {record_path(paths, stage) for stage in stages}
     removed["validation"] = delete_quoting_results(paths.validation, buyer_ids, kept=renewed)
@@ -109,11 +108,11 @@ def _name(paths: ShopPaths, path: Path) -> str:
 
 
 def _delete_training_set(paths: ShopPaths) -> int:
-    """Deletes the cache of contexts, and checkpoints, which a resumed training would go on from; makes both again."""
+    """Deletes the cache of contexts, and the checkpoints of unfinished trainings; the next training starts anew."""
     checkpoints = [path for folder in (paths.model, paths.tuning) for path in folder.rglob("*_checkpoint*")]
     found = [path for path in (paths.training_set, *checkpoints) if path.is_dir()]
     for path in found:
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     return len(found)
 
 
@@ -137,7 +136,11 @@ def _remove_logged(paths: ShopPaths, buyer_ids: Collection[str]) -> Counter[str]
 def _stages_to_renew(paths: ShopPaths) -> list[str]:
     """The stages whose record says that they passed: it holds checksums of the files as they were."""
     records = {stage: record_path(paths, stage) for stage in GATE_STAGES}
-    return [stage for stage, path in records.items() if path.is_file() and json.loads(path.read_text())["passed"]]
+    return [
+        stage
+        for stage, path in records.items()
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["passed"]
+    ]
 
 
 def _has_passed(paths: ShopPaths) -> bool:

@@ -18,6 +18,7 @@ class Mentions:
         # An id within a longer word, number or date is another one: 12 is not in 123, 12.5 and 2024-03-12. Exports of
         # numbers may write it as 12.0.
         words = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+        words = words or r"(?!)"  # of nobody: matches nothing
         self._pattern = re.compile(rf"(?<![\w-])(?<!\d\.)(?:{words})(?:\.0+)?(?![\w-])(?!\.\d)", re.IGNORECASE)
 
     def in_text(self, text: str | None) -> bool:

@@ -1,17 +1,19 @@
 """Reports that quote rows of the shop's files: the ingest report, and the gate's results and Data Docs."""
 
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from batch_jobs.privacy.mentions import ERASED, Mentions
 from batch_jobs.privacy.parquet_rows import RAW, VALUE, rows_of
+from feature_repo import columns as c
 from feature_repo.common.files import write_json
 from feature_repo.common.paths import ShopPaths
 from feature_repo.ingest_report import EXAMPLE_LENGTH
 
 BASELINE = "baseline.json"
+_QUOTATION = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 def erase_examples(paths: ShopPaths, buyer_ids: Collection[str]) -> int:
@@ -21,22 +23,47 @@ def erase_examples(paths: ShopPaths, buyer_ids: Collection[str]) -> int:
     """
     if not paths.ingest_report.is_file():
         return 0
-    mentions, quoted = Mentions(buyer_ids), _quoted_rows(paths, buyer_ids)
-    changed = 0
-
-    def erased(text: str) -> str:
-        nonlocal changed
-        clean = ERASED if text in quoted else mentions.erased(text)
-        for row in quoted:
-            clean = clean.replace(repr(row), repr(ERASED))  # as warnings quote it
-        changed += clean != text
-        return clean
-
+    erasure = _TextErasure(buyer_ids, _quoted_rows(paths, buyer_ids))
     report = json.loads(paths.ingest_report.read_text(encoding="utf-8"))
-    clean = report | {name: _mapped(report[name], erased) for name in ("events", "warnings") if name in report}
-    if changed:
-        write_json(paths.ingest_report, clean)
-    return changed
+    for counts in (report["events"], report["events"].get(c.Origin.EVENT_LOG, {})):
+        for example in counts.get("examples", {}).values():
+            example["value"] = erasure.value(example["value"])
+    report["warnings"] = [erasure.warning(text) for text in report["warnings"]]
+    if erasure.changed:
+        write_json(paths.ingest_report, report)
+    return erasure.changed
+
+
+class _TextErasure:
+    """Erases buyers from the texts of a report.
+
+    Attributes:
+        changed: How many texts it has changed.
+    """
+
+    def __init__(self, buyer_ids: Collection[str], quoted_rows: Collection[str]) -> None:
+        self.changed = 0
+        self._mentions, self._rows = Mentions(buyer_ids), quoted_rows
+        # In a sentence, a number is more often a count than an id.
+        self._names = Mentions([buyer_id for buyer_id in buyer_ids if not buyer_id.isdecimal()])
+
+    def value(self, text: str | None) -> str | None:
+        """A value of an example."""
+        if text is None:
+            return None
+        return self._counted(text, ERASED if text in self._rows else self._mentions.erased(text))
+
+    def warning(self, text: str) -> str:
+        """A sentence, which quotes values and rows."""
+        clean = text
+        for row in self._rows:
+            clean = clean.replace(repr(row), repr(ERASED))
+        clean = _QUOTATION.sub(lambda quotation: self._mentions.erased(quotation[0]), clean)
+        return self._counted(text, self._names.erased(clean))
+
+    def _counted(self, before: str, after: str) -> str:
+        self.changed += before != after
+        return after
 
 
 def _quoted_rows(paths: ShopPaths, buyer_ids: Collection[str]) -> set[str]:
@@ -44,20 +71,12 @@ def _quoted_rows(paths: ShopPaths, buyer_ids: Collection[str]) -> set[str]:
     if not paths.quarantine.is_file():
         return set()
     return {
-        row[RAW][:EXAMPLE_LENGTH]
+        (row[RAW] if row[VALUE] is None else row[VALUE])[:EXAMPLE_LENGTH]
         for batch in rows_of(paths.quarantine, buyer_ids)
         for row in batch.select([RAW, VALUE]).to_pylist()
-        if row[RAW] and row[VALUE] in (None, row[RAW])
+        # A line that could not be read is JSON text, and its value is the line.
+        if row[RAW] and (row[VALUE] is None or row[RAW].startswith('"'))
     }
-
-
-def _mapped(node: Any, change: Callable[[str], str]) -> Any:
-    """The JSON content with each text changed; the keys stay."""
-    if isinstance(node, dict):
-        return {key: _mapped(value, change) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_mapped(value, change) for value in node]
-    return change(node) if isinstance(node, str) else node
 
 
 def delete_quoting_results(validation: Path, buyer_ids: Collection[str], kept: Collection[Path]) -> int:

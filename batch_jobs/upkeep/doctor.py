@@ -48,10 +48,11 @@ def doctor(config: Config) -> dict[str, Any]:
     shop_bytes = sum(use.bytes for use in uses if not use.place.startswith("../"))
     free = shutil.disk_usage(_existing(paths.root)).free
     checks = [
-        _checked("online store", lambda: _ping(config)),
+        _checked("online store", lambda: _ping(config, paths)),
         _checked("live release", lambda: f"{check(paths.releases, None)}, verified"),
-        _checked("gate, canonical data", lambda: _passed(paths, CANONICAL)),
-        _checked("gate, features", lambda: _passed(paths, FEATURE_STAGE)),
+        # Warnings: the features and the release of before go on serving.
+        _checked("gate, canonical data", lambda: _passed(paths, CANONICAL), otherwise=WARNING),
+        _checked("gate, features", lambda: _passed(paths, FEATURE_STAGE), otherwise=WARNING),
         _checked("forgotten buyers", lambda: _list_state(paths)),
         *_disk_checks(config, paths, shop_bytes, free),
     ]
@@ -86,15 +87,17 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _checked(name: str, find: Callable[[], str]) -> Diagnosis:
+def _checked(name: str, find: Callable[[], str], otherwise: str = PROBLEM) -> Diagnosis:
     try:
         return Diagnosis(name, GOOD, find())
     # The types with messages for users, as in commands/job_runner.py.
     except (GateRefusedError, ValueError, RuntimeError, OSError, ImportError) as error:
-        return Diagnosis(name, PROBLEM, str(error).partition("\n")[0])
+        return Diagnosis(name, otherwise, str(error).partition("\n")[0])
 
 
-def _ping(config: Config) -> str:
+def _ping(config: Config, paths: ShopPaths) -> str:
+    if config.feature_store.online == "embedded" and not paths.redis.is_dir():
+        return "has no data yet: `tawsiya materialize`"  # starting the server would make the folder
     with feature_store(config) as store:
         store.online.ping()
         at = store.online.materialized_at()

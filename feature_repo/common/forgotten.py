@@ -10,6 +10,7 @@ import csv
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -74,7 +75,11 @@ class ForgottenBuyers:
         text = json.dumps({"key": content.key, "buyers": sorted(hashes)}, indent=2) + "\n"
         with replacing(self._path) as temporary:
             temporary.touch(mode=0o600)  # before the content is written
-            temporary.write_text(text, encoding="utf-8")
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                # On the disk before it replaces the list: a lost list would bring the buyers back.
+                file.flush()
+                os.fsync(file.fileno())
 
     def _read(self) -> _ForgottenFile | None:
         # The stamp at each call and not once a second: a `stat` takes a microsecond, and an event that is accepted

@@ -1,6 +1,7 @@
 """The parts of `tawsiya forget`: which texts and rows are a buyer's, and files that others append to meanwhile."""
 
 import json
+import stat
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.privacy.event_lines import remove_events
-from batch_jobs.privacy.forget import forget
+from batch_jobs.privacy.forget import forget, read_ids
 from batch_jobs.privacy.mentions import Mentions
 from batch_jobs.privacy.parquet_rows import remove_rows
 from feature_repo import columns as c
@@ -21,6 +22,9 @@ from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import shop_paths
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import HEADER, rows, shop
+from tests.command import invoke
+
+FILES = ("source", "events_path", "products_path")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +82,57 @@ def test_no_event_is_lost_that_the_api_appends_meanwhile(tmp_path: Path) -> None
     events = [json.loads(line) for line in path.read_text().splitlines()]
     assert [entry["event_id"] for entry in events] == [f"stays{number}" for number in range(n)]
     assert removed == n
+
+
+def test_a_damaged_list_is_no_empty_list(tmp_path: Path) -> None:
+    path = tmp_path / "forgotten.json"
+    buyers = ForgottenBuyers(path)
+    assert not buyers.holds("u1")
+    buyers.add(["u1"])
+    assert ForgottenBuyers(path).holds("u1")
+    assert not ForgottenBuyers(path).holds("u12")
+    path.write_text('{"buyers": []}')
+    with pytest.raises(ValueError, match="not a valid list of forgotten buyers"):
+        buyers.holds("u1")
+
+
+def test_a_file_without_the_buyer_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    pq.write_table(pa.table({c.BUYER_ID: pa.array(["12", "123", None]).dictionary_encode(), "n": [1, 2, 3]}), path)
+    before = path.stat()
+    assert remove_rows(path, ["1"]) == 0
+    assert path.stat() == before
+    assert remove_rows(path, ["12"]) == 1
+    assert pq.read_table(path)["n"].to_pylist() == [2, 3]
+
+
+@pytest.mark.parametrize("text", ["", "NULL", "a\nb"])
+def test_only_ids_of_buyers_are_taken(text: str) -> None:
+    with pytest.raises(ValueError, match="id 1 is no buyer's id"):
+        read_ids([text])
+
+
+@pytest.mark.store
+def test_the_commands_take_an_id_or_a_file_of_ids(tmp_path: Path) -> None:
+    events = HEADER + "u1,p1,view,2024-03-01\nu2,p1,view,2024-03-01\nu3,p1,view,2024-03-02\n"
+    config = shop(tmp_path, events=events, products="id,title\np1,شاي\n")
+    ingest(config)
+    settings = [f"data_dir={config.data_dir}", *(f"data.{name}={getattr(config.data, name)}" for name in FILES)]
+    options = [word for setting in settings for word in ("--set", setting)]
+    printed = json.loads(invoke("export", "--buyer", "u2", *options).stdout)
+    assert [row[c.PRODUCT_ID] for row in printed["files"]["canonical/events.parquet"]] == ["p1"]
+    assert printed["online"] is None
+    written = tmp_path / "u2.json"
+    assert "canonical/events.parquet: 1" in invoke("export", "--buyer", "u2", "--to", str(written), *options).stdout
+    assert json.loads(written.read_text()) == printed
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    (tmp_path / "ids.txt").write_text(" u2\n\nu3\n")
+    result = invoke("forget", "--file", str(tmp_path / "ids.txt"), *options)
+    assert result.exit_code == 0, result.output
+    assert "2 buyers erased" in result.stdout
+    assert "canonical/events.parquet: 2" in result.stdout
+    assert [row[c.BUYER_ID] for row in rows(shop_paths(config).events)] == ["u1"]
+    assert invoke("forget", *options).exit_code == 1
 
 
 @pytest.mark.store

@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.privacy.export import export
 from batch_jobs.privacy.forget import forget, read_ids
-from batch_jobs.privacy.parquet_rows import remove_rows
 from expectations.gate import require_passed, validate_canonical
 from expectations.records import CANONICAL
 from feature_repo import columns as c
-from feature_repo.common.forgotten import ForgottenBuyers
 from online_api.events.pending import PendingEvents
 from online_api.lists.list_request import ListRequest
 from online_api.runtime import Runtime
@@ -158,36 +155,3 @@ def test_the_list_is_the_shops_alone_and_names_nobody(forgotten: Runtime) -> Non
     content = json.loads(forgotten.paths.forgotten.read_text())
     assert len(content["buyers"]) == 2
     assert len(content["key"]) == 64
-
-
-@pytest.mark.fast
-def test_a_damaged_list_is_no_empty_list(tmp_path: Path) -> None:
-    path = tmp_path / "forgotten.json"
-    buyers = ForgottenBuyers(path)
-    assert not buyers.holds("u1")
-    buyers.add(["u1"])
-    assert ForgottenBuyers(path).holds("u1")
-    assert not ForgottenBuyers(path).holds("u12")
-    path.write_text('{"buyers": []}')
-    with pytest.raises(ValueError, match="not a valid list of forgotten buyers"):
-        buyers.holds("u1")
-
-
-@pytest.mark.fast
-def test_a_file_without_the_buyer_is_not_written(tmp_path: Path) -> None:
-    import pyarrow as pa
-
-    path = tmp_path / "part.parquet"
-    pq.write_table(pa.table({c.BUYER_ID: pa.array(["12", "123", None]).dictionary_encode(), "n": [1, 2, 3]}), path)
-    before = path.stat()
-    assert remove_rows(path, ["1"]) == 0
-    assert path.stat() == before
-    assert remove_rows(path, ["12"]) == 1
-    assert pq.read_table(path)["n"].to_pylist() == [2, 3]
-
-
-@pytest.mark.fast
-@pytest.mark.parametrize("text", ["", "NULL", "a\nb"])
-def test_only_ids_of_buyers_are_taken(text: str) -> None:
-    with pytest.raises(ValueError, match="id 1 is no buyer's id"):
-        read_ids([text])

@@ -54,9 +54,9 @@ def test_what_keeps_a_shop_from_serving_is_a_problem(config: Config) -> None:
     result = doctor(budget)
     assert not result["healthy"]
     states = {item["name"]: item["state"] for item in result["checks"]}
-    expected = dict.fromkeys(("online store", "live release", "gate, canonical data", "gate, features"), "problem")
-    assert states.items() >= (expected | {"forgotten buyers": "ok", "disk budget": "warning"}).items()
-    assert states["leftovers"] == "warning"
+    problems = dict.fromkeys(("online store", "live release"), "problem")
+    warnings = dict.fromkeys(("gate, canonical data", "gate, features", "disk budget", "leftovers"), "warning")
+    assert states.items() >= (problems | warnings | {"forgotten buyers": "ok"}).items()
     assert result["bytes"] == 755
 
 

@@ -121,7 +121,7 @@ def worker(
         metrics,
         lambda: now,
         TimeReader(),
-        ForgottenBuyers(folder / "forgotten.json"),
+        ForgottenBuyers(folder.with_name("forgotten.json")),
     )
     return Worker(intake, breaker, metrics)
 
