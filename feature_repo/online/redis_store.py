@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+
+from feature_repo.online.value_encoding import encoded_values
 
 
 class Row(NamedTuple):
@@ -44,12 +47,15 @@ class PipelinedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[m
 
 
 class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is untyped
-    """Feast's Redis store with a faster way to read.
+    """Feast's Redis store with a faster way to read, and one to write what lies in Arrow.
 
     Feast's `get_online_features` builds requests and results from the registry on every call (1.0 ms for one buyer
     with 100 events), and `online_read` reads only one view (0.08 ms). A buyer's features lie in several views, which
     share one Redis hash, so `read_views` fetches them all with one command. Keys, fields and values keep Feast's
     encoding. See docs/adr/0004.
+
+    Feast's `online_write_batch` takes a protobuf object per value, which pushes have. Materialize has columns:
+    `write_arrow_batch` writes them without these objects. See docs/adr/0011.
     """
 
     def plan(self, features: Mapping[FeatureView, Sequence[str]]) -> ViewsPlan:
@@ -81,9 +87,53 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feas
             start = end + 1
         return rows
 
+    def write_arrow_batch(self, config: RepoConfig, view: FeatureView, batch: pa.RecordBatch) -> None:
+        """Writes rows of a view: the same keys, fields and bytes as `online_write_batch` with `skip_dedup`.
+
+        So it replaces what the store has, whatever its time.
+
+        Args:
+            config: Feast's configuration.
+            view: A view of one entity, whose ids are text.
+            batch: The view's join key, features and times; one row per entity.
+        """
+        assert config.online_store.skip_dedup, "to compare with the stored times, call online_write_batch"
+        fields = self.plan({view: [feature.name for feature in view.features]}).fields
+        columns = [encoded_values(batch[feature.name], feature.dtype.to_value_type()) for feature in view.features]
+        columns.append(_encoded_times(batch[view.batch_source.timestamp_field]))
+        ttl_seconds = config.online_store.key_ttl_seconds
+        # Not a transaction: the keys may lie on several nodes of a cluster.
+        with self.client(config).pipeline(transaction=False) as pipe:
+            for key, *values in zip(self._row_keys(config, view, batch), *columns, strict=True):
+                pipe.hset(key, mapping=dict(zip(fields, values, strict=True)))
+                if ttl_seconds:
+                    pipe.expire(key, ttl_seconds)
+            pipe.execute()
+
+    def _row_keys(self, config: RepoConfig, view: FeatureView, batch: pa.RecordBatch) -> list[bytes]:
+        (join_key,) = view.join_keys
+        entities = [
+            EntityKey(join_keys=[join_key], entity_values=[Value(string_val=entity_id)])
+            for entity_id in batch[join_key].to_pylist()
+        ]
+        return list(self._generate_redis_keys_for_entities(config, entities))
+
     def client(self, config: RepoConfig) -> Any:
         """Feast's own Redis client, so that options set on it apply to Feast's reads and writes too."""
         return self._get_client(config.online_store)
+
+
+def _encoded_times(times: pa.Array) -> list[bytes]:
+    """Times as serialised Timestamps; most rows of a build share one."""
+    encoded = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).dictionary_encode()
+    stamps = [_timestamp_bytes(time_us) for time_us in encoded.dictionary.to_pylist()]
+    return [stamps[place] for place in encoded.indices.to_pylist()]
+
+
+def _timestamp_bytes(time_us: int) -> bytes:
+    stamp = Timestamp()
+    stamp.FromMicroseconds(time_us)
+    return bytes(stamp.SerializeToString())
 
 
 def _row(names: Sequence[str], values: Sequence[bytes | None], stamp: bytes | None) -> Row:
