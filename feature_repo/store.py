@@ -56,9 +56,6 @@ log = logging.getLogger(__name__)
 STORE_YAML = Path(__file__).with_name("feature_store.yaml")
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
 REDIS_TYPES = tuple(kind.value for kind in RedisType)
-# Feast's join holds all earlier rows of a buyer, with their arrays, before it selects the newest one: joining a year of
-# Complete Journey at once took 21 GB.
-HISTORICAL_CHUNK = 10_000
 CLOCK_TOLERANCE = dt.timedelta(minutes=1)  # clocks of two machines may differ by so much without a word
 FINGERPRINT = "definitions"  # tag of the Feast project that holds the hash of the definitions
 
@@ -233,24 +230,20 @@ class FeatureStore:
                     moment.date().isoformat(),
                 )
 
-    def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
+    def historical_sequences(self, contexts: pd.DataFrame) -> pa.Table:
         """The sequences that buyers had at given times: a point-in-time join through the training feature service.
 
         Args:
             contexts: buyer_id, event_timestamp (UTC) and any further columns. Feast joins with <=, so to exclude the
                 event to predict, event_timestamp must lie one microsecond before it.
-            chunk: Number of contexts per join.
 
         Returns:
             The contexts, in any order, with product_keys, event_types and event_times; null if there was no event.
         """
         self.apply()
         service = self._feast.get_feature_service(TRAINING_SERVICE)
-        # max(1, ...): without contexts there is still one chunk, whose empty result has the right columns.
-        chunks = [contexts.iloc[start : start + chunk].copy() for start in range(0, max(1, len(contexts)), chunk)]
-        return pa.concat_tables(
-            self._feast.get_historical_features(entity_df=rows, features=service).to_arrow() for rows in chunks
-        )
+        # A copy: Feast changes the frame that it is given.
+        return self._feast.get_historical_features(entity_df=contexts.copy(), features=service).to_arrow()
 
     def online_with_timeout(self, seconds: float) -> OnlineFeatures:
         """Online features over a separate connection, with `seconds` as its socket time-out."""

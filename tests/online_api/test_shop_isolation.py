@@ -8,7 +8,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo.common.api_keys import Scope, api_keys_path, create_key
 from feature_repo.common.config import Config

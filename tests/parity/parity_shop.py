@@ -110,12 +110,12 @@ def online(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Store
     return {buyer: as_stored(store.online.read_sequence(buyer)) for buyer in buyers}
 
 
-def offline(store: FeatureStore, buyers: Collection[str], chunk: int = 1000) -> dict[str, list[Stored]]:
+def offline(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Stored]]:
     """The events that training reads at this moment, by buyer."""
     contexts = pd.DataFrame({c.BUYER_ID: list(buyers), c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
     return {
         row[c.BUYER_ID]: list(
             zip(row[c.EVENT_TIMES] or [], row[c.PRODUCT_KEYS] or [], row[c.EVENT_TYPES] or [], strict=True)
         )
-        for row in store.historical_sequences(contexts, chunk).to_pylist()
+        for row in store.historical_sequences(contexts).to_pylist()
     }

@@ -87,7 +87,7 @@ def test_rows_of_the_two_newest_schemas_stay(config: Config, store: FeatureStore
     versions = [store, *(version(config, store, length) for length in (7, 8))]
     for place, each in enumerate(versions[:2]):
         each.materialize(full=True)
-        each.online.schemas.record_materialized(dt.datetime.fromtimestamp(place + 1, dt.UTC))
+        each.online.schemas.record_materialized(dt.datetime.fromtimestamp(place + 1, dt.UTC), "")
     assert [rows(each) for each in versions] == [5, 5, 0]
     versions[2].materialize(full=False)
     assert [rows(each) for each in versions] == [0, 5, 5]
