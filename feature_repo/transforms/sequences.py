@@ -87,7 +87,7 @@ def with_positions(events: Table) -> Table:
 
 
 def latest_sequences(events: Table, max_length: int) -> Table:
-    """Each buyer's newest sequence: what rolling_sequences gives at the buyer's last event, in a third of the time.
+    """Each buyer's newest sequence: what rolling_sequences gives at the buyer's last event, without joins.
 
     The same ibis expression runs on DuckDB and on Spark. It holds all events in memory, so large tables are given part
     by part.
