@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pyarrow as pa
-from feast import FeatureView
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.compute_engines.dag.context import ColumnInfo
 from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalComputeEngineConfig
@@ -29,9 +28,7 @@ class ArrowComputeEngineConfig(LocalComputeEngineConfig):  # type: ignore[misc] 
 class ArrowComputeEngine(LocalComputeEngine):  # type: ignore[misc]  # Feast is untyped
     """Materializes views whose features are columns of their source, as all of ours are."""
 
-    def _materialize_one(
-        self, registry: BaseRegistry, task: MaterializationTask, **_: Any
-    ) -> LocalMaterializationJob:
+    def _materialize_one(self, registry: BaseRegistry, task: MaterializationTask, **_: Any) -> LocalMaterializationJob:
         """Writes the newest row of each entity between the task's times; Feast re-raises the error of the job."""
         view = task.feature_view
         try:

@@ -43,7 +43,7 @@ def encoded_values(column: pa.Array, value_type: ValueType) -> list[bytes]:
 
 def _is_integer_list(column: pa.Array) -> bool:
     """Whether each value is null or a list of integers; Feast treats a null within a list in its own way."""
-    return (
+    return bool(
         pa.types.is_list(column.type)
         and pa.types.is_signed_integer(column.type.value_type)
         and column.flatten().null_count == 0

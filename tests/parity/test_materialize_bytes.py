@@ -20,7 +20,7 @@ EVENTS: dict[str, list[Event]] = {
 
 def contents(store: FeatureStore) -> dict[bytes, dict[bytes, bytes]]:
     redis = store.online.redis
-    return {key: redis.hgetall(key) for key in redis.keys() if redis.type(key) == b"hash"}
+    return {key: redis.hgetall(key) for key in redis.scan_iter() if redis.type(key) == b"hash"}
 
 
 def use_feasts_engine(store: FeatureStore) -> None:
