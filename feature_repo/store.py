@@ -50,6 +50,7 @@ from feature_repo.online.features import BEFORE_ALL_DATA, OnlineFeatures
 from feature_repo.online.redis_errors import store_failure
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore
 from feature_repo.schema import schema_hash
+from feature_repo.spark_session import spark_conf
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ REDIS_TYPES = tuple(kind.value for kind in RedisType)
 # Feast's join holds all earlier rows of a buyer, with their arrays, before it selects the newest one: joining a year of
 # Complete Journey at once took 21 GB.
 HISTORICAL_CHUNK = 10_000
+# Spark spills what does not fit, and each of its jobs takes seconds to start.
+SPARK_CHUNK = 1_000_000
+SPARK_OFFLINE_STORE = "feature_repo.spark_offline_store.FileReadingSparkOfflineStore"
 CLOCK_TOLERANCE = dt.timedelta(minutes=1)  # clocks of two machines may differ by so much without a word
 FINGERPRINT = "definitions"  # tag of the Feast project that holds the hash of the definitions
 
@@ -133,10 +137,13 @@ class FeatureStore:
         }
         # Substituted here and not through the environment, so that one process can open the stores of several shops.
         content = _substitute(yaml.safe_load(STORE_YAML.read_text(encoding="utf-8")), variables)
+        if config.feature_store.offline == "spark":
+            content["offline_store"] = {"type": SPARK_OFFLINE_STORE, "spark_conf": spark_conf(config.spark)}
         content["materialization"] = {"online_write_batch_size": config.feature_store.online_write_batch_size}
         repo_config = RepoConfig(**content)
         repo_config.repo_path = paths.root
         self._feast = FeastStore(config=repo_config)
+        self._chunk = SPARK_CHUNK if config.feature_store.offline == "spark" else HISTORICAL_CHUNK
         self._definitions = definitions(paths)
         self._max_length = config.model.buyer_tower.max_interaction_history
         self._feature_report = paths.feature_report
@@ -206,19 +213,20 @@ class FeatureStore:
             return None
         return dt.datetime.fromisoformat(read_json(self._feature_report, "tawsiya build-features")["as_of"])
 
-    def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
+    def historical_sequences(self, contexts: pd.DataFrame, chunk: int | None = None) -> pa.Table:
         """The sequences that buyers had at given times: a point-in-time join through the training feature service.
 
         Args:
             contexts: buyer_id, event_timestamp (UTC) and any further columns. Feast joins with <=, so to exclude the
                 event to predict, event_timestamp must lie one microsecond before it.
-            chunk: Number of contexts per join.
+            chunk: Number of contexts per join; None chooses it by the offline store.
 
         Returns:
             The contexts, in any order, with product_keys, event_types and event_times; null if there was no event.
         """
         self.apply()
         service = self._feast.get_feature_service(TRAINING_SERVICE)
+        chunk = chunk or self._chunk
         # max(1, ...): without contexts there is still one chunk, whose empty result has the right columns.
         chunks = [contexts.iloc[start : start + chunk].copy() for start in range(0, max(1, len(contexts)), chunk)]
         return pa.concat_tables(

@@ -8,6 +8,7 @@ Contexts, which only training reads, are built by build_contexts.
 """
 
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
+from batch_jobs.feature_build.spark_tasks import run_by_bucket
 from batch_jobs.feature_build.split_time import UTC_MICROSECONDS, require_targets, split_time
 from batch_jobs.feature_build.tables import encode_events, write_table
 from expectations.gate import require_passed
@@ -25,6 +27,7 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.spark_session import spark_conf, spark_session
 from feature_repo.transforms.events import PURCHASE
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 
@@ -68,18 +71,16 @@ def build_features(config: Config) -> dict[str, Any]:
     con.raw_sql("SET TimeZone = 'UTC'")
     events = con.read_parquet(glob_literal(paths.events))
     split, warnings = split_time(events, config.data)
-    # As a table: two queries read the numbered events, and each would number them again.
-    positioned = con.create_table("positioned", with_positions(encode_events(events)), temp=True)
-    sequences = _latest_sequences(positioned, as_of, config.model.buyer_tower.max_interaction_history)
-    part = f"{as_of:%Y%m%dT%H%M%S%f}-000.parquet"
     for folder in (paths.sequence_features, paths.purchase_features):
         for old in folder.glob("2*.parquet"):
             old.unlink()
+    build = _BuyerParts(as_of, config.model.buyer_tower.max_interaction_history, paths)
+    if config.feature_store.offline == "spark":
+        parts = run_by_bucket(spark_session(spark_conf(config.spark)), paths.events, build)
+    else:
+        parts = build(0, con, events)
     counts = {
-        "buyer_sequences": write_table(con, sequences.order_by(c.BUYER_ID), paths.sequence_features / part),
-        "buyer_purchases": write_table(
-            con, _purchases(positioned, as_of).order_by(c.BUYER_ID), paths.purchase_features / part
-        ),
+        **parts,
         "products": write_table(con, _product_features(con, paths, as_of), paths.product_features),
         "buyers": int(events[c.BUYER_ID].nunique().execute()),
     }
@@ -96,6 +97,27 @@ def build_features(config: Config) -> dict[str, Any]:
 
 
 # ---- tables that Feast serves ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _BuyerParts:
+    """Writes the parts of one bucket of buyers."""
+
+    as_of: dt.datetime
+    max_length: int
+    paths: ShopPaths
+
+    def __call__(self, bucket: int, con: Backend, events: Table) -> dict[str, int]:
+        # As a table: two queries read the numbered events, and each would number them again.
+        positioned = con.create_table("positioned", with_positions(encode_events(events)), temp=True)
+        part = f"{self.as_of:%Y%m%dT%H%M%S%f}-{bucket:03}.parquet"
+        tables = {
+            self.paths.sequence_features: _latest_sequences(positioned, self.as_of, self.max_length),
+            self.paths.purchase_features: _purchases(positioned, self.as_of),
+        }
+        return {
+            folder.name: write_table(con, table.order_by(c.BUYER_ID), folder / part) for folder, table in tables.items()
+        }
 
 
 def _latest_sequences(positioned: Table, as_of: dt.datetime, max_length: int) -> Table:

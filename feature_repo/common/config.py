@@ -260,12 +260,37 @@ class DataConfig(Section):
 
 
 class FeatureStoreConfig(Section):
-    """The online feature store."""
+    """The feature store."""
 
+    offline: Literal["duckdb", "spark"] = Field(
+        "duckdb",
+        description="Where features are built and histories are joined: `duckdb` in the process of the command, `spark` "
+        "on Spark (extra `spark`, [scaling.md](scaling.md))",
+    )
     online: Literal["embedded", "redis"] = Field(
         "embedded", description="`embedded` starts a local Valkey; `redis` uses $TAWSIYA_REDIS (host:port,option=value)"
     )
     online_write_batch_size: PositiveInt = Field(10_000, description="Rows per write when features are materialized")
+
+
+# A driver on this machine alone, which no other machine can reach.
+_LOOPBACK_CONF = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+class SparkConfig(Section):
+    """The Spark session, if `feature_store.offline` is `spark`."""
+
+    master: str = Field("local[*]", description="Spark's master URL, such as `local[*]`, `spark://host:7077` or `yarn`")
+    conf: dict[str, str] = Field(
+        _LOOPBACK_CONF,
+        description="Further settings of the session, texts by Spark's own names, such as `spark.executor.memory`; they "
+        "replace the default, with which no other machine can reach the driver",
+    )
 
 
 class ExpectationsConfig(Section):
@@ -416,6 +441,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
     feature_store: FeatureStoreConfig = FeatureStoreConfig()
+    spark: SparkConfig = SparkConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
     index: IndexConfig = IndexConfig()
     release: ReleaseConfig = ReleaseConfig()

@@ -1,0 +1,97 @@
+"""Small shops whose features are built twice, by DuckDB and on Spark, from the same canonical data."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch_jobs.feature_build.build_contexts import build_contexts
+from batch_jobs.feature_build.build_features import build_features
+from batch_jobs.ingestion.ingest import ingest
+from feature_repo.columns import BUYER_ID, CREATED_TIMESTAMP, EVENT_TIMESTAMP
+from feature_repo.common.config import Config
+from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.transforms.events import EVENT_TYPE_NAMES
+from tests.parity.parity_shop import DAY, PRODUCT_IDS, Event, log_events, shop, write_events
+
+LONGEST = 100
+LONG_BUYER, COLD_BUYER, LATE_BUYER = "u0", "u cold", "عمر"
+
+SPARK: dict[str, Any] = {
+    "master": "local[2]",
+    "conf": {
+        "spark.driver.memory": "1g",
+        "spark.sql.shuffle.partitions": "3",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    },
+}
+
+
+def on_spark(config: Config, **changes: object) -> Config:
+    """The configuration with Spark as its offline store."""
+    store = config.feature_store.model_dump() | {"offline": "spark"}
+    return Config.model_validate(config.model_dump() | {"feature_store": store, "spark": SPARK, **changes})
+
+
+def random_events(seed: int) -> dict[str, list[Event]]:
+    """Six days of 24 buyers on few moments, so that many events share buyer and time; one buyer has 250 events."""
+    rng = np.random.default_rng(seed)
+    moments = rng.integers(0, 6 * DAY, 60)
+    events: dict[str, list[Event]] = {}
+    for number in range(24):
+        size = 250 if number == 0 else int(rng.integers(1, 30))
+        choices = rng.integers(0, 6 * DAY, 200) if number == 0 else moments
+        theirs = [
+            (int(rng.choice(choices)), str(rng.choice(PRODUCT_IDS)), str(rng.choice(EVENT_TYPE_NAMES)))
+            for _ in range(size)
+        ]
+        events[f"u{number}"] = sorted(set(theirs))
+    events["u1"] += [(0, "p1", "view"), (6 * DAY - 1, "p2", "purchase")]
+    events[COLD_BUYER] = [(6 * DAY - 5, "p3", "view")]
+    return events
+
+
+@dataclass(frozen=True)
+class TwiceBuilt:
+    """A shop with the features of DuckDB, and a copy of it with the features of Spark."""
+
+    duckdb: Config
+    spark: Config
+
+    def tables(self, name: str) -> tuple[pa.Table, pa.Table]:
+        """A table of both builds, without the times of the builds."""
+        return _table(shop_paths(self.duckdb), name), _table(shop_paths(self.spark), name)
+
+
+def build_twice(folder: Path, events: dict[str, list[Event]]) -> TwiceBuilt:
+    """Ingests events, and two late ones through the event log, and builds the features of both."""
+    duckdb = shop(folder, LONGEST)
+    write_events(duckdb, events)
+    log_events(duckdb, "u1", (DAY + 7, "p3", "purchase"))
+    log_events(duckdb, LATE_BUYER, (2 * DAY, "p1", "view"))
+    report = ingest(duckdb)
+    assert report["events"]["bad"] == 0
+    spark = on_spark(duckdb, data_dir=folder / "spark")
+    shutil.copytree(duckdb.data_dir, spark.data_dir)
+    for config in (duckdb, spark):
+        build_features(config)
+        build_contexts(config)
+    return TwiceBuilt(duckdb, spark)
+
+
+def _table(paths: ShopPaths, name: str) -> pa.Table:
+    folder = paths.root / "features"
+    if name == "contexts":
+        return pq.read_table(folder / "contexts.parquet")
+    parts = sorted((folder / name).glob("*.parquet"))
+    table = pa.concat_tables([pq.read_table(part) for part in parts])
+    # Rows of the build's time sort last on both sides, and then that time goes.
+    keys = [(BUYER_ID, "ascending"), (EVENT_TIMESTAMP, "ascending")]
+    return table.sort_by(keys).drop_columns([CREATED_TIMESTAMP])
