@@ -8,6 +8,7 @@ Contexts, which only training reads, are built by build_contexts.
 """
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def build_features(config: Config) -> dict[str, Any]:
         for old in folder.glob("2*.parquet"):
             old.unlink()
     build = _BuyerParts(as_of, config.model.buyer_tower.max_interaction_history, paths)
+    parts: Mapping[str, int]
     if config.feature_store.offline == "spark":
         parts = run_by_bucket(spark_session(spark_conf(config.spark)), paths.events, build)
     else:

@@ -1,4 +1,4 @@
-"""Runs the feature build on Spark: the function that builds one bucket of buyers, in a task with a DuckDB of its own."""
+"""Runs the feature build on Spark: what builds one bucket of buyers runs in a task, with a DuckDB of its own."""
 
 import tempfile
 from collections import Counter

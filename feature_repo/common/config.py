@@ -264,8 +264,8 @@ class FeatureStoreConfig(Section):
 
     offline: Literal["duckdb", "spark"] = Field(
         "duckdb",
-        description="Where features are built and histories are joined: `duckdb` in the process of the command, `spark` "
-        "on Spark (extra `spark`, [scaling.md](scaling.md))",
+        description="Where features are built and histories joined: `duckdb` in the process of the command, or `spark` "
+        "(extra `spark`, [scaling.md](scaling.md))",
     )
     online: Literal["embedded", "redis"] = Field(
         "embedded", description="`embedded` starts a local Valkey; `redis` uses $TAWSIYA_REDIS (host:port,option=value)"
@@ -288,8 +288,8 @@ class SparkConfig(Section):
     master: str = Field("local[*]", description="Spark's master URL, such as `local[*]`, `spark://host:7077` or `yarn`")
     conf: dict[str, str] = Field(
         _LOOPBACK_CONF,
-        description="Further settings of the session, texts by Spark's own names, such as `spark.executor.memory`; they "
-        "replace the default, with which no other machine can reach the driver",
+        description="Further settings of the session, as texts by Spark's own names, such as `spark.executor.memory`; "
+        "they replace the default, with which no other machine can reach the driver",
     )
 
 

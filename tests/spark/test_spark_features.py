@@ -1,7 +1,6 @@
 """Features, contexts and joins of Spark are those of DuckDB."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
