@@ -8,7 +8,7 @@ import duckdb
 
 from expectations.checks import UNREADABLE_SHARE, VALUES_READABLE, Check
 from expectations.gate import GateResult
-from expectations.records import stage_files
+from expectations.records import file_name, stage_files
 from expectations.statistics import open_database, open_view, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -37,8 +37,8 @@ def explain_failures(result: GateResult, config: Config) -> list[Explanation]:
     report = _report(result.paths)
     explanations = []
     with open_database(result.paths.validation / "spill") as db:
-        for name, path in stage_files(result.paths, result.stage).items():
-            open_view(db, name, path, "the command that writes it")
+        for name, files in stage_files(result.paths, result.stage).items():
+            open_view(db, name, files, "the command that writes it")
         for finding in (finding for finding in result.findings if not finding.success):
             check = checks[finding.name]
             rows, values = _failing_values(db, check, result, finding.table)
@@ -95,7 +95,8 @@ def _failing_values(
     except duckdb.Error:
         # Such as a column of another type: the finding itself says so.
         return 0, []
-    file = stage_files(result.paths, result.stage)[table].relative_to(result.paths.root).as_posix()
+    first, *others = stage_files(result.paths, result.stage)[table]
+    file = file_name(result.paths, first.parent if others else first)
     return int(total), [{"value": value, "id": id_, "file": file, "row": row} for value, id_, row in found]
 
 
@@ -107,7 +108,7 @@ def _reasons(
         return _unreadable_values(report)
     if not check.left_out or not paths.quarantine.is_file():
         return []
-    open_view(db, "quarantine", paths.quarantine, "`tawsiya ingest`")
+    open_view(db, "quarantine", [paths.quarantine], "`tawsiya ingest`")
     if "kind" not in {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}:
         return []  # an older version wrote it
     counted = db.execute(f"""

@@ -55,7 +55,7 @@ def run_suites(
     suites: Sequence[Suite],
     *,
     stage: str,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Sequence[Path]],
     made_by: str,
     folder: Path,
     limits: ExpectationsConfig,
@@ -112,12 +112,12 @@ def run_suites(
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def _open_files(inputs: Mapping[str, Path], made_by: str, spill: Path) -> duckdb.DuckDBPyConnection:
+def _open_files(inputs: Mapping[str, Sequence[Path]], made_by: str, spill: Path) -> duckdb.DuckDBPyConnection:
     """A connection with views of the files."""
     db = open_database(spill)
     db.execute("SET preserve_insertion_order = false")
-    for name, path in inputs.items():
-        open_view(db, name, path, made_by)
+    for name, files in inputs.items():
+        open_view(db, name, files, made_by)
     return db
 
 

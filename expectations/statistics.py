@@ -5,7 +5,7 @@ again, they must not be compared with themselves.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,7 +124,7 @@ def canonical_statistics(paths: ShopPaths, report: Mapping[str, Any]) -> Canonic
     with open_database(paths.validation / "spill") as db:
         nulls: dict[str, float] = {}
         for table, path in (("products", paths.products), ("events", paths.events)):
-            open_view(db, table, path, "`tawsiya ingest`")
+            open_view(db, table, [path], "`tawsiya ingest`")
             nulls |= _null_rates(db, table)
         categories = dict(
             db.execute(f"SELECT {c.CATEGORY}, count(*) FROM products WHERE {c.CATEGORY} <> '' GROUP BY 1").fetchall()
@@ -182,17 +182,17 @@ def open_database(spill: Path) -> duckdb.DuckDBPyConnection:
     return db
 
 
-def open_view(db: duckdb.DuckDBPyConnection, name: str, path: Path, made_by: str) -> None:
-    """Creates a view of a Parquet file, whose rows also have their number.
+def open_view(db: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], made_by: str) -> None:
+    """Creates a view of Parquet files, whose rows also have their number in their file.
 
     Raises:
-        ValueError: The file cannot be read; the message names it and the command `made_by` that writes it.
+        ValueError: A file cannot be read; the message names it and the command `made_by` that writes it.
     """
     try:
-        db.read_parquet(glob_literal(path), file_row_number=True).create_view(name)
+        db.read_parquet([glob_literal(path) for path in files], file_row_number=True).create_view(name)
     except duckdb.Error as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} cannot be read: {reason}; run {made_by} again") from None
+        raise ValueError(f"{files[0]} cannot be read: {reason}; run {made_by} again") from None
 
 
 def _null_rates(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, float]:

@@ -57,7 +57,7 @@ def definitions(shop: ShopPaths) -> Definitions:
     recent_source = PushSource(
         name=RECENT_PUSH_SOURCE,
         batch_source=FileSource(
-            name="buyer_recent_source", path=glob_literal(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
+            name="buyer_recent_source", path=source_path(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
         ),
     )
     recent_view = _recent_view(recent_source, buyer)
@@ -102,7 +102,7 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
             Field(name=c.HIDDEN, dtype=Bool),
             *(Field(name=name, dtype=String) for name in _later_columns(shop.product_features)),
         ],
-        source=_parquet("product_source", glob_literal(shop.product_features)),
+        source=_parquet("product_source", source_path(shop.product_features)),
     )
 
 
@@ -123,7 +123,7 @@ def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_sequence_fields(),
-        source=_parquet("buyer_history_source", f"{glob_literal(shop.sequence_features)}/*.parquet"),
+        source=_parquet("buyer_history_source", source_path(shop.sequence_features)),
     )
 
 
@@ -146,7 +146,7 @@ def _purchases_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=[Field(name=c.BUYER_ID, dtype=String), *_purchase_fields()],
-        source=_parquet("buyer_purchases_source", f"{glob_literal(shop.purchase_features)}/*.parquet"),
+        source=_parquet("buyer_purchases_source", source_path(shop.purchase_features)),
     )
 
 
@@ -166,10 +166,15 @@ def _purchase_fields() -> list[Field]:
     ]
 
 
-def _parquet(name: str, pattern: str) -> FileSource:
+def source_path(path: Path) -> str:
+    """The path of a Feast source that reads a file, or all files of a folder, as DuckDB must get it."""
+    return glob_literal(path) if path.suffix == ".parquet" else f"{glob_literal(path)}/*.parquet"
+
+
+def _parquet(name: str, path: str) -> FileSource:
     return FileSource(
         name=name,
-        path=pattern,
+        path=path,
         timestamp_field=c.EVENT_TIMESTAMP,
         created_timestamp_column=c.CREATED_TIMESTAMP,
     )

@@ -14,7 +14,7 @@ class CopyReadingOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[m
     """Settings of CopyReadingOfflineStore; Feast finds the class by its name.
 
     Attributes:
-        copies: The files to read for materialization instead of those of the sources, by the paths of the sources.
+        copies: The paths to read for materialization instead of those of the sources, by the paths of the sources.
     """
 
     copies: dict[str, str] = Field(default_factory=dict)

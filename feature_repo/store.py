@@ -33,17 +33,17 @@ from redis.retry import Retry
 
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_loading import environment
-from feature_repo.common.errors import StoreUnavailableError
-from feature_repo.common.files import read_json
+from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
     HISTORY_VIEW,
     PRODUCT_VIEW,
-    PURCHASES_VIEW,
     TRAINING_SERVICE,
     Definitions,
     definitions,
 )
+from feature_repo.feature_report import BUILD_COMMAND, read_feature_report
+from feature_repo.materialized_files import count_new_rows, paths_of_sources
 from feature_repo.online.connection import REDIS_VARIABLE, read_connection
 from feature_repo.online.embedded_redis import embedded_redis, revive
 from feature_repo.online.features import BEFORE_ALL_DATA, OnlineFeatures
@@ -146,7 +146,6 @@ class FeatureStore:
         self._chunk = SPARK_CHUNK if config.feature_store.offline == "spark" else HISTORICAL_CHUNK
         self._definitions = definitions(paths)
         self._max_length = config.model.buyer_tower.max_interaction_history
-        self._feature_report = paths.feature_report
         self.online = self._online_features(repo_config, self._feast._get_provider().online_store)
         self.schema_hash = schema_hash(self._definitions, self._max_length)
 
@@ -170,48 +169,71 @@ class FeatureStore:
         project = Project(name=self.project, tags={FINGERPRINT: fingerprint})
         self._feast.apply([project, *objects])
 
-    def materialize(self, *, full: bool, copies: Mapping[Path, Path] | None = None) -> None:
-        """Copies the newest features to the online store.
+    def materialize(self, *, full: bool, copies: ShopPaths | None = None) -> dict[str, int]:
+        """Copies the newest features to the online store; without news it writes nothing.
 
         Args:
             full: Copy all of them, not only those built since the last call.
-            copies: Files to read instead of the feature files, by the feature files.
+            copies: A folder with files to read instead of the feature files (see expectations.gate.passed_copies).
+
+        Returns:
+            The numbers of "buyers" and "products" that were written.
+
+        Raises:
+            FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
+            GateRefusedError: They were built with another schema; nothing was written.
         """
+        report = read_feature_report(self._paths)
+        self._require_schema(report)
         self.apply()
-        settings = self._feast.config.offline_store
-        settings.copies = {str(path): str(copy) for path, copy in (copies or {}).items()}
+        now, built_at = dt.datetime.now(dt.UTC), dt.datetime.fromisoformat(report["as_of"])
+        self._warn_of_the_future(now, built_at)
+        start = self.first_unwritten(full=full)
+        files = copies or self._paths
+        new_rows = count_new_rows(files, start)
         # Not the pushed view: its batch source is empty.
-        views = [HISTORY_VIEW, PURCHASES_VIEW, PRODUCT_VIEW]
-        now = dt.datetime.now(dt.UTC)
-        self._warn_of_the_future(now)
-        start = BEFORE_ALL_DATA if full else min(self._materialized_until(view, now) for view in views)
-        # Features that a build stamped while its clock was ahead are the newest all the same.
-        self._feast.materialize(start, max(now, self._built_at() or now), feature_views=views)
-        # Last: a process that sees the new time must find the new features.
-        self.online.record_materialized(dt.datetime.now(dt.UTC))
+        if views := [view for view, rows in new_rows.items() if rows]:
+            sources = [paths_of_sources(shop) for shop in (self._paths, files)]
+            self._feast.config.offline_store.copies = dict(zip(*sources, strict=True))
+            # The end is the build's time and not the clock's: features that a build stamped while its clock was ahead
+            # are the newest all the same.
+            self._feast.materialize(start, built_at, feature_views=views)
+        if views or self.online.materialized_build() != report["as_of"]:
+            # Last: a process that sees the new time must find the new features.
+            self.online.record_materialized(dt.datetime.now(dt.UTC), report["as_of"])
+        return {"buyers": new_rows[HISTORY_VIEW], "products": new_rows[PRODUCT_VIEW]}
 
-    def _materialized_until(self, view: str, now: dt.datetime) -> dt.datetime:
-        """The end of the view's last materialize by a clock that was not ahead."""
-        intervals = self._feast.get_feature_view(view).materialization_intervals
-        return max((end for _, end in intervals if end <= now), default=BEFORE_ALL_DATA)
+    def first_unwritten(self, *, full: bool) -> dt.datetime:
+        """Where materialize starts: rows stamped before this moment are in the online store.
 
-    def _warn_of_the_future(self, now: dt.datetime) -> None:
+        The store itself says which build it holds. It is no moment of the clock, which may have been set back since. A
+        store that holds an unknown build, or lost its data, gets everything.
+
+        Raises:
+            FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
+        """
+        build = self.online.materialized_build()
+        if full or build not in read_feature_report(self._paths)["builds"]:
+            return BEFORE_ALL_DATA
+        return dt.datetime.fromisoformat(build) + dt.timedelta(microseconds=1)
+
+    def _require_schema(self, report: Mapping[str, Any]) -> None:
+        if report["schema_hash"] != self.schema_hash:
+            raise GateRefusedError(
+                f"the features in {self._paths.feature_report.parent} have the schema {report['schema_hash']}, but "
+                f"this program with this configuration needs {self.schema_hash}; run `{BUILD_COMMAND}`"
+            )
+
+    def _warn_of_the_future(self, now: dt.datetime, built_at: dt.datetime) -> None:
         """Says when rows or features are stamped later than now: some clock was or is wrong."""
         stored = BEFORE_ALL_DATA + dt.timedelta(milliseconds=self.online.materialized_at())
-        built = self._built_at() or now
-        for what, moment in (("the online store holds rows", stored), ("the features are", built)):
+        for what, moment in (("the online store holds rows", stored), ("the features are", built_at)):
             if moment > now + CLOCK_TOLERANCE:
                 log.warning(
                     "%s stamped %s, in the future: a clock was wrong then or is now; they are replaced",
                     what,
                     moment.date().isoformat(),
                 )
-
-    def _built_at(self) -> dt.datetime | None:
-        """When the features were built; None if they were not built by build_features."""
-        if not self._feature_report.is_file():
-            return None
-        return dt.datetime.fromisoformat(read_json(self._feature_report, "tawsiya build-features")["as_of"])
 
     def historical_sequences(self, contexts: pd.DataFrame, chunk: int | None = None) -> pa.Table:
         """The sequences that buyers had at given times: a point-in-time join through the training feature service.

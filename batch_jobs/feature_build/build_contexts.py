@@ -12,24 +12,17 @@ import datetime as dt
 import hashlib
 import json
 import logging
-import shutil
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ibis
-from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table, Value
 
-from batch_jobs.feature_build.spark_tasks import run_by_bucket
 from batch_jobs.feature_build.split_time import UTC_MICROSECONDS, split_time
 from batch_jobs.feature_build.tables import encode_events, write_table
 from feature_repo import columns as c
 from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.files import glob_literal, read_json, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.spark_session import spark_conf, spark_session
 from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
 
@@ -38,7 +31,6 @@ log = logging.getLogger(__name__)
 # Parquet and Feast store microseconds, so this is the smallest step before a moment.
 ONE_MICROSECOND = ibis.interval(microseconds=1)
 MEMORY_LIMIT = "4GB"
-_PART_NAMES = ("contexts", "sequences")
 
 
 def ensure_contexts(config: Config) -> dict[str, Any]:
@@ -79,16 +71,9 @@ def build_contexts(config: Config) -> dict[str, Any]:
     con.raw_sql("SET TimeZone = 'UTC'")
     events = con.read_parquet(glob_literal(paths.events))
     split, _ = split_time(events, config.data)
-    build = _ContextParts(
-        split, config.data.evaluation_unit, config.model.buyer_tower.max_interaction_history, dt.datetime.now(dt.UTC)
-    )
-    if config.feature_store.offline == "spark":
-        parts = paths.root / "tmp" / "contexts"
-        shutil.rmtree(parts, ignore_errors=True)  # a killed build may have had more buckets
-        run_by_bucket(spark_session(spark_conf(config.spark)), paths.events, partial(_write_parts, build, parts))
-        contexts, sequences = (con.read_parquet(f"{glob_literal(parts)}/{name}-*.parquet") for name in _PART_NAMES)
-    else:
-        contexts, sequences = build(con, events)
+    positioned = con.create_table("positioned", with_positions(encode_events(events)), temp=True)
+    contexts = con.create_table("contexts", _contexts(positioned, split, config.data.evaluation_unit), temp=True)
+    sequences = _sequences_before(positioned, contexts, config.model.buyer_tower.max_interaction_history)
     # Sorted, so that the same data give the same bytes: the data version hashes the file.
     rows = {
         "context_sequences": write_table(
@@ -109,28 +94,6 @@ def _inputs(paths: ShopPaths, config: Config) -> dict[str, Any]:
         "test_days": config.data.test_days,
         "evaluation_unit": config.data.evaluation_unit,
         "max_interaction_history": config.model.buyer_tower.max_interaction_history,
-    }
-
-
-@dataclass(frozen=True)
-class _ContextParts:
-    """Makes the contexts of some buyers, and the sequences before them."""
-
-    split: TimeSplit
-    unit: EvaluationUnit
-    max_length: int
-    built_at: dt.datetime
-
-    def __call__(self, con: Backend, events: Table) -> tuple[Table, Table]:
-        positioned = con.create_table("positioned", with_positions(encode_events(events)), temp=True)
-        contexts = con.create_table("contexts", _contexts(positioned, self.split, self.unit), temp=True)
-        return contexts, _sequences_before(positioned, contexts, self.max_length, self.built_at)
-
-
-def _write_parts(build: _ContextParts, folder: Path, bucket: int, con: Backend, events: Table) -> dict[str, int]:
-    return {
-        name: write_table(con, table, folder / f"{name}-{bucket}.parquet")
-        for name, table in zip(_PART_NAMES, build(con, events), strict=True)
     }
 
 
@@ -177,13 +140,13 @@ def _group_contexts(events: Table, split: str, at: Value | None = None) -> Table
     )
 
 
-def _sequences_before(positioned: Table, contexts: Table, max_length: int, built_at: dt.datetime) -> Table:
+def _sequences_before(positioned: Table, contexts: Table, max_length: int) -> Table:
     """Feast's rows of buyer sequences at the last event before each context."""
     last = contexts.mutate(**{POSITION: contexts[c.EVENTS_BEFORE] - 1})
     # A context without earlier events has no row: Feast then joins nulls, an empty history.
     before = last.filter(last[POSITION] >= 0).select(c.BUYER_ID, POSITION).distinct()
     anchors = before.inner_join(positioned.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP), [c.BUYER_ID, POSITION])
-    stamp = ibis.literal(built_at).cast(UTC_MICROSECONDS)
+    stamp = ibis.literal(dt.datetime.now(dt.UTC)).cast(UTC_MICROSECONDS)
     rows = anchors.select(c.BUYER_ID, POSITION, c.EVENT_TIMESTAMP).mutate(**{c.CREATED_TIMESTAMP: stamp})
     return rolling_sequences(positioned, rows, max_length)
 

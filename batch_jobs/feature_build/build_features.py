@@ -1,61 +1,116 @@
 """Builds the features that are served, from canonical events and products: the tables that Feast materializes.
 
-buyer_sequences  each buyer's newest events, as of the build
-buyer_purchases  all purchases of each buyer, as of the build
+buyer_sequences  each buyer's newest events
+buyer_purchases  all purchases of each buyer
 products         the product columns that pages and towers read
+
+A build writes only what changed since the last one: a delta part of the buyers whose events changed, and the products
+if any did. It builds all buyers anew if there is nothing to compare with, or if so many changed that a delta would not
+be worth it. Either way it works bucket by bucket (see changed_buyers.Bucket), so that memory does not grow with the
+shop.
+
+The report is written last and lists the parts that count. A build that is killed before leaves parts that do not count;
+the next build removes them and, because their rows are stamped later than the report's `as_of`, writes their buyers and
+products again. Feast's source is all parts of a folder, those included: training does not see their rows, which are
+later than any context, and materialize reads only parts that count and that the gate passed.
 
 Contexts, which only training reads, are built by build_contexts.
 """
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
-from ibis.expr.types import Table
 
-from batch_jobs.feature_build.spark_tasks import run_by_bucket
-from batch_jobs.feature_build.split_time import UTC_MICROSECONDS, require_targets, split_time
-from batch_jobs.feature_build.tables import encode_events, write_table
+from batch_jobs.feature_build.changed_buyers import (
+    HASH_FUNCTION,
+    NEVER,
+    changed_share,
+    compare_buyers,
+    count_buyers,
+    find_changed_buyers,
+    write_buyers,
+)
+from batch_jobs.feature_build.parts import (
+    are_intact,
+    compact_parts,
+    describe_parts,
+    needs_compaction,
+    remove_dead_parts,
+    write_parts,
+)
+from batch_jobs.feature_build.product_rows import write_products
+from batch_jobs.feature_build.split_time import require_targets, split_time
 from expectations.gate import require_passed
 from expectations.records import CANONICAL
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.spark_session import spark_conf, spark_session
-from feature_repo.transforms.events import PURCHASE
-from feature_repo.transforms.sequences import POSITION, rolling_sequences, with_positions
+from feature_repo.feature_report import LAYOUT, live_parts, read_feature_report
 
 # DuckDB spills to disk beyond it.
-BUILD_MEMORY_LIMIT = "4GB"
+BUILD_MEMORY_LIMIT = "2GB"
+# Beyond this share of changed buyers, all are built: a delta would soon be compacted, which costs as much.
+MAX_CHANGED_SHARE = 0.3
+# A store that missed more builds than this is filled anew.
+KEPT_BUILDS = 100
 
 
-def build_validated_features(config: Config) -> dict[str, Any]:
+class _LastBuild(NamedTuple):
+    """What a build compares with.
+
+    Attributes:
+        known_until: When the last build began; NEVER if there is none to compare with, so that all is built.
+        base: When the last build of all buyers or compaction began.
+        builds: The builds whose rows the parts and products may hold, oldest first.
+        parts: The parts that count.
+    """
+
+    known_until: dt.datetime
+    base: dt.datetime
+    builds: list[str]
+    parts: list[Path]
+
+
+_NOTHING = _LastBuild(NEVER, NEVER, [], [])
+
+
+def build_validated_features(config: Config, *, full: bool = False) -> dict[str, Any]:
     """Builds features from canonical data, if the data gate has passed them and a model can be trained on them.
+
+    Args:
+        config: The configuration.
+        full: Build everything, not only what changed.
 
     Raises:
         GateRefusedError: The canonical data have not passed the gate.
         ValueError: There is nothing to train on or to validate with; the message has the dates.
     """
     require_passed(shop_paths(config), CANONICAL)
-    report = build_features(config)
+    report = build_features(config, full=full)
     require_targets(config)
     return report
 
 
-def build_features(config: Config) -> dict[str, Any]:
-    """Builds the feature tables from canonical data.
+def build_features(config: Config, *, full: bool = False) -> dict[str, Any]:
+    """Builds what changed since the last build; a build without news writes nothing.
+
+    Args:
+        config: The configuration.
+        full: Build everything, not only what changed.
 
     Returns:
-        The report: `rows` per table; `as_of`, the build time, which online rows carry; the time split
-        `validation_from`, `test_from` and `data_end`; all times in ISO 8601, UTC; `products_sha256`, the checksum of
-        the canonical products; and `warnings`, a line each.
+        The report: `changed`, the number of buyers and of products that were written; `rows` per table; `as_of`, when
+        the last build with news began, which its rows carry; the time split `validation_from`, `test_from` and
+        `data_end`; all times in ISO 8601, UTC; `parts`, the files that count with their checksums; `products_sha256`,
+        the checksum of the canonical products; `schema_hash`; and `warnings`, a line each.
 
     Raises:
         FileNotFoundError: There are no canonical data yet; the message names the command that writes them.
@@ -67,95 +122,127 @@ def build_features(config: Config) -> dict[str, Any]:
             raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya ingest` first")
     # Not before any event, because ingest quarantines events of the future (ADR 0001).
     as_of = dt.datetime.now(dt.UTC)
-    con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
-    # DuckDB returns times in the session's zone; days are days of UTC.
-    con.raw_sql("SET TimeZone = 'UTC'")
-    events = con.read_parquet(glob_literal(paths.events))
-    split, warnings = split_time(events, config.data)
-    for folder in (paths.sequence_features, paths.purchase_features):
-        for old in folder.glob("2*.parquet"):
-            old.unlink()
-    build = _BuyerParts(as_of, config.model.buyer_tower.max_interaction_history, paths)
-    parts: Mapping[str, int]
-    if config.feature_store.offline == "spark":
-        parts = run_by_bucket(spark_session(spark_conf(config.spark)), paths.events, build)
-    else:
-        parts = build(0, con, events)
-    counts = {
-        **parts,
-        "products": write_table(con, _product_features(con, paths, as_of), paths.product_features),
-        "buyers": int(events[c.BUYER_ID].nunique().execute()),
-    }
-    _write_empty_recent(paths.recent_features)
+    settings = _settings(config, paths)
+    last = _NOTHING if full else _last_build(paths, settings, as_of)
+    with _database(paths) as con:
+        split, warnings = split_time(con.read_parquet(glob_literal(paths.events)), config.data)
+        n_products, changed_products = write_products(con.con, paths, last.known_until, as_of)
+        changed_buyers, new = _build_buyers(con, paths, config, last, as_of)
+        rows = {**count_buyers(con.con), "products": n_products}
+    if not paths.recent_features.is_file():
+        _write_empty_recent(paths.recent_features)
+    changed = {"buyers": changed_buyers, "products": changed_products}
+    if any(changed.values()):
+        new = new._replace(known_until=as_of, builds=[*last.builds, as_of.isoformat()][-KEPT_BUILDS:])
     report = {
-        "rows": counts,
-        "as_of": as_of.isoformat(),
+        "changed": changed,
+        "rows": rows,
+        "as_of": new.known_until.isoformat(),
         **split.as_json(),
         "products_sha256": sha256(paths.products),
         "warnings": warnings,
+        **settings,
+        "base": new.base.isoformat(),
+        "builds": new.builds,
+        "parts": {
+            folder.name: describe_parts(folder, new.parts)
+            for folder in (paths.sequence_features, paths.purchase_features)
+        },
     }
-    write_json(paths.feature_report, report)
+    _write_report(paths, report)
+    _remove_leftovers(paths, new.parts)
     return report
 
 
-# ---- tables that Feast serves ----------------------------------------------------------------------------------------
+def _build_buyers(
+    con: Backend, paths: ShopPaths, config: Config, last: _LastBuild, as_of: dt.datetime
+) -> tuple[int, _LastBuild]:
+    """Writes the parts of changed buyers; returns their number, and the last build with its new parts."""
+    db = con.con
+    find_changed_buyers(db, paths.events, paths.buyer_fingerprints, last.known_until, as_of)
+    changed, share = changed_share(db)
+    if not changed:
+        return 0, last
+    if share > MAX_CHANGED_SHARE:
+        compare_buyers(db, NEVER, as_of)
+        last = last._replace(base=as_of, parts=[])
+    new = write_parts(con, paths, config.model.buyer_tower.max_interaction_history, as_of)
+    last = last._replace(parts=[*last.parts, *new])
+    folders = (paths.sequence_features, paths.purchase_features)
+    by_folder = {folder: [part for part in last.parts if part.parent == folder] for folder in folders}
+    if any(needs_compaction(parts, last.base) for parts in by_folder.values()):
+        compacted = [part for folder, parts in by_folder.items() for part in compact_parts(db, folder, parts, as_of)]
+        last = last._replace(base=as_of, parts=compacted)
+    write_buyers(db, paths.buyer_fingerprints)
+    return changed, last
 
 
-@dataclass(frozen=True)
-class _BuyerParts:
-    """Writes the parts of one bucket of buyers."""
-
-    as_of: dt.datetime
-    max_length: int
-    paths: ShopPaths
-
-    def __call__(self, bucket: int, con: Backend, events: Table) -> dict[str, int]:
-        # As a table: two queries read the numbered events, and each would number them again.
-        positioned = con.create_table("positioned", with_positions(encode_events(events)), temp=True)
-        part = f"{self.as_of:%Y%m%dT%H%M%S%f}-{bucket:03}.parquet"
-        tables = {
-            self.paths.sequence_features: _latest_sequences(positioned, self.as_of, self.max_length),
-            self.paths.purchase_features: _purchases(positioned, self.as_of),
-        }
-        return {
-            folder.name: write_table(con, table.order_by(c.BUYER_ID), folder / part) for folder, table in tables.items()
-        }
+@contextmanager
+def _database(paths: ShopPaths) -> Iterator[Backend]:
+    con = ibis.duckdb.connect(memory_limit=BUILD_MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
+    # DuckDB returns times in the session's zone; days are days of UTC.
+    con.raw_sql("SET TimeZone = 'UTC'")
+    try:
+        yield con
+    finally:
+        con.disconnect()
 
 
-def _latest_sequences(positioned: Table, as_of: dt.datetime, max_length: int) -> Table:
-    """Feast's rows of buyer sequences: one per buyer at `as_of`.
-
-    A row carries the build time, not the time of the buyer's last event: Feast drops an online write that is not newer
-    than the stored row, so an event that arrives late would never reach the online store.
-    """
-    stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
-    latest = positioned.group_by(c.BUYER_ID).agg(**{POSITION: positioned[POSITION].max()})
-    anchors = latest.mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
-    return rolling_sequences(positioned, anchors, max_length)
+# ---- the last build --------------------------------------------------------------------------------------------------
 
 
-def _purchases(positioned: Table, as_of: dt.datetime) -> Table:
-    """Feast's rows of buyer purchases: one per buyer with a purchase, with the build time as their time."""
-    stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
-    purchases = positioned.filter(positioned[c.EVENT_TYPE] == PURCHASE)
-    # Two units in one order are one purchase, online (merge_sequences) as well.
-    distinct = purchases.select(c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME).distinct()
-    order = [distinct[c.EVENT_TIME], distinct[c.PRODUCT_KEY]]
-    by_buyer = distinct.group_by(c.BUYER_ID).agg(
-        **{
-            c.PURCHASED_KEYS: distinct[c.PRODUCT_KEY].collect(order_by=order),
-            c.PURCHASED_TIMES: distinct[c.EVENT_TIME].collect(order_by=order),
-        }
-    )
-    return by_buyer.mutate(**{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp})
+def _settings(config: Config, paths: ShopPaths) -> dict[str, Any]:
+    """What rows depend on besides the data: with others, everything is built anew."""
+    # Imported here, because Feast and its own imports take seconds.
+    from feature_repo.definitions import definitions
+    from feature_repo.schema import schema_hash
+
+    max_length = config.model.buyer_tower.max_interaction_history
+    return {
+        "layout": LAYOUT,
+        "schema_hash": schema_hash(definitions(paths), max_length),
+        "hash_function": HASH_FUNCTION,
+    }
 
 
-def _product_features(con: Backend, paths: ShopPaths, as_of: dt.datetime) -> Table:
-    """Feast's rows of products, with the build time as their time: an export does not say since when they hold."""
-    stamp = ibis.literal(as_of).cast(UTC_MICROSECONDS)
-    return con.read_parquet(glob_literal(paths.products)).mutate(
-        **{c.EVENT_TIMESTAMP: stamp, c.CREATED_TIMESTAMP: stamp}
-    )
+def _last_build(paths: ShopPaths, settings: dict[str, Any], as_of: dt.datetime) -> _LastBuild:
+    """The last build; _NOTHING if it cannot be built upon."""
+    try:
+        report = read_feature_report(paths)
+        pq.read_schema(paths.buyer_fingerprints)
+    except (FileNotFoundError, ValueError):  # none yet, or damaged
+        return _NOTHING
+    known_until = dt.datetime.fromisoformat(report["as_of"])
+    folders = (paths.sequence_features, paths.purchase_features)
+    if (
+        any(report[name] != value for name, value in settings.items())
+        # A clock was ahead then: rows of today would be older than those of the last build, and not count.
+        or known_until >= as_of
+        or not all(are_intact(folder, report["parts"][folder.name]) for folder in folders)
+    ):
+        return _NOTHING
+    parts = [part for folder in folders for part in live_parts(folder, report)]
+    return _LastBuild(known_until, dt.datetime.fromisoformat(report["base"]), report["builds"], parts)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def _write_report(paths: ShopPaths, report: dict[str, Any]) -> None:
+    """Writes the report, which makes its parts count, unless nothing but the counts of the last changes differs."""
+    try:
+        before = read_feature_report(paths)
+    except (FileNotFoundError, ValueError):
+        before = {}
+    if report | {"changed": None} != before | {"changed": None}:
+        write_json(paths.feature_report, report)
+
+
+def _remove_leftovers(paths: ShopPaths, parts: list[Path]) -> None:
+    """Removes parts that do not count, and the files of version 0.1.0."""
+    for folder in (paths.sequence_features, paths.purchase_features):
+        remove_dead_parts(folder, parts)
+        folder.with_suffix(".parquet").unlink(missing_ok=True)
 
 
 def _write_empty_recent(path: Path) -> None:

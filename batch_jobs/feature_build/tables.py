@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
@@ -27,8 +28,13 @@ def encode_events(events: Table) -> Table:
 
 def write_table(con: Backend, table: Table, path: Path) -> int:
     """Writes a table atomically and returns its number of rows."""
+    return write_query(con.con, con.compile(table), path)
+
+
+def write_query(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Writes the result of a query atomically and returns its number of rows."""
     with replacing(path) as temporary:
-        # Not to_parquet, which does not escape an apostrophe in the path.
-        con.raw_sql(f"COPY ({con.compile(table)}) TO {sql_string(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")
+        # Not ibis' to_parquet, which does not escape an apostrophe in the path.
+        db.execute(f"COPY ({query}) TO {sql_string(str(temporary))} (FORMAT parquet, COMPRESSION zstd)")
         # From the file: counting the query would run it again.
         return int(pq.read_metadata(temporary).num_rows)

@@ -149,9 +149,20 @@ class OnlineFeatures:
         """When features were last materialized, milliseconds since 1970; 0 if never."""
         return int(self.redis.get(self._materialized_key) or 0)
 
-    def record_materialized(self, moment: dt.datetime) -> None:
-        """Records when a materialize ended, so that processes with cached features can see that they are outdated."""
+    def materialized_build(self) -> str:
+        """The build (`as_of`) that the last materialize wrote; empty if there was none, or the store lost its data."""
+        return (self.redis.get(self._build_key) or b"").decode()
+
+    def record_materialized(self, moment: dt.datetime, build: str) -> None:
+        """Records a materialize, so that processes with cached features can see that they are outdated.
+
+        Args:
+            moment: When it ended.
+            build: The build (`as_of`) that it wrote.
+        """
         self.redis.set(self._materialized_key, int(moment.timestamp() * 1000))
+        # Last: if only the first arrives, the next materialize writes the same once more.
+        self.redis.set(self._build_key, build)
 
     def claim_events(self, claims: Mapping[str, Claim]) -> AbstractContextManager[EventClaims]:
         """Claims events, by name, for the duration of a block; see claims.claim_events, also for the errors."""
@@ -168,6 +179,10 @@ class OnlineFeatures:
     @property
     def _materialized_key(self) -> str:
         return f"{self._config.project}:materialized_at"
+
+    @property
+    def _build_key(self) -> str:
+        return f"{self._config.project}:materialized_build"
 
     def _events(self, history: Row, recent: Row) -> EventSequence:
         pushed = _sequence_of(recent)

@@ -1,0 +1,41 @@
+"""The feature files that materialize reads, and how many of their rows the online store lacks."""
+
+import datetime as dt
+from pathlib import Path
+
+import duckdb
+
+from feature_repo import columns as c
+from feature_repo.common.files import glob_literal
+from feature_repo.common.paths import ShopPaths
+from feature_repo.common.sql import first_row
+from feature_repo.definitions import HISTORY_VIEW, PRODUCT_VIEW, PURCHASES_VIEW, source_path
+from feature_repo.feature_report import PARTS
+
+
+def paths_of_sources(shop: ShopPaths) -> list[str]:
+    """The paths of the sources of the materialized views, in a fixed order."""
+    return [source_path(path) for path in (shop.product_features, shop.sequence_features, shop.purchase_features)]
+
+
+def count_new_rows(shop: ShopPaths, start: dt.datetime) -> dict[str, int]:
+    """The number of buyers or products with rows stamped at `start` or later, by the name of the view."""
+    return {
+        HISTORY_VIEW: _count(sorted(shop.sequence_features.glob(PARTS)), c.BUYER_ID, start),
+        PURCHASES_VIEW: _count(sorted(shop.purchase_features.glob(PARTS)), c.BUYER_ID, start),
+        PRODUCT_VIEW: _count([shop.product_features], c.PRODUCT_ID, start),
+    }
+
+
+def _count(files: list[Path], key: str, start: dt.datetime) -> int:
+    if not files:
+        return 0
+    with duckdb.connect() as db:
+        # Times without a zone would be those of the machine.
+        db.execute("SET TimeZone = 'UTC'")
+        rows = db.execute(
+            f"SELECT count(DISTINCT {key}) FROM read_parquet($files) WHERE {c.EVENT_TIMESTAMP} >= $start",
+            {"files": [glob_literal(path) for path in files], "start": start},
+        )
+        (count,) = first_row(rows)
+    return int(count)
