@@ -147,6 +147,15 @@ class TrainingConfig(Section):
     weight_targets_by_event: bool = Field(
         False, description="Weight each target in the loss by its event's weight in `event_weights`"
     )
+    # ADR 0012 measures what fewer contexts cost.
+    max_contexts: Annotated[int, Field(ge=0)] = Field(
+        250_000,
+        description="Contexts to train on, the newest first: at most so many before the validation days, and as many "
+        "within them for the refit; 0 takes all",
+    )
+    max_contexts_per_buyer: Annotated[int, Field(ge=0)] = Field(
+        0, description="Newest contexts of one buyer among them; 0 takes all"
+    )
     half_life_days: Annotated[float, Field(ge=0)] = Field(
         15, description="Days after which a context's weight in the loss halves; 0 weights all contexts equally"
     )
@@ -240,6 +249,9 @@ class DataConfig(Section):
         "per_buyer",
         description="When validation and test take a context: `per_buyer` once per buyer, at the start of the days, "
         "with everything that follows as targets; `per_moment` at each moment of events within the days (sessions)",
+    )
+    max_held_out_contexts: Annotated[int, Field(ge=0)] = Field(
+        50_000, description="Contexts of the validation set and of the test set, a random sample each; 0 takes all"
     )
     target_events: frozenset[EventType] = Field(
         frozenset({"view", "add_to_cart", "purchase"}), min_length=1, description="Event types that are targets"
