@@ -8,15 +8,12 @@ Legend: N texts, D dimensions.
 
 import functools
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-
+from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths, text_vectors_dir
-from feature_repo.spark_session import spark_conf, spark_session, task_errors
+from feature_repo.spark_session import run_tasks
 from training.data.catalogue import read_catalogue
 from training.device import resolve_device
 from training.text.catalogue_text import text_encoder_of
@@ -25,8 +22,8 @@ from training.text.vector_cache import chunks_to_encode, open_cache
 
 log = logging.getLogger(__name__)
 
-# Chunks of a task before its vectors are stored: a killed run loses no more than these.
-CHUNKS_PER_TASK = 16
+# Before their vectors are stored: 400 MB of them, and what a killed run loses.
+CHUNKS_AT_ONCE = 1024
 
 
 def encode_texts(config: Config, model: Path | None = None) -> int:
@@ -51,35 +48,23 @@ def encode_texts(config: Config, model: Path | None = None) -> int:
         return 0
     n_texts = sum(map(len, chunks))
     log.info("encoding %d texts on Spark", n_texts)
-    session = spark_session(spark_conf(config.spark))
-    tasks = session.sparkContext.defaultParallelism
     task = functools.partial(_encode, config.model_dump_json(), model, encoder.vectors_id)
-    per_wave = tasks * CHUNKS_PER_TASK
-    for start in range(0, len(chunks), per_wave):
-        wave = chunks[start : start + per_wave]
-        frame = session.createDataFrame(pa.table({"chunk": range(len(wave)), "texts": wave}))
-        with task_errors():
-            rows = frame.repartition(tasks).mapInArrow(task, "chunk long, vectors binary").collect()
-        for row in rows:
-            vectors_ND = np.frombuffer(row["vectors"], np.float32).reshape(-1, encoder.dimension)
-            cache.add(wave[row["chunk"]], vectors_ND)
+    for start in range(0, len(chunks), CHUNKS_AT_ONCE):
+        wave = chunks[start : start + CHUNKS_AT_ONCE]
+        for texts, vectors_ND in zip(wave, run_tasks(config.spark, task, wave), strict=True):
+            cache.add(texts, vectors_ND)
     return n_texts
 
 
-def _encode(
-    config_json: str, model: Path | None, vectors_id: str, batches: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    """Encodes chunks of texts, in a task; the bytes of (N, D) float32 for each."""
+def _encode(config_json: str, model: Path | None, vectors_id: str, texts: list[str]) -> Float32Array:
+    """Encodes a chunk of texts, in a task; (N, D) vectors."""
     encoder = _loaded_encoder(config_json, model, vectors_id)
     if encoder.vectors_id != vectors_id:
         raise ValueError(
             f"this machine's text encoder makes other vectors ({encoder.vectors_id}, not {vectors_id}): set "
             "inference.text_encoder_format to a format that all machines of the cluster have"
         )
-    for batch in batches:
-        for chunk, texts in zip(batch["chunk"].to_pylist(), batch["texts"].to_pylist(), strict=True):
-            vectors = encoder.encode_passages(texts).tobytes()
-            yield pa.RecordBatch.from_pydict({"chunk": [chunk], "vectors": [vectors]})
+    return encoder.encode_passages(texts)
 
 
 @functools.cache

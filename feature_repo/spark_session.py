@@ -5,19 +5,23 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from feature_repo.common.config import ConfigError, SparkConfig
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Not for the configuration to change: times are UTC everywhere, and rows travel between Spark and Python as Arrow.
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Not for the configuration to change: times are UTC everywhere, rows travel between Spark and Python as Arrow, and no
+# two tasks write the same file at once.
 FIXED_CONF = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.speculation": "false",
 }
 
 
@@ -63,16 +67,32 @@ def spark_pattern(pattern: str) -> str:
     return "file:" + re.sub(r"\[([\[*?])\]|([{}])", lambda match: "\\" + (match[1] or match[2]), pattern)
 
 
-@contextmanager
-def task_errors() -> Iterator[None]:
-    """Turns a failure of Spark into a RuntimeError of one line: the exception that was raised in the task."""
+def run_tasks(config: SparkConfig, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Calls `function` with each item, in a task of Spark; returns the results in the order of the items.
+
+    Args:
+        config: The section `spark`.
+        function: Is pickled with what it refers to. Spark calls it again with an item whose machine was lost.
+        items: Are pickled.
+
+    Raises:
+        RuntimeError: A task failed; the message says why.
+        ConfigError: PySpark or Java is not installed.
+    """
+    context = spark_session(spark_conf(config)).sparkContext
+    # After the line that says what to do if they are not installed.
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
-        yield
-    except PySparkException as error:
-        text = str(error).strip()
-        _, _, trace = text.partition("Traceback (most recent call last):\n")
-        # After the indented lines of the trace; without a trace, Spark's own first line.
-        raised = [line for line in trace.splitlines() if line and not line.startswith(" ")]
-        raise RuntimeError(f"a Spark task failed: {next(iter(raised), text.partition(chr(10))[0])}") from None
+        results: list[Result] = context.parallelize(items, max(len(items), 1)).map(function).collect()
+    except (Py4JError, PySparkException) as error:
+        raise RuntimeError(f"a Spark task failed: {_reason(str(error))}") from None
+    return results
+
+
+def _reason(message: str) -> str:
+    """The exception that a task raised: what follows the indented lines of the trace; without one, the first line."""
+    _, _, trace = message.partition("Traceback (most recent call last):\n")
+    raised = [line for line in trace.splitlines() if line and not line.startswith(" ")]
+    return next(iter(raised), message.strip().partition("\n")[0])

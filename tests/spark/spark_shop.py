@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_jobs.feature_build.build_contexts import build_contexts
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
+from expectations.gate import GateResult, validate_canonical, validate_features
 from feature_repo.columns import BUYER_ID, CREATED_TIMESTAMP, EVENT_TIMESTAMP
 from feature_repo.common.config import Config
-from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.common.paths import shop_paths
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from tests.parity.parity_shop import DAY, PRODUCT_IDS, Event, log_events, shop, write_events
 
@@ -41,7 +43,7 @@ def on_spark(config: Config, **changes: object) -> Config:
 
 
 def random_events(seed: int) -> dict[str, list[Event]]:
-    """Six days of 24 buyers on few moments, so that many events share buyer and time; one buyer has 250 events."""
+    """Six days of 24 buyers on few moments, so that many events share buyer and time; one buyer has over 100 events."""
     rng = np.random.default_rng(seed)
     moments = rng.integers(0, 6 * DAY, 60)
     events: dict[str, list[Event]] = {}
@@ -60,38 +62,51 @@ def random_events(seed: int) -> dict[str, list[Event]]:
 
 @dataclass(frozen=True)
 class TwiceBuilt:
-    """A shop with the features of DuckDB, and a copy of it with the features of Spark."""
+    """A shop with the features of DuckDB, and one with those of Spark."""
 
     duckdb: Config
     spark: Config
 
     def tables(self, name: str) -> tuple[pa.Table, pa.Table]:
-        """A table of both builds, without the times of the builds."""
-        return _table(shop_paths(self.duckdb), name), _table(shop_paths(self.spark), name)
+        """A table of both, sorted; with the number of the build, from 1, in place of its time."""
+        return _table(self.duckdb, name), _table(self.spark, name)
+
+    def validations(self) -> tuple[GateResult, GateResult]:
+        """The results of the gate on the features of both."""
+        first, second = (_validated(config) for config in (self.duckdb, self.spark))
+        return first, second
 
 
 def build_twice(folder: Path, events: dict[str, list[Event]]) -> TwiceBuilt:
-    """Ingests events, and two late ones through the event log, and builds the features of both."""
+    """Builds the features of both from events, and again when late events of two buyers have arrived."""
     duckdb = shop(folder, LONGEST)
-    write_events(duckdb, events)
-    log_events(duckdb, "u1", (DAY + 7, "p3", "purchase"))
-    log_events(duckdb, LATE_BUYER, (2 * DAY, "p1", "view"))
-    report = ingest(duckdb)
-    assert report["events"]["bad"] == 0
     spark = on_spark(duckdb, data_dir=folder / "spark")
-    shutil.copytree(duckdb.data_dir, spark.data_dir)
+    write_events(duckdb, events)
+    late: list[dict[str, Event]] = [{}, {"u1": (DAY + 7, "p3", "purchase"), LATE_BUYER: (2 * DAY, "p1", "view")}]
+    for arrivals in late:
+        for buyer, event in arrivals.items():
+            log_events(duckdb, buyer, event)
+        report = ingest(duckdb)
+        assert report["events"]["bad"] == 0
+        source, target = (shop_paths(config).events.parent for config in (duckdb, spark))
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        for config in (duckdb, spark):
+            build_features(config)
     for config in (duckdb, spark):
-        build_features(config)
         build_contexts(config)
     return TwiceBuilt(duckdb, spark)
 
 
-def _table(paths: ShopPaths, name: str) -> pa.Table:
-    folder = paths.root / "features"
-    if name == "contexts":
-        return pq.read_table(folder / "contexts.parquet")
-    parts = sorted((folder / name).glob("*.parquet"))
+def _table(config: Config, name: str) -> pa.Table:
+    # Not contexts.parquet, which lies among the parts and is made by DuckDB in both.
+    parts = sorted((shop_paths(config).root / "features" / name).glob("2*.parquet"))
     table = pa.concat_tables([pq.read_table(part) for part in parts])
-    # Rows of the build's time sort last on both sides, and then that time goes.
-    keys = [(BUYER_ID, "ascending"), (EVENT_TIMESTAMP, "ascending")]
-    return table.sort_by(keys).drop_columns([CREATED_TIMESTAMP])
+    assert table[CREATED_TIMESTAMP].equals(table[EVENT_TIMESTAMP])
+    builds = pc.rank(table[EVENT_TIMESTAMP], tiebreaker="dense")
+    table = table.drop_columns([CREATED_TIMESTAMP, EVENT_TIMESTAMP]).append_column("build", builds)
+    return table.sort_by([(BUYER_ID, "ascending"), ("build", "ascending")])
+
+
+def _validated(config: Config) -> GateResult:
+    validate_canonical(shop_paths(config), config)
+    return validate_features(shop_paths(config), config)

@@ -1,17 +1,22 @@
 """Features, contexts and joins of Spark are those of DuckDB."""
 
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from batch_jobs.feature_build import changed_buyers
+from batch_jobs.materialize import materialize
 from feature_repo.columns import BUYER_ID, EVENT_TIMES, EVENT_TIMESTAMP, EVENT_TYPES, PRODUCT_KEYS
 from feature_repo.common.config import Config
-from feature_repo.common.files import read_json, sha256
+from feature_repo.common.files import read_json
 from feature_repo.common.paths import shop_paths
+from feature_repo.spark_session import run_tasks
 from feature_repo.store import feature_store
 from tests.parity.parity_shop import DAY, START, online
 from tests.spark.spark_shop import COLD_BUYER, LATE_BUYER, LONG_BUYER, LONGEST, TwiceBuilt, build_twice, random_events
@@ -22,28 +27,21 @@ pytestmark = [pytest.mark.store, pytest.mark.spark]
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TwiceBuilt:
-    # A name with characters of patterns, which DuckDB and Spark escape in different ways.
-    return build_twice(tmp_path_factory.mktemp("twice") / "shop [1] {a,b}", random_events(request.param))
-
-
-def without_build_time(table: pa.Table, built_at: str) -> pa.Table:
-    """The table with a null in place of the build's time."""
-    stamp = pa.scalar(pd.Timestamp(built_at).to_pydatetime(), pa.timestamp("us", "UTC"))
-    times = table[EVENT_TIMESTAMP]
-    shown = pc.if_else(pc.equal(times, stamp), pa.scalar(None, times.type), times)
-    return table.set_column(table.schema.get_field_index(EVENT_TIMESTAMP), EVENT_TIMESTAMP, shown)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwiceBuilt]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(changed_buyers, "EVENTS_PER_BUCKET", 150)
+        # A name with characters of patterns, which DuckDB and Spark escape in different ways.
+        folder = tmp_path_factory.mktemp("twice") / "shop [1] {a,b}"
+        yield build_twice(folder, random_events(request.param))
 
 
 @pytest.mark.parametrize("name", ["buyer_sequences", "buyer_purchases"])
 def test_the_tables_that_feast_serves_are_equal(built: TwiceBuilt, name: str) -> None:
-    duckdb, spark = (
-        without_build_time(table, read_json(shop_paths(config).feature_report, "")["as_of"])
-        for table, config in zip(built.tables(name), (built.duckdb, built.spark), strict=True)
-    )
+    duckdb, spark = built.tables(name)
     assert spark.equals(duckdb)
-    assert len(duckdb) >= 20
-    assert len(list((shop_paths(built.spark).root / "features" / name).glob("2*.parquet"))) > 1, "one bucket"
+    assert set(spark["build"].to_pylist()) == {1, 2}, "late events made no delta"
+    parts = [part.name for part in (shop_paths(built.spark).root / "features" / name).glob("2*.parquet")]
+    assert len(parts) > 3, "there was one bucket"
 
 
 def test_a_history_longer_than_the_longest_is_cut(built: TwiceBuilt) -> None:
@@ -52,14 +50,24 @@ def test_a_history_longer_than_the_longest_is_cut(built: TwiceBuilt) -> None:
     assert pc.max(pc.list_value_length(longest)).as_py() == LONGEST
 
 
-def test_the_files_of_contexts_are_equal(built: TwiceBuilt) -> None:
-    duckdb, spark = built.tables("contexts")
-    assert spark.equals(duckdb)
-    assert {COLD_BUYER, LATE_BUYER} <= set(spark[BUYER_ID].to_pylist())
-    reports = [read_json(shop_paths(config).context_report, "") for config in (built.duckdb, built.spark)]
-    # Training resumes on the other's build: the version is a hash of the file's bytes.
-    assert reports[0] == reports[1]
-    assert sha256(shop_paths(built.duckdb).contexts) == sha256(shop_paths(built.spark).contexts)
+def test_the_gate_finds_the_same_in_both(built: TwiceBuilt) -> None:
+    duckdb, spark = built.validations()
+    assert spark.findings == duckdb.findings
+    assert spark.passed
+
+
+def test_the_gate_finds_the_same_fault_in_both(built: TwiceBuilt) -> None:
+    for config in (built.duckdb, built.spark):
+        paths = shop_paths(config)
+        products = pq.read_table(paths.product_features)
+        shutil.copy(paths.product_features, paths.product_features.with_suffix(".good"))
+        pq.write_table(products.slice(1), paths.product_features)
+    duckdb, spark = built.validations()
+    for config in (built.duckdb, built.spark):
+        path = shop_paths(config).product_features
+        path.with_suffix(".good").replace(path)
+    assert spark.findings == duckdb.findings
+    assert not spark.passed
 
 
 def moments() -> pd.DataFrame:
@@ -93,11 +101,27 @@ def test_a_point_in_time_join_of_spark_is_that_of_duckdb(built: TwiceBuilt) -> N
 
 
 def test_materialize_of_spark_writes_what_that_of_duckdb_writes(built: TwiceBuilt) -> None:
-    buyers = ["u0", "u1", COLD_BUYER, LATE_BUYER]
+    built.validations()
+    buyers = [LONG_BUYER, "u1", COLD_BUYER, LATE_BUYER]
     answers = []
     for config in (built.duckdb, built.spark):
         with feature_store(config) as store:
-            store.materialize(full=True)
-            answers.append((online(store, buyers), store.schema_hash))
+            # Of copies of the parts that passed the gate.
+            written = materialize(config, store, full=True)
+            answers.append((written, online(store, buyers)))
     assert answers[0] == answers[1]
-    assert all(answers[0][0].values())
+    assert all(answers[0][1].values())
+
+
+def test_training_started_on_duckdb_resumes_on_spark(built: TwiceBuilt) -> None:
+    reports = [read_json(shop_paths(config).context_report, "") for config in (built.duckdb, built.spark)]
+    assert reports[0]["data_version"] == reports[1]["data_version"]
+
+
+def test_a_failure_in_a_task_is_one_line(built: TwiceBuilt) -> None:
+    with pytest.raises(RuntimeError, match=r"^a Spark task failed: ValueError: no such bucket$"):
+        run_tasks(built.spark.spark, _fail, [1, 2])
+
+
+def _fail(number: int) -> int:
+    raise ValueError("no such bucket")
