@@ -27,7 +27,8 @@ from training.text.catalogue_text import text_vectors
 
 pytest.importorskip("pyspark", reason="needs the extra `spark`: run `make test-spark`")
 
-pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.usefixtures("one_thread")]
+# Two trainings, and starting a JVM and its Python workers takes a minute on a busy machine.
+pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.timeout(900), pytest.mark.usefixtures("one_thread")]
 
 
 class Trained(NamedTuple):
