@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Collection
 from typing import Any
 
+from batch_jobs.encode_texts import encode_texts
 from batch_jobs.feature_build.build_contexts import ensure_contexts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True) -> dict[str, Any]:
     """Trains the towers on the features of the last build and fits the re-scorer; returns metrics and counts."""
     ensure_contexts(config)
+    encode_texts(config)
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
     return _train(config, store, data, _card(encoder_id, store), show_progress=show_progress)
 
@@ -58,6 +60,7 @@ def tune_job(
     """
     folder = shop_paths(config).tuning
     ensure_contexts(config)
+    encode_texts(config)
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
     card = _card(encoder_id, store)
     tuned = tune(config, data, card, folder, budget, fixed=fixed, show_progress=show_progress)

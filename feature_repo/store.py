@@ -50,12 +50,14 @@ from feature_repo.online.redis_errors import REDIS_ERRORS, store_failure
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore
 from feature_repo.online.stored_schemas import StoredSchemas, project_name, shop_prefix
 from feature_repo.schema import schema_hash
+from feature_repo.spark_session import spark_conf
 
 log = logging.getLogger(__name__)
 
 STORE_YAML = Path(__file__).with_name("feature_store.yaml")
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
 REDIS_TYPES = tuple(kind.value for kind in RedisType)
+SPARK_OFFLINE_STORE = "feature_repo.spark_offline_store.FileReadingSparkOfflineStore"
 CLOCK_TOLERANCE = dt.timedelta(minutes=1)  # clocks of two machines may differ by so much without a word
 FINGERPRINT = "definitions"  # tag of the Feast project that holds the hash of the definitions
 
@@ -136,6 +138,8 @@ class FeatureStore:
         # Substituted here and not through the environment, so that one process can open the stores of several shops.
         content = _substitute(yaml.safe_load(STORE_YAML.read_text(encoding="utf-8")), variables)
         content["online_store"]["buyer_ttl_days"] = config.feature_store.buyer_ttl_days
+        if config.feature_store.offline == "spark":
+            content["offline_store"] = {"type": SPARK_OFFLINE_STORE, "spark_conf": spark_conf(config.spark)}
         content["materialization"] = {"online_write_batch_size": config.feature_store.online_write_batch_size}
         repo_config = RepoConfig(**content)
         repo_config.repo_path = paths.root

@@ -166,7 +166,7 @@ def _build_buyers(
         compare_buyers(db, NEVER, as_of)
         changed, _ = changed_share(db)
         last = last._replace(base=as_of, parts=[])
-    new = write_parts(con, paths, config.model.buyer_tower.max_interaction_history, as_of)
+    new = write_parts(con, paths, config, as_of)
     last = last._replace(parts=[*last.parts, *new])
     folders = (paths.sequence_features, paths.purchase_features)
     by_folder = {folder: [part for part in last.parts if part.parent == folder] for folder in folders}

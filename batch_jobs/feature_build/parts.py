@@ -1,7 +1,9 @@
 """Writes the parts of buyer sequences and purchases, and joins many small parts into few (compaction)."""
 
 import datetime as dt
+import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,25 @@ from batch_jobs.feature_build.changed_buyers import Bucket, buckets
 from batch_jobs.feature_build.split_time import UTC_MICROSECONDS
 from batch_jobs.feature_build.tables import encode_events, write_query, write_table
 from feature_repo import columns as c
+from feature_repo.common.config import Config
 from feature_repo.common.files import glob_literal, sha256
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.sql import sql_string
 from feature_repo.feature_report import PARTS, part_name, part_time
+from feature_repo.spark_session import run_tasks
 from feature_repo.transforms.events import PURCHASE
 from feature_repo.transforms.sequences import latest_sequences, purchase_lists
 
 # Beyond these limits, readers of all parts do too much work for rows that newer ones replaced.
 MAX_DELTA_SHARE = 1 / 3  # rows of delta parts, per row of the base
 MAX_DELTA_PARTS = 20
+# Of a task's DuckDB on Spark, which spills to disk beyond it.
+TASK_MEMORY_LIMIT = "1GB"
 _SEQUENCE_ARRAYS = {c.PRODUCT_KEYS: "array<int64>", c.EVENT_TYPES: "array<int32>", c.EVENT_TIMES: "array<int64>"}
 _PURCHASE_ARRAYS = {c.PURCHASED_KEYS: "array<int64>", c.PURCHASED_TIMES: "array<int64>"}
 
 
-def write_parts(con: Backend, paths: ShopPaths, max_length: int, as_of: dt.datetime) -> list[Path]:
+def write_parts(con: Backend, paths: ShopPaths, config: Config, as_of: dt.datetime) -> list[Path]:
     """Writes a row of sequences and, for those who have or had purchases, one of purchases for each changed buyer.
 
     The rows carry `as_of` and not the time of the buyer's last event: Feast drops an online write that is not newer
@@ -39,29 +45,56 @@ def write_parts(con: Backend, paths: ShopPaths, max_length: int, as_of: dt.datet
     Args:
         con: The database, with the table `buyers`.
         paths: The shop.
-        max_length: Greatest number of events in a sequence.
+        config: The configuration.
         as_of: When the build began.
     """
-    events, buyers, written = con.read_parquet(glob_literal(paths.events)), con.table("buyers"), []
-    for number, bucket in enumerate(buckets(con.con, changed_only=True)):
-        changed = buyers.filter(buyers[c.CHANGED], buyers[c.BUYER_ID].between(bucket.first, bucket.last))
-        of_bucket = events.filter(events[c.BUYER_ID].between(bucket.first, bucket.last))
-        # As a table, because two queries read these events.
-        query = con.compile(encode_events(of_bucket.semi_join(changed, c.BUYER_ID)))
-        con.con.execute(f"CREATE OR REPLACE TABLE bucket_events AS {query}")
-        encoded = con.table("bucket_events")
-        name = part_name(as_of, number)
-        sequences = _rows(changed, latest_sequences(encoded, max_length), _SEQUENCE_ARRAYS, as_of)
-        write_table(con, sequences, paths.sequence_features / name)
-        written.append(paths.sequence_features / name)
-        # The first part of purchases always, because Feast reads the schema from a file.
-        if bucket.has_purchases or number == 0:
-            bought = purchase_lists(encoded.filter(encoded[c.EVENT_TYPE] == PURCHASE))
-            purchases = _rows(changed.filter(changed[c.HAS_PURCHASES]), bought, _PURCHASE_ARRAYS, as_of)
-            write_table(con, purchases, paths.purchase_features / name)
-            written.append(paths.purchase_features / name)
-    con.con.execute("DROP TABLE IF EXISTS bucket_events")
+    numbered = list(enumerate(buckets(con.con, changed_only=True)))
+    max_length = config.model.buyer_tower.max_interaction_history
+    if config.feature_store.offline == "spark":
+        # In a file, because tasks have no access to this database.
+        write_query(con.con, f"SELECT * FROM buyers WHERE {c.CHANGED}", paths.changed_buyers)
+        parts = run_tasks(config.spark, partial(_write_in_task, paths, max_length, as_of), numbered)
+        paths.changed_buyers.unlink()
+    else:
+        parts = [write_bucket(con, con.table("buyers"), paths, max_length, as_of, *bucket) for bucket in numbered]
+    return [path for written in parts for path in written]
+
+
+def write_bucket(
+    con: Backend, buyers: Table, paths: ShopPaths, max_length: int, as_of: dt.datetime, number: int, bucket: Bucket
+) -> list[Path]:
+    """Writes the parts of one bucket, from `buyers` as find_changed_buyers makes it; see write_parts."""
+    events, name = con.read_parquet(glob_literal(paths.events)), part_name(as_of, number)
+    changed = buyers.filter(buyers[c.CHANGED], buyers[c.BUYER_ID].between(bucket.first, bucket.last))
+    of_bucket = events.filter(events[c.BUYER_ID].between(bucket.first, bucket.last))
+    # As a table, because two queries read these events.
+    query = con.compile(encode_events(of_bucket.semi_join(changed, c.BUYER_ID)))
+    con.con.execute(f"CREATE OR REPLACE TABLE bucket_events AS {query}")
+    encoded = con.table("bucket_events")
+    sequences = _rows(changed, latest_sequences(encoded, max_length), _SEQUENCE_ARRAYS, as_of)
+    write_table(con, sequences, paths.sequence_features / name)
+    written = [paths.sequence_features / name]
+    # The first part of purchases always, because Feast reads the schema from a file.
+    if bucket.has_purchases or number == 0:
+        bought = purchase_lists(encoded.filter(encoded[c.EVENT_TYPE] == PURCHASE))
+        purchases = _rows(changed.filter(changed[c.HAS_PURCHASES]), bought, _PURCHASE_ARRAYS, as_of)
+        write_table(con, purchases, paths.purchase_features / name)
+        written.append(paths.purchase_features / name)
+    con.con.execute("DROP TABLE bucket_events")
     return written
+
+
+def _write_in_task(paths: ShopPaths, max_length: int, as_of: dt.datetime, numbered: tuple[int, Bucket]) -> list[Path]:
+    """`write_bucket` in a task of Spark, with a DuckDB of its own."""
+    with tempfile.TemporaryDirectory() as spill:
+        # One thread, because Spark runs as many tasks as there are cores.
+        con = ibis.duckdb.connect(threads=1, memory_limit=TASK_MEMORY_LIMIT, temp_directory=spill)
+        try:
+            con.raw_sql("SET TimeZone = 'UTC'")
+            buyers = con.read_parquet(glob_literal(paths.changed_buyers))
+            return write_bucket(con, buyers, paths, max_length, as_of, *numbered)
+        finally:
+            con.disconnect()
 
 
 def _rows(buyers: Table, arrays: Table, types: dict[str, str], as_of: dt.datetime) -> Table:

@@ -300,8 +300,13 @@ class ResourcesConfig(Section):
 
 
 class FeatureStoreConfig(Section):
-    """The online feature store."""
+    """The feature store."""
 
+    offline: Literal["duckdb", "spark"] = Field(
+        "duckdb",
+        description="Where features are built and histories joined: `duckdb` in the process of the command, or `spark` "
+        "(extra `spark`, [scaling.md](scaling.md))",
+    )
     online: Literal["embedded", "redis"] = Field(
         "embedded", description="`embedded` starts a local Valkey; `redis` uses $TAWSIYA_REDIS (host:port,option=value)"
     )
@@ -311,6 +316,26 @@ class FeatureStoreConfig(Section):
         ge=0,
         le=36_500,
         description="Days after a buyer's last event when the online store forgets the buyer; 0: never. Needs Redis 7",
+    )
+
+
+# A driver on this machine alone, which no other machine can reach.
+_LOOPBACK_CONF = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+class SparkConfig(Section):
+    """The Spark session, if `feature_store.offline` is `spark`."""
+
+    master: str = Field("local[*]", description="Spark's master URL, such as `local[*]`, `spark://host:7077` or `yarn`")
+    conf: dict[str, str] = Field(
+        _LOOPBACK_CONF,
+        description="Further settings of the session, as texts by Spark's own names, such as `spark.executor.memory`; "
+        "they replace the default, with which no other machine can reach the driver",
     )
 
 
@@ -487,6 +512,7 @@ class Config(Section):
     inference: InferenceConfig = InferenceConfig()
     resources: ResourcesConfig = ResourcesConfig()
     feature_store: FeatureStoreConfig = FeatureStoreConfig()
+    spark: SparkConfig = SparkConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
     index: IndexConfig = IndexConfig()
     release: ReleaseConfig = ReleaseConfig()

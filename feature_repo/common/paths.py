@@ -73,6 +73,11 @@ class ShopPaths:
         return self.root / "features" / "buyers.parquet"
 
     @property
+    def changed_buyers(self) -> Path:
+        """The buyers that a build writes, for its tasks on Spark."""
+        return self.root / "tmp" / "changed_buyers.parquet"
+
+    @property
     def recent_features(self) -> Path:
         """Feast's batch source of the pushed view; empty, because only pushes write that view."""
         return self.root / "features" / "buyer_recent.parquet"

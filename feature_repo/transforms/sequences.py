@@ -135,8 +135,8 @@ def purchase_lists(events: Table) -> Table:
 def rolling_sequences(positioned: Table, anchors: Table, max_length: int) -> Table:
     """The sequence that ends at each anchor.
 
-    The same ibis expression runs on DuckDB and on Spark. Its cost is linear in events and anchors, however long a
-    history is: events are grouped once into blocks of `max_length`, and an anchor reads at most two blocks.
+    DuckDB runs it, on Spark in each task. Its cost is linear in events and anchors, however long a history is: events
+    are grouped once into blocks of `max_length`, and an anchor reads at most two blocks.
 
     Args:
         positioned: The events, with POSITION (see with_positions).

@@ -75,6 +75,12 @@ def shop(folder: Path, max_length: int = 100) -> Config:
 
 def build(config: Config, events: dict[str, list[Event]]) -> None:
     """Writes the shop's export, ingests it and builds the features."""
+    write_events(config, events)
+    rebuild(config)
+
+
+def write_events(config: Config, events: dict[str, list[Event]]) -> None:
+    """Writes the shop's export."""
     lines = [
         f"{buyer},{product},{kind},{(START + timedelta(milliseconds=time)).isoformat()}\n"
         for buyer, of_buyer in events.items()
@@ -84,7 +90,6 @@ def build(config: Config, events: dict[str, list[Event]]) -> None:
     Path(config.data.events_path).write_text(
         "buyer_id,product_id,event_type,timestamp\n" + "".join(lines), encoding="utf-8"
     )
-    rebuild(config)
 
 
 def rebuild(config: Config) -> None:

@@ -13,7 +13,7 @@ Legend: N texts, D dimensions.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -126,24 +126,36 @@ def delete_cache(folder: Path) -> None:
             path.unlink()
 
 
+def open_cache(encoder: PassageEncoder, cache_dir: Path) -> TextVectorCache:
+    """The cache of an encoder's vectors; caches of several encoders lie side by side in `cache_dir`."""
+    return TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
+
+
+def chunks_to_encode(cache: TextVectorCache, texts: Sequence[str]) -> list[list[str]]:
+    """The distinct texts without a vector, in chunks to encode one at a time.
+
+    The last bits of a vector depend on the texts that it is encoded with. So whoever encodes these chunks, and in
+    whatever order, makes the same vectors.
+    """
+    # Texts of similar length need less padding. With the longest first, the estimated time of the bar does not grow.
+    missing = sorted(cache.missing(texts), key=len, reverse=True)
+    return [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
+
+
 def encode_distinct(
     texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
 ) -> Float32Array:
     """(N, D) float32 vectors in the order of `texts`; encodes only texts that are not in the cache."""
-    cache = TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
-    # Texts of similar length need less padding. With the longest first, the estimated time of the bar does not grow.
-    missing = sorted(cache.missing(texts), key=len, reverse=True)
-    with tqdm(total=len(missing), desc="Encoding texts", unit="text", disable=not (show_progress and missing)) as bar:
-        for chunk in _chunks(missing):
+    cache = open_cache(encoder, cache_dir)
+    chunks = chunks_to_encode(cache, texts)
+    n_missing = sum(map(len, chunks))
+    with tqdm(total=n_missing, desc="Encoding texts", unit="text", disable=not (show_progress and chunks)) as bar:
+        for chunk in chunks:
             cache.refresh()
             if wanted := cache.missing(chunk):  # another process may have encoded some of them
                 cache.add(wanted, encoder.encode_passages(wanted))
             bar.update(len(chunk))
     return cache.read(texts)
-
-
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
 
 
 def _size(file: Path) -> int:
