@@ -7,8 +7,8 @@ validate, build-features, materialize, then the same again after one buyer in a 
 late. Beside them, in the same run, plain pipelines do the same work by hand (plain_data); where both return rows, they
 must be the same, bit for bit.
 
-A finished stage is kept in FOLDER/<shop>/state.json and not repeated, so an interrupted run goes on; remove the folder to
-start anew.
+A finished stage is kept in FOLDER/<shop>/state.json and not repeated, so an interrupted run goes on; remove the folder
+to start anew.
 Compare processor seconds and ratios, not seconds, where other programs run on the machine.
 """
 

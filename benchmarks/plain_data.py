@@ -76,7 +76,7 @@ def _digest(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-# ---- contexts and historical features ---------------------------------------------------------------------------------------------
+# ---- contexts and historical features --------------------------------------------------------------------------------
 
 
 def contexts(config: Config) -> Result:
