@@ -9,8 +9,9 @@ from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.sql import first_row
-from feature_repo.definitions import HISTORY_VIEW, PRODUCT_VIEW, PURCHASES_VIEW, source_path
+from feature_repo.definitions import source_path
 from feature_repo.feature_report import PARTS
+from feature_repo.schema import HISTORY_VIEW, PRODUCT_VIEW, PURCHASES_VIEW
 
 
 def paths_of_sources(shop: ShopPaths) -> list[str]:

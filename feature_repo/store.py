@@ -37,8 +37,6 @@ from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
-    HISTORY_VIEW,
-    PRODUCT_VIEW,
     TRAINING_SERVICE,
     Definitions,
     definitions,
@@ -51,7 +49,7 @@ from feature_repo.online.features import BEFORE_ALL_DATA, OnlineFeatures
 from feature_repo.online.redis_errors import REDIS_ERRORS, store_failure
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore
 from feature_repo.online.stored_schemas import StoredSchemas, project_name, shop_prefix
-from feature_repo.schema import schema_hash
+from feature_repo.schema import HISTORY_VIEW, PRODUCT_VIEW, schema_hash
 from feature_repo.spark_session import spark_conf
 
 log = logging.getLogger(__name__)
@@ -128,7 +126,7 @@ class FeatureStore:
         self._config, self._paths = config, paths
         self._definitions = definitions(paths)
         self._max_length = config.model.buyer_tower.max_interaction_history
-        self.schema_hash = schema_hash(self._definitions, self._max_length)
+        self.schema_hash = schema_hash(self._max_length)
         self.shop = shop_prefix(paths.root.name)
         self.project = project_name(self.shop, self.schema_hash)
         variables = {

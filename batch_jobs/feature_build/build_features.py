@@ -5,9 +5,9 @@ buyer_purchases  all purchases of each buyer
 products         the product columns that pages and towers read
 
 A build writes only what changed since the last one: a delta part of the buyers whose events changed, and the products
-if any did. It builds all buyers anew if there is nothing to compare with, or if so many changed that a delta would not
-be worth it. Either way it works bucket by bucket (see changed_buyers.Bucket), so that memory does not grow with the
-shop.
+if any did. If the canonical files are those of the last build, it ends at once. It builds all buyers anew if there is
+nothing to compare with, or if so many changed that a delta would not be worth it. Either way it works bucket by bucket
+(see changed_buyers.Bucket), so that memory does not grow with the shop.
 
 The report is written last and lists the parts that count. A build that is killed before leaves parts that do not count;
 the next build removes them and, because their rows are stamped later than the report's `as_of`, writes their buyers and
@@ -54,6 +54,7 @@ from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.feature_report import LAYOUT, live_parts, read_feature_report
+from feature_repo.schema import schema_hash
 
 # Beyond this share of changed buyers, all are built: a delta would soon be compacted, which costs as much.
 MAX_CHANGED_SHARE = 0.3
@@ -69,15 +70,17 @@ class _LastBuild(NamedTuple):
         base: When the last build of all buyers or compaction began.
         builds: The builds whose rows the parts and products may hold, oldest first.
         parts: The parts that count.
+        report: Its report; empty if there is none to compare with.
     """
 
     known_until: dt.datetime
     base: dt.datetime
     builds: list[str]
     parts: list[Path]
+    report: dict[str, Any]
 
 
-_NOTHING = _LastBuild(NEVER, NEVER, [], [])
+_NOTHING = _LastBuild(NEVER, NEVER, [], [], {})
 
 
 def build_validated_features(config: Config, *, full: bool = False) -> dict[str, Any]:
@@ -107,8 +110,8 @@ def build_features(config: Config, *, full: bool = False) -> dict[str, Any]:
     Returns:
         The report: `changed`, the number of buyers and of products that were written; `rows` per table; `as_of`, when
         the last build with news began, which its rows carry; the time split `validation_from`, `test_from` and
-        `data_end`; all times in ISO 8601, UTC; `parts`, the files that count with their checksums; `products_sha256`,
-        the checksum of the canonical products; `schema_hash`; and `warnings`, a line each.
+        `data_end`; all times in ISO 8601, UTC; `parts`, the files that count with their checksums; `events_sha256` and
+        `products_sha256`, the checksums of the canonical files; `schema_hash`; and `warnings`, a line each.
 
     Raises:
         FileNotFoundError: There are no canonical data yet; the message names the command that writes them.
@@ -120,12 +123,18 @@ def build_features(config: Config, *, full: bool = False) -> dict[str, Any]:
             raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya ingest` first")
     # Not before any event, because ingest quarantines events of the future (ADR 0001).
     as_of = dt.datetime.now(dt.UTC)
-    settings = _settings(config, paths)
+    settings, inputs = _settings(config), _inputs(paths, config)
     last = _NOTHING if full else _last_build(paths, settings, as_of)
+    if _is_of(last, inputs) and are_intact(paths.feature_report.parent, last.report["files"]):
+        _remove_leftovers(paths, last.parts)
+        return last.report | {"changed": {"buyers": 0, "products": 0}}
     with duckdb_session(config, "build-features") as db:
         con = ibis.duckdb.from_connection(db)
         split, warnings = split_time(con.read_parquet(glob_literal(paths.events)), config.data)
-        n_products, changed_products = write_products(con.con, paths, last.known_until, as_of)
+        if _has_products_of(last, paths, inputs):
+            n_products, changed_products = last.report["rows"]["products"], 0
+        else:
+            n_products, changed_products = write_products(con.con, paths, last.known_until, as_of)
         changed_buyers, new = _build_buyers(con, paths, config, last, as_of)
         rows = {**count_buyers(con.con), "products": n_products}
     if not paths.recent_features.is_file():
@@ -138,14 +147,18 @@ def build_features(config: Config, *, full: bool = False) -> dict[str, Any]:
         "rows": rows,
         "as_of": new.known_until.isoformat(),
         **split.as_json(),
-        "products_sha256": sha256(paths.products),
         "warnings": warnings,
+        **inputs,
         **settings,
         "base": new.base.isoformat(),
         "builds": new.builds,
         "parts": {
-            folder.name: describe_parts(folder, new.parts)
+            folder.name: describe_parts(folder, new.parts, last.report.get("parts", {}).get(folder.name, {}))
             for folder in (paths.sequence_features, paths.purchase_features)
+        },
+        "files": {
+            path.name: sha256(path)
+            for path in (paths.buyer_fingerprints, paths.product_features, paths.recent_features)
         },
     }
     _write_report(paths, report)
@@ -180,18 +193,35 @@ def _build_buyers(
 # ---- the last build --------------------------------------------------------------------------------------------------
 
 
-def _settings(config: Config, paths: ShopPaths) -> dict[str, Any]:
+def _settings(config: Config) -> dict[str, Any]:
     """What rows depend on besides the data: with others, everything is built anew."""
-    # Imported here, because Feast and its own imports take seconds.
-    from feature_repo.definitions import definitions
-    from feature_repo.schema import schema_hash
-
-    max_length = config.model.buyer_tower.max_interaction_history
     return {
         "layout": LAYOUT,
-        "schema_hash": schema_hash(definitions(paths), max_length),
+        "schema_hash": schema_hash(config.model.buyer_tower.max_interaction_history),
         "hash_function": HASH_FUNCTION,
     }
+
+
+def _inputs(paths: ShopPaths, config: Config) -> dict[str, Any]:
+    """What the report depends on besides the settings; taken before anything is read, so that it is never newer."""
+    return {
+        "events_sha256": sha256(paths.events),
+        "products_sha256": sha256(paths.products),
+        "test_days": config.data.test_days,
+    }
+
+
+def _is_of(last: _LastBuild, inputs: dict[str, Any]) -> bool:
+    """Whether the last build was of these inputs."""
+    return all(last.report.get(name) == value for name, value in inputs.items())
+
+
+def _has_products_of(last: _LastBuild, paths: ShopPaths, inputs: dict[str, Any]) -> bool:
+    """Whether the product features are those of the last build, and it was of these products."""
+    name = paths.product_features.name
+    return last.report.get("products_sha256") == inputs["products_sha256"] and are_intact(
+        paths.feature_report.parent, {name: last.report["files"][name]}
+    )
 
 
 def _last_build(paths: ShopPaths, settings: dict[str, Any], as_of: dt.datetime) -> _LastBuild:
@@ -211,7 +241,7 @@ def _last_build(paths: ShopPaths, settings: dict[str, Any], as_of: dt.datetime) 
     ):
         return _NOTHING
     parts = [part for folder in folders for part in live_parts(folder, report)]
-    return _LastBuild(known_until, dt.datetime.fromisoformat(report["base"]), report["builds"], parts)
+    return _LastBuild(known_until, dt.datetime.fromisoformat(report["base"]), report["builds"], parts, report)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import ibis
@@ -66,9 +65,8 @@ def write_bucket(
     """Writes the parts of one bucket, from `buyers` as find_changed_buyers makes it; see write_parts."""
     events, name = con.read_parquet(glob_literal(paths.events)), part_name(as_of, number)
     changed = buyers.filter(buyers[c.CHANGED], buyers[c.BUYER_ID].between(bucket.first, bucket.last))
-    of_bucket = events.filter(events[c.BUYER_ID].between(bucket.first, bucket.last))
-    # As a table, because two queries read these events.
-    query = con.compile(encode_events(of_bucket.semi_join(changed, c.BUYER_ID)))
+    # As a table, because two queries read these events. The join lets DuckDB skip row groups of other buckets.
+    query = con.compile(encode_events(events.semi_join(changed, c.BUYER_ID)).drop(c.EVENT_TIMESTAMP))
     con.con.execute(f"CREATE OR REPLACE TABLE bucket_events AS {query}")
     encoded = con.table("bucket_events")
     sequences = _rows(changed, latest_sequences(encoded, max_length), _SEQUENCE_ARRAYS, as_of)
@@ -158,13 +156,14 @@ def _rows_of(part: Path) -> int:
 # ---- which parts count -----------------------------------------------------------------------------------------------
 
 
-def describe_parts(folder: Path, parts: Iterable[Path]) -> dict[str, Any]:
-    """The entry of a folder's parts in the report: their checksums, by file name."""
-    return {part.name: sha256(part) for part in sorted(parts) if part.parent == folder}
+def describe_parts(folder: Path, parts: Iterable[Path], known: dict[str, str]) -> dict[str, str]:
+    """The entry of a folder's parts in the report: their checksums, by file name; `known` are those of intact parts."""
+    of_folder = sorted(part for part in parts if part.parent == folder)
+    return {part.name: known.get(part.name) or sha256(part) for part in of_folder}
 
 
 def are_intact(folder: Path, checksums: dict[str, str]) -> bool:
-    """Whether the parts that a report lists are there, and nobody has changed them."""
+    """Whether the files that a report lists are there, and nobody has changed them."""
     return all((folder / name).is_file() and sha256(folder / name) == checksum for name, checksum in checksums.items())
 
 

@@ -14,9 +14,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
 from feature_repo import columns as c
-from feature_repo.definitions import RECENT_VIEW
 from feature_repo.online.buyer_expiry import BuyerExpiry
 from feature_repo.online.value_encoding import encoded_values
+from feature_repo.schema import RECENT_VIEW
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from tests.batch_jobs.csv_shop import CSV_MAPPING
 from tests.command import invoke
 
 N_EVENTS = 100_000
-TOO_LITTLE = {"ingest": "20MB", "validate": "8MB"}  # by command, for so many events
+TOO_LITTLE = {"ingest": "20MB", "validate": "8MB", "build-features": "3MB"}  # by command, for so many events
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[ShopPaths, list[str]
     with duckdb.connect() as db:
         db.execute(f"""
             COPY (SELECT 'u' || i // 20 AS buyer_id, 'p' || i % 100 AS product_id, 'view' AS event_type,
-                         strftime(TIMESTAMP '2024-01-01' + to_seconds(i), '%Y-%m-%dT%H:%M:%SZ') AS timestamp
+                         strftime(TIMESTAMP '2024-01-01' + to_seconds(10 * i), '%Y-%m-%dT%H:%M:%SZ') AS timestamp
                   FROM range({N_EVENTS}) r(i)) TO '{folder}/events.csv'""")
         db.execute(
             f"COPY (SELECT 'p' || i AS id, 'Mug ' || i AS title FROM range(100) r(i)) TO '{folder}/products.csv'"

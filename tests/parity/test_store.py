@@ -15,11 +15,11 @@ from feast.infra.online_stores.redis import RedisOnlineStore
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import shop_paths
-from feature_repo.definitions import HISTORY_VIEW
 from feature_repo.online.claims import CLAIM_SECONDS, Claim, EventsInProgressError
 from feature_repo.online.connection import read_connection
 from feature_repo.online.embedded_redis import RedisAddress, embedded_redis
 from feature_repo.online.stored_schemas import project_name, shop_prefix
+from feature_repo.schema import HISTORY_VIEW
 from feature_repo.store import STORE_YAML, FeatureStore, _substitute, feature_store
 from tests.parity.parity_shop import build, pushed, shop
 

@@ -74,13 +74,39 @@ def test_a_first_build_is_of_everything_in_buckets(config: Config) -> None:
     assert_right(config, EVENTS, CATALOGUE)
 
 
-def test_without_news_nothing_is_written(config: Config) -> None:
+def test_without_news_nothing_is_read_or_written(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build_features(config)
     before = files(shop_paths(config))
+    monkeypatch.delattr(builder, "duckdb_session")
+    again = build_features(config)
+    assert again == first | {"changed": {"buyers": 0, "products": 0}}
+    assert files(shop_paths(config)) == before
+
+
+def test_the_same_events_in_other_bytes_are_no_news(config: Config) -> None:
+    first = build_features(config)
+    events = pq.read_table(shop_paths(config).events)
+    pq.write_table(events, shop_paths(config).events, compression="none")
     again = build_features(config)
     assert changed(again) == (0, 0)
-    assert again["as_of"] == first["as_of"]
-    assert files(shop_paths(config)) == before
+    assert (again["as_of"], again["parts"]) == (first["as_of"], first["parts"])
+    assert again["events_sha256"] != first["events_sha256"]
+
+
+def test_other_test_days_change_the_time_split_alone(config: Config) -> None:
+    first = build_features(config)
+    longer = config.model_copy(update={"data": config.data.model_copy(update={"test_days": 2})})
+    again = build_features(longer)
+    assert changed(again) == (0, 0)
+    assert again["test_from"] < first["test_from"]
+
+
+def test_damaged_products_are_written_again(config: Config) -> None:
+    build_features(config)
+    paths = shop_paths(config)
+    paths.product_features.write_bytes(paths.product_features.read_bytes()[:-9])
+    assert changed(build_features(config)) == (0, 4)
+    assert_right(config, EVENTS, CATALOGUE)
 
 
 @pytest.mark.parametrize(
