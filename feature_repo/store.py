@@ -123,6 +123,7 @@ class FeatureStore:
             raise ConfigError(f"{REDIS_TYPE_VARIABLE} is {redis_type!r}; use one of {', '.join(REDIS_TYPES)}")
         self._connection = read_connection(redis_connection)
         self.revive = revive
+        self._config = config
         self._paths = paths
         self._definitions = definitions(paths)
         self._max_length = config.model.buyer_tower.max_interaction_history
@@ -187,7 +188,7 @@ class FeatureStore:
         self._warn_of_the_future(now, built_at)
         start = self.first_unwritten(full=full)
         files = copies or self._paths
-        new_rows = count_new_rows(files, start)
+        new_rows = count_new_rows(self._config, files, start)
         # Not the pushed view: its batch source is empty.
         if views := [view for view, rows in new_rows.items() if rows]:
             sources = [paths_of_sources(shop) for shop in (self._paths, files)]
