@@ -187,7 +187,7 @@ class FeatureStore:
         self._warn_of_the_future(now, built_at)
         start = self.first_unwritten(full=full)
         files = copies or self._paths
-        new_rows = count_new_rows(files, start)
+        new_rows = count_new_rows(self._config, files, start)
         # Not the pushed view: its batch source is empty.
         if views := [view for view, rows in new_rows.items() if rows]:
             sources = [paths_of_sources(shop) for shop in (self._paths, files)]
