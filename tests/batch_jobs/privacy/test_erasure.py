@@ -3,6 +3,7 @@
 import json
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.privacy.event_lines import remove_events
+from batch_jobs.privacy.event_lines import blank_events, remove_events
 from batch_jobs.privacy.forget import forget, read_ids
 from batch_jobs.privacy.mentions import Mentions
 from batch_jobs.privacy.parquet_rows import remove_rows
@@ -20,7 +21,7 @@ from feature_repo import columns as c
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import shop_paths
-from online_api.events.event_log import EventLog, LoggedEvent
+from online_api.events.event_log import EventLog, LoggedEvent, LogPosition
 from tests.batch_jobs.csv_shop import HEADER, rows, shop
 from tests.command import invoke
 
@@ -64,7 +65,10 @@ def test_the_rows_that_stay_are_those_of_the_others(
     assert left.schema.metadata == {b"made_by": b"test"}
 
 
-def test_no_event_is_lost_that_the_api_appends_meanwhile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("erase", [blank_events, remove_events])
+def test_no_event_is_lost_that_the_api_appends_meanwhile(
+    erase: Callable[[Path, list[str]], int], tmp_path: Path
+) -> None:
     log, n = EventLog(tmp_path), 150
 
     def append() -> None:
@@ -75,13 +79,39 @@ def test_no_event_is_lost_that_the_api_appends_meanwhile(tmp_path: Path) -> None
     writer.start()
     removed = 0
     while writer.is_alive() or not removed:
-        removed += sum(remove_events(path, ["goes"]) for path in tmp_path.glob("*.jsonl"))
+        removed += sum(erase(path, ["goes"]) for path in tmp_path.glob("*.jsonl"))
     writer.join()
     (path,) = tmp_path.glob("*.jsonl")
-    removed += remove_events(path, ["goes"])
-    events = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [entry["event_id"] for entry in events] == [f"stays{number}" for number in range(n)]
+    removed += erase(path, ["goes"])
+    assert [event.event_id for event in log.events_since(LogPosition("", 0))] == [f"stays{i}" for i in range(n)]
+    assert b"goes" not in path.read_bytes()
     assert removed == n
+
+
+lines = st.lists(st.tuples(st.sampled_from(["goes", "stays", "كريم", "torn goes", "torn"]), st.booleans()), max_size=8)
+
+
+@settings(max_examples=60)
+@given(written=lines)
+def test_places_in_the_log_stay_where_they_are(
+    written: list[tuple[str, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "2024-03-01.jsonl"
+    log, places = EventLog(path.parent), []
+    for number, (kind, has_end) in enumerate(written):
+        places.append(LogPosition(path.stem, path.stat().st_size if path.exists() else 0))
+        line = LoggedEvent(str(number), kind, "p1", "view", 0).line().encode()
+        with path.open("ab") as file:
+            file.write(line if "torn" not in kind else kind.encode() + (b"\n" if has_end else b" {"))
+    path.touch()
+    before = [log.events_since(place) for place in places]
+    expected = [[event for event in events if event.buyer_id not in ("goes", "كريم")] for events in before]
+    size = path.stat().st_size
+    blank_events(path, ["goes", "كريم"])
+    assert [log.events_since(place) for place in places] == expected
+    assert path.stat().st_size == size
+    assert b"goes" not in path.read_bytes()
+    assert blank_events(path, ["goes"]) == 0
 
 
 def test_a_damaged_list_is_no_empty_list(tmp_path: Path) -> None:
