@@ -69,8 +69,7 @@ class Writer:
 
     def _event(self, buyer: str, number: int) -> dict[str, str]:
         product = "new" if number % 10 == 0 else f"p{1 + number % 5}"
-        event = {c.EVENT_ID: f"{buyer}_{number}", c.BUYER_ID: buyer, c.PRODUCT_ID: product, c.EVENT_TYPE: "view"}
-        return event
+        return {c.EVENT_ID: f"{buyer}_{number}", c.BUYER_ID: buyer, c.PRODUCT_ID: product, c.EVENT_TYPE: "view"}
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def writer(config: Config) -> Iterator[Writer]:
 
     def answers() -> bool:
         try:
-            return httpx.get(f"{found.url}/ready", timeout=5).status_code < 500
+            return httpx.get(f"{found.url}/health", timeout=5).status_code < 500
         except httpx.HTTPError:
             return False
 
