@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -120,8 +121,8 @@ def test_the_same_command_ends_an_erasure_that_was_killed(config: Config, writer
         time.sleep(0.5)
         command = ("forget", "--buyer", writer.goes, *options)
         if number:  # the first one shows how long it takes
-            killed, moment = Command(tmp_path, *command), time.monotonic() + draw.uniform(0.1, whole_s)
-            killed.kill_when(lambda moment=moment: time.monotonic() > moment)
+            killed = Command(tmp_path, *command)
+            killed.kill_when(partial(_has_passed, time.monotonic() + draw.uniform(0.1, whole_s)))
             unfinished += paths.unfinished_erasure.exists()
         start = time.monotonic()
         finished = tawsiya(tmp_path, *command)
@@ -141,3 +142,7 @@ def test_the_same_command_ends_an_erasure_that_was_killed(config: Config, writer
         "%d of %d were killed with work left; %d events beside them", unfinished, MOMENTS, len(writer.acknowledged)
     )
     assert unfinished
+
+
+def _has_passed(moment: float) -> bool:
+    return time.monotonic() > moment
