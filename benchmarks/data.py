@@ -7,8 +7,8 @@ validate, build-features, materialize, then the same again after one buyer in a 
 late. Beside them, in the same run, plain pipelines do the same work by hand (plain_data); where both return rows, they
 must be the same, bit for bit.
 
-A finished stage is kept in FOLDER/<shop>/state.json and not repeated, so a run that was interrupted goes on; remove the
-A finished stage is kept in FOLDER/<shop>/state.json and not repeated, so an interrupted run goes on; remove the
+A finished stage is kept in FOLDER/<shop>/state.json and not repeated, so an interrupted run goes on; remove the folder
+to start anew.
 Compare processor seconds and ratios, not seconds, where other programs run on the machine.
 """
 
@@ -57,6 +57,7 @@ FULL = (
 )
 PARTS = (
     Stage("plain_build_features", ("latest_sequences",)),
+    Stage("contexts", ("contexts",)),
     Stage("historical", ("historical",)),
     Stage("plain_historical_as_of", ("historical_as_of",)),
     Stage("plain_historical_from_events", ("historical_from_events",)),
@@ -68,7 +69,7 @@ INCREMENTAL = tuple(
     for stage in FULL
 )
 # Ours and the plain one, compared in processor seconds, and whether their rows must be the same. Of the build, ours is
-# the whole command with its imports and contexts; the others are the work alone.
+# the whole command with its imports; the others are the work alone.
 PAIRS = (
     ("build_features", "plain_build_features", False),
     ("historical", "plain_historical_as_of", True),

@@ -50,7 +50,7 @@ def _connect(paths: ShopPaths) -> duckdb.DuckDBPyConnection:
 
 
 def _sequences(paths: ShopPaths) -> str:
-    return sql_string(str(paths.sequence_features))
+    return f"read_parquet({sql_string(str(paths.sequence_features / '*.parquet'))})"
 
 
 def _create_contexts(con: duckdb.DuckDBPyConnection, paths: ShopPaths) -> None:
@@ -76,7 +76,17 @@ def _digest(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-# ---- historical features ---------------------------------------------------------------------------------------------
+# ---- contexts and historical features --------------------------------------------------------------------------------
+
+
+def contexts(config: Config) -> Result:
+    """The contexts of training and the sequences before them."""
+    from batch_jobs.feature_build.build_contexts import build_contexts
+
+    result: Result = {}
+    with timed(result):
+        report = build_contexts(config)
+    return {**result, "rows": report["rows"]["contexts"]}
 
 
 def historical(config: Config) -> Result:
@@ -215,7 +225,7 @@ def _stored(redis: Any) -> Result:
 PARTS: dict[str, Callable[[Config], Result]] = {
     part.__name__: part
     for part in (
-        historical, historical_as_of, historical_from_events, latest_sequences, materialize, raw_redis,
+        contexts, historical, historical_as_of, historical_from_events, latest_sequences, materialize, raw_redis,
     )
 }  # fmt: skip
 

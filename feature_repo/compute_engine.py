@@ -7,6 +7,7 @@ objects (ADR 0011). This one selects the newest rows in DuckDB and never holds m
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import ibis
 import pyarrow as pa
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.compute_engines.dag.context import ColumnInfo
@@ -47,8 +48,9 @@ class ArrowComputeEngine(LocalComputeEngine):  # type: ignore[misc]  # Feast is 
             start_time=task.start_time,
             end_time=task.end_time,
         )
-        assert isinstance(job, IbisRetrievalJob), "the offline store is DuckDB"
-        newest = deduplicate(job.table, columns.join_keys, columns.ts_col, columns.created_ts_col)
+        # Spark's rows pass through this machine's memory, as with Feast's own engine.
+        rows = job.table if isinstance(job, IbisRetrievalJob) else ibis.memtable(job.to_arrow())
+        newest = deduplicate(rows, columns.join_keys, columns.ts_col, columns.created_ts_col)
         batch_rows = self.repo_config.materialization_config.online_write_batch_size
         yield from newest.to_pyarrow_batches(chunk_size=batch_rows)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import ibis
 import pandas as pd
 import pyarrow as pa
 import yaml
@@ -32,6 +33,7 @@ from redis.retry import Retry
 
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_loading import environment
+from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
@@ -121,7 +123,7 @@ class FeatureStore:
             raise ConfigError(f"{REDIS_TYPE_VARIABLE} is {redis_type!r}; use one of {', '.join(REDIS_TYPES)}")
         self._connection = read_connection(redis_connection)
         self.revive = revive
-        self._paths = paths
+        self._config, self._paths = config, paths
         self._definitions = definitions(paths)
         self._max_length = config.model.buyer_tower.max_interaction_history
         self.schema_hash = schema_hash(self._max_length)
@@ -185,14 +187,15 @@ class FeatureStore:
         self._warn_of_the_future(now, built_at)
         start = self.first_unwritten(full=full)
         files = copies or self._paths
-        new_rows = count_new_rows(files, start)
+        new_rows = count_new_rows(self._config, files, start)
         # Not the pushed view: its batch source is empty.
         if views := [view for view, rows in new_rows.items() if rows]:
             sources = [paths_of_sources(shop) for shop in (self._paths, files)]
             self._feast.config.offline_store.copies = dict(zip(*sources, strict=True))
             # The end is the build's time and not the clock's: features that a build stamped while its clock was ahead
             # are the newest all the same.
-            self._feast.materialize(start, built_at, feature_views=views)
+            with _as_default_backend(self._config, "materialize"):
+                self._feast.materialize(start, built_at, feature_views=views)
         if views or self.online.schemas.materialized_build() != report["as_of"]:
             # Last: a process that sees the new time must find the new features.
             self.online.schemas.record_materialized(dt.datetime.now(dt.UTC), report["as_of"])
@@ -244,8 +247,9 @@ class FeatureStore:
         """
         self.apply()
         service = self._feast.get_feature_service(TRAINING_SERVICE)
-        # A copy: Feast changes the frame that it is given.
-        return self._feast.get_historical_features(entity_df=contexts.copy(), features=service).to_arrow()
+        with _as_default_backend(self._config, "train"):
+            # A copy: Feast changes the frame that it is given.
+            return self._feast.get_historical_features(entity_df=contexts.copy(), features=service).to_arrow()
 
     def online_with_timeout(self, seconds: float) -> OnlineFeatures:
         """Online features over a separate connection, with `seconds` as its socket time-out."""
@@ -279,6 +283,21 @@ def _without_meta(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_meta(value) for key, value in node.items() if key != "meta"}
     return [_without_meta(value) for value in node] if isinstance(node, list) else node
+
+
+# ---- DuckDB under Feast ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _as_default_backend(config: Config, step: str) -> Iterator[None]:
+    """Lets Feast read within the configured memory: it takes ibis's default backend, which has no limit of its own."""
+    with duckdb_session(config, step) as db:
+        before = ibis.options.default_backend
+        ibis.set_backend(ibis.duckdb.from_connection(db))
+        try:
+            yield
+        finally:
+            ibis.options.default_backend = before
 
 
 # ---- settings of Feast -----------------------------------------------------------------------------------------------

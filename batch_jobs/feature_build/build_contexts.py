@@ -4,7 +4,7 @@ contexts           buyer, moment, number of earlier events, targets and part of 
 context_sequences  each buyer's newest events before each context, among the rows of Feast's history view
 
 Contexts have a budget, so they are selected first: what follows costs as much as the selected ones, and not as much as
-the shop's past. Events are then numbered and joined bucket by bucket (docs/adr/0012).
+the shop's past. Their rows are then made and written bucket by bucket (docs/adr/0012).
 
 The data end with the last event of the source, not with the clock: an export of last month must not be split as of
 today. Later events of the event log make no contexts and are no targets; so do a few stray events after a long gap. If
@@ -18,31 +18,40 @@ from collections.abc import Mapping
 from typing import Any
 
 import ibis
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
-from batch_jobs.feature_build.buyer_buckets import buyer_buckets
+from batch_jobs.feature_build.buyer_buckets import Bucket, buckets
 from batch_jobs.feature_build.context_selection import held_out_contexts, target_moments, training_contexts
-from batch_jobs.feature_build.context_tables import contexts_with_targets, sequences_before
+from batch_jobs.feature_build.context_tables import (
+    CONTEXT_SCHEMA,
+    SEQUENCE_SCHEMA,
+    ContextWindows,
+    context_rows,
+    find_windows,
+    sequence_rows,
+)
 from batch_jobs.feature_build.split_time import UTC_MICROSECONDS, split_time
 from batch_jobs.feature_build.tables import encode_events, write_table
 from expectations.gate import require_passed
 from expectations.records import CANONICAL
 from feature_repo import columns as c
 from feature_repo.common.config import Config
-from feature_repo.common.files import glob_literal, sha256, write_json
+from feature_repo.common.duckdb_session import duckdb_session
+from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.context_report import context_checksums, read_context_report
 from feature_repo.time_split import TimeSplit
-from feature_repo.transforms.sequences import with_positions
 
 log = logging.getLogger(__name__)
 
-MEMORY_LIMIT = "4GB"
-# Tables of the build in DuckDB.
-MOMENTS, SELECTED, POSITIONED = "moments", "selected", "positioned"
-BUCKET_CONTEXTS, CONTEXTS, SEQUENCES = "bucket_contexts", "contexts", "context_sequences"
+# Tables of the build in DuckDB, and the names of both files in the report.
+MOMENTS, SELECTED, CONTEXTS, SEQUENCES = "moments", "selected", "contexts", "context_sequences"
+# Sequences at a time in memory, and in a row group of their file: 40 MB at 100 events each.
+SEQUENCE_ROWS = 20_000
 
 
 def ensure_contexts(config: Config) -> dict[str, Any]:
@@ -80,14 +89,12 @@ def build_contexts(config: Config) -> dict[str, Any]:
     _require_canonical(paths)
     inputs = _inputs(paths, config)
     log.info("building the contexts of training")
-    con = ibis.duckdb.connect(memory_limit=MEMORY_LIMIT, temp_directory=str(paths.root / "tmp"))
-    # DuckDB returns times in the session's zone; days are days of UTC.
-    con.raw_sql("SET TimeZone = 'UTC'")
-    canonical = con.read_parquet(glob_literal(paths.events))
-    split, _ = split_time(canonical, config.data)
-    counts = _select(con, canonical, split, config)
-    _fill(con, canonical, split, config)
-    rows = _write(con, paths)
+    with duckdb_session(config, "train") as db:
+        con = ibis.duckdb.from_connection(db)
+        canonical = con.read_parquet(glob_literal(paths.events))
+        split, _ = split_time(canonical, config.data)
+        counts = _select(con, canonical, split, config)
+        rows = _write(con, canonical, split, config)
     checksums = context_checksums(paths)
     report = {
         "rows": rows,
@@ -113,7 +120,8 @@ def _select(con: Backend, canonical: Table, split: TimeSplit, config: Config) ->
     present = _count_by_split(_contexts_within(moments, split, _without_budget(config)))
     selected = con.create_table(SELECTED, _contexts_within(moments, split, config))
     taken = _count_by_split(selected)
-    _drop(con, MOMENTS)
+    # Not drop_table and not overwrite=True: with sqlglot 30, ibis 12 writes a DROP without the name.
+    con.raw_sql(f"DROP TABLE {MOMENTS}")
     return {name: {"present": present[name], "taken": taken[name]} for name in present}
 
 
@@ -136,44 +144,65 @@ def _count_by_split(contexts: Table) -> dict[str, int]:
     return {name: int(counts.get(name, 0)) for name in (c.TRAIN, c.VALIDATION, c.TEST)}
 
 
-def _fill(con: Backend, canonical: Table, split: TimeSplit, config: Config) -> None:
-    """Creates the tables CONTEXTS and SEQUENCES of the selected contexts, bucket by bucket."""
-    paths, selected = shop_paths(config), con.table(SELECTED)
-    n_events = pq.read_metadata(paths.events).num_rows
-    columns = canonical.select(c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TYPE, c.EVENT_TIME)
-    needed = columns.semi_join(selected, c.BUYER_ID)
-    for bucket in buyer_buckets(con, needed, n_events, paths.root / "tmp" / "context_buckets"):
-        # Tables, because each is read more than once.
-        positioned = con.create_table(POSITIONED, with_positions(encode_events(bucket)))
-        of_bucket = contexts_with_targets(positioned, selected, split, config.data.evaluation_unit)
-        contexts = con.create_table(BUCKET_CONTEXTS, of_bucket)
-        sequences = sequences_before(positioned, contexts, config.model.buyer_tower.max_interaction_history)
-        _append(con, CONTEXTS, contexts)
-        _append(con, SEQUENCES, sequences)
-        _drop(con, POSITIONED, BUCKET_CONTEXTS)
+def _write(con: Backend, canonical: Table, split: TimeSplit, config: Config) -> dict[str, int]:
+    """Writes both files of the selected contexts; returns their numbers of rows."""
+    paths, max_length = shop_paths(config), config.model.buyer_tower.max_interaction_history
+    con.create_table(CONTEXTS, schema=ibis.Schema.from_pyarrow(CONTEXT_SCHEMA))
+    n_sequences = 0
+    with (
+        replacing(paths.context_sequences) as temporary,
+        # Without dictionaries: they make the file larger, as adjacent sequences share most of their events.
+        pq.ParquetWriter(temporary, SEQUENCE_SCHEMA, compression="zstd", use_dictionary=False) as writer,
+    ):
+        for bucket in _buckets(con, canonical):
+            events, contexts = _read(con, canonical, bucket)
+            windows = find_windows(events, contexts, _target_ends(split, config))
+            con.insert(CONTEXTS, ibis.memtable(context_rows(events, contexts, windows)))
+            n_sequences += _write_sequences(writer, events, contexts, windows, max_length)
+    # Sorted, as the sequences are by bucket and buyer, so that the same data give the same bytes: the data version
+    # hashes the files.
+    contexts_by_time = con.table(CONTEXTS).order_by([c.EVENT_TIMESTAMP, c.BUYER_ID, c.SPLIT])
+    return {SEQUENCES: n_sequences, CONTEXTS: write_table(con, contexts_by_time, paths.contexts)}
 
 
-def _append(con: Backend, name: str, rows: Table) -> None:
-    if name in con.list_tables():
-        con.insert(name, rows)
-    else:
-        con.create_table(name, rows)
+def _buckets(con: Backend, canonical: Table) -> list[Bucket]:
+    """The buckets of the buyers who have a selected context."""
+    buyers = canonical.semi_join(con.table(SELECTED), c.BUYER_ID).group_by(c.BUYER_ID)
+    return buckets(con.con, con.compile(buyers.agg(**{c.N_EVENTS: lambda events: events.count()})))
 
 
-def _drop(con: Backend, *names: str) -> None:
-    for name in names:
-        # Not drop_table and not overwrite=True: with sqlglot 30, ibis 12 writes a DROP without the name.
-        con.raw_sql(f"DROP TABLE {name}")
+def _read(con: Backend, canonical: Table, bucket: Bucket) -> tuple[pa.Table, pa.Table]:
+    """The events of the bucket's buyers and their selected contexts, as context_tables.find_windows takes them."""
+    selected = con.table(SELECTED)
+    contexts = selected.filter(bucket.contains(selected[c.BUYER_ID]))
+    events = encode_events(canonical.filter(bucket.contains(canonical[c.BUYER_ID])).semi_join(contexts, c.BUYER_ID))
+    # The order of merge_sequences.
+    in_order = events.drop(c.EVENT_TIMESTAMP).order_by([c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE])
+    by_buyer = contexts.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP, c.SPLIT])
+    return con.to_pyarrow(in_order).combine_chunks(), con.to_pyarrow(by_buyer).combine_chunks()
 
 
-def _write(con: Backend, paths: ShopPaths) -> dict[str, int]:
-    """Writes both files; returns their numbers of rows."""
-    contexts, sequences = con.table(CONTEXTS), con.table(SEQUENCES)
-    # Sorted, so that the same data give the same bytes: the data version hashes the files.
-    return {
-        SEQUENCES: write_table(con, sequences.order_by([c.BUYER_ID, c.EVENT_TIMESTAMP]), paths.context_sequences),
-        CONTEXTS: write_table(con, contexts.order_by([c.EVENT_TIMESTAMP, c.BUYER_ID, c.SPLIT]), paths.contexts),
-    }
+def _target_ends(split: TimeSplit, config: Config) -> dict[str, int]:
+    """The ends of the targets, in milliseconds, where they are not those of the context's moment."""
+    if config.data.evaluation_unit == "per_moment":
+        return {}
+    test, end = (round(moment.timestamp() * 1000) for moment in (split.test_from, split.data_end))
+    return {c.VALIDATION: test, c.TEST: end + 1}
+
+
+def _write_sequences(
+    writer: pq.ParquetWriter, events: pa.Table, contexts: pa.Table, windows: ContextWindows, max_length: int
+) -> int:
+    """Writes a row per buyer and time; returns the number of rows."""
+    # A buyer's contexts of one time, of training and of validation, see the same events and are neighbours.
+    times = contexts[c.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+    repeated = (np.diff(windows.first) == 0) & (np.diff(times) == 0)
+    rows = np.flatnonzero(np.concatenate([[True], ~repeated]))
+    for start in range(0, len(rows), SEQUENCE_ROWS):
+        part = rows[start : start + SEQUENCE_ROWS]
+        of_part = ContextWindows(*(places[part] for places in windows))
+        writer.write_table(sequence_rows(events, contexts.take(part), of_part, max_length))
+    return len(rows)
 
 
 # ---- what contexts were built from -----------------------------------------------------------------------------------

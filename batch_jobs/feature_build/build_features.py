@@ -7,7 +7,7 @@ products         the product columns that pages and towers read
 A build writes only what changed since the last one: a delta part of the buyers whose events changed, and the products
 if any did. If the canonical files are those of the last build, it ends at once. It builds all buyers anew if there is
 nothing to compare with, or if so many changed that a delta would not be worth it. Either way it works bucket by bucket
-(see changed_buyers.Bucket), so that memory does not grow with the shop.
+(see buyer_buckets.Bucket), so that memory does not grow with the shop.
 
 The report is written last and lists the parts that count. A build that is killed before leaves parts that do not count;
 the next build removes them and, because their rows are stamped later than the report's `as_of`, writes their buyers and

@@ -1,44 +1,50 @@
-"""Splits events by buyer into buckets that fit into memory; all events of a buyer lie in one bucket."""
+"""Cuts the buyers into buckets, so that the memory of a build does not grow with the shop."""
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
-from ibis.backends.duckdb import Backend
-from ibis.expr.types import Table
+import duckdb
+from ibis.expr.types import BooleanColumn, StringColumn
 
 from feature_repo import columns as c
-from feature_repo.common.files import glob_literal
 from feature_repo.common.sql import sql_string
 
-# So few that numbering them, and joining their sequences, stays within the memory limit.
-BUCKET_EVENTS = 500_000
-_BUCKET = "bucket"
+# So many events at a time are in memory: about 100 MB.
+EVENTS_PER_BUCKET = 1_000_000
 
 
-def buyer_buckets(con: Backend, events: Table, n_events: int, folder: Path) -> Iterator[Table]:
-    """Yields the events bucket by bucket.
+class Bucket(NamedTuple):
+    """The buyers from `first` to `last`, in the order of their ids.
+
+    Ranges of ids, because events.parquet is sorted by buyer: DuckDB then skips the row groups of other buckets. At 4
+    million events in 4 buckets, reading all took 0.6 CPU seconds; splitting the file by a hash of the buyer and reading
+    the pieces took 1.8, and the disk space of a second copy.
+    """
+
+    first: str
+    last: str
+
+    @property
+    def condition(self) -> str:
+        """The SQL condition of the bucket's rows."""
+        return f"{c.BUYER_ID} BETWEEN {sql_string(self.first)} AND {sql_string(self.last)}"
+
+    def contains(self, buyer_ids: StringColumn) -> BooleanColumn:
+        """The same condition for ibis."""
+        return buyer_ids.between(self.first, self.last)
+
+
+def buckets(db: duckdb.DuckDBPyConnection, buyers: str) -> list[Bucket]:
+    """Cuts buyers into ranges of about EVENTS_PER_BUCKET events; a buyer is never cut in two.
 
     Args:
-        con: DuckDB.
-        events: The events, with buyer_id.
-        n_events: Number of events, or more; decides how many buckets there are.
-        folder: Holds the buckets meanwhile; deleted before and after.
+        db: The database.
+        buyers: A query of buyer_id and n_events, each buyer once.
     """
-    n_buckets = -(-n_events // BUCKET_EVENTS)
-    if n_buckets <= 1:
-        yield events
-        return
-    # Written once and read once each. A filter by bucket would read all events for every bucket.
-    bucketed = events.mutate(**{_BUCKET: (events[c.BUYER_ID].hash() % n_buckets + n_buckets) % n_buckets})
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        con.raw_sql(
-            f"COPY ({con.compile(bucketed)}) TO {sql_string(str(folder))} "
-            f"(FORMAT parquet, PARTITION_BY ({_BUCKET}), OVERWRITE_OR_IGNORE)"
+    found = db.execute(f"""
+        WITH numbered AS (
+            SELECT *, (sum({c.N_EVENTS}) OVER (ORDER BY {c.BUYER_ID}) - {c.N_EVENTS}) // {EVENTS_PER_BUCKET} AS bucket
+            FROM ({buyers})
         )
-        for part in sorted(folder.iterdir()):
-            yield con.read_parquet(f"{glob_literal(part)}/*.parquet", hive_partitioning=False)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        SELECT min({c.BUYER_ID}), max({c.BUYER_ID}) FROM numbered GROUP BY bucket ORDER BY 1
+    """).fetchall()
+    return [Bucket(*row) for row in found]

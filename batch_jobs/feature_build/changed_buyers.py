@@ -12,7 +12,6 @@ A late event, a refund and a merged product (its events get another key) all cha
 
 import datetime as dt
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -25,29 +24,9 @@ from feature_repo.common.sql import first_row, sql_string
 
 # Another version of DuckDB may hash differently; then every buyer counts as changed.
 HASH_FUNCTION = f"duckdb {duckdb.__version__}"
-# So many events at a time are in memory: about 100 MB.
-EVENTS_PER_BUCKET = 1_000_000
 # A vanished buyer's empty row must reach the online store; after so long it has, and the buyer is forgotten.
 KEEP_VANISHED = dt.timedelta(days=30)
 NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-
-class Bucket(NamedTuple):
-    """The buyers from `first` to `last`, in the order of their ids.
-
-    Ranges of ids, because events.parquet is sorted by buyer: DuckDB then skips the row groups of other buckets. At 4
-    million events in 4 buckets, reading all took 0.6 CPU seconds; splitting the file by a hash of the buyer and reading
-    the pieces took 1.8, and the disk space of a second copy.
-    """
-
-    first: str
-    last: str
-    has_purchases: bool
-
-    @property
-    def condition(self) -> str:
-        """The SQL condition of the bucket's rows."""
-        return f"{c.BUYER_ID} BETWEEN {sql_string(self.first)} AND {sql_string(self.last)}"
 
 
 def find_changed_buyers(
@@ -114,19 +93,6 @@ def changed_share(db: duckdb.DuckDBPyConnection) -> tuple[int, float]:
     """The number of changed buyers, and their share of all."""
     changed, buyers = first_row(db.execute(f"SELECT count_if({c.CHANGED}), count(*) FROM buyers"))
     return int(changed), changed / max(buyers, 1)
-
-
-def buckets(db: duckdb.DuckDBPyConnection, *, changed_only: bool) -> list[Bucket]:
-    """Cuts the buyers into ranges of about EVENTS_PER_BUCKET events; a buyer is never cut in two."""
-    condition = c.CHANGED if changed_only else "true"
-    found = db.execute(f"""
-        WITH numbered AS (
-            SELECT *, (sum({c.N_EVENTS}) OVER (ORDER BY {c.BUYER_ID}) - {c.N_EVENTS}) // {EVENTS_PER_BUCKET} AS bucket
-            FROM buyers WHERE {condition}
-        )
-        SELECT min({c.BUYER_ID}), max({c.BUYER_ID}), bool_or({c.HAS_PURCHASES}) FROM numbered GROUP BY bucket ORDER BY 1
-    """).fetchall()
-    return [Bucket(*row) for row in found]
 
 
 def write_buyers(db: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -82,6 +82,10 @@ def _newest(moments: Table, settings: TrainingConfig) -> Table:
         numbered = moments.mutate(**{_PLACE: newest_first})
         moments = numbered.filter(numbered[_PLACE] < settings.max_contexts_per_buyer).drop(_PLACE)
     if settings.max_contexts:
+        time = moments[c.EVENT_TIMESTAMP]
+        oldest = moments.order_by(ibis.desc(c.EVENT_TIMESTAMP)).limit(1, offset=settings.max_contexts - 1)
+        # Ties among older moments do not matter, and a hash of each costs as much as all the rest.
+        moments = moments.filter(time >= oldest.select(c.EVENT_TIMESTAMP).as_scalar().coalesce(time))
         tied = moments.mutate(**{_TIE: _tie(moments, str(settings.seed))})
         ordered = tied.order_by([ibis.desc(c.EVENT_TIMESTAMP), _TIE, c.BUYER_ID])
         moments = ordered.limit(settings.max_contexts).drop(_TIE)

@@ -1,91 +1,111 @@
-"""The tables of selected contexts: their targets, and the sequences that their buyers had before them.
+"""The rows of the contexts of one bucket: their targets, and the sequences that their buyers had before them.
 
-The functions are ibis expressions for DuckDB and Spark.
+Both are windows of the bucket's events, which lie in arrays, sorted by buyer and time. So a search finds each window
+and slices copy it: no window functions, no lists to sort, no joins.
+
+Legend: B buyers, C contexts, E events.
 """
 
-import ibis
-from ibis.expr.types import Table, Value
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from batch_jobs.feature_build.context_selection import ONE_MICROSECOND
-from batch_jobs.feature_build.split_time import UTC_MICROSECONDS
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from feature_repo import columns as c
-from feature_repo.common.config import EvaluationUnit
-from feature_repo.time_split import TimeSplit
-from feature_repo.transforms.sequences import POSITION, rolling_sequences
+from feature_repo.common.arrays import Int64Array
+from training.data.histories import ranges
 
-_LOWEST = "lowest"
+_ARRAYS = {c.PRODUCT_KEYS: c.PRODUCT_KEY, c.EVENT_TYPES: c.EVENT_TYPE, c.EVENT_TIMES: c.EVENT_TIME}
+_TIMESTAMP = pa.timestamp("us", "UTC")
+_KEY = [(c.BUYER_ID, pa.string()), (c.EVENT_TIMESTAMP, _TIMESTAMP)]
+_EVENTS = [
+    (c.PRODUCT_KEYS, pa.list_(pa.int64())),
+    (c.EVENT_TYPES, pa.list_(pa.int32())),
+    (c.EVENT_TIMES, pa.list_(pa.int64())),
+]
+CONTEXT_SCHEMA = pa.schema([*_KEY, (c.SPLIT, pa.string()), (c.EVENTS_BEFORE, pa.int64()), *_EVENTS])
+SEQUENCE_SCHEMA = pa.schema([*_KEY, (c.CREATED_TIMESTAMP, _TIMESTAMP), *_EVENTS])
 
 
-def contexts_with_targets(positioned: Table, selected: Table, split: TimeSplit, unit: EvaluationUnit) -> Table:
-    """The selected contexts with their number of earlier events and their targets.
+class ContextWindows(NamedTuple):
+    """Where the events of each context lie among those of the bucket, (C,) each.
+
+    Attributes:
+        first: The buyer's first event.
+        moment: The first event that is not before the context's moment: the end of the history, and the first target.
+        end: The end of the targets.
+    """
+
+    first: Int64Array
+    moment: Int64Array
+    end: Int64Array
+
+
+def find_windows(events: pa.Table, contexts: pa.Table, target_ends: Mapping[str, int]) -> ContextWindows:
+    """Finds the events of each context.
 
     Args:
-        positioned: All events of the selected buyers, with POSITION.
-        selected: buyer_id, event_timestamp and split of the contexts (see context_selection).
-        split: The time split.
-        unit: `data.evaluation_unit`: whether the targets of validation and test are all events within the days, or
-            those of the context's moment.
+        events: buyer_id, product_key, event_type and event_time (see tables.encode_events), in the order of buyers and
+            of their sequences.
+        contexts: buyer_id, event_timestamp and split (see context_selection); each buyer has events.
+        target_ends: The parts of the time split whose contexts have all events before a time, in milliseconds, as
+            targets; those of the others are the events of the context's moment.
     """
-    validation, test, end = (ibis.literal(moment).cast(UTC_MICROSECONDS) for moment in split)
-    positioned = positioned.filter(positioned[c.EVENT_TIMESTAMP] <= end)
-    before_test = positioned.filter(positioned[c.EVENT_TIMESTAMP] < test)
-    validation_events = before_test.filter(before_test[c.EVENT_TIMESTAMP] >= validation)
-    test_events = positioned.filter(positioned[c.EVENT_TIMESTAMP] >= test)
-    per_buyer = unit == "per_buyer"
-    targets = ibis.union(
-        _targets(before_test, c.TRAIN),
-        _targets(validation_events, c.VALIDATION, at=validation if per_buyer else None),
-        _targets(test_events, c.TEST, at=test if per_buyer else None),
+    ids = events[c.BUYER_ID].combine_chunks().dictionary_encode()
+    times = events[c.EVENT_TIME].to_numpy()
+    first, last = int(times.min()), int(times.max())
+    stride = last - first + 2
+
+    def places(buyers: Int64Array, moments: Int64Array) -> Int64Array:
+        """One number for buyer and time, in the order of the events."""
+        return buyers * stride + np.clip(moments - first, 0, stride - 1)
+
+    # In the order of their ids, because the events are.
+    events_E = places(ids.indices.to_numpy().astype(np.int64), times)
+    buyers_C = pc.index_in(contexts[c.BUYER_ID], value_set=ids.dictionary).to_numpy().astype(np.int64)
+    # Events have milliseconds, and a context lies one microsecond before its moment.
+    moments_C = (contexts[c.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy() + 1) // 1000
+    ends_C = moments_C + 1
+    for split, end in target_ends.items():
+        ends_C[pc.equal(contexts[c.SPLIT], split).to_numpy()] = end
+    return ContextWindows(
+        np.searchsorted(events_E, buyers_C * stride),
+        np.searchsorted(events_E, places(buyers_C, moments_C)),
+        np.searchsorted(events_E, places(buyers_C, ends_C)),
     )
-    key = [c.BUYER_ID, c.EVENT_TIMESTAMP, c.SPLIT]
-    targets = targets.semi_join(selected, key)
-    return targets.group_by(key).agg(
-        **{
-            c.EVENTS_BEFORE: targets[POSITION].min(),
-            c.PRODUCT_KEYS: targets[c.PRODUCT_KEY].collect(order_by=targets[POSITION]),
-            c.EVENT_TYPES: targets[c.EVENT_TYPE].collect(order_by=targets[POSITION]),
-            c.EVENT_TIMES: targets[c.EVENT_TIME].collect(order_by=targets[POSITION]),
-        }
-    )
 
 
-def _targets(events: Table, split: str, at: Value | None = None) -> Table:
-    """Events as targets of the context at `at`; if None, each time of events is a moment of its own."""
-    moment = (events[c.EVENT_TIMESTAMP] if at is None else at) - ONE_MICROSECOND
-    return events.mutate(**{c.EVENT_TIMESTAMP: moment.cast(UTC_MICROSECONDS), c.SPLIT: ibis.literal(split)})
+def context_rows(events: pa.Table, contexts: pa.Table, windows: ContextWindows) -> pa.Table:
+    """The contexts with their number of earlier events and their targets."""
+    counted = contexts.append_column(c.EVENTS_BEFORE, pa.array(windows.moment - windows.first))
+    return _with_lists(counted, events, windows.moment, windows.end)
 
 
-def sequences_before(positioned: Table, contexts: Table, max_length: int) -> Table:
+def sequence_rows(events: pa.Table, contexts: pa.Table, windows: ContextWindows, max_length: int) -> pa.Table:
     """Feast's rows of buyer sequences: one per context, as of the context.
 
     The rows bear the time of the context, not of the last event before it. A build of the served features may lie
-    between the two; its row would be the newer one, but lacks the events that arrived after that build.
+    between the two; its row would be the newer one, but lacks the events that arrived after that build. So contexts
+    without earlier events have a row too, an empty one.
 
     Args:
-        positioned: All events of the contexts' buyers, with POSITION.
-        contexts: buyer_id, event_timestamp and events_before of the contexts.
+        events: See find_windows.
+        contexts: Those of the rows; no two of one buyer and time.
+        windows: Their windows.
         max_length: Greatest number of events in a sequence.
     """
-    stamp = contexts[c.EVENT_TIMESTAMP]
     # Created at the same time, and not now: the same data give the same bytes, which the data version hashes.
-    rows = contexts.select(
-        c.BUYER_ID, c.EVENT_TIMESTAMP, **{c.CREATED_TIMESTAMP: stamp, POSITION: contexts[c.EVENTS_BEFORE] - 1}
-    ).distinct()
-    # Empty, and not left out: a row of the served features would take the place.
-    empty = rows.filter(rows[POSITION] < 0).drop(POSITION)
-    anchors = rows.filter(rows[POSITION] >= 0)
-    sequences = rolling_sequences(_seen(positioned, anchors, max_length), anchors, max_length)
-    types = {name: sequences.schema()[name] for name in (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)}
-    return sequences.union(empty.mutate(**{name: ibis.literal([], type=kind) for name, kind in types.items()}))
+    key = contexts.select([c.BUYER_ID, c.EVENT_TIMESTAMP])
+    stamped = key.append_column(c.CREATED_TIMESTAMP, contexts[c.EVENT_TIMESTAMP])
+    return _with_lists(stamped, events, np.maximum(windows.first, windows.moment - max_length), windows.moment)
 
 
-def _seen(positioned: Table, anchors: Table, max_length: int) -> Table:
-    """The events from a buyer's first anchor on, and those that its sequence may hold.
-
-    The newest contexts of a long history see little of it.
-    """
-    lowest = anchors.group_by(c.BUYER_ID).agg(**{_LOWEST: anchors[POSITION].min()})
-    joined = positioned.inner_join(lowest, c.BUYER_ID)
-    # rolling_sequences reads whole blocks of max_length events: the anchor's and the one before it.
-    first = joined[_LOWEST] - joined[_LOWEST] % max_length - max_length
-    return joined.filter(joined[POSITION] >= first).drop(_LOWEST)
+def _with_lists(rows: pa.Table, events: pa.Table, starts: Int64Array, ends: Int64Array) -> pa.Table:
+    """Adds the events starts[i]:ends[i] to row i, as lists of product keys, types and times."""
+    places, offsets = ranges(starts, ends)
+    for name, column in _ARRAYS.items():
+        values = events[column].to_numpy()[places]
+        rows = rows.append_column(name, pa.ListArray.from_arrays(offsets.astype(np.int32), values))
+    return rows

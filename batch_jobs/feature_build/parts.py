@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
-from batch_jobs.feature_build.changed_buyers import Bucket, buckets
+from batch_jobs.feature_build.buyer_buckets import Bucket, buckets
 from batch_jobs.feature_build.split_time import UTC_MICROSECONDS
 from batch_jobs.feature_build.tables import encode_events, write_query, write_table
 from feature_repo import columns as c
@@ -47,7 +47,7 @@ def write_parts(con: Backend, paths: ShopPaths, config: Config, as_of: dt.dateti
         config: The configuration.
         as_of: When the build began.
     """
-    numbered = list(enumerate(buckets(con.con, changed_only=True)))
+    numbered = list(enumerate(buckets(con.con, f"FROM buyers WHERE {c.CHANGED}")))
     max_length = config.model.buyer_tower.max_interaction_history
     if config.feature_store.offline == "spark":
         # In a file, because tasks have no access to this database.
@@ -64,7 +64,7 @@ def write_bucket(
 ) -> list[Path]:
     """Writes the parts of one bucket, from `buyers` as find_changed_buyers makes it; see write_parts."""
     events, name = con.read_parquet(glob_literal(paths.events)), part_name(as_of, number)
-    changed = buyers.filter(buyers[c.CHANGED], buyers[c.BUYER_ID].between(bucket.first, bucket.last))
+    changed = buyers.filter(buyers[c.CHANGED], bucket.contains(buyers[c.BUYER_ID]))
     # As a table, because two queries read these events. The join lets DuckDB skip row groups of other buckets.
     query = con.compile(encode_events(events.semi_join(changed, c.BUYER_ID)).drop(c.EVENT_TIMESTAMP))
     con.con.execute(f"CREATE OR REPLACE TABLE bucket_events AS {query}")
@@ -72,10 +72,11 @@ def write_bucket(
     sequences = _rows(changed, latest_sequences(encoded, max_length), _SEQUENCE_ARRAYS, as_of)
     write_table(con, sequences, paths.sequence_features / name)
     written = [paths.sequence_features / name]
+    customers = changed.filter(changed[c.HAS_PURCHASES])
     # The first part of purchases always, because Feast reads the schema from a file.
-    if bucket.has_purchases or number == 0:
+    if number == 0 or customers.count().execute():
         bought = purchase_lists(encoded.filter(encoded[c.EVENT_TYPE] == PURCHASE))
-        purchases = _rows(changed.filter(changed[c.HAS_PURCHASES]), bought, _PURCHASE_ARRAYS, as_of)
+        purchases = _rows(customers, bought, _PURCHASE_ARRAYS, as_of)
         write_table(con, purchases, paths.purchase_features / name)
         written.append(paths.purchase_features / name)
     con.con.execute("DROP TABLE bucket_events")
@@ -130,7 +131,7 @@ def compact_parts(db: duckdb.DuckDBPyConnection, folder: Path, parts: list[Path]
     first = 1 + max((_number(part) for part in parts if part_time(part) == as_of), default=-1)
     files = f"read_parquet([{', '.join(sql_string(glob_literal(part)) for part in parts)}])"
     written = []
-    for number, bucket in enumerate(buckets(db, changed_only=False)):
+    for number, bucket in enumerate(buckets(db, "FROM buyers")):
         path = folder / part_name(as_of, first + number)
         write_query(db, _newest_rows(files, bucket), path)
         written.append(path)

@@ -1,6 +1,5 @@
 """The events of a buyer in the files that the API appends to: the event log and the pending events."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 from batch_jobs.privacy.mentions import Mentions
 from feature_repo import columns as c
-from feature_repo.common.files import replacing
+from feature_repo.common.files import locked, replacing
 from feature_repo.transforms.values.ids import clean_buyer_id
 
 LineFilter = Callable[[str], bool]
@@ -42,14 +41,36 @@ def events_in(path: Path, buyer_ids: Collection[str]) -> Iterator[dict[str, Any]
                     yield {"line": line}
 
 
+def blank_events(path: Path, buyer_ids: Collection[str]) -> int:
+    """Overwrites the events of these buyers with blanks in a file of the event log; returns their number.
+
+    The API may be appending to the file, and it remembers places in it (online_api/events/in_flight.py), which must
+    not move. All readers skip blank lines.
+    """
+    is_theirs = line_filter(buyer_ids)
+    with path.open("r+b") as file, locked(file.fileno()):
+        places, start = [], 0
+        for line in file:
+            if is_theirs(line.decode(errors="surrogateescape")):
+                places.append((start, len(line.rstrip(b"\n"))))
+            start += len(line)
+        for start, length in places:
+            file.seek(start)
+            file.write(b" " * length)
+        if places:
+            file.flush()
+            os.fsync(file.fileno())
+    return len(places)
+
+
 def remove_events(path: Path, buyer_ids: Collection[str]) -> int:
-    """Removes the events of these buyers from a file that the API may be appending to; returns their number.
+    """Removes the events of these buyers from a file of waiting events, and returns their number.
 
     The API locks the file to append. It sees that the locked file was replaced, and appends to the new one.
     """
     is_theirs = line_filter(buyer_ids)
     removed = 0
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file, _locked(file.fileno()):
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file, locked(file.fileno()):
         removed = sum(map(is_theirs, file))
         if removed:
             file.seek(0)
@@ -70,16 +91,7 @@ def no_replay(folder: Path) -> Iterator[None]:
     """Keeps the API from replaying the pending events of `folder` meanwhile; waits for a replay in progress."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with _locked(file):
+        with locked(file):
             yield
     finally:
         os.close(file)
-
-
-@contextmanager
-def _locked(file: int) -> Iterator[None]:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

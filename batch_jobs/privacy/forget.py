@@ -4,6 +4,7 @@ The steps can be repeated: a run that was killed is finished by the same command
 first, so that no event of theirs arrives behind the erasure. The shop's own files are not touched.
 """
 
+import datetime as dt
 import json
 import shutil
 import time
@@ -12,17 +13,22 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from batch_jobs.privacy.event_lines import no_replay, remove_events
+from batch_jobs.ingestion.event_log.archive import archive_event_log
+from batch_jobs.ingestion.files.utf8 import scratch_folder
+from batch_jobs.privacy.event_lines import blank_events, no_replay, remove_events
+from batch_jobs.privacy.feature_parts import remove_from_parts
 from batch_jobs.privacy.parquet_rows import remove_rows
 from batch_jobs.privacy.quotes import delete_quoting_results, erase_examples
 from batch_jobs.upkeep.leftovers import remove_leftovers
 from expectations.gate import require_passed, validate_canonical, validate_features
 from expectations.records import CANONICAL, GATE_STAGES, record_path
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import locked_beside, write_json
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.online.shop_keys import delete_buyers, rewrite_files, shop_of
+from feature_repo.online.shop_keys import delete_buyers, rewrite_files
 from feature_repo.store import feature_store
 from feature_repo.transforms.values.ids import clean_buyer_id, id_problem
 
@@ -66,18 +72,22 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     ForgottenBuyers(paths.forgotten).add(buyer_ids)
     listed_at = time.monotonic()
     remove_leftovers(paths)
-    stages, passed = _stages_to_renew(paths), _has_passed(paths)
+    stages, accept_drift = _stages_to_renew(paths), _had_passed(paths)
     removed: Counter[str] = Counter()
     removed["canonical/report.json"] = erase_examples(paths, buyer_ids)
+    _archive_finished_days(config, paths)
+    for path, rows in remove_from_parts(paths, buyer_ids).items():
+        removed[_name(paths, path)] += rows
+    removed["training contexts"] = _delete_contexts(paths)
     for path in sorted(paths.root.rglob("*.parquet")):
         removed[_name(paths, path)] += remove_rows(path, buyer_ids)
-    removed["training_set"] = _delete_training_set(paths)
     renewed = {record_path(paths, stage) for stage in stages}
     removed["validation"] = delete_quoting_results(paths.validation, buyer_ids, kept=renewed)
-    gate = _renew(config, paths, stages, accept_drift=passed)
+    gate = _renew(config, paths, stages, accept_drift=accept_drift)
     time.sleep(max(0.0, REQUEST_SECONDS - (time.monotonic() - listed_at)))
     removed.update(_remove_logged(paths, buyer_ids))
     warnings = _erase_online(config, paths, buyer_ids, removed)
+    paths.unfinished_erasure.unlink(missing_ok=True)
     return {
         "buyers": len(buyer_ids),
         "removed": {place: count for place, count in removed.items() if count},
@@ -107,26 +117,38 @@ def _name(paths: ShopPaths, path: Path) -> str:
     return (relative if len(relative.parts) <= 2 else relative.parent).as_posix()
 
 
-def _delete_training_set(paths: ShopPaths) -> int:
-    """Deletes the cache of contexts, and the checkpoints of unfinished trainings; the next training starts anew."""
+def _archive_finished_days(config: Config, paths: ShopPaths) -> None:
+    """Moves finished days of the event log to its archive, as ingest does, so that none is half moved."""
+    with scratch_folder(paths.source_copies) as scratch, duckdb_session(config, "forget") as db:
+        archive_event_log(db, paths.event_log, scratch, keep_days=0, now=dt.datetime.now(dt.UTC))
+
+
+def _delete_contexts(paths: ShopPaths) -> int:
+    """Deletes contexts, their cache, and the checkpoints of unfinished trainings, all of which training makes anew."""
+    files = [path for path in (paths.context_report, paths.contexts, paths.context_sequences) if path.is_file()]
+    for path in files:
+        path.unlink()
     checkpoints = [path for folder in (paths.model, paths.tuning) for path in folder.rglob("*_checkpoint*")]
-    found = [path for path in (paths.training_set, *checkpoints) if path.is_dir()]
-    for path in found:
+    folders = [path for path in (paths.training_set, *checkpoints) if path.is_dir()]
+    for path in folders:
         shutil.rmtree(path, ignore_errors=True)
-    return len(found)
+    return len(files) + len(folders)
 
 
 def _remove_logged(paths: ShopPaths, buyer_ids: Collection[str]) -> Counter[str]:
     """Removes events that the API has logged, and those that it has not yet stored online."""
     removed: Counter[str] = Counter()
-    pending = paths.event_log / "pending"
-    if pending.is_dir():
-        with no_replay(pending):
-            for path in pending.rglob("*.jsonl"):
+    # The log first: the API makes events of the log pending, of a process that died.
+    for path in sorted(paths.event_log.glob("*.jsonl")):
+        removed["event_log"] += blank_events(path, buyer_ids)
+    if paths.pending_events.is_dir():
+        # In this order, as the API does. Without a replay, events only move from the first file to the others.
+        with no_replay(paths.pending_events):
+            waiting = paths.unknown_product_events
+            with locked_beside(waiting):
+                removed["event_log/pending"] += remove_events(waiting, buyer_ids) if waiting.is_file() else 0
+            for path in set(paths.pending_events.glob("*.jsonl")) - {waiting}:
                 removed["event_log/pending"] += remove_events(path, buyer_ids)
-    for path in sorted(paths.event_log.rglob("*.jsonl")):
-        if pending not in path.parents:
-            removed["event_log"] += remove_events(path, buyer_ids)
     return removed
 
 
@@ -143,23 +165,40 @@ def _stages_to_renew(paths: ShopPaths) -> list[str]:
     ]
 
 
-def _has_passed(paths: ShopPaths) -> bool:
-    """Whether the canonical data passed as they are, so that all that will have changed is known."""
+def _had_passed(paths: ShopPaths) -> bool:
+    """Whether the canonical data had passed before this erasure, so that all that will have changed is known.
+
+    An earlier run of the erasure that was killed has left a note of it. The note holds until the next validation.
+    """
+    record, note = record_path(paths, CANONICAL), paths.unfinished_erasure
+    validated_at = json.loads(record.read_text(encoding="utf-8"))["validated_at"] if record.is_file() else None
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == {"passed_at": validated_at}:
+        return validated_at is not None
     try:
         require_passed(paths, CANONICAL)
+        passed = True
     except GateRefusedError:
-        return False
-    return True
+        passed = False
+    write_json(note, {"passed_at": validated_at if passed else None})
+    return passed
 
 
 def _renew(config: Config, paths: ShopPaths, stages: Collection[str], *, accept_drift: bool) -> dict[str, str]:
-    """Validates these stages again."""
+    """Validates these stages again; returns the state of each.
+
+    Nothing that goes wrong with it ends the erasure.
+    """
     states = {}
     for stage in stages:
-        if stage == CANONICAL:
-            result = validate_canonical(paths, config, accept_drift=accept_drift)
-        else:
-            result = validate_features(paths, config)
+        try:
+            if stage == CANONICAL:
+                result = validate_canonical(paths, config, accept_drift=accept_drift)
+            else:
+                result = validate_features(paths, config)
+        except (OSError, ValueError, RuntimeError) as error:
+            record_path(paths, stage).unlink()  # of files that are gone, and it may quote the buyers
+            states[stage] = f"not validated again: {error}"
+            continue
         states[stage] = "passed" if result.passed else "refused; `tawsiya validate --explain` says why"
     return states or {CANONICAL: "has not passed, as before; run `tawsiya validate`"}
 
@@ -172,5 +211,5 @@ def _erase_online(config: Config, paths: ShopPaths, buyer_ids: Collection[str], 
     if config.feature_store.online == "embedded" and not paths.redis.is_dir():
         return []
     with feature_store(config) as store:
-        removed[ONLINE_STORE] = delete_buyers(store.online.redis, shop_of(store.project), buyer_ids)
+        removed[ONLINE_STORE] = delete_buyers(store.online.redis, store.shop, buyer_ids)
         return rewrite_files(store.online.redis)

@@ -46,15 +46,22 @@ def row_filter(schema: pa.Schema, buyer_ids: Collection[str]) -> RowFilter | Non
 
 
 def rows_of(path: Path, buyer_ids: Collection[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of these buyers in a file, in its order."""
-    with pq.ParquetFile(path) as file:
-        found = row_filter(file.schema_arrow, buyer_ids)
-        if found is None:
-            return
-        for batch in file.iter_batches(BATCH_ROWS):
-            theirs = batch.filter(found(batch))
-            if len(theirs):
-                yield theirs
+    """The rows of these buyers in a file, in its order.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            found = row_filter(file.schema_arrow, buyer_ids)
+            if found is None:
+                return
+            for batch in file.iter_batches(BATCH_ROWS):
+                theirs = batch.filter(found(batch))
+                if len(theirs):
+                    yield theirs
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; make it again or delete it, then repeat this") from None
 
 
 def sync(path: Path) -> None:
@@ -63,18 +70,29 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def count_rows(path: Path, buyer_ids: Collection[str]) -> int:
+    """The number of rows of these buyers in a file."""
+    return sum(map(len, rows_of(path, buyer_ids)))
+
+
+def copy_without(path: Path, target: Path, buyer_ids: Collection[str]) -> Path:
+    """Writes a copy of a file without the rows of these buyers, which replaces `target`; returns `target`."""
+    with pq.ParquetFile(path) as file, replacing(target) as temporary:
+        # The schema has the file's own metadata, too, such as the archive's of the event log.
+        schema = file.schema_arrow
+        found = row_filter(schema, buyer_ids)
+        assert found is not None
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for batch in file.iter_batches(BATCH_ROWS):
+                writer.write_batch(batch.filter(pc.invert(found(batch))))
+        temporary.chmod(path.stat().st_mode & 0o777)
+        sync(temporary)
+    return target
+
+
 def remove_rows(path: Path, buyer_ids: Collection[str]) -> int:
     """Removes the rows of these buyers, and returns their number; a file without any stays as it is."""
-    removed = sum(len(batch) for batch in rows_of(path, buyer_ids))
+    removed = count_rows(path, buyer_ids)
     if removed:
-        with pq.ParquetFile(path) as file, replacing(path) as temporary:
-            schema = file.schema_arrow
-            found = row_filter(schema, buyer_ids)
-            assert found is not None
-            # The schema has the file's own metadata, too.
-            with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-                for batch in file.iter_batches(BATCH_ROWS):
-                    writer.write_batch(batch.filter(pc.invert(found(batch))))
-            temporary.chmod(path.stat().st_mode & 0o777)
-            sync(temporary)
+        copy_without(path, path, buyer_ids)
     return removed

@@ -7,8 +7,9 @@
     manifest.json     last, because it has the sums of the others
 
 The API may go on serving. Its events go to the event log before or after they reach the online store, so the log is
-copied after the store: an event that the copy of the store lacks comes with the next ingest. Pending events are copied
-before the store: one that is in both changes nothing.
+copied after the store: an event that the copy of the store lacks comes with the next ingest. What else lies in the
+log's folder is copied before the store: waiting events, of which one that is in both changes nothing, and the places of
+unfinished requests, from which the API pushes the log again, as after a crash.
 """
 
 import datetime as dt
@@ -19,6 +20,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +30,6 @@ from feature_repo.common.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.online.shop_keys import shop_of
 from feature_repo.store import feature_store
 from training.artifacts.release import current_release
 
@@ -72,11 +73,13 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
 def _add_all(archive: "_Archive", config: Config, paths: ShopPaths) -> int:
     """Adds everything but the manifest; returns the number of rows of the online store."""
     archive.add_text(CONFIG_FILE, config.model_dump_json(indent=2))
-    pending = paths.event_log / "pending"
-    for path in _files(pending):
-        archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path)
+    before_store = (paths.event_log / "in_flight", paths.pending_events)
+    # Events of unknown products before the pending ones, because they become pending.
+    for path in (path for folder in before_store for path in sorted(_files(folder), reverse=True)):
+        with suppress(FileNotFoundError):  # the API has pushed these events meanwhile
+            archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path)
     online_rows = _add_online(archive, config, paths)
-    kept_out = {paths.lock, paths.redis, paths.training_set, paths.root / RESTORED, pending, *leftovers(paths)}
+    kept_out = {paths.lock, paths.redis, paths.training_set, paths.root / RESTORED, *before_store, *leftovers(paths)}
     inside = [path for path in _files(paths.root) if kept_out.isdisjoint((path, *path.parents))]
     # The event log last; see above.
     for path in sorted(inside, key=lambda path: (paths.event_log in path.parents, path)):
@@ -92,7 +95,7 @@ def _add_online(archive: "_Archive", config: Config, paths: ShopPaths) -> int:
         return 0
     with tempfile.TemporaryDirectory(dir=paths.root, prefix=".backup-") as folder, feature_store(config) as store:
         copy = Path(folder) / ONLINE_FILE
-        rows = write_online_copy(store.online.redis, shop_of(store.project), copy)
+        rows = write_online_copy(store.online.redis, store.shop, copy)
         archive.add(ONLINE_FILE, copy)
     return rows
 

@@ -45,7 +45,7 @@ def doctor(config: Config) -> dict[str, Any]:
     """
     paths = shop_paths(config)
     uses = disk_use(config)
-    shop_bytes = sum(use.bytes for use in uses if not use.place.startswith("../"))
+    shop_bytes = sum(use.bytes for use in uses if "/" not in use.place)
     free = shutil.disk_usage(_existing(paths.root)).free
     checks = [
         _checked("online store", lambda: _ping(config, paths)),
@@ -54,6 +54,8 @@ def doctor(config: Config) -> dict[str, Any]:
         _checked("gate, canonical data", lambda: _passed(paths, CANONICAL), otherwise=WARNING),
         _checked("gate, features", lambda: _passed(paths, FEATURE_STAGE), otherwise=WARNING),
         _checked("forgotten buyers", lambda: _list_state(paths)),
+        *_unfinished_erasure(paths),
+        Diagnosis("retention", GOOD, _kept(config)),
         *_disk_checks(config, paths, shop_bytes, free),
     ]
     return {
@@ -111,6 +113,21 @@ def _passed(paths: ShopPaths, stage: str) -> str:
 
 def _list_state(paths: ShopPaths) -> str:
     return "none" if ForgottenBuyers(paths.forgotten).is_empty() else "kept out of ingest and API"
+
+
+def _unfinished_erasure(paths: ShopPaths) -> Iterator[Diagnosis]:
+    if paths.unfinished_erasure.is_file():
+        yield Diagnosis("erasure", WARNING, "a `tawsiya forget` was killed or runs; repeat it with the same ids")
+
+
+def _kept(config: Config) -> str:
+    """How long data of buyers are kept, which are nowhere else on this machine or go on growing."""
+    log, buyers = config.data.event_log_days, config.feature_store.buyer_ttl_days
+    return (
+        f"accepted events are kept {f'for {log:,} days' if log else 'for good'} (data.event_log_days), buyers in the "
+        f"online store {f'for {buyers:,} days after their last event' if buyers else 'for good'} "
+        "(feature_store.buyer_ttl_days)"
+    )
 
 
 def _disk_checks(config: Config, paths: ShopPaths, shop_bytes: int, free: int) -> Iterator[Diagnosis]:

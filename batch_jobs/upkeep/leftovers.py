@@ -1,10 +1,11 @@
-"""What killed jobs leave in a shop's folder: temporary files, copies of source files, unfinished releases."""
+"""What killed jobs leave in a shop's folder: temporary files, copies, unfinished releases, parts that do not count."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from feature_repo.common.paths import ShopPaths
+from feature_repo.feature_report import PARTS, live_parts, read_feature_report
 
 
 def leftovers(paths: ShopPaths) -> Iterator[Path]:
@@ -16,6 +17,17 @@ def leftovers(paths: ShopPaths) -> Iterator[Path]:
     yield from paths.root.glob(".backup-*")
     # As feature_repo.common.files.replacing names them.
     yield from (path for path in paths.root.rglob(".*.tmp") if path.is_file() and paths.redis not in path.parents)
+    yield from _dead_parts(paths)
+
+
+def _dead_parts(paths: ShopPaths) -> Iterator[Path]:
+    """Parts of features that the report of the build does not list."""
+    try:
+        report = read_feature_report(paths)
+    except (FileNotFoundError, ValueError):
+        return
+    for folder in (paths.sequence_features, paths.purchase_features):
+        yield from set(folder.glob(PARTS)).difference(live_parts(folder, report))
 
 
 def remove_leftovers(paths: ShopPaths) -> int:

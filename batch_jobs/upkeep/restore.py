@@ -21,7 +21,6 @@ from feature_repo.common.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import sha256
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.online.shop_keys import shop_of
 from feature_repo.store import feature_store
 from training.artifacts.release import check, current_release
 
@@ -166,4 +165,4 @@ def _restore_online(config: Config, copy: Path) -> int:
     if not copy.is_file():
         return 0
     with feature_store(config) as store:
-        return read_online_copy(store.online.redis, shop_of(store.project), copy)
+        return read_online_copy(store.online.redis, store.shop, copy)

@@ -10,20 +10,12 @@ from pathlib import Path
 from batch_jobs.upkeep.leftovers import leftovers, remove_leftovers
 from expectations.runner import MAX_DOCS_RUNS
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import SPILL_PREFIX
 from feature_repo.common.paths import shop_paths, text_vectors_dir
 from training.runs.tracking import MAX_RUNS
 from training.text.vector_cache import delete_cache
 
 GB = 10**9
-# By name in the shop's folder. Whatever is not named here is replaced by the next run of its job.
-LIMITS = {
-    "event_log": "data.event_log_days",
-    "validation": f"the newest {MAX_DOCS_RUNS} results of each table",
-    "runs": f"the newest {MAX_RUNS} runs",
-    "search": "one database of all studies",
-    "releases": "release.keep",
-    "redis": "feature_store.buyer_ttl_days",
-}
 REPLACED = "replaced by the next run"
 
 
@@ -46,16 +38,36 @@ class DiskUse:
 
 def disk_use(config: Config) -> list[DiskUse]:
     """What the shop's folders take, and the cache of text vectors, which it shares with other shops."""
-    paths = shop_paths(config)
+    paths, limits = shop_paths(config), _limits(config)
     left = list(leftovers(paths)) if paths.root.is_dir() else []
     uses = []
     for place in sorted(paths.root.iterdir()) if paths.root.is_dir() else ():
         deletable = sum(_size(path) for path in left if path == place or place in path.parents)
-        uses.append(DiskUse(place.name, _size(place), LIMITS.get(place.name, REPLACED), deletable))
+        uses.append(DiskUse(place.name, _size(place), limits.get(place.name, REPLACED), deletable))
     size = _size(text_vectors_dir(config))
     deletable = size if size > config.disk.max_text_vectors_gb * GB else 0
     limit = f"disk.max_text_vectors_gb={config.disk.max_text_vectors_gb:g}"
-    return [*uses, DiskUse("../text_vectors", size, limit, deletable)]
+    return [*uses, DiskUse("../text_vectors", size, limit, deletable), *_spilled(config)]
+
+
+def _spilled(config: Config) -> Iterator[DiskUse]:
+    """What DuckDB spilled outside the shop's folder, for this shop or another one."""
+    if config.resources.spill_folder:
+        pattern = config.resources.spill_folder / f"{SPILL_PREFIX}*"
+        size = sum(map(_size, pattern.parent.glob(pattern.name)))
+        yield DiskUse(str(pattern), size, "deleted by its job, or by the next one if that is killed")
+
+
+def _limits(config: Config) -> dict[str, str]:
+    """What limits a place, by its name in the shop's folder; others are replaced by the next run of their job."""
+    return {
+        "event_log": f"data.event_log_days={config.data.event_log_days}",
+        "validation": f"the newest {MAX_DOCS_RUNS} results of each table",
+        "runs": f"the newest {MAX_RUNS} runs",
+        "search": "one database of all studies",
+        "releases": f"release.keep={config.release.keep}",
+        "redis": f"feature_store.buyer_ttl_days={config.feature_store.buyer_ttl_days}",
+    }
 
 
 def clean(config: Config) -> int:

@@ -41,6 +41,20 @@ def locked(file: int) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
+@contextmanager
+def locked_beside(path: Path) -> Iterator[None]:
+    """Excludes others who call this for `path`, which may be missing, appended to or replaced within the block.
+
+    The lock is a file beside it. Each call opens it anew, so that threads exclude each other too.
+    """
+    file = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        with locked(file):
+            yield
+    finally:
+        os.close(file)
+
+
 def sync_folder(folder: Path) -> None:
     """Writes the entries of a folder to the disk: a new name survives a crash of the machine only then."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

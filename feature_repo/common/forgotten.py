@@ -28,6 +28,10 @@ _DELIMITERS = ",;|\t"
 _HASH_PATTERN = r"^[0-9a-f]{64}$"
 
 
+class ForgottenFileError(ValueError):
+    """The list of forgotten buyers is damaged. It must not count as empty, or they would come back."""
+
+
 class _ForgottenFile(BaseModel):
     """The content of the file."""
 
@@ -50,7 +54,7 @@ class ForgottenBuyers:
         """Whether the buyer of this cleaned id was forgotten.
 
         Raises:
-            ValueError: The file is damaged. It must not count as empty, or forgotten buyers would come back.
+            ForgottenFileError: The file is damaged.
         """
         content = self._read()
         return content is not None and _hash(content, buyer_id) in content.buyers
@@ -107,7 +111,7 @@ def _parsed(path: Path) -> _ForgottenFile:
     try:
         return _ForgottenFile.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise ValueError(
+        raise ForgottenFileError(
             f"{path} is not a valid list of forgotten buyers; restore it from a backup (without it, forgotten buyers "
             "would be read again)"
         ) from None

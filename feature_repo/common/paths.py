@@ -5,6 +5,8 @@ from pathlib import Path
 
 from feature_repo.common.config import Config
 
+UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
+
 
 @dataclass(frozen=True)
 class ShopPaths:
@@ -41,6 +43,16 @@ class ShopPaths:
     def event_log(self) -> Path:
         """Folder of the events that the API accepted, one JSON object per line."""
         return self.root / "event_log"
+
+    @property
+    def pending_events(self) -> Path:
+        """Folder of accepted events that are not yet in the online store; also in the event log."""
+        return self.event_log / "pending"
+
+    @property
+    def unknown_product_events(self) -> Path:
+        """Those of products that the live release does not know; used under files.locked_beside."""
+        return self.pending_events / UNKNOWN_PRODUCTS_FILE
 
     @property
     def source_copies(self) -> Path:
@@ -176,6 +188,11 @@ class ShopPaths:
     def forgotten(self) -> Path:
         """List of forgotten buyers, as keyed hashes."""
         return self.root / "forgotten_buyers.json"
+
+    @property
+    def unfinished_erasure(self) -> Path:
+        """What an erasure that has not ended must know when it is repeated."""
+        return self.root / "unfinished_erasure.json"
 
     @property
     def lock(self) -> Path:

@@ -11,27 +11,27 @@ from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import RedisError, ResponseError
 
 from feature_repo import columns as c
+from feature_repo.online.stored_schemas import SCHEMA_DIGITS
 
 SCAN_COUNT = 1_000  # keys that Redis looks at per call
 POLL_SECONDS = 0.05
-SHOP_LENGTH = len("tawsiya_") + 12  # a schema may follow
 ENTITY_KEY_VERSION = 3  # as in feature_store.yaml
 
 
-def shop_of(project: str) -> str:
-    """What the names of all Feast projects of a shop begin with, from one of them."""
-    return project[:SHOP_LENGTH]
-
-
 def shop_keys(redis: Any, shop: str) -> Iterator[bytes]:
-    """The keys of a shop, of all schemas.
+    """The keys of a shop: its own ones, and rows of all schemas.
 
     Args:
         redis: The client.
-        shop: What the names of the shop's Feast projects begin with.
+        shop: What they begin or end with (see stored_schemas.shop_prefix); a schema may follow in rows.
     """
+    # Only the two ends of a key tell whose it is: a buyer's id may hold any text, the name of another shop, too.
+    own = re.compile(rb"%s(?:_[0-9a-f]{%d})?(?::|\Z)" % (shop.encode(), SCHEMA_DIGITS))
+    row_end = re.compile(rb"%s(?:_[0-9a-f]{%d})?\Z" % (shop.encode(), SCHEMA_DIGITS))
     # The name has letters, digits and underscores, so it is no pattern.
-    yield from redis.scan_iter(match=f"*{shop}*", count=SCAN_COUNT)
+    for key in redis.scan_iter(match=f"*{shop}*", count=SCAN_COUNT):
+        if own.match(key) or row_end.search(key):
+            yield key
 
 
 def delete_buyers(redis: Any, shop: str, buyer_ids: Collection[str]) -> int:
@@ -40,16 +40,16 @@ def delete_buyers(redis: Any, shop: str, buyer_ids: Collection[str]) -> int:
     Returns:
         The number of deleted keys.
     """
-    project = shop.encode()
-    rows = tuple(_entity_bytes(buyer_id) + project for buyer_id in buyer_ids)
+    rows = tuple(_entity_bytes(buyer_id) + shop.encode() for buyer_id in buyer_ids)
     # Shops make event ids of buyer ids, such as 12_7: so a part of a word, if it does not go on with a letter or digit.
     parts = "|".join(map(re.escape, buyer_ids))
-    named = re.compile(rf"(?<![^\W_])(?:{parts})(?![^\W_])")
+    held = re.compile(
+        rf"{shop}(?:_[0-9a-f]{{{SCHEMA_DIGITS}}})?:(?:lock:(?:{parts})|event:id:(?:.*[\W_])?(?:{parts})(?:[\W_].*)?)",
+        re.DOTALL,
+    )
     deleted = 0
     for key in shop_keys(redis, shop):
-        if key.startswith(rows) or (
-            key.startswith(project) and named.search(key[len(project) :].decode(errors="replace"))
-        ):
+        if key.startswith(rows) or held.fullmatch(key.decode(errors="replace")):
             deleted += redis.delete(key)
     return deleted
 

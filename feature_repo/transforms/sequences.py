@@ -10,13 +10,11 @@ from typing import NamedTuple
 import ibis
 import numpy as np
 import numpy.typing as npt
-from ibis.expr.types import IntegerColumn, Table
+from ibis.expr.types import Table
 
 from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Int32Array, Int64Array
 
-POSITION = "position"  # index of an event in its buyer's whole history, from 0
-_BLOCK, _PREVIOUS_BLOCK, _TAKE = "block", "previous_block", "take"
 _HISTORY = "history"
 _ARRAYS = {c.PRODUCT_KEYS: c.PRODUCT_KEY, c.EVENT_TYPES: c.EVENT_TYPE, c.EVENT_TIMES: c.EVENT_TIME}
 
@@ -79,15 +77,8 @@ def difference(first: EventSequence, second: EventSequence) -> EventSequence:
 # ---- sequences of a whole table --------------------------------------------------------------------------------------
 
 
-def with_positions(events: Table) -> Table:
-    """Adds the column POSITION to events (buyer_id, product_key, event_type as code, event_time in milliseconds)."""
-    # The order of merge_sequences.
-    order = [c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
-    return events.mutate(**{POSITION: ibis.row_number().over(group_by=c.BUYER_ID, order_by=order)})
-
-
 def latest_sequences(events: Table, max_length: int) -> Table:
-    """Each buyer's newest sequence: what rolling_sequences gives at the buyer's last event, without joins.
+    """Each buyer's newest sequence.
 
     The same ibis expression runs on DuckDB and on Spark. It holds all events in memory, so large tables are given part
     by part.
@@ -130,47 +121,3 @@ def purchase_lists(events: Table) -> Table:
             c.PURCHASED_TIMES: histories[_HISTORY].map(lambda event: event[c.EVENT_TIME]),
         },
     )
-
-
-def rolling_sequences(positioned: Table, anchors: Table, max_length: int) -> Table:
-    """The sequence that ends at each anchor.
-
-    DuckDB runs it, on Spark in each task. Its cost is linear in events and anchors, however long a history is: events
-    are grouped once into blocks of `max_length`, and an anchor reads at most two blocks.
-
-    Args:
-        positioned: The events, with POSITION (see with_positions).
-        anchors: One row per sequence: buyer_id, POSITION of the last event to include, and any further columns.
-        max_length: Greatest number of events in a sequence.
-
-    Returns:
-        One row per anchor: its columns without POSITION, and the three arrays.
-    """
-    # docs/adr/0001 compares this with a window per row and with a join of all earlier events.
-    in_block = positioned.mutate(**{_BLOCK: _block(positioned, max_length)})
-    blocks = in_block.group_by([c.BUYER_ID, _BLOCK]).agg(
-        **{array: in_block[column].collect(order_by=in_block[POSITION]) for array, column in _ARRAYS.items()}
-    )
-    previous = blocks.rename({_PREVIOUS_BLOCK: _BLOCK, **{f"previous_{array}": array for array in _ARRAYS}})
-    located = anchors.mutate(
-        **{
-            _BLOCK: _block(anchors, max_length),
-            _PREVIOUS_BLOCK: _block(anchors, max_length) - 1,
-            _TAKE: anchors[POSITION] % max_length + 1,
-        }
-    )
-    joined = located.inner_join(blocks, [c.BUYER_ID, _BLOCK]).left_join(previous, [c.BUYER_ID, _PREVIOUS_BLOCK])
-    take = joined[_TAKE]
-    arrays = {}
-    for array in _ARRAYS:
-        current = joined[array][:take]
-        # A buyer's first block has no previous one. A previous block is full by construction, and its events from
-        # index `take` on fit into max_length.
-        before = joined[f"previous_{array}"]
-        arrays[array] = before.isnull().ifelse(current, before[take:].concat(current))
-    other_columns = [name for name in anchors.columns if name != POSITION]
-    return joined.select(*other_columns, **arrays)
-
-
-def _block(table: Table, max_length: int) -> IntegerColumn:
-    return (table[POSITION] / max_length).floor().cast("int64")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from feature_repo import columns as c
 from feature_repo.common.config import ApiConfig
-from feature_repo.common.forgotten import ForgottenBuyers
+from feature_repo.common.forgotten import ForgottenBuyers, ForgottenFileError
 from feature_repo.online.claims import Claim
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.values.times import TIME_BEFORE_2000, TimeReader, implausible_time
@@ -87,7 +87,7 @@ class EventIntake:
         self._online, self._breaker, self._files = online, breaker, files
         self._products, self._config, self._metrics = products, config, metrics
         self._clock, self._times, self._forgotten = clock, times, forgotten
-        self._replay = EventReplay(online, breaker, files, products, metrics, clock)
+        self._replay = EventReplay(online, breaker, files, products, metrics, clock, forgotten)
 
     @property
     def pending_count(self) -> int:
@@ -148,7 +148,7 @@ class EventIntake:
     def _not_forgotten(self, event: Event) -> Event:
         try:
             forgotten = self._forgotten.holds(event.buyer_id)
-        except ValueError as error:  # damaged while the API runs
+        except ForgottenFileError as error:  # damaged while the API runs
             log.error("no event can be stored: %s", error)
             raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from None
         if forgotten:

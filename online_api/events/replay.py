@@ -8,6 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+from feature_repo.common.forgotten import ForgottenBuyers, ForgottenFileError
 from feature_repo.online.claims import STORED, Claim, EventsInProgressError
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES, REFUND
@@ -38,10 +39,11 @@ class EventReplay:
         products: Callable[[], ProductTable],
         metrics: Metrics,
         clock: Callable[[], int],
+        forgotten: ForgottenBuyers,
     ) -> None:
         """Combines the parts; see EventIntake."""
         self._online, self._breaker, self._files = online, breaker, files
-        self._products, self._metrics, self._clock = products, metrics, clock
+        self._products, self._metrics, self._clock, self._forgotten = products, metrics, clock, forgotten
         self._known_by: ProductTable | None = None  # the products that the waiting events were last compared with
         self._compared_ms = 0
 
@@ -74,7 +76,12 @@ class EventReplay:
 
     def _push_batch(self, batch: Sequence[PendingEvent]) -> int | None:
         try:
+            # Again, because an event may have passed the check of its request before the buyer was erased.
+            batch = [one for one in batch if not self._forgotten.holds(one.event.buyer_id)]
             stored = self._breaker.write(lambda: self._push_pending(batch))
+        except ForgottenFileError as error:
+            log.error("pending events wait: %s", error)
+            return None
         except EventsInProgressError as error:
             log.info("pending events wait: %s", error)
             return None

@@ -9,15 +9,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from feature_repo.common.files import locked, replacing
+from feature_repo.common.files import locked_beside, replacing
+from feature_repo.common.paths import UNKNOWN_PRODUCTS_FILE
 from online_api.events.event_log import append_lines, parsed_lines, unavailable
 from online_api.events.pending import PendingEvent
 
-UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
 _DAY_MS = 86_400_000
 API_KEY_FIELD, SINCE_FIELD = "api_key", "waiting_since"  # of a line, beside those of a pending event
 
@@ -151,14 +151,10 @@ class UnknownProductEvents:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        # A file of its own, which is never replaced. Each call opens it anew, so that threads exclude each other too.
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._folder / f".{UNKNOWN_PRODUCTS_FILE}.lock", os.O_RDWR | os.O_CREAT, 0o640)
-        except OSError as error:
-            raise unavailable(self._folder, error) from error
-        try:
-            with locked(file):
-                yield
-        finally:
-            os.close(file)
+        with ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked_beside(self._path))
+            except OSError as error:
+                raise unavailable(self._folder, error) from error
+            yield

@@ -213,9 +213,9 @@ def interaction(product_id: str, event_type: str = "view", **more: Any) -> Json:
     return {"product_id": product_id, "event_type": event_type, **more}
 
 
-def wait_for(condition: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     """Until the condition holds."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from batch_jobs.feature_build import changed_buyers
+from batch_jobs.feature_build import buyer_buckets
 from batch_jobs.materialize import materialize
 from feature_repo.columns import BUYER_ID, EVENT_TIMES, EVENT_TIMESTAMP, EVENT_TYPES, PRODUCT_KEYS
 from feature_repo.common.config import Config
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module", params=[1, 2])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwiceBuilt]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(changed_buyers, "EVENTS_PER_BUCKET", 150)
+        patch.setattr(buyer_buckets, "EVENTS_PER_BUCKET", 150)
         # A name with characters of patterns, which DuckDB and Spark escape in different ways.
         folder = tmp_path_factory.mktemp("twice") / "shop [1] {a,b}"
         yield build_twice(folder, random_events(request.param))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_jobs.feature_build.build_contexts import ensure_contexts
+from batch_jobs.feature_build.build_contexts import build_contexts
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo.common.config import Config, EvaluationUnit
 from feature_repo.common.paths import shop_paths
@@ -31,13 +31,13 @@ def built(
     folder: Path, events: str = EVENTS, max_length: int = 100, test_days: int = 1, unit: EvaluationUnit = "per_buyer"
 ) -> Config:
     config = two_buyers.built(folder, events, max_length, test_days, unit)
-    ensure_contexts(config)
+    build_contexts(config)
     return config
 
 
 def built_with_log(folder: Path, *logged: tuple[str, str, str], events: str = EVENTS) -> Config:
     config = two_buyers.built_with_log(folder, *logged, events=events)
-    ensure_contexts(config)
+    build_contexts(config)
     return config
 
 
@@ -79,33 +79,38 @@ def test_each_moment_may_be_asked_by_itself(tmp_path: Path) -> None:
     assert [row for row in contexts if row[0] == "validation"] == [("validation", "u1", 2)]
 
 
-def test_a_sequence_stands_at_each_event_before_a_context(config: Config) -> None:
+def test_a_sequence_stands_at_each_context(config: Config) -> None:
     first, second = ms("2024-03-01T10:00:00"), ms("2024-03-07T23:59:59.999")
     history = [*((key, PURCHASE, first) for key in BASKET), (P3, VIEW, second), (P3, CART, second)]
 
-    def row(stamp: str, events: list[tuple[int, int, int]]) -> Row:
-        keys, types, times = (list(column) for column in zip(*events, strict=True))
+    def row(buyer: str, moment: str, events: list[tuple[int, int, int]]) -> Row:
+        stamp = utc(moment) - MICROSECOND
         return {
-            "buyer_id": "u1", "event_timestamp": utc(stamp), "product_keys": keys, "event_types": types,
-            "event_times": times,
+            "buyer_id": buyer, "event_timestamp": stamp, "created_timestamp": stamp,
+            "product_keys": [key for key, *_ in events], "event_types": [kind for _, kind, _ in events],
+            "event_times": [time for *_, time in events],
         }  # fmt: skip
 
-    found = rows(shop_paths(config).context_sequences)
-    assert [{name: value for name, value in row.items() if name != "created_timestamp"} for row in found] == [
-        row("2024-03-01T10:00:00", history[:2]),
-        row("2024-03-07T23:59:59.999", history),
+    # An empty one where there are no earlier events.
+    assert rows(shop_paths(config).context_sequences) == [
+        row("u1", "2024-03-01T10:00:00", []),
+        row("u1", "2024-03-07T00:00:00", history[:2]),
+        row("u1", "2024-03-07T23:59:59.999", history[:2]),
+        row("u1", "2024-03-08T00:00:00", history),
+        row("u2", "2024-03-08T00:00:00", []),
     ]
 
 
 def test_no_sequence_before_a_context_is_longer_than_the_configuration_says(tmp_path: Path) -> None:
     config = built(tmp_path, max_length=2)
-    assert [row["product_keys"] for row in rows(shop_paths(config).context_sequences)] == [BASKET, [P3, P3]]
+    found = [row["product_keys"] for row in rows(shop_paths(config).context_sequences)]
+    assert found == [[], BASKET, BASKET, [P3, P3], []]
 
 
 def test_building_contexts_twice_changes_nothing(tmp_path: Path) -> None:
     config = built(tmp_path)
     before = [rows(path) for path in (shop_paths(config).contexts, shop_paths(config).context_sequences)]
-    ensure_contexts(config)
+    build_contexts(config)
     assert [rows(path) for path in (shop_paths(config).contexts, shop_paths(config).context_sequences)] == before
 
 
@@ -171,5 +176,5 @@ def test_the_data_version_follows_what_training_reads(tmp_path: Path) -> None:
     config = built(tmp_path / "products")
     (tmp_path / "products" / "products.csv").write_text(PRODUCTS.replace("Mug", "Big mug"), encoding="utf-8")
     ingest(config)
-    ensure_contexts(config)
+    build_contexts(config)
     assert report(config)["data_version"] not in others | same

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch_jobs.feature_build import build_features as builder
-from batch_jobs.feature_build import changed_buyers, parts
+from batch_jobs.feature_build import buyer_buckets, changed_buyers, parts
 from batch_jobs.feature_build.build_features import build_features
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -44,7 +44,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture(autouse=True)
 def small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changed_buyers, "EVENTS_PER_BUCKET", 12)
+    monkeypatch.setattr(buyer_buckets, "EVENTS_PER_BUCKET", 12)
 
 
 def changed(report: dict[str, Any]) -> tuple[int, int]:
@@ -293,7 +293,7 @@ STATES = st.lists(
 def test_builds_of_what_changed_equal_builds_of_everything(
     monkeypatch: pytest.MonkeyPatch, states: list[tuple[list[Event], dict[str, float | None], int]]
 ) -> None:
-    monkeypatch.setattr(changed_buyers, "EVENTS_PER_BUCKET", 3)
+    monkeypatch.setattr(buyer_buckets, "EVENTS_PER_BUCKET", 3)
     monkeypatch.setattr(builder, "MAX_CHANGED_SHARE", 0.9)
     monkeypatch.setattr(parts, "MAX_DELTA_PARTS", 2)
     with tempfile.TemporaryDirectory() as folder:

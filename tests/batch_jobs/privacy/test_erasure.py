@@ -1,10 +1,15 @@
 """The parts of `tawsiya forget`: which texts and rows are a buyer's, and files that others append to meanwhile."""
 
 import json
+import os
+import signal
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,15 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.privacy.event_lines import remove_events
+from batch_jobs.privacy import feature_parts
+from batch_jobs.privacy.event_lines import blank_events, remove_events
 from batch_jobs.privacy.forget import forget, read_ids
 from batch_jobs.privacy.mentions import Mentions
 from batch_jobs.privacy.parquet_rows import remove_rows
 from feature_repo import columns as c
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.files import sha256, write_json
 from feature_repo.common.forgotten import ForgottenBuyers
-from feature_repo.common.paths import shop_paths
-from online_api.events.event_log import EventLog, LoggedEvent
+from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.feature_report import LAYOUT, live_parts, read_feature_report
+from online_api.events.event_log import EventLog, LoggedEvent, LogPosition
 from tests.batch_jobs.csv_shop import HEADER, rows, shop
 from tests.command import invoke
 
@@ -64,7 +72,10 @@ def test_the_rows_that_stay_are_those_of_the_others(
     assert left.schema.metadata == {b"made_by": b"test"}
 
 
-def test_no_event_is_lost_that_the_api_appends_meanwhile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("erase", [blank_events, remove_events])
+def test_no_event_is_lost_that_the_api_appends_meanwhile(
+    erase: Callable[[Path, list[str]], int], tmp_path: Path
+) -> None:
     log, n = EventLog(tmp_path), 150
 
     def append() -> None:
@@ -75,13 +86,39 @@ def test_no_event_is_lost_that_the_api_appends_meanwhile(tmp_path: Path) -> None
     writer.start()
     removed = 0
     while writer.is_alive() or not removed:
-        removed += sum(remove_events(path, ["goes"]) for path in tmp_path.glob("*.jsonl"))
+        removed += sum(erase(path, ["goes"]) for path in tmp_path.glob("*.jsonl"))
     writer.join()
     (path,) = tmp_path.glob("*.jsonl")
-    removed += remove_events(path, ["goes"])
-    events = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [entry["event_id"] for entry in events] == [f"stays{number}" for number in range(n)]
+    removed += erase(path, ["goes"])
+    assert [event.event_id for event in log.events_since(LogPosition("", 0))] == [f"stays{i}" for i in range(n)]
+    assert b"goes" not in path.read_bytes()
     assert removed == n
+
+
+lines = st.lists(st.tuples(st.sampled_from(["goes", "stays", "كريم", "torn goes", "torn"]), st.booleans()), max_size=8)
+
+
+@settings(max_examples=60)
+@given(written=lines)
+def test_places_in_the_log_stay_where_they_are(
+    written: list[tuple[str, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "2024-03-01.jsonl"
+    log, places = EventLog(path.parent), []
+    content = b""
+    for number, (kind, has_end) in enumerate(written):
+        places.append(LogPosition(path.stem, len(content)))
+        content += b"\n" if content and not content.endswith(b"\n") else b""  # as the API begins after a crash
+        line = LoggedEvent(str(number), kind, "p1", "view", 0).line().encode()
+        content += line if "torn" not in kind else kind.encode() + (b"\n" if has_end else b" {")
+    path.write_bytes(content)
+    before = [log.events_since(place) for place in places]
+    expected = [[event for event in events if event.buyer_id not in ("goes", "كريم")] for events in before]
+    blank_events(path, ["goes", "كريم"])
+    assert [log.events_since(place) for place in places] == expected
+    assert path.stat().st_size == len(content)
+    assert b"goes" not in path.read_bytes()
+    assert blank_events(path, ["goes"]) == 0
 
 
 def test_a_damaged_list_is_no_empty_list(tmp_path: Path) -> None:
@@ -94,6 +131,80 @@ def test_a_damaged_list_is_no_empty_list(tmp_path: Path) -> None:
     path.write_text('{"buyers": []}')
     with pytest.raises(ValueError, match="not a valid list of forgotten buyers"):
         buyers.holds("u1")
+
+
+def built_shop(folder: Path) -> ShopPaths:
+    """Two builds of features: u1, u2 and u3 with purchases, then u2 again."""
+    paths = ShopPaths(folder)
+    for parts in (paths.sequence_features, paths.purchase_features):
+        parts.mkdir(parents=True)
+    names = {"20240301T000000000000-000.parquet": ["u1", "u2", "u3"], "20240302T000000000000-000.parquet": ["u2"]}
+    report: dict[str, Any] = {"layout": LAYOUT, "rows": {"buyers": 3, "products": 7}, "parts": {}}
+    for folder in (paths.sequence_features, paths.purchase_features):
+        for name, buyers in names.items():
+            pq.write_table(pa.table({c.BUYER_ID: buyers}), folder / name)
+        report["parts"][folder.name] = {name: sha256(folder / name) for name in names}
+    known = {c.BUYER_ID: ["u1", "u2", "u3"], c.N_EVENTS: [3, 1, 0], c.HAS_PURCHASES: [True, True, False]}
+    pq.write_table(pa.table(known), paths.buyer_fingerprints)
+    write_json(paths.feature_report, report)
+    return paths
+
+
+def intact_parts(paths: ShopPaths) -> dict[str, list[str]]:
+    """The buyers of each part that counts, all of them as the report says."""
+    report = read_feature_report(paths)
+    found = {}
+    for part in live_parts(paths.sequence_features, report):
+        assert sha256(part) == report["parts"][part.parent.name][part.name]
+        found[part.name] = pq.read_table(part)[c.BUYER_ID].to_pylist()
+    return found
+
+
+@pytest.mark.parametrize("killed_in", ["nowhere", "write_json", "remove_dead_parts"])
+def test_parts_count_before_and_after_an_erasure_that_is_killed(
+    killed_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = built_shop(tmp_path)
+    before = intact_parts(paths)
+    after = {"20240301T000000000000-001.parquet": ["u1", "u3"], "20240302T000000000000-001.parquet": []}
+    if killed_in != "nowhere":
+        with monkeypatch.context() as patch:
+            patch.setattr(feature_parts, killed_in, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt):
+                feature_parts.remove_from_parts(paths, ["u2"])
+        assert intact_parts(paths) == (before if killed_in == "write_json" else after)
+    feature_parts.remove_from_parts(paths, ["u2"])
+    assert list(intact_parts(paths).values()) == list(after.values())
+    assert sorted(path.name for path in paths.purchase_features.iterdir()) == sorted(
+        read_feature_report(paths)["parts"]["buyer_purchases"]
+    )
+    counts = {"buyers": 1, "products": 7, "buyer_sequences": 2, "buyer_purchases": 1}
+    assert read_feature_report(paths)["rows"] == counts
+
+
+def test_a_damaged_part_stays_one(tmp_path: Path) -> None:
+    paths = built_shop(tmp_path)
+    damaged = paths.sequence_features / "20240301T000000000000-000.parquet"
+    pq.write_table(pa.table({c.BUYER_ID: ["u2", "u4"]}), damaged)
+    feature_parts.remove_from_parts(paths, ["u2"])
+    assert pq.read_table(damaged)[c.BUYER_ID].to_pylist() == ["u4"]
+    with pytest.raises(AssertionError):
+        intact_parts(paths)
+    damaged.write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"20240301T000000000000-000\.parquet cannot be read: .*; make it again"):
+        feature_parts.remove_from_parts(paths, ["u2"])
+
+
+def test_an_archived_day_keeps_the_note_of_what_was_moved(tmp_path: Path) -> None:
+    path = tmp_path / "2024-03-01.parquet"
+    with duckdb.connect() as db:
+        rows = "VALUES ('u1', NULL), (NULL, '{\"buyer_id\": \"u1\", \"pro'), ('u2', NULL)"
+        db.execute(
+            f"COPY (SELECT col0 AS buyer_id, col1 AS line FROM ({rows})) TO '{path}' (KV_METADATA {{moved_lines: '7'}})"
+        )
+    assert remove_rows(path, ["u1"]) == 2
+    assert pq.read_table(path).to_pylist() == [{"buyer_id": "u2", "line": None}]
+    assert pq.read_metadata(path).metadata[b"moved_lines"] == b"7"
 
 
 def test_a_file_without_the_buyer_is_not_written(tmp_path: Path) -> None:

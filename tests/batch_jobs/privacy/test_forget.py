@@ -1,22 +1,28 @@
 """`tawsiya forget` and `tawsiya export`: nothing of a buyer is left anywhere, and of the others nothing is lost."""
 
+import datetime as dt
 import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
+from batch_jobs.feature_build.build_contexts import ensure_contexts
 from batch_jobs.feature_build.build_features import build_features
+from batch_jobs.ingestion.event_log.archive import archive_event_log
 from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.materialize import materialize
 from batch_jobs.privacy.export import export
 from batch_jobs.privacy.forget import forget, read_ids
-from expectations.gate import require_passed, validate_canonical
-from expectations.records import CANONICAL
+from expectations.gate import require_passed, validate_canonical, validate_features
+from expectations.records import CANONICAL, FEATURE_STAGE
 from feature_repo import columns as c
-from online_api.events.pending import PendingEvents
+from feature_repo.common.paths import ShopPaths
+from feature_repo.store import feature_store
 from online_api.lists.list_request import ListRequest
 from online_api.runtime import Runtime
 from tests.batch_jobs.csv_shop import rows
@@ -56,17 +62,36 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     with open_shop(folder, PRODUCTS, EVENTS) as runtime:
         paths = runtime.paths
         for buyer in (FORGOTTEN, "12", "123"):
-            assert runtime.intake.record([event(buyer, event_id=f"{buyer}_1")]).accepted == 1
-        PendingEvents(paths.event_log / "pending").add([])
-        (paths.event_log / "pending").mkdir(exist_ok=True)
+            assert runtime.intake.record([event(buyer, event_id=f"{buyer}_1"), event(buyer, "new")]).accepted == 2
         logged = {"event_id": "e", **event(FORGOTTEN), "timestamp": "2024-03-04T07:31:13.777Z", "claim": None}
         line = json.dumps(logged, ensure_ascii=False)
         (paths.event_log / "pending" / "events.jsonl").write_text(line + "\n", encoding="utf-8")
-        (paths.event_log / "2024-03-04.jsonl").write_text(line + "\n" + line[:70] + "\n", encoding="utf-8")
+        for day in (3, 4):
+            path = paths.event_log / f"2024-03-0{day}.jsonl"
+            path.write_text(line + "\n" + line[:70] + "\n", encoding="utf-8")
+            if day == 3:
+                archive(paths, folder)
         paths.training_set.mkdir()
         np.save(paths.training_set / "buyers.npy", np.array([FORGOTTEN, "12"]))
         validate_canonical(paths, runtime.config)
+        validate_features(paths, runtime.config)
+        ensure_contexts(runtime.config)
+        for key in rows_of_other_schemas(runtime):
+            runtime.store.online.redis.hset(key, "field", "value")
         yield runtime
+
+
+def archive(paths: ShopPaths, scratch: Path) -> None:
+    with duckdb.connect() as db:
+        archive_event_log(db, paths.event_log, scratch, keep_days=0, now=dt.datetime(2024, 3, 5, tzinfo=dt.UTC))
+
+
+def rows_of_other_schemas(shop: Runtime) -> list[bytes]:
+    """The keys of the buyer's rows of version 0.1.0 and of another schema."""
+    project = shop.store.project.encode()
+    (row,) = [key for key in shop.store.online.redis.scan_iter() if NUMBER.encode() in key and key.endswith(project)]
+    unnamed = row.removesuffix(project) + shop.store.shop.encode()
+    return [unnamed, unnamed + b"_0123abcd"]
 
 
 def mentions(shop: Runtime, *texts: str) -> set[str]:
@@ -92,16 +117,24 @@ def forgotten(shop: Runtime) -> Runtime:
     assert [entry["product_id"] for entry in exported["online"]["events"]] == ["p1", "p3", "p4"]
     assert [entry["product_id"] for entry in exported["online"]["purchases"]] == ["p1"]
     assert {name: len(events) for name, events in exported["event_log"].items()}["event_log/2024-03-04.jsonl"] == 2
+    assert len(exported["event_log"]["event_log/pending/unknown_products.jsonl"]) == 1
+    places = ("event_log/archive/2024-03-03.parquet", "features/buyers.parquet", "features/contexts.parquet")
+    assert exported["files"].keys() >= set(places)
     assert listed(shop, FORGOTTEN)["source"] == "personalised"
     expected_gate = require_passed(shop.paths, CANONICAL)
     result = forget(shop.config, read_ids([f" {FORGOTTEN}", "12"]))
     assert result["buyers"] == 2
     assert result["warnings"] == []
-    assert result["gate"] == {CANONICAL: "passed"}
+    assert result["gate"] == {CANONICAL: "passed", FEATURE_STAGE: "passed"}
+    assert require_passed(shop.paths).keys() >= {"canonical/events.parquet"}
     assert require_passed(shop.paths, CANONICAL) != expected_gate
     assert result["removed"]["canonical/events.parquet"] == 4
-    assert result["removed"]["event_log/pending"] == 1
-    assert result["removed"]["online store"] == 4  # two rows, and two claims on their event ids
+    assert result["removed"]["features/buyer_sequences"] == 2
+    assert result["removed"]["features/buyers.parquet"] == 2
+    assert result["removed"]["event_log/pending"] == 3
+    # Two rows, two of other schemas, and two claims on their event ids.
+    assert result["removed"]["online store"] == 6
+    assert not shop.paths.unfinished_erasure.exists()
     return shop
 
 
@@ -125,6 +158,23 @@ def test_the_other_buyers_keep_everything(forgotten: Runtime) -> None:
     assert listed(forgotten, "123")["source"] == "personalised"
 
 
+def test_a_build_finds_nothing_to_do(forgotten: Runtime) -> None:
+    paths, report = forgotten.paths, forgotten.paths.feature_report.read_bytes()
+    built = build_features(forgotten.config)
+    assert built["changed"] == {"buyers": 0, "products": 0}
+    assert built["rows"] == {
+        "buyers": 2,
+        "buyer_sequences": 2,
+        "buyer_purchases": 1,
+        "products": len(PRODUCTS.splitlines()) - 1,
+    }
+    assert paths.feature_report.read_bytes() == report
+    with feature_store(forgotten.config) as store:
+        assert materialize(forgotten.config, store, full=False)["written"] == {"buyers": 0, "products": 0}
+    ensure_contexts(forgotten.config)
+    assert set(ids(paths.contexts)) == {"123", "9"}
+
+
 def test_events_of_the_forgotten_are_refused_without_a_restart(forgotten: Runtime) -> None:
     answer = forgotten.intake.record([event(FORGOTTEN), event("someone"), event(f" {FORGOTTEN} ")])
     assert (answer.accepted, [item.index for item in answer.rejected]) == (1, [0, 2])
@@ -139,14 +189,20 @@ def test_a_later_ingest_of_the_same_files_leaves_them_out(forgotten: Runtime) ->
     assert report["events"]["excluded"] == 7
     left_out = [row for row in rows(forgotten.paths.quarantine) if row["reason"] == "forgotten_buyer"]
     assert {(row["value"], row["raw"], row["kind"]) for row in left_out} == {(None, None, "excluded")}
-    build_features(forgotten.config)
+    assert report["events"]["event_log"]["bad"] == 1  # "123" viewed the unknown product
+    assert build_features(forgotten.config)["changed"]["buyers"] == 2  # "123" and "someone", by the event log
+    with feature_store(forgotten.config) as store:
+        store.materialize(full=True)
     assert mentions(forgotten, NUMBER) == set()
     assert "12" not in ids(forgotten.paths.events)
+    assert listed(forgotten, FORGOTTEN)["source"] == "popular"
+    assert listed(forgotten, "123")["source"] == "personalised"
 
 
 def test_forgetting_again_changes_nothing(forgotten: Runtime) -> None:
     before = forgotten.paths.forgotten.read_text()
-    assert forget(forgotten.config, [FORGOTTEN])["removed"] == {}
+    contexts = {"training contexts": 3}  # which were built since
+    assert forget(forgotten.config, [FORGOTTEN])["removed"] == contexts
     assert forgotten.paths.forgotten.read_text() == before
 
 

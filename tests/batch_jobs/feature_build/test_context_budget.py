@@ -11,6 +11,7 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_jobs.feature_build import build_contexts as module
 from batch_jobs.feature_build import buyer_buckets
 from batch_jobs.feature_build.build_contexts import build_contexts
 from feature_repo.common.config import Config
@@ -213,7 +214,8 @@ def test_any_budget_takes_the_contexts_and_histories_of_brute_force(
     seed: int,
 ) -> None:
     events = [e for e in events if e.ms < END] + ENDS
-    with tempfile.TemporaryDirectory() as folder, patch.object(buyer_buckets, "BUCKET_EVENTS", 8):
+    small = patch.object(buyer_buckets, "EVENTS_PER_BUCKET", 8), patch.object(module, "SEQUENCE_ROWS", 2)
+    with tempfile.TemporaryDirectory() as folder, small[0], small[1]:
         config = canonical_shop(
             Path(folder),
             events,
