@@ -62,9 +62,9 @@ def export(config: Config, events: str = EVENTS, products: str = PRODUCTS) -> No
 
 
 def online(store: FeatureStore) -> Online:
-    """Every row of the online store."""
+    """Every row of the online store; Feast's keys end with the project."""
     redis: Any = store.online.redis
-    return {key: redis.hgetall(key) for key in sorted(redis.keys("*")) if redis.type(key) == b"hash"}
+    return {key: redis.hgetall(key) for key in sorted(redis.keys(f"*{store.project}"))}
 
 
 def price_of(store: FeatureStore, product_id: str) -> float:
