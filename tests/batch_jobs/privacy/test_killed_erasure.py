@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from batch_jobs.feature_build.build_contexts import ensure_contexts
 from batch_jobs.feature_build.build_features import build_features
@@ -110,15 +111,13 @@ def writer(config: Config) -> Iterator[Writer]:
 
 def test_the_same_command_ends_an_erasure_that_was_killed(config: Config, writer: Writer, tmp_path: Path) -> None:
     paths, draw = shop_paths(config), random.Random(7)
-    settings = {"data_dir": config.data_dir, "data.source": "csv", "data.test_days": 1}
-    settings |= {f"data.{name}_path": tmp_path / f"{name}.csv" for name in ("events", "products")}
-    options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     n_others = sum(not row[c.BUYER_ID].startswith("goes") for row in rows(paths.events))
     whole_s, unfinished = 0.0, 0
     for number in range(MOMENTS + 1):
         writer.goes = f"goes{number}-{NUMBER}"
         time.sleep(0.5)
-        command = ("forget", "--buyer", writer.goes, *options)
+        command = ("forget", "--buyer", writer.goes, "--config", "shop.yaml")
         if number:  # the first one shows how long it takes
             killed, moment = Command(tmp_path, *command), time.monotonic() + draw.uniform(0.1, whole_s)
             killed.kill_when(lambda moment=moment: time.monotonic() > moment)

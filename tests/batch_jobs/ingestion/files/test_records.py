@@ -47,6 +47,13 @@ def test_rows_and_unreadable_lines(tmp_path: Path, content: bytes, expected: lis
     assert split(tmp_path, content) == expected
 
 
+def test_a_line_of_blanks_is_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b"a\n   \n\xff\n b \n")
+    found = [(row.line, row.text, row.reason) for row in dirty_rows(path, RowFormat(None, 1, 0))]
+    assert found == [(1, "a", None), (3, "\ufffd", UNREADABLE_ROW), (4, " b ", None)]
+
+
 def test_a_file_that_ends_within_quotes_is_cut_short(tmp_path: Path) -> None:
     with pytest.raises(CutShortError, match="it ends within the quoted value of line 3"):
         split(tmp_path, b'h,t\n1,a\n2,"abc\ndef')
