@@ -27,7 +27,7 @@ from tests.batch_jobs.privacy.decoded import texts_of
 from tests.online_api.api_shop import PRODUCTS, open_shop, wait_for
 from tests.processes import Background, Command, tawsiya
 
-pytestmark = [pytest.mark.store, pytest.mark.processes]
+pytestmark = [pytest.mark.store, pytest.mark.processes, pytest.mark.timeout(3600)]
 log = logging.getLogger(__name__)
 
 MOMENTS = int(os.environ.get("KILLED_ERASURES", "15"))
@@ -122,6 +122,7 @@ def test_the_same_command_ends_an_erasure_that_was_killed(config: Config, writer
             killed, moment = Command(tmp_path, *command), time.monotonic() + draw.uniform(0.1, whole_s)
             killed.kill_when(lambda moment=moment: time.monotonic() > moment)
             unfinished += paths.unfinished_erasure.exists()
+            log.warning("killed: %d, with work left: %d", number, unfinished)
         start = time.monotonic()
         finished = tawsiya(tmp_path, *command)
         whole_s = whole_s or time.monotonic() - start
@@ -136,7 +137,5 @@ def test_the_same_command_ends_an_erasure_that_was_killed(config: Config, writer
     logged = {event.event_id for event in EventLog(paths.event_log).events_since(LogPosition("", 0))}
     assert logged >= writer.acknowledged
     assert writer.acknowledged
-    log.warning(
-        "%d of %d were killed with work left; %d events beside them", unfinished, MOMENTS, len(writer.acknowledged)
-    )
+    log.warning("%d events were acknowledged meanwhile", len(writer.acknowledged))
     assert unfinished

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_jobs.ingestion.files import records
-from batch_jobs.ingestion.files.records import CutShortError, RowFormat, dirty_rows
+from batch_jobs.ingestion.files.records import UNREADABLE_ROW, CutShortError, RowFormat, dirty_rows
 
 TWO = RowFormat(",", 2, 1)
 
