@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -48,6 +49,10 @@ def _serve(config: Config, port: int) -> None:
     from online_api.app import create_app
 
     uvicorn.run(create_app(config), host="127.0.0.1", port=port, log_level="critical")
+
+
+def _has_come(moment: float) -> bool:
+    return time.monotonic() > moment
 
 
 @dataclass
@@ -120,7 +125,7 @@ def test_the_same_command_ends_an_erasure_that_was_killed(config: Config, writer
         command = ("forget", "--buyer", writer.goes, "--config", "shop.yaml")
         if number:  # the first one shows how long it takes
             killed, moment = Command(tmp_path, *command), time.monotonic() + draw.uniform(0.1, whole_s)
-            killed.kill_when(lambda moment=moment: time.monotonic() > moment)
+            killed.kill_when(partial(_has_come, moment))
             unfinished += paths.unfinished_erasure.exists()
             log.warning("killed: %d, with work left: %d", number, unfinished)
         start = time.monotonic()
