@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_jobs.feature_build.parts import remove_dead_parts
-from batch_jobs.privacy.parquet_rows import copy_without, count_rows, remove_rows
+from batch_jobs.privacy.parquet_rows import copy_without, count_rows_of, remove_rows
 from feature_repo import columns as c
 from feature_repo.common.files import sha256, write_json
 from feature_repo.common.paths import ShopPaths
@@ -47,7 +47,7 @@ def _rewritten(folder: Path, checksums: dict[str, str], buyer_ids: Collection[st
     after, removed = {}, 0
     for name, checksum in checksums.items():
         part = folder / name
-        rows = count_rows(part, buyer_ids)
+        rows = count_rows_of(part, buyer_ids)
         removed += rows
         if not rows:
             after[name] = checksum

@@ -70,7 +70,7 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def count_rows(path: Path, buyer_ids: Collection[str]) -> int:
+def count_rows_of(path: Path, buyer_ids: Collection[str]) -> int:
     """The number of rows of these buyers in a file."""
     return sum(map(len, rows_of(path, buyer_ids)))
 
@@ -92,7 +92,7 @@ def copy_without(path: Path, target: Path, buyer_ids: Collection[str]) -> Path:
 
 def remove_rows(path: Path, buyer_ids: Collection[str]) -> int:
     """Removes the rows of these buyers, and returns their number; a file without any stays as it is."""
-    removed = count_rows(path, buyer_ids)
+    removed = count_rows_of(path, buyer_ids)
     if removed:
         copy_without(path, path, buyer_ids)
     return removed

@@ -77,7 +77,8 @@ def _add_all(archive: "_Archive", config: Config, paths: ShopPaths) -> int:
     # Events of unknown products before the pending ones, because they become pending.
     for path in (path for folder in before_store for path in sorted(_files(folder), reverse=True)):
         with suppress(FileNotFoundError):  # the API has pushed these events meanwhile
-            archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path)
+            # A worker holds the lock of its place while it lives, and overwrites the place at once.
+            archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path, lock=path.parent == paths.pending_events)
     online_rows = _add_online(archive, config, paths)
     kept_out = {paths.lock, paths.redis, paths.training_set, paths.root / RESTORED, *before_store, *leftovers(paths)}
     inside = [path for path in _files(paths.root) if kept_out.isdisjoint((path, *path.parents))]
@@ -117,17 +118,19 @@ class _Archive:
         self.links: dict[str, str] = {}
         self._tar = tar
 
-    def add(self, name: str, path: Path) -> None:
-        """Adds a file as it is now; a link as a link."""
+    def add(self, name: str, path: Path, *, lock: bool = True) -> None:
+        """Adds a file as it is now; a link as a link. Without `lock` it may be in the middle of an append."""
         if path.is_symlink():
             self.links[name] = str(path.readlink())
             self._tar.add(path, name)
             return
         with path.open("rb") as file:
             # The API appends whole lines under this lock; more may follow while the file is read, up to its old end.
-            fcntl.flock(file, fcntl.LOCK_SH)
+            if lock:
+                fcntl.flock(file, fcntl.LOCK_SH)
             info = self._tar.gettarinfo(arcname=name, fileobj=file)
-            fcntl.flock(file, fcntl.LOCK_UN)
+            if lock:
+                fcntl.flock(file, fcntl.LOCK_UN)
             self._add(info, file)
 
     def add_text(self, name: str, text: str) -> None:

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from batch_jobs.commands.serving import recommend_to_buyer
+from batch_jobs.feature_build.build_features import build_features
+from batch_jobs.materialize import materialize
 from batch_jobs.upkeep.backup import MANIFEST_FILE, backup
 from batch_jobs.upkeep.restore import restore
+from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
+from feature_repo.store import feature_store
 from tests.online_api.api_shop import EVENTS, PRODUCTS, open_shop
 
 pytestmark = pytest.mark.store
@@ -28,7 +32,7 @@ class BackedUp(NamedTuple):
     path: Path
     config: Config
     answers: list[Json]
-    logged: int
+    logged: dict[str, bytes]
 
 
 def answers(config: Config) -> list[Json]:
@@ -37,19 +41,30 @@ def answers(config: Config) -> list[Json]:
     return [answer | {"features": None} for answer in found]
 
 
+def logged_files(config: Config) -> dict[str, bytes]:
+    """What lies in the folder of the event log: days, archive, waiting events, places of unfinished requests."""
+    folder = shop_paths(config).event_log
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture(scope="module")
 def backed_up(tmp_path_factory: pytest.TempPathFactory) -> BackedUp:
     folder = tmp_path_factory.mktemp("shop")
     with open_shop(folder, PRODUCTS, EVENTS) as runtime:
         event = {"buyer_id": "pushed", "product_id": "p4", "event_type": "view"}
         assert runtime.intake.record([event, event | {"product_id": "p3"}]).accepted == 2
+        assert runtime.intake.record([event | {"product_id": "new"}]).unknown_product == 1
+        archived = runtime.paths.event_log / "archive" / "2024-03-01.parquet"
+        archived.parent.mkdir()
+        archived.write_bytes(b"a finished day")
         config = runtime.config
+        validate_canonical(runtime.paths, config)
+        validate_features(runtime.paths, config)
         (config.data_dir / "api_keys.json").write_text('{"keys": []}')
         # While the API serves.
         with shop_lock(config):
             made = backup(config, folder)
-        (log,) = runtime.paths.event_log.glob("*.jsonl")
-        logged = log.stat().st_size
+        logged = logged_files(config)
     before = answers(config)
     shutil.rmtree(config.data_dir)
     return BackedUp(Path(made["backup"]), config, before, logged)
@@ -70,10 +85,13 @@ def test_a_restored_shop_answers_as_before(backed_up: BackedUp, tmp_path: Path) 
     result = restored(config, backed_up.path)
     assert result["warnings"] == []
     assert result["release"] is not None
+    assert logged_files(config) == backed_up.logged
+    assert {Path(name).parent.name for name in backed_up.logged} == {"", "archive", "in_flight", "pending"}
     assert answers(config) == backed_up.answers
     assert [answer["source"] for answer in backed_up.answers] == ["personalised"] * 3 + ["popular"]
-    (log,) = shop_paths(config).event_log.glob("*.jsonl")
-    assert log.stat().st_size == backed_up.logged
+    assert build_features(config)["changed"] == {"buyers": 0, "products": 0}
+    with feature_store(config) as store:
+        assert materialize(config, store, full=False)["written"] == {"buyers": 0, "products": 0}
     assert (config.data_dir / "api_keys.json").is_file()
     assert (shop_paths(config).root / "restored" / MANIFEST_FILE).is_file()
 

@@ -9,7 +9,9 @@ import pytest
 from batch_jobs.upkeep.doctor import doctor
 from batch_jobs.upkeep.retention import clean, disk_use
 from feature_repo.common.config import Config
+from feature_repo.common.files import write_json
 from feature_repo.common.paths import shop_paths
+from feature_repo.feature_report import LAYOUT
 from tests.command import invoke
 
 Json = dict[str, Any]
@@ -41,6 +43,29 @@ def test_leftovers_are_shown_and_deleted(config: Config) -> None:
     assert sizes(config) == {"canonical": (5, 0), "../text_vectors": (480, 0)}
 
 
+def test_spilled_data_and_an_unfinished_erasure_are_shown(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "spill" / "tawsiya-1").mkdir(parents=True)
+    for name, size in (("tawsiya-1/part", 90), ("of_others", 7)):
+        (tmp_path / "spill" / name).write_bytes(b"x" * size)
+    spilling = Config.model_validate(config.model_dump() | {"resources": {"spill_folder": tmp_path / "spill"}})
+    assert sizes(spilling)[f"{tmp_path}/spill/tawsiya-*"] == (90, 0)
+    shop_paths(config).unfinished_erasure.write_text("{}")
+    texts = {item["name"]: item["text"] for item in doctor(spilling)["checks"]}
+    assert "repeat it with the same ids" in texts["erasure"]
+
+
+def test_parts_of_a_killed_build_are_leftovers(config: Config) -> None:
+    paths = shop_paths(config)
+    parts = [paths.purchase_features / f"20240301T000000000000-00{number}.parquet" for number in range(2)]
+    parts[0].parent.mkdir(parents=True)
+    for part in parts:
+        part.write_bytes(b"x" * 30)
+    listed = {"buyer_sequences": {}, "buyer_purchases": {parts[0].name: ""}}
+    write_json(paths.feature_report, {"layout": LAYOUT, "parts": listed})
+    assert clean(config) == 750 + 30
+    assert [part.is_file() for part in parts] == [True, False]
+
+
 def test_a_cache_over_its_limit_is_deleted(config: Config) -> None:
     disk = config.disk.model_copy(update={"max_text_vectors_gb": 400 / 1e9})
     small = config.model_copy(update={"disk": disk})
@@ -50,13 +75,20 @@ def test_a_cache_over_its_limit_is_deleted(config: Config) -> None:
 
 
 def test_what_keeps_a_shop_from_serving_is_a_problem(config: Config) -> None:
-    budget = config.model_copy(update={"disk": config.disk.model_copy(update={"budget_gb": 1e-7})})
+    sections = {"disk": {"budget_gb": 1e-7}, "feature_store": {"online": "redis", "buyer_ttl_days": 90}}
+    budget = Config.model_validate(config.model_dump() | sections)
     result = doctor(budget)
     assert not result["healthy"]
     states = {item["name"]: item["state"] for item in result["checks"]}
     problems = dict.fromkeys(("online store", "live release"), "problem")
     warnings = dict.fromkeys(("gate, canonical data", "gate, features", "disk budget", "leftovers"), "warning")
     assert states.items() >= (problems | warnings | {"forgotten buyers": "ok"}).items()
+    texts = {item["name"]: item["text"] for item in result["checks"]}
+    assert texts["retention"] == (
+        "accepted events are kept for good (data.event_log_days), buyers in the online store for 90 days after their "
+        "last event (feature_store.buyer_ttl_days)"
+    )
+    assert "erasure" not in texts
     assert result["bytes"] == 755
 
 

@@ -129,6 +129,18 @@ def test_they_are_logged_and_pushed_once_a_release_knows_the_product(shop: Shop)
     assert (other.unknown_product_count, one.record([event("p3")]).unknown_product) == (0, 0)
 
 
+def test_those_of_an_erased_buyer_are_dropped_and_wait_while_the_list_is_damaged(shop: Shop) -> None:
+    worker, forgotten = shop.worker(), shop.folder / "forgotten.json"
+    assert worker.record([event("p2"), event("p2", "goes")]).unknown_product == 2
+    shop.products = Products("p1", "p2")
+    forgotten.write_text("{}")
+    assert (worker.replay(), worker.pending_count) == (0, 2)
+    forgotten.unlink()
+    ForgottenBuyers(forgotten).add(["goes"])
+    assert worker.replay() == 1
+    assert (shop.online.pushed, worker.pending_count) == ({"u1": [product_key("p2")]}, 0)
+
+
 def test_a_key_may_have_so_many_among_all_workers(shop: Shop) -> None:
     one, other = shop.worker(), shop.worker()
     assert counts(one.record([event("p2"), event("p3")], "app")) == (2, 2, [])

@@ -54,7 +54,7 @@ def archived(event_log: Path) -> list[tuple[str | None, str | None]]:
 
 
 def test_finished_days_are_moved_and_todays_lines_stay(tmp_path: Path) -> None:
-    event_log = log_of(tmp_path, line("e1", quantity=2), b"\n", b'{"cut')
+    event_log = log_of(tmp_path, line("e1", quantity=2), b"\n", b"   \n", b'{"cut')
     for day in ("2025-06-02", "2025-06-03", "notes"):
         log_of(tmp_path, line(day), day=day)
     archive(event_log, now=dt.datetime(2025, 6, 3, 0, 59, tzinfo=dt.UTC))
@@ -134,7 +134,7 @@ pieces = st.sampled_from(
         line("e1"), line("e1", timestamp="2025-05-01T11:00:00.000+00:00"), line("e2", product_id="gone"),
         line("e3", buyer_id="عميل", event_type="purchase", quantity=3), line("e4", event_type="refund"),
         line("e5", timestamp="never"), line("e6", user_agent="bot"), line("e7", extra=[1]), b'{"event_id": "e8"}\n',
-        b"\xff\xfe\n", b'{"cut\n', b"5\n", b"null\n", b'"text"\n', b"\n", b'{"a": "\x01"}\n',
+        b"\xff\xfe\n", b'{"cut\n', b"5\n", b"null\n", b'"text"\n', b"\n", b"   \n", b'{"a": "\x01"}\n',
     ]
 )  # fmt: skip
 
