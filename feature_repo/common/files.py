@@ -41,6 +41,18 @@ def locked(file: int) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
+def try_lock(file: int) -> bool:
+    """Locks a file descriptor exclusively if nobody else holds its lock; closing it unlocks it.
+
+    A failed attempt may drop a shared lock held before.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def locked_beside(path: Path) -> Iterator[None]:
     """Excludes others who call this for `path`, which may be missing, appended to or replaced within the block.
