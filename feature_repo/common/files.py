@@ -88,10 +88,14 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The file does not exist; the message names the command `made_by` that writes it.
+        ValueError: The file is damaged; the message names the command, too.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it, and run `{made_by}`") from None
     return content
 
 
