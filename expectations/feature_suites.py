@@ -104,7 +104,6 @@ def _sequences(max_length: int) -> Suite:
                 "sequence_times_before_row",
                 "hold an event later than the row itself",
                 Fault(
-                    # Rows of contexts carry the time of their last event.
                     f"{last_event} > {row_time}",
                     last_event,
                     example=f"concat_ws(', ', {both_times})",

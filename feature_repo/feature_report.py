@@ -21,6 +21,7 @@ def read_feature_report(paths: ShopPaths) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is none, or it is of another version of Tawsiya; the message names the command.
+        ValueError: It is damaged; the message names the command, too.
     """
     report = read_json(paths.feature_report, BUILD_COMMAND)
     if report.get("layout") != LAYOUT:

@@ -159,7 +159,7 @@ class TrainingConfig(Section):
     weight_targets_by_event: bool = Field(
         False, description="Weight each target in the loss by its event's weight in `event_weights`"
     )
-    # ADR 0012 measures what fewer contexts cost.
+    # ADR 0012 says why the newest first, and why two budgets of one size.
     max_contexts: Annotated[int, Field(ge=0)] = Field(
         250_000,
         description="Contexts to train on, the newest first: at most so many before the validation days, and as many "

@@ -41,6 +41,18 @@ def locked(file: int) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
+def try_lock(file: int) -> bool:
+    """Locks a file descriptor exclusively if nobody else holds its lock; closing it unlocks it.
+
+    A failed attempt may drop a shared lock held before.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def locked_beside(path: Path) -> Iterator[None]:
     """Excludes others who call this for `path`, which may be missing, appended to or replaced within the block.
@@ -76,10 +88,14 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The file does not exist; the message names the command `made_by` that writes it.
+        ValueError: The file is damaged; the message names the command, too.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it, and run `{made_by}`") from None
     return content
 
 

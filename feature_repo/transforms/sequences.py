@@ -80,8 +80,7 @@ def difference(first: EventSequence, second: EventSequence) -> EventSequence:
 def latest_sequences(events: Table, max_length: int) -> Table:
     """Each buyer's newest sequence.
 
-    The same ibis expression runs on DuckDB and on Spark. It holds all events in memory, so large tables are given part
-    by part.
+    It holds all events in memory, so large tables are given part by part.
 
     Args:
         events: buyer_id, product_key, event_type as code, event_time in milliseconds.

@@ -5,7 +5,6 @@ nothing, and its caller may never come again. Each worker has a file in `event_l
 Whoever gets the lock of such a file knows that its worker is dead, and passes the log from there on to the replay.
 """
 
-import fcntl
 import os
 import threading
 import uuid
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from feature_repo.common.files import try_lock
 from online_api.events.event_log import LogPosition, unavailable
 
 _SUFFIX = ".position"
@@ -62,7 +62,7 @@ class InFlightRequests:
                 continue  # another worker was faster
             try:
                 # The lock of a living process, this one included, is not free.
-                if _try_lock(file) and os.fstat(file).st_nlink:
+                if try_lock(file) and os.fstat(file).st_nlink:
                     day, _, offset = os.pread(file, _RECORD_BYTES, 0).decode().strip().partition(" ")
                     if offset:
                         finish(LogPosition(day, int(offset)))
@@ -84,16 +84,8 @@ class InFlightRequests:
             path = self._folder / f"{uuid.uuid4().hex}{_SUFFIX}"
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
             # Another worker may have taken the new file for that of a dead process before it was locked.
-            if _try_lock(file) and os.fstat(file).st_nlink:
+            if try_lock(file) and os.fstat(file).st_nlink:
                 self._file = file
             else:
                 os.close(file)
         return self._file
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -5,7 +5,6 @@ Any worker may replay the file. After a crash the next replay starts from the be
 idempotent.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,16 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from feature_repo.common.files import locked
+from feature_repo.common.files import locked, try_lock
 from online_api.events.event_log import LoggedEvent, append_lines, parsed_lines
 
 PENDING_FILE = "events.jsonl"
 CLAIM_FIELD = "claim"  # of a line: PendingEvent.token
 REPLAY_BATCH = 1_000  # events
 READ_BYTES = 1 << 20
-
-
-UNFINISHED = "unfinished"  # a token
+UNFINISHED = "unfinished"  # the token of an event whose request was killed
 
 
 class PendingEvent(NamedTuple):
@@ -110,14 +107,6 @@ class PendingEvents:
         # Of the folder and not of the file, which the replay deletes and requests lock to append.
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            yield _try_lock(folder)
+            yield try_lock(folder)
         finally:
             os.close(folder)
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -52,7 +52,8 @@ def secured_redis(folder: Path, *users: str) -> Iterator[SecuredRedis]:
         "tls-auth-clients": "no",
         "aclfile": folder / "users.acl",
         "dir": folder,
-        "save": "",
+        "save": "3600 1",
+        "appendonly": "yes",
         "loglevel": "warning",
     }
     assert REDIS_SERVER is not None

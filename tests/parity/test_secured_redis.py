@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from batch_jobs.upkeep.online_copy import read_online_copy, write_online_copy
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.limits import Limit
+from feature_repo.online.shop_keys import delete_buyers, rewrite_files
 from feature_repo.store import feature_store
 from online_api.protection.rate_limit import RateLimiter, limiter_client
 from tests.parity.parity_shop import build, online, pushed, shop, stored
@@ -67,6 +70,18 @@ def test_the_documented_rights_are_enough(config: Config, server: SecuredRedis) 
         first, second = asyncio.run(admitted(store.connection, store.shop))
         assert first == 0 < second
         assert store.online_with_timeout(1).ping()
+
+
+def test_the_documented_rights_are_enough_for_backup_and_erasure(
+    config: Config, server: SecuredRedis, tmp_path: Path
+) -> None:
+    with feature_store(config, {"TAWSIYA_REDIS": address(server)}) as store:
+        store.materialize(full=True)
+        redis, copy = store.online.redis, tmp_path / "online.parquet"
+        rows = write_online_copy(redis, store.shop, copy)
+        assert read_online_copy(redis, store.shop, copy) == rows > 0
+        assert delete_buyers(redis, store.shop, ["u1"]) == 1
+        assert rewrite_files(redis) == []
 
 
 @pytest.mark.parametrize(

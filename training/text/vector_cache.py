@@ -15,7 +15,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
 import numpy as np
@@ -56,6 +56,9 @@ class TextVectorCache:
         self._lock = FileLock(folder / ".lock")
         self._rows: dict[bytes, int] = {}
         self._rows_read = 0
+        # Kept open: after a deletion they are still what was read, and no later file gets their inodes.
+        self._keys: BinaryIO | None = None
+        self._vectors: BinaryIO | None = None
         self.refresh()
 
     def __len__(self) -> int:
@@ -64,16 +67,15 @@ class TextVectorCache:
 
     def refresh(self) -> None:
         """Reads what other processes have added."""
+        self._open_files()
+        if self._keys is None or self._vectors is None:
+            return
         # A writer may be between its two files, and a killed one may have left half a key.
-        rows = min(_size(self._keys_file) // _KEY_BYTES, _size(self._vectors_file) // (4 * self._dim))
-        if rows < self._rows_read:  # the cache was deleted since
-            self._rows.clear()
-            self._rows_read = 0
+        rows = min(_size(self._keys) // _KEY_BYTES, _size(self._vectors) // (4 * self._dim))
         if rows <= self._rows_read:
             return
-        with self._keys_file.open("rb") as file:
-            file.seek(self._rows_read * _KEY_BYTES)
-            new = file.read((rows - self._rows_read) * _KEY_BYTES)
+        start = self._rows_read * _KEY_BYTES
+        new = os.pread(self._keys.fileno(), rows * _KEY_BYTES - start, start)
         for row in range(self._rows_read, rows):
             start = (row - self._rows_read) * _KEY_BYTES
             self._rows[new[start : start + _KEY_BYTES]] = row
@@ -111,8 +113,23 @@ class TextVectorCache:
             return np.empty((0, self._dim), np.float32)
         rows = [self._rows[self._key(text)] for text in texts]
         # Mapped, so that a small shop does not read the vectors of every text that was ever encoded.
-        stored = np.memmap(self._vectors_file, "<f4", mode="r", shape=(self._rows_read, self._dim))
+        assert self._vectors is not None
+        stored = np.memmap(self._vectors, "<f4", mode="r", shape=(self._rows_read, self._dim))
         return np.asarray(stored[rows], np.float32)
+
+    def _open_files(self) -> None:
+        """Opens the files, those of a new cache if the one before was deleted; leaves None if there is none."""
+        if self._keys is not None and not _is_linked(self._keys):
+            self._keys, self._vectors, self._rows_read = None, None, 0
+            self._rows.clear()
+        if self._keys is None:
+            try:
+                # Both of one cache if the keys are linked afterwards: a deletion begins with them.
+                keys, vectors = self._keys_file.open("rb"), self._vectors_file.open("rb")
+            except FileNotFoundError:
+                return
+            if _is_linked(keys):
+                self._keys, self._vectors = keys, vectors
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=_KEY_BYTES).digest()
@@ -147,19 +164,25 @@ def encode_distinct(
 ) -> Float32Array:
     """(N, D) float32 vectors in the order of `texts`; encodes only texts that are not in the cache."""
     cache = open_cache(encoder, cache_dir)
-    chunks = chunks_to_encode(cache, texts)
-    n_missing = sum(map(len, chunks))
-    with tqdm(total=n_missing, desc="Encoding texts", unit="text", disable=not (show_progress and chunks)) as bar:
-        for chunk in chunks:
-            cache.refresh()
-            if wanted := cache.missing(chunk):  # another process may have encoded some of them
-                cache.add(wanted, encoder.encode_passages(wanted))
-            bar.update(len(chunk))
+    # Again if there are any: another shop's refresh may have deleted the cache meanwhile.
+    while chunks := chunks_to_encode(cache, texts):
+        n_missing = sum(map(len, chunks))
+        with tqdm(total=n_missing, desc="Encoding texts", unit="text", disable=not show_progress) as bar:
+            for chunk in chunks:
+                cache.refresh()
+                if wanted := cache.missing(chunk):  # another process may have encoded some of them
+                    cache.add(wanted, encoder.encode_passages(wanted))
+                bar.update(len(chunk))
     return cache.read(texts)
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _is_linked(file: BinaryIO) -> bool:
+    """Whether a folder still names the file."""
+    return os.fstat(file.fileno()).st_nlink > 0
 
 
 def _write_at(file: Path, offset: int, content: bytes) -> None:
