@@ -99,7 +99,12 @@ class HeldLocks:
 
     def release(self) -> None:
         """Releases the locks. Never fails: locks that cannot be released expire by themselves."""
-        for keys, target in _by_node(self._redis, self._keys.values()):
+        try:
+            by_node = _by_node(self._redis, self._keys.values())
+        except REDIS_ERRORS as error:  # no node has the slot of a key any more
+            _warn_of_unreleased(error)
+            return
+        for keys, target in by_node:
             try:
                 with self._redis.pipeline(transaction=False) as pipeline:
                     for key in keys:
@@ -107,7 +112,11 @@ class HeldLocks:
                         pipeline.execute_command("EVAL", RELEASE, 1, key, self._token, **target)
                     pipeline.execute()
             except REDIS_ERRORS as error:
-                log.warning("the locks on buyers' events were not released: %s", failure_reason(error))
+                _warn_of_unreleased(error)
+
+
+def _warn_of_unreleased(error: Exception) -> None:
+    log.warning("the locks on buyers' events were not released: %s", failure_reason(error))
 
 
 def _by_node(redis: Any, keys: Collection[str]) -> Iterable[tuple[list[str], dict[str, Any]]]:
