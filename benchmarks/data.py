@@ -47,7 +47,6 @@ class Stage(NamedTuple):
     rows: str | None = None
 
 
-CHANGES = "write_changes"  # not measured: adds the events of the second run
 FULL = (
     Stage("ingest", ("ingest",), EVENTS),
     Stage("validate", ("validate",), EVENTS),

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -165,16 +165,16 @@ class EventIntake:
             claimed = self._breaker.write(lambda: stack.enter_context(self._online.claim_events(claims)))
             fresh = {name: one for name, one in events.items() if claimed is None or name in claimed.fresh}
             known, unknown = self._split(fresh)
-            n_places = stack.enter_context(self._files.unknown_products.places(api_key)) if unknown else 0
-            # The claims of refused events end with this block, so that a later retry is new.
-            unknown, refused = unknown[:n_places], [fresh[name] for name in unknown[n_places:]]
-            names = [*known, *unknown]
-            if not names:
-                return _Outcome(refused=refused)
-            logged = {name: _logged(fresh[name].event, now) for name in names}
-            # Only an event with an id is claimed again when it is replayed.
-            tokens = {name: None if fresh[name].event.event_id is None else token for name in names}
-            with self._files.in_flight.since(self._files.log.position()):
+            with self._files.unknown_products.places(api_key) if unknown else nullcontext(0) as n_places:
+                # The claims of refused events end with the outer block, so that a later retry is new.
+                unknown, refused = unknown[:n_places], [fresh[name] for name in unknown[n_places:]]
+                names = [*known, *unknown]
+                if not names:
+                    return _Outcome(refused=refused)
+                logged = {name: _logged(fresh[name].event, now) for name in names}
+                # Only an event with an id is claimed again when it is replayed.
+                tokens = {name: None if fresh[name].event.event_id is None else token for name in names}
+                stack.enter_context(self._files.in_flight.since(self._files.log.position()))
                 self._files.log.append(list(logged.values()))
                 if unknown:
                     self._files.unknown_products.add(
@@ -182,14 +182,15 @@ class EventIntake:
                         WaitingEvent(PendingEvent(logged[name], None if claimed else tokens[name]), api_key, now)
                         for name in unknown
                     )
-                stored = claimed is not None and self._push([logged[name] for name in known])
+            # Without the lock of the places, so that a slow store does not hold up the requests of other workers.
+            stored = claimed is not None and self._push([logged[name] for name in known])
+            if not stored:
+                self._files.pending.add(PendingEvent(logged[name], tokens[name]) for name in known)
+            if claimed is not None:
                 if not stored:
-                    self._files.pending.add(PendingEvent(logged[name], tokens[name]) for name in known)
-                if claimed is not None:
-                    if not stored:
-                        # The replay claims the ids again with the same token.
-                        claimed.keep_claimed({name for name in known if tokens[name] is not None})
-                    claimed.mark_stored(names)
+                    # The replay claims the ids again with the same token.
+                    claimed.keep_claimed({name for name in known if tokens[name] is not None})
+                claimed.mark_stored(names)
             return _Outcome(len(names), len(unknown), 0 if stored else len(known), refused)
 
     def _split(self, events: Mapping[str, _IncomingEvent]) -> tuple[list[str], list[str]]:

@@ -68,6 +68,11 @@ CHAIN = [
     ("keys", "create", "--name", "x", "--scope", "read"),
     ("keys", "list"),
     ("keys", "revoke", "x"),
+    ("doctor",),
+    ("export", "--buyer", "b02"),
+    ("backup", "--to", "shop.tar"),
+    ("restore", "shop.tar", "--force"),
+    ("forget", "--buyer", "b03"),
 ]
 
 

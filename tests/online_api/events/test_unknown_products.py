@@ -20,6 +20,7 @@ pytestmark = pytest.mark.fast
 
 NOW = 1_764_000_000_000
 DAY_MS = 86_400_000
+PATIENCE_S = 10.0
 
 
 class Products:
@@ -162,6 +163,20 @@ def test_requests_at_once_stay_within_the_limit(shop: Shop) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda n: workers[n % 4].record([event(f"new-{n}")], "app").accepted, range(16))
     assert sum(answers) == 3 == shop.lines() == workers[0].unknown_product_count
+
+
+def test_no_request_waits_for_the_push_of_another(shop: Shop) -> None:
+    pool, during_push = ThreadPoolExecutor(1), []
+
+    class SlowOnline(Online):
+        def push_events(self, events: dict[str, EventSequence]) -> None:
+            other = pool.submit(shop.worker().record, [event("p3")])
+            during_push.append(other.result(PATIENCE_S).unknown_product)
+            super().push_events(events)
+
+    shop.online = SlowOnline()
+    assert counts(shop.worker().record([event("p1"), event("p2")])) == (2, 1, [])
+    assert during_push == [1]
 
 
 def test_after_so_many_days_they_stop_waiting(shop: Shop) -> None:
