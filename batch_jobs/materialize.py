@@ -28,5 +28,5 @@ def materialize(config: Config, store: FeatureStore, *, full: bool) -> dict[str,
     since = store.first_unwritten(full=full)
     # Feast prints its progress, but stdout must contain only the result of the command.
     with passed_copies(shop_paths(config), since) as copies, contextlib.redirect_stdout(io.StringIO()):
-        written = store.materialize(full=full, copies=copies)
+        written = store.materialize(full=full, copies=copies, since=since)
     return {"full": full, "written": written, "schema_hash": store.schema_hash}

@@ -166,12 +166,16 @@ class FeatureStore:
         project = Project(name=self.project, tags={FINGERPRINT: fingerprint})
         self._feast.apply([project, *objects])
 
-    def materialize(self, *, full: bool, copies: ShopPaths | None = None) -> dict[str, int]:
+    def materialize(
+        self, *, full: bool, copies: ShopPaths | None = None, since: dt.datetime | None = None
+    ) -> dict[str, int]:
         """Copies the newest features to the online store; without news it writes nothing.
 
         Args:
             full: Copy all of them, not only those built since the last call.
             copies: A folder with files to read instead of the feature files (see expectations.gate.passed_copies).
+            since: The `first_unwritten` that the copies were made for. Asked again, a store that lost its data since
+                would want rows that the copies lack.
 
         Returns:
             The numbers of "buyers" and "products" that were written.
@@ -185,7 +189,7 @@ class FeatureStore:
         self.apply()
         now, built_at = dt.datetime.now(dt.UTC), dt.datetime.fromisoformat(report["as_of"])
         self._warn_of_the_future(now, built_at)
-        start = self.first_unwritten(full=full)
+        start = self.first_unwritten(full=full) if since is None else since
         files = copies or self._paths
         new_rows = count_new_rows(self._config, files, start)
         # Not the pushed view: its batch source is empty.

@@ -68,9 +68,10 @@ class Runtime:
         # Not only after a replay: other workers add events and replay them, too.
         pending = self.intake.pending_count
         self.metrics.pending_events.set(pending)
-        self.metrics.unknown_product_events.set(self.intake.unknown_product_count)
         if not pending:
             self.breaker.forget_refusal()
+        # Last, because it needs a lock file, which a full disk may refuse.
+        self.metrics.unknown_product_events.set(self.intake.unknown_product_count)
 
 
 @contextmanager

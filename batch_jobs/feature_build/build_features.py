@@ -142,14 +142,17 @@ def build_features(config: Config, *, full: bool = False) -> dict[str, Any]:
     changed = {"buyers": changed_buyers, "products": changed_products}
     if any(changed.values()):
         new = new._replace(known_until=as_of, builds=[*last.builds, as_of.isoformat()][-KEPT_BUILDS:])
-    report = {
-        "changed": changed,
-        "rows": rows,
+    facts = {"changed": changed, "rows": rows, **split.as_json(), "warnings": warnings, **inputs, **settings}
+    report = facts | _files_report(paths, last, new)
+    _write_report(paths, report)
+    _remove_leftovers(paths, new.parts)
+    return report
+
+
+def _files_report(paths: ShopPaths, last: _LastBuild, new: _LastBuild) -> dict[str, Any]:
+    """What the report says of the files, and of the builds whose rows they hold."""
+    return {
         "as_of": new.known_until.isoformat(),
-        **split.as_json(),
-        "warnings": warnings,
-        **inputs,
-        **settings,
         "base": new.base.isoformat(),
         "builds": new.builds,
         "parts": {
@@ -161,9 +164,6 @@ def build_features(config: Config, *, full: bool = False) -> dict[str, Any]:
             for path in (paths.buyer_fingerprints, paths.product_features, paths.recent_features)
         },
     }
-    _write_report(paths, report)
-    _remove_leftovers(paths, new.parts)
-    return report
 
 
 def _build_buyers(

@@ -5,6 +5,7 @@ nothing, and its caller may never come again. Each worker has a file in `event_l
 Whoever gets the lock of such a file knows that its worker is dead, and passes the log from there on to the replay.
 """
 
+import logging
 import os
 import threading
 import uuid
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from feature_repo.common.files import try_lock
 from online_api.events.event_log import LogPosition, unavailable
+
+log = logging.getLogger(__name__)
 
 _SUFFIX = ".position"
 _NOTHING = "-"
@@ -51,7 +54,11 @@ class InFlightRequests:
         finally:
             with self._mutex:
                 del self._open[request]
-                self._write()
+                try:
+                    self._write()
+                except OSError as error:
+                    # The events are stored. The next request writes the position; a death before is replayed twice.
+                    log.warning("the position of unfinished requests in %s stays: %s", self._folder, error)
 
     def finish_others(self, finish: Callable[[LogPosition], None]) -> None:
         """Calls `finish` with the position of each dead process that had unfinished requests."""

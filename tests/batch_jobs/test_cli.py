@@ -283,6 +283,9 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ("release", "promote"): ["name"],
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
+        ("backup",): ["--to", "shop.tar"],
+        ("restore",): ["shop.tar"],
+        ("export",): ["--buyer", "b01"],
     }.get(command, [])
     finished = shop.run(*command, *needed, "--set", "model.embeding_dim=8", "--json")
     assert (finished.code, finished.stdout) == (BAD_USAGE, "")
@@ -373,10 +376,10 @@ def test_the_environment_is_read_and_checked(shop: Shop) -> None:
     [
         (["build-features"], "tawsiya validate"),
         (["validate"], "tawsiya ingest"),
-        (["train"], "tawsiya build-features"),
+        (["train"], "tawsiya ingest"),
         (["embed"], "tawsiya build-features"),
         (["index"], "tawsiya embed"),
-        (["evaluate"], "tawsiya build-features"),
+        (["evaluate"], "tawsiya ingest"),
         (["recommend", "--buyer", "b01"], "tawsiya refresh"),
         (["search", "tea"], "tawsiya refresh"),
     ],
