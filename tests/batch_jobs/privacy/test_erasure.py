@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.privacy import feature_parts
 from batch_jobs.privacy.event_lines import blank_events, remove_events
+from batch_jobs.privacy.export import export
 from batch_jobs.privacy.forget import forget, read_ids
 from batch_jobs.privacy.mentions import Mentions
 from batch_jobs.privacy.parquet_rows import remove_rows
@@ -221,6 +222,16 @@ def test_a_file_without_the_buyer_is_not_written(tmp_path: Path) -> None:
 def test_only_ids_of_buyers_are_taken(text: str) -> None:
     with pytest.raises(ValueError, match="id 1 is no buyer's id"):
         read_ids([text])
+
+
+def test_an_export_passes_over_files_of_a_running_refresh(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=HEADER, products="id,title\np1,شاي\n")
+    root = shop_paths(config).root
+    for name in ("canonical/events.parquet", "passed_features/products.parquet", "tmp/changed_buyers.parquet"):
+        (root / name).parent.mkdir(parents=True)
+        pq.write_table(pa.table({c.BUYER_ID: ["u1"]}), root / name)
+    (root / "canonical" / "replaced.parquet").symlink_to("gone")  # as a file that is deleted once it was listed
+    assert export(config, "u1")["files"] == {"canonical/events.parquet": [{c.BUYER_ID: "u1"}]}
 
 
 @pytest.mark.store

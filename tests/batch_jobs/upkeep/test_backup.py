@@ -15,6 +15,7 @@ from batch_jobs.commands.serving import recommend_to_buyer
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.materialize import materialize
 from batch_jobs.upkeep.backup import MANIFEST_FILE, backup
+from batch_jobs.upkeep.online_copy import read_online_copy, write_online_copy
 from batch_jobs.upkeep.restore import _unused, restore
 from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config import Config
@@ -113,6 +114,17 @@ def test_a_shop_is_replaced_only_by_force(backed_up: BackedUp, tmp_path: Path) -
     assert not (paths.root / "notes").exists()
     assert ForgottenBuyers(paths.forgotten).holds("u1")
     assert result["warnings"] == ["the backup has 1 buyer who was forgotten since: run `tawsiya forget` for them again"]
+
+
+def test_rate_limits_are_not_in_a_backup(backed_up: BackedUp, tmp_path: Path) -> None:
+    with feature_store(at(backed_up, tmp_path)) as store:
+        redis, shop, copy = store.online.redis, store.shop, tmp_path / "online.parquet"
+        for key in (f"{shop}:rate:key", f"{shop}:schemas"):
+            redis.hset(key, "n", 1)
+        redis.pexpire(f"{shop}:rate:key", 60_000)
+        assert write_online_copy(redis, shop, copy) == 1
+        assert read_online_copy(redis, shop, copy) == 1
+        assert redis.keys() == [f"{shop}:schemas".encode()]
 
 
 def test_a_damaged_backup_replaces_nothing(backed_up: BackedUp, tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_leftovers_are_shown_and_deleted(config: Config) -> None:
     assert sizes(config) == {"canonical": (5, 0), "../text_vectors": (480, 0)}
 
 
+def test_what_the_serving_api_is_writing_is_no_leftover(config: Config) -> None:
+    writing = shop_paths(config).pending_events / ".unknown_products.jsonl.tmp"
+    writing.parent.mkdir(parents=True)
+    writing.write_text("{}")
+    assert clean(config) == 750
+    assert writing.is_file()
+
+
 def test_spilled_data_and_an_unfinished_erasure_are_shown(config: Config, tmp_path: Path) -> None:
     (tmp_path / "spill" / "tawsiya-1").mkdir(parents=True)
     for name, size in (("tawsiya-1/part", 90), ("of_others", 7)):
