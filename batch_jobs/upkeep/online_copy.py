@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.online.shop_keys import shop_keys
+from feature_repo.online.shop_keys import KEYS_PER_CALL, shop_keys
 
-KEYS_PER_CALL = 1_000
 SCHEMA = pa.schema(
     {
         "key": pa.binary(),

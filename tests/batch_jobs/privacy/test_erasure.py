@@ -21,7 +21,7 @@ from batch_jobs.privacy import feature_parts
 from batch_jobs.privacy.event_lines import blank_events, remove_events
 from batch_jobs.privacy.export import export
 from batch_jobs.privacy.forget import forget, read_ids
-from batch_jobs.privacy.mentions import Mentions
+from batch_jobs.privacy.mentions import ERASED, Mentions, _pattern, _written_forms
 from batch_jobs.privacy.parquet_rows import remove_rows
 from feature_repo import columns as c
 from feature_repo.common.errors import StoreUnavailableError
@@ -53,6 +53,18 @@ FILES = ("source", "events_path", "products_path")
 )
 def test_an_id_is_found_as_a_word_however_it_is_written(buyer_id: str, text: str, expected: bool) -> None:
     assert Mentions([buyer_id]).in_text(text) is expected
+
+
+texts = st.text(alphabet='12aAiİ-_. "é', max_size=8)
+
+
+@settings(max_examples=300)
+@given(buyer_ids=st.lists(texts.filter(bool), min_size=1, max_size=4), parts=st.lists(texts, max_size=3))
+def test_many_ids_are_found_as_each_alone(buyer_ids: list[str], parts: list[str]) -> None:
+    text = " ".join([*parts, buyer_ids[0].lower(), *parts])
+    forms = {form for buyer_id in buyer_ids for form in _written_forms(buyer_id)}
+    assert Mentions(buyer_ids).in_text(text) is (_pattern(forms).search(text) is not None)
+    assert Mentions(buyer_ids).erased(text) == _pattern(forms).sub(ERASED, text)
 
 
 ids = st.text(alphabet="12a-\"'ك", min_size=1, max_size=3)
