@@ -2,7 +2,9 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from feature_repo.store import feature_store
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from feature_repo.transforms.sequences import EventSequence
 
+Json = dict[str, Any]
+
 
 def export(config: Config, buyer_id: str) -> dict[str, Any]:
     """Everything of a buyer, by the cleaned id.
@@ -32,13 +36,13 @@ def export(config: Config, buyer_id: str) -> dict[str, Any]:
         StoreUnavailableError: The online store cannot be reached.
     """
     paths = shop_paths(config)
-    files = {path.relative_to(paths.root).as_posix(): _rows(path, buyer_id) for path in _sorted(paths, "*.parquet")}
-    logged = {path.relative_to(paths.root).as_posix(): list(events_in(path, [buyer_id])) for path in _logs(paths)}
+    files = _found(paths, _tables(paths), lambda path: _rows(path, buyer_id))
+    logged = _found(paths, sorted(paths.event_log.rglob("*.jsonl")), lambda path: list(events_in(path, [buyer_id])))
     return {
         c.BUYER_ID: buyer_id,
         "forgotten": ForgottenBuyers(paths.forgotten).holds(buyer_id),
-        "files": {name: rows for name, rows in files.items() if rows},
-        "event_log": {name: events for name, events in logged.items() if events},
+        "files": files,
+        "event_log": logged,
         "online": _online(config, paths, buyer_id),
     }
 
@@ -54,12 +58,26 @@ def write_export(content: dict[str, Any], path: Path) -> dict[str, Any]:
     return {"written": str(path), **counts, **online}
 
 
-def _sorted(paths: ShopPaths, pattern: str) -> list[Path]:
-    return sorted(path for path in paths.root.rglob(pattern) if not path.name.startswith("."))
+def _tables(paths: ShopPaths) -> list[Path]:
+    """The shop's Parquet files, without the copies that a running job makes of them."""
+    copies = {paths.root / "tmp", paths.root / "passed_features"}
+    # Not rglob, which fails if a folder is deleted meanwhile.
+    files = (Path(folder) / name for folder, _, names in os.walk(paths.root) for name in names)
+    return sorted(
+        path
+        for path in files
+        if path.suffix == ".parquet" and not path.name.startswith(".") and copies.isdisjoint(path.parents)
+    )
 
 
-def _logs(paths: ShopPaths) -> list[Path]:
-    return sorted(paths.event_log.rglob("*.jsonl"))
+def _found(paths: ShopPaths, files: Iterable[Path], read: Callable[[Path], list[Json]]) -> dict[str, list[Json]]:
+    """What the files hold, by their names in the shop's folder; files without any are left out."""
+    found = {}
+    for path in files:
+        # A refresh may have replaced the file by another one since it was listed.
+        with suppress(FileNotFoundError):
+            found[path.relative_to(paths.root).as_posix()] = read(path)
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _rows(path: Path, buyer_id: str) -> list[dict[str, Any]]:

@@ -49,7 +49,8 @@ def rows_of(path: Path, buyer_ids: Collection[str]) -> Iterator[pa.RecordBatch]:
     """The rows of these buyers in a file, in its order.
 
     Raises:
-        ValueError: The file is damaged.
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -60,6 +61,8 @@ def rows_of(path: Path, buyer_ids: Collection[str]) -> Iterator[pa.RecordBatch]:
                 theirs = batch.filter(found(batch))
                 if len(theirs):
                     yield theirs
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}; make it again or delete it, then repeat this") from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.upkeep.leftovers import leftovers
-from batch_jobs.upkeep.retention import GB, disk_use
+from batch_jobs.upkeep.retention import GB, disk_use, text_vectors_problem
 from expectations.gate import require_passed
 from expectations.records import CANONICAL, FEATURE_STAGE
 from feature_repo.common.config import Config
@@ -136,6 +136,7 @@ def _disk_checks(config: Config, paths: ShopPaths, shop_bytes: int, free: int) -
         yield Diagnosis("disk budget", WARNING, f"{shop_bytes / GB:.1f} GB exceed disk.budget_gb={budget:g}")
     if free < MIN_FREE_GB * GB:
         yield Diagnosis("free disk", WARNING, f"{free / GB:.1f} GB may be too little for the next refresh")
+    yield from (Diagnosis("text vectors", WARNING, problem) for problem in text_vectors_problem(config))
     left = len(list(leftovers(paths)))
     if left:
         yield Diagnosis(

@@ -15,8 +15,9 @@ def leftovers(paths: ShopPaths) -> Iterator[Path]:
     yield from (folder for folder in folders if folder.is_dir())
     yield from paths.releases.glob(".release-*")
     yield from paths.root.glob(".backup-*")
-    # As feature_repo.common.files.replacing names them.
-    yield from (path for path in paths.root.rglob(".*.tmp") if path.is_file() and paths.redis not in path.parents)
+    # As feature_repo.common.files.replacing names them. Those of the event log may be the serving API's.
+    others = {paths.redis, paths.event_log}
+    yield from (path for path in paths.root.rglob(".*.tmp") if path.is_file() and others.isdisjoint(path.parents))
     yield from _dead_parts(paths)
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.online.shop_keys import shop_keys
+from feature_repo.online.shop_keys import KEYS_PER_CALL, shop_keys
 
-KEYS_PER_CALL = 1_000
 SCHEMA = pa.schema(
     {
         "key": pa.binary(),
@@ -23,8 +22,12 @@ SCHEMA = pa.schema(
 
 
 def write_online_copy(redis: Any, shop: str, path: Path) -> int:
-    """Writes the shop's keys to a file, and returns their number; locks and claims, which expire anyway, stay out."""
-    keys, written = shop_keys(redis, shop), 0
+    """Writes the shop's keys to a file, and returns their number.
+
+    Locks, claims and rate limits, which expire within minutes or days, stay out.
+    """
+    limits = f"{shop}:rate:".encode()
+    keys, written = (key for key in shop_keys(redis, shop) if not key.startswith(limits)), 0
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         while batch := list(islice(keys, KEYS_PER_CALL)):
             rows = list(_rows(redis, batch))
@@ -78,5 +81,5 @@ def _put(pipeline: Any, row: dict[str, Any]) -> None:
         pipeline.set(row["key"], row["text"])
         return
     pipeline.hset(row["key"], mapping=dict(zip(row["fields"], row["values"], strict=True)))
-    if row["expires_ms"] > 0:
+    if row["expires_ms"] >= 0:
         pipeline.pexpire(row["key"], row["expires_ms"])

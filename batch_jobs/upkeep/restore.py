@@ -1,28 +1,25 @@
 """Restore: makes a shop from a backup. Everything is unpacked and verified before anything is replaced."""
 
-import fcntl
 import json
 import shutil
-import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batch_jobs.upkeep.backup import (
-    BACKUP_FORMAT,
-    CONFIG_FILE,
-    KEYS_FILE,
-    MANIFEST_FILE,
-    ONLINE_FILE,
-    RESTORED,
-    SHOP_FOLDER,
-)
+from batch_jobs.upkeep.backup import CONFIG_FILE, KEYS_FILE, MANIFEST_FILE, ONLINE_FILE, RESTORED, SHOP_FOLDER
 from batch_jobs.upkeep.online_copy import read_online_copy
+from batch_jobs.upkeep.unpack import unpack_backup
 from feature_repo.common.api_keys import api_keys_path
 from feature_repo.common.config import Config
-from feature_repo.common.files import sha256
+from feature_repo.common.files import sha256, try_lock
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import feature_store
 from training.artifacts.release import check, current_release
+
+# Of the embedded server's folder: who waits to use it has these files open.
+SERVER_STATE = ("start.lock", "users.lock", "server.json")
 
 
 def restore(config: Config, backup: Path, *, force: bool = False) -> dict[str, Any]:
@@ -39,7 +36,8 @@ def restore(config: Config, backup: Path, *, force: bool = False) -> dict[str, A
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, no backup or one of another shop, or the shop has data and is not to be replaced.
+        ValueError: It is damaged, no backup or one of another shop, the shop has data and is not to be replaced, or
+            its list of forgotten buyers would be lost.
         RuntimeError: The API or another command uses the shop.
         StoreUnavailableError: The online store cannot be reached; the files are restored: `tawsiya materialize --full`.
     """
@@ -47,14 +45,14 @@ def restore(config: Config, backup: Path, *, force: bool = False) -> dict[str, A
     present = _content(paths)
     if present and not force:
         raise ValueError(f"{paths.root} is not empty; --force replaces everything in it")
-    _require_unused(paths)
     staging = paths.root.parent / f".restore-{paths.root.name}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700, parents=True)
     try:
-        manifest = _unpacked(backup, staging, paths.root.name)
-        warnings = _keep_forgotten(paths, staging)
-        _replace(paths, staging)
+        with _unused(paths):
+            manifest = unpack_backup(backup, staging, paths.root.name)
+            warnings = _keep_forgotten(paths, staging)
+            _replace(paths, staging)
         warnings += _restore_keys(config, staging / KEYS_FILE)
         online_rows = _restore_online(config, staging / ONLINE_FILE)
     finally:
@@ -75,57 +73,47 @@ def _content(paths: ShopPaths) -> list[Path]:
     return [path for path in paths.root.iterdir() if path != paths.lock]
 
 
-def _require_unused(paths: ShopPaths) -> None:
+@contextmanager
+def _unused(paths: ShopPaths) -> Iterator[None]:
+    """Keeps others from using the embedded server, and so the shop: they wait until the block ends."""
     users = paths.redis / "users.lock"  # see feature_repo/online/embedded_redis.py
     if not users.is_file():
+        yield
         return
     with users.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"the API or another command uses {paths.root}; stop it first") from None
+        if not try_lock(file.fileno()):
+            raise RuntimeError(f"the API or another command uses {paths.root}; stop it first")
+        yield
 
 
-# ---- unpack and verify -----------------------------------------------------------------------------------------------
-
-
-def _unpacked(backup: Path, staging: Path, shop: str) -> dict[str, Any]:
-    """Unpacks the backup, checks it, and returns its manifest."""
-    try:
-        with tarfile.open(backup) as tar:
-            tar.extractall(staging, filter="data")  # refuses names and links that lead out of the folder
-        manifest: dict[str, Any] = json.loads((staging / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if not backup.is_file():
-            raise FileNotFoundError(f"{backup} does not exist") from None
-        raise ValueError(f"{backup} is incomplete: it has no {Path(error.filename).name}") from None
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise ValueError(f"{backup} is damaged or no backup: {error}") from None
-    if manifest.get("format") != BACKUP_FORMAT:
-        raise ValueError(f"{backup} has format {manifest.get('format')}, this program reads {BACKUP_FORMAT}")
-    if manifest["shop"] != shop:
-        raise ValueError(f"{backup} is of the shop {manifest['shop']!r}, not {shop!r}; set data.source to it")
-    for name, expected in manifest["sha256"].items():
-        path = staging / name
-        if not path.is_file() or sha256(path) != expected:
-            raise ValueError(f"{backup} is damaged: {name} does not match its SHA-256 sum; nothing was replaced")
-    return manifest
+# ---- forgotten buyers ------------------------------------------------------------------------------------------------
 
 
 def _keep_forgotten(paths: ShopPaths, staging: Path) -> list[str]:
-    """Keeps the shop's own list of forgotten buyers if it continues that of the backup; returns warnings."""
-    restored = staging / SHOP_FOLDER / paths.forgotten.name
-    if not paths.forgotten.is_file():
+    """Adds the shop's own list of forgotten buyers to that of the backup; returns warnings.
+
+    Raises:
+        ValueError: The backup's list has another key, so that the two cannot be one; or one of them is damaged.
+    """
+    if ForgottenBuyers(paths.forgotten).is_empty():
         return []
+    restored = staging / SHOP_FOLDER / paths.forgotten.name
     present = json.loads(paths.forgotten.read_text(encoding="utf-8"))
-    before = json.loads(restored.read_text(encoding="utf-8")) if restored.is_file() else {"buyers": []}
-    if before.get("key", present["key"]) != present["key"]:
-        return ["the backup has another list of forgotten buyers; the present one was replaced by it"]
-    shutil.copy2(paths.forgotten, restored)
-    since = len(set(present["buyers"]) - set(before["buyers"]))
+    before = {"key": present["key"], "buyers": []}
+    if not ForgottenBuyers(restored).is_empty():
+        before = json.loads(restored.read_text(encoding="utf-8"))
+    if before["key"] != present["key"]:
+        raise ValueError(
+            f"the backup has another list of forgotten buyers, and those of {paths.forgotten} would come back; nothing "
+            "was replaced. If you know their ids: move that file away, restore, and run `tawsiya forget` for them"
+        )
+    shutil.copy2(paths.forgotten, restored)  # with its mode
+    every = sorted({*present["buyers"], *before["buyers"]})
+    restored.write_text(json.dumps({"key": present["key"], "buyers": every}, indent=2) + "\n", encoding="utf-8")
+    since = set(present["buyers"]).difference(before["buyers"])
     if not since:
         return []
-    who = "1 buyer who was" if since == 1 else f"{since:,} buyers who were"
+    who = "1 buyer who was" if len(since) == 1 else f"{len(since):,} buyers who were"
     return [f"the backup has {who} forgotten since: run `tawsiya forget` for them again"]
 
 
@@ -134,7 +122,14 @@ def _keep_forgotten(paths: ShopPaths, staging: Path) -> list[str]:
 
 def _replace(paths: ShopPaths, staging: Path) -> None:
     """Replaces the content of the shop's folder."""
-    for path in _content(paths):
+    forgotten = staging / SHOP_FOLDER / paths.forgotten.name
+    if forgotten.is_file():
+        # First and at once: a killed restore must not lose the list.
+        forgotten.replace(paths.forgotten)
+    redis = [path for path in paths.redis.glob("*") if path.name not in SERVER_STATE]
+    for path in (*redis, *_content(paths)):
+        if path in (paths.forgotten, paths.redis):
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

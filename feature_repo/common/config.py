@@ -441,7 +441,7 @@ class DiskConfig(Section):
     max_text_vectors_gb: PositiveFloat = Field(
         5,
         description="A larger cache of text vectors is deleted at the end of `tawsiya refresh`, and the next one "
-        "encodes the products again",
+        "encodes the products again; it is kept where the products alone need more",
     )
 
 

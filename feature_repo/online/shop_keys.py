@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -11,9 +12,12 @@ from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import RedisError, ResponseError
 
 from feature_repo import columns as c
+from feature_repo.common.word_index import WordIndex
 from feature_repo.online.stored_schemas import SCHEMA_DIGITS
 
 SCAN_COUNT = 1_000  # keys that Redis looks at per call
+KEYS_PER_CALL = 1_000  # keys that Redis deletes per call
+_EVENT_WORD = re.compile(r"[^\W_]+")
 POLL_SECONDS = 0.05
 ENTITY_KEY_VERSION = 3  # as in feature_store.yaml
 
@@ -40,18 +44,40 @@ def delete_buyers(redis: Any, shop: str, buyer_ids: Collection[str]) -> int:
     Returns:
         The number of deleted keys.
     """
-    rows = tuple(_entity_bytes(buyer_id) + shop.encode() for buyer_id in buyer_ids)
-    # Shops make event ids of buyer ids, such as 12_7: so a part of a word, if it does not go on with a letter or digit.
-    parts = "|".join(map(re.escape, buyer_ids))
-    held = re.compile(
-        rf"{shop}(?:_[0-9a-f]{{{SCHEMA_DIGITS}}})?:(?:lock:(?:{parts})|event:id:(?:.*[\W_])?(?:{parts})(?:[\W_].*)?)",
-        re.DOTALL,
-    )
+    theirs = filter(_BuyerKeys(shop, buyer_ids).holds, shop_keys(redis, shop))
     deleted = 0
-    for key in shop_keys(redis, shop):
-        if key.startswith(rows) or held.fullmatch(key.decode(errors="replace")):
-            deleted += redis.delete(key)
+    while keys := list(islice(theirs, KEYS_PER_CALL)):
+        with redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.delete(key)
+            deleted += sum(pipeline.execute())
     return deleted
+
+
+class _BuyerKeys:
+    """Tells a shop's keys of some buyers from others; the time per key does not grow with the number of buyers."""
+
+    def __init__(self, shop: str, buyer_ids: Collection[str]) -> None:
+        schema = rf"(?:_[0-9a-f]{{{SCHEMA_DIGITS}}})?"
+        self._row_end = re.compile(rf"{shop}{schema}\Z".encode())
+        self._own = re.compile(rf"{shop}{schema}:(?:lock:(?P<buyer>.*)|event:id:(?P<event>.*))", re.DOTALL)
+        self._rows = frozenset(map(_entity_bytes, buyer_ids))
+        self._buyers = frozenset(buyer_ids)
+        self._words = WordIndex(self._buyers, _EVENT_WORD)
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a key is a row or lock of these buyers, or a claim on an event whose id contains theirs."""
+        if (end := self._row_end.search(key)) and key[: end.start()] in self._rows:
+            return True
+        own = self._own.fullmatch(key.decode(errors="replace"))
+        if own is None:
+            return False
+        return own["buyer"] in self._buyers if own["event"] is None else self._in_event_id(own["event"])
+
+    def _in_event_id(self, event_id: str) -> bool:
+        # Shops make event ids of buyer ids, such as 12_7: so a part, if no letter or digit is beside it.
+        found = map(re.escape, self._words.candidates(event_id))
+        return any(re.search(rf"(?:\A|[\W_]){part}(?:[\W_]|\Z)", event_id) for part in found)
 
 
 def rewrite_files(redis: Any) -> list[str]:

@@ -143,6 +143,17 @@ def delete_cache(folder: Path) -> None:
             path.unlink()
 
 
+def bytes_per_text(folder: Path) -> int:
+    """What a text takes in the cache of one encoder; 0 if it is empty."""
+    dims = (int(path.stem.removeprefix("keys_")) for path in folder.glob("keys_*.bin"))
+    return max((_KEY_BYTES + 4 * dim for dim in dims), default=0)
+
+
+def is_cache_of(folder: Path, encoder_id: str) -> bool:
+    """Whether a cache has vectors of this encoder, in whatever number format."""
+    return folder.name.startswith(quote(f"{encoder_id}-", safe=""))
+
+
 def open_cache(encoder: PassageEncoder, cache_dir: Path) -> TextVectorCache:
     """The cache of an encoder's vectors; caches of several encoders lie side by side in `cache_dir`."""
     return TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.privacy import feature_parts
 from batch_jobs.privacy.event_lines import blank_events, remove_events
+from batch_jobs.privacy.export import export
 from batch_jobs.privacy.forget import forget, read_ids
-from batch_jobs.privacy.mentions import Mentions
+from batch_jobs.privacy.mentions import ERASED, Mentions, _pattern, _written_forms
 from batch_jobs.privacy.parquet_rows import remove_rows
 from feature_repo import columns as c
 from feature_repo.common.errors import StoreUnavailableError
@@ -52,6 +53,18 @@ FILES = ("source", "events_path", "products_path")
 )
 def test_an_id_is_found_as_a_word_however_it_is_written(buyer_id: str, text: str, expected: bool) -> None:
     assert Mentions([buyer_id]).in_text(text) is expected
+
+
+texts = st.text(alphabet='12aAiİ-_. "é', max_size=8)
+
+
+@settings(max_examples=300)
+@given(buyer_ids=st.lists(texts.filter(bool), min_size=1, max_size=4), parts=st.lists(texts, max_size=3))
+def test_many_ids_are_found_as_each_alone(buyer_ids: list[str], parts: list[str]) -> None:
+    text = " ".join([*parts, buyer_ids[0].lower(), *parts])
+    forms = {form for buyer_id in buyer_ids for form in _written_forms(buyer_id)}
+    assert Mentions(buyer_ids).in_text(text) is (_pattern(forms).search(text) is not None)
+    assert Mentions(buyer_ids).erased(text) == _pattern(forms).sub(ERASED, text)
 
 
 ids = st.text(alphabet="12a-\"'ك", min_size=1, max_size=3)
@@ -221,6 +234,16 @@ def test_a_file_without_the_buyer_is_not_written(tmp_path: Path) -> None:
 def test_only_ids_of_buyers_are_taken(text: str) -> None:
     with pytest.raises(ValueError, match="id 1 is no buyer's id"):
         read_ids([text])
+
+
+def test_an_export_passes_over_files_of_a_running_refresh(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=HEADER, products="id,title\np1,شاي\n")
+    root = shop_paths(config).root
+    for name in ("canonical/events.parquet", "passed_features/products.parquet", "tmp/changed_buyers.parquet"):
+        (root / name).parent.mkdir(parents=True)
+        pq.write_table(pa.table({c.BUYER_ID: ["u1"]}), root / name)
+    (root / "canonical" / "replaced.parquet").symlink_to("gone")  # as a file that is deleted once it was listed
+    assert export(config, "u1")["files"] == {"canonical/events.parquet": [{c.BUYER_ID: "u1"}]}
 
 
 @pytest.mark.store

@@ -1,7 +1,11 @@
 """`tawsiya backup` and `tawsiya restore`: a shop on an empty machine answers as before."""
 
+import hashlib
+import io
+import json
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +15,11 @@ from batch_jobs.commands.serving import recommend_to_buyer
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.materialize import materialize
 from batch_jobs.upkeep.backup import MANIFEST_FILE, backup
-from batch_jobs.upkeep.restore import restore
+from batch_jobs.upkeep.online_copy import read_online_copy, write_online_copy
+from batch_jobs.upkeep.restore import _unused, restore
 from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config import Config
+from feature_repo.common.files import try_lock
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
@@ -110,6 +116,17 @@ def test_a_shop_is_replaced_only_by_force(backed_up: BackedUp, tmp_path: Path) -
     assert result["warnings"] == ["the backup has 1 buyer who was forgotten since: run `tawsiya forget` for them again"]
 
 
+def test_rate_limits_are_not_in_a_backup(backed_up: BackedUp, tmp_path: Path) -> None:
+    with feature_store(at(backed_up, tmp_path)) as store:
+        redis, shop, copy = store.online.redis, store.shop, tmp_path / "online.parquet"
+        for key in (f"{shop}:rate:key", f"{shop}:schemas"):
+            redis.hset(key, "n", 1)
+        redis.pexpire(f"{shop}:rate:key", 60_000)
+        assert write_online_copy(redis, shop, copy) == 1
+        assert read_online_copy(redis, shop, copy) == 1
+        assert redis.keys() == [f"{shop}:schemas".encode()]
+
+
 def test_a_damaged_backup_replaces_nothing(backed_up: BackedUp, tmp_path: Path) -> None:
     config = at(backed_up, tmp_path)
     damaged = tmp_path / "damaged.tar"
@@ -125,3 +142,79 @@ def test_a_damaged_backup_replaces_nothing(backed_up: BackedUp, tmp_path: Path) 
         restored(config, damaged)
     assert [path.name for path in shop_paths(config).root.iterdir()] == ["batch.lock"]
     assert [path.name for path in config.data_dir.iterdir()] == ["csv"]
+
+
+def test_forgotten_buyers_never_come_back(backed_up: BackedUp, tmp_path: Path) -> None:
+    config = at(backed_up, tmp_path)
+    paths = shop_paths(config)
+    first = ForgottenBuyers(paths.forgotten)
+    first.add(["u1"])
+    older = paths.forgotten.read_bytes()
+    first.add(["u2"])
+    path = changed(
+        backed_up.path, tmp_path / "other.tar", {f"shop/{paths.forgotten.name}": paths.forgotten.read_bytes()}
+    )
+    paths.forgotten.write_bytes(older)
+    first.add(["u3"])
+    restored(config, path, force=True)
+    assert all(map(ForgottenBuyers(paths.forgotten).holds, ("u1", "u2", "u3")))
+    # A list with another key.
+    paths.forgotten.unlink()
+    ForgottenBuyers(paths.forgotten).add(["u9"])
+    with pytest.raises(ValueError, match="another list of forgotten buyers"):
+        restored(config, path, force=True)
+    assert ForgottenBuyers(paths.forgotten).holds("u9")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ([], "its manifest.json lacks format, shop"),
+        ({"format": 1, "created": "", "shop": "csv", "links": {}}, "its manifest.json lacks sha256"),
+        ({"format": 2}, "has format 2"),
+        ({"format": 1, "created": "", "shop": "csv", "links": {}, "sha256": {}}, "does not name 'config.json'"),
+        (
+            {"format": 1, "created": "", "shop": "csv", "links": {"config.json": "x"}, "sha256": {}},
+            "the link config.json",
+        ),
+    ],
+)
+def test_a_backup_holds_what_its_manifest_says(manifest: Any, said: str, backed_up: BackedUp, tmp_path: Path) -> None:
+    path = tmp_path / "made.tar"
+    write_tar(path, {"config.json": b"{}", MANIFEST_FILE: json.dumps(manifest).encode()})
+    with pytest.raises(ValueError, match=said):
+        restored(at(backed_up, tmp_path), path)
+
+
+def test_who_starts_meanwhile_waits(backed_up: BackedUp, tmp_path: Path) -> None:
+    config = at(backed_up, tmp_path)
+    users = shop_paths(config).redis / "users.lock"
+    users.parent.mkdir(parents=True)
+    users.touch()
+    with users.open("ab") as file:
+        with _unused(shop_paths(config)):
+            assert not try_lock(file.fileno())
+        assert try_lock(file.fileno())
+        with pytest.raises(RuntimeError, match="stop it first"):
+            restored(config, backed_up.path, force=True)
+
+
+def changed(path: Path, target: Path, added: dict[str, bytes]) -> Path:
+    """A copy of a backup with further files, and a manifest that names them."""
+    with tarfile.open(path) as tar:
+        files = {member.name: file.read() for member in tar if member.isreg() and (file := tar.extractfile(member))}
+        links = [member for member in tar if member.issym()]
+    manifest = json.loads(files.pop(MANIFEST_FILE))
+    manifest["sha256"] |= {name: hashlib.sha256(content).hexdigest() for name, content in added.items()}
+    write_tar(target, files | added | {MANIFEST_FILE: json.dumps(manifest).encode()}, links)
+    return target
+
+
+def write_tar(path: Path, files: dict[str, bytes], links: Sequence[tarfile.TarInfo] = ()) -> None:
+    with tarfile.open(path, "w") as tar:
+        for link in links:
+            tar.addfile(link)
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch_jobs.upkeep.doctor import doctor
@@ -43,6 +45,14 @@ def test_leftovers_are_shown_and_deleted(config: Config) -> None:
     assert sizes(config) == {"canonical": (5, 0), "../text_vectors": (480, 0)}
 
 
+def test_what_the_serving_api_is_writing_is_no_leftover(config: Config) -> None:
+    writing = shop_paths(config).pending_events / ".unknown_products.jsonl.tmp"
+    writing.parent.mkdir(parents=True)
+    writing.write_text("{}")
+    assert clean(config) == 750
+    assert writing.is_file()
+
+
 def test_spilled_data_and_an_unfinished_erasure_are_shown(config: Config, tmp_path: Path) -> None:
     (tmp_path / "spill" / "tawsiya-1").mkdir(parents=True)
     for name, size in (("tawsiya-1/part", 90), ("of_others", 7)):
@@ -72,6 +82,25 @@ def test_a_cache_over_its_limit_is_deleted(config: Config) -> None:
     assert sizes(small)["../text_vectors"] == (480, 480)
     assert clean(small) == 750 + 480
     assert sizes(small)["../text_vectors"] == (0, 0)
+
+
+def test_a_cache_that_the_products_alone_need_is_kept(config: Config) -> None:
+    paths, vectors = shop_paths(config), config.data_dir / "text_vectors"
+    (vectors / "encoder").rename(vectors / "used-1-int8")
+    (vectors / "old-1-int8").mkdir()
+    (vectors / "old-1-int8" / "keys_8.bin").write_bytes(b"x" * 90)
+    write_json(paths.model / "model.json", {"text_encoder": "used-1"})
+    paths.product_features.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"product_id": ["p"] * 9}), paths.product_features)
+    disk = config.disk.model_copy(update={"max_text_vectors_gb": 400 / 1e9})
+    small = config.model_copy(update={"disk": disk})
+    # 9 texts of 16 + 4 * 8 bytes.
+    assert sizes(small)["../text_vectors"] == (570, 90)
+    assert clean(small) == 750 + 90
+    (warning,) = [item for item in doctor(small)["checks"] if item["name"] == "text vectors"]
+    assert "more than disk.max_text_vectors_gb=4e-07" in warning["text"]
+    pq.write_table(pa.table({"product_id": ["p"] * 8}), paths.product_features)
+    assert clean(small) == 480
 
 
 def test_what_keeps_a_shop_from_serving_is_a_problem(config: Config) -> None:
