@@ -59,7 +59,6 @@ PARTS = (
     Stage("contexts", ("contexts",)),
     Stage("historical", ("historical",)),
     Stage("plain_historical_as_of", ("historical_as_of",)),
-    Stage("plain_historical_from_events", ("historical_from_events",)),
     Stage("materialize_alone", ("materialize",)),
     Stage("plain_redis", ("raw_redis",)),
 )
@@ -72,7 +71,6 @@ INCREMENTAL = tuple(
 PAIRS = (
     ("build_features", "plain_build_features", False),
     ("historical", "plain_historical_as_of", True),
-    ("historical", "plain_historical_from_events", True),
     ("materialize_alone", "plain_redis", True),
 )
 

@@ -120,35 +120,6 @@ def historical_as_of(config: Config) -> Result:
     return {**result, "rows": table.num_rows, "digest": _digest(table)}
 
 
-def historical_from_events(config: Config) -> Result:
-    """The same from the canonical events: no window was built before."""
-    paths = shop_paths(config)
-    result: Result = {}
-    con = _connect(paths)
-    _create_contexts(con, paths)
-    codes = " ".join(f"WHEN '{name}' THEN {code}" for name, code in EVENT_TYPE_CODES.items())
-    length = config.model.buyer_tower.max_interaction_history
-    with timed(result):
-        con.execute(f"""
-            CREATE TEMP TABLE numbered AS
-            SELECT buyer_id, product_key, event_time, epoch_ms(event_time) AS time_ms,
-                (CASE event_type {codes} END)::INTEGER AS code,
-                row_number() OVER (PARTITION BY buyer_id ORDER BY event_time, product_key, code) AS place
-            FROM {sql_string(str(paths.events))}""")
-        table = con.sql(f"""
-            WITH last AS (
-                SELECT contexts.*, place FROM contexts
-                ASOF LEFT JOIN (SELECT buyer_id, event_time, max(place) AS place FROM numbered GROUP BY ALL) ends
-                ON contexts.buyer_id = ends.buyer_id AND contexts.event_timestamp >= ends.event_time)
-            SELECT {ROW}, list(product_key ORDER BY numbered.place) FILTER (product_key IS NOT NULL) AS product_keys,
-                list(code ORDER BY numbered.place) FILTER (code IS NOT NULL) AS event_types,
-                list(time_ms ORDER BY numbered.place) FILTER (time_ms IS NOT NULL) AS event_times
-            FROM last LEFT JOIN numbered ON last.buyer_id = numbered.buyer_id
-                AND numbered.place > last.place - {length} AND numbered.place <= last.place
-            GROUP BY {ROW}""").to_arrow_table()
-    return {**result, "rows": table.num_rows, "digest": _digest(table)}
-
-
 # ---- feature build ---------------------------------------------------------------------------------------------------
 
 
@@ -225,7 +196,7 @@ def _stored(redis: Any) -> Result:
 PARTS: dict[str, Callable[[Config], Result]] = {
     part.__name__: part
     for part in (
-        contexts, historical, historical_as_of, historical_from_events, latest_sequences, materialize, raw_redis,
+        contexts, historical, historical_as_of, latest_sequences, materialize, raw_redis,
     )
 }  # fmt: skip
 

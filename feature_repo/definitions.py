@@ -139,7 +139,13 @@ def _fields(view: str) -> list[Field]:
 
 
 def source_path(path: Path) -> str:
-    """The path of a Feast source that reads a file, or all files of a folder, as DuckDB must get it."""
+    """The path of a Feast source that reads a file, or all files of a folder, as DuckDB must get it.
+
+    Raises:
+        ValueError: The path has a backslash, at which DuckDB splits patterns.
+    """
+    if "\\" in str(path):
+        raise ValueError(f"{path} has a backslash in its name, which cannot be read; rename the folder")
     return glob_literal(path) if path.suffix == ".parquet" else f"{glob_literal(path)}/*.parquet"
 
 

@@ -2,10 +2,10 @@
 
 The table `buyers` (buyers.parquet) has a row per buyer:
 
-events           number of the buyer's events; 0 if all are gone
-fingerprint      sum of the hashes of the events, so that their order does not matter
-has_purchases    whether a row of purchases was ever written
-event_timestamp  the build in which the buyer last changed
+n_events            number of the buyer's events; 0 if all are gone
+events_fingerprint  sum of the hashes of the events, so that their order does not matter
+has_purchases       whether a row of purchases was ever written
+event_timestamp     the build in which the buyer last changed
 
 A late event, a refund and a merged product (its events get another key) all change the fingerprint.
 """

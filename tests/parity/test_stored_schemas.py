@@ -40,16 +40,22 @@ def version(config: Config, store: FeatureStore, max_length: int) -> FeatureStor
     return FeatureStore(Config.model_validate(settings), shop_paths(config), *store.connection)
 
 
+def materialize(store: FeatureStore, *, full: bool) -> None:
+    """Builds the features of the store's version, and materializes them."""
+    build(store._config, {"u1": FIRST, "u2": FIRST})
+    store.materialize(full=full)
+
+
 def rows(store: FeatureStore) -> int:
     return len(list(store.online.redis.scan_iter(f"*{store.project}")))
 
 
 def test_versions_read_their_own_rows_and_share_claims(config: Config, store: FeatureStore) -> None:
-    store.materialize(full=True)
+    materialize(store, full=True)
     new = version(config, store, 7)
     assert new.schema_hash != store.schema_hash
     assert online(new, ["u1"]) == {"u1": []}
-    new.materialize(full=False)  # nothing of this schema is there yet, so all is written
+    materialize(new, full=False)  # nothing of this schema is there yet, so all is written
     store.online.push_events({"u1": pushed(PUSHED)})
     assert online(store, ["u1"]) == {"u1": stored([*FIRST, PUSHED])}
     assert online(new, ["u1"]) == {"u1": stored(FIRST)}
@@ -59,7 +65,7 @@ def test_versions_read_their_own_rows_and_share_claims(config: Config, store: Fe
 
 
 def test_a_store_of_another_schema_only_is_refused(config: Config, store: FeatureStore) -> None:
-    store.materialize(full=True)
+    materialize(store, full=True)
     new = version(config, store, 8)
     with pytest.raises(OtherSchemaError) as refused:
         new.online.schemas.require()
@@ -86,13 +92,13 @@ def test_an_empty_store_is_one_warning(store: FeatureStore, caplog: pytest.LogCa
 def test_rows_of_the_two_newest_schemas_stay(config: Config, store: FeatureStore) -> None:
     versions = [store, *(version(config, store, length) for length in (7, 8))]
     for place, each in enumerate(versions[:2]):
-        each.materialize(full=True)
+        materialize(each, full=True)
         each.online.schemas.record_materialized(dt.datetime.fromtimestamp(place + 1, dt.UTC), "")
     assert [rows(each) for each in versions] == [5, 5, 0]
-    versions[2].materialize(full=False)
+    materialize(versions[2], full=False)
     assert [rows(each) for each in versions] == [0, 5, 5]
     assert versions[2].online.schemas.others() == [versions[1].schema_hash[:8]]
-    versions[0].materialize(full=False)  # back to the first version, whose rows are gone
+    materialize(versions[0], full=False)  # back to the first version, whose rows are gone
     assert online(versions[0], ["u2"]) == {"u2": stored(FIRST)}
 
 
