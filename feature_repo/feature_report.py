@@ -10,7 +10,7 @@ from typing import Any
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths
 
-LAYOUT = 3  # version of the files and the report of a feature build; version 0.1.0 had one file per table
+LAYOUT = 4  # version of the files and the report of a feature build; version 0.1.0 had one file per table
 BUILD_COMMAND = "tawsiya build-features"
 PARTS = "2*.parquet"  # the names of parts begin with the year; contexts.parquet beside them is no part
 _STAMP = "%Y%m%dT%H%M%S%f"
