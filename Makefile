@@ -1,18 +1,21 @@
-# Everything runs in .venv with the exact versions of constraints.txt.
+# Everything runs in .venv with the exact versions of constraints.txt, and the tests on Spark in .venv-spark.
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN = $(VENV)/bin
 # One stamp for what the demo runs, one for that and all that works on the code: a target installs only what it needs.
 INSTALLED_DEMO := $(VENV)/.installed-demo
 INSTALLED_DEV := $(VENV)/.installed-dev
+# An environment of its own: PySpark is a download of 450 MB.
+INSTALLED_SPARK := .venv-spark/.installed
 EXTRAS_DEMO := embedded,demo
 EXTRAS_DEV := embedded,demo,bench,dev
-PYTEST := $(BIN)/python -m pytest
+EXTRAS_SPARK := embedded,spark,dev
+PYTEST = $(BIN)/python -m pytest
 # Two processes, for the two cores of the smallest machine. Tests of one file share its fixtures.
 IN_PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help setup demo test-fast test test-all check bench clean
+.PHONY: help setup demo test-fast test test-all test-spark check bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,8 +31,12 @@ test-fast: $(INSTALLED_DEV)  ## the tests without a feature store and without tr
 test: $(INSTALLED_DEV)  ## all tests but those of browser, platforms, processes, Spark and cluster; ARGS are pytest's
 	$(PYTEST) $(IN_PARALLEL) -m "not (browser or platforms or processes or spark or cluster)" $(ARGS)
 
-test-all: $(INSTALLED_DEV)  ## all tests
+test-all: $(INSTALLED_DEV)  ## all tests; those on Spark are skipped without PySpark
 	$(PYTEST) $(IN_PARALLEL) $(ARGS)
+
+test-spark: VENV := .venv-spark
+test-spark: $(INSTALLED_SPARK)  ## the tests on Spark, in an environment of their own; needs Java 17
+	$(PYTEST) -m spark tests/spark $(ARGS)
 
 check: $(INSTALLED_DEV)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
@@ -40,8 +47,8 @@ check: $(INSTALLED_DEV)  ## ruff, mypy and the import contracts
 bench: $(INSTALLED_DEV)  ## the benchmarks, one after the other
 	$(BIN)/python -m benchmarks $(ARGS)
 
-clean:  ## delete .venv, caches and var/, including all data of your own shop
-	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## delete both environments, caches and var/, including all data of your own shop
+	rm -rf $(VENV) .venv-spark var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Not quiet, and with the newest pip, which shows how far it is: the first installation takes minutes.
 define install
@@ -58,3 +65,7 @@ $(INSTALLED_DEMO): pyproject.toml constraints.txt
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt
 	$(call install,$(EXTRAS_DEV),$(INSTALLED_DEMO) $@)
+
+$(INSTALLED_SPARK): VENV := .venv-spark
+$(INSTALLED_SPARK): pyproject.toml constraints.txt
+	$(call install,$(EXTRAS_SPARK),$@)

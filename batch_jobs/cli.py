@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from batch_jobs.commands import data, model, pipeline, serving
+from batch_jobs.commands import data, model, pipeline, privacy, serving, upkeep
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
 from batch_jobs.commands.show_config import config_app
@@ -33,6 +33,11 @@ app.command()(pipeline.demo)
 app.command()(serving.recommend)
 app.command()(serving.search)
 app.command()(serving.serve)
+app.command()(privacy.forget)
+app.command()(privacy.export)
+app.command()(upkeep.backup)
+app.command()(upkeep.restore)
+app.command()(upkeep.doctor)
 app.add_typer(release_app, name="release")
 app.add_typer(config_app, name="config")
 app.add_typer(keys_app, name="keys")

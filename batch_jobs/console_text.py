@@ -1,4 +1,4 @@
-"""Formats the results of ingest, train, evaluate, refresh, demo, recommend and search as text."""
+"""Formats the results of commands as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +34,25 @@ def ingest_text(report: JobResult) -> str:
             *_warning_lines(report["warnings"]),
         ]
     )
+
+
+def build_text(report: JobResult) -> str:
+    """What `tawsiya build-features` built."""
+    changed, rows = report["changed"], report["rows"]
+    news = f"built {_counted(changed)}" if any(changed.values()) else "nothing changed; nothing was written"
+    lines = [f"{news}; there are {_counted(rows)}", f"features as of {report['as_of']}"]
+    return "\n".join([*lines, *_warning_lines(report["warnings"])])
+
+
+def materialize_text(result: JobResult) -> str:
+    """What `tawsiya materialize` wrote to the online store."""
+    written = result["written"]
+    return f"wrote {_counted(written)}" if any(written.values()) else "nothing changed; nothing was written"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """Numbers of buyers and products, for people."""
+    return f"{counts['buyers']:,} buyers and {counts['products']:,} products"
 
 
 def training_text(result: JobResult) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from batch_jobs.encode_texts import encode_texts
 from expectations.gate import require_passed
 from expectations.records import FEATURE_STAGE
 from feature_repo.common.config import Config
@@ -29,6 +30,7 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     catalogue = read_catalogue(paths.product_features)
     require_passed(paths, FEATURE_STAGE)
     model, vocabularies, card = load_model(paths.model)
+    encode_texts(config, paths.model)
     text_NT = model_text_vectors(config, catalogue, card, show_progress=show_progress)
     device = resolve_device(config.inference.device)
     items = item_features(catalogue, text_NT, vocabularies).to(device)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batch_jobs.feature_build.build_contexts import ensure_contexts
 from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
 from feature_repo.common.paths import shop_paths
@@ -29,6 +30,8 @@ def evaluate_job(
         show_progress: Shows progress bars on stderr.
     """
     paths = shop_paths(config)
+    # The data may have changed since the model was trained: it is measured on the test days of the present data.
+    ensure_contexts(config)
     result = evaluate(config, store, k_values, show_progress=show_progress)
     write_json(paths.evaluation, result)
     write_report(paths.evaluation_report, {paths.root.name: result, **(others or {})})

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from batch_jobs.build_features import build_validated_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
+from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
 from batch_jobs.train_model import train_job
+from batch_jobs.upkeep.retention import clean
 from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.lock import shop_lock
@@ -72,6 +73,7 @@ def refresh(config: Config) -> dict[str, Any]:
             # Before the release, which contains its metrics.
             evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))
             published = stage("release", lambda: publish(config, store))
+        clean(config)
     return {
         "release": published["release"],
         "dataset": paths.root.name,

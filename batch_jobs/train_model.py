@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Collection
 from typing import Any
 
+from batch_jobs.encode_texts import encode_texts
+from batch_jobs.feature_build.build_contexts import ensure_contexts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True) -> dict[str, Any]:
     """Trains the towers on the features of the last build and fits the re-scorer; returns metrics and counts."""
+    ensure_contexts(config)
+    encode_texts(config)
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
     return _train(config, store, data, _card(encoder_id, store), show_progress=show_progress)
 
@@ -55,6 +59,8 @@ def tune_job(
         file that holds the settings.
     """
     folder = shop_paths(config).tuning
+    ensure_contexts(config)
+    encode_texts(config)
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
     card = _card(encoder_id, store)
     tuned = tune(config, data, card, folder, budget, fixed=fixed, show_progress=show_progress)

@@ -6,8 +6,9 @@ from expectations.explain import explain_failures, explanation_text
 from expectations.gate import enforce_gate, validate_canonical, validate_features
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
-from feature_repo.common.files import read_json, sha256
+from feature_repo.common.files import sha256
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.feature_report import read_feature_report
 
 VALIDATED, NOT_BUILT = "validated", "not built yet"
 OUTDATED = "built from other products than the canonical ones; run `tawsiya build-features`, then validate again"
@@ -71,7 +72,8 @@ def _state_of_features(paths: ShopPaths) -> str:
     After an ingest the features are those of the data before it, until they are built again: they would differ from
     the catalogue, and materialize refuses them anyway.
     """
-    if not paths.feature_report.is_file():
+    try:
+        report = read_feature_report(paths)
+    except FileNotFoundError:
         return NOT_BUILT
-    built_from = read_json(paths.feature_report, "tawsiya build-features").get("products_sha256")
-    return VALIDATED if built_from == sha256(paths.products) else OUTDATED
+    return VALIDATED if report["products_sha256"] == sha256(paths.products) else OUTDATED

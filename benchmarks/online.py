@@ -38,9 +38,9 @@ from benchmarks.tools.resident_memory import resident_memory
 from benchmarks.tools.server_process import ServerProcess, free_port, running_server, tawsiya_server
 from feature_repo import columns as c
 from feature_repo.common.paths import models_dir
-from feature_repo.definitions import HISTORY_VIEW, RECENT_VIEW
 from feature_repo.online.embedded_redis import embedded_redis
-from feature_repo.store import project_name
+from feature_repo.online.stored_schemas import project_name, shop_prefix
+from feature_repo.schema import HISTORY_VIEW, RECENT_VIEW, schema_hash
 
 SERVICE, FLOOR, DESCRIBED = "service", "floor", "described_system"
 CONCURRENCIES = (1, 8, 32)
@@ -134,7 +134,8 @@ def _own_server(name: str, folder: Path, inputs: dict[str, Any]) -> AbstractCont
 
 def _floor_inputs(shop: BenchShop, buyers: Sequence[str], redis_port: int) -> dict[str, Any]:
     """Redis keys and fields in Feast's layout: one hash per buyer with the features and timestamps of both views."""
-    project = project_name(shop.paths)
+    schema = schema_hash(shop.config.model.buyer_tower.max_interaction_history)
+    project = project_name(shop_prefix(shop.paths.root.name), schema)
     entities = {buyer: EntityKey(join_keys=[c.BUYER_ID], entity_values=[Value(string_val=buyer)]) for buyer in buyers}
     fields = []
     for view in (HISTORY_VIEW, RECENT_VIEW):

@@ -37,8 +37,9 @@ from benchmarks.baselines.tuning import BASELINES, Baseline, Problem, masked, tu
 from benchmarks.shops.data_sets import DATA_SETS, SMALL, DataSet, prepared
 from feature_repo import columns as c
 from feature_repo.common.config import Config
-from feature_repo.common.files import read_json, replacing
+from feature_repo.common.files import replacing
 from feature_repo.common.paths import shop_paths
+from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
@@ -80,7 +81,7 @@ class Bench:
         self.text_NT, self.encoder_id = text_vectors(config, self.catalogue, show_progress=False)
         self.validation = read_held_out(store, config, self.catalogue, c.VALIDATION)
         self.test = read_held_out(store, config, self.catalogue, c.TEST)
-        self.data_version = read_json(self.paths.feature_report, "tawsiya build-features")["data_version"]
+        self.data_version = read_context_report(self.paths)["data_version"]
         self.seconds: dict[str, float] = {}
         self.pairs_per_s: list[float] = []
 

@@ -1,26 +1,43 @@
-"""What a suite is made of: a query that reduces a file to the narrow table that Great Expectations reads, and checks.
+"""What a suite is made of: checks, and what they are of.
 
-The query selects only the columns that a check needs. Checks that are slow or awkward in pandas (duplicates among
-millions of ids, look-ups in another table, arrays) become a column that holds the faulty values and is null in all
-other rows. The queries read the files through the views named here.
+Great Expectations reads one row per suite, with a column per check, which has the check's name. A check of rows has the
+counts that DuckDB took (expectations.row_counts), so memory does not grow with the files; the others have a number or a
+text. DuckDB reads the files through the views named here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from feature_repo import columns as c
 from feature_repo.common.config import ExpectationsConfig
-from feature_repo.common.sql import sql_string
 
 PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, DRIFT_VIEW = "products", "events", "ingest", "drift"
 PRODUCT_FEATURES_VIEW, SEQUENCES_VIEW, PURCHASE_FEATURES_VIEW = "product_features", "sequences", "purchases"
 # Checks of the ingest report that the report's own examples explain.
 VALUES_READABLE, UNREADABLE_SHARE = "values_readable", "unreadable_share"
-ROW = "file_row_number"  # DuckDB's number of a row in its Parquet file, from 0
+# DuckDB's columns for a row's Parquet file and its number in it, from 0.
+FILE, ROW = "filename", "file_row_number"
 
 # So many bad rows of a table never refuse a run: in a shop of ten products, one bad row is a share of 10%.
 TOLERATED_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What makes a row faulty, as DuckDB expressions on the rows of a suite.
+
+    Attributes:
+        condition: Holds for faulty rows.
+        value: The faulty value, for `--explain`.
+        example: The value that a finding quotes; empty quotes `value`, and NULL nothing.
+        counted: Holds for the rows that the share of faulty rows is of.
+    """
+
+    condition: str
+    value: str
+    example: str = ""
+    counted: str = "true"
 
 
 @dataclass(frozen=True)
@@ -33,8 +50,7 @@ class Check:
             ("10 products").
         remedy: What to do when it fails.
         expectation: The Great Expectations expectation.
-        failing: A DuckDB query of the faulty rows, with the columns value, id and row (from 1); empty for a check of
-            counts.
+        fault: What makes a row faulty; None for a check of a number or a text.
         left_out: A DuckDB condition on the quarantine: the rows that explain a failure; empty if none do.
         warns: Whether a failure only warns, unless `expectations.also_block` names the check.
     """
@@ -43,7 +59,7 @@ class Check:
     wording: str
     remedy: str
     expectation: Any
-    failing: str = ""
+    fault: Fault | None = None
     left_out: str = ""
     warns: bool = False
 
@@ -55,17 +71,33 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The rows that a suite's checks count.
+
+    Attributes:
+        source: What DuckDB selects from: a view, or a query in brackets that has the columns FILE and ROW.
+        identifier: The column that names a row.
+    """
+
+    source: str
+    identifier: str
+
+
+@dataclass(frozen=True)
 class Suite:
-    """The checks of one table, and the DuckDB query that produces the table."""
+    """The checks of one table.
+
+    Attributes:
+        table: Its name.
+        checks: The checks.
+        observed: The numbers and texts that the checks judge, by the checks' columns.
+        rows: The rows that the checks count, instead of `observed`.
+    """
 
     table: str
-    query: str
     checks: tuple[Check, ...]
-
-
-def failing_rows(view: str, identifier: str, value: str, condition: str) -> str:
-    """The query of the rows of `view` for which `condition` holds, for `Check.failing`."""
-    return f"SELECT {value} AS value, {identifier} AS id, {ROW} + 1 AS row FROM {view} WHERE {condition} ORDER BY {ROW}"
+    observed: Mapping[str, float | str | None] = field(default_factory=dict)
+    rows: Rows | None = None
 
 
 def repeated(view: str, columns: str) -> str:
@@ -77,16 +109,3 @@ def of_table(table: str, *, reason: str = "", kind: str = "") -> str:
     """The condition of the rows of a table in the quarantine, for `Check.left_out`; of one reason or kind, if given."""
     conditions = {c.TABLE: table, c.REASON: reason, "kind": kind}
     return " AND ".join(f"\"{name}\" = '{value}'" for name, value in conditions.items() if value)
-
-
-def one_row(values: Mapping[str, float | str | None]) -> str:
-    """The query of a table with one row of numbers and texts; None is a missing text."""
-    return "SELECT " + ", ".join(f"{_literal(value)} AS {name}" for name, value in values.items())
-
-
-def _literal(value: float | str | None) -> str:
-    if value is None:
-        return "NULL::VARCHAR"
-    if isinstance(value, str):
-        return sql_string(value)
-    return f"{value}::BIGINT" if isinstance(value, int) else f"{value!r}::DOUBLE"

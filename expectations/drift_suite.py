@@ -1,7 +1,6 @@
 """The expectations on how the canonical data changed since the last good run.
 
-Their table has one row, with a column per check that has the name of the check. It says what changed too much, and is
-null if nothing did.
+The value of each check says what changed too much, and is null if nothing did.
 """
 
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from datetime import datetime
 
 import great_expectations.expectations as gxe
 
-from expectations.checks import DRIFT_VIEW, TOLERATED_ROWS, Check, Suite, one_row
+from expectations.checks import DRIFT_VIEW, TOLERATED_ROWS, Check, Suite
 from expectations.statistics import CanonicalStatistics, GoodRun
 from feature_repo.common.config import ExpectationsConfig
 
@@ -41,7 +40,7 @@ def drift_suite(limits: ExpectationsConfig, present: CanonicalStatistics, good_r
         "categories_known_before": _new_categories(limits.max_new_category_share, before, present),
         "newest_event_not_older": _older(before.newest_event, present.newest_event),
     }
-    return Suite(DRIFT_VIEW, one_row(row), _checks(limits, good_run.validated_at))
+    return Suite(DRIFT_VIEW, _checks(limits, good_run.validated_at), row)
 
 
 def _checks(limits: ExpectationsConfig, since: str) -> tuple[Check, ...]:

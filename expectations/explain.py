@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from expectations.checks import UNREADABLE_SHARE, VALUES_READABLE, Check
+from expectations.checks import UNREADABLE_SHARE, VALUES_READABLE, Check, Rows
 from expectations.gate import GateResult
-from expectations.records import stage_files
-from expectations.statistics import open_database, open_view, unreadable_counts
+from expectations.records import file_name, stage_files
+from expectations.row_counts import failing_rows
+from expectations.statistics import open_view, unreadable_counts
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import EXAMPLE_LENGTH
@@ -33,22 +36,22 @@ def explain_failures(result: GateResult, config: Config) -> list[Explanation]:
     """
     from expectations.suites import all_suites
 
-    checks = {check.name: check for suite in all_suites(config) for check in suite.checks}
+    checks = {check.name: (suite.rows, check) for suite in all_suites(config) for check in suite.checks}
     report = _report(result.paths)
     explanations = []
-    with open_database(result.paths.validation / "spill") as db:
-        for name, path in stage_files(result.paths, result.stage).items():
-            open_view(db, name, path, "the command that writes it")
+    with duckdb_session(config, "validate") as db:
+        for name, files in stage_files(result.paths, result.stage).items():
+            open_view(db, name, files, "the command that writes it")
         for finding in (finding for finding in result.findings if not finding.success):
-            check = checks[finding.name]
-            rows, values = _failing_values(db, check, result, finding.table)
+            rows, check = checks[finding.name]
+            count, values = _failing_values(db, rows, check, result.paths)
             explanations.append(
                 {
                     "table": finding.table,
                     "name": finding.name,
                     "blocks": finding.blocking,
                     "observed": finding.observed,
-                    "rows": rows,
+                    "rows": count,
                     "values": values,
                     "reasons": _reasons(db, check, result.paths, report),
                     "remedy": check.remedy,
@@ -84,19 +87,24 @@ def _place(example: Mapping[str, Any]) -> str:
 
 
 def _failing_values(
-    db: duckdb.DuckDBPyConnection, check: Check, result: GateResult, table: str
+    db: duckdb.DuckDBPyConnection, rows: Rows | None, check: Check, paths: ShopPaths
 ) -> tuple[int, list[dict[str, Any]]]:
     """The number of faulty rows, and the first ones."""
-    if not check.failing:
+    if rows is None or check.fault is None:
         return 0, []
+    failing = failing_rows(rows, check.fault)
     try:
-        (total,) = first_row(db.execute(f"SELECT count(*) FROM ({check.failing})"))
-        found = db.execute(f"SELECT value::VARCHAR, id, row FROM ({check.failing}) LIMIT {VALUES_PER_CHECK}").fetchall()
-    except duckdb.Error:
+        (total,) = first_row(db.execute(f"SELECT count(*) FROM ({failing})"))
+        found = db.execute(f"SELECT value, id, file, row FROM ({failing}) LIMIT {VALUES_PER_CHECK}").fetchall()
+    except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         # Such as a column of another type: the finding itself says so.
         return 0, []
-    file = stage_files(result.paths, result.stage)[table].relative_to(result.paths.root).as_posix()
-    return int(total), [{"value": value, "id": id_, "file": file, "row": row} for value, id_, row in found]
+    return int(total), [
+        {"value": value, "id": id_, "file": file and file_name(paths, Path(file)), "row": row}
+        for value, id_, file, row in found
+    ]
 
 
 def _reasons(
@@ -107,7 +115,7 @@ def _reasons(
         return _unreadable_values(report)
     if not check.left_out or not paths.quarantine.is_file():
         return []
-    open_view(db, "quarantine", paths.quarantine, "`tawsiya ingest`")
+    open_view(db, "quarantine", [paths.quarantine], "`tawsiya ingest`")
     if "kind" not in {name for name, *_ in db.execute("DESCRIBE quarantine").fetchall()}:
         return []  # an older version wrote it
     counted = db.execute(f"""

@@ -4,6 +4,7 @@
 and `passed_copies`, which only read the recorded results and so do not import Great Expectations.
 """
 
+import datetime as dt
 import json
 import logging
 import shutil
@@ -38,6 +39,7 @@ from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import sha256, write_json
 from feature_repo.common.paths import ShopPaths
+from feature_repo.feature_report import part_time
 
 if TYPE_CHECKING:
     from expectations.checks import Suite
@@ -100,7 +102,7 @@ def validate_canonical(paths: ShopPaths, config: Config, *, accept_drift: bool =
 
     checksums = _checked_inputs(paths, config, CANONICAL)
     report = _read_report(paths)
-    statistics = canonical_statistics(paths, report)
+    statistics = canonical_statistics(paths, config, report)
     good_run = None if accept_drift else run_to_compare(good_runs(paths), checksums)
     if good_run is None and not accept_drift:
         log.info("there is no earlier good run to compare with; drift is checked from the next data on")
@@ -184,12 +186,14 @@ def require_passed(paths: ShopPaths, *stages: str) -> dict[str, str]:
 
     Raises:
         GateRefusedError: A stage was never validated, did not pass, or its files have changed since.
+        FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
     """
     checksums: dict[str, str] = {}
     for stage in stages or GATE_STAGES:
         record = read_record(paths, stage)
         current, validated = checksums_of(paths, stage), record["inputs"]
-        changed = [name for name in current if current[name] != validated.get(name)]
+        # A part that no longer counts has changed too.
+        changed = [name for name in {**current, **validated} if current.get(name) != validated.get(name)]
         if changed:
             raise GateRefusedError(
                 f"{', '.join(changed)} in {paths.root} changed since the {stage} data were validated at "
@@ -201,17 +205,22 @@ def require_passed(paths: ShopPaths, *stages: str) -> dict[str, str]:
 
 
 @contextmanager
-def passed_copies(paths: ShopPaths) -> Iterator[dict[Path, Path]]:
+def passed_copies(paths: ShopPaths, since: dt.datetime) -> Iterator[ShopPaths]:
     """Copies of the feature files that passed the gate, to read in their place; they are deleted afterwards.
 
     A file can change after its checksum is taken. A copy whose checksum is taken after copying cannot be changed by
     whoever writes the file: only content that passed the gate is read.
 
+    Args:
+        paths: The shop.
+        since: Parts whose rows are all stamped earlier are not copied.
+
     Yields:
-        The copies, by the files.
+        A folder that holds the copies where a shop's folder holds the files.
 
     Raises:
         GateRefusedError: The files have not passed the gate.
+        FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
     """
     checksums = require_passed(paths)
     # Only one job at a time runs for a shop, so a folder that exists is the leftover of a killed one.
@@ -219,17 +228,22 @@ def passed_copies(paths: ShopPaths) -> Iterator[dict[Path, Path]]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     try:
-        copies = {path: folder / path.name for path in feature_files(paths).values()}
-        for path, copy in copies.items():
-            shutil.copyfile(path, copy)
-            if sha256(copy) != checksums[file_name(paths, path)]:
-                raise GateRefusedError(
-                    f"{path} changed while it was read; nothing was written. Run `tawsiya validate` and then "
-                    "`tawsiya materialize`"
-                )
-        yield copies
+        for path in (path for of_view in feature_files(paths).values() for path in of_view):
+            if path == paths.product_features or part_time(path) >= since:
+                _copy(path, folder / file_name(paths, path), checksums[file_name(paths, path)])
+        yield ShopPaths(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(path: Path, copy: Path, checksum: str) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+    if sha256(copy) != checksum:
+        raise GateRefusedError(
+            f"{path} changed while it was read; nothing was written. Run `tawsiya validate` and then "
+            "`tawsiya materialize`"
+        )
 
 
 # ---- records ---------------------------------------------------------------------------------------------------------
@@ -262,7 +276,7 @@ def _validate(
         inputs=stage_files(paths, stage),
         made_by=_COMMANDS[stage],
         folder=paths.validation,
-        limits=config.expectations,
+        config=config,
     )
     result = GateResult(stage, findings, paths, compared_with)
     record: dict[str, Any] = {

@@ -1,7 +1,4 @@
-"""The expectations on what ingest has left out and could not read, and on the catalogue as a whole.
-
-Their table has one row, with a column per check that has the name of the check.
-"""
+"""The expectations on what ingest has left out and could not read, and on the catalogue as a whole."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +14,6 @@ from expectations.checks import (
     Check,
     Suite,
     of_table,
-    one_row,
 )
 from expectations.statistics import CanonicalStatistics, rows_read, unreadable_counts
 from feature_repo import columns as c
@@ -84,7 +80,7 @@ def ingest_suite(limits: ExpectationsConfig, report: Mapping[str, Any], statisti
         "several_buyers": statistics.buyers,
     }
     checks = (*_share_checks(limits, counts), *_row_checks(), *_value_checks(limits), *_catalogue_checks())
-    return Suite(INGEST_VIEW, one_row(row), checks)
+    return Suite(INGEST_VIEW, checks, row)
 
 
 def _counts(report: Mapping[str, Any]) -> _Counts:

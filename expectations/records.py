@@ -14,30 +14,45 @@ from expectations.checks import (
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import sha256
 from feature_repo.common.paths import ShopPaths
+from feature_repo.feature_report import live_parts, read_feature_report
 
 CANONICAL, FEATURE_STAGE = "canonical", "features"
 GATE_STAGES = (CANONICAL, FEATURE_STAGE)
 
 
-def stage_files(paths: ShopPaths, stage: str) -> dict[str, Path]:
-    """The Parquet files of a stage, by the view names in the queries of the suites."""
+def stage_files(paths: ShopPaths, stage: str) -> dict[str, list[Path]]:
+    """The Parquet files of a stage, by the view names in the queries of the suites.
+
+    Raises:
+        FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
+    """
     if stage == CANONICAL:
-        return {PRODUCTS_VIEW: paths.products, EVENTS_VIEW: paths.events}
-    return {PRODUCTS_VIEW: paths.products, **feature_files(paths)}
+        return {PRODUCTS_VIEW: [paths.products], EVENTS_VIEW: [paths.events]}
+    return {PRODUCTS_VIEW: [paths.products], **feature_files(paths)}
 
 
-def feature_files(paths: ShopPaths) -> dict[str, Path]:
-    """The files that are materialized."""
+def feature_files(paths: ShopPaths) -> dict[str, list[Path]]:
+    """The files that are materialized: of sequences and purchases, the parts that the report of the build lists.
+
+    Raises:
+        FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
+    """
+    report = read_feature_report(paths)
     return {
-        PRODUCT_FEATURES_VIEW: paths.product_features,
-        SEQUENCES_VIEW: paths.sequence_features,
-        PURCHASE_FEATURES_VIEW: paths.purchase_features,
+        PRODUCT_FEATURES_VIEW: [paths.product_features],
+        SEQUENCES_VIEW: live_parts(paths.sequence_features, report),
+        PURCHASE_FEATURES_VIEW: live_parts(paths.purchase_features, report),
     }
 
 
 def checksums_of(paths: ShopPaths, stage: str) -> dict[str, str | None]:
-    """The SHA-256 sum of each file of a stage, by its path in the shop's folder; None for a missing file."""
-    files = [*stage_files(paths, stage).values(), *([paths.ingest_report] if stage == CANONICAL else [])]
+    """The SHA-256 sum of each file of a stage, by its path in the shop's folder; None for a missing file.
+
+    Raises:
+        FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
+    """
+    files = [path for of_view in stage_files(paths, stage).values() for path in of_view]
+    files += [paths.ingest_report] if stage == CANONICAL else []
     return {file_name(paths, path): sha256(path) if path.is_file() else None for path in files}
 
 

@@ -16,14 +16,13 @@ from typing import Any
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from expectations.checks import TOLERATED_ROWS, Check, Suite
-from expectations.statistics import open_database, open_view
-from feature_repo.common.config import ExpectationsConfig
+from expectations.row_counts import EXAMPLES, count_rows
+from expectations.statistics import open_view
+from feature_repo.common.config import Config, ExpectationsConfig
+from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
 
-EXAMPLES = 3  # faulty values quoted per finding
 MAX_DOCS_RUNS = 30  # runs per table in Data Docs; each one slows down its index
 
 # Every page of Data Docs loads logos from this host. One address contains the id of the context, so opening a page
@@ -55,56 +54,39 @@ def run_suites(
     suites: Sequence[Suite],
     *,
     stage: str,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Sequence[Path]],
     made_by: str,
     folder: Path,
-    limits: ExpectationsConfig,
+    config: Config,
 ) -> tuple[tuple[Finding, ...], dict[str, Any]]:
     """Runs suites over files and builds Data Docs.
 
     Args:
         suites: The suites.
         stage: Name of the run in Data Docs.
-        inputs: The Parquet files, by the view names in the queries of the suites.
+        inputs: The Parquet file or files of each view, by the view names in the queries of the suites.
         made_by: The command that writes the files, for messages.
         folder: Output folder of `suites/`, `results/` and `data_docs/`.
-        limits: Says which expectations block.
+        config: Says which expectations block, and how much memory DuckDB takes.
 
     Returns:
         The findings in the order of the suites, and Great Expectations' own results by table.
 
     Raises:
-        ValueError: A file cannot be read, or lacks columns of a query.
+        ValueError: A file cannot be read.
     """
-    import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
 
+    rows = _check_rows(suites, inputs, made_by, config)
     context = _context(folder)
     source = context.data_sources.add_pandas(stage)
     run_id = RunIdentifier(run_name=stage, run_time=datetime.now(UTC))
     findings: list[Finding] = []
     results: dict[str, Any] = {}
-    with _open_files(inputs, made_by, folder / "spill") as db:
-        for suite in suites:
-            expectations = [_configured(check, blocking=check.blocks(limits)) for check in suite.checks]
-            definition = gx.ValidationDefinition(
-                name=suite.table,
-                data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
-                suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
-            )
-            outcome = context.validation_definitions.add(definition).run(
-                batch_parameters={"dataframe": _check_table(db, suite, made_by)},
-                # Richer formats collect every faulty row; BASIC counts them and lists a few.
-                result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
-                run_id=run_id,
-            )
-            # By name, because Great Expectations returns the results grouped by column.
-            by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
-            for check in suite.checks:
-                result = by_name[check.name]
-                blocking = check.blocks(limits) and not _is_tolerated(check, result)
-                findings.append(Finding(suite.table, check.name, blocking, result.success, _observed(check, result)))
-            results[suite.table] = outcome.to_json_dict()
+    for suite in suites:
+        outcome = _outcome(context, source, suite, rows[suite.table], run_id, config.expectations)
+        findings += _findings(suite, outcome, config.expectations)
+        results[suite.table] = outcome.to_json_dict()
     _build_docs(context, run_id, folder / "data_docs")
     return tuple(findings), results
 
@@ -112,42 +94,34 @@ def run_suites(
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def _open_files(inputs: Mapping[str, Path], made_by: str, spill: Path) -> duckdb.DuckDBPyConnection:
-    """A connection with views of the files."""
-    db = open_database(spill)
-    db.execute("SET preserve_insertion_order = false")
-    for name, path in inputs.items():
-        open_view(db, name, path, made_by)
-    return db
+def _check_rows(
+    suites: Sequence[Suite], inputs: Mapping[str, Sequence[Path]], made_by: str, config: Config
+) -> dict[str, pd.DataFrame]:
+    """The one row that the checks of each suite judge, by the suites' tables."""
+    with duckdb_session(config, "validate") as db:
+        for name, files in inputs.items():
+            open_view(db, name, files, made_by)
+        return {suite.table: _check_row(db, suite, made_by) for suite in suites}
 
 
-def _check_table(db: duckdb.DuckDBPyConnection, suite: Suite, made_by: str) -> pd.DataFrame:
-    """Runs the query of a suite over the views of the files.
-
-    Strings become categories: Great Expectations copies the table for each check, which took 5.2 GB and 27 s with plain
-    strings on 10M events.
-    """
+def _check_row(db: duckdb.DuckDBPyConnection, suite: Suite, made_by: str) -> pd.DataFrame:
     try:
-        table = db.sql(suite.query).to_arrow_table()
+        row = count_rows(db, suite) if suite.rows else suite.observed
     except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise ValueError(f"the table {suite.table} cannot be checked: {reason}; run {made_by} again") from None
-    for position, field in enumerate(table.schema):
-        if pa.types.is_string(field.type):
-            table = table.set_column(position, field.name, _categories(table.column(position)))
-    # Frees each Arrow column once it is converted; otherwise the table is in memory twice.
-    frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
-    return frame
+    return pd.DataFrame([_escaped(dict(row))])
 
 
-def _categories(strings: Any) -> Any:
-    """The strings as categories, with & and < escaped, because Data Docs insert examples into pages unescaped."""
-    encoded = strings.dictionary_encode().combine_chunks()
-    # Only the distinct strings are escaped, not every row.
-    safe = encoded.dictionary
-    for plain, escaped in (("&", "&amp;"), ("<", "&lt;")):
-        safe = pc.replace_substring(safe, plain, escaped)
-    return pa.DictionaryArray.from_arrays(encoded.indices, safe)
+def _escaped(value: Any) -> Any:
+    """The value with & and < escaped in its texts, because Data Docs insert examples into pages unescaped."""
+    if isinstance(value, str):
+        return value.replace("&", "&amp;").replace("<", "&lt;")
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return {key: _escaped(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 # ---- Great Expectations and its Data Docs ----------------------------------------------------------------------------
@@ -222,6 +196,37 @@ def _list_latest_pages(docs: Path) -> None:
 # ---- expectations and findings ---------------------------------------------------------------------------------------
 
 
+def _outcome(
+    context: Any, source: Any, suite: Suite, row: pd.DataFrame, run_id: Any, limits: ExpectationsConfig
+) -> Any:
+    """Great Expectations' result of a suite; `row` is what its checks judge."""
+    import great_expectations as gx
+
+    expectations = [_configured(check, blocking=check.blocks(limits)) for check in suite.checks]
+    definition = gx.ValidationDefinition(
+        name=suite.table,
+        data=source.add_dataframe_asset(suite.table).add_batch_definition_whole_dataframe("whole"),
+        suite=context.suites.add_or_update(gx.ExpectationSuite(suite.table, expectations=expectations)),
+    )
+    return context.validation_definitions.add(definition).run(
+        batch_parameters={"dataframe": row},
+        # Other formats have more or fewer keys than the findings and Data Docs need.
+        result_format={"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
+        run_id=run_id,
+    )
+
+
+def _findings(suite: Suite, outcome: Any, limits: ExpectationsConfig) -> list[Finding]:
+    # By name, because Great Expectations returns the results grouped by column.
+    by_name = {result.expectation_config.meta["name"]: result for result in outcome.results}
+    findings = []
+    for check in suite.checks:
+        result = by_name[check.name]
+        blocking = check.blocks(limits) and not _is_tolerated(check, result)
+        findings.append(Finding(suite.table, check.name, blocking, result.success, _observed(check, result)))
+    return findings
+
+
 def _configured(check: Check, *, blocking: bool) -> Any:
     """The check's expectation with the name, description and severity that Data Docs and the results show."""
     expectation = check.expectation
@@ -252,17 +257,8 @@ def _observed(check: Check, result: Any) -> str:
         return f"{value:,} {check.wording}" if isinstance(value, Integral) else f"{value:.1%} {check.wording}"
     faulty, rows = outcome["unexpected_count"], outcome["element_count"] - outcome.get("missing_count", 0)
     text = f"{faulty:,} of {rows:,} rows ({faulty / max(rows, 1):.1%}) {check.wording}"
-    # If no value may be missing, the examples are None or, from pandas, NaN, which does not equal itself.
-    values = [value for value in outcome["partial_unexpected_list"] if value is not None and value == value]
-    examples = list(dict.fromkeys(_format_value(value) for value in values))
-    if result.expectation_config.kwargs.get("column") == check.name:
-        # The column of a table of one row: the value says what is wrong.
+    examples = list(dict.fromkeys(html.unescape(value) for value in outcome["partial_unexpected_list"] if value))
+    if check.fault is None:
+        # The value says what is wrong.
         return f"{check.wording}: {examples[0]}" if examples else check.wording
     return f"{text}, e.g. {'; '.join(examples)}" if examples else text
-
-
-def _format_value(value: Any) -> str:
-    """An example as text; checks of several columns have a dictionary or a tuple of values."""
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    return ", ".join(map(_format_value, value)) if isinstance(value, tuple) else html.unescape(str(value))

@@ -5,7 +5,7 @@ again, they must not be compared with themselves.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Any
 
 import duckdb
 
-from expectations.checks import ROW
+from expectations.checks import FILE, ROW
 from feature_repo import columns as c
+from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
 from feature_repo.common.files import glob_literal, write_json
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import BROKEN_METADATA, UNREADABLE_PREFIX
-
-GATE_MEMORY_LIMIT = "1GB"  # DuckDB spills to disk beyond it
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,16 @@ def _baseline_path(paths: ShopPaths) -> Path:
 # ---- computing -------------------------------------------------------------------------------------------------------
 
 
-def canonical_statistics(paths: ShopPaths, report: Mapping[str, Any]) -> CanonicalStatistics:
+def canonical_statistics(paths: ShopPaths, config: Config, report: Mapping[str, Any]) -> CanonicalStatistics:
     """Computes the statistics of the canonical files; `report` is the ingest report.
 
     Raises:
         ValueError: A file cannot be read; the message names it and the command that writes it.
     """
-    with open_database(paths.validation / "spill") as db:
+    with duckdb_session(config, "validate") as db:
         nulls: dict[str, float] = {}
         for table, path in (("products", paths.products), ("events", paths.events)):
-            open_view(db, table, path, "`tawsiya ingest`")
+            open_view(db, table, [path], "`tawsiya ingest`")
             nulls |= _null_rates(db, table)
         categories = dict(
             db.execute(f"SELECT {c.CATEGORY}, count(*) FROM products WHERE {c.CATEGORY} <> '' GROUP BY 1").fetchall()
@@ -175,28 +175,25 @@ def unreadable_counts(counts: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def open_database(spill: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory, which writes to the folder `spill` what does not fit."""
-    db = duckdb.connect(config={"memory_limit": GATE_MEMORY_LIMIT, "temp_directory": str(spill)})
-    db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-    return db
-
-
-def open_view(db: duckdb.DuckDBPyConnection, name: str, path: Path, made_by: str) -> None:
-    """Creates a view of a Parquet file, whose rows also have their number.
+def open_view(db: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], made_by: str) -> None:
+    """Creates a view of one or several Parquet files, whose rows also have their file and their number in it.
 
     Raises:
-        ValueError: The file cannot be read; the message names it and the command `made_by` that writes it.
+        ValueError: A file cannot be read; the message names it, or their folder, and the command `made_by` that writes
+            them.
     """
     try:
-        db.read_parquet(glob_literal(path), file_row_number=True).create_view(name)
+        db.read_parquet([glob_literal(part) for part in files], file_row_number=True, filename=True).create_view(name)
     except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} cannot be read: {reason}; run {made_by} again") from None
+        place = files[0] if len(files) == 1 else files[0].parent
+        raise ValueError(f"{place} cannot be read: {reason}; run {made_by} again") from None
 
 
 def _null_rates(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, float]:
-    columns = db.execute(f"DESCRIBE SELECT * EXCLUDE ({ROW}) FROM {table}").fetchall()
+    columns = db.execute(f"DESCRIBE SELECT * EXCLUDE ({FILE}, {ROW}) FROM {table}").fetchall()
     missing = [
         f"count(*) FILTER ({name} IS NULL" + (f" OR {name} = '')" if kind == "VARCHAR" else ")")
         for name, kind, *_ in columns

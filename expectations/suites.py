@@ -9,18 +9,16 @@ from typing import Any
 
 import great_expectations.expectations as gxe
 
-from expectations.checks import EVENTS_VIEW, PRODUCTS_VIEW, Check, Suite, failing_rows, of_table, repeated
+from expectations.checks import EVENTS_VIEW, PRODUCTS_VIEW, Check, Fault, Rows, Suite, of_table, repeated
 from expectations.drift_suite import drift_suite
 from expectations.feature_suites import feature_suites
 from expectations.ingest_suite import ingest_suite
+from expectations.row_expectation import ExpectRowsToHold
 from expectations.statistics import CanonicalStatistics, GoodRun
 from feature_repo import columns as c
 from feature_repo.common.config import Config, ExpectationsConfig
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from feature_repo.transforms.values.times import OLDEST_TIME
-
-# Columns of the queries that no file has.
-REPEATED_EVENT_ID, UNKNOWN_PRODUCT_ID = "repeated_event_id", "unknown_product_id"
 
 INGEST_AGAIN = "ingest does not write such rows: run `tawsiya ingest` again; if they come back, report a defect"
 
@@ -54,85 +52,75 @@ def names(config: Config) -> frozenset[str]:
 
 
 def _products(limits: ExpectationsConfig) -> Suite:
-    # A product without title and description has the text " ", which a text encoder accepts; it rejects an empty text.
-    query = f"""
-        SELECT nullif({c.PRODUCT_ID}, '') AS {c.PRODUCT_ID}, {c.PRODUCT_KEY}, {c.PRICE}, {c.STOCK}, {c.CATEGORY},
-               nullif(trim({c.TITLE}), '') AS {c.TITLE}, nullif(left({c.TEXT}, 1), '') AS {c.TEXT}
-        FROM {PRODUCTS_VIEW}"""
-
-    return Suite(PRODUCTS_VIEW, query, (*_product_checks(), *_title_and_category_checks(limits), *_number_checks()))
-
-
-def _failing_products(value: str, condition: str) -> str:
-    return failing_rows(PRODUCTS_VIEW, c.PRODUCT_ID, value, condition)
-
-
-def _repeated_products(column: str) -> str:
-    return _failing_products(column, repeated(PRODUCTS_VIEW, column))
+    checks = (*_product_checks(), *_title_and_category_checks(limits), *_number_checks())
+    return Suite(PRODUCTS_VIEW, checks, rows=Rows(PRODUCTS_VIEW, c.PRODUCT_ID))
 
 
 def _product_checks() -> tuple[Check, ...]:
+    with_id = f"{c.PRODUCT_ID} <> ''"
     return (
         Check(
             "products_not_empty",
             "products",
             "look at the quarantine: ingest has kept no product",
-            gxe.ExpectTableRowCountToBeBetween(min_value=1),
+            gxe.ExpectColumnMaxToBeBetween(column="products_not_empty", min_value=1),
             left_out=of_table("products"),
         ),
         Check(
             "product_id_not_null",
             "lack a product id",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToNotBeNull(column=c.PRODUCT_ID),
-            _failing_products(c.TITLE, f"coalesce({c.PRODUCT_ID}, '') = ''"),
+            ExpectRowsToHold(column="product_id_not_null"),
+            Fault(f"coalesce({c.PRODUCT_ID}, '') = ''", c.TITLE, example="NULL"),
         ),
         Check(
             "product_id_unique",
             "share a product id",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_ID),
-            _repeated_products(c.PRODUCT_ID),
+            ExpectRowsToHold(column="product_id_unique"),
+            Fault(f"{with_id} AND {repeated(PRODUCTS_VIEW, c.PRODUCT_ID)}", c.PRODUCT_ID, counted=with_id),
         ),
         Check(
             "product_key_unique",
             "share a product key",
             "give one of the two products another id: their ids have the same hash",
-            gxe.ExpectColumnValuesToBeUnique(column=c.PRODUCT_KEY),
-            _repeated_products(c.PRODUCT_KEY),
+            ExpectRowsToHold(column="product_key_unique"),
+            Fault(repeated(PRODUCTS_VIEW, c.PRODUCT_KEY), c.PRODUCT_KEY, counted=f"{c.PRODUCT_KEY} IS NOT NULL"),
         ),
+        # A product without title and description has the text " ", which a text encoder accepts; it rejects none.
         Check(
             "text_not_empty",
             "have no text at all",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToNotBeNull(column=c.TEXT),
-            _failing_products(c.TEXT, f"coalesce({c.TEXT}, '') = ''"),
+            ExpectRowsToHold(column="text_not_empty"),
+            Fault(f"coalesce({c.TEXT}, '') = ''", c.TEXT, example="NULL"),
         ),
     )
 
 
 def _title_and_category_checks(limits: ExpectationsConfig) -> tuple[Check, ...]:
+    title = f"trim({c.TITLE})"
     return (
         Check(
             "title_present",
             "lack a title",
             "give the products titles, or map the column that holds them",
-            gxe.ExpectColumnValuesToNotBeNull(column=c.TITLE, mostly=limits.min_title_share),
-            _failing_products(c.TITLE, f"coalesce(trim({c.TITLE}), '') = ''"),
+            ExpectRowsToHold(column="title_present", mostly=limits.min_title_share),
+            Fault(f"coalesce({title}, '') = ''", c.TITLE, example="NULL"),
         ),
         Check(
             "titles_distinct",
             "have a title that another product has too",
             "put size or colour into the titles, or map the column that tells the products apart",
-            gxe.ExpectColumnValuesToBeUnique(column=c.TITLE, mostly=limits.min_distinct_title_share),
-            _repeated_products(c.TITLE),
+            ExpectRowsToHold(column="titles_distinct", mostly=limits.min_distinct_title_share),
+            Fault(f"{title} <> '' AND {repeated(PRODUCTS_VIEW, title)}", title, counted=f"{title} <> ''"),
         ),
         Check(
             "category_known",
             "lack a category",
             "map the column of the categories; without one, filters and slices by category are empty",
-            gxe.ExpectColumnValuesToNotBeNull(column=c.CATEGORY, mostly=limits.min_category_share),
-            _failing_products(c.CATEGORY, f"{c.CATEGORY} IS NULL"),
+            ExpectRowsToHold(column="category_known", mostly=limits.min_category_share),
+            Fault(f"{c.CATEGORY} IS NULL", c.CATEGORY),
         ),
     )
 
@@ -143,97 +131,83 @@ def _number_checks() -> tuple[Check, ...]:
             "price_not_negative",
             "have a price below 0",
             "correct the price in the shop's file",
-            gxe.ExpectColumnValuesToBeBetween(column=c.PRICE, min_value=0),
-            _failing_products(c.PRICE, f"{c.PRICE} < 0"),
+            ExpectRowsToHold(column="price_not_negative"),
+            Fault(f"{c.PRICE} < 0", c.PRICE, counted=f"{c.PRICE} IS NOT NULL"),
         ),
         Check(
             "stock_not_negative",
             "have a stock below 0",
             "correct the stock in the shop's file",
-            gxe.ExpectColumnValuesToBeBetween(column=c.STOCK, min_value=0),
-            _failing_products(c.STOCK, f"{c.STOCK} < 0"),
+            ExpectRowsToHold(column="stock_not_negative"),
+            Fault(f"{c.STOCK} < 0", c.STOCK, counted=f"{c.STOCK} IS NOT NULL"),
         ),
     )
 
 
-# Great Expectations skips missing values, so a missing type becomes '' and a missing time 1970: both fail.
+# A missing type becomes '' and a missing time 1970: both are faults.
 _EVENT_TYPE, _EVENT_TIME = f"coalesce({c.EVENT_TYPE}, '')", f"coalesce({c.EVENT_TIME}, to_timestamp(0))"
-_SHARED_EVENT_ID = repeated(EVENTS_VIEW, c.EVENT_ID)
-_UNKNOWN_PRODUCT = (
-    f"NOT EXISTS (SELECT 1 FROM {PRODUCTS_VIEW} p WHERE p.{c.PRODUCT_KEY} = {EVENTS_VIEW}.{c.PRODUCT_KEY})"
-)
 
 
 def _events() -> Suite:
-    query = f"""
-        SELECT CASE WHEN {_SHARED_EVENT_ID} THEN {c.EVENT_ID} END AS {REPEATED_EVENT_ID},
-               nullif({c.BUYER_ID}, '') AS {c.BUYER_ID},
-               {_EVENT_TYPE} AS {c.EVENT_TYPE},
-               {_EVENT_TIME} AS {c.EVENT_TIME},
-               CASE WHEN {_UNKNOWN_PRODUCT} THEN coalesce({c.PRODUCT_ID}, '') END AS {UNKNOWN_PRODUCT_ID}
-        FROM {EVENTS_VIEW}"""
-    return Suite(EVENTS_VIEW, query, (*_event_checks(), *_event_time_checks()))
-
-
-def _failing_events(value: str, condition: str) -> str:
-    return failing_rows(EVENTS_VIEW, c.EVENT_ID, value, condition)
+    return Suite(EVENTS_VIEW, (*_event_checks(), *_event_time_checks()), rows=Rows(EVENTS_VIEW, c.EVENT_ID))
 
 
 def _event_checks() -> tuple[Check, ...]:
+    unknown = f"NOT EXISTS (SELECT 1 FROM {PRODUCTS_VIEW} p WHERE p.{c.PRODUCT_KEY} = {EVENTS_VIEW}.{c.PRODUCT_KEY})"
     return (
         Check(
             "events_not_empty",
             "events",
             "look at the quarantine: ingest has kept no event",
-            gxe.ExpectTableRowCountToBeBetween(min_value=1),
+            gxe.ExpectColumnMaxToBeBetween(column="events_not_empty", min_value=1),
             left_out=of_table("events"),
         ),
         Check(
             "event_id_unique",
             "share an event id",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToBeNull(column=REPEATED_EVENT_ID),
-            _failing_events(c.EVENT_ID, _SHARED_EVENT_ID),
+            ExpectRowsToHold(column="event_id_unique"),
+            Fault(repeated(EVENTS_VIEW, c.EVENT_ID), c.EVENT_ID),
         ),
         Check(
             "buyer_id_not_null",
             "lack a buyer id",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToNotBeNull(column=c.BUYER_ID),
-            _failing_events(c.BUYER_ID, f"coalesce({c.BUYER_ID}, '') = ''"),
+            ExpectRowsToHold(column="buyer_id_not_null"),
+            Fault(f"coalesce({c.BUYER_ID}, '') = ''", c.BUYER_ID, example="NULL"),
         ),
         Check(
             "event_type_known",
             f"are none of {', '.join(EVENT_TYPE_NAMES)}",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToBeInSet(column=c.EVENT_TYPE, value_set=list(EVENT_TYPE_NAMES)),
-            _failing_events(c.EVENT_TYPE, f"{_EVENT_TYPE} NOT IN {EVENT_TYPE_NAMES}"),
+            ExpectRowsToHold(column="event_type_known"),
+            Fault(f"{_EVENT_TYPE} NOT IN {EVENT_TYPE_NAMES}", _EVENT_TYPE),
         ),
         Check(
             "product_known",
             "name a product that is not in the catalogue",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToBeNull(column=UNKNOWN_PRODUCT_ID),
-            _failing_events(c.PRODUCT_ID, _UNKNOWN_PRODUCT),
+            ExpectRowsToHold(column="product_known"),
+            Fault(unknown, c.PRODUCT_ID),
         ),
     )
 
 
 def _event_time_checks() -> tuple[Check, ...]:
-    now = datetime.now(UTC)
+    now, oldest = datetime.now(UTC).isoformat(), OLDEST_TIME.isoformat()
     return (
         Check(
             "event_time_not_future",
             "lie in the future",
             "check the clock of this machine, then run `tawsiya ingest` again",
-            gxe.ExpectColumnValuesToBeBetween(column=c.EVENT_TIME, max_value=now),
-            _failing_events(c.EVENT_TIME, f"{c.EVENT_TIME} > TIMESTAMPTZ '{now.isoformat()}'"),
+            ExpectRowsToHold(column="event_time_not_future"),
+            Fault(f"{c.EVENT_TIME} > TIMESTAMPTZ '{now}'", c.EVENT_TIME),
         ),
         Check(
             "event_time_plausible",
             f"lie before {OLDEST_TIME.year}",
             INGEST_AGAIN,
-            gxe.ExpectColumnValuesToBeBetween(column=c.EVENT_TIME, min_value=OLDEST_TIME),
-            _failing_events(c.EVENT_TIME, f"{_EVENT_TIME} < TIMESTAMPTZ '{OLDEST_TIME.isoformat()}'"),
+            ExpectRowsToHold(column="event_time_plausible"),
+            Fault(f"{_EVENT_TIME} < TIMESTAMPTZ '{oldest}'", _EVENT_TIME),
         ),
     )

@@ -63,6 +63,12 @@ EVENT_TIMES = "event_times"  # int64, milliseconds since 1970, UTC
 PURCHASED_KEYS = "purchased_keys"  # int64
 PURCHASED_TIMES = "purchased_times"  # int64, milliseconds since 1970, UTC
 
+# What a feature build knows of each buyer, to find those who changed since.
+N_EVENTS = "n_events"  # number of the buyer's events; 0 if all are gone
+EVENTS_FINGERPRINT = "events_fingerprint"  # of the buyer's events, in any order
+HAS_PURCHASES = "has_purchases"  # whether a row of purchases was ever written
+CHANGED = "changed"  # whether the events differ from those of the last build
+
 # Quarantine: the rows that ingest left out, each with its reason.
 TABLE = "table"
 SOURCE_LINE = "source_line"  # number of the data row in the source file, from 1; the header does not count

@@ -18,18 +18,15 @@ from feast.types import Array, Bool, Float64, Int32, Int64, String
 from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import ShopPaths
+from feature_repo.schema import FIELDS, HISTORY_VIEW, PRODUCT_VIEW, PURCHASES_VIEW, RECENT_VIEW
 
-# Models and releases store the schema hash, which contains the names of the views: renaming a view ends their use.
 TRAINING_SERVICE = "buyer_training"
 ONLINE_SERVICE = "buyer_online"
 PRODUCT_SERVICE = "product_online"
-HISTORY_VIEW = "buyer_history"
-RECENT_VIEW = "buyer_recent"
-PURCHASES_VIEW = "buyer_purchases"
-PRODUCT_VIEW = "product"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
 # Feast would otherwise leave out rows older than the ttl; a buyer's history counts however old it is.
 NO_EXPIRY = timedelta(0)
+_TYPES = {str(kind): kind for kind in (String, Int64, Float64, Bool, Array(Int64), Array(Int32))}
 
 
 class Definitions(NamedTuple):
@@ -57,7 +54,7 @@ def definitions(shop: ShopPaths) -> Definitions:
     recent_source = PushSource(
         name=RECENT_PUSH_SOURCE,
         batch_source=FileSource(
-            name="buyer_recent_source", path=glob_literal(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
+            name="buyer_recent_source", path=source_path(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
         ),
     )
     recent_view = _recent_view(recent_source, buyer)
@@ -77,7 +74,7 @@ def definitions(shop: ShopPaths) -> Definitions:
     )
 
 
-# ---- views: names and types of their fields are part of the schema hash (schema.py) ----------------------------------
+# ---- views: their fields are those of schema.py ----------------------------------------------------------------------
 
 
 def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
@@ -87,22 +84,10 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
         entities=[product],
         ttl=NO_EXPIRY,
         schema=[
-            Field(name=c.PRODUCT_ID, dtype=String),
-            Field(name=c.PRODUCT_KEY, dtype=Int64),
-            Field(name=c.TITLE, dtype=String),
-            Field(name=c.DESCRIPTION, dtype=String),
-            Field(name=c.TEXT, dtype=String),
-            Field(name=c.TITLE_LANGUAGE, dtype=String),
-            Field(name=c.DESCRIPTION_LANGUAGE, dtype=String),
-            Field(name=c.BRAND, dtype=String),
-            Field(name=c.CATEGORY, dtype=String),
-            Field(name=c.PRICE, dtype=Float64),
-            Field(name=c.STOCK, dtype=Int64),
-            Field(name=c.PHOTO, dtype=String),
-            Field(name=c.HIDDEN, dtype=Bool),
+            *_fields(PRODUCT_VIEW),
             *(Field(name=name, dtype=String) for name in _later_columns(shop.product_features)),
         ],
-        source=_parquet("product_source", shop.product_features),
+        source=_parquet("product_source", source_path(shop.product_features)),
     )
 
 
@@ -122,8 +107,8 @@ def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
         description="A buyer's last events up to the row's time; written by materialize only",
         entities=[buyer],
         ttl=NO_EXPIRY,
-        schema=_sequence_fields(),
-        source=_parquet("buyer_history_source", shop.sequence_features),
+        schema=_fields(HISTORY_VIEW),
+        source=_parquet("buyer_history_source", source_path(shop.sequence_features)),
     )
 
 
@@ -133,8 +118,7 @@ def _recent_view(source: PushSource, buyer: Entity) -> FeatureView:
         description="A buyer's events since the last materialize, and some before; written by push only",
         entities=[buyer],
         ttl=NO_EXPIRY,
-        # Purchases too: one that falls out of the recent events must not be forgotten until the next build.
-        schema=[*_sequence_fields(), *_purchase_fields()],
+        schema=_fields(RECENT_VIEW),
         source=source,
     )
 
@@ -145,31 +129,30 @@ def _purchases_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
         description="All purchases of a buyer, however long ago, up to the row's time; written by materialize only",
         entities=[buyer],
         ttl=NO_EXPIRY,
-        schema=[Field(name=c.BUYER_ID, dtype=String), *_purchase_fields()],
-        source=_parquet("buyer_purchases_source", shop.purchase_features),
+        schema=_fields(PURCHASES_VIEW),
+        source=_parquet("buyer_purchases_source", source_path(shop.purchase_features)),
     )
 
 
-def _sequence_fields() -> list[Field]:
-    return [
-        Field(name=c.BUYER_ID, dtype=String),
-        Field(name=c.PRODUCT_KEYS, dtype=Array(Int64)),
-        Field(name=c.EVENT_TYPES, dtype=Array(Int32)),
-        Field(name=c.EVENT_TIMES, dtype=Array(Int64)),
-    ]
+def _fields(view: str) -> list[Field]:
+    return [Field(name=name, dtype=_TYPES[kind]) for name, kind in FIELDS[view].items()]
 
 
-def _purchase_fields() -> list[Field]:
-    return [
-        Field(name=c.PURCHASED_KEYS, dtype=Array(Int64)),
-        Field(name=c.PURCHASED_TIMES, dtype=Array(Int64)),
-    ]
+def source_path(path: Path) -> str:
+    """The path of a Feast source that reads a file, or all files of a folder, as DuckDB must get it.
+
+    Raises:
+        ValueError: The path has a backslash, at which DuckDB splits patterns.
+    """
+    if "\\" in str(path):
+        raise ValueError(f"{path} has a backslash in its name, which cannot be read; rename the folder")
+    return glob_literal(path) if path.suffix == ".parquet" else f"{glob_literal(path)}/*.parquet"
 
 
-def _parquet(name: str, path: Path) -> FileSource:
+def _parquet(name: str, path: str) -> FileSource:
     return FileSource(
         name=name,
-        path=glob_literal(path),
+        path=path,
         timestamp_field=c.EVENT_TIMESTAMP,
         created_timestamp_column=c.CREATED_TIMESTAMP,
     )

@@ -4,6 +4,7 @@
 EXCLUDED, DUPLICATE, BAD = "excluded", "duplicate", "bad"
 
 # Reasons of quarantine.
+FORGOTTEN_BUYER = "forgotten_buyer"  # its rows are counted, and nothing of them is kept
 DUPLICATE_PRODUCT_ID = "duplicate_product_id"
 UNKNOWN_PRODUCT_REASON = "unknown_product"  # the gate has limits of their own for this and the next one
 MISSING_BUYER_ID = "missing_buyer_id"

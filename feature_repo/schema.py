@@ -1,31 +1,60 @@
-"""The schema hash: a model or release works only with code and configuration that build the same features.
+"""The schema of the features: views, their fields and types, and the hash of what a model relies on.
 
-The hash describes what this program builds and reads, not what the online store holds; `tawsiya refresh` updates that.
+A model or release works only with code and configuration that build the same features. The hash describes what this
+program builds and reads, not what the online store holds; `tawsiya refresh` updates that.
+
+Plain data, because Feast takes seconds to import: a job that only needs the hash starts without it. definitions.py
+makes Feast's objects of them.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 from feature_repo import columns as c
-from feature_repo.definitions import Definitions
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 
 # Raise this when the meaning of stored features changes but not their names and types: order, units, duplicates.
 SEQUENCE_VERSION = 1
 
+# In the hash: renaming a view ends the use of all models and releases.
+HISTORY_VIEW = "buyer_history"
+RECENT_VIEW = "buyer_recent"
+PURCHASES_VIEW = "buyer_purchases"
+PRODUCT_VIEW = "product"
 
-def schema_hash(objects: Definitions, max_length: int) -> str:
+_BUYER = {c.BUYER_ID: "String"}
+_SEQUENCE = {c.PRODUCT_KEYS: "Array(Int64)", c.EVENT_TYPES: "Array(Int32)", c.EVENT_TIMES: "Array(Int64)"}
+_PURCHASES = {c.PURCHASED_KEYS: "Array(Int64)", c.PURCHASED_TIMES: "Array(Int64)"}
+# By view: the fields and their types, by Feast's names. The product view also has those of LATER_PRODUCT_COLUMNS that
+# its file has. A model reads none of them; in the hash, they would end the use of every older model and release.
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    PRODUCT_VIEW: {
+        c.PRODUCT_ID: "String",
+        c.PRODUCT_KEY: "Int64",
+        c.TITLE: "String",
+        c.DESCRIPTION: "String",
+        c.TEXT: "String",
+        c.TITLE_LANGUAGE: "String",
+        c.DESCRIPTION_LANGUAGE: "String",
+        c.BRAND: "String",
+        c.CATEGORY: "String",
+        c.PRICE: "Float64",
+        c.STOCK: "Int64",
+        c.PHOTO: "String",
+        c.HIDDEN: "Bool",
+    },
+    HISTORY_VIEW: _BUYER | _SEQUENCE,
+    # Purchases too: one that falls out of the recent events must not be forgotten until the next build.
+    RECENT_VIEW: _BUYER | _SEQUENCE | _PURCHASES,
+    PURCHASES_VIEW: _BUYER | _PURCHASES,
+}
+
+
+def schema_hash(max_length: int) -> str:
     """Hashes what a model relies on: views, fields, types, event codes, longest sequence and version; 16 hex digits."""
-    views = (objects.product_view, objects.history_view, objects.recent_view, objects.purchases_view)
-    # A model reads none of LATER_PRODUCT_COLUMNS. In the hash, they would end the use of every older model and release.
-    fields = {
-        view.name: sorted(
-            (field.name, str(field.dtype)) for field in view.schema if field.name not in c.LATER_PRODUCT_COLUMNS
-        )
-        for view in views
-    }
     content = {
-        "views": fields,
+        "views": {view: sorted(fields.items()) for view, fields in FIELDS.items()},
         # Their order is the codes.
         "event_types": EVENT_TYPE_NAMES,
         "max_length": max_length,

@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import ibis
 import pandas as pd
 import pyarrow as pa
 import yaml
@@ -28,37 +29,35 @@ from feast.version import get_version as feast_version
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.config_loading import environment
-from feature_repo.common.errors import StoreUnavailableError
-from feature_repo.common.files import read_json
+from feature_repo.common.duckdb_session import duckdb_session
+from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
-    HISTORY_VIEW,
-    PRODUCT_VIEW,
-    PURCHASES_VIEW,
     TRAINING_SERVICE,
     Definitions,
     definitions,
 )
+from feature_repo.feature_report import BUILD_COMMAND, read_feature_report
+from feature_repo.materialized_files import count_new_rows, paths_of_sources
 from feature_repo.online.connection import REDIS_VARIABLE, read_connection
 from feature_repo.online.embedded_redis import embedded_redis, revive
 from feature_repo.online.features import BEFORE_ALL_DATA, OnlineFeatures
-from feature_repo.online.redis_errors import store_failure
+from feature_repo.online.redis_errors import REDIS_ERRORS, store_failure
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore
-from feature_repo.schema import schema_hash
+from feature_repo.online.stored_schemas import StoredSchemas, project_name, shop_prefix
+from feature_repo.schema import HISTORY_VIEW, PRODUCT_VIEW, schema_hash
+from feature_repo.spark_session import spark_conf
 
 log = logging.getLogger(__name__)
 
 STORE_YAML = Path(__file__).with_name("feature_store.yaml")
 REDIS_TYPE_VARIABLE = "TAWSIYA_REDIS_TYPE"
 REDIS_TYPES = tuple(kind.value for kind in RedisType)
-# Feast's join holds all earlier rows of a buyer, with their arrays, before it selects the newest one: joining a year of
-# Complete Journey at once took 21 GB.
-HISTORICAL_CHUNK = 10_000
+SPARK_OFFLINE_STORE = "feature_repo.spark_offline_store.FileReadingSparkOfflineStore"
 CLOCK_TOLERANCE = dt.timedelta(minutes=1)  # clocks of two machines may differ by so much without a word
 FINGERPRINT = "definitions"  # tag of the Feast project that holds the hash of the definitions
 
@@ -85,7 +84,7 @@ def feature_store(config: Config, environ: Mapping[str, str] | None = None) -> I
             return
         connection = environ.get(REDIS_VARIABLE, "")
         yield FeatureStore(config, paths, connection, environ.get(REDIS_TYPE_VARIABLE, "redis"))
-    except (RedisError, RedisClusterException) as error:
+    except REDIS_ERRORS as error:
         raise StoreUnavailableError(store_failure(error)) from error
 
 
@@ -93,7 +92,8 @@ class FeatureStore:
     """One shop's features, offline and online.
 
     Attributes:
-        project: Name of the shop's Feast project.
+        shop: Beginning of the shop's keys in Redis that do not depend on the schema.
+        project: Name of the Feast project of the shop and the schema.
         online: Reads and writes of the online store.
         revive: Restarts a dead server of ours; None for a server that Tawsiya does not run.
         schema_hash: Hash of what the features mean (see schema.schema_hash).
@@ -107,7 +107,7 @@ class FeatureStore:
         redis_type: str,
         revive: Callable[[], None] | None = None,
     ) -> None:
-        """Changes nothing and sends nothing.
+        """Changes nothing, and sends nothing but a cluster's question for its slots.
 
         Args:
             config: The configuration.
@@ -123,8 +123,12 @@ class FeatureStore:
             raise ConfigError(f"{REDIS_TYPE_VARIABLE} is {redis_type!r}; use one of {', '.join(REDIS_TYPES)}")
         self._connection = read_connection(redis_connection)
         self.revive = revive
-        self._paths = paths
-        self.project = project_name(paths)
+        self._config, self._paths = config, paths
+        self._definitions = definitions(paths)
+        self._max_length = config.model.buyer_tower.max_interaction_history
+        self.schema_hash = schema_hash(self._max_length)
+        self.shop = shop_prefix(paths.root.name)
+        self.project = project_name(self.shop, self.schema_hash)
         variables = {
             "TAWSIYA_SHOP_DIR": str(paths.root),
             "TAWSIYA_PROJECT": self.project,
@@ -133,15 +137,14 @@ class FeatureStore:
         }
         # Substituted here and not through the environment, so that one process can open the stores of several shops.
         content = _substitute(yaml.safe_load(STORE_YAML.read_text(encoding="utf-8")), variables)
+        content["online_store"]["buyer_ttl_days"] = config.feature_store.buyer_ttl_days
+        if config.feature_store.offline == "spark":
+            content["offline_store"] = {"type": SPARK_OFFLINE_STORE, "spark_conf": spark_conf(config.spark)}
         content["materialization"] = {"online_write_batch_size": config.feature_store.online_write_batch_size}
         repo_config = RepoConfig(**content)
         repo_config.repo_path = paths.root
         self._feast = FeastStore(config=repo_config)
-        self._definitions = definitions(paths)
-        self._max_length = config.model.buyer_tower.max_interaction_history
-        self._feature_report = paths.feature_report
         self.online = self._online_features(repo_config, self._feast._get_provider().online_store)
-        self.schema_hash = schema_hash(self._definitions, self._max_length)
 
     @property
     def connection(self) -> tuple[str, str]:
@@ -163,36 +166,72 @@ class FeatureStore:
         project = Project(name=self.project, tags={FINGERPRINT: fingerprint})
         self._feast.apply([project, *objects])
 
-    def materialize(self, *, full: bool, copies: Mapping[Path, Path] | None = None) -> None:
-        """Copies the newest features to the online store.
+    def materialize(
+        self, *, full: bool, copies: ShopPaths | None = None, since: dt.datetime | None = None
+    ) -> dict[str, int]:
+        """Copies the newest features to the online store; without news it writes nothing.
 
         Args:
             full: Copy all of them, not only those built since the last call.
-            copies: Files to read instead of the feature files, by the feature files.
+            copies: A folder with files to read instead of the feature files (see expectations.gate.passed_copies).
+            since: The `first_unwritten` that the copies were made for. Asked again, a store that lost its data since
+                would want rows that the copies lack.
+
+        Returns:
+            The numbers of "buyers" and "products" that were written.
+
+        Raises:
+            FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
+            GateRefusedError: They were built with another schema; nothing was written.
         """
+        report = read_feature_report(self._paths)
+        self._require_schema(report)
         self.apply()
-        settings = self._feast.config.offline_store
-        settings.copies = {str(path): str(copy) for path, copy in (copies or {}).items()}
+        now, built_at = dt.datetime.now(dt.UTC), dt.datetime.fromisoformat(report["as_of"])
+        self._warn_of_the_future(now, built_at)
+        start = self.first_unwritten(full=full) if since is None else since
+        files = copies or self._paths
+        new_rows = count_new_rows(self._config, files, start)
         # Not the pushed view: its batch source is empty.
-        views = [HISTORY_VIEW, PURCHASES_VIEW, PRODUCT_VIEW]
-        now = dt.datetime.now(dt.UTC)
-        self._warn_of_the_future(now)
-        start = BEFORE_ALL_DATA if full else min(self._materialized_until(view, now) for view in views)
-        # Features that a build stamped while its clock was ahead are the newest all the same.
-        self._feast.materialize(start, max(now, self._built_at() or now), feature_views=views)
-        # Last: a process that sees the new time must find the new features.
-        self.online.record_materialized(dt.datetime.now(dt.UTC))
+        if views := [view for view, rows in new_rows.items() if rows]:
+            sources = [paths_of_sources(shop) for shop in (self._paths, files)]
+            self._feast.config.offline_store.copies = dict(zip(*sources, strict=True))
+            # The end is the build's time and not the clock's: features that a build stamped while its clock was ahead
+            # are the newest all the same.
+            with _as_default_backend(self._config, "materialize"):
+                self._feast.materialize(start, built_at, feature_views=views)
+        if views or self.online.schemas.materialized_build() != report["as_of"]:
+            # Last: a process that sees the new time must find the new features.
+            self.online.schemas.record_materialized(dt.datetime.now(dt.UTC), report["as_of"])
+        if deleted := self.online.schemas.delete_old():
+            log.info("deleted %d rows of older feature schemas from the online store", deleted)
+        return {"buyers": new_rows[HISTORY_VIEW], "products": new_rows[PRODUCT_VIEW]}
 
-    def _materialized_until(self, view: str, now: dt.datetime) -> dt.datetime:
-        """The end of the view's last materialize by a clock that was not ahead."""
-        intervals = self._feast.get_feature_view(view).materialization_intervals
-        return max((end for _, end in intervals if end <= now), default=BEFORE_ALL_DATA)
+    def first_unwritten(self, *, full: bool) -> dt.datetime:
+        """Where materialize starts: rows stamped before this moment are in the online store.
 
-    def _warn_of_the_future(self, now: dt.datetime) -> None:
+        The store itself says which build it holds. It is no moment of the clock, which may have been set back since. A
+        store that holds an unknown build, or lost its data, gets everything.
+
+        Raises:
+            FileNotFoundError: The features were not built yet, or by another version of Tawsiya.
+        """
+        build = self.online.schemas.materialized_build()
+        if full or not build or build not in read_feature_report(self._paths)["builds"]:
+            return BEFORE_ALL_DATA
+        return dt.datetime.fromisoformat(build) + dt.timedelta(microseconds=1)
+
+    def _require_schema(self, report: Mapping[str, Any]) -> None:
+        if report["schema_hash"] != self.schema_hash:
+            raise GateRefusedError(
+                f"the features in {self._paths.feature_report.parent} have the schema {report['schema_hash']}, but "
+                f"this program with this configuration needs {self.schema_hash}; run `{BUILD_COMMAND}`"
+            )
+
+    def _warn_of_the_future(self, now: dt.datetime, built_at: dt.datetime) -> None:
         """Says when rows or features are stamped later than now: some clock was or is wrong."""
         stored = BEFORE_ALL_DATA + dt.timedelta(milliseconds=self.online.materialized_at())
-        built = self._built_at() or now
-        for what, moment in (("the online store holds rows", stored), ("the features are", built)):
+        for what, moment in (("the online store holds rows", stored), ("the features are", built_at)):
             if moment > now + CLOCK_TOLERANCE:
                 log.warning(
                     "%s stamped %s, in the future: a clock was wrong then or is now; they are replaced",
@@ -200,30 +239,21 @@ class FeatureStore:
                     moment.date().isoformat(),
                 )
 
-    def _built_at(self) -> dt.datetime | None:
-        """When the features were built; None if they were not built by build_features."""
-        if not self._feature_report.is_file():
-            return None
-        return dt.datetime.fromisoformat(read_json(self._feature_report, "tawsiya build-features")["as_of"])
-
-    def historical_sequences(self, contexts: pd.DataFrame, chunk: int = HISTORICAL_CHUNK) -> pa.Table:
+    def historical_sequences(self, contexts: pd.DataFrame) -> pa.Table:
         """The sequences that buyers had at given times: a point-in-time join through the training feature service.
 
         Args:
             contexts: buyer_id, event_timestamp (UTC) and any further columns. Feast joins with <=, so to exclude the
                 event to predict, event_timestamp must lie one microsecond before it.
-            chunk: Number of contexts per join.
 
         Returns:
             The contexts, in any order, with product_keys, event_types and event_times; null if there was no event.
         """
         self.apply()
         service = self._feast.get_feature_service(TRAINING_SERVICE)
-        # max(1, ...): without contexts there is still one chunk, whose empty result has the right columns.
-        chunks = [contexts.iloc[start : start + chunk].copy() for start in range(0, max(1, len(contexts)), chunk)]
-        return pa.concat_tables(
-            self._feast.get_historical_features(entity_df=rows, features=service).to_arrow() for rows in chunks
-        )
+        with _as_default_backend(self._config, "train"):
+            # A copy: Feast changes the frame that it is given.
+            return self._feast.get_historical_features(entity_df=contexts.copy(), features=service).to_arrow()
 
     def online_with_timeout(self, seconds: float) -> OnlineFeatures:
         """Online features over a separate connection, with `seconds` as its socket time-out."""
@@ -237,19 +267,13 @@ class FeatureStore:
         repo_config = repo_config.model_copy(deep=True)
         repo_config.online_store.skip_dedup = False
         # One immediate retry, for a stale connection: by default redis-py retries a dead server for seconds.
-        store.client(repo_config).set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
-        return OnlineFeatures(store, repo_config, self._definitions, self._max_length)
+        client = store.client(repo_config)
+        client.set_retry(Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)))
+        schemas = StoredSchemas(client, self.shop, self.schema_hash)
+        return OnlineFeatures(store, repo_config, self._definitions, self._max_length, schemas)
 
 
 # ---- names and hashes ------------------------------------------------------------------------------------------------
-
-
-def project_name(paths: ShopPaths) -> str:
-    """Name of the shop's Feast project.
-
-    It ends each of the shop's keys in Redis. All names have one length, so that no name is the end of another one.
-    """
-    return f"tawsiya_{hashlib.sha256(paths.root.name.encode()).hexdigest()[:12]}"
 
 
 def _fingerprint(objects: Definitions) -> str:
@@ -263,6 +287,21 @@ def _without_meta(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_meta(value) for key, value in node.items() if key != "meta"}
     return [_without_meta(value) for value in node] if isinstance(node, list) else node
+
+
+# ---- DuckDB under Feast ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _as_default_backend(config: Config, step: str) -> Iterator[None]:
+    """Lets Feast read within the configured memory: it takes ibis's default backend, which has no limit of its own."""
+    with duckdb_session(config, step) as db:
+        before = ibis.options.default_backend
+        ibis.set_backend(ibis.duckdb.from_connection(db))
+        try:
+            yield
+        finally:
+            ibis.options.default_backend = before
 
 
 # ---- settings of Feast -----------------------------------------------------------------------------------------------

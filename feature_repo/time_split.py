@@ -1,4 +1,4 @@
-"""The time split of a feature build: training days, then validation days, then test days."""
+"""The time split of a shop's events: training days, then validation days, then test days."""
 
 import datetime as dt
 from pathlib import Path
@@ -25,11 +25,11 @@ class TimeSplit(NamedTuple):
         return {field: moment.isoformat() for field, moment in self._asdict().items()}
 
 
-def read_time_split(feature_report: Path) -> TimeSplit:
-    """Reads the time split of the last feature build.
+def read_time_split(report_path: Path, made_by: str = "tawsiya build-features") -> TimeSplit:
+    """Reads the time split from the report of the features or of the contexts.
 
     Raises:
-        FileNotFoundError: There is no build yet; the message names the command that makes one.
+        FileNotFoundError: There is no report yet; the message names the command `made_by` that makes one.
     """
-    report = read_json(feature_report, "tawsiya build-features")
+    report = read_json(report_path, made_by)
     return TimeSplit(*(dt.datetime.fromisoformat(report[field]) for field in TimeSplit._fields))

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from feature_repo.common.api_keys import api_keys_path
 from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
 from online_api.batcher import Batcher
 from online_api.errors import add_error_handlers
 from online_api.observability.logs import AccessLog, json_logger, log_salt
@@ -49,7 +50,7 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         shared_metrics: Folder in which several workers combine their metrics; see Metrics.
     """
     metrics = runtime.metrics if runtime is not None else Metrics(shared_metrics)
-    keys = KeyRing.load(api_keys_path(config))
+    keys = KeyRing.load(api_keys_path(config), shop=shop_paths(config).root.name)
     tracer = open_tracer(config.api.otlp_endpoint)
 
     @asynccontextmanager
@@ -110,7 +111,7 @@ async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing)
     )
     # Not the store's client: that one blocks, and the limiter runs on the event loop.
     redis = limiter_client(*runtime.store.connection)
-    limiter = RateLimiter(redis, runtime.store.project)
+    limiter = RateLimiter(redis, runtime.store.shop)  # for all versions of the program together
     app.state.access = AccessControl(keys, limiter, api, runtime.metrics)
     with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
         app.state.services = Services(runtime, batcher, text_thread)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feature_repo.common.config import Config
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.values.times import TimeReader
-from online_api.events.event_log import EventLog
+from online_api.events.event_files import EventFiles
 from online_api.events.intake import EventIntake
-from online_api.events.pending import PendingEvents
 from online_api.lists.live_release import ReleaseKeeper
 from online_api.lists.request_texts import RequestTextEncoder
 from online_api.lists.rule_file import RuleFile
@@ -70,6 +70,8 @@ class Runtime:
         self.metrics.pending_events.set(pending)
         if not pending:
             self.breaker.forget_refusal()
+        # Last, because it needs a lock file, which a full disk may refuse.
+        self.metrics.unknown_product_events.set(self.intake.unknown_product_count)
 
 
 @contextmanager
@@ -84,6 +86,7 @@ def open_runtime(config: Config, metrics: Metrics | None = None) -> Iterator[Run
         ConfigError: `feature_store.online` is redis, and no address is configured.
         FileNotFoundError: No release is live.
         SchemaMismatchError: The live release was made for other features than this code and configuration make.
+        OtherSchemaError: The online store holds other features only.
         ValueError: The live release is damaged, or the configured device does not exist.
     """
     with feature_store(config) as store:
@@ -103,6 +106,8 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     rule_file = RuleFile(api.rules_path)
     device = resolve_device(config.inference.device)
     keeper = ReleaseKeeper(paths.releases, store.schema_hash, device, online, rule_file, metrics)
+    # A store that is down can hold up nothing; it says itself when it is back (breaker).
+    breaker.call(online.schemas.require)
     service = RecommendationService(
         keeper,
         online,
@@ -111,16 +116,18 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         max_history=config.model.buyer_tower.max_interaction_history,
         max_interactions=api.max_interactions_per_request,
     )
+    forgotten = ForgottenBuyers(paths.forgotten)
+    forgotten.is_empty()  # reads the list: a damaged one is an error now and not at the first event
     intake = EventIntake(
         store.online_with_timeout(WRITE_TIMEOUT_SECONDS),
         breaker,
-        EventLog(paths.event_log),
-        PendingEvents(paths.event_log / "pending"),
+        EventFiles.in_folder(paths.event_log, api),
         products=lambda: keeper.live.catalogue.products,
         config=api,
         metrics=metrics,
         clock=now_ms,
         times=times,
+        forgotten=forgotten,
     )
     return Runtime(config, paths, store, online, breaker, keeper, service, intake, times, metrics)
 

@@ -101,7 +101,8 @@ class RecommendationService:
             return resolved
         # One call for the batch: a buyer takes 0.014 ms in a call for 32, 0.08 ms in a call of its own (ADR 0004).
         buyer_ids = [str(resolved[place].request.buyer_id) for place in waiting]
-        rows = self._breaker.call(lambda: self._online.read_buyers(buyer_ids))
+        current_keys = live.catalogue.products.current_keys
+        rows = self._breaker.call(lambda: self._online.read_buyers(buyer_ids, current_keys))
         for row, place in enumerate(waiting):
             resolved[place] = _add_stored(live, resolved[place], None if rows is None else rows[row])
             if rows is not None and self._breaker.refuses_writes:

@@ -64,7 +64,7 @@ def evaluate(
         held_out = read_held_out(store, config, catalogue, c.TEST)
     except NoContextsError as error:
         log.warning("there are no metrics: %s", error)
-        times = read_time_split(paths.feature_report)
+        times = read_time_split(paths.context_report, "tawsiya train")
         split = split_facts(times.test_from, times.data_end)
         return {"split": split, "n_products": len(catalogue), "targets": {}, "curves": curves}
     model, _, _ = load_model(paths.model)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
-from batch_jobs.console_text import ingest_text
+from batch_jobs.console_text import build_text, ingest_text, materialize_text
 from batch_jobs.preview_text import preview_text
 from feature_repo.common.config import Config
 
@@ -68,20 +68,25 @@ def validate(
     run_job(with_shop_lock(job), config, overrides, as_json, show if explain else None)
 
 
-def build_features(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Build the feature tables from canonical data that passed the gate."""
+def build_features(
+    full: Annotated[bool, typer.Option("--full", help="Build everything anew, not only what changed")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the features of changed buyers and products from canonical data that passed the gate."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.build_features import build_validated_features
+        from batch_jobs.feature_build.build_features import build_validated_features
 
-        return build_validated_features(settings)
+        return build_validated_features(settings, full=full)
 
-    run_job(with_shop_lock(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json, build_text)
 
 
 def materialize(
     full: Annotated[
-        bool, typer.Option("--full", help="Copy all features, not only those built since the last time")
+        bool, typer.Option("--full", help="Copy all features, not only those the online store lacks")
     ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -96,4 +101,4 @@ def materialize(
         with feature_store(settings) as store:
             return run(settings, store, full=full)
 
-    run_job(with_shop_lock(job), config, overrides, as_json)
+    run_job(with_shop_lock(job), config, overrides, as_json, materialize_text)

@@ -10,6 +10,7 @@ from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, 
 from feature_repo.common.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.limits import Limit
+from feature_repo.common.paths import shop_paths
 
 keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
@@ -28,11 +29,12 @@ def keys_create(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a key and print it; it cannot be printed again, because only a hash is stored."""
+    """Create a key for the shop and print it; it cannot be printed again, because only a hash is stored."""
 
     def job(settings: Config) -> JobResult:
         path, now = api_keys_path(settings), dt.datetime.now(dt.UTC).replace(microsecond=0)
-        token, key = create_key(path, name, scope, _limit(rate, burst), now)
+        shop = shop_paths(settings).root.name
+        token, key = create_key(path, name, scope, _limit(rate, burst), now, shop)
         return {"token": token, **_public(key), "file": str(path)}
 
     def show(result: JobResult) -> str:
@@ -91,4 +93,5 @@ def _public(key: ApiKey) -> JobResult:
 def _line(key: JobResult) -> str:
     limit = key["limit"]
     limit_text = f"{limit['rate_per_second']:g}/s, burst {limit['burst']}" if limit else "limit as configured"
-    return f"{key['name']}  {key['key_id']}  {','.join(key['scopes'])}  {key['created']}  {limit_text}"
+    scopes, shop = ",".join(key["scopes"]), key["shop"] or "all shops"
+    return f"{key['name']}  {key['key_id']}  {shop}  {scopes}  {key['created']}  {limit_text}"

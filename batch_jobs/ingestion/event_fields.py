@@ -12,7 +12,8 @@ import duckdb
 from batch_jobs.ingestion.event_times import REMEMBERED_TEXTS, register_time_functions, time_ms_expression
 from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
-from feature_repo.ingest_report import MISSING_BUYER_ID, UNKNOWN_PRODUCT_REASON
+from feature_repo.common.forgotten import ForgottenBuyers
+from feature_repo.ingest_report import FORGOTTEN_BUYER, MISSING_BUYER_ID, UNKNOWN_PRODUCT_REASON
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, OTHER_EVENT, REFUND, read_event_type
 from feature_repo.transforms.values.amounts import read_amount
 from feature_repo.transforms.values.ids import clean_buyer_id, clean_id, id_problem
@@ -49,6 +50,19 @@ def register_field_functions(db: duckdb.DuckDBPyConnection, data: DataConfig) ->
         db.create_function(function.__name__, remembered, ["VARCHAR"], result, null_handling="special")
     buyers = [buyer for buyer in map(clean_buyer_id, data.exclude_buyers) if buyer]
     db.execute("CREATE TEMP TABLE excluded_buyers AS SELECT unnest(?::VARCHAR[]) AS buyer_id", [buyers])
+
+
+def stage_forgotten_buyers(db: duckdb.DuckDBPyConnection, forgotten: ForgottenBuyers) -> None:
+    """Creates `forgotten_buyers`: the ids in `raw_events` of buyers whom `tawsiya forget` has erased."""
+    db.execute("CREATE TEMP TABLE forgotten_buyers (buyer_id VARCHAR)")
+    if not forgotten.is_empty():
+        # Once per buyer and not per row: a keyed hash takes microseconds.
+        db.create_function("is_forgotten", forgotten.holds, ["VARCHAR"], "BOOLEAN")
+        db.execute(f"""
+            INSERT INTO forgotten_buyers SELECT buyer_id
+            FROM (SELECT DISTINCT {id_expression(c.BUYER_ID, "clean_buyer_id")} AS buyer_id FROM raw_events)
+            WHERE buyer_id IS NOT NULL AND is_forgotten(buyer_id)
+        """)
 
 
 def event_type_of(text: str | None) -> str:
@@ -118,6 +132,8 @@ def typed_query(zone: str, now_ms: int) -> str:
             LEFT JOIN products product ON product.product_id = coalesce(alias.duplicate_of, r.product_id)),
         reasoned AS (
             SELECT *, CASE
+                -- First: no other reason may bring the row, and with it the buyer, into the quarantine.
+                WHEN buyer_id IN (FROM forgotten_buyers) THEN '{FORGOTTEN_BUYER}'
                 WHEN excluded IS NOT NULL THEN excluded
                 WHEN buyer_id IN (FROM excluded_buyers) THEN '{EXCLUDED_BUYER}'
                 WHEN user_agent IS NOT NULL AND is_excluded_user_agent(user_agent) THEN '{EXCLUDED_USER_AGENT}'

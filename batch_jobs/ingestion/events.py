@@ -19,10 +19,15 @@ from batch_jobs.ingestion.event_fields import (
     QUANTITY_ZERO,
     event_type_expression,
     register_field_functions,
+    stage_forgotten_buyers,
     typed_query,
 )
-from batch_jobs.ingestion.files.records import UNREADABLE_ROW
-from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
+from batch_jobs.ingestion.quarantine import (
+    empty_lines_that_mention,
+    quarantine_rows,
+    quarantine_unreadable_lines,
+    row_counts,
+)
 from batch_jobs.ingestion.returns import REFUND_WITHOUT_PURCHASE, RETURNED_PURCHASE, mark_returns
 from batch_jobs.ingestion.source_mapping import (
     EventsMapping,
@@ -33,7 +38,9 @@ from batch_jobs.ingestion.source_mapping import (
 )
 from feature_repo import columns as c
 from feature_repo.common.config import DataConfig
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.sql import first_row, sql_string
+from feature_repo.ingest_report import FORGOTTEN_BUYER
 from feature_repo.transforms.events import OTHER_EVENT, REFUND
 
 EVENTS_TABLE = "events"
@@ -43,7 +50,7 @@ TOO_MANY_EVENTS_PER_HOUR = "too_many_events_per_hour"
 # Reasons of rows that are sound and do not belong to a buyer's history; a mapping has reasons of its own.
 EXCLUDED_REASONS = (
     OTHER_EVENT, QUANTITY_ZERO, REFUND, RETURNED_PURCHASE, REFUND_WITHOUT_PURCHASE, EXCLUDED_BUYER, EXCLUDED_USER_AGENT,
-    TOO_MANY_EVENTS_PER_HOUR,
+    TOO_MANY_EVENTS_PER_HOUR, FORGOTTEN_BUYER,
 )  # fmt: skip
 
 _OPTIONAL_FIELDS = (c.EVENT_ID, c.QUANTITY, c.USER_AGENT)
@@ -52,8 +59,12 @@ _REPORTED_SPELLINGS = 100  # a column that is no event type may have a million
 _HOUR_MS = 3_600_000
 
 
-def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig) -> dict[str, Any]:
+def stage_events(
+    db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig, forgotten: ForgottenBuyers
+) -> dict[str, Any]:
     """Creates the table `events` from source and event log; reads their views, `products` and `product_aliases`.
+
+    The events of `forgotten` buyers are left out, and nothing but their number and place is kept.
 
     Returns:
         The row counts of the source, `unreadable_quantity`, `columns`, `event_types` and `warnings`, and, if the event
@@ -65,6 +76,7 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: Da
     _read_raw_events(db, mapping.events)
     read, logged = (_count(db, f"raw_events WHERE origin = '{origin}'") for origin in c.Origin)
     register_field_functions(db, data)
+    stage_forgotten_buyers(db, forgotten)
     event_types = _event_types(db)
     db.execute(typed_query(data.timezone, round(time.time() * 1000)))
     db.execute("DROP TABLE raw_events")
@@ -80,6 +92,8 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: Da
         quarantine_rows(db, EVENT_LOG_TABLE, "event_log_source", f"{rejected}'{c.Origin.EVENT_LOG}'")
     read += quarantine_unreadable_lines(db, EVENTS_TABLE, "event_source")
     logged += quarantine_unreadable_lines(db, EVENT_LOG_TABLE, "event_log_source")
+    if not forgotten.is_empty():
+        empty_lines_that_mention(db, forgotten)
     excluded = (*mapping.events.exclude, *EXCLUDED_REASONS)
     report = row_counts(db, EVENTS_TABLE, read=read, excluded=excluded, duplicates=(DUPLICATE_EVENT,))
     report["unreadable_quantity"] = _count(db, "checked_events WHERE unreadable_quantity AND reason IS NULL")
@@ -90,6 +104,8 @@ def stage_events(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: Da
             db, EVENT_LOG_TABLE, read=logged, excluded=excluded, duplicates=(DUPLICATE_EVENT,)
         )
     report["warnings"] = _warnings(db, report, data)
+    # As large as the events, which are sorted when they are written.
+    db.execute("DROP TABLE checked_events")
     return report
 
 
@@ -120,11 +136,7 @@ def _source_query(table: EventsMapping, file_columns: list[str]) -> str:
 
 
 def _event_log_query() -> str:
-    fields = ", ".join(f"CASE WHEN json_valid(line) THEN json_extract_string(line, '$.{name}') END" for name in _FIELDS)
-    return f"""
-        SELECT '{c.Origin.EVENT_LOG}', source_line, {fields}, CASE WHEN NOT json_valid(line) THEN '{UNREADABLE_ROW}' END
-        FROM event_log_source
-    """
+    return f"SELECT '{c.Origin.EVENT_LOG}', source_line, {', '.join(_FIELDS)}, NULL FROM event_log_source"
 
 
 def _event_types(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:

@@ -7,26 +7,29 @@ DuckDB processes the events, so memory use is bounded whatever their number. Sta
                  -> events (typed, matched to products, deduplicated), those of the event log included
 """
 
+import datetime as dt
 import logging
 from typing import Any
 
 import duckdb
 
+from batch_jobs.ingestion.event_log.archive import archive_event_log
+from batch_jobs.ingestion.event_log.source import open_event_log
 from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE, stage_events
 from batch_jobs.ingestion.files.utf8 import scratch_folder
-from batch_jobs.ingestion.open_sources import SourceTables, open_event_log, open_sources
+from batch_jobs.ingestion.open_sources import SourceTables, open_sources
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_products
 from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, left_out_warnings
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, with_overrides
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import replacing, write_json
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.common.sql import sql_string
 
 log = logging.getLogger(__name__)
-
-INGEST_MEMORY_LIMIT = "4GB"  # DuckDB spills to disk beyond it
 
 
 def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
@@ -54,20 +57,17 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
     paths.events.parent.mkdir(parents=True, exist_ok=True)
     require_own_shop(config)
     try:
-        with scratch_folder(paths.source_copies) as scratch, duckdb.connect() as db:
-            # In the scratch folder, which is emptied after a killed run as well.
-            spill = sql_string(str(scratch / "spill"))
-            db.execute(f"SET memory_limit = '{INGEST_MEMORY_LIMIT}'; SET temp_directory = {spill}")
-            # A time without a zone is UTC, whatever the zone of the machine.
-            db.execute("SET TimeZone = 'UTC'")
+        with scratch_folder(paths.source_copies) as scratch, duckdb_session(config, "ingest") as db:
             log.info("reading the files of %s", config.data.source)
             tables = open_sources(db, mapping, config, scratch, sampled_rows)
+            now = dt.datetime.now(dt.UTC)
+            archive_event_log(db, paths.event_log, scratch, keep_days=config.data.event_log_days, now=now)
             open_event_log(db, tables, paths.event_log, scratch)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
             products, photos = stage_products(db, mapping, config.data, tables.opened[PRODUCTS_TABLE])
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
-            events = stage_events(db, mapping, config.data)
+            events = stage_events(db, mapping, config.data, ForgottenBuyers(paths.forgotten))
             warnings = tables.warnings + _finish_counts(db, tables, events, products, photos)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)

@@ -9,12 +9,10 @@ from pathlib import Path
 import duckdb
 
 from batch_jobs.ingestion.column_names import COLUMN_ALIASES
-from batch_jobs.ingestion.events import EVENT_LOG_TABLE, EVENTS_TABLE
+from batch_jobs.ingestion.events import EVENTS_TABLE
 from batch_jobs.ingestion.files.ids import mend_ids, move_mangled_ids
-from batch_jobs.ingestion.files.loading import create_unreadable
 from batch_jobs.ingestion.files.sample import keep_first_rows, keep_matching_photos, keep_matching_products
-from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile, open_lines, open_table_files
-from batch_jobs.ingestion.files.utf8 import TextFile
+from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile, open_table_files
 from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE
 from batch_jobs.ingestion.quarantine import add_source_files
 from batch_jobs.ingestion.source_mapping import (
@@ -28,6 +26,7 @@ from batch_jobs.ingestion.source_mapping import (
 )
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import out_of_resources
 from feature_repo.common.sql import quoted_identifier
 
 log = logging.getLogger(__name__)
@@ -106,18 +105,6 @@ def open_sources(
     return tables
 
 
-def open_event_log(db: duckdb.DuckDBPyConnection, tables: SourceTables, event_log: Path, scratch: Path) -> None:
-    """Creates the view `event_log_source` of the lines of the event log, which may have no file."""
-    # Read as lines, so that a line that a crash cut off is one bad row and does not end the file. JSON escapes the
-    # control character at which lines are split (as \u0001), so no id in the log can contain it.
-    files = [TextFile(path, path, ours=True) for path in sorted(event_log.glob("*.jsonl"))]
-    create_unreadable(db, "event_log_source")
-    opened = open_lines(db, "event_log_source", files, scratch)
-    db.execute("ALTER TABLE event_log_source_file RENAME TO event_log_source_rows")
-    db.execute("CREATE TEMP VIEW event_log_source AS SELECT * FROM event_log_source_rows")
-    tables.add(db, EVENT_LOG_TABLE, opened, opened.files)
-
-
 def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path, scratch: Path) -> None:
     """Creates one of the mapping's further tables; its file belongs to the mapping: an unreadable line is an error."""
     if not path.is_file():
@@ -174,6 +161,8 @@ def _open_table(
         else:
             _create_rows(db, view, opened.rows)
     except duckdb.Error as error:
+        if out_of_resources(error):
+            raise
         raise ValueError(f"{path} cannot be read: {error}") from None
     if table.query is None:
         tables.add(db, name, opened, opened.files)

@@ -37,6 +37,7 @@ from batch_jobs.ingestion.source_mapping import (
 from batch_jobs.ingestion.value_samples import read_as
 from feature_repo import columns as c
 from feature_repo.common.config import Config
+from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.transforms.values.times import AmbiguousDateError, TimeReader, UnreadableTimeError, proven_date_order
 
 # Rows at the start of a file from which its columns are told, and of which ingest is tried. Products that these events
@@ -116,8 +117,8 @@ def _with_encoding(mapping: SourceMapping, error: OtherEncodingError, config: Co
 
 
 def _detect(mapping: SourceMapping, config: Config) -> _Files:
-    with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as db:
-        db.execute("SET TimeZone = 'UTC'")
+    # A preview writes nothing into the shop's folder.
+    with tempfile.TemporaryDirectory() as scratch, duckdb_session(_in_folder(config, scratch), "ingest") as db:
         open_sources(db, mapping, _without_subset(config), Path(scratch), SAMPLED_ROWS)
         values = {EVENTS: _sample(db, "event_source"), PRODUCTS: _sample(db, "product_source")}
         views = db.execute("SELECT view_name FROM duckdb_views() WHERE view_name = 'photo_source'").fetchall()
@@ -132,6 +133,10 @@ def _detect(mapping: SourceMapping, config: Config) -> _Files:
             if field not in declared and field not in table.sql and column.column not in taken
         }
     return _Files(values, found, has_photos=bool(views))
+
+
+def _in_folder(config: Config, folder: str) -> Config:
+    return config.model_copy(update={"data_dir": Path(folder)})
 
 
 def _without_subset(config: Config) -> Config:

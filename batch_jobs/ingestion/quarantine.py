@@ -8,6 +8,7 @@ import duckdb
 from batch_jobs.ingestion.files.loading import REPEATED_HEADER
 from batch_jobs.ingestion.files.records import LINE_TOO_LONG, MAX_ROW_CHARS, UNREADABLE_ROW
 from batch_jobs.ingestion.files.tables import OpenedTable, SourceFile
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.sql import first_row
 from feature_repo.ingest_report import (
     BAD,
@@ -15,6 +16,7 @@ from feature_repo.ingest_report import (
     DUPLICATE_PRODUCT_ID,
     EXAMPLE_LENGTH,
     EXCLUDED,
+    FORGOTTEN_BUYER,
     UNKNOWN_PRODUCT_REASON,
 )
 from feature_repo.transforms.values.ids import MAX_ID_LENGTH
@@ -30,7 +32,8 @@ def quarantine_rows(db: duckdb.DuckDBPyConnection, table: str, view: str, reject
     _ensure_tables(db)
     db.execute(f"""
         INSERT INTO quarantine
-        SELECT '{table}', source_line, reason, value, to_json(source_row)::VARCHAR
+        SELECT '{table}', source_line, reason, value,
+               CASE WHEN reason <> '{FORGOTTEN_BUYER}' THEN to_json(source_row)::VARCHAR END
         FROM (SELECT NULL::VARCHAR AS value WHERE false UNION ALL BY NAME {rejected})
         JOIN (SELECT source_line, s AS source_row FROM {view}_rows s) USING (source_line)
     """)
@@ -45,12 +48,23 @@ def quarantine_unreadable_lines(db: duckdb.DuckDBPyConnection, table: str, view:
     return int(first_row(added)[0])
 
 
+def empty_lines_that_mention(db: duckdb.DuckDBPyConnection, forgotten: ForgottenBuyers) -> None:
+    """Empties the unreadable lines that have the id of a forgotten buyer as one of their cells."""
+    db.create_function("mentions_forgotten", forgotten.are_in, ["VARCHAR"], "BOOLEAN")
+    db.execute(f"""
+        UPDATE quarantine SET value = NULL, raw = NULL
+        WHERE reason = '{UNREADABLE_ROW}' AND value IS NOT NULL AND mentions_forgotten(value)
+    """)
+
+
 def add_source_files(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[SourceFile]) -> None:
     """Says which files a table has; source_line counts the rows of all of them."""
     _ensure_tables(db)
     rows_before = 0
     for file in files:
-        db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, file.path, rows_before])
+        # A file without rows begins where the next one does; only that one can be meant.
+        if file.rows or len(files) == 1:
+            db.execute("INSERT INTO source_files VALUES (?, ?, ?)", [table, file.path, rows_before])
         rows_before += file.rows
 
 

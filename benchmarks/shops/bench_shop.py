@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from batch_jobs.build_features import build_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from batch_jobs.publish import publish
@@ -35,7 +35,7 @@ from feature_repo.common.config_loading import load_config
 from feature_repo.common.files import read_json, write_json
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.definitions import TRAINING_SERVICE, definitions
+from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.schema import schema_hash
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import ModelCard, save_model
@@ -193,4 +193,4 @@ def _untrained_model(config: Config, text_dim: int, vocabularies: Vocabularies, 
 
 
 def _schema_hash(config: Config) -> str:
-    return schema_hash(definitions(shop_paths(config)), config.model.buyer_tower.max_interaction_history)
+    return schema_hash(config.model.buyer_tower.max_interaction_history)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from batch_jobs.build_features import build_validated_features
+from batch_jobs.feature_build.build_contexts import ensure_contexts
+from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.source_mapping import mapping_path
 from benchmarks.tools.shared_data import SHARED_DATA, shared_data
@@ -112,6 +113,7 @@ def prepared(name: str, folder: Path | None, *, cold: bool, overrides: Sequence[
         validate_canonical(shop_paths(config), config)
         build_validated_features(config)
         validate_features(shop_paths(config), config)
+    ensure_contexts(config)
     return config
 
 

@@ -43,6 +43,7 @@ class ApiKey(BaseModel):
         scopes: What the key permits.
         created: When the key was created.
         limit: The key's own rate limit; None means the configured one.
+        shop: The shop (`data.source`) whose API takes the key; None, as in keys of version 0.1.0, means all of them.
         sha256: Hash of the whole key.
     """
 
@@ -53,6 +54,7 @@ class ApiKey(BaseModel):
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
     created: AwareDatetime
     limit: Limit | None = None
+    shop: str | None = None
     # repr=False: a key that is logged or part of an error message does not show its hash.
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
 
@@ -104,7 +106,12 @@ def read_keys(path: Path) -> list[ApiKey]:
 
 
 def create_key(
-    path: Path, name: str, scopes: Collection[Scope], limit: Limit | None, now: dt.datetime
+    path: Path,
+    name: str,
+    scopes: Collection[Scope],
+    limit: Limit | None,
+    now: dt.datetime,
+    shop: str | None = None,
 ) -> tuple[str, ApiKey]:
     """Adds a key to the file.
 
@@ -118,7 +125,13 @@ def create_key(
     token = f"tw_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
     try:
         key = ApiKey(
-            key_id=key_id, name=name, scopes=frozenset(scopes), created=now, limit=limit, sha256=token_hash(token)
+            key_id=key_id,
+            name=name,
+            scopes=frozenset(scopes),
+            created=now,
+            limit=limit,
+            shop=shop,
+            sha256=token_hash(token),
         )
     except ValidationError as error:
         raise ValueError(f"the API key {name!r} cannot be created: {_first_problem(error)}") from None

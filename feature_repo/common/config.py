@@ -37,6 +37,18 @@ def _compilable(pattern: str) -> str:
 RegularExpression = Annotated[str, AfterValidator(_compilable)]
 
 
+MEMORY_SIZE = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B)", re.IGNORECASE)
+
+
+def _memory_size(text: str) -> str:
+    if not MEMORY_SIZE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a size such as 4GB or 512MB")
+    return text
+
+
+MemorySize = Annotated[str, AfterValidator(_memory_size)]
+
+
 EventType = Literal["view", "add_to_cart", "purchase"]
 EvaluationUnit = Literal["per_buyer", "per_moment"]
 
@@ -147,6 +159,15 @@ class TrainingConfig(Section):
     weight_targets_by_event: bool = Field(
         False, description="Weight each target in the loss by its event's weight in `event_weights`"
     )
+    # ADR 0012 says why the newest first, and why two budgets of one size.
+    max_contexts: Annotated[int, Field(ge=0)] = Field(
+        250_000,
+        description="Contexts to train on, the newest first: at most so many before the validation days, and as many "
+        "within them for the refit; 0 takes all",
+    )
+    max_contexts_per_buyer: Annotated[int, Field(ge=0)] = Field(
+        0, description="Newest contexts of one buyer among them; 0 takes all"
+    )
     half_life_days: Annotated[float, Field(ge=0)] = Field(
         15, description="Days after which a context's weight in the loss halves; 0 weights all contexts equally"
     )
@@ -232,6 +253,11 @@ class DataConfig(Section):
     max_events_per_hour: Annotated[int, Field(ge=0)] = Field(
         0, description="A buyer with more events within any clock hour is left out as a bot; 0 leaves nobody out"
     )
+    event_log_days: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="So many days the events that the API accepted are kept in the event log; older ones no longer "
+        "count, unless the shop's export has them. 0 keeps all",
+    )
     test_days: PositiveInt = Field(
         30,
         description="The last whole days of events are the test set; as many days before them are the validation set",
@@ -240,6 +266,9 @@ class DataConfig(Section):
         "per_buyer",
         description="When validation and test take a context: `per_buyer` once per buyer, at the start of the days, "
         "with everything that follows as targets; `per_moment` at each moment of events within the days (sessions)",
+    )
+    max_held_out_contexts: Annotated[int, Field(ge=0)] = Field(
+        50_000, description="Contexts of the validation set and of the test set, a random sample each; 0 takes all"
     )
     target_events: frozenset[EventType] = Field(
         frozenset({"view", "add_to_cart", "purchase"}), min_length=1, description="Event types that are targets"
@@ -259,13 +288,55 @@ class DataConfig(Section):
         return values
 
 
-class FeatureStoreConfig(Section):
-    """The online feature store."""
+class ResourcesConfig(Section):
+    """Memory and disk of the jobs on a shop's tables: [operations.md](operations.md#memory-and-disk)."""
 
+    memory_limit: MemorySize = Field(
+        "4GB", description="Memory of DuckDB; what exceeds it goes to the spill folder. A size such as 512MB or 16GB"
+    )
+    spill_folder: Path | None = Field(
+        None, description="Folder of what exceeds the memory limit; null is `tmp/spill` in the shop's folder"
+    )
+
+
+class FeatureStoreConfig(Section):
+    """The feature store."""
+
+    offline: Literal["duckdb", "spark"] = Field(
+        "duckdb",
+        description="Where features are built and histories joined: `duckdb` in the process of the command, or `spark` "
+        "(extra `spark`, [scaling.md](scaling.md))",
+    )
     online: Literal["embedded", "redis"] = Field(
         "embedded", description="`embedded` starts a local Valkey; `redis` uses $TAWSIYA_REDIS (host:port,option=value)"
     )
     online_write_batch_size: PositiveInt = Field(10_000, description="Rows per write when features are materialized")
+    buyer_ttl_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days after a buyer's last event when the online store forgets the buyer; 0: never. Needs Redis 7",
+    )
+
+
+# A driver on this machine alone, which no other machine can reach.
+_LOOPBACK_CONF = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+class SparkConfig(Section):
+    """The Spark session, if `feature_store.offline` is `spark`."""
+
+    master: str = Field("local[*]", description="Spark's master URL, such as `local[*]`, `spark://host:7077` or `yarn`")
+    conf: dict[str, str] = Field(
+        _LOOPBACK_CONF,
+        description="Further settings of the session, as texts by Spark's own names, such as `spark.executor.memory`; "
+        "they replace the default, with which no other machine can reach the driver",
+    )
 
 
 class ExpectationsConfig(Section):
@@ -360,6 +431,20 @@ class ReleaseConfig(Section):
     )
 
 
+class DiskConfig(Section):
+    """Disk space; `tawsiya doctor` shows what uses it ([operations.md](operations.md#disk-space))."""
+
+    budget_gb: Annotated[float, Field(ge=0)] = Field(
+        0, description="`tawsiya doctor` warns if the shop's folder takes more gigabytes than this; 0 sets no budget"
+    )
+    # At 384 dimensions a text takes 1.5 kB: these are 3 million texts.
+    max_text_vectors_gb: PositiveFloat = Field(
+        5,
+        description="A larger cache of text vectors is deleted at the end of `tawsiya refresh`, and the next one "
+        "encodes the products again; it is kept where the products alone need more",
+    )
+
+
 class ApiConfig(Section):
     """The online service."""
 
@@ -372,6 +457,16 @@ class ApiConfig(Section):
     max_events_per_request: PositiveInt = Field(1000, description="Maximum number of events in one POST /v1/events")
     duplicate_window_seconds: PositiveInt = Field(
         10, description="Within so many seconds, a repeated event without an id counts as a duplicate"
+    )
+    max_unknown_product_events_per_key: Annotated[int, Field(ge=0)] = Field(
+        10_000,
+        description="Most events of one API key that may wait for a product that the live release does not know; "
+        "further ones are rejected. 0 rejects all of them",
+    )
+    unknown_product_days: PositiveInt = Field(
+        30,
+        description="After so many days an event stops waiting for its product. It stays in the event log, and counts "
+        "in an ingest whose catalogue has the product",
     )
     max_body_bytes: PositiveInt = Field(4_000_000, description="Largest request body")
     body_timeout_seconds: PositiveFloat = Field(10, description="Time limit for receiving a request body")
@@ -415,10 +510,13 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
+    resources: ResourcesConfig = ResourcesConfig()
     feature_store: FeatureStoreConfig = FeatureStoreConfig()
+    spark: SparkConfig = SparkConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
     index: IndexConfig = IndexConfig()
     release: ReleaseConfig = ReleaseConfig()
+    disk: DiskConfig = DiskConfig()
     api: ApiConfig = ApiConfig()
 
 

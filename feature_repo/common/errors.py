@@ -15,3 +15,7 @@ class GateRefusedError(RuntimeError):
 
 class StoreUnavailableError(RuntimeError):
     """The online store cannot serve the call now; the caller may retry later."""
+
+
+class OtherSchemaError(RuntimeError):
+    """The online store holds features of another schema and none of this program's; the message has the command."""

@@ -1,5 +1,6 @@
 """Atomic writes, so that a reader never sees a half-written file, and texts that people write, which must be UTF-8."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +31,51 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(file: int) -> Iterator[None]:
+    """Locks a file descriptor exclusively for the block; the kernel releases the lock if the process dies."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def try_lock(file: int) -> bool:
+    """Locks a file descriptor exclusively if nobody else holds its lock; closing it unlocks it.
+
+    A failed attempt may drop a shared lock held before.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked_beside(path: Path) -> Iterator[None]:
+    """Excludes others who call this for `path`, which may be missing, appended to or replaced within the block.
+
+    The lock is a file beside it. Each call opens it anew, so that threads exclude each other too.
+    """
+    file = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        with locked(file):
+            yield
+    finally:
+        os.close(file)
+
+
+def sync_folder(folder: Path) -> None:
+    """Writes the entries of a folder to the disk: a new name survives a crash of the machine only then."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` as indented JSON, atomically."""
     with replacing(path) as temporary:
@@ -42,10 +88,14 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The file does not exist; the message names the command `made_by` that writes it.
+        ValueError: The file is damaged; the message names the command, too.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it, and run `{made_by}`") from None
     return content
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from feature_repo.common.config import Config
 
+UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
+
 
 @dataclass(frozen=True)
 class ShopPaths:
@@ -43,9 +45,24 @@ class ShopPaths:
         return self.root / "event_log"
 
     @property
+    def pending_events(self) -> Path:
+        """Folder of accepted events that are not yet in the online store; also in the event log."""
+        return self.event_log / "pending"
+
+    @property
+    def unknown_product_events(self) -> Path:
+        """Those of products that the live release does not know; used under files.locked_beside."""
+        return self.pending_events / UNKNOWN_PRODUCTS_FILE
+
+    @property
     def source_copies(self) -> Path:
         """Folder of an ingest's temporary copies of source files, unpacked and as UTF-8."""
         return self.root / "tmp" / "source_files"
+
+    @property
+    def spill(self) -> Path:
+        """Folder of what DuckDB cannot keep in memory."""
+        return self.root / "tmp" / "spill"
 
     @property
     def product_features(self) -> Path:
@@ -54,13 +71,23 @@ class ShopPaths:
 
     @property
     def sequence_features(self) -> Path:
-        """Feast's source of buyer sequences: one before each context, and the newest one of each buyer."""
-        return self.root / "features" / "buyer_sequences.parquet"
+        """Folder of Feast's source of buyer sequences: parts with each buyer's newest one, and context_sequences."""
+        return self.root / "features" / "buyer_sequences"
 
     @property
     def purchase_features(self) -> Path:
-        """Feast's source of buyer purchases: all purchases of each buyer, as of the last build."""
-        return self.root / "features" / "buyer_purchases.parquet"
+        """Folder of Feast's source of buyer purchases: parts with all purchases of each buyer."""
+        return self.root / "features" / "buyer_purchases"
+
+    @property
+    def buyer_fingerprints(self) -> Path:
+        """What the last feature build knew of each buyer, to find those whose events changed since."""
+        return self.root / "features" / "buyers.parquet"
+
+    @property
+    def changed_buyers(self) -> Path:
+        """The buyers that a build writes, for its tasks on Spark."""
+        return self.root / "tmp" / "changed_buyers.parquet"
 
     @property
     def recent_features(self) -> Path:
@@ -68,9 +95,19 @@ class ShopPaths:
         return self.root / "features" / "buyer_recent.parquet"
 
     @property
+    def context_sequences(self) -> Path:
+        """The buyer sequences that contexts see, in the folder of Feast's source."""
+        return self.sequence_features / "contexts.parquet"
+
+    @property
     def contexts(self) -> Path:
         """Contexts of training and evaluation: one row per buyer and moment, with its targets."""
         return self.root / "features" / "contexts.parquet"
+
+    @property
+    def context_report(self) -> Path:
+        """Report of the contexts: counts, time split and data version."""
+        return self.root / "features" / "contexts.json"
 
     @property
     def training_set(self) -> Path:
@@ -79,7 +116,7 @@ class ShopPaths:
 
     @property
     def feature_report(self) -> Path:
-        """Report of the last feature build: counts, build time, time split and data version."""
+        """Report of the last feature build: counts, build time and time split."""
         return self.root / "features" / "report.json"
 
     @property
@@ -146,6 +183,16 @@ class ShopPaths:
     def source_record(self) -> Path:
         """Which mapping file the shop is made from."""
         return self.root / "source.json"
+
+    @property
+    def forgotten(self) -> Path:
+        """List of forgotten buyers, as keyed hashes."""
+        return self.root / "forgotten_buyers.json"
+
+    @property
+    def unfinished_erasure(self) -> Path:
+        """What an erasure that has not ended must know when it is repeated."""
+        return self.root / "unfinished_erasure.json"
 
     @property
     def lock(self) -> Path:

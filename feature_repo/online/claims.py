@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from redis.exceptions import RedisClusterException, RedisError
+from feature_repo.online.redis_errors import REDIS_ERRORS, failure_reason
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,6 @@ CLAIM_SECONDS = 30
 # apart.
 CLAIM_WAIT_SECONDS, CLAIM_POLL_SECONDS = 0.5, 0.01
 STORED = b"stored"
-# RedisClusterException does not inherit from RedisError.
-REDIS_ERRORS = (RedisError, RedisClusterException)
 
 
 class EventsInProgressError(RuntimeError):
@@ -64,7 +62,7 @@ class EventClaims:
                 pipeline.execute()
         except REDIS_ERRORS as error:
             # The events are stored, so the request must not fail. A late retry will be stored as a second event.
-            log.warning("stored events are remembered for only %d s: %s", CLAIM_SECONDS, error)
+            log.warning("stored events are remembered for only %d s: %s", CLAIM_SECONDS, failure_reason(error))
 
     def keep_claimed(self, names: Collection[str]) -> None:
         """Does not release these claims at the end; they expire, unless claimed again with the same token."""
@@ -101,7 +99,12 @@ def claim_events(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> Iterat
             events.release()
         except REDIS_ERRORS as error:
             # The outcome of the block counts, and the claims expire by themselves.
-            log.warning("events stay claimed for up to %d s: %s", CLAIM_SECONDS, error)
+            log.warning("events stay claimed for up to %d s: %s", CLAIM_SECONDS, failure_reason(error))
+
+
+def claim_holders(redis: Any, prefix: str, names: Collection[str]) -> dict[str, bytes | None]:
+    """The token of the request that has claimed each event, STORED for a stored one, None for a free one."""
+    return _values(redis, prefix, names)
 
 
 def _try_claim(redis: Any, prefix: str, claims: Mapping[str, Claim]) -> list[str] | None:

@@ -7,6 +7,7 @@ double quote within them is doubled: redis:6379,"password=a,b".
 import json
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from feature_repo.common.config import ConfigError
@@ -26,6 +27,12 @@ def _number(text: str) -> float:
     return int(text) if text.isdecimal() else float(text)
 
 
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError
+    return text
+
+
 # Options of redis-py that a text can express, each with what reads its value.
 OPTIONS: dict[str, Callable[[str], OptionValue]] = {
     "client_name": str,
@@ -39,13 +46,13 @@ OPTIONS: dict[str, Callable[[str], OptionValue]] = {
     "socket_keepalive": lambda text: BOOLEANS[text.lower()],
     "socket_timeout": _number,
     "ssl": lambda text: BOOLEANS[text.lower()],
-    "ssl_ca_certs": str,
+    "ssl_ca_certs": _file,
     "ssl_ca_path": str,
     "ssl_cert_reqs": str,
-    "ssl_certfile": str,
+    "ssl_certfile": _file,
     "ssl_check_hostname": lambda text: BOOLEANS[text.lower()],
     "ssl_ciphers": str,
-    "ssl_keyfile": str,
+    "ssl_keyfile": _file,
     "ssl_password": str,
     "username": str,
 }
@@ -106,5 +113,5 @@ def _option(name: str, value: str) -> OptionValue:
     try:
         return OPTIONS[name](value)
     except (ValueError, KeyError):
-        wanted = "a number" if OPTIONS[name] in (int, _number) else "true or false"
+        wanted = {int: "a number", _number: "a number", _file: "an existing file"}.get(OPTIONS[name], "true or false")
         raise ConfigError(f"{REDIS_VARIABLE}: the option {name} must be {wanted}") from None

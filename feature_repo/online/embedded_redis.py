@@ -28,13 +28,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.files import try_lock
 
 _HOST = "127.0.0.1"
 _START_ATTEMPTS = 3  # another process may bind the free port before the server does
@@ -124,7 +125,7 @@ class _Server:
         """Restart the server on its port, if it died and has users."""
         with self._start_lock():
             port = self._recorded_port()
-            if port is None or self._is_running() or _try_lock_exclusively(self.users):
+            if port is None or self._is_running() or try_lock(self.users.fileno()):
                 return
             self._launch(port)
             if not self._wait_until_loaded():
@@ -134,7 +135,7 @@ class _Server:
         """Stop being a user; stop the server if this was the last one."""
         with self._start_lock():
             try:
-                if _try_lock_exclusively(self.users):
+                if try_lock(self.users.fileno()):
                     self._stop()
             finally:
                 # Closing the file is not enough: forked children may hold a copy of the descriptor.
@@ -161,7 +162,7 @@ class _Server:
             time.sleep(_POLL_S)
 
     def _is_running(self) -> bool:
-        if acquired := _try_lock_exclusively(self.record):
+        if acquired := try_lock(self.record.fileno()):
             fcntl.flock(self.record, fcntl.LOCK_UN)
         return not acquired
 
@@ -233,15 +234,6 @@ class _Server:
 
 
 # ---- locks, ports, program -------------------------------------------------------------------------------------------
-
-
-def _try_lock_exclusively(file: IO[bytes]) -> bool:
-    """Lock exclusively unless another process holds the lock; a failed attempt may drop a shared lock held before."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _free_port() -> int:

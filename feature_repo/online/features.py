@@ -5,7 +5,7 @@ Legend: B buyers, P products.
 
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -13,13 +13,15 @@ import numpy as np
 from feast import RepoConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Int32List, Int64List, Value
+from redis.cluster import RedisCluster
 
 from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array, TextArray
 from feature_repo.definitions import Definitions
-from feature_repo.online.claims import Claim, EventClaims, claim_events
+from feature_repo.online.claims import Claim, EventClaims, claim_events, claim_holders
 from feature_repo.online.locks import BuyerLocks
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore, Row
+from feature_repo.online.stored_schemas import StoredSchemas
 from feature_repo.transforms.events import PURCHASE
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, difference, merge_sequences, select
 
@@ -28,6 +30,10 @@ PURCHASE_FEATURES = (c.PURCHASED_KEYS, c.PURCHASED_TIMES)
 LIVE_FEATURES = (c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 PRODUCTS_PER_READ = 1_000
 BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def _as_pushed(keys: Int64Array) -> Int64Array:
+    return keys
 
 
 class BuyerFeatures(NamedTuple):
@@ -63,20 +69,32 @@ class LiveProducts(NamedTuple):
 
 
 class OnlineFeatures:
-    """Reads and writes the features of one shop. Thread-safe."""
+    """Reads and writes the features of one shop. Thread-safe.
+
+    Attributes:
+        redis: The client of the online store.
+        schemas: The feature schemas of the shop that the store holds.
+    """
 
     def __init__(
-        self, store: PipelinedRedisOnlineStore, config: RepoConfig, definitions: Definitions, max_length: int
+        self,
+        store: PipelinedRedisOnlineStore,
+        config: RepoConfig,
+        definitions: Definitions,
+        max_length: int,
+        schemas: StoredSchemas,
     ) -> None:
-        """Connects to nothing yet.
+        """Connects to nothing yet, except to a cluster, whose nodes it asks for their slots.
 
         Args:
             store: The online store.
             config: Feast's configuration. The time-outs of its connection apply to every call.
             definitions: The shop's Feast objects.
             max_length: Greatest number of events in a buyer's sequence.
+            schemas: The feature schemas of the shop, over the same client.
         """
         self.redis: Any = store.client(config)
+        self.schemas = schemas
         self._store, self._config, self._views = store, config, definitions
         self._max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
@@ -90,14 +108,20 @@ class OnlineFeatures:
         )
         self._product_plan = store.plan({definitions.product_view: LIVE_FEATURES})
 
-    def read_buyers(self, buyer_ids: Sequence[str]) -> list[BuyerFeatures]:
-        """The features of B buyers, in order, in one round trip. An unknown buyer has empty sequences."""
+    def read_buyers(
+        self, buyer_ids: Sequence[str], current_keys: Callable[[Int64Array], Int64Array] = _as_pushed
+    ) -> list[BuyerFeatures]:
+        """The features of B buyers, in order, in one round trip. An unknown buyer has empty sequences.
+
+        `current_keys` maps the product keys of pushed events to those that the products have now: a product may have
+        been merged into another one since. Materialized events have followed already.
+        """
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in buyer_ids]
         rows = self._store.read_views(self._config, entities, self._buyer_plan)
         return [
             BuyerFeatures(
-                self._events(history, recent),
-                self._purchases(purchases, recent),
+                self._events(_sequence_of(history), _with_keys(_sequence_of(recent), current_keys)),
+                self._purchases(_purchases_of(purchases), _with_keys(_purchases_of(recent), current_keys)),
                 history.stamp_us // 1000,
             )
             for history, recent, purchases in zip(*rows, strict=True)
@@ -146,41 +170,36 @@ class OnlineFeatures:
         )
 
     def materialized_at(self) -> int:
-        """When features were last materialized, milliseconds since 1970; 0 if never."""
-        return int(self.redis.get(self._materialized_key) or 0)
-
-    def record_materialized(self, moment: dt.datetime) -> None:
-        """Records when a materialize ended, so that processes with cached features can see that they are outdated."""
-        self.redis.set(self._materialized_key, int(moment.timestamp() * 1000))
+        """When features of this schema were last materialized, milliseconds since 1970; 0 if never."""
+        return self.schemas.materialized_at()
 
     def claim_events(self, claims: Mapping[str, Claim]) -> AbstractContextManager[EventClaims]:
         """Claims events, by name, for the duration of a block; see claims.claim_events, also for the errors."""
-        return claim_events(self.redis, self._config.project, claims)
+        # For all schemas: a retry may reach another version of the program, and must not be logged twice.
+        return claim_events(self.redis, self.schemas.shop, claims)
+
+    def claim_holders(self, names: Collection[str]) -> dict[str, bytes | None]:
+        """Who has claimed events, by name; see claims.claim_holders."""
+        return claim_holders(self.redis, self.schemas.shop, names)
 
     def ping(self) -> bool:
-        """Whether the online store responds.
+        """Whether the online store responds, of a cluster all primary nodes.
 
         Raises:
             RedisError: It cannot be reached.
         """
+        if isinstance(self.redis, RedisCluster):
+            return bool(self.redis.ping(target_nodes=RedisCluster.PRIMARIES))
         return bool(self.redis.ping())
 
-    @property
-    def _materialized_key(self) -> str:
-        return f"{self._config.project}:materialized_at"
-
-    def _events(self, history: Row, recent: Row) -> EventSequence:
-        pushed = _sequence_of(recent)
-        materialized = _sequence_of(history)
+    def _events(self, materialized: EventSequence, pushed: EventSequence) -> EventSequence:
         # Usually nothing is pushed: no sort needed. A stored sequence is too long if max_length was lowered since.
         if not len(pushed.event_times) and len(materialized.event_times) <= self._max_length:
             return materialized  # already ordered
         return merge_sequences(materialized, pushed, self._max_length)
 
     @staticmethod
-    def _purchases(purchases: Row, recent: Row) -> EventSequence:
-        pushed = _purchases_of(recent)
-        materialized = _purchases_of(purchases)
+    def _purchases(materialized: EventSequence, pushed: EventSequence) -> EventSequence:
         return merge_sequences(materialized, pushed) if len(pushed.event_times) else materialized  # already ordered
 
     def _merged_rows(
@@ -229,6 +248,10 @@ def _purchases_of(row: Row) -> EventSequence:
     times = np.array(row.values[c.PURCHASED_TIMES].int64_list_val.val, dtype=np.int64)
     # As a sequence, because merging and difference are then the same as for events.
     return EventSequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)
+
+
+def _with_keys(events: EventSequence, current_keys: Callable[[Int64Array], Int64Array]) -> EventSequence:
+    return events._replace(product_keys=current_keys(events.product_keys))
 
 
 def _recent_values(events: EventSequence, purchases: EventSequence) -> dict[str, Value]:

@@ -3,13 +3,14 @@
 import logging
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.cluster import RedisCluster
 
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.online.redis_errors import REDIS_ERRORS, failure_reason
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,20 @@ class BuyerLocks:
             held.release()
 
     def _try_lock(self, buyer_ids: Collection[str], token: bytes) -> list[str]:
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for buyer_id in buyer_ids:
-                pipeline.set(self._key(buyer_id), token, nx=True, ex=LOCK_SECONDS)
-            return [buyer_id for buyer_id, free in zip(buyer_ids, pipeline.execute(), strict=True) if free]
+        """Locks those buyers whose lock is free; an error counts only if no lock was got."""
+        buyers, failure = {self._key(buyer_id): buyer_id for buyer_id in buyer_ids}, None
+        locked: list[str] = []
+        for keys, _ in _by_node(self._redis, buyers):
+            try:
+                with self._redis.pipeline(transaction=False) as pipeline:
+                    for key in keys:
+                        pipeline.set(key, token, nx=True, ex=LOCK_SECONDS)
+                    locked += [buyers[key] for key, free in zip(keys, pipeline.execute(), strict=True) if free]
+            except REDIS_ERRORS as error:
+                failure = error
+        if failure is not None and not locked:
+            raise failure
+        return locked
 
     def _key(self, buyer_id: str) -> str:
         return f"{self._prefix}:lock:{buyer_id}"
@@ -89,9 +100,35 @@ class HeldLocks:
     def release(self) -> None:
         """Releases the locks. Never fails: locks that cannot be released expire by themselves."""
         try:
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for key in self._keys.values():
-                    pipeline.eval(RELEASE, 1, key, self._token)
-                pipeline.execute()
-        except RedisError as error:
-            log.warning("the locks on buyers' events were not released: %s", error)
+            by_node = _by_node(self._redis, self._keys.values())
+        except REDIS_ERRORS as error:  # no node has the slot of a key any more
+            _warn_of_unreleased(error)
+            return
+        for keys, target in by_node:
+            try:
+                with self._redis.pipeline(transaction=False) as pipeline:
+                    for key in keys:
+                        # Not pipeline.eval(), which a cluster's pipeline does not have.
+                        pipeline.execute_command("EVAL", RELEASE, 1, key, self._token, **target)
+                    pipeline.execute()
+            except REDIS_ERRORS as error:
+                _warn_of_unreleased(error)
+
+
+def _warn_of_unreleased(error: Exception) -> None:
+    log.warning("the locks on buyers' events were not released: %s", failure_reason(error))
+
+
+def _by_node(redis: Any, keys: Collection[str]) -> Iterable[tuple[list[str], dict[str, Any]]]:
+    """The keys of each node, with the option that sends a script there; all keys at once without a cluster.
+
+    A pipeline over several nodes fails if one of them is down: locks on the others would stay until they expire.
+    Without the option, a client asks some node, which may be the one that is down, where the key stands in a script.
+    """
+    if not isinstance(redis, RedisCluster):
+        return [(list(keys), {})]
+    nodes: dict[str, tuple[list[str], dict[str, Any]]] = {}
+    for key in keys:
+        node = redis.get_node_from_key(key)  # type: ignore[no-untyped-call]
+        nodes.setdefault(node.name, ([], {"target_nodes": node}))[0].append(key)
+    return nodes.values()

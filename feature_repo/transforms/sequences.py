@@ -10,13 +10,12 @@ from typing import NamedTuple
 import ibis
 import numpy as np
 import numpy.typing as npt
-from ibis.expr.types import IntegerColumn, Table
+from ibis.expr.types import Table
 
 from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Int32Array, Int64Array
 
-POSITION = "position"  # index of an event in its buyer's whole history, from 0
-_BLOCK, _PREVIOUS_BLOCK, _TAKE = "block", "previous_block", "take"
+_HISTORY = "history"
 _ARRAYS = {c.PRODUCT_KEYS: c.PRODUCT_KEY, c.EVENT_TYPES: c.EVENT_TYPE, c.EVENT_TIMES: c.EVENT_TIME}
 
 
@@ -78,52 +77,46 @@ def difference(first: EventSequence, second: EventSequence) -> EventSequence:
 # ---- sequences of a whole table --------------------------------------------------------------------------------------
 
 
-def with_positions(events: Table) -> Table:
-    """Adds the column POSITION to events (buyer_id, product_key, event_type as code, event_time in milliseconds)."""
-    # The order of merge_sequences.
-    order = [c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
-    return events.mutate(**{POSITION: ibis.row_number().over(group_by=c.BUYER_ID, order_by=order)})
+def latest_sequences(events: Table, max_length: int) -> Table:
+    """Each buyer's newest sequence.
 
-
-def rolling_sequences(positioned: Table, anchors: Table, max_length: int) -> Table:
-    """The sequence that ends at each anchor.
-
-    The same ibis expression runs on DuckDB and on Spark. Its cost is linear in events and anchors, however long a
-    history is: events are grouped once into blocks of `max_length`, and an anchor reads at most two blocks.
+    It holds all events in memory, so large tables are given part by part.
 
     Args:
-        positioned: The events, with POSITION (see with_positions).
-        anchors: One row per sequence: buyer_id, POSITION of the last event to include, and any further columns.
+        events: buyer_id, product_key, event_type as code, event_time in milliseconds.
         max_length: Greatest number of events in a sequence.
 
     Returns:
-        One row per anchor: its columns without POSITION, and the three arrays.
+        One row per buyer: buyer_id and the three arrays.
     """
-    # docs/adr/0001 compares this with a window per row and with a join of all earlier events.
-    in_block = positioned.mutate(**{_BLOCK: _block(positioned, max_length)})
-    blocks = in_block.group_by([c.BUYER_ID, _BLOCK]).agg(
-        **{array: in_block[column].collect(order_by=in_block[POSITION]) for array, column in _ARRAYS.items()}
-    )
-    previous = blocks.rename({_PREVIOUS_BLOCK: _BLOCK, **{f"previous_{array}": array for array in _ARRAYS}})
-    located = anchors.mutate(
+    # Structs sort by their fields, one after the other: the order of merge_sequences.
+    order = {column: events[column] for column in (c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE)}
+    histories = events.group_by(c.BUYER_ID).agg(**{_HISTORY: ibis.struct(order).collect()})
+    # In two steps, so that the sort occurs once in the query and not in each array.
+    histories = histories.mutate(**{_HISTORY: histories[_HISTORY].sort()})
+    newest = histories[_HISTORY][ibis.greatest(histories[_HISTORY].length() - max_length, 0) :]
+    arrays = {array: newest.map(lambda event, column=column: event[column]) for array, column in _ARRAYS.items()}
+    return histories.select(c.BUYER_ID, **arrays)
+
+
+def purchase_lists(events: Table) -> Table:
+    """All purchases of each buyer who has one, each product once per time, oldest first.
+
+    Args:
+        events: As for latest_sequences, of purchases alone.
+
+    Returns:
+        One row per buyer: buyer_id, purchased_keys and purchased_times.
+    """
+    # Two units in one order are one purchase, online (merge_sequences) as well.
+    distinct = events.select(c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME).distinct()
+    order = {column: distinct[column] for column in (c.EVENT_TIME, c.PRODUCT_KEY)}
+    histories = distinct.group_by(c.BUYER_ID).agg(**{_HISTORY: ibis.struct(order).collect()})
+    histories = histories.mutate(**{_HISTORY: histories[_HISTORY].sort()})
+    return histories.select(
+        c.BUYER_ID,
         **{
-            _BLOCK: _block(anchors, max_length),
-            _PREVIOUS_BLOCK: _block(anchors, max_length) - 1,
-            _TAKE: anchors[POSITION] % max_length + 1,
-        }
+            c.PURCHASED_KEYS: histories[_HISTORY].map(lambda event: event[c.PRODUCT_KEY]),
+            c.PURCHASED_TIMES: histories[_HISTORY].map(lambda event: event[c.EVENT_TIME]),
+        },
     )
-    joined = located.inner_join(blocks, [c.BUYER_ID, _BLOCK]).left_join(previous, [c.BUYER_ID, _PREVIOUS_BLOCK])
-    take = joined[_TAKE]
-    arrays = {}
-    for array in _ARRAYS:
-        current = joined[array][:take]
-        # A buyer's first block has no previous one. A previous block is full by construction, and its events from
-        # index `take` on fit into max_length.
-        before = joined[f"previous_{array}"]
-        arrays[array] = before.isnull().ifelse(current, before[take:].concat(current))
-    other_columns = [name for name in anchors.columns if name != POSITION]
-    return joined.select(*other_columns, **arrays)
-
-
-def _block(table: Table, max_length: int) -> IntegerColumn:
-    return (table[POSITION] / max_length).floor().cast("int64")

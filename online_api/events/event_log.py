@@ -1,17 +1,16 @@
 """The event log: every event that the API accepted, as JSON lines that `tawsiya ingest` reads."""
 
 import datetime as dt
-import fcntl
 import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from feature_repo import columns as c
+from feature_repo.common.files import locked, sync_folder
 from feature_repo.transforms.values.times import TimeReader
 
 log = logging.getLogger(__name__)
@@ -69,6 +68,18 @@ class LoggedEvent:
         return json.dumps(self.as_json(), ensure_ascii=False) + "\n"
 
 
+class LogPosition(NamedTuple):
+    """A place in the event log; positions are ordered as the lines are.
+
+    Attributes:
+        day: Name of the day's file, without its ending.
+        offset: Number of bytes before it.
+    """
+
+    day: str
+    offset: int
+
+
 class EventLog:
     """Append-only files, one per UTC day of arrival; any number of processes may append at the same time."""
 
@@ -82,7 +93,45 @@ class EventLog:
         Raises:
             EventLogUnavailableError: The events could not be written.
         """
-        append_lines(self._folder / f"{dt.datetime.now(dt.UTC):%Y-%m-%d}.jsonl", (event.line() for event in events))
+        append_lines(self._file_of(_today()), (event.line() for event in events))
+
+    def position(self) -> LogPosition:
+        """The end of the log: what is appended from now on is there or later."""
+        day = _today()
+        try:
+            return LogPosition(day, self._file_of(day).stat().st_size)
+        except (FileNotFoundError, NotADirectoryError):
+            return LogPosition(day, 0)
+
+    def events_since(self, position: LogPosition) -> list[LoggedEvent]:
+        """The events from a position on, in the order of their lines, without those that ingest has archived since."""
+        events: list[LoggedEvent] = []
+        for path in sorted(self._folder.glob("*.jsonl")):
+            if path.stem < position.day:
+                continue
+            with path.open("rb") as file:
+                file.seek(position.offset if path.stem == position.day else 0)
+                events += map(LoggedEvent.from_json, parsed_lines(file))
+        return events
+
+    def _file_of(self, day: str) -> Path:
+        return self._folder / f"{day}.jsonl"
+
+
+def _today() -> str:
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
+
+
+def parsed_lines(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON objects of lines of events, without lines that a crash of the machine has torn."""
+    for line in lines:
+        try:
+            content: dict[str, Any] = json.loads(line)
+        except ValueError:
+            if line.strip():
+                log.warning("skipped an event of %d bytes that was torn by a crash of the machine", len(line))
+            continue
+        yield content
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
@@ -97,9 +146,13 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
         while not _append(path, content):
             pass  # the file was deleted between opening and locking it
     except OSError as error:
-        # Only the log names the path; callers must not learn it.
-        log.error("events cannot be stored in %s: %s", path, error)
-        raise EventLogUnavailableError("events cannot be stored now; try again in a moment") from error
+        raise unavailable(path, error) from error
+
+
+def unavailable(path: Path, error: OSError) -> EventLogUnavailableError:
+    """The error for a caller whose events cannot be stored. Only the log names the path: callers must not learn it."""
+    log.error("events cannot be stored in %s: %s", path, error)
+    return EventLogUnavailableError("events cannot be stored now; try again in a moment")
 
 
 def _append(path: Path, content: bytes) -> bool:
@@ -116,7 +169,7 @@ def _append(path: Path, content: bytes) -> bool:
         if not status.st_size:
             # A new file survives a crash only if the entries of its folder, which may be new too, are on the disk.
             for folder in (path.parent, path.parent.parent):
-                _sync_folder(folder)
+                sync_folder(folder)
         return True
     finally:
         os.close(file)
@@ -133,21 +186,3 @@ def _write_all_or_nothing(file: int, size: int, content: bytes) -> None:
     except OSError:
         os.ftruncate(file, size)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-@contextmanager
-def locked(file: int) -> Iterator[None]:
-    """Locks a file descriptor exclusively for the block; the kernel releases the lock if the process dies."""
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

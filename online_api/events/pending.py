@@ -5,24 +5,22 @@ Any worker may replay the file. After a crash the next replay starts from the be
 idempotent.
 """
 
-import fcntl
 import json
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from online_api.events.event_log import LoggedEvent, append_lines, locked
-
-log = logging.getLogger(__name__)
+from feature_repo.common.files import locked, try_lock
+from online_api.events.event_log import LoggedEvent, append_lines, parsed_lines
 
 PENDING_FILE = "events.jsonl"
 CLAIM_FIELD = "claim"  # of a line: PendingEvent.token
 REPLAY_BATCH = 1_000  # events
 READ_BYTES = 1 << 20
+UNFINISHED = "unfinished"  # the token of an event whose request was killed
 
 
 class PendingEvent(NamedTuple):
@@ -30,11 +28,21 @@ class PendingEvent(NamedTuple):
 
     Attributes:
         event: The event as it is in the event log.
-        token: The token of the claim on its id; None if the caller gave it no id.
+        token: The token of the claim on its id; None if it needs no claim: the caller gave it no id, or the id is
+            remembered already. UNFINISHED if its request was killed.
     """
 
     event: LoggedEvent
     token: str | None
+
+    def as_json(self) -> dict[str, str | int | None]:
+        """The event as the content of a JSON object."""
+        return {**self.event.as_json(), CLAIM_FIELD: self.token}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "PendingEvent":
+        """The inverse of as_json."""
+        return cls(LoggedEvent.from_json(content), content[CLAIM_FIELD])
 
 
 class PendingEvents:
@@ -50,8 +58,7 @@ class PendingEvents:
         Raises:
             EventLogUnavailableError: The events could not be written.
         """
-        contents = ({**event.as_json(), CLAIM_FIELD: token} for event, token in events)
-        append_lines(self._path, (json.dumps(content, ensure_ascii=False) + "\n" for content in contents))
+        append_lines(self._path, (json.dumps(event.as_json(), ensure_ascii=False) + "\n" for event in events))
 
     def count(self) -> int:
         """The number of pending events of all workers."""
@@ -78,7 +85,7 @@ class PendingEvents:
             with self._path.open("rb") as file:
                 stored = 0
                 while lines := self._next(file):
-                    pushed = push(list(_parsed(lines)))
+                    pushed = push(list(map(PendingEvent.from_json, parsed_lines(lines))))
                     if pushed is None:
                         break
                     stored += pushed
@@ -100,24 +107,6 @@ class PendingEvents:
         # Of the folder and not of the file, which the replay deletes and requests lock to append.
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            yield _try_lock(folder)
+            yield try_lock(folder)
         finally:
             os.close(folder)
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _parsed(lines: Iterable[bytes]) -> Iterator[PendingEvent]:
-    for line in lines:
-        try:
-            content = json.loads(line)
-        except ValueError:
-            log.warning("skipped a pending event that was torn by a crash of the machine: %r", line[:100])
-            continue
-        yield PendingEvent(LoggedEvent.from_json(content), content[CLAIM_FIELD])

@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 Stage = Literal["queue", "features", "encode", "search", "rank"]
-EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed"]
+EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed", "unknown_product", "expired"]
 Rejection = Literal["overload", "rate_limit", "unauthorised", "too_large", "too_slow"]
 StoreError = Literal["timeout", "connection", "other"]
 LoadOutcome = Literal["loaded", "failed"]
@@ -92,6 +92,9 @@ class Metrics:
         self.events = _children(self._counter("events", "Events received", "outcome"))
         self.pending_events = self._gauge(
             "pending_events", "Events in the event log that are not yet in the online store", "mostrecent"
+        )
+        self.unknown_product_events = self._gauge(
+            "unknown_product_events", "Events that wait until the live release knows their product", "mostrecent"
         )
         for kind in get_args(StoreError):
             self.store_errors(kind)

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TypeVar
 
+from redis.exceptions import ClusterDownError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feature_repo.common.errors import StoreUnavailableError
-from feature_repo.online.redis_errors import failure_reason
+from feature_repo.online.redis_errors import REDIS_ERRORS, failure_reason
 from online_api.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # `api.store_timeout_seconds`, so there are no more than two (ADR 0004).
 FAILURES_TO_OPEN = 2
 PROBE_SECONDS = 0.1
-STORE_FAILURES = (RedisError, RedisClusterException, StoreUnavailableError, OSError)
+STORE_FAILURES = (*REDIS_ERRORS, StoreUnavailableError, OSError)
 
 ValueT = TypeVar("ValueT")
 
@@ -102,6 +102,9 @@ class CircuitBreaker:
             return None
         try:
             result = function()
+        except ClusterDownError as error:  # a ResponseError, but no refusal
+            self._record_failure(error)
+            return None
         except refusals:
             raise
         except StoreUnavailableError as error:

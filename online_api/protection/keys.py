@@ -18,26 +18,27 @@ NO_HASH = "0" * 64  # as long as a SHA-256 hash in hex, which no token will have
 class KeyRing:
     """The keys of a file. Without the file there are no keys; while it is invalid, the previous keys stay valid."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, shop: str | None = None) -> None:
         """Starts without keys; use load."""
-        self._path, self._clock = path, clock
+        self._path, self._clock, self._shop = path, clock, shop
         self._keys: dict[str, ApiKey] = {}
         self._stamp: tuple[int, ...] | None = None  # of the file as it was read last; None: read it at the next poll
         self._polled = clock()
 
     @classmethod
-    def load(cls, path: Path, clock: Callable[[], float] = time.monotonic) -> "KeyRing":
+    def load(cls, path: Path, clock: Callable[[], float] = time.monotonic, shop: str | None = None) -> "KeyRing":
         """Reads the keys; the file may be missing.
 
         Args:
             path: The file.
             clock: Returns seconds since any start.
+            shop: The shop whose keys are found, beside those of all shops.
 
         Raises:
             ValueError: The content of the file is not valid.
             OSError: The file cannot be read.
         """
-        ring = cls(path, clock)
+        ring = cls(path, clock, shop)
         ring._read()
         return ring
 
@@ -47,10 +48,10 @@ class KeyRing:
         key = self._keys.get(token_id(token))
         # An unknown id is compared too, so that it takes the same time as a wrong secret.
         same = hmac.compare_digest(token_hash(token), key.sha256 if key else NO_HASH)
-        return key if same else None
+        return key if key is not None and same and key.shop in (None, self._shop) else None
 
     def any(self) -> bool:
-        """Whether there is any key."""
+        """Whether there is any key, also of other shops: who made keys expects no API to be open."""
         self._poll_if_due()
         return bool(self._keys)
 

@@ -19,9 +19,9 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
 
 from feature_repo.common.limits import Limit
+from feature_repo.online.redis_errors import REDIS_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ SWEEP_SECONDS = 10.0  # between two removals of idle buckets
 # The longest time that a request waits when Redis stops answering; only the first one does.
 CONNECT_SECONDS, ANSWER_SECONDS = 0.25, 0.1
 PROBE = ("probe", Limit(rate_per_second=1, burst=1))  # a bucket that no request uses
-LIMITER_ERRORS = (RedisError, RedisClusterException, OSError)
+LIMITER_ERRORS = (*REDIS_ERRORS, OSError)
 
 # ---- the shared bucket in Redis --------------------------------------------------------------------------------------
 

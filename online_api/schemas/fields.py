@@ -46,6 +46,12 @@ def _some_event(event_id: str) -> str:
     return event_id
 
 
+def _some_product(product_id: str) -> str:
+    if clean_id(product_id) is None:
+        raise _error(c.PRODUCT_ID, f"names no product, got {product_id!r}")
+    return product_id
+
+
 def _event_type(accepted: tuple[str, ...]) -> AfterValidator:
     def canonical(name: str) -> str:
         meaning = read_event_type(name)
@@ -89,6 +95,7 @@ Identifier = Annotated[
 ]
 BuyerOfEvent = Annotated[Identifier, AfterValidator(_somebody)]
 EventId = Annotated[Identifier, AfterValidator(_some_event)]
+ProductId = Annotated[Identifier, AfterValidator(_some_product)]
 RECORDED_EVENT_TYPES = (*EVENT_TYPE_NAMES, REFUND)
 InteractionType = Annotated[
     str,

@@ -28,6 +28,7 @@ from online_api.schemas.fields import (
     LanguageTag,
     ListLength,
     Price,
+    ProductId,
     Quantity,
     RecordedEventType,
     Timestamp,
@@ -255,7 +256,7 @@ class Event(BaseModel):
     buyer_id: BuyerOfEvent = Field(
         description="What databases write for nobody is refused: `0`, `NULL`, `(not set)`, ..."
     )
-    product_id: Identifier
+    product_id: ProductId
     event_type: RecordedEventType
     timestamp: Timestamp | None = Field(
         None, description=f"{TIME_FORMATS}. Before 2000 or in the future: refused. Missing: now"

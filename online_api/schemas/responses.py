@@ -134,6 +134,10 @@ class EventsResponse(ApiResponse):
 
     accepted: int
     duplicates: int
+    unknown_product: int = Field(
+        description="Accepted and logged, of a product that the live release does not know; they count as soon as a "
+        "release knows it"
+    )
     pending: int = Field(description="Accepted while the feature store was down; recommendations will use them later")
     rejected: list[RejectedEvent]
 

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from batch_jobs.console_text import demo_text, evaluation_text, ingest_text, refresh_text, training_text
+from batch_jobs.console_text import (
+    build_text,
+    demo_text,
+    evaluation_text,
+    ingest_text,
+    materialize_text,
+    refresh_text,
+    training_text,
+)
 
 TRAINED = {
     "epoch": 2,
@@ -175,3 +183,19 @@ def test_demo_shows_the_first_kind_and_what_comes_next() -> None:
         *lines,
         "Serve it on http://127.0.0.1:8000, until Ctrl-C: tawsiya serve --set data_dir=x",
     ]
+
+
+def test_a_build_and_a_materialize_say_what_they_wrote_or_that_nothing_changed() -> None:
+    report = {
+        "changed": {"buyers": 0, "products": 0},
+        "rows": {"buyers": 1200, "products": 30},
+        "as_of": "2024-03-09T10:00:00+00:00",
+        "warnings": [],
+    }
+    as_of = "features as of 2024-03-09T10:00:00+00:00"
+    there_are = "there are 1,200 buyers and 30 products"
+    assert build_text(report) == f"nothing changed; nothing was written; {there_are}\n{as_of}"
+    news = {"buyers": 0, "products": 2}
+    assert build_text(report | {"changed": news}) == f"built 0 buyers and 2 products; {there_are}\n{as_of}"
+    assert materialize_text({"written": news}) == "wrote 0 buyers and 2 products"
+    assert materialize_text({"written": report["changed"]}) == "nothing changed; nothing was written"

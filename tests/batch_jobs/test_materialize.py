@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
 from expectations.gate import enforce_gate, validate_canonical, validate_features
@@ -41,7 +41,7 @@ def store(config: Config) -> Iterator[FeatureStore]:
         yield store
 
 
-def run(config: Config, store: FeatureStore, change: Callable[[ShopPaths], object] = lambda _: None) -> None:
+def run(config: Config, store: FeatureStore, change: Callable[[ShopPaths], object] = lambda _: None) -> dict[str, int]:
     """The stages from raw files to the online store; `change` tampers with the files after the gate passed them."""
     paths = shop_paths(config)
     ingest(config)
@@ -49,7 +49,8 @@ def run(config: Config, store: FeatureStore, change: Callable[[ShopPaths], objec
     build_features(config)
     enforce_gate(validate_features(paths, config))
     change(paths)
-    materialize(config, store, full=False)
+    written: dict[str, int] = materialize(config, store, full=False)["written"]
+    return written
 
 
 def export(config: Config, events: str = EVENTS, products: str = PRODUCTS) -> None:
@@ -61,9 +62,9 @@ def export(config: Config, events: str = EVENTS, products: str = PRODUCTS) -> No
 
 
 def online(store: FeatureStore) -> Online:
-    """Every row of the online store."""
+    """Every row of the online store; Feast's keys end with the project."""
     redis: Any = store.online.redis
-    return {key: redis.hgetall(key) for key in sorted(redis.keys("*")) if redis.type(key) == b"hash"}
+    return {key: redis.hgetall(key) for key in sorted(redis.keys(f"*{store.project}"))}
 
 
 def price_of(store: FeatureStore, product_id: str) -> float:
@@ -77,9 +78,14 @@ def set_prices(path: Path, price: float) -> None:
     pq.write_table(table.set_column(position, c.PRICE, pa.array([price] * len(table))), path)
 
 
+def part(folder: Path) -> Path:
+    return max(folder.glob("2*.parquet"))
+
+
 def drop_purchases(paths: ShopPaths) -> None:
-    table = pq.read_table(paths.purchase_features)
-    pq.write_table(table.filter(pc.equal(table[c.BUYER_ID], "u0")), paths.purchase_features)
+    path = part(paths.purchase_features)
+    table = pq.read_table(path)
+    pq.write_table(table.filter(pc.equal(table[c.BUYER_ID], "u0")), path)
 
 
 def test_what_stands_online_survives_every_refused_run(config: Config, store: FeatureStore) -> None:
@@ -95,8 +101,8 @@ def test_what_stands_online_survives_every_refused_run(config: Config, store: Fe
         ("events_not_shrunk", {"events": halved}, lambda _: None),
         ("features/products.parquet", {}, lambda paths: set_prices(paths.product_features, -999.0)),
         ("canonical/products.parquet", {}, lambda paths: set_prices(paths.products, -999.0)),
-        ("features/buyer_purchases.parquet", {}, drop_purchases),
-        ("features/buyer_sequences.parquet", {}, lambda paths: paths.sequence_features.unlink()),
+        ("features/buyer_purchases/", {}, drop_purchases),
+        ("features/buyer_sequences/", {}, lambda paths: part(paths.sequence_features).unlink()),
     ]
     for message, files, change in refused:
         export(config, **{"products": other_prices} | files)
@@ -126,3 +132,58 @@ def test_an_edit_while_features_are_read_does_not_go_online(
     assert price_of(store, "p0") == 7
     with pytest.raises(GateRefusedError, match=r"features/products.parquet .* changed since"):
         materialize(config, store, full=True)
+
+
+def test_only_what_changed_is_written(config: Config, store: FeatureStore) -> None:
+    export(config)
+    run(config, store)
+    assert run(config, store) == {"buyers": 0, "products": 0}
+    before = online(store)
+    export(
+        config,
+        events=EVENTS + "u0,p3,view,2024-03-02T12:00:00Z\n",
+        products=PRODUCTS.replace("Mug 0,kitchen,1\n", "Mug 0,kitchen,5\n"),
+    )
+    assert run(config, store) == {"buyers": 1, "products": 1}
+    after = online(store)
+    assert len([key for key in after if after[key] != before[key]]) == 2
+    assert len(store.online.read_sequence("u0").event_times) == 11
+    assert materialize(config, store, full=True)["written"] == {"buyers": 4, "products": 20}
+    assert online(store) == after
+
+
+def test_after_a_materialize_that_failed_the_next_one_writes_the_rest(
+    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(config)
+    run(config, store)
+    export(config, products=PRODUCTS.replace("Mug 1,kitchen,2\n", "Mug 1,kitchen,8\n"))
+    with monkeypatch.context() as patch:
+        patch.setattr(store._feast, "materialize", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            run(config, store)
+    assert price_of(store, "p1") == 2
+    assert run(config, store) == {"buyers": 0, "products": 1}
+    assert price_of(store, "p1") == 8
+
+
+def test_a_buyer_who_vanished_has_no_history_online(config: Config, store: FeatureStore) -> None:
+    export(config)
+    run(config, store)
+    vanished = HEADER + "".join(line for line in EVENTS.splitlines(keepends=True)[1:] if not line.startswith("u1"))
+    export(config, events=vanished)
+    run(config, store)
+    (buyer,) = store.online.read_buyers(["u1"])
+    assert (len(buyer.events.event_times), len(buyer.purchases.event_times)) == (0, 0)
+
+
+def test_features_of_another_schema_are_refused(config: Config, store: FeatureStore) -> None:
+    export(config)
+    run(config, store)
+    shorter = config.model_dump()
+    shorter["model"]["buyer_tower"]["max_interaction_history"] = 7
+    with feature_store(Config.model_validate(shorter)) as other:
+        before = online(other)
+        with pytest.raises(GateRefusedError, match=r"have the schema .* needs .*; run `tawsiya build-features`"):
+            materialize(config, other, full=True)
+        assert online(other) == before

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from batch_jobs import embed_products, train_model
-from batch_jobs.build_features import build_validated_features
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
+from batch_jobs.feature_build.build_contexts import ensure_contexts
+from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
 from batch_jobs.train_model import train_job
@@ -54,6 +55,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) ->
     validate_canonical(shop_paths(config), config)
     build_validated_features(config)
     validate_features(shop_paths(config), config)
+    ensure_contexts(config)
     return path
 
 
@@ -125,7 +127,7 @@ def test_other_features_or_targets_make_the_training_set_anew(
         data, _ = dataset.read_training_data(changed, store, show_progress=False)
         assert data.version == versions[-1]
         sizes.append(len(data.contexts.with_targets(data.contexts.targets)))
-    report = json.loads(shop_paths(config).feature_report.read_text())
+    report = json.loads(shop_paths(config).context_report.read_text())
     assert sizes[1] < sizes[0]
     assert versions[0] != versions[1]
     for version in versions:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import _events, _popular, _recent_popularity
 from feature_repo.common.config import Config

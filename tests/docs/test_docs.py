@@ -124,6 +124,7 @@ def test_the_documented_mapping_reads_csv_files(tmp_path: Path) -> None:
         "docs/data-quality.md",
         "docs/exports.md",
         "docs/operations.md",
+        "docs/privacy.md",
         "docs/security.md",
         "docs/sources.md",
         "docs/training.md",

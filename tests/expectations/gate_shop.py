@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 from expectations.gate import GateResult
 from feature_repo import columns as c
 from feature_repo.common.paths import ShopPaths
+from feature_repo.feature_report import LAYOUT
 
 Rows = list[dict[str, Any]]
 
 MONDAY = datetime(2024, 1, 1, 10, tzinfo=UTC)
+PART = "20240101T100000000000-000.parquet"
 MONDAY_MS = int(MONDAY.timestamp() * 1000)
 
 
@@ -121,13 +123,20 @@ def write_canonical(
 def write_features(
     root: Path, *, products: Rows | None = None, sequences: Rows | None = None, purchases: Rows | None = None
 ) -> ShopPaths:
-    """Features, and the canonical products that they are made from."""
+    """Features in one part each, and the canonical products that they are made from."""
     paths = ShopPaths(root)
     write(paths.products, good_products(), PRODUCTS)
     write(paths.product_features, products or good_product_features(), PRODUCT_FEATURES)
-    write(paths.sequence_features, sequences or good_sequences(), BUYER_SEQUENCES)
-    write(paths.purchase_features, purchases or good_purchases(), PURCHASES)
+    write(paths.sequence_features / PART, sequences or good_sequences(), BUYER_SEQUENCES)
+    write(paths.purchase_features / PART, purchases or good_purchases(), PURCHASES)
+    report_parts(paths, PART)
     return paths
+
+
+def report_parts(paths: ShopPaths, *names: str) -> None:
+    """Writes the report of a feature build whose live parts have these names."""
+    parts = {folder.name: dict.fromkeys(names, "") for folder in (paths.sequence_features, paths.purchase_features)}
+    paths.feature_report.write_text(json.dumps({"layout": LAYOUT, "parts": parts}), encoding="utf-8")
 
 
 def changed(table: Rows, position: int, **values: Any) -> Rows:

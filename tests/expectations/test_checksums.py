@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,22 @@ from expectations.records import FEATURE_STAGE
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import ShopPaths
-from tests.expectations.gate_shop import PRODUCTS, write, write_canonical, write_features
+from tests.expectations.gate_shop import (
+    BUYER_SEQUENCES,
+    MONDAY,
+    PART,
+    PRODUCTS,
+    PURCHASES,
+    good_purchases,
+    good_sequences,
+    report_parts,
+    write,
+    write_canonical,
+    write_features,
+)
+
+LATER = "20240102T100000000000-000.parquet"
+FEATURE_FILES = ["products.parquet", f"buyer_sequences/{PART}", f"buyer_purchases/{PART}"]
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +79,44 @@ def test_canonical_files_that_changed_since_are_refused(paths: ShopPaths, file: 
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("file", ["product_features", "sequence_features", "purchase_features"])
+@pytest.mark.parametrize("file", FEATURE_FILES)
 def test_features_that_changed_since_are_refused(paths: ShopPaths, file: str, change: str) -> None:
-    path: Path = getattr(paths, file)
-    CHANGES[change](path)
+    CHANGES[change](paths.root / "features" / file)
     with (
-        pytest.raises(GateRefusedError, match=rf"features/{path.name} in .* changed since .* `tawsiya validate`"),
-        passed_copies(paths),
+        pytest.raises(GateRefusedError, match=rf"features/{file} in .* changed since .* `tawsiya validate`"),
+        passed_copies(paths, MONDAY),
     ):
         pass
+
+
+def test_parts_that_were_added_or_no_longer_count_are_refused(paths: ShopPaths) -> None:
+    write(paths.sequence_features / LATER, good_sequences(), BUYER_SEQUENCES)
+    write(paths.purchase_features / LATER, good_purchases(), PURCHASES)
+    # A part that no report lists is a leftover, which nobody reads.
+    require_passed(paths)
+    for names, changed in (((PART, LATER), LATER), ((), PART)):
+        report_parts(paths, *names)
+        with pytest.raises(GateRefusedError, match=rf"features/buyer_sequences/{changed}, .* changed since"):
+            require_passed(paths)
+
+
+def test_parts_of_an_earlier_build_are_not_copied(paths: ShopPaths) -> None:
+    with passed_copies(paths, MONDAY) as copies:
+        names = {path.relative_to(copies.root / "features").as_posix() for path in copies.root.rglob("*.parquet")}
+        assert names == set(FEATURE_FILES)
+    with passed_copies(paths, MONDAY + timedelta(microseconds=1)) as copies:
+        assert [path.name for path in copies.root.rglob("*.parquet")] == ["products.parquet"]
 
 
 def test_copies_hold_what_passed_though_the_file_changes_while_they_are_read(
     good_shop: ShopPaths, paths: ShopPaths
 ) -> None:
-    with passed_copies(paths) as copies:
-        for path in copies:
-            CHANGES["edited"](path)
-        originals = [good_shop.root / path.relative_to(paths.root) for path in copies]
-        assert [copy.read_bytes() for copy in copies.values()] == [original.read_bytes() for original in originals]
-    assert not any(copy.exists() for copy in copies.values())
+    with passed_copies(paths, MONDAY) as copies:
+        for file in FEATURE_FILES:
+            CHANGES["edited"](paths.root / "features" / file)
+            original = good_shop.root / "features" / file
+            assert (copies.root / "features" / file).read_bytes() == original.read_bytes()
+    assert not copies.root.exists()
 
 
 def test_a_file_that_changes_between_check_and_copy_is_refused(
@@ -94,7 +128,10 @@ def test_a_file_that_changes_between_check_and_copy_is_refused(
         copy.write_bytes(source.read_bytes())
 
     monkeypatch.setattr("expectations.gate.shutil.copyfile", edit_then_copy)
-    with pytest.raises(GateRefusedError, match=r"products.parquet changed while it was read"), passed_copies(paths):
+    with (
+        pytest.raises(GateRefusedError, match=r"products.parquet changed while it was read"),
+        passed_copies(paths, MONDAY),
+    ):
         pass
     assert [path for path in paths.root.iterdir() if path.name.startswith("passed")] == []
 

@@ -15,10 +15,9 @@ def fields(shop: ShopPaths) -> set[str]:
     return {field.name for field in definitions(shop).product_view.schema}
 
 
-def test_the_hash_is_that_of_version_0_1_0(tmp_path: Path) -> None:
-    objects = definitions(ShopPaths(tmp_path))
-    assert schema_hash(objects, 50) == "ddd2c470d9d82c3e"
-    assert schema_hash(objects, 200) == "46fbce19ca4cb030"
+def test_the_hash_is_that_of_version_0_1_0() -> None:
+    assert schema_hash(50) == "ddd2c470d9d82c3e"
+    assert schema_hash(200) == "46fbce19ca4cb030"
 
 
 def test_the_product_view_has_the_later_columns_that_its_file_has(tmp_path: Path) -> None:
@@ -27,6 +26,5 @@ def test_the_product_view_has_the_later_columns_that_its_file_has(tmp_path: Path
     shop.product_features.parent.mkdir(parents=True)
     pq.write_table(pa.table({"product_id": ["p1"], "currency": ["SAR"]}), shop.product_features)
     assert fields(shop) & set(LATER_PRODUCT_COLUMNS) == {"currency"}
-    assert schema_hash(definitions(shop), 50) == "ddd2c470d9d82c3e"
     shop.product_features.write_bytes(b"torn")
     assert set(LATER_PRODUCT_COLUMNS) <= fields(shop)

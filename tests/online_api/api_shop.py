@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
@@ -213,9 +213,9 @@ def interaction(product_id: str, event_type: str = "view", **more: Any) -> Json:
     return {"product_id": product_id, "event_type": event_type, **more}
 
 
-def wait_for(condition: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     """Until the condition holds."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)

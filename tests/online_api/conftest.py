@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths

@@ -66,7 +66,7 @@ def api_of(config: Config, store: FeatureStore) -> Iterator[httpx.Client]:
 
 def make_key(config: Config, name: str, scopes: Collection[Scope], limit: Limit | None = None) -> dict[str, str]:
     """A new API key, as the header that carries it."""
-    token, _ = create_key(api_keys_path(config), name, scopes, limit, NOW)
+    token, _ = create_key(api_keys_path(config), name, scopes, limit, NOW, shop_paths(config).root.name)
     return {"X-API-Key": token}
 
 

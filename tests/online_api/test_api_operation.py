@@ -17,6 +17,7 @@ import pytest
 
 from feature_repo.common.api_keys import Scope
 from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.errors import OtherSchemaError
 from feature_repo.common.paths import shop_paths
 from online_api.runtime import open_runtime
 from online_api.schemas.responses import Health
@@ -111,6 +112,15 @@ def test_a_release_for_other_features_does_not_start(config: Config, recommender
     assert recommender
     other = with_settings(config, model={"buyer_tower": {"max_interaction_history": 50}})
     with pytest.raises(SchemaMismatchError, match="tawsiya refresh"), open_runtime(other):
+        pass
+
+
+def test_a_store_of_another_version_does_not_start(config: Config, recommender: Recommender, tmp_path: Path) -> None:
+    assert recommender
+    shop = copied(config, tmp_path / "var")
+    with open_runtime(shop) as runtime:  # an empty store is no obstacle
+        runtime.online.redis.set(f"{runtime.store.shop}:materialized_at", 1)
+    with pytest.raises(OtherSchemaError, match="`tawsiya materialize --full`"), open_runtime(shop):
         pass
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from online_api.app import create_app
 from online_api.runtime import Runtime

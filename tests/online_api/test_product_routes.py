@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from online_api.app import create_app
 from online_api.lists.list_request import ListRequest

@@ -263,6 +263,8 @@ def test_what_is_sold_out_says_so(page: Page, client: httpx.Client) -> None:
 class ChangingShop:
     """Stands in for the service and for the intake: hostile texts, and a list that changes with the first event."""
 
+    pending_count = unknown_product_count = 0
+
     def __init__(self) -> None:
         self._told = False
 
@@ -273,10 +275,10 @@ class ChangingShop:
     def check_currency(self, filters: Filters) -> None:
         """Nothing to check."""
 
-    def record(self, events: list[Any]) -> EventsResponse:
+    def record(self, events: list[Any], _api_key: str) -> EventsResponse:
         """What the intake answers."""
         self._told = True
-        return EventsResponse(accepted=len(events), duplicates=0, pending=0, rejected=[])
+        return EventsResponse(accepted=len(events), duplicates=0, unknown_product=0, pending=0, rejected=[])
 
     def replay(self) -> None:
         """Nothing waits."""

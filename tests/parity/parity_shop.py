@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -75,6 +75,12 @@ def shop(folder: Path, max_length: int = 100) -> Config:
 
 def build(config: Config, events: dict[str, list[Event]]) -> None:
     """Writes the shop's export, ingests it and builds the features."""
+    write_events(config, events)
+    rebuild(config)
+
+
+def write_events(config: Config, events: dict[str, list[Event]]) -> None:
+    """Writes the shop's export."""
     lines = [
         f"{buyer},{product},{kind},{(START + timedelta(milliseconds=time)).isoformat()}\n"
         for buyer, of_buyer in events.items()
@@ -84,7 +90,6 @@ def build(config: Config, events: dict[str, list[Event]]) -> None:
     Path(config.data.events_path).write_text(
         "buyer_id,product_id,event_type,timestamp\n" + "".join(lines), encoding="utf-8"
     )
-    rebuild(config)
 
 
 def rebuild(config: Config) -> None:
@@ -110,12 +115,12 @@ def online(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Store
     return {buyer: as_stored(store.online.read_sequence(buyer)) for buyer in buyers}
 
 
-def offline(store: FeatureStore, buyers: Collection[str], chunk: int = 1000) -> dict[str, list[Stored]]:
+def offline(store: FeatureStore, buyers: Collection[str]) -> dict[str, list[Stored]]:
     """The events that training reads at this moment, by buyer."""
     contexts = pd.DataFrame({c.BUYER_ID: list(buyers), c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
     return {
         row[c.BUYER_ID]: list(
             zip(row[c.EVENT_TIMES] or [], row[c.PRODUCT_KEYS] or [], row[c.EVENT_TYPES] or [], strict=True)
         )
-        for row in store.historical_sequences(contexts, chunk).to_pylist()
+        for row in store.historical_sequences(contexts).to_pylist()
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_jobs import build_features as builder
+from batch_jobs.feature_build import build_features as builder
 from feature_repo import store as store_module
 from feature_repo.common.config import Config
 from feature_repo.store import FeatureStore, feature_store
@@ -115,10 +115,26 @@ def test_features_of_the_future_are_written_with_a_warning(
     assert f"the features are stamped {(dt.datetime.now(dt.UTC) + YEAR).date()}, in the future" in caplog.text
 
 
+def test_a_clock_set_back_by_a_moment_loses_nothing(config: Config, store: FeatureStore) -> None:
+    refresh(config, store, "5", FIRST, ahead=dt.timedelta(minutes=1))
+    refresh(config, store, "6", FIRST, ahead=dt.timedelta())
+    build(config, {"u1": SECOND})
+    Clock.ahead = dt.timedelta(minutes=2)
+    store.materialize(full=False)
+    assert online(store) == (6, 6, 3, 1)
+
+
 def test_what_was_built_once_is_written_once(config: Config, store: FeatureStore) -> None:
     refresh(config, store, "5", FIRST, ahead=dt.timedelta())
-    store.online.redis.flushall()
-    store.materialize(full=False)
+    store.online.redis.delete(*store.online.redis.scan_iter(f"*{store.project}"))
+    assert store.materialize(full=False) == {"buyers": 0, "products": 0}
     assert math.isnan(online(store)[0])
-    store.materialize(full=True)
+    assert store.materialize(full=True) == {"buyers": 1, "products": 3}
+    assert online(store) == (5, 5, 2, 0)
+
+
+def test_a_store_that_lost_its_data_gets_everything(config: Config, store: FeatureStore) -> None:
+    refresh(config, store, "5", FIRST, ahead=dt.timedelta())
+    store.online.redis.flushall()
+    assert store.materialize(full=False) == {"buyers": 1, "products": 3}
     assert online(store) == (5, 5, 2, 0)

@@ -75,11 +75,6 @@ def test_both_stores_hold_the_last_events_of_every_buyer(store: FeatureStore) ->
     assert online(store, BUYERS) == offline(store, BUYERS) == last(EVENTS)
 
 
-@pytest.mark.parametrize("chunk", [1, 3])
-def test_joining_in_chunks_changes_nothing(store: FeatureStore, chunk: int) -> None:
-    assert offline(store, BUYERS, chunk) == last(EVENTS)  # with chunks of 1, one holds an unknown buyer only
-
-
 @pytest.mark.parametrize("full", [False, True], ids=["incremental", "full"])
 def test_a_late_event_takes_its_place_in_both(config: Config, store: FeatureStore, full: bool) -> None:
     # One event before the newest of u1, one before all events of عمر, and one of a new buyer.

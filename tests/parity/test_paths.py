@@ -18,7 +18,7 @@ THEIRS: list[Event] = [(0, "p3", "view"), (6 * DAY, "p3", "purchase")]
     [
         ("shop [a]", "shop a"),
         ("shop *", "shop b"),
-        ("""متجر #1 'b' "c" $HOME %d {x} \\ ; & !""", None),
+        ("""متجر #1 'b' "c" $HOME %d {x} ; & !""", None),
         ("x" * 200, None),
     ],
 )
@@ -32,3 +32,13 @@ def test_a_shop_reads_its_own_files(tmp_path: Path, name: str, sibling: str | No
         expected = {"u1": stored(OURS), "u2": []}
         assert online(store, ["u1", "u2"]) == expected
         assert offline(store, ["u1", "u2"]) == expected
+
+
+def test_a_backslash_in_the_path_is_refused(tmp_path: Path) -> None:
+    config = shop(tmp_path / "a\\b")
+    build(config, {"u1": OURS})
+    with (
+        pytest.raises(ValueError, match="has a backslash in its name, which cannot be read; rename the folder"),
+        feature_store(config),
+    ):
+        pass

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from batch_jobs.feature_build.build_contexts import build_contexts
 from feature_repo.columns import BUYER_ID, EVENT_TIMESTAMP, PRODUCT_KEYS, TEST, TRAIN, VALIDATION
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
@@ -96,6 +97,7 @@ def keys_of(contexts: Contexts, catalogue: Catalogue) -> list[list[int]]:
 def read(config: Config, split: str) -> Answers:
     """What training reads, through Feast."""
     paths = shop_paths(config)
+    build_contexts(config)
     catalogue = read_catalogue(paths.product_features)
     with feature_store(config) as store:
         contexts = read_contexts(store, paths.contexts, catalogue, split, MAX_LENGTH)
@@ -235,11 +237,12 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     config = shop(tmp_path, MAX_LENGTH)
     paths = shop_paths(config)
     build(config, {"u1": [(0, "p1", "view"), (5 * DAY, "p1", "view")]})
+    build_contexts(config)
     catalogue = read_catalogue(paths.product_features)
     with feature_store(config) as store:
         with pytest.raises(ValueError, match=r"has no holiday contexts; check data\.test_days"):
             read_contexts(store, paths.contexts, catalogue, "holiday", MAX_LENGTH)
-        with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
+        with pytest.raises(FileNotFoundError, match="run `tawsiya train` first"):
             read_contexts(store, paths.root / "nowhere.parquet", catalogue, TRAIN, MAX_LENGTH)
 
 

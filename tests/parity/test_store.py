@@ -15,11 +15,12 @@ from feast.infra.online_stores.redis import RedisOnlineStore
 from feature_repo.common.config import Config, ConfigError
 from feature_repo.common.errors import StoreUnavailableError
 from feature_repo.common.paths import shop_paths
-from feature_repo.definitions import HISTORY_VIEW
 from feature_repo.online.claims import CLAIM_SECONDS, Claim, EventsInProgressError
 from feature_repo.online.connection import read_connection
 from feature_repo.online.embedded_redis import RedisAddress, embedded_redis
-from feature_repo.store import STORE_YAML, FeatureStore, _substitute, feature_store, project_name
+from feature_repo.online.stored_schemas import project_name, shop_prefix
+from feature_repo.schema import HISTORY_VIEW
+from feature_repo.store import STORE_YAML, FeatureStore, _substitute, feature_store
 from tests.parity.parity_shop import build, pushed, shop
 
 pytestmark = pytest.mark.store
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.store
 EVENT = (0, "p1", "view")
 HISTORY = [EVENT, (5 * 24 * 3600 * 1000, "p2", "view")]
 BUYERS = ("u1", "u2", "u3")
+SCHEMAS = ("0123456789abcdef", "fedcba9876543210")
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +147,11 @@ def test_shops_on_one_server_do_not_see_each_other(
             assert ours.fresh == theirs.fresh == {"e1"}
 
 
-def test_no_project_ends_with_another(tmp_path: Path) -> None:
-    names = {
-        project_name(shop_paths(Config.model_validate({"data_dir": tmp_path, "data": {"source": source}})))
-        for source in ("csv", "my_csv", "متجر", "x" * 200)
-    }
-    assert len(names) == 4
-    assert {len(name) for name in names} == {20}
+def test_no_project_ends_with_another() -> None:
+    shops = [shop_prefix(source) for source in ("csv", "my_csv", "متجر", "x" * 200)]
+    names = {project_name(shop, schema) for shop in shops for schema in SCHEMAS}
+    assert len(names) == 8
+    assert {len(name) for name in names} == {29}
     assert all(name.isascii() and name.replace("_", "").isalnum() for name in names)
 
 
@@ -176,7 +176,7 @@ def test_changed_definitions_are_applied(config: Config, store: FeatureStore, mo
 def test_the_registry_is_replaced_and_never_rewritten(config: Config, store: FeatureStore) -> None:
     with registry(config).open("rb") as reader:
         before = os.fstat(reader.fileno()).st_size
-        store.materialize(full=False)
+        store.materialize(full=True)
         assert len(reader.read()) == before
         assert registry(config).stat().st_ino != os.fstat(reader.fileno()).st_ino
     assert [path.name for path in registry(config).parent.iterdir()] == ["registry.db"]

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_contexts import build_contexts
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -67,6 +68,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     )
     ingest(config)
     build_features(config)
+    build_contexts(config)
     return config
 
 
@@ -222,7 +224,7 @@ def test_only_the_events_asked_for_are_targets(store: FeatureStore, paths: ShopP
 def test_missing_contexts_name_their_command_and_an_empty_split_its_setting(
     store: FeatureStore, catalogue: Catalogue, paths: ShopPaths, tmp_path: Path
 ) -> None:
-    with pytest.raises(FileNotFoundError, match="run `tawsiya build-features` first"):
+    with pytest.raises(FileNotFoundError, match="run `tawsiya train` first"):
         read_contexts(store, tmp_path / "contexts.parquet", catalogue, c.TRAIN, 100)
     table = pq.read_table(paths.contexts)
     pq.write_table(table.filter(pc.field(c.SPLIT) == c.TRAIN), tmp_path / "contexts.parquet")

@@ -61,6 +61,8 @@ class ProductTable:
         self.hidden_N: BoolArray = _filled(table[c.HIDDEN], False)
         self._keys = KeyIndex(table[c.PRODUCT_KEY].to_numpy())
         self._kept_keys = _kept_keys(aliases)
+        self._merged_keys = KeyIndex(product_keys(list(self._kept_keys)))
+        self._kept_of_merged = np.array(list(self._kept_keys.values()), dtype=np.int64)
 
     def __len__(self) -> int:
         """N."""
@@ -82,6 +84,16 @@ class ProductTable:
         """
         kept = self._kept_keys.get(product_id)
         return product_key(product_id) if kept is None else kept
+
+    def current_keys(self, keys: Int64Array) -> Int64Array:
+        """Product keys, (E,), where those of merged products are replaced by the key of the product that stands for it.
+
+        For stored events: an event may be older than the merge.
+        """
+        if not len(self._kept_of_merged) or not len(keys):
+            return keys
+        places = self._merged_keys.positions(keys)
+        return np.where(places >= 0, self._kept_of_merged[places], keys)
 
     def positions(self, keys: Int64Array) -> Int32Array:
         """The positions of product keys; -1 for a product that the release does not have."""

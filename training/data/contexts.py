@@ -20,6 +20,7 @@ from feature_repo import columns as c
 from feature_repo.common.arrays import Int64Array
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, PURCHASE
 from training.data.catalogue import Catalogue
@@ -107,10 +108,17 @@ class Contexts:
 
 
 def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
-    """Reads the contexts of one split with the configured history length and targets; errors are read_contexts's."""
+    """Reads the contexts of one split with the configured history length and targets.
+
+    Raises:
+        FileNotFoundError: There are no contexts yet.
+        ValueError: The contexts and their sequences are of two builds; or as read_contexts.
+    """
+    paths = shop_paths(config)
+    read_context_report(paths)
     return read_contexts(
         store,
-        shop_paths(config).contexts,
+        paths.contexts,
         catalogue,
         split,
         config.model.buyer_tower.max_interaction_history,
@@ -130,7 +138,7 @@ def read_contexts(
 
     Args:
         store: The feature store.
-        path: The contexts of the last feature build.
+        path: The contexts.
         catalogue: Products by position; events of other products are dropped, as in serving.
         split: A value of SPLIT.
         max_length: Longest history, `model.buyer_tower.max_interaction_history`.
@@ -141,11 +149,11 @@ def read_contexts(
         ValueError: The split is empty, or the sequences were built for other contexts.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
+        raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya train` first")
     table = pq.read_table(path, filters=[(c.SPLIT, "=", split)])
     if table.num_rows == 0:
         raise NoContextsError(f"{path} has no {split} contexts; check data.test_days against the dates of the events")
-    # The build writes contexts by time. _covering and _shuffled need those of a buyer together, oldest first.
+    # The file has contexts by time. _covering and _shuffled need those of a buyer together, oldest first.
     table = table.sort_by([(c.BUYER_ID, "ascending"), (c.EVENT_TIMESTAMP, "ascending")])
     rows = table.select([c.BUYER_ID, c.EVENT_TIMESTAMP, c.EVENTS_BEFORE]).to_pandas()
     buyers, _ = pd.factorize(rows[c.BUYER_ID])
@@ -182,7 +190,7 @@ def _timelines(
     rows = _histories(joined, catalogue)
     # Before unknown products are dropped: events are numbered by their count in the feature store.
     if not np.array_equal(rows.lengths, np.minimum(before[joined_rows], max_length)):
-        raise ValueError("the buyer sequences are not those of the contexts; run `tawsiya build-features` again")
+        raise ValueError("the buyer sequences are not those of the contexts; run `tawsiya train` to build them again")
     # Two sequences share an event if its number among the buyer's events is the same.
     stride = int(before.max(initial=0)) + 1
     last = (buyers * stride + before)[joined_rows]
@@ -235,7 +243,7 @@ def _require_past(timelines: Histories, starts: Int64Array, ends: Int64Array, ti
     leaking = filled[timelines.event_times[ends[filled] - 1] * 1000 > times_us[filled]]
     if len(leaking):
         raise ValueError(
-            f"{len(leaking)} contexts of {path} would see their own future; run `tawsiya build-features` again"
+            f"{len(leaking)} contexts of {path} would see their own future; delete it and run `tawsiya train` again"
         )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
-from feature_repo.common.files import read_json
 from feature_repo.common.paths import shop_paths
+from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from training.data.catalogue import Catalogue, read_catalogue
@@ -50,14 +50,14 @@ def read_training_data(config: Config, store: FeatureStore, *, show_progress: bo
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
     text_NT, encoder_id = text_vectors(config, catalogue, show_progress=show_progress)
-    report = read_json(paths.feature_report, "tawsiya build-features")
+    report = read_context_report(paths)
     log.info("joining the histories of the training contexts")
     # Everything that the cached contexts depend on: the data, the feature schema with the length of histories, and the
     # target events.
     version = " ".join([report["data_version"], store.schema_hash, *sorted(config.data.target_events)])
     contexts = cached_contexts(paths.training_set, version, lambda: split_contexts(store, config, catalogue, c.TRAIN))
     validation = split_contexts(store, config, catalogue, c.VALIDATION)
-    validation_from_us = int(read_time_split(paths.feature_report).validation_from.timestamp() * 1e6)
+    validation_from_us = int(read_time_split(paths.context_report, "tawsiya train").validation_from.timestamp() * 1e6)
     return TrainingData(catalogue, text_NT, contexts, validation, validation_from_us, version), encoder_id
 
 

@@ -125,7 +125,7 @@ def read_held_out(
         NoContextsError: No buyer of the split has a history and a product to predict.
     """
     paths = shop_paths(config)
-    times = read_time_split(paths.feature_report)
+    times = read_time_split(paths.context_report, "tawsiya train")
     start = times.validation_from if split == c.VALIDATION else times.test_from
     end = times.test_from if split == c.VALIDATION else times.data_end
     if contexts is None:

@@ -13,9 +13,9 @@ Legend: N texts, D dimensions.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
 import numpy as np
@@ -56,6 +56,9 @@ class TextVectorCache:
         self._lock = FileLock(folder / ".lock")
         self._rows: dict[bytes, int] = {}
         self._rows_read = 0
+        # Kept open: after a deletion they are still what was read, and no later file gets their inodes.
+        self._keys: BinaryIO | None = None
+        self._vectors: BinaryIO | None = None
         self.refresh()
 
     def __len__(self) -> int:
@@ -64,13 +67,15 @@ class TextVectorCache:
 
     def refresh(self) -> None:
         """Reads what other processes have added."""
+        self._open_files()
+        if self._keys is None or self._vectors is None:
+            return
         # A writer may be between its two files, and a killed one may have left half a key.
-        rows = min(_size(self._keys_file) // _KEY_BYTES, _size(self._vectors_file) // (4 * self._dim))
+        rows = min(_size(self._keys) // _KEY_BYTES, _size(self._vectors) // (4 * self._dim))
         if rows <= self._rows_read:
             return
-        with self._keys_file.open("rb") as file:
-            file.seek(self._rows_read * _KEY_BYTES)
-            new = file.read((rows - self._rows_read) * _KEY_BYTES)
+        start = self._rows_read * _KEY_BYTES
+        new = os.pread(self._keys.fileno(), rows * _KEY_BYTES - start, start)
         for row in range(self._rows_read, rows):
             start = (row - self._rows_read) * _KEY_BYTES
             self._rows[new[start : start + _KEY_BYTES]] = row
@@ -108,35 +113,87 @@ class TextVectorCache:
             return np.empty((0, self._dim), np.float32)
         rows = [self._rows[self._key(text)] for text in texts]
         # Mapped, so that a small shop does not read the vectors of every text that was ever encoded.
-        stored = np.memmap(self._vectors_file, "<f4", mode="r", shape=(self._rows_read, self._dim))
+        assert self._vectors is not None
+        stored = np.memmap(self._vectors, "<f4", mode="r", shape=(self._rows_read, self._dim))
         return np.asarray(stored[rows], np.float32)
+
+    def _open_files(self) -> None:
+        """Opens the files, those of a new cache if the one before was deleted; leaves None if there is none."""
+        if self._keys is not None and not _is_linked(self._keys):
+            self._keys, self._vectors, self._rows_read = None, None, 0
+            self._rows.clear()
+        if self._keys is None:
+            try:
+                # Both of one cache if the keys are linked afterwards: a deletion begins with them.
+                keys, vectors = self._keys_file.open("rb"), self._vectors_file.open("rb")
+            except FileNotFoundError:
+                return
+            if _is_linked(keys):
+                self._keys, self._vectors = keys, vectors
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=_KEY_BYTES).digest()
+
+
+def delete_cache(folder: Path) -> None:
+    """Deletes the cache of one encoder, which other processes may be reading or writing."""
+    with FileLock(folder / ".lock"):
+        # Keys first: a key must never be on disk without its vector. Not truncated, because readers map the vectors.
+        for path in (*folder.glob("keys_*.bin"), *folder.glob("vectors_*.f32")):
+            path.unlink()
+
+
+def bytes_per_text(folder: Path) -> int:
+    """What a text takes in the cache of one encoder; 0 if it is empty."""
+    dims = (int(path.stem.removeprefix("keys_")) for path in folder.glob("keys_*.bin"))
+    return max((_KEY_BYTES + 4 * dim for dim in dims), default=0)
+
+
+def is_cache_of(folder: Path, encoder_id: str) -> bool:
+    """Whether a cache has vectors of this encoder, in whatever number format."""
+    return folder.name.startswith(quote(f"{encoder_id}-", safe=""))
+
+
+def open_cache(encoder: PassageEncoder, cache_dir: Path) -> TextVectorCache:
+    """The cache of an encoder's vectors; caches of several encoders lie side by side in `cache_dir`."""
+    return TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
+
+
+def chunks_to_encode(cache: TextVectorCache, texts: Sequence[str]) -> list[list[str]]:
+    """The distinct texts without a vector, in chunks to encode one at a time.
+
+    The last bits of a vector depend on the texts that it is encoded with. So whoever encodes these chunks, and in
+    whatever order, makes the same vectors.
+    """
+    # Texts of similar length need less padding. With the longest first, the estimated time of the bar does not grow.
+    missing = sorted(cache.missing(texts), key=len, reverse=True)
+    return [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
 
 
 def encode_distinct(
     texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
 ) -> Float32Array:
     """(N, D) float32 vectors in the order of `texts`; encodes only texts that are not in the cache."""
-    cache = TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
-    # Texts of similar length need less padding. With the longest first, the estimated time of the bar does not grow.
-    missing = sorted(cache.missing(texts), key=len, reverse=True)
-    with tqdm(total=len(missing), desc="Encoding texts", unit="text", disable=not (show_progress and missing)) as bar:
-        for chunk in _chunks(missing):
-            cache.refresh()
-            if wanted := cache.missing(chunk):  # another process may have encoded some of them
-                cache.add(wanted, encoder.encode_passages(wanted))
-            bar.update(len(chunk))
+    cache = open_cache(encoder, cache_dir)
+    # Again if there are any: another shop's refresh may have deleted the cache meanwhile.
+    while chunks := chunks_to_encode(cache, texts):
+        n_missing = sum(map(len, chunks))
+        with tqdm(total=n_missing, desc="Encoding texts", unit="text", disable=not show_progress) as bar:
+            for chunk in chunks:
+                cache.refresh()
+                if wanted := cache.missing(chunk):  # another process may have encoded some of them
+                    cache.add(wanted, encoder.encode_passages(wanted))
+                bar.update(len(chunk))
     return cache.read(texts)
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+def _is_linked(file: BinaryIO) -> bool:
+    """Whether a folder still names the file."""
+    return os.fstat(file.fileno()).st_nlink > 0
 
 
 def _write_at(file: Path, offset: int, content: bytes) -> None:

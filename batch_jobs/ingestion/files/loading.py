@@ -104,7 +104,7 @@ def load_lines(
     reader = (
         f"read_csv({_path_literal(file.plain)}, auto_detect = false, header = false, delim = '\x01', quote = '', "
         f"escape = '', columns = {_text_columns([LINE_COLUMN])}, hive_partitioning = false) "
-        f"WHERE {LINE_COLUMN} IS NOT NULL"
+        f"WHERE trim({LINE_COLUMN}) <> ''"
     )
     return _load(db, view, file, [LINE_COLUMN], form, reader, first_row, scratch, max_rows)
 

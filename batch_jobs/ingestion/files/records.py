@@ -67,7 +67,7 @@ def dirty_rows(path: Path, form: RowFormat) -> Iterator[FileRow]:
         lines = _Lines(file)
         parser = _Parser(form.delimiter or ",")
         for number, text in lines:
-            if number <= form.skipped_lines or not text:
+            if number <= form.skipped_lines or not text or (form.delimiter is None and not text.strip(" ")):
                 continue
             if len(text) > MAX_ROW_CHARS:
                 yield FileRow(number, text[:SHOWN_ROW_CHARS], reason=LINE_TOO_LONG)

@@ -235,15 +235,16 @@ def test_examples_of_the_log_name_its_file_and_line(tmp_path: Path) -> None:
     path = log_lines(
         config, "2024-03-02.jsonl", {"event_id": "e3", "product_id": "p3"}, b"\xff", {"product_id": "p404"}, b'{"cut'
     )
+    archived = path.parent / "archive" / "2024-03-02.parquet"
     report = ingest(config)["events"]["event_log"]
     assert (report["read"], report["kept"], report["bad"]) == (7, 3, 4)
-    assert report["examples"]["unknown_product"] == {"file": str(path), "line": 3, "value": "p404"}
+    assert report["examples"]["unknown_product"] == {"file": str(archived), "line": 3, "value": "p404"}
     found = [(Path(r["file"]).name, r["source_line"], r["reason"]) for r in rows(shop_paths(config).quarantine)]
     assert found == [
-        ("2024-03-01.jsonl", 2, "unreadable_row"),
-        ("2024-03-02.jsonl", 2, "unreadable_row"),
-        ("2024-03-02.jsonl", 3, "unknown_product"),
-        ("2024-03-02.jsonl", 4, "unreadable_row"),
+        ("2024-03-01.parquet", 2, "unreadable_row"),
+        ("2024-03-02.parquet", 2, "unreadable_row"),
+        ("2024-03-02.parquet", 3, "unknown_product"),
+        ("2024-03-02.parquet", 4, "unreadable_row"),
     ]
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_contexts import build_contexts
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
@@ -110,7 +111,7 @@ def test_one_test_day_leaves_the_last_event_out_and_the_day_before_it_the_second
         lines = "".join(f"u{number} {' '.join(items)}\n" for number, items in enumerate(bought))
         config = five_core(Path(folder), lines)
         ingest(config)
-        test_from = dt.datetime.fromisoformat(build_features(config)["test_from"])
+        test_from = dt.datetime.fromisoformat(build_contexts(config)["test_from"])
         contexts = rows(shop_paths(config).contexts)
     test = {row["buyer_id"]: row["product_keys"] for row in contexts if row["split"] == "test"}
     assert test == {f"u{number}": [product_key(items[-1])] for number, items in enumerate(bought)}
@@ -193,5 +194,6 @@ def test_amazon_beauty_is_whole(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "ordinal" in report["description"]
     assert build_features(config)["rows"]["buyers"] == 22_363
+    build_contexts(config)
     splits = pq.read_table(shop_paths(config).contexts, columns=["split"])["split"].to_pylist()
     assert splits.count("test") == 22_363

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_contexts import build_contexts
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
@@ -120,13 +120,13 @@ def test_the_history_of_an_order_has_the_views_before_checkout_and_nothing_else_
     ]
     config = ga4_shop(tmp_path, events)
     ingest(config)
-    build_features(config)
+    build_contexts(config)
     tick = dt.timedelta(microseconds=1)
     contexts = {row["event_timestamp"] + tick: row for row in rows(shop_paths(config).contexts)}
     assert contexts[at(10)]["product_keys"] == [product_key("0")]
     before = [
         row
-        for row in rows(shop_paths(config).sequence_features)
+        for row in rows(shop_paths(config).context_sequences)
         if row["buyer_id"] == "1" and row["event_timestamp"] < at(10)
     ]
     newest = max(before, key=lambda row: row["event_timestamp"])

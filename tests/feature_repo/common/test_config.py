@@ -314,3 +314,13 @@ def test_own_files_are_csv_where_no_source_is_named(tmp_path: Path) -> None:
     assert load_config(nothing, both, NOTHING).data.source == "csv"
     assert load_config(nothing, both[:1], NOTHING).data.source == "complete_journey"
     assert load_config(nothing, [*both, "data.source=online_retail"], NOTHING).data.source == "online_retail"
+
+
+@pytest.mark.parametrize("size", ["4GB", "512MB", "1.5 GiB", "16gb"])
+def test_sizes_of_memory(size: str) -> None:
+    assert load_config(None, [f"resources.memory_limit={size}"], NOTHING).resources.memory_limit == size
+
+
+@pytest.mark.parametrize("size", ["80%", "-1", "none", "4", "4 gigabytes"])
+def test_other_sizes_of_memory_are_refused(size: str) -> None:
+    assert "is not a size such as 4GB or 512MB" in message(None, f"resources.memory_limit={size}")

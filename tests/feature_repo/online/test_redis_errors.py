@@ -5,6 +5,8 @@ import redis
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -28,6 +30,9 @@ COMMAND = "Command # 1 (HSET \\x01\\x02buyer_id u0secret _ts: price 5) of pipeli
         (NoPermissionError(f"{COMMAND}No permissions to access a key"), "the user may not run this command"),
         (AuthenticationError("invalid username-password pair"), "user name or password are not right"),
         (BusyLoadingError("Redis is loading the dataset in memory"), "the server is still loading its data"),
+        (MovedError("1234 10.0.0.7:6379"), "the server belongs to a cluster; set TAWSIYA_REDIS_TYPE=redis_cluster"),
+        (ClusterDownError("The cluster is down"), "the cluster is down: a node that has no replica is missing"),
+        (RedisConnectionError("Error while reading: Connection reset by peer"), "whether it speaks TLS (ssl=true)"),
         (ResponseError(f"{COMMAND}MISCONF Errors writing to the AOF file"), "MISCONF Errors writing to the AOF file"),
         (ResponseError("unknown command 'X', with args beginning with: 'secret'"), "unknown command 'X'"),
         (ResponseError(f"{COMMAND}\x00\x01ü wrong"), " wrong"),

@@ -6,9 +6,11 @@ import sys
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ibis.expr.types import Table
 
 from feature_repo import columns as c
 from feature_repo.common.config import EventWeights
@@ -16,13 +18,11 @@ from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, r
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import (
     EMPTY_SEQUENCE,
-    POSITION,
     EventSequence,
     difference,
+    latest_sequences,
     merge_sequences,
-    rolling_sequences,
     sequence,
-    with_positions,
 )
 from feature_repo.transforms.text import EMPTY_TEXT, deduplication_key, language_of, product_text
 
@@ -248,45 +248,24 @@ def test_difference_removes_equal_events_only(first: list[Event], second: list[E
 
 # --- building offline sequences ---------------------------------------------------------------------------------------
 
-POSITIONED = [c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
+EVENT_COLUMNS = [c.BUYER_ID, c.EVENT_TIME, c.PRODUCT_KEY, c.EVENT_TYPE]
 
 
-def rolled(histories: dict[str, list[Event]], max_length: int) -> dict[tuple[str, int], list[Event]]:
-    """The product's sequences at every event of every buyer, by buyer and position."""
-    duckdb = ibis.duckdb.connect(threads=1)
+def as_table(histories: dict[str, list[Event]]) -> Table:
     rows = [(buyer, *event) for buyer, history in histories.items() for event in history]
-    frame = pd.DataFrame(rows, columns=POSITIONED).astype({c.EVENT_TYPE: "int32"})
-    positioned = duckdb.create_table("positioned", with_positions(ibis.memtable(frame)))
-    anchors = positioned.select(c.BUYER_ID, POSITION, anchor=positioned[POSITION])
-    sequences = duckdb.to_pyarrow(rolling_sequences(positioned, anchors, max_length)).to_pylist()
+    return ibis.memtable(pd.DataFrame(rows, columns=EVENT_COLUMNS).astype({c.EVENT_TYPE: "int32"}))
+
+
+def latest(histories: dict[str, list[Event]], max_length: int) -> dict[str, list[Event]]:
+    """The latest sequences, by buyer."""
+    duckdb = ibis.duckdb.connect(threads=1)
+    sequences = duckdb.to_pyarrow(latest_sequences(as_table(histories), max_length))
     duckdb.disconnect()
-    assert all(set(row) == {c.BUYER_ID, "anchor", c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES} for row in sequences)
+    types = [sequences.schema.field(name).type.value_type for name in (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)]
+    assert types == [pa.int64(), pa.int32(), pa.int64()]
     return {
-        (row[c.BUYER_ID], row["anchor"]): list(
-            zip(row[c.EVENT_TIMES], row[c.PRODUCT_KEYS], row[c.EVENT_TYPES], strict=True)
-        )
-        for row in sequences
-    }
-
-
-def expected(histories: dict[str, list[Event]], max_length: int) -> dict[tuple[str, int], list[Event]]:
-    return {
-        (buyer, position): sorted(history)[: position + 1][-max_length:]
-        for buyer, history in histories.items()
-        for position in range(len(history))
-    }
-
-
-def test_a_rolling_sequence_ends_at_its_anchor_and_crosses_blocks() -> None:
-    # With a length of 2 the blocks of u1 are [10, 20], [20, 30], [40]; at 20 two events tie and order by product key.
-    histories = {"u1": [(40, 5, 0), (20, 9, 0), (10, 5, 0), (20, 3, 1), (30, 5, 2)], "u2": [(15, 5, 0)]}
-    assert rolled(histories, 2) == {
-        ("u1", 0): [(10, 5, 0)],
-        ("u1", 1): [(10, 5, 0), (20, 3, 1)],
-        ("u1", 2): [(20, 3, 1), (20, 9, 0)],
-        ("u1", 3): [(20, 9, 0), (30, 5, 2)],
-        ("u1", 4): [(30, 5, 2), (40, 5, 0)],
-        ("u2", 0): [(15, 5, 0)],
+        row[c.BUYER_ID]: list(zip(row[c.EVENT_TIMES], row[c.PRODUCT_KEYS], row[c.EVENT_TYPES], strict=True))
+        for row in sequences.to_pylist()
     }
 
 
@@ -295,14 +274,9 @@ def test_a_rolling_sequence_ends_at_its_anchor_and_crosses_blocks() -> None:
     st.dictionaries(st.sampled_from(["u1", "u2", "عمر"]), st.lists(events, max_size=13), min_size=1),
     st.integers(1, 5),
 )
-def test_rolling_sequences_equal_slices_of_the_sorted_history(
+def test_the_latest_sequence_is_the_end_of_the_sorted_history(
     histories: dict[str, list[Event]], max_length: int
 ) -> None:
     if any(histories.values()):
-        assert rolled(histories, max_length) == expected(histories, max_length)
-
-
-@pytest.mark.parametrize("n_events", [1, 4, 5, 6, 10, 11, 23])
-def test_buyers_may_have_fewer_or_more_events_than_a_block(n_events: int) -> None:
-    histories = {"u": [(time, time % 3, time % 2) for time in range(n_events)]}
-    assert rolled(histories, 5) == expected(histories, 5)
+        expected = {buyer: sorted(history)[-max_length:] for buyer, history in histories.items() if history}
+        assert latest(histories, max_length) == expected

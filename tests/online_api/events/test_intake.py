@@ -20,17 +20,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import shop_paths
 from feature_repo.online.claims import EventsInProgressError
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.values.times import TimeReader
+from online_api.events.event_files import EventFiles
 from online_api.events.event_log import EventLog, EventLogUnavailableError, LoggedEvent
 from online_api.events.intake import EventIntake
 from online_api.events.pending import PendingEvent, PendingEvents
@@ -95,7 +97,13 @@ OUTCOMES = ("accepted", "duplicate", "rejected", "pending", "replayed")
 
 
 def worker(
-    config: Config, store: FeatureStore, folder: Path, *, log: type[EventLog] = EventLog, online: Any = None
+    config: Config,
+    store: FeatureStore,
+    folder: Path,
+    *,
+    log: type[EventLog] = EventLog,
+    online: Any = None,
+    now: int = NOW,
 ) -> Worker:
     """A worker whose event log lies in `folder`; `log` and `online` may be such as fail."""
     release = current_release(shop_paths(config).releases)
@@ -107,13 +115,13 @@ def worker(
     intake = EventIntake(
         online,
         breaker,
-        log(folder),
-        PendingEvents(folder / "pending"),
+        EventFiles.in_folder(folder, config.api)._replace(log=log(folder)),
         lambda: products,
         config.api,
         metrics,
-        lambda: NOW,
+        lambda: now,
         TimeReader(),
+        ForgottenBuyers(folder.with_name("forgotten.json")),
     )
     return Worker(intake, breaker, metrics)
 
@@ -180,7 +188,7 @@ def claim_runs_out(store: FeatureStore, event_id: str) -> None:
 
 
 def test_an_event_is_in_the_log_and_in_the_store(one: Worker, store: FeatureStore, tmp_path: Path) -> None:
-    answer = one.intake.record([event("plain", event_id="e1", timestamp=NOON), event("plain", "gone")])
+    answer = one.intake.record([event("plain", event_id="e1", timestamp=NOON), event("plain", "a\nb")])
     assert (answer.accepted, answer.duplicates, answer.pending) == (1, 0, 0)
     assert [rejected.index for rejected in answer.rejected] == [1]
     assert logged(tmp_path) == ["e1"]
@@ -540,6 +548,24 @@ def test_a_killed_request_loses_no_event(
     assert logged(tmp_path) == [buyer_id, buyer_id, f"{buyer_id}-2"]  # ingest takes the first of an id
 
 
+@pytest.mark.parametrize("moment", ["killed before the push", "killed after the push"])
+def test_the_replay_finishes_a_killed_request(
+    one: Worker, config: Config, store: FeatureStore, server: ValkeyServer, tmp_path: Path, moment: str
+) -> None:
+    buyer_id = moment.replace(" ", "-") + "-left"
+    known, unknown = event(buyer_id, event_id=buyer_id), event(buyer_id, "new", event_id=f"{buyer_id}-new")
+    assert in_a_process(moment, config, server, tmp_path, known, unknown) == signal.SIGKILL
+    one.intake.replay()
+    assert stored(store, buyer_id) == [as_stored(NOW)]
+    assert (one.intake.pending_count, one.intake.unknown_product_count) == (0, 2 if "after" in moment else 1)
+    # The caller did not get an answer, and comes again after hours.
+    later = worker(config, store, tmp_path, now=NOW + 7_200_000)
+    assert record(later, known, unknown) == (0, 2, 0)
+    later.breaker.close()
+    assert stored(store, buyer_id) == [as_stored(NOW)]
+    assert logged(tmp_path) == [buyer_id, f"{buyer_id}-new"]
+
+
 def test_another_process_replays_what_the_killed_one_has_left(
     config: Config, store: FeatureStore, server: ValkeyServer, tmp_path: Path
 ) -> None:
@@ -641,3 +667,38 @@ def test_after_a_replay_both_stores_hold_the_same(config: Config, store: Feature
         expected = [as_stored(NOON, "p2"), as_stored(NOON + 1, "p4", "purchase"), as_stored(NOON + 2, "p3")]
         assert offline == [*expected, as_stored(NOON + 5), as_stored(NOW, "p5")]
         assert stored(store, row[c.BUYER_ID]) == offline
+
+
+def test_late_events_take_their_place_in_both_stores(config: Config, store: FeatureStore) -> None:
+    """Backfills and clients that were offline: an event's time counts, not when it arrives."""
+    one = worker(config, store, shop_paths(config).event_log)
+    march = 1_709_251_200_000  # 1 March 2024; the export has a purchase on the 2nd at 10:00 and a view on the 5th
+    two_am, ten_am = march + 93_600_000, march + 122_400_000
+    arriving = [
+        event("u2", "p1", timestamp=NOON),
+        event("u2", "p5", timestamp=ten_am + 1),
+        event("u2", "p2", "purchase", timestamp=two_am),
+        event("u2", "p1", timestamp=NOON - 1),
+    ]
+    for each in arriving:
+        assert record(one, each) == (1, 0, 0)
+    expected = [
+        as_stored(two_am, "p2", "purchase"),
+        as_stored(ten_am, "p3", "purchase"),
+        as_stored(ten_am + 1, "p5"),
+        as_stored(march + 381_600_000, "p4"),
+        as_stored(NOON - 1),
+        as_stored(NOON),
+    ]
+    assert stored(store, "u2") == expected
+    (purchases,) = (buyer.purchases for buyer in store.online.read_buyers(["u2"]))
+    assert purchases.event_times.tolist() == [two_am, ten_am]
+    ingest(config)
+    build_features(config)
+    entities = pd.DataFrame({c.BUYER_ID: ["u2"], c.EVENT_TIMESTAMP: pd.Timestamp.now(tz="UTC")})
+    (row,) = store.historical_sequences(entities).to_pylist()
+    arrays = (c.EVENT_TIMES, c.PRODUCT_KEYS, c.EVENT_TYPES)
+    assert list(zip(*(row[name] for name in arrays), strict=True)) == expected
+    store.materialize(full=False)
+    assert stored(store, "u2") == expected
+    one.breaker.close()

@@ -139,7 +139,7 @@ FEW = {"requests_per_second_per_address": 0.01, "burst_per_address": 3}
 
 def test_an_address_is_limited(config: Config, store: FeatureStore, runtime: Runtime, tmp_path: Path) -> None:
     """Two applications share what the address has left, since the buckets lie in Redis."""
-    runtime.store.online.redis.delete(f"{store.project}:rate:address:127.0.0.1")
+    runtime.store.online.redis.delete(f"{store.shop}:rate:address:127.0.0.1")
     shop = with_settings(in_folder(config, tmp_path), api=FEW)
     with ExitStack() as stack:
         one, other = (stack.enter_context(serving(create_app(shop, runtime))) for _ in range(2))
@@ -149,7 +149,7 @@ def test_an_address_is_limited(config: Config, store: FeatureStore, runtime: Run
     assert codes == [200, 200, 200, 429]
     assert "try again in" in problem_of(refused, 429)["detail"]
     assert 90 <= int(refused.headers["retry-after"]) <= 100
-    runtime.store.online.redis.delete(f"{store.project}:rate:address:127.0.0.1")
+    runtime.store.online.redis.delete(f"{store.shop}:rate:address:127.0.0.1")
 
 
 def test_a_key_has_its_own_limit_or_the_configured_one(config: Config, runtime: Runtime, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_missing_scope_costs_the_key_nothing(config: Config, runtime: Runtime,
 def test_a_forwarded_address_counts_only_from_a_trusted_one(
     config: Config, store: FeatureStore, runtime: Runtime, tmp_path: Path, proxies: tuple[str, ...], codes: list[int]
 ) -> None:
-    buckets = [f"{store.project}:rate:address:{host}" for host in ("127.0.0.1", "192.0.2.1", "192.0.2.2")]
+    buckets = [f"{store.shop}:rate:address:{host}" for host in ("127.0.0.1", "192.0.2.1", "192.0.2.2")]
     runtime.store.online.redis.delete(*buckets)
     api = {"requests_per_second_per_address": 0.01, "burst_per_address": 1, "trusted_proxies": proxies}
     shop = with_settings(in_folder(config, tmp_path), api=api)

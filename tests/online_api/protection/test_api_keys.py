@@ -276,7 +276,7 @@ def test_a_key_from_creation_to_revocation(tmp_path: Path) -> None:
     answer = json.loads(created.stdout)
     path = tmp_path / "api_keys.json"
     assert (answer["scopes"], answer["limit"], answer["file"]) == (["read", "write"], None, str(path))
-    key = KeyRing.load(path).find(answer["token"])
+    key = KeyRing.load(path, shop=Config().data.source).find(answer["token"])
     assert isinstance(key, ApiKey)
     assert key.scopes == {"read", "write"}
     listed = keys(tmp_path, "list", "--json")
@@ -287,7 +287,7 @@ def test_a_key_from_creation_to_revocation(tmp_path: Path) -> None:
     assert key.sha256 not in created.stdout + listed.stdout
     revoked = keys(tmp_path, "revoke", "shop", "--json")
     assert (revoked.returncode, json.loads(revoked.stdout)["revoked"]["key_id"]) == (DONE, key.key_id)
-    assert KeyRing.load(path).find(answer["token"]) is None
+    assert KeyRing.load(path, shop=Config().data.source).find(answer["token"]) is None
 
 
 @pytest.mark.e2e
@@ -295,7 +295,7 @@ def test_people_read_text(tmp_path: Path) -> None:
     assert "there are no API keys yet" in keys(tmp_path, "list").stdout
     created = keys(tmp_path, "create", "--name", "shop", "--scope", "read", "--rate", "12.5")
     token = created.stdout.splitlines()[0]
-    assert found(KeyRing.load(tmp_path / "api_keys.json"), token) == "shop"
+    assert found(KeyRing.load(tmp_path / "api_keys.json", shop=Config().data.source), token) == "shop"
     assert "cannot be shown again" in created.stdout
     line = keys(tmp_path, "list").stdout
     assert line.startswith("shop  ")

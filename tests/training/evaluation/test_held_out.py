@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from batch_jobs.build_features import build_features
+from batch_jobs.feature_build.build_contexts import build_contexts
+from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -57,6 +58,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     )
     ingest(config)
     build_features(config)
+    build_contexts(config)
     return config
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from batch_jobs.build_features import build_validated_features
 from batch_jobs.embed_products import embed_job
+from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from expectations.gate import validate_canonical, validate_features
 from feature_repo.common.config_loading import load_config

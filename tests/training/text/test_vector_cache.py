@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training.text.vector_cache import TextVectorCache, encode_distinct
+from training.text.vector_cache import TextVectorCache, delete_cache, encode_distinct
 
 DIM = 4
 
@@ -129,3 +129,28 @@ def test_vectors_that_would_poison_the_cache_are_refused(tmp_path: Path, vectors
 def test_reading_an_unknown_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         TextVectorCache(tmp_path, "id", DIM).read(["never seen"])
+
+
+def test_a_cache_that_was_deleted_and_filled_again_gives_no_wrong_vectors(tmp_path: Path) -> None:
+    cache = TextVectorCache(tmp_path, "id", DIM)
+    cache.add(["a", "b"], expected(["a", "b"]))
+    delete_cache(tmp_path)
+    np.testing.assert_array_equal(cache.read(["a", "b"]), expected(["a", "b"]))
+    TextVectorCache(tmp_path, "id", DIM).add(["c", "d", "a"], expected(["c", "d", "a"]))
+    cache.refresh()
+    assert cache.missing(["a", "b"]) == ["b"]
+    np.testing.assert_array_equal(cache.read(["a", "c"]), expected(["a", "c"]))
+
+
+def test_texts_are_encoded_again_if_the_cache_is_deleted_meanwhile(tmp_path: Path) -> None:
+    class DeletingEncoder(CountingEncoder):
+        def encode_passages(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            if not self.seen:
+                for folder in tmp_path.iterdir():
+                    delete_cache(folder)
+            return super().encode_passages(texts)
+
+    encode_distinct(["a"], CountingEncoder(), tmp_path)
+    np.testing.assert_array_equal(
+        encode_distinct(["a", "b"], DeletingEncoder(), tmp_path, show_progress=False), expected(["a", "b"])
+    )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_jobs.ingestion.files import records
-from batch_jobs.ingestion.files.records import CutShortError, RowFormat, dirty_rows
+from batch_jobs.ingestion.files.records import UNREADABLE_ROW, CutShortError, RowFormat, dirty_rows
 
 TWO = RowFormat(",", 2, 1)
 
@@ -45,6 +45,13 @@ def split(folder: Path, content: bytes, form: RowFormat = TWO) -> list[tuple[int
 )
 def test_rows_and_unreadable_lines(tmp_path: Path, content: bytes, expected: list[tuple[int, object]]) -> None:
     assert split(tmp_path, content) == expected
+
+
+def test_a_line_of_blanks_is_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b"a\n   \n\xff\n b \n")
+    found = [(row.line, row.text, row.reason) for row in dirty_rows(path, RowFormat(None, 1, 0))]
+    assert found == [(1, "a", None), (3, "\ufffd", UNREADABLE_ROW), (4, " b ", None)]
 
 
 def test_a_file_that_ends_within_quotes_is_cut_short(tmp_path: Path) -> None:
