@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+from pydantic import ByteSize, TypeAdapter
 
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 
 SPILL_PREFIX = "tawsiya-"  # of the sessions' folders, so that nothing else in a shared spill folder is ever deleted
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# The least memory DuckDB's guide gives a thread. With less, a machine of many cores runs out before it spills.
+BYTES_PER_THREAD = 125_000_000
 
 
 class OutOfResourcesError(RuntimeError):
@@ -27,7 +30,8 @@ class OutOfResourcesError(RuntimeError):
 def duckdb_session(config: Config, step: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory, which spills to disk what exceeds `resources.memory_limit`.
 
-    The spilled data are deleted at the end, with those of killed runs. `ibis.duckdb.from_connection` takes the
+    It uses all cores, or as many threads as the limit has 125 MB for. The spilled data are deleted at the end, with
+    those of killed runs. `ibis.duckdb.from_connection` takes the
     connection. Code inside that catches `duckdb.Error` lets errors pass for which `out_of_resources` holds.
 
     Args:
@@ -41,7 +45,7 @@ def duckdb_session(config: Config, step: str) -> Iterator[duckdb.DuckDBPyConnect
     root = (config.resources.spill_folder or shop_paths(config).spill).absolute()
     limit = config.resources.memory_limit
     with _spill_folder(root) as spill:
-        db = duckdb.connect(config={"memory_limit": limit, "temp_directory": str(spill)})
+        db = duckdb.connect(config={"memory_limit": limit, "temp_directory": str(spill), "threads": _threads(limit)})
         try:
             # DuckDB reads times without a zone, and returns all times, in the session's zone.
             db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
@@ -52,6 +56,11 @@ def duckdb_session(config: Config, step: str) -> Iterator[duckdb.DuckDBPyConnect
             raise OutOfResourcesError(_explanation(error, step, limit, root)) from None
         finally:
             db.close()
+
+
+def _threads(memory_limit: str) -> int:
+    affordable = TypeAdapter(ByteSize).validate_python(memory_limit) // BYTES_PER_THREAD
+    return max(1, min(os.cpu_count() or 1, affordable))
 
 
 def out_of_resources(error: duckdb.Error | OSError) -> bool:

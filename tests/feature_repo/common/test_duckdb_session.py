@@ -37,6 +37,15 @@ def test_what_exceeds_the_memory_is_spilled_and_deleted_afterwards(tmp_path: Pat
     assert list(shop_paths(config).spill.iterdir()) == []
 
 
+@pytest.mark.parametrize(("limit", "threads"), [("40MB", 1), ("1GB", 8), ("1000MiB", 8), ("64GB", 64)])
+def test_each_thread_has_memory_to_work_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, threads: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    with duckdb_session(settings(tmp_path, limit), "ingest") as db:
+        assert db.execute("SELECT current_setting('threads')").fetchone() == (threads,)
+
+
 def test_ibis_takes_the_connection_and_times_are_utc(tmp_path: Path) -> None:
     with duckdb_session(settings(tmp_path), "build-features") as db:
         con = ibis.duckdb.from_connection(db)

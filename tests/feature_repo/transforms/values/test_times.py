@@ -217,9 +217,10 @@ EXACT: list[Form] = [
     lambda time: str((time - EPOCH) // dt.timedelta(microseconds=1)),
     lambda time: f"{(time - EPOCH) // dt.timedelta(microseconds=1)}000",
 ]
+LATEST = dt.datetime(2099, 12, 31)  # 20991231 is read as a date, 21000101 as a number
 times = st.builds(
     lambda time, zone: time.replace(tzinfo=dt.UTC).astimezone(zone),
-    st.datetimes(dt.datetime(2000, 1, 2), dt.datetime(2100, 1, 1)),
+    st.datetimes(dt.datetime(2000, 1, 2), LATEST),
     st.sampled_from(ZONE_NAMES).map(ZoneInfo),
 )
 
@@ -236,7 +237,7 @@ def test_a_time_reads_back_to_the_millisecond(time: dt.datetime, form: Form) -> 
 
 
 @given(
-    time=st.datetimes(dt.datetime(2000, 1, 2), dt.datetime(2100, 1, 1)),
+    time=st.datetimes(dt.datetime(2000, 1, 2), LATEST),
     zone=st.sampled_from(ZONE_NAMES),
     order=st.sampled_from([("day_first", "%d/%m/%Y"), ("month_first", "%m/%d/%Y")]),
 )
