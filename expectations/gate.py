@@ -224,7 +224,7 @@ def passed_copies(paths: ShopPaths, since: dt.datetime) -> Iterator[ShopPaths]:
     """
     checksums = require_passed(paths)
     # Only one job at a time runs for a shop, so a folder that exists is the leftover of a killed one.
-    folder = paths.root / "passed_features"
+    folder = paths.passed_features
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     try:

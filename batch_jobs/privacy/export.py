@@ -60,7 +60,7 @@ def write_export(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _tables(paths: ShopPaths) -> list[Path]:
     """The shop's Parquet files, without the copies that a running job makes of them."""
-    copies = {paths.root / "tmp", paths.root / "passed_features"}
+    copies = {paths.root / "tmp", paths.passed_features}
     # Not rglob, which fails if a folder is deleted meanwhile.
     files = (Path(folder) / name for folder, _, names in os.walk(paths.root) for name in names)
     return sorted(

@@ -73,7 +73,7 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
 def _add_all(archive: "_Archive", config: Config, paths: ShopPaths) -> int:
     """Adds everything but the manifest; returns the number of rows of the online store."""
     archive.add_text(CONFIG_FILE, config.model_dump_json(indent=2))
-    before_store = (paths.event_log / "in_flight", paths.pending_events)
+    before_store = (paths.in_flight_requests, paths.pending_events)
     # Events of unknown products before the pending ones, because they become pending.
     for path in (path for folder in before_store for path in sorted(_files(folder), reverse=True)):
         with suppress(FileNotFoundError):  # the API has pushed these events meanwhile

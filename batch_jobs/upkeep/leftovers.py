@@ -11,7 +11,7 @@ from feature_repo.feature_report import PARTS, live_parts, read_feature_report
 def leftovers(paths: ShopPaths) -> Iterator[Path]:
     """Files and folders that no running job needs; only while the caller holds the shop's lock, none is running."""
     # A new job of the same kind deletes its own; these are of jobs that do not run again.
-    folders = (paths.root / "tmp", paths.root / "passed_features", paths.validation / "spill")
+    folders = (paths.root / "tmp", paths.passed_features, paths.validation / "spill")
     yield from (folder for folder in folders if folder.is_dir())
     yield from paths.releases.glob(".release-*")
     yield from paths.root.glob(".backup-*")

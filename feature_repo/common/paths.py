@@ -5,6 +5,7 @@ from pathlib import Path
 
 from feature_repo.common.config import Config
 
+PENDING_FOLDER, IN_FLIGHT_FOLDER = "pending", "in_flight"  # in the event log
 UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
 
 
@@ -47,7 +48,12 @@ class ShopPaths:
     @property
     def pending_events(self) -> Path:
         """Folder of accepted events that are not yet in the online store; also in the event log."""
-        return self.event_log / "pending"
+        return self.event_log / PENDING_FOLDER
+
+    @property
+    def in_flight_requests(self) -> Path:
+        """Folder of the places in the event log at which each worker's unfinished requests begin."""
+        return self.event_log / IN_FLIGHT_FOLDER
 
     @property
     def unknown_product_events(self) -> Path:
@@ -58,6 +64,11 @@ class ShopPaths:
     def source_copies(self) -> Path:
         """Folder of an ingest's temporary copies of source files, unpacked and as UTF-8."""
         return self.root / "tmp" / "source_files"
+
+    @property
+    def passed_features(self) -> Path:
+        """Folder of a materialization's copies of the files that the data gate has passed."""
+        return self.root / "passed_features"
 
     @property
     def spill(self) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from feature_repo.common.config import ApiConfig
+from feature_repo.common.paths import IN_FLIGHT_FOLDER, PENDING_FOLDER
 from online_api.events.event_log import EventLog
 from online_api.events.in_flight import InFlightRequests
 from online_api.events.pending import PendingEvents
@@ -28,10 +29,10 @@ class EventFiles(NamedTuple):
     @classmethod
     def in_folder(cls, folder: Path, config: ApiConfig) -> "EventFiles":
         """The files in the folder of an event log; none is created before the first event."""
-        pending = folder / "pending"
+        pending = folder / PENDING_FOLDER
         return cls(
             EventLog(folder),
             PendingEvents(pending),
             UnknownProductEvents(pending, config.max_unknown_product_events_per_key, config.unknown_product_days),
-            InFlightRequests(folder / "in_flight"),
+            InFlightRequests(folder / IN_FLIGHT_FOLDER),
         )
