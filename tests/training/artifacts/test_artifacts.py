@@ -23,6 +23,7 @@ from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ID_TO_INDEX, ProductEmbeddings, load_embeddings, save_embeddings
+from training.artifacts.gate_verdict import NOT_JUDGED, PASSED, REFUSED
 from training.artifacts.model import CARD, WEIGHTS, ModelCard, load_model, save_model
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import (
@@ -34,6 +35,7 @@ from training.artifacts.release import (
     delete_old,
     list_releases,
     promote,
+    record_gate,
     rollback,
     verify_release,
     write_release,
@@ -466,6 +468,70 @@ def test_the_oldest_releases_are_deleted_but_never_the_live_one(shop: Shop) -> N
     assert [row["name"] for row in list_releases(shop.releases)] == [names[1], names[3], names[4]]
     assert shop.live == names[1]
     assert delete_old(shop.releases, keep=3) == []
+
+
+# ---- the verdict of the gate -----------------------------------------------------------------------------------------
+
+REFUSED_BY_RECALL = {"verdict": REFUSED, "reasons": ["recall@20 fell from .5 to .1"], "notes": []}
+PASSED_GATE = {"verdict": PASSED, "reasons": [], "notes": []}
+
+
+def judged(shop: Shop, gate: dict[str, Any]) -> str:
+    name = shop.write()
+    record_gate(shop.releases, name, gate)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [(REFUSED_BY_RECALL, r"was refused: recall@20 fell from \.5 to \.1"), (dict(NOT_JUDGED), "was not judged")],
+)
+def test_a_refused_release_goes_live_by_force_alone(shop: Shop, gate: dict[str, Any], message: str) -> None:
+    live, name = shop.publish(), judged(shop, gate)
+    with pytest.raises(GateRefusedError, match=rf"{message}.*promote {name} --force"):
+        promote(shop.releases, name)
+    assert shop.live == live
+    promote(shop.releases, name, forced_because="the old prices were wrong")
+    assert shop.live == name
+    verify_release(shop.releases / name)
+    recorded = list_releases(shop.releases)[-1]["gate"]
+    assert recorded["verdict"] == gate["verdict"]
+    assert recorded["forced"]["reason"] == "the old prices were wrong"
+    assert recorded["forced"]["by"]
+    promote(shop.releases, live)
+    promote(shop.releases, name)  # somebody has answered for it once
+
+
+def test_the_verdict_changes_neither_the_name_nor_the_sums(shop: Shop) -> None:
+    name = judged(shop, PASSED_GATE)
+    promote(shop.releases, name)
+    assert verify_release(shop.releases / name)["gate"]["verdict"] == PASSED
+
+
+def test_a_changed_verdict_is_damage(shop: Shop) -> None:
+    name = judged(shop, REFUSED_BY_RECALL)
+    path = shop.releases / name / MANIFEST
+    path.write_text(path.read_text().replace('"verdict": "refused"', '"verdict": "passed"'))
+    with pytest.raises(GateRefusedError, match="the verdict of the gate is not as it was written"):
+        promote(shop.releases, name)
+
+
+def test_roll_back_leaves_refused_releases_out(shop: Shop) -> None:
+    first = shop.publish()
+    judged(shop, REFUSED_BY_RECALL)
+    judged(shop, dict(NOT_JUDGED))
+    third = judged(shop, PASSED_GATE)
+    promote(shop.releases, third)
+    assert rollback(shop.releases) == first
+
+
+def test_refused_releases_take_no_place_of_those_to_roll_back_to(shop: Shop) -> None:
+    good = [shop.publish() for _ in range(3)]
+    bad = [judged(shop, REFUSED_BY_RECALL) for _ in range(3)]
+    assert delete_old(shop.releases, keep=2) == [good[0], *bad[:2]]
+    later = shop.publish()
+    assert delete_old(shop.releases, keep=2) == [good[1], bad[2]]
+    assert [row["name"] for row in list_releases(shop.releases)] == [good[2], later]
 
 
 def test_no_folder_of_releases_is_an_empty_list(tmp_path: Path) -> None:
