@@ -429,6 +429,26 @@ class ReleaseConfig(Section):
     keep: Annotated[int, Field(ge=2)] = Field(
         5, description="Number of releases to keep for rollback; older ones are deleted"
     )
+    # ADR 0016 has what trainings on the same data differ by.
+    max_recall_loss: Fraction = Field(
+        0.1, description="Largest share of the live release's recall@20 that a new one may certainly lose"
+    )
+    max_ndcg_loss: Fraction = Field(0.1, description="Largest share of the live release's ndcg@20, likewise")
+    max_coverage_loss: Fraction = Field(
+        0.5, description="Largest share of the live release's coverage@20 that a new one may lose"
+    )
+    max_size_loss: Fraction = Field(
+        0.3,
+        description="Largest share of the live release's products that a new one may lack, and largest loss of the "
+        "share of products that are not hidden",
+    )
+    min_recall_at_20: Fraction = Field(
+        0, description="Smallest recall@20 of a release, whatever the live one reaches; 0 sets none"
+    )
+    min_share_of_popular_recall: Fraction = Field(
+        0.5,
+        description="Smallest recall@20 of a release, as a share of what the same popular products for everybody reach",
+    )
 
 
 class DiskConfig(Section):

@@ -15,8 +15,8 @@
 
 A release is written under a name that starts with a dot and renamed when it is complete. `current` is replaced by an
 atomic rename. So a crash at any time leaves the old or the new release live, never a part of one. The name ends with a
-hash of the manifest, which contains the hashes of all files, so a single changed byte is detected. Not part of that hash
-is the verdict of the gate (gate_verdict.py), which is known only after the release is written.
+hash of the manifest, which contains the hashes of all files, so a single changed byte is detected. The verdict of
+the gate (gate_verdict.py) is not part of that hash, because it is known only after the release is written.
 """
 
 import datetime as dt

@@ -6,7 +6,7 @@ import numpy as np
 
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.publish import _events, _popular, _recent_popularity
+from batch_jobs.popularity import of_products, popular_products, read_events, recent_popularity_of
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.time_split import read_time_split
@@ -39,9 +39,9 @@ def popular(config: Config) -> list[str]:
 
 def popular_of(config: Config, product_ids: list[str]) -> list[int]:
     paths = shop_paths(config)
-    positions: list[int] = _popular(
-        _events(paths, product_keys(product_ids)), read_time_split(paths.feature_report).data_end, len(product_ids)
-    ).tolist()
+    events = of_products(read_events(paths), product_keys(product_ids))
+    data_end = read_time_split(paths.feature_report).data_end
+    positions: list[int] = popular_products(events, data_end, len(product_ids)).tolist()
     return positions
 
 
@@ -69,8 +69,9 @@ def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
     build_features(config)
     paths = shop_paths(config)
     end = read_time_split(paths.feature_report).data_end
-    events = _events(paths, product_keys(IDS))
+    events = of_products(read_events(paths), product_keys(IDS))
     # 30 days and a millisecond before the end of 1 April at noon is 2 March at noon.
     rescorer = Rescorer(popularity_days=31, new_popularity_days=7)
     # The last two had no event until then, and count like the middle one of the others.
-    assert np.expm1(_recent_popularity(events, end, 5, rescorer)).round().tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]
+    recent = np.expm1(recent_popularity_of(events, end, 5, rescorer)).round()
+    assert recent.tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]
