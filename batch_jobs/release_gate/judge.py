@@ -33,8 +33,6 @@ from training.evaluation.served_buyers import ServedBuyer, Window, read_served_b
 
 log = logging.getLogger(__name__)
 
-# A bootstrap over fewer buyers has intervals that are too narrow (training.evaluation.bootstrap).
-MIN_BUYERS = 30
 MIN_WINDOW = dt.timedelta(days=1)
 MILLISECOND = dt.timedelta(milliseconds=1)
 
@@ -118,7 +116,7 @@ def _window(config: Config, releases: Releases, judgement: Judgement) -> tuple[W
         if end - window.start >= MIN_WINDOW:
             buyers = with_known_targets(read_served_buyers(config, window), keys_U)
             n_buyers = len({buyer.number for buyer in buyers})
-            if n_buyers >= MIN_BUYERS:
+            if n_buyers >= limits.MIN_BUYERS:
                 return _noted(judgement, window, buyers, comparable=True)
             problem = f"only {n_buyers} buyers can be measured on the days that are new to both models"
         judgement.notes.append(f"absolute limits alone decide: {problem}")

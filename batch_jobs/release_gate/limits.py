@@ -15,6 +15,8 @@ from feature_repo.common.config import ReleaseConfig
 from training.artifacts.recommender import Recommender
 from training.evaluation.bootstrap import LEVEL, mean_interval, paired_interval
 
+# A bootstrap over fewer buyers has intervals that are too narrow (training.evaluation.bootstrap): it refuses nothing.
+MIN_BUYERS = 30
 UNIT_TOLERANCE = 1e-3
 SLOWER = 1.5  # a candidate whose lists take this many times as long is worth a warning
 ROWS_AT_ONCE = 10_000
@@ -63,9 +65,13 @@ def judge_lists(judgement: Judgement, config: ReleaseConfig, candidate: Measured
     covered = None if live is None else live.coverage
     _add_loss(judgement, COVERAGE, candidate.coverage, covered, config.max_coverage_loss, "release.max_coverage_loss")
     recall_B = candidate.per_buyer[RECALL]
-    _add_floor(judgement, recall_B, np.full_like(recall_B, config.min_recall_at_20), "release.min_recall_at_20")
-    share = config.min_share_of_popular_recall
-    _add_floor(judgement, recall_B, share * candidate.popular_recall_B, "release.min_share_of_popular_recall")
+    minimum, share = config.min_recall_at_20, config.min_share_of_popular_recall
+    # The shop set the first one, so it counts for any number of buyers.
+    _add_floor(judgement, recall_B, np.full_like(recall_B, minimum), f"release.min_recall_at_20={minimum:g}", 1)
+    _add_floor(
+        judgement, recall_B, share * candidate.popular_recall_B,
+        f"release.min_share_of_popular_recall={share:g}", MIN_BUYERS,
+    )  # fmt: skip
 
 
 def judge_index(judgement: Judgement, minimum: float, recall: float) -> None:
@@ -114,7 +120,7 @@ def _add_paired(
     interval = paired_interval(candidate_B, live_B)
     _, highest = paired_interval(candidate_B, (1 - loss) * live_B)
     change = f"{name} fell from {live:.4f} to {candidate:.4f} (difference {interval_text(interval)}, {LEVEL:.0%})"
-    if highest < 0:
+    if highest < 0 and len(live_B) >= MIN_BUYERS:
         verdict, message = "refused", f"{change}, by more than {setting}={loss:g}"
     elif candidate < (1 - loss) * live:
         verdict, message = "warning", f"{change}; with {len(live_B)} buyers, that may be noise"
@@ -123,16 +129,18 @@ def _add_paired(
     judgement.add(Row(name, live, candidate, _share_limit(loss), verdict, interval), message)  # type: ignore[arg-type]
 
 
-def _add_floor(judgement: Judgement, recall_B: Float64Array, floor_B: Float64Array, setting: str) -> None:
+def _add_floor(
+    judgement: Judgement, recall_B: Float64Array, floor_B: Float64Array, setting: str, min_buyers: int
+) -> None:
     """A row for an absolute limit of recall: refused if the mean is certainly below that of the floor."""
-    floor = float(floor_B.mean())
+    floor, recall = float(floor_B.mean()), float(recall_B.mean())
     if floor == 0:
         return
     _, highest = mean_interval(recall_B - floor_B)
-    recall = float(recall_B.mean())
+    verdict: RowVerdict = "ok" if highest >= 0 else "refused" if len(recall_B) >= min_buyers else "warning"
     judgement.add(
-        Row(f"{RECALL}, floor", None, recall, f">= {floor:.4f}", "refused" if highest < 0 else "ok"),
-        f"{RECALL} is {recall:.4f}, below the {floor:.4f} of {setting}",
+        Row(f"{RECALL}, floor", None, recall, f">= {floor:.4f}", verdict),
+        f"{RECALL} is {recall:.4f} for {len(recall_B)} buyers, below the floor of {floor:.4f} ({setting})",
     )
 
 
