@@ -465,6 +465,9 @@ class DiskConfig(Section):
     )
 
 
+NEWEST_REFUSED = "newest_refused"  # of ApiConfig.shadow_release
+
+
 class ApiConfig(Section):
     """The online service."""
 
@@ -515,6 +518,13 @@ class ApiConfig(Section):
     cors_origins: tuple[str, ...] = Field((), description="Origins that may call the API from a browser")
     rules_path: Path = Field(
         Path("config/rules.yaml"), description="File of merchandising rules (docs/merchandising.md); no file, no rules"
+    )
+    shadow_share: Fraction = Field(
+        0, description="Share of the personalised lists that a second release makes, too, for comparison; never shown"
+    )
+    shadow_release: str = Field(
+        NEWEST_REFUSED,
+        description="Name of that release; `newest_refused` is the last one that the gate before promote refused",
     )
     otlp_endpoint: str = Field(
         "", description="OTLP/HTTP endpoint for traces, such as http://localhost:4318 (extra `otel`); empty sends none"
