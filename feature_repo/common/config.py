@@ -431,9 +431,9 @@ class ReleaseConfig(Section):
     )
     # ADR 0016 has what trainings on the same data differ by.
     max_recall_loss: Fraction = Field(
-        0.1, description="Largest share of the live release's recall@20 that a new one may certainly lose"
+        0.05, description="Largest share of the live release's recall@20 that a new one may certainly lose"
     )
-    max_ndcg_loss: Fraction = Field(0.1, description="Largest share of the live release's ndcg@20, likewise")
+    max_ndcg_loss: Fraction = Field(0.05, description="Largest share of the live release's ndcg@20, likewise")
     max_coverage_loss: Fraction = Field(
         0.5, description="Largest share of the live release's coverage@20 that a new one may lose"
     )
