@@ -8,7 +8,7 @@ Legend: B buyers, N products.
 
 import numpy as np
 
-from batch_jobs.release_gate.measures import COVERAGE, INDEX_RECALL, NDCG, NEW_RECALL, RECALL, Measured
+from batch_jobs.release_gate.measures import COVERAGE, INDEX_RECALL, JUDGED, RECALL, Measured
 from batch_jobs.release_gate.table import Judgement, Row, RowVerdict, figure_text, interval_text
 from feature_repo.common.arrays import Float64Array
 from feature_repo.common.config import ReleaseConfig
@@ -54,14 +54,11 @@ def judge_sizes(
 
 def judge_lists(judgement: Judgement, config: ReleaseConfig, candidate: Measured, live: Measured | None) -> None:
     """Judges recall, ndcg and coverage against the live release, if there is one, and recall absolutely."""
-    for name, loss, setting in (
-        (RECALL, config.max_recall_loss, "release.max_recall_loss"),
-        (NDCG, config.max_ndcg_loss, "release.max_ndcg_loss"),
-        (NEW_RECALL, config.max_recall_loss, "release.max_recall_loss"),
-    ):
+    for name, setting in JUDGED.items():
         if name in candidate.per_buyer:
             live_B = None if live is None else live.per_buyer[name]
-            _add_paired(judgement, name, candidate.per_buyer[name], live_B, loss, setting)
+            loss = getattr(config, setting)
+            _add_paired(judgement, name, candidate.per_buyer[name], live_B, loss, f"release.{setting}")
     covered = None if live is None else live.coverage
     _add_loss(judgement, COVERAGE, candidate.coverage, covered, config.max_coverage_loss, "release.max_coverage_loss")
     recall_B = candidate.per_buyer[RECALL]

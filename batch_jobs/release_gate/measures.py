@@ -1,6 +1,6 @@
 """Measures releases as they serve, on the same buyers and the same targets.
 
-Legend: B buyers, K results, N products of a release, U products of any of the releases.
+Legend: B buyers, C of them, K results, N products of a release, U products of any of the releases.
 """
 
 import time
@@ -18,7 +18,15 @@ from training.evaluation.served_buyers import ServedBuyer
 from training.evaluation.served_lists import served_lists
 
 K = 20
-RECALL, NDCG, COVERAGE, NEW_RECALL = f"recall@{K}", f"ndcg@{K}", f"coverage@{K}", f"recall@{K}, new items"
+RECALL, NDCG, COVERAGE = f"recall@{K}", f"ndcg@{K}", f"coverage@{K}"
+NEW_RECALL, SIMILARITY_RECALL = f"recall@{K}, new items", f"recall@{K}, new items, similarity alone"
+# The setting of section `release` that says how much of it a candidate may lose.
+JUDGED = {
+    RECALL: "max_recall_loss",
+    NDCG: "max_ndcg_loss",
+    NEW_RECALL: "max_recall_loss",
+    SIMILARITY_RECALL: "max_similarity_loss",
+}
 INDEX_RECALL = f"index_recall@{rescorer_pool(K)}"  # of the products that the re-scorer ranks for K results
 PRODUCT_QUERIES = 500  # products that stand for buyers where there are none
 LATENCY_ROUNDS, LATENCY_BUYERS = 3, 40
@@ -29,7 +37,8 @@ class Measured:
     """The figures of one release.
 
     Attributes:
-        per_buyer: (B,) values of RECALL and NDCG, and of NEW_RECALL of the buyers with a target that is new to them.
+        per_buyer: The figures of JUDGED: (B,) values of RECALL and NDCG, and of the others of the C buyers with a
+            target that is new to them.
         popular_recall_B: (B,) RECALL of the same popular products for everybody.
         coverage: Share of the U products that are in some list.
         vectors_BD: The buyer vectors.
@@ -69,13 +78,14 @@ def measure(
     popular = recommender.most_popular(K, ~hidden_N).positions
     popular_BK[:, : len(popular)] = popular
     accuracy = _accuracy(lists_BK, buyers, keys_U)
-    # The repeat term hides a model that has learned nothing wherever buyers buy the same products again.
     new = _filled(buyer.with_targets(buyer.new_targets) for buyer in buyers)
     if new:
-        new_lists = served_lists(recommender, new, K, hidden_N, new_only=True).positions_BK
-        accuracy[NEW_RECALL] = _accuracy(_in_union(new_lists, places_N), new, keys_U)[RECALL]
+        # Where buyers buy the same or popular products, the re-scorer alone makes good lists of any vectors.
+        of_new = served_lists(recommender, new, K, hidden_N, new_only=True)
+        for name, lists_CK in ((NEW_RECALL, of_new.positions_BK), (SIMILARITY_RECALL, of_new.nearest_BK)):
+            accuracy[name] = _accuracy(_in_union(lists_CK, places_N), new, keys_U)[RECALL]
     return Measured(
-        {name: accuracy[name] for name in (RECALL, NDCG, NEW_RECALL) if name in accuracy},
+        {name: accuracy[name] for name in JUDGED if name in accuracy},
         _accuracy(_in_union(popular_BK, places_N), buyers, keys_U)[RECALL],
         coverage(lists_BK, len(keys_U), [K])[COVERAGE],
         served.vectors_BD,

@@ -434,6 +434,11 @@ class ReleaseConfig(Section):
         0.05, description="Largest share of the live release's recall@20 that a new one may certainly lose"
     )
     max_ndcg_loss: Fraction = Field(0.05, description="Largest share of the live release's ndcg@20, likewise")
+    max_similarity_loss: Fraction = Field(
+        0.3,
+        description="Largest share of the live release's recall@20 without the re-scorer that a new one may certainly "
+        "lose; trainings on the same data differ more in it",
+    )
     max_coverage_loss: Fraction = Field(
         0.5, description="Largest share of the live release's coverage@20 that a new one may lose"
     )

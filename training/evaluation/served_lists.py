@@ -35,10 +35,12 @@ class ServedLists(NamedTuple):
 
     Attributes:
         positions_BK: (B, K) int32 positions in the release, best first, NO_PRODUCT where a list is shorter.
+        nearest_BK: (B, K) the same lists without the re-scorer, by similarity alone.
         vectors_BD: (R, D) buyer vectors of the R buyers with a history that the release knows.
     """
 
     positions_BK: Int32Array
+    nearest_BK: Int32Array
     vectors_BD: Float32Array
 
 
@@ -69,16 +71,22 @@ def served_lists(
     vectors_BD = _vectors(recommender, [histories[row] for row in rows])
     nearest = _nearest(recommender, vectors_BD, k, [allowed[row] for row in rows])
     best = [recommender.most_popular(k, allowed_N).positions for allowed_N in allowed]
+    by_similarity = list(best)
     for row, vector_D, nearest_to_buyer in zip(rows, vectors_BD, nearest, strict=True):
         # As ResolvedRequest.repeat_events of the service.
         events = merge_sequences(histories[row].events, buyers[row].purchases)
         scores = BuyerScores(recommender, vector_D, recommender.repeats(events), new_only=new_only)
         positions = scores.candidates(nearest_to_buyer, k, allowed[row])
         best[row] = top_k(positions, scores.scores(positions), k).positions
-    lists_BK = np.full((len(buyers), k), NO_PRODUCT, dtype=np.int32)
-    for row, positions in enumerate(best):
+        by_similarity[row] = nearest_to_buyer[:k]
+    return ServedLists(_filled_up(best, k), _filled_up(by_similarity, k), vectors_BD)
+
+
+def _filled_up(lists: Sequence[Int64Array], k: int) -> Int32Array:
+    lists_BK = np.full((len(lists), k), NO_PRODUCT, dtype=np.int32)
+    for row, positions in enumerate(lists):
         lists_BK[row, : len(positions)] = positions
-    return ServedLists(lists_BK, vectors_BD)
+    return lists_BK
 
 
 def _bought(recommender: Recommender, buyer: StoredEvents) -> Int64Array:

@@ -112,6 +112,13 @@ def test_an_index_of_other_vectors_is_refused_by_its_recall(config: Config, tmp_
     assert not any("index_recall" in reason for reason in right.reasons)
 
 
+def test_vectors_that_say_nothing_are_refused_where_the_re_scorer_makes_up_for_them(tmp_path: Path) -> None:
+    config = shop_config(tmp_path, max_recall_loss=0.95, max_ndcg_loss=0.95)
+    [reason] = judged(config, release(tmp_path / "b", vectors_ND=shuffled()), release(tmp_path / "a")).reasons
+    assert reason.startswith("recall@20, new items, similarity alone fell from")
+    assert reason.endswith("by more than release.max_similarity_loss=0.3")
+
+
 def test_half_the_catalogue_missing_is_refused_by_its_size(config: Config, tmp_path: Path) -> None:
     half = release(tmp_path / "b", products=catalogue(N_PRODUCTS // 2))
     judgement = judged(config, half, release(tmp_path / "a"))
@@ -135,7 +142,7 @@ def test_hidden_products_are_refused_by_their_share(config: Config, tmp_path: Pa
 
 
 def test_a_list_of_few_products_for_all_is_refused_by_its_coverage(tmp_path: Path) -> None:
-    config = shop_config(tmp_path, max_recall_loss=1, max_ndcg_loss=1, max_coverage_loss=0.2)
+    config = shop_config(tmp_path, max_recall_loss=1, max_ndcg_loss=1, max_similarity_loss=1, max_coverage_loss=0.2)
     same = np.tile(vectors()[:1], (N_PRODUCTS, 1))
     judgement = judged(config, release(tmp_path / "b", vectors_ND=same), release(tmp_path / "a"))
     assert [reason.partition(" fell")[0] for reason in judgement.reasons] == ["coverage@20"]
@@ -145,7 +152,7 @@ def test_a_list_of_few_products_for_all_is_refused_by_its_coverage(tmp_path: Pat
 
 
 def test_a_loss_within_the_margin_passes(tmp_path: Path) -> None:
-    config = shop_config(tmp_path, max_recall_loss=0.95, max_ndcg_loss=0.95)
+    config = shop_config(tmp_path, max_recall_loss=0.95, max_ndcg_loss=0.95, max_similarity_loss=0.95)
     assert judged(config, release(tmp_path / "b", vectors_ND=shuffled()), release(tmp_path / "a")).reasons == []
 
 
