@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import torch
 
@@ -15,7 +14,7 @@ from feature_repo.common.arrays import BoolArray, Float32Array, Float64Array, In
 from training.artifacts.recommender import Recommender, rescorer_pool
 from training.evaluation.metrics import NO_PRODUCT, Targets, accuracy_per_buyer, coverage
 from training.evaluation.served_buyers import ServedBuyer
-from training.evaluation.served_lists import served_lists
+from training.evaluation.served_lists import one_faiss_thread, served_lists
 
 K = 20
 RECALL, NDCG, COVERAGE = f"recall@{K}", f"ndcg@{K}", f"coverage@{K}"
@@ -115,21 +114,23 @@ def index_recall(recommender: Recommender, vectors_BD: Float32Array) -> float:
 
 def latencies_ms(recommenders: Sequence[Recommender], buyers: Sequence[ServedBuyer]) -> list[float]:
     """The median time of one list of each release, in turns, so that whatever else the machine does slows all alike."""
-    threads, faiss_threads = torch.get_num_threads(), faiss.omp_get_max_threads()
+    threads = torch.get_num_threads()
     times: list[list[float]] = [[] for _ in recommenders]
     try:
         torch.set_num_threads(1)  # as in a worker of the API
-        faiss.omp_set_num_threads(1)
-        for _ in range(LATENCY_ROUNDS):
-            for recommender, noted in zip(recommenders, times, strict=True):
-                for buyer in buyers[:LATENCY_BUYERS]:
-                    started = time.perf_counter()
-                    served_lists(recommender, [buyer], K)
-                    noted.append(time.perf_counter() - started)
+        with one_faiss_thread():
+            for _ in range(LATENCY_ROUNDS):
+                for recommender, noted in zip(recommenders, times, strict=True):
+                    noted += [_seconds_of_list(recommender, buyer) for buyer in buyers[:LATENCY_BUYERS]]
     finally:
         torch.set_num_threads(threads)
-        faiss.omp_set_num_threads(faiss_threads)
     return [float(np.median(noted)) * 1000 for noted in times]
+
+
+def _seconds_of_list(recommender: Recommender, buyer: ServedBuyer) -> float:
+    started = time.perf_counter()
+    served_lists(recommender, [buyer], K)
+    return time.perf_counter() - started
 
 
 def _in_union(positions_BK: Int32Array, places_N: Int64Array) -> Int32Array:

@@ -3,9 +3,11 @@
 Legend: B buyers, K results, N products of the release, D dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
+import faiss
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
@@ -121,8 +123,21 @@ def _nearest(
         nearest = dict(
             zip(free, (found.positions for found in recommender.nearest(vectors_BD[free], pool)), strict=True)
         )
-    for row, allowed_N in enumerate(allowed):
-        if allowed_N is not None:
-            found = recommender.nearest_allowed(vectors_BD[row], pool, allowed_N, int(allowed_N.sum()))
-            nearest[row] = found.positions
+    # One query at a time: several threads would spend their time on waiting for each other.
+    with one_faiss_thread():
+        for row, allowed_N in enumerate(allowed):
+            if allowed_N is not None:
+                found = recommender.nearest_allowed(vectors_BD[row], pool, allowed_N, int(allowed_N.sum()))
+                nearest[row] = found.positions
     return [nearest[row] for row in range(len(allowed))]
+
+
+@contextmanager
+def one_faiss_thread() -> Iterator[None]:
+    """Searches of this thread use one core in the block, as in the API (ADR 0004)."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
