@@ -25,6 +25,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.gate_verdict import GATE, NOT_JUDGED, forced, is_sealed, refusal, sealed
 from training.artifacts.lineage import RECORD
 from training.artifacts.search.vector_index import INDEX_FILE
+from training.artifacts.verified_files import note_verified, unchanged_since_verified
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +153,15 @@ def verify_release(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: A file is missing, damaged or not in the manifest; the message names it.
     """
+    manifest = _require_files(folder)
+    for name, expected in manifest["sha256"].items():
+        if sha256(folder / name) != expected:
+            raise ValueError(f"release {folder.name} is damaged: {name} does not match its sha256 sum")
+    return manifest
+
+
+def _require_files(folder: Path) -> dict[str, Any]:
+    """The manifest of a release that has all of its files and no others; raises ValueError as verify_release."""
     manifest = read_manifest(folder)
     sums: dict[str, str] = manifest["sha256"]
     # Unknown files are refused too: whatever is loaded from the folder must be in the manifest.
@@ -159,9 +170,6 @@ def verify_release(folder: Path) -> dict[str, Any]:
         raise ValueError(f"release {folder.name} lacks {', '.join(missing)}")
     if unknown := sorted(present - sums.keys()):
         raise ValueError(f"release {folder.name} holds files that its manifest does not know: {', '.join(unknown)}")
-    for name, expected in sums.items():
-        if sha256(folder / name) != expected:
-            raise ValueError(f"release {folder.name} is damaged: {name} does not match its sha256 sum")
     return manifest
 
 
@@ -202,14 +210,31 @@ def check(releases: Path, name: str | None) -> str:
         if live is None:
             raise GateRefusedError(f"no release is live in {releases}; run `tawsiya refresh` first")
         name = live.name
-    # The name comes from the command line and must not lead out of the folder.
-    if Path(name).name != name or name.startswith(".") or name == CURRENT:
-        raise GateRefusedError(f"{name!r} is not the name of a release")
+    _require_name(name)
     try:
         verify_release(releases / name)
     except ValueError as error:
         raise GateRefusedError(str(error)) from None
     return name
+
+
+def _require_name(name: str) -> None:
+    # The name comes from the command line and must not lead out of the folder.
+    if Path(name).name != name or name.startswith(".") or name == CURRENT:
+        raise GateRefusedError(f"{name!r} is not the name of a release")
+
+
+def _check_unless_unchanged(releases: Path, name: str) -> None:
+    """check, without the hashes of files that have not changed since they were verified (see verified_files)."""
+    _require_name(name)
+    try:
+        files = _require_files(releases / name)["sha256"]
+    except ValueError as error:
+        raise GateRefusedError(str(error)) from None
+    if not unchanged_since_verified(releases, name, files):
+        started_ns = time.time_ns()
+        check(releases, name)
+        note_verified(releases, name, files, started_ns)
 
 
 def record_gate(releases: Path, name: str, gate: Mapping[str, Any]) -> None:
@@ -232,7 +257,7 @@ def promote(releases: Path, name: str, *, forced_because: str | None = None) -> 
     Raises:
         GateRefusedError: The gate has refused the release, or it is damaged or missing.
     """
-    check(releases, name)
+    _check_unless_unchanged(releases, name)
     manifest = read_manifest(releases / name)
     if forced_because is not None:
         # Before it goes live: a crash in between leaves a record too many, never one too few.
