@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.commands.job_runner import JobResult
+from batch_jobs.release_gate.table import gate_lines
 
 SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
 SHOWN_WARNINGS = 10
@@ -119,12 +120,16 @@ def evaluation_text(result: JobResult) -> str:
 
 
 def refresh_text(result: JobResult) -> str:
-    """What `tawsiya refresh` made."""
+    """What `tawsiya refresh` made; the table of the gate if it refused the release."""
+    if "counts" not in result:
+        return _refused_text(result)
     return "\n".join(_made_lines(result, result["evaluation"]["targets"]))
 
 
 def demo_text(result: JobResult, serve_command: str, *, serving: bool) -> str:
     """What `tawsiya demo` made, and what comes next; with `serving` the API follows."""
+    if "counts" not in result:
+        return _refused_text(result)
     sample = result["sample"]
     lines = [
         *_made_lines(result, result["metrics"]),
@@ -140,6 +145,19 @@ def demo_text(result: JobResult, serve_command: str, *, serving: bool) -> str:
     return "\n".join(lines)
 
 
+def _gate_summary(gate: Mapping[str, Any]) -> list[str]:
+    """What the gate said of a release that is live."""
+    if "forced" in gate:
+        return [f"the gate refused it; it was forced ({gate['forced']['reason']})", *gate_lines(gate)]
+    return [f"gate: {note}" for note in gate["notes"]]
+
+
+def _refused_text(result: JobResult) -> str:
+    """The judgement on a release that the gate refused."""
+    page = [f"its lists beside those of the live release: {result['shadow']}"] if result["shadow"] else []
+    return "\n".join([f"release {result['release']}:", *gate_lines(result["gate"]), *page])
+
+
 def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
     """What a run of the whole pipeline read, left out and reached: counts, quarantine, metrics and report."""
     counts = result["counts"]
@@ -149,9 +167,11 @@ def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
         f"{counts['products']:,} products{merged}",
         f"bad rows: {counts['quarantined']:,}; every row left out, with its reason: {result['quarantine']}",
         f"release {result['release']} is live after {result['seconds']['total']:.0f} s",
+        *_gate_summary(result["gate"]),
         "",
         *(kind_lines(targets, next(iter(targets))) if targets else [NO_METRICS]),
         f"more metrics, slices and curves: {result['report']}",
+        *([f"lists beside those of the release before: {result['shadow']}"] if result["shadow"] else []),
         *_warning_lines(result["warnings"]),
     ]
 

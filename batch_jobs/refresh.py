@@ -36,8 +36,9 @@ def refresh(config: Config) -> dict[str, Any]:
     """Runs the whole pipeline under the shop's lock.
 
     Returns:
-        {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "quarantine", "report", "warnings",
-        "evaluation"}, where quarantine and report are the paths of these files.
+        {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "quarantine", "report", "shadow",
+        "warnings", "gate", "evaluation"}, where quarantine, report and shadow are the paths of these files, and gate is
+        the judgement on the release (see publish).
 
     Raises:
         BusyError: Another job is running on the shop.
@@ -81,7 +82,9 @@ def refresh(config: Config) -> dict[str, Any]:
         "counts": _counts(ingested, features),
         "quarantine": str(paths.quarantine),
         "report": str(paths.evaluation_report),
+        "shadow": published["shadow"],
         "warnings": warnings,
+        "gate": published["gate"],
         "evaluation": evaluation,
     }
 

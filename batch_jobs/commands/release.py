@@ -1,5 +1,6 @@
-"""`tawsiya release`: lists, verifies and switches releases."""
+"""`tawsiya release`: lists, compares, verifies and switches releases."""
 
+import logging
 from typing import Annotated
 
 import typer
@@ -7,7 +8,9 @@ import typer
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
 from feature_repo.common.config import Config
 
-release_app = typer.Typer(help="List, verify and switch releases.", no_args_is_help=True)
+log = logging.getLogger(__name__)
+
+release_app = typer.Typer(help="List, compare, verify and switch releases.", no_args_is_help=True)
 
 
 @release_app.command("list")
@@ -24,7 +27,12 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
         rows = result["releases"]
         if not rows:
             return "this shop (data.source) has no release yet; `tawsiya refresh` makes one"
-        return "\n".join(f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products" for row in rows)
+        from training.artifacts.gate_verdict import verdict_text
+
+        return "\n".join(
+            f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products  {verdict_text(row)}"
+            for row in rows
+        )
 
     run_job(job, config, overrides, as_json, show)  # reading needs no lock
 
@@ -32,17 +40,21 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
 @release_app.command("promote")
 def release_promote(
     name: Annotated[str, typer.Argument(help="Name of the release")],
+    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it; needs --reason")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why it is promoted by force; kept with the release")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a release and make it live."""
+    """Check a release and make it live; one that the gate refused needs --force."""
+    if force != bool(reason and reason.strip()):
+        raise typer.BadParameter("--force and --reason TEXT go together: whoever forces a release says why")
 
     def job(settings: Config) -> JobResult:
         from feature_repo.common.paths import shop_paths
         from training.artifacts.release import promote
 
-        promote(shop_paths(settings).releases, name)
+        promote(shop_paths(settings).releases, name, forced_because=reason)
         return {"live": name}
 
     # Under the lock: a refresh at the same time deletes old releases.
@@ -60,6 +72,31 @@ def release_rollback(config: ConfigOption = None, overrides: SetOption = None, a
         return {"live": rollback(shop_paths(settings).releases)}
 
     run_job(with_shop_lock(job), config, overrides, as_json)
+
+
+@release_app.command("compare")
+def release_compare(
+    live: Annotated[str, typer.Argument(metavar="A", help="Name of the release in the role of the live one")],
+    candidate: Annotated[str, typer.Argument(metavar="B", help="Name of the release to judge against it")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge release B against release A as the gate would, on the data of now; changes nothing."""
+
+    def job(settings: Config) -> JobResult:
+        log.info("loading libraries ...")
+        from batch_jobs.release_gate.compare import compare_releases
+
+        return compare_releases(settings, live, candidate)
+
+    def show(result: JobResult) -> str:
+        from batch_jobs.release_gate.table import gate_lines
+
+        return "\n".join(gate_lines(result["gate"]))
+
+    # Under the lock: a refresh at the same time replaces the events and deletes old releases.
+    run_job(with_shop_lock(job), config, overrides, as_json, show)
 
 
 @release_app.command("verify")

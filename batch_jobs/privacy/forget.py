@@ -79,6 +79,7 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     for path, rows in remove_from_parts(paths, buyer_ids).items():
         removed[_name(paths, path)] += rows
     removed["training contexts"] = _delete_contexts(paths)
+    removed["shadow page"] = _delete_shadow_page(paths)
     for path in sorted(paths.root.rglob("*.parquet")):
         removed[_name(paths, path)] += remove_rows(path, buyer_ids)
     renewed = {record_path(paths, stage) for stage in stages}
@@ -133,6 +134,13 @@ def _delete_contexts(paths: ShopPaths) -> int:
     for path in folders:
         shutil.rmtree(path, ignore_errors=True)
     return len(files) + len(folders)
+
+
+def _delete_shadow_page(paths: ShopPaths) -> int:
+    """Deletes the page that compares lists of two releases: it names nobody, but lists follow from purchases."""
+    found = paths.shadow_page.is_file()
+    paths.shadow_page.unlink(missing_ok=True)
+    return int(found)
 
 
 def _remove_logged(paths: ShopPaths, buyer_ids: Collection[str]) -> Counter[str]:

@@ -429,6 +429,31 @@ class ReleaseConfig(Section):
     keep: Annotated[int, Field(ge=2)] = Field(
         5, description="Number of releases to keep for rollback; older ones are deleted"
     )
+    # ADR 0016 has what trainings on the same data differ by.
+    max_recall_loss: Fraction = Field(
+        0.05, description="Largest share of the live release's recall@20 that a new one may certainly lose"
+    )
+    max_ndcg_loss: Fraction = Field(0.05, description="Largest share of the live release's ndcg@20, likewise")
+    max_similarity_loss: Fraction = Field(
+        0.3,
+        description="Largest share of the live release's recall@20 without the re-scorer that a new one may certainly "
+        "lose; trainings on the same data differ more in it",
+    )
+    max_coverage_loss: Fraction = Field(
+        0.5, description="Largest share of the live release's coverage@20 that a new one may lose"
+    )
+    max_size_loss: Fraction = Field(
+        0.3,
+        description="Largest share of the live release's products that a new one may lack, and largest loss of the "
+        "share of products that are not hidden",
+    )
+    min_recall_at_20: Fraction = Field(
+        0, description="Smallest recall@20 of a release, whatever the live one reaches; 0 sets none"
+    )
+    min_share_of_popular_recall: Fraction = Field(
+        0.5,
+        description="Smallest recall@20 of a release, as a share of what the same popular products for everybody reach",
+    )
 
 
 class DiskConfig(Section):
@@ -443,6 +468,9 @@ class DiskConfig(Section):
         description="A larger cache of text vectors is deleted at the end of `tawsiya refresh`, and the next one "
         "encodes the products again; it is kept where the products alone need more",
     )
+
+
+NEWEST_REFUSED = "newest_refused"  # of ApiConfig.shadow_release
 
 
 class ApiConfig(Section):
@@ -495,6 +523,13 @@ class ApiConfig(Section):
     cors_origins: tuple[str, ...] = Field((), description="Origins that may call the API from a browser")
     rules_path: Path = Field(
         Path("config/rules.yaml"), description="File of merchandising rules (docs/merchandising.md); no file, no rules"
+    )
+    shadow_share: Fraction = Field(
+        0, description="Share of the personalised lists that a second release makes, too, for comparison; never shown"
+    )
+    shadow_release: str = Field(
+        NEWEST_REFUSED,
+        description="Name of that release; `newest_refused` is the last one that the gate before promote refused",
     )
     otlp_endpoint: str = Field(
         "", description="OTLP/HTTP endpoint for traces, such as http://localhost:4318 (extra `otel`); empty sends none"

@@ -186,6 +186,11 @@ class ShopPaths:
         return self.root / "report.html"
 
     @property
+    def shadow_page(self) -> Path:
+        """The lists of the last candidate beside those of the live release, as an HTML page."""
+        return self.root / "shadow.html"
+
+    @property
     def releases(self) -> Path:
         """Folder of the releases; the link `current` points to the live one."""
         return self.root / "releases"

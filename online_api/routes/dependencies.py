@@ -112,6 +112,8 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     context.stages += result.stages
     context.source = result.source
     context.degraded = result.payload["degraded"]
+    if (shadow := services.runtime.shadow) is not None:
+        shadow.offer(context.request_id, result)
     # /v1/trending has asked for popular products, so for it they are no fallback.
     if result.source in ("popular", "popular_in_filter") and not list_request.popular:
         context.fallback = context.degraded[0] if context.degraded else "nothing_known"

@@ -62,6 +62,7 @@ CHAIN = [
     FIND,
     ("release", "list"),
     ("release", "verify"),
+    ("release", "compare"),
     ("release", "rollback"),
     ("release", "promote"),
     ("config", "show"),
@@ -105,10 +106,17 @@ def answers(built: Shop) -> dict[tuple[str, ...], Finished]:
     for command in CHAIN:
         if command == ("materialize",):
             assert built.run("validate").code == DONE  # the first one ran before there were features
-        extra = [finished[("release", "list")].answer["releases"][0]["name"]] if command[-1] == "promote" else []
-        finished[command] = built.run(*command, *extra, "--json")
+        finished[command] = built.run(*command, *_releases_of(command, finished), "--json")
         assert finished[command].code == DONE, finished[command].stderr
     return finished
+
+
+def _releases_of(command: tuple[str, ...], finished: dict[tuple[str, ...], Finished]) -> list[str]:
+    """The releases that a command of the chain needs to be named."""
+    if command[-1] not in ("promote", "compare"):
+        return []
+    names = [row["name"] for row in finished[("release", "list")].answer["releases"]]
+    return names if command[-1] == "compare" else names[:1]
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------
@@ -281,6 +289,7 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ("recommend",): ["--buyer", "b01"],
         ("search",): ["tea"],
         ("release", "promote"): ["name"],
+        ("release", "compare"): ["a", "b"],
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
         ("backup",): ["--to", "shop.tar"],

@@ -113,12 +113,15 @@ MADE: dict[str, Any] = {
     "release": "r1",
     "seconds": {"total": 61.4},
     "report": "report.html",
+    "gate": {"verdict": "passed", "notes": ["no release is live"]},
+    "shadow": None,
     "warnings": ["events: 2 rows left out", "ingest: several_buyers: 1 buyers have events"],
 }
 MADE_LINES = [
     "shop: 1,000 events of 60 buyers, 40 products",
     "bad rows: 3; every row left out, with its reason: var/shop/quarantine.parquet",
     "release r1 is live after 61 s",
+    "gate: no release is live",
     "",
     *TARGET_LINES,
     "more metrics, slices and curves: report.html",
@@ -130,6 +133,28 @@ MADE_LINES = [
 
 def test_refresh_ends_with_counts_quarantine_metrics_and_report() -> None:
     assert refresh_text(MADE | {"evaluation": {"targets": TARGETS}}).splitlines() == MADE_LINES
+
+
+def test_a_refused_release_is_shown_with_the_table_of_the_gate() -> None:
+    row = {"figure": "products", "live": 40, "candidate": 20, "limit": ">= 70% of live", "verdict": "refused"}
+    gate = {"rows": [row | {"interval": None}], "window": None, "reasons": ["products fell"], "notes": []}
+    refused = {"release": "r2", "gate": gate, "shadow": "var/shop/shadow.html"}
+    lines = [
+        "release r2:",
+        "figure    live  candidate  difference  limit           verdict",
+        "products  40    20                     >= 70% of live  refused",
+        "refused: products fell",
+        "its lists beside those of the live release: var/shop/shadow.html",
+    ]
+    assert refresh_text(refused).splitlines() == lines
+    assert demo_text(refused, "tawsiya serve", serving=True).splitlines() == lines
+
+
+def test_a_forced_release_says_why_it_is_live() -> None:
+    gate = {"rows": [], "window": None, "reasons": ["products fell"], "notes": [], "forced": {"reason": "a sale ended"}}
+    text = refresh_text(MADE | {"gate": gate, "shadow": "shadow.html", "evaluation": {"targets": TARGETS}})
+    assert "the gate refused it; it was forced (a sale ended)" in text.splitlines()
+    assert "lists beside those of the release before: shadow.html" in text.splitlines()
 
 
 def test_of_many_warnings_the_first_are_shown() -> None:

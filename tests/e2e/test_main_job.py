@@ -114,7 +114,7 @@ def test_demo_answers_with_what_it_did(first: tuple[Shop, dict[str, Any]]) -> No
     _, answer = first
     assert set(answer) == {
         "release", "dataset", "seconds", "counts", "quarantine", "metrics", "report", "warnings", "sample",
-        "address",
+        "address", "gate", "shadow",
     }  # fmt: skip
     assert answer["dataset"] == "shop"
     assert answer["counts"] == {"events": len(events()), "products": 40, "buyers": 60, "quarantined": 0, "merged": 0}

@@ -35,6 +35,7 @@ class ModelCard:
         schema_hash: Schema hash at training time.
         epoch: Epoch of these weights, from 1.
         metrics: Validation metrics of that epoch.
+        trained_until: Start of the test days, ISO 8601: the model has seen only events before; None in older models.
     """
 
     text_encoder: str
@@ -42,6 +43,7 @@ class ModelCard:
     schema_hash: str
     epoch: int
     metrics: dict[str, float] = field(default_factory=dict)
+    trained_until: str | None = None
 
 
 def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard) -> None:
@@ -62,6 +64,7 @@ def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: 
         "schema_hash": card.schema_hash,
         "epoch": card.epoch,
         "metrics": card.metrics,
+        "trained_until": card.trained_until,
     }
     write_json(folder / CARD, content)
 
@@ -95,5 +98,6 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
         content["schema_hash"],
         content["epoch"],
         content["metrics"],
+        content.get("trained_until"),
     )
     return model.eval(), vocabularies, card

@@ -15,7 +15,8 @@
 
 A release is written under a name that starts with a dot and renamed when it is complete. `current` is replaced by an
 atomic rename. So a crash at any time leaves the old or the new release live, never a part of one. The name ends with a
-hash of the manifest, which contains the hashes of all files, so a single changed byte is detected.
+hash of the manifest, which contains the hashes of all files, so a single changed byte is detected. The verdict of
+the gate (gate_verdict.py) is not part of that hash, because it is known only after the release is written.
 """
 
 import datetime as dt
@@ -24,6 +25,8 @@ import json
 import logging
 import os
 import shutil
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +38,10 @@ from feature_repo.common.arrays import Float32Array, Int32Array
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import sha256, write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
+from training.artifacts.gate_verdict import GATE, NOT_JUDGED, forced, is_sealed, refusal, sealed
 from training.artifacts.lineage import RECORD
 from training.artifacts.search.vector_index import INDEX_FILE
+from training.artifacts.verified_files import note_verified, unchanged_since_verified
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +87,7 @@ def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any
         releases: Folder of all releases.
         parts: What goes into the release.
         metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
-        about: Further facts for the manifest (dataset, schema hash, counts).
+        about: Further facts for the manifest (dataset, schema hash, counts, verdict of the gate).
     """
     releases.mkdir(parents=True, exist_ok=True)
     # Of killed processes. The caller holds the shop's lock, so no other process is writing.
@@ -137,6 +142,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     name = folder.resolve().name  # `folder` may be the link to the live release
     if manifest.get("name") != name or not name.endswith(f"-{_content_hash(manifest)}"):
         raise ValueError(f"{path} is damaged: it does not match the release's name")
+    if GATE in manifest and not is_sealed(manifest[GATE]):
+        raise ValueError(f"{path} is damaged: the verdict of the gate is not as it was written")
     return manifest
 
 
@@ -146,6 +153,15 @@ def verify_release(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: A file is missing, damaged or not in the manifest; the message names it.
     """
+    manifest = _require_files(folder)
+    for name, expected in manifest["sha256"].items():
+        if sha256(folder / name) != expected:
+            raise ValueError(f"release {folder.name} is damaged: {name} does not match its sha256 sum")
+    return manifest
+
+
+def _require_files(folder: Path) -> dict[str, Any]:
+    """The manifest of a release that has all of its files and no others; raises ValueError as verify_release."""
     manifest = read_manifest(folder)
     sums: dict[str, str] = manifest["sha256"]
     # Unknown files are refused too: whatever is loaded from the folder must be in the manifest.
@@ -154,9 +170,6 @@ def verify_release(folder: Path) -> dict[str, Any]:
         raise ValueError(f"release {folder.name} lacks {', '.join(missing)}")
     if unknown := sorted(present - sums.keys()):
         raise ValueError(f"release {folder.name} holds files that its manifest does not know: {', '.join(unknown)}")
-    for name, expected in sums.items():
-        if sha256(folder / name) != expected:
-            raise ValueError(f"release {folder.name} is damaged: {name} does not match its sha256 sum")
     return manifest
 
 
@@ -197,9 +210,7 @@ def check(releases: Path, name: str | None) -> str:
         if live is None:
             raise GateRefusedError(f"no release is live in {releases}; run `tawsiya refresh` first")
         name = live.name
-    # The name comes from the command line and must not lead out of the folder.
-    if Path(name).name != name or name.startswith(".") or name == CURRENT:
-        raise GateRefusedError(f"{name!r} is not the name of a release")
+    _require_name(name)
     try:
         verify_release(releases / name)
     except ValueError as error:
@@ -207,12 +218,55 @@ def check(releases: Path, name: str | None) -> str:
     return name
 
 
+def _require_name(name: str) -> None:
+    # The name comes from the command line and must not lead out of the folder.
+    if Path(name).name != name or name.startswith(".") or name == CURRENT:
+        raise GateRefusedError(f"{name!r} is not the name of a release")
+
+
+def _check_unless_unchanged(releases: Path, name: str) -> None:
+    """check, without the hashes of files that have not changed since they were verified (see verified_files)."""
+    _require_name(name)
+    try:
+        files = _require_files(releases / name)["sha256"]
+    except ValueError as error:
+        raise GateRefusedError(str(error)) from None
+    if not unchanged_since_verified(releases, name, files):
+        started_ns = time.time_ns()
+        check(releases, name)
+        note_verified(releases, name, files, started_ns)
+
+
+def record_gate(releases: Path, name: str, gate: Mapping[str, Any]) -> None:
+    """Writes the verdict of the gate (see gate_verdict) into the manifest of a release."""
+    folder = releases / name
+    write_json(folder / MANIFEST, read_manifest(folder) | {GATE: sealed(gate)})
+
+
 # ---- going live, back and away ---------------------------------------------------------------------------------------
 
 
-def promote(releases: Path, name: str) -> None:
-    """Makes a release live after verifying it; if that fails (see check), the live release stays live."""
-    check(releases, name)
+def promote(releases: Path, name: str, *, forced_because: str | None = None) -> None:
+    """Makes a release live after verifying it; if that fails (see check), the live release stays live.
+
+    Args:
+        releases: Folder of all releases.
+        name: Name of the release.
+        forced_because: Why it goes live whatever the gate said; recorded in its manifest.
+
+    Raises:
+        GateRefusedError: The gate has refused the release, or it is damaged or missing.
+    """
+    _check_unless_unchanged(releases, name)
+    manifest = read_manifest(releases / name)
+    if forced_because is not None:
+        # Before it goes live: a crash in between leaves a record too many, never one too few.
+        record_gate(releases, name, manifest.get(GATE, dict(NOT_JUDGED)) | {"forced": forced(forced_because)})
+    elif reason := refusal(manifest):
+        raise GateRefusedError(
+            f"release {name} {reason}; to promote it all the same, "
+            f"`tawsiya release promote {name} --force --reason TEXT`"
+        )
     link = releases / f".{CURRENT}-{os.getpid()}"
     link.unlink(missing_ok=True)
     # Relative, so that the folder of releases can be moved or mounted elsewhere. A link cannot be changed in place; a
@@ -222,13 +276,13 @@ def promote(releases: Path, name: str) -> None:
 
 
 def rollback(releases: Path) -> str:
-    """Makes the release before the live one live again; returns its name.
+    """Makes the release before the live one live again, refused ones left out; returns its name.
 
     Raises:
         GateRefusedError: There is no earlier release.
     """
     live = current_release(releases)
-    earlier = [row["name"] for row in list_releases(releases) if live and row["name"] < live.name]
+    earlier = [row["name"] for row in list_releases(releases) if live and row["name"] < live.name and not refusal(row)]
     if not earlier:
         raise GateRefusedError("there is no earlier release to roll back to; see `tawsiya release list`")
     promote(releases, earlier[-1])
@@ -236,8 +290,16 @@ def rollback(releases: Path) -> str:
 
 
 def delete_old(releases: Path, keep: int) -> list[str]:
-    """Deletes all but the newest `keep` releases, but never the live one; returns the deleted names."""
-    old = [row["name"] for row in list_releases(releases)[:-keep] if not row["live"]]
+    """Deletes all but the newest `keep` releases, but never the live one; returns the deleted names.
+
+    Of the refused ones, which are no releases to roll back to, only the newest stays, until a later release is live.
+    """
+    rows = list_releases(releases)
+    refused = [row for row in rows if refusal(row)]
+    live = next((row["name"] for row in rows if row["live"]), "")
+    kept = {row["name"] for row in refused[-1:] if row["name"] > live}
+    kept |= {row["name"] for row in [row for row in rows if row not in refused][-keep:]} | {live}
+    old = [row["name"] for row in rows if row["name"] not in kept]
     for name in old:
         shutil.rmtree(releases / name)
     return old
@@ -245,8 +307,9 @@ def delete_old(releases: Path, keep: int) -> list[str]:
 
 def _content_hash(manifest: dict[str, Any]) -> str:
     """The hash of a manifest, with which the release's name ends."""
-    # Without the name, which contains this hash. Sorted keys make the text the same after a reload.
-    content = {key: value for key, value in manifest.items() if key != "name"}
+    # Without the name, which contains this hash, and the verdict, which comes later. Sorted keys make the text the same
+    # after a reload.
+    content = {key: value for key, value in manifest.items() if key not in ("name", GATE)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 

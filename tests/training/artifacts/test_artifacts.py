@@ -1,6 +1,7 @@
 """What batch writes and the API reads: model, embeddings, index, releases, and the recommender on top of them."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,11 +19,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo import columns as c
 from feature_repo.common.errors import GateRefusedError
-from feature_repo.common.files import write_json
+from feature_repo.common.files import sha256, write_json
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ID_TO_INDEX, ProductEmbeddings, load_embeddings, save_embeddings
+from training.artifacts.gate_verdict import NOT_JUDGED, PASSED, REFUSED
 from training.artifacts.model import CARD, WEIGHTS, ModelCard, load_model, save_model
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import (
@@ -34,6 +36,7 @@ from training.artifacts.release import (
     delete_old,
     list_releases,
     promote,
+    record_gate,
     rollback,
     verify_release,
     write_release,
@@ -42,6 +45,7 @@ from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import INDEX_FILE, FlatIndex, ScoresAndPositions, build_index, load_index
+from training.artifacts.verified_files import VERIFIED_RELEASES
 from training.data.histories import Histories
 from training.model.item_features import Vocabularies
 from training.model.prefixes import prefixes_of
@@ -466,6 +470,146 @@ def test_the_oldest_releases_are_deleted_but_never_the_live_one(shop: Shop) -> N
     assert [row["name"] for row in list_releases(shop.releases)] == [names[1], names[3], names[4]]
     assert shop.live == names[1]
     assert delete_old(shop.releases, keep=3) == []
+
+
+# ---- verified once ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are hashed from now on."""
+    names: list[str] = []
+
+    def noted(path: Path) -> str:
+        names.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr("training.artifacts.release.sha256", noted)
+    monkeypatch.setattr("training.artifacts.verified_files.TICK_NS", 0)
+    return names
+
+
+def test_a_rollback_to_a_verified_release_hashes_nothing(shop: Shop, hashed: list[str]) -> None:
+    first, second = shop.publish(), shop.publish()
+    hashed.clear()
+    assert rollback(shop.releases) == first
+    assert hashed == []
+    promote(shop.releases, second)
+    assert hashed == []
+    check(shop.releases, second)
+    assert len(hashed) == len(FILES) - 1
+
+
+@pytest.mark.parametrize("damage", ["in place", "replaced", "missing", "added"])
+def test_a_verified_release_that_changes_is_hashed_again(shop: Shop, hashed: list[str], damage: str) -> None:
+    first, second = shop.publish(), shop.publish()
+    path = shop.releases / first / "popularity.npy"
+    content, times = path.read_bytes(), path.stat()
+    changed = content[:-1] + bytes([content[-1] ^ 1])
+    if damage == "in place":
+        path.write_bytes(changed)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a tool that keeps times does
+    elif damage == "replaced":
+        path.with_suffix(".new").write_bytes(changed)
+        path.with_suffix(".new").replace(path)
+    elif damage == "missing":
+        path.unlink()
+    else:
+        path.with_name("more.npy").write_bytes(b"")
+    with pytest.raises(GateRefusedError):
+        rollback(shop.releases)
+    assert shop.live == second
+
+
+def test_a_copied_shop_is_hashed_again(shop: Shop, hashed: list[str], tmp_path: Path) -> None:
+    first, _ = shop.publish(), shop.publish()
+    copy = tmp_path / "copy"
+    shutil.copytree(shop.folder, copy, symlinks=True, ignore=shutil.ignore_patterns("copy"))
+    hashed.clear()
+    assert rollback(copy / "releases") == first
+    assert len(hashed) == len(FILES) - 1
+
+
+def test_a_file_that_changed_a_moment_before_is_not_trusted(
+    shop: Shop, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.artifacts.verified_files.TICK_NS", 3600 * 10**9)
+    shop.publish()
+    shop.publish()
+    hashed.clear()
+    rollback(shop.releases)
+    assert hashed
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}'])
+def test_a_damaged_note_costs_only_the_hashes(shop: Shop, content: str) -> None:
+    first, _ = shop.publish(), shop.publish()
+    shop.releases.with_name(VERIFIED_RELEASES).write_text(content)
+    assert rollback(shop.releases) == first
+
+
+# ---- the verdict of the gate -----------------------------------------------------------------------------------------
+
+REFUSED_BY_RECALL = {"verdict": REFUSED, "reasons": ["recall@20 fell from .5 to .1"], "notes": []}
+PASSED_GATE = {"verdict": PASSED, "reasons": [], "notes": []}
+
+
+def judged(shop: Shop, gate: dict[str, Any]) -> str:
+    name = shop.write()
+    record_gate(shop.releases, name, gate)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [(REFUSED_BY_RECALL, r"was refused: recall@20 fell from \.5 to \.1"), (dict(NOT_JUDGED), "was not judged")],
+)
+def test_a_refused_release_goes_live_by_force_alone(shop: Shop, gate: dict[str, Any], message: str) -> None:
+    live, name = shop.publish(), judged(shop, gate)
+    with pytest.raises(GateRefusedError, match=rf"{message}.*promote {name} --force"):
+        promote(shop.releases, name)
+    assert shop.live == live
+    promote(shop.releases, name, forced_because="the old prices were wrong")
+    assert shop.live == name
+    verify_release(shop.releases / name)
+    recorded = list_releases(shop.releases)[-1]["gate"]
+    assert recorded["verdict"] == gate["verdict"]
+    assert recorded["forced"]["reason"] == "the old prices were wrong"
+    assert recorded["forced"]["by"]
+    promote(shop.releases, live)
+    promote(shop.releases, name)  # somebody has answered for it once
+
+
+def test_the_verdict_changes_neither_the_name_nor_the_sums(shop: Shop) -> None:
+    name = judged(shop, PASSED_GATE)
+    promote(shop.releases, name)
+    assert verify_release(shop.releases / name)["gate"]["verdict"] == PASSED
+
+
+def test_a_changed_verdict_is_damage(shop: Shop) -> None:
+    name = judged(shop, REFUSED_BY_RECALL)
+    path = shop.releases / name / MANIFEST
+    path.write_text(path.read_text().replace('"verdict": "refused"', '"verdict": "passed"'))
+    with pytest.raises(GateRefusedError, match="the verdict of the gate is not as it was written"):
+        promote(shop.releases, name)
+
+
+def test_roll_back_leaves_refused_releases_out(shop: Shop) -> None:
+    first = shop.publish()
+    judged(shop, REFUSED_BY_RECALL)
+    judged(shop, dict(NOT_JUDGED))
+    third = judged(shop, PASSED_GATE)
+    promote(shop.releases, third)
+    assert rollback(shop.releases) == first
+
+
+def test_refused_releases_take_no_place_of_those_to_roll_back_to(shop: Shop) -> None:
+    good = [shop.publish() for _ in range(3)]
+    bad = [judged(shop, REFUSED_BY_RECALL) for _ in range(3)]
+    assert delete_old(shop.releases, keep=2) == [good[0], *bad[:2]]
+    later = shop.publish()
+    assert delete_old(shop.releases, keep=2) == [good[1], bad[2]]
+    assert [row["name"] for row in list_releases(shop.releases)] == [good[2], later]
 
 
 def test_no_folder_of_releases_is_an_empty_list(tmp_path: Path) -> None:
