@@ -13,6 +13,7 @@ from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.common.public_settings import public_settings
 from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
@@ -59,6 +60,7 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         popular=_popular(events, split.data_end, len(products)),
         recent_popularity=_recent_popularity(events, split.data_end, len(products), Rescorer.load(paths.model)),
         as_of_ms=_ms(split.data_end),
+        settings=public_settings(config),
     )
     name = write_release(
         paths.releases,
