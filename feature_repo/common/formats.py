@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import NoReturn
 
 
-def require_format(found: object, current: int, path: Path, *, remake: str) -> None:
+def require_format(found: object, current: int, path: Path | str, *, remake: str) -> None:
     """Checks the format version that a file names.
 
     Args:
         found: What the file has where its version should be; None if it has nothing there.
         current: The version that this program reads.
-        path: The file, for the message.
+        path: The file or its address, for the message.
         remake: The command that makes the file again.
 
     Raises:
@@ -24,7 +24,7 @@ def require_format(found: object, current: int, path: Path, *, remake: str) -> N
         _refuse(found, current, path, remake)
 
 
-def _refuse(found: int, current: int, path: Path, remake: str) -> NoReturn:
+def _refuse(found: int, current: int, path: Path | str, remake: str) -> NoReturn:
     remedy = f"run `{remake}`"
     if found > current:
         remedy = f"it was written by a newer Tawsiya: install that one, or {remedy}"

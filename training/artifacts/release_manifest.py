@@ -29,12 +29,12 @@ def release_name(created: dt.datetime, manifest: Mapping[str, Any]) -> str:
     return f"{created:%Y%m%dT%H%M%S}.{created.microsecond // 1000:03}Z-{_content_hash(manifest)}"
 
 
-def parse_manifest(content: bytes, path: Path, name: str) -> dict[str, Any]:
+def parse_manifest(content: bytes, path: Path | str, name: str) -> dict[str, Any]:
     """The manifest of the release `name`, checked in whatever way it can be without the other files.
 
     Args:
         content: The file's content, which may come from another machine.
-        path: The file, for messages.
+        path: The file or its address, for messages.
         name: The name that the release must have.
 
     Raises:
