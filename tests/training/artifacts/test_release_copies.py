@@ -1,17 +1,21 @@
 """Releases copied between machines: whole or not at all, and only what is not here yet."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from feature_repo.common.errors import GateRefusedError
@@ -411,3 +415,50 @@ def test_a_lost_connection_is_one_clear_line(source: Path, here: Path) -> None:
     assert message.startswith(f"cannot read {source}/{live(source).name}/")
     assert message.endswith("Connection reset by peer; run the command again, it goes on from there")
     assert list_releases(here) == []
+
+
+# ---- S3 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket on a server that speaks S3. It needs moto[server], which does not install beside constraints.txt."""
+    command = shutil.which("moto_server")
+    if command is None:
+        pytest.skip("there is no moto_server; install moto[server] in an environment of its own and put it on the PATH")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with (tmp_path / "moto.log").open("w") as log:
+        server = subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert time.monotonic() < deadline, "the server does not start"
+            with contextlib.suppress(httpx.TransportError):
+                httpx.put(f"http://127.0.0.1:{port}/shop").raise_for_status()
+                break
+            time.sleep(0.1)
+        yield "s3://shop/releases"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.e2e
+@pytest.mark.processes
+def test_push_and_pull_through_s3(source: Path, here: Path, bucket: str) -> None:
+    store = ReleaseStore(bucket)
+    with pytest.raises(ValueError, match="no release is live in s3://shop/releases"):
+        pull(here, store)
+    assert push(source, store)["files"] == N_FILES
+    assert push(source, store)["bytes"] == 0
+    with pytest.raises(ReleaseStoreError):
+        pull(here, CountingStore(bucket, break_after=1_500_000))
+    again = CountingStore(bucket)
+    assert pull(here, again)["release"] == live(source).name
+    assert 0 < len(again.read_files) < N_FILES
+    assert verify_release(here / live(source).name) == verify_release(live(source))
