@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from batch_jobs.public_settings import public_settings
 from expectations.gate import require_passed
 from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.common.public_settings import public_settings
 from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings

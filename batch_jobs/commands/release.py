@@ -96,8 +96,8 @@ def release_pull(
     def job(settings: Config) -> JobResult:
         from feature_repo.common.paths import shop_paths
         from training.artifacts import release
-        from training.artifacts.release_copies import pull
-        from training.artifacts.release_store import ReleaseStore
+        from training.artifacts.replication.release_copies import pull
+        from training.artifacts.replication.release_store import ReleaseStore
 
         releases = shop_paths(settings).releases
         copied = pull(releases, ReleaseStore(source), name)
@@ -123,8 +123,8 @@ def release_push(
 
     def job(settings: Config) -> JobResult:
         from feature_repo.common.paths import shop_paths
-        from training.artifacts.release_copies import push
-        from training.artifacts.release_store import ReleaseStore
+        from training.artifacts.replication.release_copies import push
+        from training.artifacts.replication.release_store import ReleaseStore
 
         return push(shop_paths(settings).releases, ReleaseStore(target), name)
 

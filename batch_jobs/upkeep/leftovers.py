@@ -6,7 +6,7 @@ from pathlib import Path
 
 from feature_repo.common.paths import ShopPaths
 from feature_repo.feature_report import PARTS, live_parts, read_feature_report
-from training.artifacts.release_copies import PARTIAL
+from training.artifacts.replication.release_copies import PARTIAL
 
 
 def leftovers(paths: ShopPaths) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from torch import nn
 
 from feature_repo.common.files import read_json, write_json
 from feature_repo.common.formats import require_format
-from training.artifacts.model import TRAIN
+from training.artifacts.model import TRAIN_COMMAND
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ def load_checkpoint(
     if not path.is_file():
         return None
     try:
-        content = read_json(path, TRAIN)
-        require_format(content.get("format_version"), CHECKPOINT_FORMAT, path, remake=TRAIN)
+        content = read_json(path, TRAIN_COMMAND)
+        require_format(content.get("format_version"), CHECKPOINT_FORMAT, path, remake=TRAIN_COMMAND)
         if content["run_version"] != run_version:
             return None
         progress = Progress(**content["progress"])

@@ -23,7 +23,7 @@ from training.model.towers import TwoTower
 MODEL_FORMAT = 2
 WEIGHTS, CARD, KEYS = "model.safetensors", "model.json", "product_keys.npy"
 CURVES = "curves.json"  # loss and validation metrics by epoch
-TRAIN = "tawsiya train"  # the command that makes a model again
+TRAIN_COMMAND = "tawsiya train"  # the command that makes a model again
 CHOSEN = "chosen"  # folder of the model that has not seen the validation days
 
 
@@ -80,9 +80,9 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
     """
     path = folder / CARD
     if not path.is_file():
-        raise FileNotFoundError(f"there is no model in {folder}; run `{TRAIN}` first")
-    content = read_json(path, TRAIN)
-    require_format(content.get("format_version"), MODEL_FORMAT, path, remake=TRAIN)
+        raise FileNotFoundError(f"there is no model in {folder}; run `{TRAIN_COMMAND}` first")
+    content = read_json(path, TRAIN_COMMAND)
+    require_format(content.get("format_version"), MODEL_FORMAT, path, remake=TRAIN_COMMAND)
     try:
         model = TwoTower(ModelSpec.from_json(content["spec"]))
         model.load_state_dict(load_file(folder / WEIGHTS))
@@ -103,5 +103,5 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
     # A card that lacks a value or has one too many, weights of another spec, a file that is missing or cut short.
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         first_line = str(error).partition("\n")[0]
-        raise ValueError(f"the model in {folder} is damaged ({first_line}); run `{TRAIN}`") from None
+        raise ValueError(f"the model in {folder} is damaged ({first_line}); run `{TRAIN_COMMAND}`") from None
     return model.eval(), vocabularies, card

@@ -51,7 +51,7 @@ from training.artifacts.search.vector_index import INDEX_FILE
 
 log = logging.getLogger(__name__)
 
-CURRENT, METRICS, SETTINGS = "current", "metrics.json", "config.json"
+CURRENT, METRICS, RELEASE_SETTINGS = "current", "metrics.json", "config.json"
 MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
 PRODUCTS_ARROW, ALIASES_ARROW = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
@@ -103,7 +103,7 @@ def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any
     folder.mkdir()
     _copy_parts(parts, folder)
     write_json(folder / METRICS, metrics)
-    write_json(folder / SETTINGS, dict(parts.settings))
+    write_json(folder / RELEASE_SETTINGS, dict(parts.settings))
     sums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     created = dt.datetime.now(dt.UTC)
     facts = {"format_version": RELEASE_FORMAT, "created": created.isoformat(), "as_of_ms": parts.as_of_ms}

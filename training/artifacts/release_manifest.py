@@ -63,6 +63,14 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         ValueError: A file is missing, damaged or not in the manifest; the message names it.
     """
+    require_files(folder, manifest)
+    for name, expected in manifest["sha256"].items():
+        if sha256(folder / name) != expected:
+            raise ValueError(f"release {manifest['name']} is damaged: {name} does not match its sha256 sum")
+
+
+def require_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Checks that a release has all files of its manifest and no others; raises ValueError as verify_files."""
     sums, release = manifest["sha256"], manifest["name"]
     # Unknown files are refused too: whatever is loaded from the folder must be in the manifest.
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
@@ -70,9 +78,6 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise ValueError(f"release {release} lacks {', '.join(missing)}")
     if unknown := sorted(present - sums.keys()):
         raise ValueError(f"release {release} holds files that its manifest does not know: {', '.join(unknown)}")
-    for name, expected in sums.items():
-        if sha256(folder / name) != expected:
-            raise ValueError(f"release {release} is damaged: {name} does not match its sha256 sum")
 
 
 def _are_sums(sums: Any) -> bool:

@@ -20,7 +20,7 @@ from training.artifacts.release_manifest import MANIFEST, is_release_name
 
 LIVE_MANIFEST = f"current/{MANIFEST}"
 MAX_MANIFEST_BYTES = 50_000_000
-CHUNK_BYTES = 2**20
+STORE_READ_BYTES = 2**20
 
 
 class ReleaseStoreError(RuntimeError):
@@ -87,7 +87,7 @@ class ReleaseStore:
                 file.seek(start)
             while True:
                 with self._talking("read", path):
-                    chunk = file.read(CHUNK_BYTES)
+                    chunk = file.read(STORE_READ_BYTES)
                 if not chunk:
                     return
                 yield chunk

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from batch_jobs.public_settings import MASKED, public_settings
 from feature_repo.common.config import Config
-from feature_repo.common.public_settings import HIDDEN, public_settings
 
 
 def test_without_secrets_it_is_the_whole_configuration() -> None:
@@ -34,10 +34,10 @@ def test_nothing_secret_is_left() -> None:
     text = json.dumps(settings)
     assert "pw" not in text
     assert "buyer-1" not in text
-    assert settings["data"]["exclude_buyers"] == [HIDDEN, HIDDEN]
-    assert settings["data"]["events_path"] == f"s3://{HIDDEN}@shop/events.parquet"
-    assert settings["training"]["mlflow_uri"] == f"https://{HIDDEN}@mlflow.example:5000/{HIDDEN}"
-    assert settings["api"]["otlp_endpoint"] == f"http://collector:4318/{HIDDEN}"
+    assert settings["data"]["exclude_buyers"] == [MASKED, MASKED]
+    assert settings["data"]["events_path"] == f"s3://{MASKED}@shop/events.parquet"
+    assert settings["training"]["mlflow_uri"] == f"https://{MASKED}@mlflow.example:5000/{MASKED}"
+    assert settings["api"]["otlp_endpoint"] == f"http://collector:4318/{MASKED}"
     assert settings["spark"]["conf"]["spark.executor.memory"] == "4g"
 
 

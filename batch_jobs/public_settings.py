@@ -5,7 +5,7 @@ from typing import Any
 
 from feature_repo.common.config import Config
 
-HIDDEN = "***"
+MASKED = "***"
 # Names of settings of other programs (spark.conf) whose values let somebody in.
 _SECRET_NAME = re.compile(r"secret|passw|token|credential|(access|account|private|api)[._-]?key", re.IGNORECASE)
 _USER = re.compile(r"://[^/?#\s]*@")  # user and password in an address of any kind
@@ -13,13 +13,13 @@ _WEB_PATH = re.compile(r"^(https?://[^/?#\s]*)[/?#].+", re.DOTALL)
 
 
 def public_settings(config: Config) -> dict[str, Any]:
-    """Every setting by section, as JSON values, with HIDDEN in place of what must not leave this machine.
+    """Every setting by section, as JSON values, with MASKED in place of what must not leave this machine.
 
-    Hidden are buyers' ids (`tawsiya forget` does not look into releases), values whose names tell that they are
+    Masked are buyers' ids (`tawsiya forget` does not look into releases), values whose names tell that they are
     secret, the user of an address, and what follows the host of a web address, which can be a token.
     """
     settings = config.model_dump(mode="json")
-    settings["data"]["exclude_buyers"] = [HIDDEN] * len(config.data.exclude_buyers)
+    settings["data"]["exclude_buyers"] = [MASKED] * len(config.data.exclude_buyers)
     public: dict[str, Any] = _public(settings)
     return public
 
@@ -27,7 +27,7 @@ def public_settings(config: Config) -> dict[str, Any]:
 def _public(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            name: HIDDEN if isinstance(inner, str) and _SECRET_NAME.search(name) else _public(inner)
+            name: MASKED if isinstance(inner, str) and _SECRET_NAME.search(name) else _public(inner)
             for name, inner in value.items()
         }
     if isinstance(value, list):
@@ -36,5 +36,5 @@ def _public(value: Any) -> Any:
 
 
 def _public_text(text: str) -> str:
-    text = _USER.sub(f"://{HIDDEN}@", text)
-    return _WEB_PATH.sub(rf"\1/{HIDDEN}", text)
+    text = _USER.sub(f"://{MASKED}@", text)
+    return _WEB_PATH.sub(rf"\1/{MASKED}", text)

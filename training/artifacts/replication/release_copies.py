@@ -17,7 +17,7 @@ from feature_repo.common.files import replacing, sha256, sync_folder
 from training.artifacts.gate_verdict import GATE
 from training.artifacts.release import check, current_release, read_manifest, verify_release
 from training.artifacts.release_manifest import MANIFEST, is_release_name, parse_manifest, verify_files
-from training.artifacts.release_store import LIVE_MANIFEST, ReleaseStore
+from training.artifacts.replication.release_store import LIVE_MANIFEST, ReleaseStore
 
 PARTIAL = ".pull-"  # begins the name of a copy in the making
 _UNFINISHED = ".part"  # ends the name of a file in the making
