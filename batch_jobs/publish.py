@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from redis.exceptions import RedisError
 
 from batch_jobs.popularity import as_ms, of_products, popular_products, read_events, recent_popularity_of
+from batch_jobs.public_settings import public_settings
 from batch_jobs.release_gate.judge import judge
 from batch_jobs.release_gate.shadow_page import write_shadow_page
 from batch_jobs.release_gate.table import Judgement
@@ -63,7 +64,7 @@ def publish(config: Config, store: FeatureStore, *, forced_because: str | None =
     """
     paths = shop_paths(config)
     live, events = current_release(paths.releases), read_events(paths)
-    name = _write_candidate(paths, store, events)
+    name = _write_candidate(config, store, events)
     judgement = judge(config, paths.releases / name, live, events, store.schema_hash)
     shadow = _shadow_page(config, store, name, live, judgement)
     record_gate(paths.releases, name, judgement.as_json())
@@ -89,8 +90,9 @@ def _refusal(name: str, live: Path | None, gate: Mapping[str, Any], result: dict
     return error
 
 
-def _write_candidate(paths: ShopPaths, store: FeatureStore, events: pd.DataFrame) -> str:
+def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) -> str:
     """Writes the release, which is not live; returns its name. For the errors, see publish."""
+    paths = shop_paths(config)
     embeddings = load_embeddings(paths.embeddings)
     products = read_product_columns(paths.product_features)
     require_same_products(embeddings.product_ids, products[c.PRODUCT_ID].to_pylist())
@@ -114,6 +116,7 @@ def _write_candidate(paths: ShopPaths, store: FeatureStore, events: pd.DataFrame
         popular=popular_products(of_release, data_end, n_products),
         recent_popularity=recent_popularity_of(of_release, data_end, n_products, Rescorer.load(paths.model)),
         as_of_ms=as_ms(data_end),
+        settings=public_settings(config),
     )
     return write_release(
         paths.releases,

@@ -1,4 +1,4 @@
-"""`tawsiya release`: lists, compares, verifies and switches releases."""
+"""`tawsiya release`: lists, compares, verifies, switches and copies releases."""
 
 import logging
 from typing import Annotated
@@ -10,7 +10,7 @@ from feature_repo.common.config import Config
 
 log = logging.getLogger(__name__)
 
-release_app = typer.Typer(help="List, compare, verify and switch releases.", no_args_is_help=True)
+release_app = typer.Typer(help="List, compare, verify, switch and copy releases.", no_args_is_help=True)
 
 
 @release_app.command("list")
@@ -115,3 +115,55 @@ def release_verify(
         return {"verified": check(shop_paths(settings).releases, name)}
 
     run_job(job, config, overrides, as_json)
+
+
+@release_app.command("pull")
+def release_pull(
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="Folder or s3://bucket/path of releases")],
+    name: Annotated[str | None, typer.Option(help="Name of the release (default: the live one there)")] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make it live, and delete the oldest releases here")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a release from another machine; what is here already is not read again."""
+
+    def job(settings: Config) -> JobResult:
+        from feature_repo.common.paths import shop_paths
+        from training.artifacts import release
+        from training.artifacts.replication.release_copies import pull
+        from training.artifacts.replication.release_store import ReleaseStore
+
+        releases = shop_paths(settings).releases
+        copied = pull(releases, ReleaseStore(source), name)
+        live = release.current_release(releases)
+        if promote and (live is None or live.name != copied["release"]):
+            release.promote(releases, copied["release"])
+            copied["deleted"] = release.delete_old(releases, settings.release.keep)
+        live = release.current_release(releases)
+        return copied | {"live": live is not None and live.name == copied["release"]}
+
+    run_job(with_shop_lock(job), config, overrides, as_json)
+
+
+@release_app.command("push")
+def release_push(
+    target: Annotated[str, typer.Option("--to", metavar="URL", help="Folder or s3://bucket/path to copy it to")],
+    name: Annotated[str | None, typer.Option(help="Name of the release (default: the live one)")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a release to where other machines pull it from; the live one is live there, too."""
+
+    def job(settings: Config) -> JobResult:
+        from feature_repo.common.paths import shop_paths
+        from training.artifacts.replication.release_copies import push
+        from training.artifacts.replication.release_store import ReleaseStore
+
+        return push(shop_paths(settings).releases, ReleaseStore(target), name)
+
+    # Under the lock: a refresh at the same time deletes old releases.
+    run_job(with_shop_lock(job), config, overrides, as_json)

@@ -39,7 +39,8 @@ from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.schema import schema_hash
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import ModelCard, save_model
-from training.artifacts.release import RELEASE_FORMAT, current_release
+from training.artifacts.release import current_release
+from training.artifacts.release_manifest import RELEASE_FORMAT
 from training.artifacts.rescorer import Rescorer
 from training.data.catalogue import read_catalogue
 from training.model.item_features import Vocabularies, build_vocabularies

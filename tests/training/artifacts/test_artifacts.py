@@ -29,7 +29,6 @@ from training.artifacts.model import CARD, WEIGHTS, ModelCard, load_model, save_
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import (
     CURRENT,
-    MANIFEST,
     ReleaseParts,
     check,
     current_release,
@@ -41,6 +40,7 @@ from training.artifacts.release import (
     verify_release,
     write_release,
 )
+from training.artifacts.release_manifest import MANIFEST
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
 from training.artifacts.search.text_search import build_search_index
@@ -106,7 +106,7 @@ def test_another_format_version_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path, random_model(), VOCABULARIES, MODEL_CARD)
     content = json.loads((tmp_path / CARD).read_text())
     (tmp_path / CARD).write_text(json.dumps(content | {"format_version": 1}))
-    with pytest.raises(ValueError, match=r"model\.json has format version 1, this program reads 2; train again"):
+    with pytest.raises(ValueError, match=r"model\.json has format version 1, this program reads 2; run `tawsiya "):
         load_model(tmp_path)
 
 
@@ -294,6 +294,7 @@ def shop(tmp_path: Path) -> Shop:
 
 FILES = [
     MANIFEST,
+    "config.json",
     "metrics.json",
     "model/model.json",
     "model/model.safetensors",
@@ -463,13 +464,24 @@ def test_a_release_that_cannot_be_read_does_not_stop_the_others(shop: Shop, cont
         check(shop.releases, broken)
 
 
-def test_the_oldest_releases_are_deleted_but_never_the_live_one(shop: Shop) -> None:
-    names = [shop.publish() for _ in range(5)]
-    promote(shop.releases, names[1])
-    assert delete_old(shop.releases, keep=2) == [names[0], names[2]]
-    assert [row["name"] for row in list_releases(shop.releases)] == [names[1], names[3], names[4]]
-    assert shop.live == names[1]
-    assert delete_old(shop.releases, keep=3) == []
+def test_the_oldest_releases_are_deleted_but_never_the_live_one_nor_the_one_before_it(shop: Shop) -> None:
+    names = [shop.publish() for _ in range(6)]
+    promote(shop.releases, names[2])
+    assert delete_old(shop.releases, keep=2) == [names[0], names[3]]
+    assert [row["name"] for row in list_releases(shop.releases)] == [names[1], names[2], names[4], names[5]]
+    assert shop.live == names[2]
+    assert delete_old(shop.releases, keep=2) == []
+    assert rollback(shop.releases) == names[1]
+
+
+def test_refused_releases_push_out_neither_the_live_one_nor_the_one_before_it(shop: Shop) -> None:
+    before, live = shop.publish(), shop.publish()
+    for _ in range(4):
+        refused = shop.write()
+        record_gate(shop.releases, refused, {"verdict": REFUSED, "reasons": ["worse"]})
+        delete_old(shop.releases, keep=2)
+        assert [row["name"] for row in list_releases(shop.releases)] == [before, live, refused]
+    assert rollback(shop.releases) == before
 
 
 # ---- verified once ---------------------------------------------------------------------------------------------------
