@@ -89,15 +89,21 @@ def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
     assert folders == [shop_paths(config).model / CHOSEN]
 
 
+@pytest.mark.parametrize("block", [embed_products.BLOCK, 16, 3])
 def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
-    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
+    unknown_keys = read_catalogue(shop_paths(config).product_features).product_keys[:10]
+
     def with_unknown(*arguments: Any) -> ItemFeatures:
+        catalogue, *_ = arguments
         items = item_features(*arguments)
-        return replace(items, id_N=items.id_N.index_fill(0, torch.arange(10), UNKNOWN))
+        hidden = torch.from_numpy(np.isin(catalogue.product_keys, unknown_keys))
+        return replace(items, id_N=items.id_N.masked_fill(hidden, UNKNOWN))
 
     train_job(config, store, show_progress=False)
     monkeypatch.setattr(embed_products, "item_features", with_unknown)
+    monkeypatch.setattr(embed_products, "BLOCK", block)
     embed_job(config, show_progress=False)
     paths = shop_paths(config)
     model, vocabularies, _ = load_model(paths.model)
