@@ -75,8 +75,10 @@ def index(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
 
     def job(settings: Config) -> JobResult:
         from batch_jobs.build_index import index_job, search_index_job
+        from feature_repo.store import feature_store
 
-        return index_job(settings) | {"search": search_index_job(settings)}
+        with feature_store(settings) as store:
+            return index_job(settings, store) | {"search": search_index_job(settings)}
 
     run_job(with_shop_lock(job), config, overrides, as_json)
 

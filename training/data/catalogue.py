@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,9 @@ class Catalogue:
         return KeyIndex(self.product_keys).positions(keys)
 
 
+# What looks up positions of product keys.
+ProductPositions: TypeAlias = Catalogue | KeyIndex
+
 _COLUMNS = [c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY, c.PRICE]
 
 
@@ -91,6 +95,12 @@ def read_product_ids(path: Path) -> pa.ChunkedArray:
     """(N,) product ids in the order of read_catalogue, as Arrow strings, which take a few bytes each."""
     _require_features(path)
     return pq.read_table(path, columns=[c.PRODUCT_ID])[c.PRODUCT_ID]
+
+
+def read_product_positions(path: Path) -> KeyIndex:
+    """The positions of all products by their keys, in the order of read_catalogue, without the other columns."""
+    _require_features(path)
+    return KeyIndex(pq.read_table(path, columns=[c.PRODUCT_KEY])[c.PRODUCT_KEY].to_numpy())
 
 
 def _require_features(path: Path) -> None:
