@@ -108,8 +108,20 @@ class CodedIndex(ABC):
         write_index(folder, self._codes, {"type": self.kind, "parameter": self.parameter, "value": self.value})
 
     def exported(self) -> faiss.Index:
-        """The codes, for other programs."""
-        return self._codes
+        """A FAISS index of the codes, with the vectors to rank by, for other programs; it is as large as the vectors.
+
+        It compares at least as many candidates as this one, for any number of results from 10.
+        """
+        self._set_default(self.value)
+        exact = faiss.IndexFlatIP(self.dim)
+        for block in blocks(self._vectors_ND):
+            exact.add(as_float32(block))
+        index = faiss.IndexRefine(self._codes, exact)
+        index.k_factor = self.n_candidates(RESULTS_OF_VALUE) / 10
+        return index
+
+    def _set_default(self, value: int) -> None:  # noqa: B027 - nothing to do for most
+        """Stores the value in the codes, for a search that names none."""
 
     def __len__(self) -> int:
         """The number of products."""

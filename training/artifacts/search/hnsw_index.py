@@ -47,6 +47,9 @@ class HnswIndex(CodedIndex):
         _, candidates_BC = self._codes.search(queries_BD, n_candidates, params=parameters)
         return candidates_BC
 
+    def _set_default(self, value: int) -> None:
+        self._codes.hnsw.efSearch = value
+
     def comparisons(self, queries_BD: Float32Array) -> float:
         """Products that a query is compared with: those on the way by their codes, candidates by their vectors."""
         # Counted by FAISS for the whole process; nothing else searches while an index is built.

@@ -74,6 +74,9 @@ class IvfIndex(CodedIndex):
         _, candidates_BC = self._codes.search(queries_BD, n_candidates, params=parameters)
         return candidates_BC
 
+    def _set_default(self, value: int) -> None:
+        self._codes.nprobe = min(value, self._codes.nlist)
+
     def comparisons(self, queries_BD: Float32Array) -> float:
         """Products that a query is compared with: those of its lists by codes, candidates by vectors; and the means."""
         n_probed = min(self.value, self._codes.nlist)
