@@ -50,28 +50,29 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     require_passed(paths, FEATURE_STAGE)
     model, vocabularies, card = load_model(paths.model)
     encode_texts(config, paths.model)
-    texts = CatalogueTexts(paths.product_features)
-    cache = model_text_cache(config, texts, card, show_progress=show_progress)
+    cache = model_text_cache(config, CatalogueTexts(paths.product_features), card, show_progress=show_progress)
     device = resolve_device(config.inference.device)
-    tower = _Tower(paths.product_features, cache, vocabularies, model.to(device), device, config.inference.batch_size)
-    shape = (len(product_ids), model.spec.embedding_dim)
-    paths.embeddings.mkdir(parents=True, exist_ok=True)
-    # Without a name, so that a killed run leaves no file.
-    with tempfile.TemporaryFile(dir=paths.embeddings) as known_file:
-        known = _KnownVectors(known_file, shape[1])
-        blocks = _borrowing(tower, known) if borrows(model) else (vectors_PD for vectors_PD, _ in tower.encoded())
-        blocks = tqdm(blocks, total=-(-shape[0] // BLOCK), desc="products", unit="block", disable=not show_progress)
-        vectors = (vectors_PD.cpu().numpy() for vectors_PD in blocks)
-        width = pc.max(pc.utf8_length(product_ids)).as_py() or 0
-        save_embedding_blocks(paths.embeddings, shape, vectors, _id_blocks(product_ids), width=width)
+    tower = ItemEncoder(
+        paths.product_features, cache, vocabularies, model.to(device), device, config.inference.batch_size
+    )
+    write_embeddings(paths.embeddings, tower, product_ids, show_progress=show_progress)
     # Last: a crash before it leaves vectors that later jobs refuse instead of vectors of the wrong model.
     record_source(paths.embeddings, paths.model / WEIGHTS)
-    return {"n_products": shape[0], "dim": shape[1]}
+    return {"n_products": len(product_ids), "dim": model.spec.embedding_dim}
 
 
 @dataclass(frozen=True)
-class _Tower:
-    """The item tower with all that it reads of the products."""
+class ItemEncoder:
+    """The item tower with all that it reads of the products.
+
+    Attributes:
+        product_features: The catalogue.
+        cache: Has the vectors of all its texts.
+        vocabularies: Those of the model.
+        model: On `device`.
+        device: Where products are encoded.
+        batch_size: Products at once.
+    """
 
     product_features: Path
     cache: TextVectorCache
@@ -92,6 +93,22 @@ class _Tower:
                 yield encode_items(self.model, items, self.batch_size), items.id_N != UNKNOWN
 
 
+def write_embeddings(
+    folder: Path, tower: ItemEncoder, product_ids: pa.ChunkedArray, *, show_progress: bool = False
+) -> None:
+    """Encodes all products and writes their vectors with their ids, block by block."""
+    shape = (len(product_ids), tower.model.spec.embedding_dim)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without a name, so that a killed run leaves no file.
+    with tempfile.TemporaryFile(dir=folder) as known_file:
+        known = _KnownVectors(known_file, shape[1])
+        blocks = _borrowing(tower, known) if borrows(tower.model) else (vectors_PD for vectors_PD, _ in tower.encoded())
+        blocks = tqdm(blocks, total=-(-shape[0] // BLOCK), desc="products", unit="block", disable=not show_progress)
+        vectors = (vectors_PD.cpu().numpy() for vectors_PD in blocks)
+        width = pc.max(pc.utf8_length(product_ids)).as_py() or 0
+        save_embedding_blocks(folder, shape, vectors, _id_blocks(product_ids), width=width)
+
+
 class _KnownVectors:
     """The vectors of the products that have an id embedding, in a file, read block by block as often as needed."""
 
@@ -110,7 +127,7 @@ class _KnownVectors:
             yield torch.frombuffer(bytearray(content), dtype=torch.float32).view(-1, self._dim).to(device)
 
 
-def _borrowing(tower: _Tower, known: _KnownVectors) -> Iterator[Tensor]:
+def _borrowing(tower: ItemEncoder, known: _KnownVectors) -> Iterator[Tensor]:
     """The vectors block by block; products without an id embedding have borrowed from those that have one."""
     # Twice through the tower, which costs less than keeping all vectors in between.
     for known_MD, _ in tower.encoded(known_only=True):
