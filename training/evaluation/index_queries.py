@@ -51,8 +51,9 @@ def index_queries(config: Config, store: FeatureStore, vectors_ND: Float32Array)
 def _last_of_each_buyer(contexts: Contexts) -> Contexts:
     """The last context with a history of each buyer."""
     contexts = contexts.take(np.flatnonzero(contexts.ends > contexts.starts))
-    next_ids = np.append(contexts.buyer_ids[1:], None)
-    return contexts.take(np.flatnonzero(contexts.buyer_ids != next_ids))
+    is_last = np.ones(len(contexts), dtype=bool)
+    is_last[:-1] = contexts.buyer_ids[1:] != contexts.buyer_ids[:-1]
+    return contexts.take(np.flatnonzero(is_last))
 
 
 def _encoded(model: TwoTower, vectors_ND: Float32Array, contexts: Contexts) -> Float32Array:

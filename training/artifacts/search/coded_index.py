@@ -6,7 +6,7 @@ Legend: B queries, C candidates, K results, N products, D dimensions, S sample t
 import copy
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import faiss
 import numpy as np
@@ -53,7 +53,7 @@ class CodedIndex(ABC):
                 f"the index is of {codes.ntotal} products in {codes.d} dimensions, the product vectors are "
                 f"{vectors_ND.shape}; run `tawsiya index` again"
             )
-        self._codes = codes
+        self._codes: Any = codes  # the stubs of FAISS 1.15 lack most attributes of its indexes
         self._vectors_ND = as_float32(vectors_ND)
         self.value = self.default if value is None else value
 

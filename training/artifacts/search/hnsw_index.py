@@ -29,9 +29,8 @@ class HnswIndex(CodedIndex):
 
     @classmethod
     def _learned(cls, vectors_ND: Float32Array) -> faiss.Index:
-        codes = faiss.IndexHNSWSQ(
-            vectors_ND.shape[1], faiss.ScalarQuantizer.QT_8bit, cls.NEIGHBOURS, faiss.METRIC_INNER_PRODUCT
-        )
+        dim, bits = vectors_ND.shape[1], faiss.ScalarQuantizer.QT_8bit
+        codes = faiss.IndexHNSWSQ(dim, bits, cls.NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)  # type: ignore[arg-type]
         codes.hnsw.efConstruction = cls.EF_CONSTRUCTION
         codes.train(sample(vectors_ND, 65_536))
         return codes
@@ -43,8 +42,8 @@ class HnswIndex(CodedIndex):
             super()._add(codes, vectors_ND)
 
     def _candidates(self, queries_BD: Float32Array, n_candidates: int, value: int) -> Int64Array:
-        parameters = faiss.SearchParametersHNSW(efSearch=value)
-        _, candidates_BC = self._codes.search(queries_BD, n_candidates, params=parameters)
+        parameters = faiss.SearchParametersHNSW(efSearch=value)  # type: ignore[attr-defined]
+        candidates_BC: Int64Array = self._codes.search(queries_BD, n_candidates, params=parameters)[1]
         return candidates_BC
 
     def _set_default(self, value: int) -> None:
@@ -53,7 +52,7 @@ class HnswIndex(CodedIndex):
     def comparisons(self, queries_BD: Float32Array) -> float:
         """Products that a query is compared with: those on the way by their codes, candidates by their vectors."""
         # Counted by FAISS for the whole process; nothing else searches while an index is built.
-        statistics = faiss.cvar.hnsw_stats
+        statistics = faiss.cvar.hnsw_stats  # type: ignore[attr-defined]
         before = statistics.ndis
         self._candidates(queries_BD, self.value, self.value)
-        return (statistics.ndis - before) / len(queries_BD) + self.value
+        return float(statistics.ndis - before) / len(queries_BD) + self.value

@@ -70,8 +70,8 @@ class IvfIndex(CodedIndex):
         )
 
     def _candidates(self, queries_BD: Float32Array, n_candidates: int, value: int) -> Int64Array:
-        parameters = faiss.SearchParametersIVF(nprobe=min(value, self._codes.nlist))
-        _, candidates_BC = self._codes.search(queries_BD, n_candidates, params=parameters)
+        parameters = faiss.SearchParametersIVF(nprobe=min(value, self._codes.nlist))  # type: ignore[call-arg]
+        candidates_BC: Int64Array = self._codes.search(queries_BD, n_candidates, params=parameters)[1]
         return candidates_BC
 
     def _set_default(self, value: int) -> None:

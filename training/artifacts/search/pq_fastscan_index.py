@@ -44,7 +44,7 @@ class PqFastScanIndex(CodedIndex):
 
     def _candidates(self, queries_BD: Float32Array, n_candidates: int, _value: int) -> Int64Array:
         # The scan leaves out products with the lowest possible 8-bit score: for a query of zeros, all of them.
-        _, candidates_BC = self._codes.search(queries_BD, n_candidates)
+        candidates_BC: Int64Array = self._codes.search(queries_BD, n_candidates)[1]
         return candidates_BC
 
     def comparisons(self, _queries_BD: Float32Array) -> float:
