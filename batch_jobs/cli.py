@@ -11,6 +11,7 @@ import sys
 import typer
 
 from batch_jobs.commands import data, model, pipeline, privacy, serving, upkeep
+from batch_jobs.commands.index import index_app
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
 from batch_jobs.commands.show_config import config_app
@@ -26,7 +27,7 @@ app.command("build-features")(data.build_features)
 app.command()(data.materialize)
 app.command()(model.train)
 app.command()(model.embed)
-app.command()(model.index)
+app.add_typer(index_app, name="index")
 app.command()(model.evaluate)
 app.command()(pipeline.refresh)
 app.command()(pipeline.demo)

@@ -69,7 +69,7 @@ def refresh(config: Config) -> dict[str, Any]:
             stage("materialize", lambda: materialize(config, store, full=False))
             stage("train", lambda: train_job(config, store))
             stage("embed", lambda: embed_job(config))
-            stage("index", lambda: index_job(config))
+            stage("index", lambda: index_job(config, store))
             stage("search_index", lambda: search_index_job(config))
             # Before the release, which contains its metrics.
             evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))

@@ -1,4 +1,4 @@
-"""Commands of the model: train, embed, index, evaluate."""
+"""Commands of the model: train, embed, evaluate."""
 
 import json
 from pathlib import Path
@@ -66,17 +66,6 @@ def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
         from batch_jobs.embed_products import embed_job
 
         return embed_job(settings)
-
-    run_job(with_shop_lock(job), config, overrides, as_json)
-
-
-def index(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Build the index of the product vectors and the text search of the product texts."""
-
-    def job(settings: Config) -> JobResult:
-        from batch_jobs.build_index import index_job, search_index_job
-
-        return index_job(settings) | {"search": search_index_job(settings)}
 
     run_job(with_shop_lock(job), config, overrides, as_json)
 

@@ -165,7 +165,7 @@ def _make(shop: BenchShop, mapping: Path) -> None:
             done("materialized")
             _save_untrained_model(config, store, shop.size.seed)
             embed_job(config)
-            index_job(config)
+            index_job(config, store)
             search_index_job(config)
             done("embedded and indexed")
             write_json(paths.evaluation, NOT_EVALUATED)

@@ -411,14 +411,15 @@ class InferenceConfig(Section):
 class IndexConfig(Section):
     """The vector index."""
 
-    # At 50,000 products an exact search takes 2.7 ms of CPU time per query, an approximate one .3 (ADR 0003).
-    type: Literal["auto", "flat", "pq_fastscan"] = Field(
+    type: Literal["auto", "flat", "ivf", "hnsw", "pq_fastscan"] = Field(
         "auto",
-        description="`flat` is exact, `pq_fastscan` approximate and faster; `auto` is `flat` up to 50,000 products",
+        description="`flat` is exact; `ivf`, `hnsw` and `pq_fastscan` are approximate and faster; `auto` goes by the "
+        "number of products ([training.md](training.md#the-index))",
     )
-    # ADR 0003 measures .96 or more, except for vectors of few dimensions.
     min_recall: Fraction = Field(
-        0.95, description="Smallest recall against exact search; an index below it is not published"
+        0.99,
+        description="Smallest recall@10 and recall@100 against exact search: the cheapest search that reaches it is "
+        "chosen; an index that cannot is not published",
     )
 
 

@@ -37,11 +37,11 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
     children: dict[str, Any] = getattr(command, "commands", {})
     for name, child in children.items():
         yield from leaves(child, (*path, name))
-    if not children:
+    if not children or getattr(command, "invoke_without_command", False):
         yield path
 
 
-GROUPS = ("release", "config", "keys")
+GROUPS = ("release", "config", "keys", "index")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 FIND = ("search", products()[0]["title"], "-k", "3")
 SEARCH = ("train", "--search", "2", "--set", "training.temperature=0.11")
@@ -55,6 +55,7 @@ CHAIN = [
     ("train",),
     ("embed",),
     ("index",),
+    ("index", "export", "--to", "exported"),
     ("evaluate",),
     ("refresh",),
     ("demo", "--no-serve"),
@@ -293,6 +294,7 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
         ("backup",): ["--to", "shop.tar"],
+        ("index", "export"): ["--to", "exported"],
         ("restore",): ["shop.tar"],
         ("export",): ["--buyer", "b01"],
     }.get(command, [])

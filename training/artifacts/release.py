@@ -3,7 +3,7 @@
     releases/20261123T171200.123Z-1a2b3c4d/
         model/                    the model artifact
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
-        product_index.faiss
+        product_index.faiss, index_curve.json
         search_index/             text vectors, their index, and n-grams of the texts
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and the ids that replace them
@@ -49,7 +49,7 @@ from training.artifacts.release_manifest import (
     require_files,
     verify_files,
 )
-from training.artifacts.search.vector_index import INDEX_FILE
+from training.artifacts.search.index_files import INDEX_CURVE, INDEX_FILE
 from training.artifacts.verified_files import note_verified, unchanged_since_verified
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,8 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     shutil.copytree(parts.search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
     for name in (VECTORS, IDS, ID_TO_INDEX):
         shutil.copy2(parts.embeddings / name, folder / name)
-    shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
+    for name in (INDEX_FILE, INDEX_CURVE):
+        shutil.copy2(parts.index / name, folder / name)
     _write_arrow(folder / PRODUCTS_ARROW, parts.products)
     _write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)

@@ -1,8 +1,10 @@
 """The product catalogue: products in a fixed order, and look-up of their positions."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -56,11 +58,57 @@ class Catalogue:
         return KeyIndex(self.product_keys).positions(keys)
 
 
+# What looks up positions of product keys.
+ProductPositions: TypeAlias = Catalogue | KeyIndex
+
+_COLUMNS = [c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY, c.PRICE]
+
+
 def read_catalogue(path: Path) -> Catalogue:
     """Reads the product features; FileNotFoundError names the command that makes them."""
+    _require_features(path)
+    return _catalogue(pq.read_table(path, columns=_COLUMNS))
+
+
+def read_catalogue_blocks(path: Path, n_rows: int) -> Iterator[Catalogue]:
+    """The catalogue in parts of at most `n_rows` products, in order: one part at a time is in memory."""
+    _require_features(path)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(n_rows, columns=_COLUMNS):
+            yield _catalogue(pa.Table.from_batches([batch]))
+
+
+@dataclass(frozen=True)
+class CatalogueTexts:
+    """The texts of all products, read from the product features each time that they are iterated over."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts in the order of read_catalogue."""
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(columns=[c.TEXT]):
+                yield from batch[c.TEXT].to_pylist()
+
+
+def read_product_ids(path: Path) -> pa.ChunkedArray:
+    """(N,) product ids in the order of read_catalogue, as Arrow strings, which take a few bytes each."""
+    _require_features(path)
+    return pq.read_table(path, columns=[c.PRODUCT_ID])[c.PRODUCT_ID]
+
+
+def read_product_positions(path: Path) -> KeyIndex:
+    """The positions of all products by their keys, in the order of read_catalogue, without the other columns."""
+    _require_features(path)
+    return KeyIndex(pq.read_table(path, columns=[c.PRODUCT_KEY])[c.PRODUCT_KEY].to_numpy())
+
+
+def _require_features(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
-    table = pq.read_table(path, columns=[c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY, c.PRICE])
+
+
+def _catalogue(table: pa.Table) -> Catalogue:
     return Catalogue(
         product_ids=table[c.PRODUCT_ID].to_pylist(),
         product_keys=table[c.PRODUCT_KEY].to_numpy(),

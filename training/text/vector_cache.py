@@ -13,7 +13,7 @@ Legend: N texts, D dimensions.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import quote
@@ -81,9 +81,10 @@ class TextVectorCache:
             self._rows[new[start : start + _KEY_BYTES]] = row
         self._rows_read = rows
 
-    def missing(self, texts: Sequence[str]) -> list[str]:
+    def missing(self, texts: Iterable[str]) -> list[str]:
         """The distinct texts that have no vector, in order of first appearance."""
-        return [text for text in dict.fromkeys(texts) if self._key(text) not in self._rows]
+        # A dictionary of the missing ones alone: a stream of ten million texts need not fit in memory.
+        return list(dict.fromkeys(text for text in texts if self._key(text) not in self._rows))
 
     def add(self, texts: Sequence[str], vectors_ND: Float32Array) -> None:
         """Stores the vectors of `texts`; a text that already has a vector keeps it.
@@ -159,7 +160,7 @@ def open_cache(encoder: PassageEncoder, cache_dir: Path) -> TextVectorCache:
     return TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
 
 
-def chunks_to_encode(cache: TextVectorCache, texts: Sequence[str]) -> list[list[str]]:
+def chunks_to_encode(cache: TextVectorCache, texts: Iterable[str]) -> list[list[str]]:
     """The distinct texts without a vector, in chunks to encode one at a time.
 
     The last bits of a vector depend on the texts that it is encoded with. So whoever encodes these chunks, and in
@@ -170,10 +171,13 @@ def chunks_to_encode(cache: TextVectorCache, texts: Sequence[str]) -> list[list[
     return [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
 
 
-def encode_distinct(
-    texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
-) -> Float32Array:
-    """(N, D) float32 vectors in the order of `texts`; encodes only texts that are not in the cache."""
+def encode_missing(
+    texts: Iterable[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
+) -> TextVectorCache:
+    """Encodes the texts that are not in the cache, and returns the cache, from which all of them can be read.
+
+    `texts` is read more than once, so it must not be an iterator; it may read them from a file each time.
+    """
     cache = open_cache(encoder, cache_dir)
     # Again if there are any: another shop's refresh may have deleted the cache meanwhile.
     while chunks := chunks_to_encode(cache, texts):
@@ -184,7 +188,14 @@ def encode_distinct(
                 if wanted := cache.missing(chunk):  # another process may have encoded some of them
                     cache.add(wanted, encoder.encode_passages(wanted))
                 bar.update(len(chunk))
-    return cache.read(texts)
+    return cache
+
+
+def encode_distinct(
+    texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
+) -> Float32Array:
+    """(N, D) float32 vectors in the order of `texts`; encodes only texts that are not in the cache."""
+    return encode_missing(texts, encoder, cache_dir, show_progress).read(texts)
 
 
 def _size(file: BinaryIO) -> int:

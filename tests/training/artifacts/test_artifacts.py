@@ -42,9 +42,12 @@ from training.artifacts.release import (
 )
 from training.artifacts.release_manifest import MANIFEST
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search.exact_search import ScoresAndPositions
+from training.artifacts.search.flat_index import FlatIndex
+from training.artifacts.search.index_files import INDEX_FILE
 from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
 from training.artifacts.search.text_search import build_search_index
-from training.artifacts.search.vector_index import INDEX_FILE, FlatIndex, ScoresAndPositions, build_index, load_index
+from training.artifacts.search.vector_index import IndexType, build_index, load_index
 from training.artifacts.verified_files import VERIFIED_RELEASES
 from training.data.histories import Histories
 from training.model.item_features import Vocabularies
@@ -171,8 +174,9 @@ def test_a_missing_index_names_its_command(tmp_path: Path) -> None:
         load_index(tmp_path, unit_vectors(4))
 
 
-def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
-    build_index(unit_vectors(40), "pq_fastscan").save(tmp_path)
+@pytest.mark.parametrize("kind", ["ivf", "hnsw", "pq_fastscan"])
+def test_codes_of_other_vectors_are_refused(tmp_path: Path, kind: IndexType) -> None:
+    build_index(unit_vectors(40), kind).save(tmp_path)
     for other_ND in (unit_vectors(41), unit_vectors(40, DIM + 1)):
         with pytest.raises(ValueError, match=r"of 40 products in 8 dimensions, .* run `tawsiya index` again"):
             load_index(tmp_path, other_ND)
@@ -194,9 +198,12 @@ def test_recall_counts_what_is_as_good_as_the_kth_best() -> None:
             scores_BK[:, k // 2 :] *= -1
             return scores_BK, positions_BK
 
-    assert recall_against_exact(FlatIndex(vectors_ND[::-1]), vectors_ND, 10) == 1
-    assert recall_against_exact(Wrong(vectors_ND), vectors_ND, 10) == 0.5
-    assert recall_against_exact(FlatIndex(vectors_ND[:80]), vectors_ND, 10) == pytest.approx(0.8, abs=0.1)
+    def recall_at_10(index: FlatIndex) -> float:
+        return recall_against_exact(index, vectors_ND, buyer_like_queries(vectors_ND), [10])["recall@10"]
+
+    assert recall_at_10(FlatIndex(vectors_ND[::-1])) == 1
+    assert recall_at_10(Wrong(vectors_ND)) == 0.5
+    assert recall_at_10(FlatIndex(vectors_ND[:80])) == pytest.approx(0.8, abs=0.1)
 
 
 def test_queries_that_look_like_buyers_are_seeded_unit_vectors_near_some_products() -> None:

@@ -14,6 +14,8 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked, top_k
+from training.artifacts.search.flat_index import FlatIndex
+from training.artifacts.search.index_recall import buyer_like_queries, choose_value
 from training.artifacts.search.ngram_index import NgramIndex
 from training.artifacts.search.vector_index import IndexType, build_index, load_index
 
@@ -22,6 +24,8 @@ TEXT_VECTORS = "text_vectors.npy"
 MEANING_WEIGHT = 6.0
 # Candidates by each score: this many per result, and at least the minimum.
 SEARCH_POOL_PER_RESULT, SEARCH_POOL_MIN = 5, 100
+# The recall that the parameter of an approximate index is chosen by. What it misses, spelling may find.
+MIN_RECALL = 0.99
 
 
 class QueryMatches:
@@ -102,5 +106,10 @@ def build_search_index(
     """Writes the search index of N products, from their texts and unit text vectors, (N, T)."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / TEXT_VECTORS, vectors_NT, allow_pickle=False)
-    build_index(vectors_NT, index_type).save(folder)
+    index = build_index(vectors_NT, index_type)
+    if isinstance(index, FlatIndex):
+        index.save(folder)
+    else:
+        queries_QT = buyer_like_queries(vectors_NT)
+        choose_value(index, vectors_NT, queries_QT, MIN_RECALL, "weighted means of five text vectors").save(folder)
     NgramIndex.build(texts, show_progress=show_progress).save(folder)
