@@ -26,7 +26,12 @@ from training.data.catalogue import KeyIndex, require_same_products
 POPULARITY_DAYS = 30
 
 
-def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
+def publish(
+    config: Config,
+    store: FeatureStore,
+    *,
+    forced_because: str | None = None,  # noqa: ARG001 - the gate of the release will read it
+) -> dict[str, Any]:
     """Writes a release of the shop's artifacts, checks it, makes it live and deletes the oldest releases.
 
     Raises:

@@ -41,10 +41,16 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield path
 
 
-GROUPS = ("release", "config", "keys")
+GROUPS = ("release", "runs", "config", "keys")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 FIND = ("search", products()[0]["title"], "-k", "3")
 SEARCH = ("train", "--search", "2", "--set", "training.temperature=0.11")
+DEMO = (
+    "demo",
+    "--no-serve",
+    "--set",
+    "training.seed=8",
+)  # other than the refresh before, so that there are two releases
 # In the order of a shop's first day. `serve` is missing because it never ends.
 CHAIN = [
     ("ingest",),
@@ -57,7 +63,9 @@ CHAIN = [
     ("index",),
     ("evaluate",),
     ("refresh",),
-    ("demo", "--no-serve"),
+    DEMO,
+    ("runs", "list"),
+    ("runs", "show", "last"),
     ("recommend", "--buyer", "b01", "-k", "3"),
     FIND,
     ("release", "list"),
@@ -145,7 +153,13 @@ def test_answers_say_what_was_done(answers: dict[tuple[str, ...], Finished]) -> 
         "search": {"n_products": 40},
     }
     assert answers[("evaluate",)].answer["targets"]["all"]["models"]["two_tower"]["recall@20"] > 0.5
-    assert answers[("demo", "--no-serve")].answer["metrics"] == answers[("refresh",)].answer["evaluation"]["targets"]
+    assert answers[DEMO].answer["metrics"].keys() == answers[("refresh",)].answer["evaluation"]["targets"].keys()
+    runs = answers[("runs", "list")].answer["runs"]
+    assert [(run["kind"], run["state"], run["release"]) for run in runs] == [
+        ("refresh", "done", answers[("refresh",)].answer["release"]),
+        ("refresh", "done", answers[DEMO].answer["release"]),
+    ]
+    assert answers[("runs", "show", "last")].answer == runs[-1]
     assert answers[("config", "show")].answer["training"]["seed"] == 7
 
 
@@ -189,7 +203,7 @@ def test_releases_are_listed_rolled_back_and_promoted(answers: dict[tuple[str, .
     first, second = answers[("release", "list")].answer["releases"]
     assert [first["name"], second["name"]] == [
         answers[("refresh",)].answer["release"],
-        answers[("demo", "--no-serve")].answer["release"],
+        answers[DEMO].answer["release"],
     ]
     assert (first["live"], second["live"]) == (False, True)
     assert answers[("release", "verify")].answer == {"verified": second["name"]}
@@ -210,7 +224,7 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
     refreshed = built.run("refresh").stdout
-    assert refreshed.startswith(f"shop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;")
+    assert f"\n\nshop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;" in refreshed
     assert str(shop_paths(load_config(built.config_file)).quarantine) in refreshed
     assert str(report) in refreshed
     assert "two_tower" in refreshed
