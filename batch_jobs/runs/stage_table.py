@@ -128,7 +128,7 @@ CONTEXTS = RefreshStage(
     inputs=lambda work: [work.paths.products, work.paths.events],
     outputs=lambda work: [work.paths.context_report, work.paths.contexts, work.paths.context_sequences],
     settings=_CONTEXT_SETTINGS,
-    code=_FEATURE_CODE,
+    code=(*_FEATURE_CODE, "training/data/histories.py"),
 )
 
 

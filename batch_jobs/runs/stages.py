@@ -160,10 +160,11 @@ def _flat(node: Any, name: str) -> list[tuple[str, str]]:
 def read_stage_record(paths: ShopPaths, name: str) -> dict[str, Any] | None:
     """The record of a stage's last result; None if it has none, or a damaged one."""
     try:
-        record: dict[str, Any] = json.loads(_path(paths, name).read_text(encoding="utf-8"))
-        return record if record["outputs"].keys() and record["key"].keys() else None
-    except (OSError, ValueError, KeyError, AttributeError):
+        record = json.loads(_path(paths, name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    whole = isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in ("key", "outputs"))
+    return record if whole else None
 
 
 def delete_stage_record(paths: ShopPaths, name: str) -> None:

@@ -297,6 +297,7 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ("release", "promote"): ["name"],
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
+        ("runs", "show"): ["last"],
         ("backup",): ["--to", "shop.tar"],
         ("restore",): ["shop.tar"],
         ("export",): ["--buyer", "b01"],
