@@ -8,17 +8,14 @@ from typing import Any
 
 import pytest
 
-from feature_repo.common.config import Config
-from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
-from feature_repo.store import feature_store
-from tests.processes import Command, Finished
+from tests.e2e.command_shop import BUYER, DONE, REFUSED, Shop, assert_serves, copied_shop, outcome
+from tests.processes import Finished
 from tests.tiny_shop import Row, events, products, write_csv, write_shop
 from training.artifacts.release import current_release, list_releases, verify_release
 
 pytestmark = pytest.mark.e2e
 
-DONE, REFUSED = 0, 3
 STAGES = [
     "ingest",
     "validate",
@@ -34,47 +31,6 @@ STAGES = [
     "release",
 ]
 MODELS = {"two_tower", "two_tower_alone", "popularity", "recent_popularity", "personal_frequency", "item_knn"}
-BUYER = "b01"
-
-
-class Shop:
-    """A shop's folder and configuration, with readers of its results."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config_file = folder / "config.yaml"
-
-    @property
-    def config(self) -> Config:
-        return load_config(self.config_file)
-
-    @property
-    def releases(self) -> Path:
-        return shop_paths(self.config).releases
-
-    def forget_stages(self) -> None:
-        """Makes the next refresh run every stage, as in a new version."""
-        shutil.rmtree(shop_paths(self.config).refreshes / "stages")
-
-    def start(self, *arguments: str) -> Command:
-        return Command(self.folder, *arguments, "--config", str(self.config_file), "--json")
-
-    def run(self, *arguments: str) -> Finished:
-        return self.start(*arguments).finish()
-
-    def sequence(self, buyer: str = BUYER) -> list[list[int]]:
-        """The buyer's events in the online store."""
-        with feature_store(self.config) as store:
-            return [part.tolist() for part in store.online.read_sequence(buyer)]
-
-
-def outcome(answer: dict[str, Any]) -> dict[str, Any]:
-    """The part of a refresh's result that must be reproducible: all but names and times."""
-    return {
-        "counts": answer["counts"],
-        "models": answer["evaluation"]["targets"],
-        "split": answer["evaluation"]["split"],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +60,7 @@ def reference(first: tuple[Shop, dict[str, Any]]) -> dict[str, Any]:
 @pytest.fixture
 def shop(first: tuple[Shop, dict[str, Any]], reference: dict[str, Any], tmp_path: Path) -> Shop:
     """A copy of that shop with two releases, which a test may damage."""
-    original, _ = first
-    folder = tmp_path / "shop"
-    shutil.copytree(original.folder, folder, symlinks=True)
-    for name in ("config.yaml", "shop.yaml"):
-        text = (folder / name).read_text()
-        (folder / name).write_text(text.replace(str(original.folder), str(folder)))
-    return Shop(folder)
+    return copied_shop(first[0], tmp_path / "shop")
 
 
 # ---- done ------------------------------------------------------------------------------------------------------------
@@ -350,13 +300,6 @@ def test_after_a_refusal_nothing_is_published_by_hand_and_good_data_heal_it(
 
 
 # ---- killed ----------------------------------------------------------------------------------------------------------
-
-
-def assert_serves(shop: Shop) -> None:
-    """Checks that the live release is complete, whatever a killed run left behind."""
-    live = current_release(shop.releases)
-    assert live is not None
-    verify_release(live)
 
 
 @pytest.mark.processes
