@@ -11,10 +11,12 @@ from pathlib import Path
 
 from batch_jobs.runs.source_files import clock_facts, ingest_inputs
 from batch_jobs.runs.stages import RefreshStage, Work
+from batch_jobs.runs.training_due import FORGOTTEN_BUYERS
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths
 
 DEFAULT_K_VALUES = (1, 5, 10, 20)
+TRAINING_DATA = "training data"
 _FEATURE_CODE = ("feature_repo", "expectations", "batch_jobs/feature_build")
 _MODEL_CODE = ("feature_repo", "expectations", "training", "batch_jobs/encode_texts.py")
 _CONTEXT_SETTINGS = (
@@ -140,7 +142,8 @@ def _train(work: Work) -> None:
 
 def _training_data(work: Work) -> dict[str, str]:
     # Not the files: events that the API took after the shop's export change them, and training does not see these.
-    return {"training data": read_json(work.paths.context_report, "tawsiya train")["data_version"]}
+    data = read_json(work.paths.context_report, "tawsiya train")["data_version"]
+    return {TRAINING_DATA: data, FORGOTTEN_BUYERS: work.checksums.sum(work.paths.forgotten)}
 
 
 TRAIN = RefreshStage(

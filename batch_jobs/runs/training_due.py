@@ -17,6 +17,9 @@ from feature_repo.common.paths import ShopPaths
 MODEL, KIND, METRIC = "two_tower", "all", "ndcg@20"
 
 
+FORGOTTEN_BUYERS = "forgotten buyers"  # named so among the data of the training
+
+
 class Decision(NamedTuple):
     """Whether to train, and why."""
 
@@ -43,7 +46,8 @@ def decide(work: Work, found: Sequence[Difference], *, same: str, now: dt.dateti
         return Decision(True, reasons)
     if settings.retrain == "never":
         return Decision(False, f"refresh.retrain is never, in spite of {reasons}")
-    if any(difference.kind != "data" for difference in found):
+    # An erasure promises that the next model is trained without the buyer.
+    if any(difference.kind != "data" or FORGOTTEN_BUYERS in difference.names for difference in found):
         return Decision(True, reasons)
     training = _last_training(work)
     if training is None:

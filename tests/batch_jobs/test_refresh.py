@@ -16,6 +16,7 @@ from batch_jobs.runs.run_records import list_runs, read_run
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.files import sha256
+from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from online_api.app import create_app
 from online_api.runtime import open_runtime
@@ -125,6 +126,11 @@ TRAINING: dict[str, tuple[tuple[str, ...], Callable[[Path], None], str]] = {
         ("refresh.retrain=due", "training.seed=8"),
         lambda _: None,
         "new data: training data; new settings: training.seed",
+    ),
+    "after an erasure": (
+        ("refresh.retrain=due",),
+        lambda folder: ForgottenBuyers(shop_paths(config_of(folder)).forgotten).add(["b59"]),
+        "new data: forgotten buyers, training data",
     ),
     "of another shop's model": (
         ("refresh.retrain=due",),
