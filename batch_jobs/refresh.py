@@ -16,18 +16,18 @@ from batch_jobs.runs.comparison import changes_since, run_counts, run_metrics
 from batch_jobs.runs.run_records import PRICES_RUN, REFRESH, RunRecord, last_done, started_run
 from batch_jobs.runs.stage_runner import SAME, StageRunner
 from batch_jobs.runs.stage_table import (
-    BUILD_FEATURES,
-    CONTEXTS,
-    EMBED,
-    EVALUATE,
-    INGEST,
-    MATERIALIZE,
-    PRICES,
-    RELEASE,
+    BUILD_FEATURES_STAGE,
+    CONTEXTS_STAGE,
+    EMBED_STAGE,
+    EVALUATE_STAGE,
+    INGEST_STAGE,
+    MATERIALIZE_STAGE,
+    PRICES_STAGE,
+    RELEASE_STAGE,
     RELEASE_STAGES,
-    TRAIN,
-    VALIDATE,
-    VALIDATE_FEATURES,
+    TRAIN_STAGE,
+    VALIDATE_FEATURES_STAGE,
+    VALIDATE_STAGE,
     live_release,
 )
 from batch_jobs.runs.stages import Work, read_stage_record
@@ -65,12 +65,12 @@ def refresh(config: Config, *, forced_because: str | None = None, show_progress:
     # One lock for the whole run: another job between two stages would change their inputs.
     with shop_lock(config), _run(work, REFRESH) as run, _logged_on_failure(warnings):
         runner = StageRunner(work, run)
-        runner.advance(INGEST)
+        runner.advance(INGEST_STAGE)
         warnings += read_json(work.paths.ingest_report, "tawsiya ingest")["warnings"]
         warnings += _build_data(runner)
         with _opened_store(work):
-            runner.advance(MATERIALIZE)
-            runner.advance(CONTEXTS)
+            runner.advance(MATERIALIZE_STAGE)
+            runner.advance(CONTEXTS_STAGE)
             _renew_model(runner)
             for stage in RELEASE_STAGES:
                 runner.advance(stage)
@@ -100,13 +100,13 @@ def refresh_prices(config: Config, *, feed: Path | None = None) -> dict[str, Any
     warnings: list[str] = []
     with shop_lock(config), _run(work, PRICES_RUN) as run, _logged_on_failure(warnings):
         runner = StageRunner(work, run)
-        runner.run(PRICES, "asked for")
+        runner.run(PRICES_STAGE, "asked for")
         assert work.price_report is not None
         run.content["counts"] = work.price_report["counts"]
         warnings += work.price_report["warnings"]
         warnings += _build_data(runner)
         with _opened_store(work):
-            runner.advance(MATERIALIZE)
+            runner.advance(MATERIALIZE_STAGE)
     return _result(work, run) | {"quarantine": str(work.paths.price_quarantine), "warnings": warnings}
 
 
@@ -125,34 +125,34 @@ def _run(work: Work, kind: str) -> Iterator[RunRecord]:
 def _build_data(runner: StageRunner) -> list[str]:
     """From canonical data to validated features; returns the warnings."""
     paths = runner.work.paths
-    runner.advance(VALIDATE)
+    runner.advance(VALIDATE_STAGE)
     warnings = recorded_warnings(paths, CANONICAL)
-    runner.advance(BUILD_FEATURES)
+    runner.advance(BUILD_FEATURES_STAGE)
     warnings += read_feature_report(paths)["warnings"]
-    runner.advance(VALIDATE_FEATURES)
+    runner.advance(VALIDATE_FEATURES_STAGE)
     return warnings + recorded_warnings(paths, FEATURE_STAGE)
 
 
 def _renew_model(runner: StageRunner) -> None:
     """Trains if it is due, embeds the products and evaluates; trains after that if the metric has fallen."""
     work, now = runner.work, dt.datetime.now(dt.UTC)
-    train, why = decide(work, runner.differences(TRAIN), same=SAME, now=now)
+    train, why = decide(work, runner.differences(TRAIN_STAGE), same=SAME, now=now)
     if train:
-        runner.run(TRAIN, why)
+        runner.run(TRAIN_STAGE, why)
         record_training(work, now)
     else:
-        runner.skip(TRAIN, why)
+        runner.skip(TRAIN_STAGE, why)
     _embed_and_evaluate(runner)
     if not train and (dropped := metric_drop(work)):
-        runner.run(TRAIN, dropped)
+        runner.run(TRAIN_STAGE, dropped)
         record_training(work, now)
         _embed_and_evaluate(runner)
     record_metric(work)
 
 
 def _embed_and_evaluate(runner: StageRunner) -> None:
-    runner.advance(EMBED)
-    runner.advance(EVALUATE)
+    runner.advance(EMBED_STAGE)
+    runner.advance(EVALUATE_STAGE)
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _opened_store(work: Work) -> Iterator[None]:
 
 def _not_live(work: Work) -> list[str]:
     """A warning if the release of these data is not live, such as after a rollback."""
-    record = read_stage_record(work.paths, RELEASE.name)
+    record = read_stage_record(work.paths, RELEASE_STAGE.name)
     made = next((Path(name).parts[1] for name in record["outputs"]), "") if record else ""
     live = live_release(work.paths).name
     if made in ("", live):

@@ -35,7 +35,7 @@ def _ingest(work: Work) -> None:
     ingest(work.config)
 
 
-INGEST = RefreshStage(
+INGEST_STAGE = RefreshStage(
     name="ingest",
     job=_ingest,
     inputs=ingest_inputs,
@@ -56,7 +56,7 @@ def _validate(work: Work) -> None:
     raise_if_refused(validate_canonical(work.paths, work.config))
 
 
-VALIDATE = RefreshStage(
+VALIDATE_STAGE = RefreshStage(
     name="validate",
     job=_validate,
     inputs=lambda work: [work.paths.products, work.paths.events, work.paths.ingest_report],
@@ -72,7 +72,7 @@ def _build_features(work: Work) -> None:
     build_validated_features(work.config)
 
 
-BUILD_FEATURES = RefreshStage(
+BUILD_FEATURES_STAGE = RefreshStage(
     name="build_features",
     job=_build_features,
     inputs=lambda work: [work.paths.products, work.paths.events],
@@ -88,7 +88,7 @@ def _validate_features(work: Work) -> None:
     raise_if_refused(validate_features(work.paths, work.config))
 
 
-VALIDATE_FEATURES = RefreshStage(
+VALIDATE_FEATURES_STAGE = RefreshStage(
     name="validate_features",
     job=_validate_features,
     inputs=lambda work: [work.paths.products, *_feature_files(work.paths)],
@@ -104,7 +104,7 @@ def _materialize(work: Work) -> None:
     materialize(work.config, work.opened_store, full=False)
 
 
-MATERIALIZE = RefreshStage(
+MATERIALIZE_STAGE = RefreshStage(
     name="materialize",
     job=_materialize,
     inputs=lambda work: [work.paths.feature_report],
@@ -124,7 +124,7 @@ def _contexts(work: Work) -> None:
     ensure_contexts(work.config)
 
 
-CONTEXTS = RefreshStage(
+CONTEXTS_STAGE = RefreshStage(
     name="contexts",
     job=_contexts,
     inputs=lambda work: [work.paths.products, work.paths.events],
@@ -146,7 +146,7 @@ def _training_data(work: Work) -> dict[str, str]:
     return {TRAINING_DATA: data, FORGOTTEN_BUYERS: work.checksums.sum(work.paths.forgotten)}
 
 
-TRAIN = RefreshStage(
+TRAIN_STAGE = RefreshStage(
     name="train",
     job=_train,
     inputs=lambda work: list(_encoder_files(work)),
@@ -163,7 +163,7 @@ def _embed(work: Work) -> None:
     embed_job(work.config, show_progress=work.show_progress)
 
 
-EMBED = RefreshStage(
+EMBED_STAGE = RefreshStage(
     name="embed",
     job=_embed,
     inputs=lambda work: [work.paths.product_features, *_model_files(work.paths), *_encoder_files(work)],
@@ -179,7 +179,7 @@ def _evaluate(work: Work) -> None:
     evaluate_job(work.config, work.opened_store, DEFAULT_K_VALUES, show_progress=work.show_progress)
 
 
-EVALUATE = RefreshStage(
+EVALUATE_STAGE = RefreshStage(
     name="evaluate",
     job=_evaluate,
     inputs=lambda work: [
@@ -201,7 +201,7 @@ def _index(work: Work) -> None:
     index_job(work.config)
 
 
-INDEX = RefreshStage(
+INDEX_STAGE = RefreshStage(
     name="index",
     job=_index,
     inputs=lambda work: _files(work.paths.embeddings),
@@ -217,7 +217,7 @@ def _search_index(work: Work) -> None:
     search_index_job(work.config, show_progress=work.show_progress)
 
 
-SEARCH_INDEX = RefreshStage(
+SEARCH_INDEX_STAGE = RefreshStage(
     name="search_index",
     job=_search_index,
     inputs=lambda work: [work.paths.product_features, *_model_files(work.paths), *_encoder_files(work)],
@@ -233,7 +233,7 @@ def _publish(work: Work) -> None:
     publish(work.config, work.opened_store, forced_because=work.forced_because)
 
 
-RELEASE = RefreshStage(
+RELEASE_STAGE = RefreshStage(
     name="release",
     job=_publish,
     inputs=lambda work: [
@@ -255,7 +255,7 @@ def _update_prices(work: Work) -> None:
     work.price_report = update_prices(work.config, work.feed)
 
 
-PRICES = RefreshStage(
+PRICES_STAGE = RefreshStage(
     name="prices",
     job=_update_prices,
     inputs=lambda work: [work.feed] if work.feed else [],
@@ -263,9 +263,18 @@ PRICES = RefreshStage(
     code=("feature_repo", "expectations", "batch_jobs/ingestion", "batch_jobs/runs/price_update.py"),
 )
 
-DATA_STAGES = (VALIDATE, BUILD_FEATURES, VALIDATE_FEATURES)
-RELEASE_STAGES = (INDEX, SEARCH_INDEX, RELEASE)
-STAGES = (INGEST, *DATA_STAGES, MATERIALIZE, CONTEXTS, TRAIN, EMBED, EVALUATE, *RELEASE_STAGES)
+DATA_STAGES = (VALIDATE_STAGE, BUILD_FEATURES_STAGE, VALIDATE_FEATURES_STAGE)
+RELEASE_STAGES = (INDEX_STAGE, SEARCH_INDEX_STAGE, RELEASE_STAGE)
+STAGES = (
+    INGEST_STAGE,
+    *DATA_STAGES,
+    MATERIALIZE_STAGE,
+    CONTEXTS_STAGE,
+    TRAIN_STAGE,
+    EMBED_STAGE,
+    EVALUATE_STAGE,
+    *RELEASE_STAGES,
+)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

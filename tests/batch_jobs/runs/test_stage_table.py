@@ -7,9 +7,8 @@ from pathlib import Path
 import grimp
 import pytest
 
-from batch_jobs.refresh import PRICES
 from batch_jobs.runs.code_version import PACKAGES, code_version
-from batch_jobs.runs.stage_table import STAGES
+from batch_jobs.runs.stage_table import PRICES_STAGE, STAGES
 from batch_jobs.runs.stages import RefreshStage, hashed_settings
 from batch_jobs.runs.training_due import KIND, METRIC, MODEL
 from feature_repo.common.config import Config
@@ -27,7 +26,7 @@ def imports() -> grimp.ImportGraph:
     return grimp.build_graph("feature_repo", "expectations", "training", "batch_jobs")
 
 
-@pytest.mark.parametrize("stage", [*STAGES, PRICES], ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", [*STAGES, PRICES_STAGE], ids=lambda stage: stage.name)
 def test_the_code_of_a_stage_is_every_file_that_its_job_imports(
     stage: RefreshStage, imports: grimp.ImportGraph
 ) -> None:
