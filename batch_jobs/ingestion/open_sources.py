@@ -117,8 +117,8 @@ def open_products(
         ValueError: It cannot be read, or the mapping's SQL does not fit it.
     """
     tables = SourceTables()
-    for name, file in mapping.tables.items():
-        _open_lookup(db, name, mapping_path(config.data.source).parent / file, scratch)
+    for name, lookup in mapping.tables.items():
+        _open_lookup(db, name, mapping_path(config.data.source).parent / lookup, scratch)
     override = str(path) if path else overrides_by_table(config.data)[PRODUCTS_TABLE]
     file = table_path(mapping, mapping.products, override)
     _open_table(db, tables, PRODUCTS_TABLE, "product_source", mapping.products, file, None, scratch)

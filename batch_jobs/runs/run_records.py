@@ -72,7 +72,7 @@ def started_run(paths: ShopPaths, kind: str, keep: int) -> Iterator[RunRecord]:
     _settle(paths)
     start = dt.datetime.now(dt.UTC)
     run_id = f"{start:%Y%m%dT%H%M%S}.{start.microsecond // 1000:03}Z"
-    content = {
+    content: dict[str, Any] = {
         "id": run_id, "kind": kind, "state": RUNNING, "started": start.isoformat(timespec="milliseconds"),
         "ended": None, "pid": os.getpid(), "version": version("tawsiya"), "stages": [],
     }  # fmt: skip

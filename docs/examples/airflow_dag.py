@@ -1,7 +1,7 @@
 """Tawsiya on Airflow: a refresh every night and prices every ten minutes. Put the file into Airflow's `dags` folder.
 
-Airflow pins packages that Tawsiya needs in other versions, so it has an environment of its own, and the tasks call the
-command. The project's tests compile this file; they do not run it in Airflow.
+Airflow has an environment of its own, and the tasks call the command. The project's tests compile this file; it was
+loaded in Airflow 3.3.2.
 """
 
 import datetime as dt
@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.sdk import dag, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 FOLDER = Path(os.environ.get("TAWSIYA_FOLDER", "/srv/tawsiya"))
 FAILED = 1  # may be repeated; wrong settings (2) and refused data (3) need a person

@@ -166,7 +166,7 @@ def test_the_first_refresh_has_none_to_compare_with_and_one_without_news_says_so
     assert refresh_text(answer | {"changes": None}).splitlines()[-1] == (
         "the first finished run: there is none to compare with"
     )
-    nothing = {"since": "r0", "counts": {}, "metrics": {}, "release": None}
+    nothing: dict[str, Any] = {"since": "r0", "counts": {}, "metrics": {}, "release": None}
     assert refresh_text(answer | {"changes": nothing}).splitlines()[-1] == "nothing changed since run r0"
 
 

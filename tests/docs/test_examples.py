@@ -91,7 +91,7 @@ def test_python_examples_compile_and_call_the_command(name: str) -> None:
     tree = ast.parse((EXAMPLES / name).read_text(), name)
     compile(tree, name, "exec")
     lists = [node for node in ast.walk(tree) if isinstance(node, ast.List)]
-    texts = [[item.value for item in node.elts if isinstance(item, ast.Constant)] for node in lists]
+    texts = [[str(item.value) for item in node.elts if isinstance(item, ast.Constant)] for node in lists]
     (command,) = [words for words in texts if "refresh" in words]
     require_command(command)
 
