@@ -32,6 +32,7 @@ LIMIT_SECONDS = 1800.0
 SUFFIX = "parquet"
 KEEP_MODEL = ("--set", "refresh.retrain=never")
 NOT_COMPARED = ("ingest", "train")  # in the share that one in a hundred costs
+WHOLE = ("command", "wall")  # figures of the whole command, not of a stage
 
 
 def run(work: Path, n_events: int) -> dict[str, Any]:
@@ -97,14 +98,13 @@ def _refresh(config: Path, *arguments: str) -> dict[str, float]:
     process = measured([sys.executable, *command], LIMIT_SECONDS)
     stages = json.loads(process.output)["stages"]
     ran = {stage["stage"]: stage["cpu_seconds"] for stage in stages if stage["state"] != "skipped"}
-    return {**ran, "command": round(process.cpu_seconds, 2), "wall": round(process.seconds, 2)}
+    return {**ran, **dict(zip(WHOLE, (round(process.cpu_seconds, 2), round(process.seconds, 2)), strict=True))}
 
 
 def _share(changed: dict[str, float], everything: dict[str, float]) -> dict[str, float]:
-    """What the changed run's stages cost of the same ones of the first run, and which part each has in it."""
-    left_out = (*NOT_COMPARED, "command", "wall")
-    whole = sum(cpu for name, cpu in everything.items() if name not in left_out)
-    parts = {name: round(cpu / whole, 4) for name, cpu in changed.items() if name not in left_out}
+    """What the changed run's stages cost of all stages of the first run, each and in all."""
+    whole = sum(cpu for name, cpu in everything.items() if name not in WHOLE)
+    parts = {name: round(cpu / whole, 4) for name, cpu in changed.items() if name not in (*NOT_COMPARED, *WHOLE)}
     return {"all": round(sum(parts.values()), 4), **parts}
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.privacy.forget import forget
 from batch_jobs.runs.run_records import (
     PRICES_RUN,
     REFRESH,
@@ -21,6 +23,7 @@ from batch_jobs.upkeep.retention import clean, disk_use
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import ShopPaths, shop_paths
+from tests.batch_jobs.csv_shop import HEADER, shop
 
 
 @pytest.fixture
@@ -128,3 +131,12 @@ def test_errors_that_quote_a_buyer_are_erased_and_nothing_else(paths: ShopPaths)
     assert erase_from_records(paths, ["amal@example.com", "777"]) == 1
     assert read_run(paths, quoting)["error"] == "row 12: '[erased]' is no time; 120 rows were read"
     assert read_run(paths, other)["error"] == "row 120 is empty"
+
+
+def test_an_erasure_reaches_the_records(tmp_path: Path) -> None:
+    events = HEADER + "amal,p1,view,2024-03-01T10:00:00Z\nu2,p1,view,2024-03-01T12:00:00Z\n"
+    config = shop(tmp_path, events=events, products="id,title,price\np1,tea,10\n")
+    ingest(config)
+    run_id = record_run(shop_paths(config), ValueError("'amal' has no history"))
+    assert forget(config, ["amal"])["removed"]["refreshes"] == 1
+    assert read_run(shop_paths(config), run_id)["error"] == "'[erased]' has no history"
