@@ -161,6 +161,13 @@ def enforce_gate(result: GateResult) -> list[str]:
     return [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
 
 
+def recorded_warnings(paths: ShopPaths, stage: str) -> list[str]:
+    """The same warnings of a stage that was validated before and passed, from its record."""
+    return enforce_gate(
+        GateResult(stage, tuple(Finding(**item) for item in read_record(paths, stage)["findings"]), paths)
+    )
+
+
 def _main_reasons(paths: ShopPaths) -> str:
     """The most frequent reasons in the ingest report, as " (events: unknown_product 31,004; ...)", or ""."""
     report = _read_report(paths) if paths.ingest_report.is_file() else {}

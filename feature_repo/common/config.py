@@ -457,6 +457,32 @@ class ReleaseConfig(Section):
     )
 
 
+class RefreshConfig(Section):
+    """When `tawsiya refresh` trains ([operations.md](operations.md#when-refresh-trains)), and its records."""
+
+    retrain: Literal["changed", "due", "never"] = Field(
+        "changed",
+        description="`changed` trains whenever the training data have changed; `due` only if one of the next three "
+        "settings says so; `never` keeps the model. New settings or code train too, except with `never`",
+    )
+    retrain_days: Annotated[int, Field(ge=0)] = Field(
+        7, description="With `due`: train if the model is this many days old; 0 sets no age"
+    )
+    retrain_on_drift: bool = Field(
+        True,
+        description="With `due`: train if the data have drifted since the training, by the limits of `expectations` "
+        "([data-quality.md](data-quality.md#drift))",
+    )
+    retrain_on_metric_drop: Fraction = Field(
+        0.1,
+        description="With `due`: train if the model's NDCG on the present test days is lower than after its training "
+        "by this share; 0 does not compare",
+    )
+    keep_records: PositiveInt = Field(
+        200, description="Records of runs to keep (`tawsiya runs list`); older ones are deleted"
+    )
+
+
 class DiskConfig(Section):
     """Disk space; `tawsiya doctor` shows what uses it ([operations.md](operations.md#disk-space))."""
 
@@ -552,6 +578,7 @@ class Config(Section):
     expectations: ExpectationsConfig = ExpectationsConfig()
     index: IndexConfig = IndexConfig()
     release: ReleaseConfig = ReleaseConfig()
+    refresh: RefreshConfig = RefreshConfig()
     disk: DiskConfig = DiskConfig()
     api: ApiConfig = ApiConfig()
 

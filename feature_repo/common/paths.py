@@ -36,6 +36,11 @@ class ShopPaths:
         return self.root / "canonical" / "quarantine.parquet"
 
     @property
+    def price_quarantine(self) -> Path:
+        """Rows that the last `tawsiya refresh --only prices` left out, as in `quarantine`."""
+        return self.root / "canonical" / "price_quarantine.parquet"
+
+    @property
     def ingest_report(self) -> Path:
         """Report of the last ingest: counts per table."""
         return self.root / "canonical" / "report.json"
@@ -154,6 +159,11 @@ class ShopPaths:
     def runs(self) -> Path:
         """Folder of training runs: TensorBoard event files, settings and curves of each run."""
         return self.root / "runs"
+
+    @property
+    def refreshes(self) -> Path:
+        """Folder of the records of `tawsiya refresh`: one file per run, and what each stage was last made from."""
+        return self.root / "refreshes"
 
     @property
     def tuning(self) -> Path:

@@ -41,10 +41,16 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield path
 
 
-GROUPS = ("release", "config", "keys", "index")
+GROUPS = ("release", "runs", "config", "keys", "index")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 FIND = ("search", products()[0]["title"], "-k", "3")
 SEARCH = ("train", "--search", "2", "--set", "training.temperature=0.11")
+DEMO = (
+    "demo",
+    "--no-serve",
+    "--set",
+    "training.seed=8",
+)  # other than the refresh before, so that there are two releases
 # In the order of a shop's first day. `serve` is missing because it never ends.
 CHAIN = [
     ("ingest",),
@@ -58,7 +64,9 @@ CHAIN = [
     ("index", "export", "--to", "exported"),
     ("evaluate",),
     ("refresh",),
-    ("demo", "--no-serve"),
+    DEMO,
+    ("runs", "list"),
+    ("runs", "show", "last"),
     ("recommend", "--buyer", "b01", "-k", "3"),
     FIND,
     ("release", "list"),
@@ -154,7 +162,13 @@ def test_answers_say_what_was_done(answers: dict[tuple[str, ...], Finished]) -> 
         "search": {"n_products": 40},
     }
     assert answers[("evaluate",)].answer["targets"]["all"]["models"]["two_tower"]["recall@20"] > 0.5
-    assert answers[("demo", "--no-serve")].answer["metrics"] == answers[("refresh",)].answer["evaluation"]["targets"]
+    assert answers[DEMO].answer["metrics"].keys() == answers[("refresh",)].answer["evaluation"]["targets"].keys()
+    runs = answers[("runs", "list")].answer["runs"]
+    assert [(run["kind"], run["state"], run["release"]) for run in runs] == [
+        ("refresh", "done", answers[("refresh",)].answer["release"]),
+        ("refresh", "done", answers[DEMO].answer["release"]),
+    ]
+    assert answers[("runs", "show", "last")].answer == runs[-1]
     assert answers[("config", "show")].answer["training"]["seed"] == 7
 
 
@@ -198,7 +212,7 @@ def test_releases_are_listed_rolled_back_and_promoted(answers: dict[tuple[str, .
     first, second = answers[("release", "list")].answer["releases"]
     assert [first["name"], second["name"]] == [
         answers[("refresh",)].answer["release"],
-        answers[("demo", "--no-serve")].answer["release"],
+        answers[DEMO].answer["release"],
     ]
     assert (first["live"], second["live"]) == (False, True)
     assert answers[("release", "verify")].answer == {"verified": second["name"]}
@@ -219,7 +233,7 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
     refreshed = built.run("refresh").stdout
-    assert refreshed.startswith(f"shop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;")
+    assert f"\n\nshop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;" in refreshed
     assert str(shop_paths(load_config(built.config_file)).quarantine) in refreshed
     assert str(report) in refreshed
     assert "two_tower" in refreshed
@@ -293,6 +307,7 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ("release", "compare"): ["a", "b"],
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
+        ("runs", "show"): ["last"],
         ("backup",): ["--to", "shop.tar"],
         ("index", "export"): ["--to", "exported"],
         ("restore",): ["shop.tar"],
