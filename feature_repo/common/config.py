@@ -484,6 +484,10 @@ class ApiConfig(Section):
         2000, description="Sustained request rate of each API key that has no limit of its own"
     )
     burst_per_key: PositiveInt = Field(4000, description="Burst size of such a key")
+    requests_per_second_per_buyer: PositiveFloat = Field(
+        10, description="Sustained request rate of each buyer who comes with a buyer token"
+    )
+    burst_per_buyer: PositiveInt = Field(60, description="Burst size of such a buyer")
     # Above the limit of a key: a storefront's server calls from one address for all its shoppers.
     requests_per_second_per_address: PositiveFloat = Field(
         4000, description="Sustained request rate of each client address"
