@@ -22,6 +22,7 @@ from feature_repo.common.buyer_tokens import BuyerTokens, token_secrets
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from online_api.batcher import Batcher
+from online_api.draining import Draining
 from online_api.errors import add_error_handlers
 from online_api.observability.logs import AccessLog, json_logger, log_salt
 from online_api.observability.metrics import Metrics
@@ -54,6 +55,7 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
     shop = shop_paths(config).root.name
     keys, tokens = KeyRing.load(api_keys_path(config), shop=shop), BuyerTokens(token_secrets(), shop)
     tracer = open_tracer(config.api.otlp_endpoint)
+    draining = Draining()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,7 +67,8 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         threadpool_limits(1, "blas")
         with open_runtime(config, metrics) if runtime is None else nullcontext(runtime) as opened:
             async with _served(app, config, opened, keys, tokens):
-                yield
+                with draining.on_sigterm(config.api.drain_seconds):
+                    yield
         if tracer is not None:
             tracer.close()
 
@@ -96,7 +99,9 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
     _add_docs(app)
     if not keys.any():
         add_storefront(app)  # its page calls the API from the browser without a key
-    _add_middleware(app, config, metrics, AccessLog(json_logger(config.api.log_level), log_salt()), tracer)
+    app.state.draining = draining
+    access_log = AccessLog(json_logger(config.api.log_level), log_salt())
+    _add_middleware(app, config, metrics, access_log, tracer)
     return app
 
 
@@ -141,7 +146,7 @@ def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: 
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     # The outermost one, so that refusals of the others also have an id, security headers and a log line.
-    app.add_middleware(ObserveRequests, metrics, access_log, tracer)
+    app.add_middleware(ObserveRequests, metrics, access_log, tracer, app.state.draining)
 
 
 def _add_docs(app: FastAPI) -> None:

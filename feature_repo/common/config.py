@@ -471,6 +471,10 @@ class ApiConfig(Section):
     max_body_bytes: PositiveInt = Field(4_000_000, description="Largest request body")
     body_timeout_seconds: PositiveFloat = Field(10, description="Time limit for receiving a request body")
     request_timeout_seconds: PositiveFloat = Field(2, description="Time limit for answering a request for products")
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
+        0,
+        description="After SIGTERM, go on answering for so long while /readyz says no (docs/operations.md)",
+    )
     max_queue: PositiveInt = Field(
         256, description="Maximum number of requests that wait for the model; further ones get 503"
     )

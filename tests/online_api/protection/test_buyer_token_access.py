@@ -138,8 +138,8 @@ def test_a_token_beside_a_key_still_limits_to_its_buyer(
 
 
 def test_buyers_cannot_use_up_the_ids_of_others(shop: Config, client: httpx.Client, server: dict[str, str]) -> None:
-    order = {"json": {"events": [EVENT | {"buyer_id": "u1", "event_id": "order-1"}]}}
-    other = {"json": {"events": [EVENT | {"buyer_id": "u2", "event_id": "order-1"}]}}
+    order: dict[str, Any] = {"json": {"events": [EVENT | {"buyer_id": "u1", "event_id": "order-1"}]}}
+    other: dict[str, Any] = {"json": {"events": [EVENT | {"buyer_id": "u2", "event_id": "order-1"}]}}
     senders = [bearer(shop, "u2"), bearer(shop, "u1"), server]
     answers = [
         client.post("/v1/events", **events, headers=headers).json()["accepted"]
