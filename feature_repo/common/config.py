@@ -526,6 +526,10 @@ class ApiConfig(Section):
     max_body_bytes: PositiveInt = Field(4_000_000, description="Largest request body")
     body_timeout_seconds: PositiveFloat = Field(10, description="Time limit for receiving a request body")
     request_timeout_seconds: PositiveFloat = Field(2, description="Time limit for answering a request for products")
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
+        0,
+        description="After SIGTERM, go on answering for so long while /readyz says no (docs/operations.md)",
+    )
     max_queue: PositiveInt = Field(
         256, description="Maximum number of requests that wait for the model; further ones get 503"
     )
@@ -539,6 +543,10 @@ class ApiConfig(Section):
         2000, description="Sustained request rate of each API key that has no limit of its own"
     )
     burst_per_key: PositiveInt = Field(4000, description="Burst size of such a key")
+    requests_per_second_per_buyer: PositiveFloat = Field(
+        10, description="Sustained request rate of each buyer who comes with a buyer token"
+    )
+    burst_per_buyer: PositiveInt = Field(60, description="Burst size of such a buyer")
     # Above the limit of a key: a storefront's server calls from one address for all its shoppers.
     requests_per_second_per_address: PositiveFloat = Field(
         4000, description="Sustained request rate of each client address"

@@ -14,8 +14,6 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from online_api.protection.access import HEADER
-
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -47,9 +45,8 @@ class QueryRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             # First, so that a request without a valid key gets 401 and not 422.
-            token = request.headers.get(HEADER.model.name)
             for check in checks:
-                await check(request, token)  # type: ignore[misc]  # made by `access.needs`
+                await check(request)  # type: ignore[misc]  # made by `access.needs` or `access.needs_or_buyer`
             try:
                 arguments = {name: type_.validate_python(request.path_params[name]) for name, type_ in path.items()}
             except ValidationError as error:

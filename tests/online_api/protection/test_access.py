@@ -81,7 +81,7 @@ def test_a_route_admits_its_scope_and_no_other(
     for headers in ({}, {"X-API-Key": "tw_0123456789abcdef_wrong"}, {"X-API-Key": ""}):
         answer = client.request(method, url, **options, headers=headers)
         problem_of(answer, 401)
-        assert answer.headers["www-authenticate"] == "ApiKey"
+        assert answer.headers["www-authenticate"] == "ApiKey, Bearer"
 
 
 def test_the_table_holds_every_route(client: httpx.Client) -> None:
