@@ -38,7 +38,7 @@ MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
-class Releases:
+class ReleasePair:
     """The releases that are compared; `live` is None if there is none that can be measured."""
 
     candidate: Recommender
@@ -64,7 +64,7 @@ def judge(config: Config, candidate: Path, live: Path | None, events: pd.DataFra
         ValueError: The candidate is damaged.
     """
     judgement = Judgement(None if live is None else live.name)
-    releases = Releases(
+    releases = ReleasePair(
         Recommender(candidate, schema_hash=schema_hash), _loaded(live, schema_hash, judgement) if live else None
     )
     if live is None:
@@ -76,8 +76,8 @@ def judge(config: Config, candidate: Path, live: Path | None, events: pd.DataFra
     window, buyers, comparable = _window(config, releases, judgement)
     vectors_BD = np.empty((0, releases.candidate.dim), dtype=np.float32)
     if buyers:
-        vectors_BD = _judge_quality(config, releases if comparable else Releases(releases.candidate, None), judgement,
-                                    window, buyers, events)  # fmt: skip
+        measured = releases if comparable else ReleasePair(releases.candidate, None)
+        vectors_BD = _judge_quality(config, measured, judgement, window, buyers, events)
     limits.judge_index(judgement, config.index.min_recall, index_recall(releases.candidate, vectors_BD))
     if releases.live is not None and buyers:
         limits.judge_latency(judgement, *latencies_ms([releases.candidate, releases.live], buyers))
@@ -104,7 +104,7 @@ def _n_products(live: Path | None) -> int | None:
 # ---- the window ------------------------------------------------------------------------------------------------------
 
 
-def _window(config: Config, releases: Releases, judgement: Judgement) -> tuple[Window, list[ServedBuyer], bool]:
+def _window(config: Config, releases: ReleasePair, judgement: Judgement) -> tuple[Window, list[ServedBuyer], bool]:
     """The days to measure on, their buyers, and whether the live release can be measured on them, too."""
     candidate, live = releases.candidate, releases.live
     end = _moment(candidate.as_of_ms)
@@ -155,7 +155,7 @@ def _moment(time_ms: int) -> dt.datetime:
 
 def _judge_quality(
     config: Config,
-    releases: Releases,
+    releases: ReleasePair,
     judgement: Judgement,
     window: Window,
     buyers: list[ServedBuyer],

@@ -9,7 +9,7 @@ Legend: B buyers, N products.
 import numpy as np
 
 from batch_jobs.release_gate.measures import COVERAGE, INDEX_RECALL, JUDGED, RECALL, Measured
-from batch_jobs.release_gate.table import Judgement, Row, RowVerdict, figure_text, interval_text
+from batch_jobs.release_gate.table import FigureRow, Judgement, RowVerdict, figure_text, interval_text
 from feature_repo.common.arrays import Float64Array
 from feature_repo.common.config import ReleaseConfig
 from training.artifacts.recommender import Recommender
@@ -19,18 +19,18 @@ from training.evaluation.bootstrap import LEVEL, mean_interval, paired_interval
 MIN_BUYERS = 30
 UNIT_TOLERANCE = 1e-3
 SLOWER = 1.5  # a candidate whose lists take this many times as long is worth a warning
-ROWS_AT_ONCE = 10_000
+VECTORS_AT_ONCE = 10_000
 
 
 def judge_vectors(judgement: Judgement, candidate: Recommender) -> bool:
     """Refuses product vectors that are not finite or not of unit length; returns whether they can be ranked by."""
     n_bad = 0
-    for start in range(0, len(candidate), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(candidate)))
+    for start in range(0, len(candidate), VECTORS_AT_ONCE):
+        rows = np.arange(start, min(start + VECTORS_AT_ONCE, len(candidate)))
         norms = np.linalg.norm(candidate.product_vectors(rows), axis=1)
         n_bad += int((~(np.abs(norms - 1) <= UNIT_TOLERANCE)).sum())  # a NaN compares as false
     judgement.add(
-        Row("invalid vectors", None, n_bad, "none", "refused" if n_bad else "ok"),
+        FigureRow("invalid vectors", None, n_bad, "none", "refused" if n_bad else "ok"),
         f"{n_bad:,} of {len(candidate):,} product vectors are not finite or not of unit length; run `tawsiya embed`",
     )
     return n_bad == 0
@@ -74,7 +74,7 @@ def judge_lists(judgement: Judgement, config: ReleaseConfig, candidate: Measured
 def judge_index(judgement: Judgement, minimum: float, recall: float) -> None:
     """Judges how many of the nearest products the index finds."""
     judgement.add(
-        Row(INDEX_RECALL, None, recall, f">= {minimum:g}", "ok" if recall >= minimum else "refused"),
+        FigureRow(INDEX_RECALL, None, recall, f">= {minimum:g}", "ok" if recall >= minimum else "refused"),
         f"{INDEX_RECALL} is {recall:.4f}, below index.min_recall={minimum:g}; run `tawsiya index`",
     )
 
@@ -83,7 +83,7 @@ def judge_latency(judgement: Judgement, candidate_ms: float, live_ms: float) -> 
     """Warns of a candidate that is much slower; other work on the machine makes times too unsure to refuse by."""
     slow = candidate_ms > SLOWER * live_ms
     judgement.add(
-        Row("ms per list", live_ms, candidate_ms, f"<= {SLOWER:g} times live", "warning" if slow else "ok"),
+        FigureRow("ms per list", live_ms, candidate_ms, f"<= {SLOWER:g} times live", "warning" if slow else "ok"),
         f"a list of the candidate takes {candidate_ms:.2f} ms, of the live release {live_ms:.2f} ms",
     )
 
@@ -95,7 +95,7 @@ def _add_loss(judgement: Judgement, name: str, candidate: float, live: float | N
     """A row for an exact figure that may lose a share of the live release's."""
     verdict: RowVerdict = "ok" if live is None or candidate >= (1 - loss) * live else "refused"
     judgement.add(
-        Row(name, live, candidate, _share_limit(loss) if live is not None else "", verdict),
+        FigureRow(name, live, candidate, _share_limit(loss) if live is not None else "", verdict),
         f"{name} fell from {figure_text(live)} to {figure_text(candidate)}, by more than {setting}={loss:g}",
     )
 
@@ -111,19 +111,19 @@ def _add_paired(
     """A row for a mean over buyers that may lose a share of the live release's mean."""
     candidate = float(candidate_B.mean())
     if live_B is None:
-        judgement.add(Row(name, None, candidate, "", "ok"), "")
+        judgement.add(FigureRow(name, None, candidate, "", "ok"), "")
         return
     live = float(live_B.mean())
     interval = paired_interval(candidate_B, live_B)
     _, highest = paired_interval(candidate_B, (1 - loss) * live_B)
     change = f"{name} fell from {live:.4f} to {candidate:.4f} (difference {interval_text(interval)}, {LEVEL:.0%})"
+    verdict: RowVerdict = "ok"
+    message = change
     if highest < 0 and len(live_B) >= MIN_BUYERS:
         verdict, message = "refused", f"{change}, by more than {setting}={loss:g}"
     elif candidate < (1 - loss) * live:
         verdict, message = "warning", f"{change}; with {len(live_B)} buyers, that may be noise"
-    else:
-        verdict, message = "ok", ""
-    judgement.add(Row(name, live, candidate, _share_limit(loss), verdict, interval), message)  # type: ignore[arg-type]
+    judgement.add(FigureRow(name, live, candidate, _share_limit(loss), verdict, interval), message)
 
 
 def _add_floor(
@@ -136,7 +136,7 @@ def _add_floor(
     _, highest = mean_interval(recall_B - floor_B)
     verdict: RowVerdict = "ok" if highest >= 0 else "refused" if len(recall_B) >= min_buyers else "warning"
     judgement.add(
-        Row(f"{RECALL}, floor", None, recall, f">= {floor:.4f}", verdict),
+        FigureRow(f"{RECALL}, floor", None, recall, f">= {floor:.4f}", verdict),
         f"{RECALL} is {recall:.4f} for {len(recall_B)} buyers, below the floor of {floor:.4f} ({setting})",
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from batch_jobs.popularity import POPULARITY_DAYS
+from batch_jobs.release_gate.measures import K
 from batch_jobs.release_gate.table import figure_text, interval_text
 from feature_repo import columns as c
 from feature_repo.common.arrays import Int32Array
@@ -28,7 +29,7 @@ from training.artifacts.recommender import Recommender
 from training.evaluation.list_agreement import overlap, rank_biased_overlap
 from training.evaluation.served_lists import served_lists
 
-K, SHOWN_BUYERS, SAMPLE = 20, 10, 500
+SHOWN_BUYERS, SAMPLE = 10, 500
 OVERLAP_STEPS = 10  # bars of the distribution of the overlap
 
 _TEMPLATES = Environment(

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from training.artifacts.gate_verdict import PASSED, REFUSED
+from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED
 
-RowVerdict = Literal["ok", "refused", "warning", "not judged"]
+RowVerdict = Literal["ok", "refused", "warning"]
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """One figure of both releases.
 
     Attributes:
@@ -44,13 +44,13 @@ class Judgement:
     """
 
     against: str | None
-    rows: list[Row] = field(default_factory=list)
+    rows: list[FigureRow] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     window: dict[str, Any] | None = None
     lists_compare: bool = False
 
-    def add(self, row: Row, message: str) -> None:
+    def add(self, row: FigureRow, message: str) -> None:
         """Adds a row; `message` says what is wrong with it, and counts only if its verdict is not ok."""
         self.rows.append(row)
         if row.verdict == "refused":
@@ -61,7 +61,7 @@ class Judgement:
     def as_json(self) -> dict[str, Any]:
         """The entry `gate` of the manifest (training.artifacts.gate_verdict)."""
         return {
-            "verdict": REFUSED if self.reasons else PASSED,
+            "verdict": GATE_REFUSED if self.reasons else GATE_PASSED,
             "judged_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "against": self.against,
             "window": self.window,

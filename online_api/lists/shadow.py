@@ -22,7 +22,7 @@ from online_api.lists.list_request import ListResult, Payload, ResolvedRequest
 from online_api.lists.live_release import LiveRelease, ReleaseKeeper, low_priority
 from online_api.observability.logs import REQUEST_ID
 from online_api.observability.metrics import Metrics, ShadowOutcome
-from training.artifacts.gate_verdict import GATE, REFUSED
+from training.artifacts.gate_verdict import GATE, GATE_REFUSED
 from training.artifacts.release import CURRENT, list_releases
 from training.evaluation.list_agreement import overlap, rank_biased_overlap
 
@@ -187,7 +187,7 @@ class Shadow:
         refused = [
             row["name"]
             for row in list_releases(releases)
-            if row.get(GATE, {}).get("verdict") == REFUSED and row["name"] != live
+            if row.get(GATE, {}).get("verdict") == GATE_REFUSED and row["name"] != live
         ]
         return releases / refused[-1] if refused else None
 

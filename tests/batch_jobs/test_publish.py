@@ -27,7 +27,7 @@ from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore, feature_store
 from tests.command import invoke
 from tests.tiny_shop import write_shop
-from training.artifacts.gate_verdict import PASSED, REFUSED
+from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED
 from training.artifacts.release import current_release, list_releases, promote, read_manifest
 from training.data.dataset import TrainingData, read_training_data
 
@@ -105,7 +105,7 @@ def row(gate: dict[str, Any], figure: str) -> dict[str, Any]:
 
 def test_the_first_release_is_judged_alone(first: dict[str, Any], paths: ShopPaths) -> None:
     gate = first["gate"]
-    assert (gate["verdict"], gate["against"], first["shadow"]) == (PASSED, None, None)
+    assert (gate["verdict"], gate["against"], first["shadow"]) == (GATE_PASSED, None, None)
     assert gate["notes"] == ["no release is live: absolute limits alone decide"]
     assert read_manifest(paths.releases / first["release"])["gate"] == gate
 
@@ -124,7 +124,7 @@ def test_the_gate_measures_what_evaluation_does(first: dict[str, Any]) -> None:
 
 
 def test_an_equal_release_passes_and_is_live(first: dict[str, Any], second: dict[str, Any], paths: ShopPaths) -> None:
-    assert second["gate"]["verdict"] == PASSED
+    assert second["gate"]["verdict"] == GATE_PASSED
     assert second["gate"]["against"] == first["release"]
     assert {row["verdict"] for row in second["gate"]["rows"]} <= {"ok", "warning"}
     assert row(second["gate"], "recall@20")["interval"] == [0, 0]
@@ -144,7 +144,7 @@ def test_a_model_of_shuffled_labels_is_refused_by_its_recall(
     second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
 ) -> None:
     gate = refused["gate"]
-    assert gate["verdict"] == REFUSED
+    assert gate["verdict"] == GATE_REFUSED
     # The repeat term makes up for it in lists of any products.
     assert "recall@20, new items" in [reason.partition(" fell")[0] for reason in gate["reasons"]]
     assert gate["reasons"][0] in refused["message"]
@@ -187,9 +187,9 @@ def test_a_forced_publish_goes_live_and_says_why(
     promote(paths.releases, second["release"])
     published = publish(config, store, forced_because=FAULT)
     assert live(paths) == published["release"]
-    assert published["gate"]["verdict"] == REFUSED
+    assert published["gate"]["verdict"] == GATE_REFUSED
     assert published["gate"]["forced"]["reason"] == FAULT
     json.dumps(published)
     # Against itself it passes, and no force is recorded that was not needed.
     again = publish(config, store, forced_because=FAULT)
-    assert (again["gate"]["verdict"], "forced" in again["gate"]) == (PASSED, False)
+    assert (again["gate"]["verdict"], "forced" in again["gate"]) == (GATE_PASSED, False)

@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 GATE = "gate"  # key of the manifest
-PENDING, PASSED, REFUSED = "pending", "passed", "refused"
+GATE_PENDING, GATE_PASSED, GATE_REFUSED = "pending", "passed", "refused"
 # What a candidate is written with: a run that is killed while it judges must not leave a release that counts as good.
-NOT_JUDGED: Final[Mapping[str, Any]] = {"verdict": PENDING}
+NOT_JUDGED: Final[Mapping[str, Any]] = {"verdict": GATE_PENDING}
 _SUM = "sha256"
 
 
@@ -39,9 +39,9 @@ def is_sealed(gate: Any) -> bool:
 def refusal(manifest: Mapping[str, Any]) -> str | None:
     """Why the release of a manifest must not go live without force; None if it may."""
     gate = manifest.get(GATE)
-    if gate is None or gate["verdict"] == PASSED or "forced" in gate:
+    if gate is None or gate["verdict"] == GATE_PASSED or "forced" in gate:
         return None
-    if gate["verdict"] == PENDING:
+    if gate["verdict"] == GATE_PENDING:
         return "was not judged: its run ended before; run `tawsiya refresh` again"
     return f"was refused: {'; '.join(gate['reasons'])}"
 

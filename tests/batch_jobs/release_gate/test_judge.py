@@ -11,7 +11,7 @@ import pytest
 from batch_jobs.release_gate.judge import judge
 from batch_jobs.release_gate.limits import judge_latency, judge_lists
 from batch_jobs.release_gate.measures import Measured
-from batch_jobs.release_gate.table import Judgement, Row, gate_lines
+from batch_jobs.release_gate.table import FigureRow, Judgement, gate_lines
 from feature_repo.common.config import Config, ReleaseConfig
 from feature_repo.common.paths import shop_paths
 from tests.batch_jobs.release_gate.gate_shop import (
@@ -44,7 +44,7 @@ def shop_config(folder: Path, **release_section: Any) -> Config:
     return config
 
 
-def row(judgement: Judgement, figure: str) -> Row:
+def row(judgement: Judgement, figure: str) -> FigureRow:
     return next(row for row in judgement.rows if row.figure == figure)
 
 
@@ -313,8 +313,8 @@ def test_a_slower_candidate_is_warned_of() -> None:
 
 def test_the_table_says_which_figure_is_refused_and_why() -> None:
     judgement = Judgement(against="r1", window={"from": "2024-03-01T00:00", "to": "2024-03-14T00:00", "buyers": 1200})
-    judgement.add(Row("recall@20", 0.5, 0.25, ">= 90% of live", "refused", (-0.3, -0.2)), "it fell")
-    judgement.add(Row("products", 12_000, 12_001, ">= 70% of live", "ok"), "")
+    judgement.add(FigureRow("recall@20", 0.5, 0.25, ">= 90% of live", "refused", (-0.3, -0.2)), "it fell")
+    judgement.add(FigureRow("products", 12_000, 12_001, ">= 70% of live", "ok"), "")
     judgement.notes.append("few days")
     assert gate_lines(judgement.as_json()) == [
         "figure     live    candidate  difference        limit           verdict",

@@ -16,6 +16,7 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from online_api.app import create_app
 from online_api.lists.list_request import ListRequest, Payload
+from online_api.lists.live_release import LiveRelease
 from online_api.lists.shadow import MAX_WAITING, Shadow
 from online_api.observability.logs import json_logger
 from online_api.runtime import Runtime
@@ -23,7 +24,7 @@ from tests.online_api.api_shop import body_of, interaction, wait_for
 from tests.online_api.shop_variants import copied, metric, running, with_settings
 from tests.online_api.test_hot_swap import write_second_release
 from tests.serving import serving
-from training.artifacts.gate_verdict import REFUSED
+from training.artifacts.gate_verdict import GATE_REFUSED
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import MANIFEST, promote, record_gate
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.store
 
 HISTORY = "/v1/buyers/u1/recommendations"
 SESSION = {"interactions": [interaction("p1")], "k": 5}
-REFUSAL = {"verdict": REFUSED, "reasons": ["recall fell"], "notes": []}
+REFUSAL = {"verdict": GATE_REFUSED, "reasons": ["recall fell"], "notes": []}
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def without_times(payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_answers_are_those_without_a_shadow(shop: Runtime, answer: Failing | None) -> None:
     with serve(shop, None) as client:
         expected = answers(client)
-    shadow = shadow_of(shop, **({} if answer is None else {"answer": answer}))
+    shadow = shadow_of(shop, answer=answer or shop.service.answer_beside)
     with serve(shop, shadow) as client:
         assert without_times(answers(client)) == without_times(expected)
         # The lists from a history: of the buyer, of the session, and the filtered one.
@@ -151,7 +152,12 @@ def test_a_candidate_that_cannot_be_loaded_is_tried_once(shop: Runtime, monkeypa
     (candidate / "popularity.npy").write_bytes(b"damaged")
     loaded: list[Path] = []
     load = shop.keeper.load_beside
-    monkeypatch.setattr(shop.keeper, "load_beside", lambda folder: (loaded.append(folder), load(folder))[1])
+
+    def noted(folder: Path) -> LiveRelease:
+        loaded.append(folder)
+        return load(folder)
+
+    monkeypatch.setattr(shop.keeper, "load_beside", noted)
     with serve(shop, shadow_of(shop)) as client:
         for _ in range(3):
             assert client.get(HISTORY).status_code == 200

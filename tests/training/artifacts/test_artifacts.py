@@ -24,7 +24,7 @@ from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ID_TO_INDEX, ProductEmbeddings, load_embeddings, save_embeddings
-from training.artifacts.gate_verdict import NOT_JUDGED, PASSED, REFUSED
+from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED, NOT_JUDGED
 from training.artifacts.model import CARD, WEIGHTS, ModelCard, load_model, save_model
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import (
@@ -569,8 +569,8 @@ def test_a_damaged_note_costs_only_the_hashes(shop: Shop, content: str) -> None:
 
 # ---- the verdict of the gate -----------------------------------------------------------------------------------------
 
-REFUSED_BY_RECALL = {"verdict": REFUSED, "reasons": ["recall@20 fell from .5 to .1"], "notes": []}
-PASSED_GATE = {"verdict": PASSED, "reasons": [], "notes": []}
+REFUSED_BY_RECALL = {"verdict": GATE_REFUSED, "reasons": ["recall@20 fell from .5 to .1"], "notes": []}
+PASSED_GATE = {"verdict": GATE_PASSED, "reasons": [], "notes": []}
 
 
 def judged(shop: Shop, gate: dict[str, Any]) -> str:
@@ -602,7 +602,7 @@ def test_a_refused_release_goes_live_by_force_alone(shop: Shop, gate: dict[str, 
 def test_the_verdict_changes_neither_the_name_nor_the_sums(shop: Shop) -> None:
     name = judged(shop, PASSED_GATE)
     promote(shop.releases, name)
-    assert verify_release(shop.releases / name)["gate"]["verdict"] == PASSED
+    assert verify_release(shop.releases / name)["gate"]["verdict"] == GATE_PASSED
 
 
 def test_a_changed_verdict_is_damage(shop: Shop) -> None:
