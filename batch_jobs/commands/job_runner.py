@@ -17,7 +17,7 @@ from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.lock import shop_lock
 
 # Documented in docs/operations.md, because schedulers act on them; typer itself ends with 2 on bad usage.
-FAILED, BAD_USAGE, REFUSED = 1, 2, 3
+FAILED, BAD_USAGE, REFUSED_BY_GATE = 1, 2, 3
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def run_job(
         # Before RuntimeError, its base class.
         if error.result is not None:
             _print_result(error.result, as_json, show)
-        raise _exit(error, REFUSED) from None
+        raise _exit(error, REFUSED_BY_GATE) from None
     except ConfigError as error:
         raise _exit(error, BAD_USAGE) from None
     # The types with messages for users. Any other exception is a defect and keeps its traceback.

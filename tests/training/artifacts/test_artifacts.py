@@ -278,6 +278,7 @@ class Shop:
                 popular=np.array([2, 0, 3, 1], dtype=np.int32),
                 recent_popularity=np.zeros((2, 4), dtype=np.float32),
                 as_of_ms=0,
+                settings={"data": {"source": "متجر"}},
             ),
             metrics={"models": {"two_tower": {"recall@20": 0.25}}},
             about={"dataset": "shop", "schema_hash": schema_hash, "n_products": 4},
@@ -332,6 +333,7 @@ def test_a_release_holds_all_parts_and_is_whole(shop: Shop) -> None:
     manifest = verify_release(folder)
     assert (manifest["name"], manifest["dataset"], manifest["n_products"]) == (name, "shop", 4)
     assert set(manifest["sha256"]) == set(FILES) - {MANIFEST}
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8")) == {"data": {"source": "متجر"}}
     assert check(shop.releases, name) == name
 
 
