@@ -103,7 +103,8 @@ def write_embeddings(
     with tempfile.TemporaryFile(dir=folder) as known_file:
         known = _KnownVectors(known_file, shape[1])
         blocks = _borrowing(tower, known) if borrows(tower.model) else (vectors_PD for vectors_PD, _ in tower.encoded())
-        bar = tqdm(blocks, total=-(-shape[0] // PRODUCTS_AT_ONCE), desc="products", unit="block", disable=not show_progress)
+        n_blocks = -(-shape[0] // PRODUCTS_AT_ONCE)
+        bar = tqdm(blocks, total=n_blocks, desc="products", unit="block", disable=not show_progress)
         vectors = (vectors_PD.cpu().numpy() for vectors_PD in bar)
         width = pc.max(pc.utf8_length(product_ids)).as_py() or 0
         save_embedding_blocks(folder, shape, vectors, _id_blocks(product_ids), width=width)
