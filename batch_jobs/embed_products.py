@@ -35,7 +35,7 @@ from training.model.towers import UNKNOWN, TwoTower
 from training.text.catalogue_text import model_text_cache
 from training.text.vector_cache import TextVectorCache
 
-BLOCK = 65_536  # products in memory at once; 100 MB of text vectors, and as much of product vectors
+PRODUCTS_AT_ONCE = 65_536  # products in memory at once; 100 MB of text vectors, and as much of product vectors
 
 
 def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class ItemEncoder:
 
     def encoded(self, *, known_only: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
         """The tower's vectors, (P, D), block by block, and which products have an id embedding, (P,)."""
-        for catalogue in read_catalogue_blocks(self.product_features, BLOCK):
+        for catalogue in read_catalogue_blocks(self.product_features, PRODUCTS_AT_ONCE):
             text_PT = self.cache.read(catalogue.texts)
             items = item_features(catalogue, text_PT, self.vocabularies)
             if known_only:
@@ -103,7 +103,8 @@ def write_embeddings(
     with tempfile.TemporaryFile(dir=folder) as known_file:
         known = _KnownVectors(known_file, shape[1])
         blocks = _borrowing(tower, known) if borrows(tower.model) else (vectors_PD for vectors_PD, _ in tower.encoded())
-        bar = tqdm(blocks, total=-(-shape[0] // BLOCK), desc="products", unit="block", disable=not show_progress)
+        n_blocks = -(-shape[0] // PRODUCTS_AT_ONCE)
+        bar = tqdm(blocks, total=n_blocks, desc="products", unit="block", disable=not show_progress)
         vectors = (vectors_PD.cpu().numpy() for vectors_PD in bar)
         width = pc.max(pc.utf8_length(product_ids)).as_py() or 0
         save_embedding_blocks(folder, shape, vectors, _id_blocks(product_ids), width=width)
@@ -122,7 +123,7 @@ class _KnownVectors:
     def blocks(self, device: torch.device) -> Iterator[Tensor]:
         """All vectors, in blocks on a device."""
         self._file.seek(0)
-        n_bytes = BLOCK * self._dim * 4
+        n_bytes = PRODUCTS_AT_ONCE * self._dim * 4
         while content := self._file.read(n_bytes):
             yield torch.frombuffer(bytearray(content), dtype=torch.float32).view(-1, self._dim).to(device)
 
@@ -140,5 +141,5 @@ def _borrowing(tower: ItemEncoder, known: _KnownVectors) -> Iterator[Tensor]:
 
 
 def _id_blocks(product_ids: pa.ChunkedArray) -> Iterator[TextArray]:
-    for start in range(0, len(product_ids), BLOCK):
-        yield np.array(product_ids.slice(start, BLOCK).to_pylist())
+    for start in range(0, len(product_ids), PRODUCTS_AT_ONCE):
+        yield np.array(product_ids.slice(start, PRODUCTS_AT_ONCE).to_pylist())

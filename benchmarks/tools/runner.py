@@ -23,7 +23,7 @@ from benchmarks.tools.skip import SkippedError
 
 # From the quickest to the slowest.
 NAMES = (
-    "buyer_tower", "index", "search_latency", "training_memory", "embed_memory", "freshness", "resilience", "online",
+    "buyer_tower", "index", "search_latency", "training_memory", "freshness", "resilience", "online",
     "refresh", "data", "quality", "training", "ablation", "search", "text",
 )  # fmt: skip
 LIMIT_SECONDS = 600.0

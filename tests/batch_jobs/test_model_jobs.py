@@ -92,7 +92,7 @@ def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
     assert folders == [shop_paths(config).model / CHOSEN]
 
 
-@pytest.mark.parametrize("block", [embed_products.BLOCK, 16, 3])
+@pytest.mark.parametrize("block", [embed_products.PRODUCTS_AT_ONCE, 16, 3])
 def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
     config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
@@ -106,7 +106,7 @@ def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
 
     train_job(config, store, show_progress=False)
     monkeypatch.setattr(embed_products, "item_features", with_unknown)
-    monkeypatch.setattr(embed_products, "BLOCK", block)
+    monkeypatch.setattr(embed_products, "PRODUCTS_AT_ONCE", block)
     embed_job(config, show_progress=False)
     paths = shop_paths(config)
     model, vocabularies, _ = load_model(paths.model)

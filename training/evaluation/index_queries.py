@@ -22,7 +22,7 @@ from training.model.towers import TwoTower
 
 # Recall of .99 over 100 queries that judge has a standard error of .003 or less.
 FEWEST_BUYERS, MOST_BUYERS = 200, 1000
-SEED = 0
+BUYER_SEED = 0
 
 
 def index_queries(config: Config, store: FeatureStore, vectors_ND: Float32Array) -> tuple[Float32Array, str]:
@@ -43,7 +43,7 @@ def index_queries(config: Config, store: FeatureStore, vectors_ND: Float32Array)
         return buyer_like_queries(vectors_ND), (
             f"weighted means of five products: the validation days have {n_buyers} buyers, fewer than {FEWEST_BUYERS}"
         )
-    chosen = np.random.default_rng(SEED).permutation(n_buyers)[:MOST_BUYERS]
+    chosen = np.random.default_rng(BUYER_SEED).permutation(n_buyers)[:MOST_BUYERS]
     model, _, _ = load_model(paths.model)
     return _encoded(model, vectors_ND, contexts.take(chosen)), "buyers of the validation days"
 

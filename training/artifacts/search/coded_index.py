@@ -22,7 +22,7 @@ from training.artifacts.search.exact_search import (
 )
 from training.artifacts.search.index_files import write_index
 
-SEED = 0
+SAMPLE_SEED = 0
 # `value` is for up to so many results; a search for more looks at more in proportion.
 RESULTS_OF_VALUE = 100
 CODE_BITS = 4  # of product quantisation
@@ -154,7 +154,7 @@ def sample(vectors_ND: Float32Array, n_rows: int) -> Float32Array:
     if n_rows >= len(vectors_ND):
         return as_float32(vectors_ND)
     # In order, which a disk reads faster.
-    rows = np.sort(np.random.default_rng(SEED).choice(len(vectors_ND), n_rows, replace=False, shuffle=False))
+    rows = np.sort(np.random.default_rng(SAMPLE_SEED).choice(len(vectors_ND), n_rows, replace=False, shuffle=False))
     return as_float32(vectors_ND[rows])
 
 

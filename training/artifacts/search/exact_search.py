@@ -14,7 +14,7 @@ from feature_repo.common.arrays import Float32Array, Int64Array
 
 ScoresAndPositions: TypeAlias = tuple[Float32Array, Int64Array]
 
-BLOCK = 65_536  # vectors copied at once; 100 MB at 384 dimensions
+BLOCK_ROWS = 65_536  # vectors copied at once; 100 MB at 384 dimensions
 
 
 def exact_search(vectors_ND: Float32Array, queries_BD: Float32Array, k: int) -> ScoresAndPositions:
@@ -55,8 +55,8 @@ def _inner_products(vectors_ND: Float32Array, queries_BD: Float32Array, candidat
 
 def blocks(vectors_ND: Float32Array) -> Iterator[Float32Array]:
     """The vectors in blocks, each a view; what is computed of one is gone before the next."""
-    for start in range(0, len(vectors_ND), BLOCK):
-        yield vectors_ND[start : start + BLOCK]
+    for start in range(0, len(vectors_ND), BLOCK_ROWS):
+        yield vectors_ND[start : start + BLOCK_ROWS]
 
 
 def require_unit_vectors(vectors_ND: Float32Array) -> None:

@@ -18,7 +18,7 @@ from training.artifacts.search.exact_search import exact_search
 from training.artifacts.search.index_files import INDEX_CURVE
 from training.artifacts.search.vector_index import VectorIndex
 
-QUERIES, SEED = 500, 0  # fixed, so that the recall of the same index does not vary between runs
+QUERIES, QUERY_SEED = 500, 0  # fixed, so that the recall of the same index does not vary between runs
 PRODUCTS_PER_BUYER = 5
 RECALL_K = (10, 100)
 # Inner products that are summed in different orders differ by less.
@@ -140,7 +140,7 @@ def buyer_like_queries(
     vectors_ND: Float32Array, n_queries: int = QUERIES, rng: np.random.Generator | None = None
 ) -> Float32Array:
     """Random unit vectors, (Q, D): each is a weighted mean of a few products, dominated by one or two of them."""
-    rng = np.random.default_rng(SEED) if rng is None else rng
+    rng = np.random.default_rng(QUERY_SEED) if rng is None else rng
     rows_QM = rng.integers(len(vectors_ND), size=(n_queries, PRODUCTS_PER_BUYER))
     # A concentration below 1 makes a few weights large and the others small.
     weights_QM = rng.dirichlet(np.full(PRODUCTS_PER_BUYER, 0.5), size=n_queries).astype(np.float32)

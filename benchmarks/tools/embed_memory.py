@@ -1,6 +1,6 @@
 """Memory and time of embedding a catalogue, by number of products: random text vectors, an untrained tower.
 
-    python -m benchmarks.embed_memory [--products 100000 300000] [--known 1000] [--folder DIR] [--json]
+    python -m benchmarks.tools.embed_memory [--products 100000 300000] [--known 1000] [--folder DIR] [--json]
 
 Each size runs in a process of its own, with its imports. Every product has a text of its own, whose vector is in the
 cache already; the encoder itself is not measured. `--known` products have an id embedding, and all others borrow from
