@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.privacy.mentions import Mentions
-from batch_jobs.runs.run_log import RUN_ID
+from batch_jobs.runs.run_log import RUN_ID, STAGE_NAME
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import locked, try_lock, write_json
 from feature_repo.common.paths import ShopPaths
@@ -76,7 +76,7 @@ def started_run(paths: ShopPaths, kind: str, keep: int) -> Iterator[RunRecord]:
         "id": run_id, "kind": kind, "state": RUNNING, "started": start.isoformat(timespec="milliseconds"),
         "ended": None, "pid": os.getpid(), "version": version("tawsiya"), "stages": [],
     }  # fmt: skip
-    token = RUN_ID.set(run_id)
+    tokens = RUN_ID.set(run_id), STAGE_NAME.set(None)
     with _lock_of_running(paths):
         run = RunRecord(paths.refreshes / f"{run_id}.json", content)
         try:
@@ -92,7 +92,8 @@ def started_run(paths: ShopPaths, kind: str, keep: int) -> Iterator[RunRecord]:
             content |= {"ended": end.isoformat(timespec="milliseconds"), "seconds": (end - start).total_seconds()}
             run.save()
             delete_old_records(paths, keep)
-            RUN_ID.reset(token)
+            RUN_ID.reset(tokens[0])
+            STAGE_NAME.reset(tokens[1])
 
 
 def _state_of(error: BaseException) -> str:
