@@ -2,8 +2,8 @@
 
     refreshes/20261123T171200.123Z.json
 
-A run that is killed leaves the record of a running one. Whoever reads it sees that the lock of running runs is free, or
-that a later run exists, and calls it killed.
+A run that is killed leaves the record of a running one. Whoever reads it sees that the lock of running runs is free,
+and calls it killed; the next run writes that to the record before it takes the lock.
 """
 
 import datetime as dt
@@ -132,12 +132,12 @@ def _as_killed(record: dict[str, Any]) -> dict[str, Any]:
 
 def list_runs(paths: ShopPaths) -> list[dict[str, Any]]:
     """The records of all runs, oldest first, each in its true state."""
+    # In this order: a run takes the lock before it writes its record. If the lock is free, the run may have ended since
+    # its record was read, which then says so.
     records = list(_records(paths))
-    at_work = _is_running(paths)
-    return [
-        _as_killed(record) if record["state"] == RUNNING and not (at_work and record is records[-1]) else record
-        for record in records
-    ]
+    if _is_running(paths):
+        return records
+    return [_as_killed(record) if record["state"] == RUNNING else record for record in _records(paths)]
 
 
 def read_run(paths: ShopPaths, run_id: str) -> dict[str, Any]:
