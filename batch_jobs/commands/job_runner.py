@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,9 @@ def _exit(error: Exception, code: int) -> typer.Exit:
 
 
 def _start_logging(log_format: LogFormat) -> None:
+    if log_format == "json":
+        # Before anything imports tqdm: a bar that no job can switch off would be a line that is no JSON.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     # stderr, because stdout holds the result alone: callers of --json parse it.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if log_format == "json" else text_formatter())

@@ -39,7 +39,7 @@ class Checksums:
     def sum(self, path: Path) -> str:
         """The sum of a file; MISSING if it does not exist."""
         stamp = list(file_stamp(path))
-        if not stamp:
+        if not stamp or not path.is_file():
             return MISSING
         known_stamp, known_sum = self._known.get(self.name(path), ([], ""))
         if known_stamp == stamp:

@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         # In ASCII: no message can break the line or send a control character to a terminal.
-        return json.dumps(line).replace("\x7f", "\\u007f")
+        return json.dumps(line)
 
 
 def text_formatter() -> logging.Formatter:

@@ -2,8 +2,8 @@
 
     refreshes/20261123T171200.123Z.json
 
-A run that is killed leaves the record of a running one. Whoever reads it sees that the lock of running runs is free, or
-that a later run exists, and calls it killed.
+A run that is killed leaves the record of a running one. Whoever reads it sees that the lock of running runs is free,
+and calls it killed; the next run writes that to the record before it takes the lock.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.privacy.mentions import Mentions
-from batch_jobs.runs.run_log import RUN_ID
+from batch_jobs.runs.run_log import RUN_ID, STAGE_NAME
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import locked, try_lock, write_json
 from feature_repo.common.paths import ShopPaths
@@ -76,7 +76,7 @@ def started_run(paths: ShopPaths, kind: str, keep: int) -> Iterator[RunRecord]:
         "id": run_id, "kind": kind, "state": RUNNING, "started": start.isoformat(timespec="milliseconds"),
         "ended": None, "pid": os.getpid(), "version": version("tawsiya"), "stages": [],
     }  # fmt: skip
-    token = RUN_ID.set(run_id)
+    tokens = RUN_ID.set(run_id), STAGE_NAME.set(None)
     with _lock_of_running(paths):
         run = RunRecord(paths.refreshes / f"{run_id}.json", content)
         try:
@@ -92,7 +92,8 @@ def started_run(paths: ShopPaths, kind: str, keep: int) -> Iterator[RunRecord]:
             content |= {"ended": end.isoformat(timespec="milliseconds"), "seconds": (end - start).total_seconds()}
             run.save()
             delete_old_records(paths, keep)
-            RUN_ID.reset(token)
+            RUN_ID.reset(tokens[0])
+            STAGE_NAME.reset(tokens[1])
 
 
 def _state_of(error: BaseException) -> str:
@@ -131,12 +132,12 @@ def _as_killed(record: dict[str, Any]) -> dict[str, Any]:
 
 def list_runs(paths: ShopPaths) -> list[dict[str, Any]]:
     """The records of all runs, oldest first, each in its true state."""
+    # In this order: a run takes the lock before it writes its record. If the lock is free, the run may have ended since
+    # its record was read, which then says so.
     records = list(_records(paths))
-    at_work = _is_running(paths)
-    return [
-        _as_killed(record) if record["state"] == RUNNING and not (at_work and record is records[-1]) else record
-        for record in records
-    ]
+    if _is_running(paths):
+        return records
+    return [_as_killed(record) if record["state"] == RUNNING else record for record in _records(paths)]
 
 
 def read_run(paths: ShopPaths, run_id: str) -> dict[str, Any]:

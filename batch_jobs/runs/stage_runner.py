@@ -30,11 +30,12 @@ class StageRunner:
         self.work, self._run = work, run
 
     def differences(self, stage: RefreshStage) -> list[Difference]:
-        """What differs from the stage's last result."""
+        """What differs from the stage's last result; an error in finding it is one of the stage."""
+        self._begin(stage)
         return differences(read_stage_record(self.work.paths, stage.name), stage.key(self.work), self.work)
 
-    def advance(self, stage: RefreshStage) -> bool:
-        """Runs a stage unless nothing that it depends on has changed; returns whether it ran."""
+    def advance(self, stage: RefreshStage) -> None:
+        """Runs a stage unless nothing that it depends on has changed."""
         found = self.differences(stage)
         if stage.always_runs:
             self.run(stage, "it finds out what is left to do")
@@ -42,13 +43,13 @@ class StageRunner:
             self.run(stage, "; ".join(map(str, found)))
         else:
             self.skip(stage, SAME)
-        return stage.always_runs or bool(found)
 
     def run(self, stage: RefreshStage, why: str) -> None:
         """Runs a stage, for a reason."""
-        token = STAGE_NAME.set(stage.name)
+        self._begin(stage)
         log.info("%s ...", stage.name)
-        self._run.add_stage(stage=stage.name, state=RUNNING, why=why)
+        self._run.update_stage(why=why)
+        self._run.save()
         start, cpu = time.monotonic(), _cpu_seconds()
         # The key first: what changes while the stage reads is new data to the next run.
         key = stage.key(self.work)
@@ -59,14 +60,20 @@ class StageRunner:
         seconds = round(time.monotonic() - start, 2)
         self._run.update_stage(state=DONE, seconds=seconds, cpu_seconds=round(_cpu_seconds() - cpu, 2))
         log.info("%s: %.1f s (%s)", stage.name, seconds, why)
-        STAGE_NAME.reset(token)
+        STAGE_NAME.set(None)
 
     def skip(self, stage: RefreshStage, why: str) -> None:
         """Records that a stage was skipped, for a reason."""
-        token = STAGE_NAME.set(stage.name)
+        self._begin(stage)
         log.info("%s: skipped, %s", stage.name, why)
-        self._run.add_stage(stage=stage.name, state=SKIPPED, why=why, seconds=0.0)
-        STAGE_NAME.reset(token)
+        self._run.update_stage(state=SKIPPED, why=why, seconds=0.0)
+        STAGE_NAME.set(None)
+
+    def _begin(self, stage: RefreshStage) -> None:
+        """Records that a stage is at work, unless it is known already."""
+        if STAGE_NAME.get() != stage.name:
+            STAGE_NAME.set(stage.name)
+            self._run.add_stage(stage=stage.name, state=RUNNING, why="not known yet")
 
 
 def _cpu_seconds() -> float:

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_jobs.runs.run_log import RUN_ID, STAGE_NAME, JsonLines
@@ -22,6 +22,7 @@ def logged(message: str, *, error: bool = False) -> list[str]:
 
 
 @given(st.text())
+@example("two\nlines\x7f\x1b[2J\u2028\ud800")
 def test_a_message_is_one_line_of_ascii_and_arrives_as_it_was(message: str) -> None:
     (line,) = logged(message)
     assert line.isascii()

@@ -50,7 +50,9 @@ def folder(tmp_path: Path) -> Path:
 
 def advance(work: Work, stage: RefreshStage = STAGE) -> bool:
     with started_run(work.paths, REFRESH, 10) as run:
-        return StageRunner(work, run).advance(stage)
+        StageRunner(work, run).advance(stage)
+    (entry,) = run.content["stages"]
+    return bool(entry["state"] == "done")
 
 
 def reasons(work: Work, stage: RefreshStage = STAGE) -> list[str]:
