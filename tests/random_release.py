@@ -90,7 +90,7 @@ def write_random_release(
         folder / "model",
         model,
         Vocabularies(("<UNK>",), ("<UNK>",), (), np.empty(0, dtype=np.int64)),
-        ModelCard(**{"text_encoder": "random", "feature_service": "", "schema_hash": SCHEMA, "epoch": 1} | card),
+        replace(ModelCard("random", "", SCHEMA, epoch=1), **card),
     )
     rescorer.save(folder / "model")
     products = random_products(n_products) if products is None else products

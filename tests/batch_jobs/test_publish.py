@@ -76,7 +76,7 @@ def refused(config: Config, store: FeatureStore, second: dict[str, Any]) -> dict
         patch.setattr(train_model, "read_training_data", shuffled_labels)
         train_job(config, store, show_progress=False)
     embed_job(config, show_progress=False)
-    index_job(config)
+    index_job(config, store)
     search_index_job(config, show_progress=False)
     evaluate_job(config, store, (1, 20), show_progress=False)
     with pytest.raises(GateRefusedError) as refusal:

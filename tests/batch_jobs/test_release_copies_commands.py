@@ -8,7 +8,7 @@ from typer.testing import Result
 
 from tests.command import invoke
 from tests.random_release import write_random_release
-from training.artifacts.gate_verdict import GATE, REFUSED
+from training.artifacts.gate_verdict import GATE, GATE_REFUSED
 from training.artifacts.release import current_release, list_releases, promote, record_gate
 
 
@@ -52,12 +52,12 @@ def test_pulled_releases_are_kept_up_to_the_limit(source: Path, tmp_path: Path) 
 
 def test_a_refused_release_is_copied_but_not_promoted(source: Path, tmp_path: Path) -> None:
     name = list_releases(source)[0]["name"]
-    record_gate(source, name, {"verdict": REFUSED, "reasons": ["worse"]})
+    record_gate(source, name, {"verdict": GATE_REFUSED, "reasons": ["worse"]})
     answer = release(tmp_path, "pull", "--from", str(source), "--promote")
     assert answer.exit_code == 3
     assert f"release {name} was refused: worse" in answer.stderr
     assert current_release(here(tmp_path)) is None
-    assert list_releases(here(tmp_path))[0][GATE]["verdict"] == REFUSED
+    assert list_releases(here(tmp_path))[0][GATE]["verdict"] == GATE_REFUSED
 
 
 def test_push_and_pull_by_name(source: Path, tmp_path: Path) -> None:

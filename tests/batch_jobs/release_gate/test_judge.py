@@ -27,7 +27,8 @@ from tests.batch_jobs.release_gate.gate_shop import (
 from tests.random_release import unit_vectors
 from training.artifacts.embeddings import VECTORS
 from training.artifacts.model import CARD
-from training.artifacts.release import MANIFEST, MODEL_FOLDER, _content_hash
+from training.artifacts.release import MODEL_FOLDER
+from training.artifacts.release_manifest import MANIFEST, _content_hash
 from training.artifacts.rescorer import Rescorer
 
 DAY = dt.timedelta(days=1)

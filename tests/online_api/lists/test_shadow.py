@@ -26,7 +26,8 @@ from tests.online_api.test_hot_swap import write_second_release
 from tests.serving import serving
 from training.artifacts.gate_verdict import GATE_REFUSED
 from training.artifacts.recommender import Recommender
-from training.artifacts.release import MANIFEST, promote, record_gate
+from training.artifacts.release import promote, record_gate
+from training.artifacts.release_manifest import MANIFEST
 
 pytestmark = pytest.mark.store
 

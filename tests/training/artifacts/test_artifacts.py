@@ -489,7 +489,7 @@ def test_refused_releases_push_out_neither_the_live_one_nor_the_one_before_it(sh
     before, live = shop.publish(), shop.publish()
     for _ in range(4):
         refused = shop.write()
-        record_gate(shop.releases, refused, {"verdict": REFUSED, "reasons": ["worse"]})
+        record_gate(shop.releases, refused, {"verdict": GATE_REFUSED, "reasons": ["worse"]})
         delete_old(shop.releases, keep=2)
         assert [row["name"] for row in list_releases(shop.releases)] == [before, live, refused]
     assert rollback(shop.releases) == before

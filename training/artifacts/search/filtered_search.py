@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
+from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_recall import ROUNDING
-from training.artifacts.search.vector_index import FlatIndex, VectorIndex
+from training.artifacts.search.vector_index import VectorIndex
 
 # Up to this many allowed products, an exact comparison with all of them takes a millisecond at most.
 EXACT_SEARCH_PRODUCTS = 5_000

@@ -21,7 +21,7 @@ import pytest
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import read_json, write_json
 from tests.random_release import write_random_release
-from training.artifacts.gate_verdict import GATE, PASSED, REFUSED
+from training.artifacts.gate_verdict import GATE, GATE_PASSED, GATE_REFUSED
 from training.artifacts.release import (
     CURRENT,
     current_release,
@@ -165,11 +165,11 @@ def test_a_damaged_release_is_not_pushed(source: Path, tmp_path: Path) -> None:
 
 def test_the_verdict_comes_with_the_release_and_later_ones_too(source: Path, here: Path) -> None:
     name = live(source).name
-    record_gate(source, name, {"verdict": REFUSED, "reasons": ["worse"]})
+    record_gate(source, name, {"verdict": GATE_REFUSED, "reasons": ["worse"]})
     pull(here, ReleaseStore(str(source)))
     with pytest.raises(GateRefusedError, match="was refused: worse"):
         promote(here, name)
-    record_gate(source, name, {"verdict": PASSED, "reasons": []})
+    record_gate(source, name, {"verdict": GATE_PASSED, "reasons": []})
     pull(here, ReleaseStore(str(source)))
     promote(here, name)
     assert live(here).name == name
@@ -177,7 +177,7 @@ def test_the_verdict_comes_with_the_release_and_later_ones_too(source: Path, her
 
 def test_the_record_of_who_forced_a_release_here_stays(source: Path, here: Path) -> None:
     name = live(source).name
-    record_gate(source, name, {"verdict": REFUSED, "reasons": ["worse"]})
+    record_gate(source, name, {"verdict": GATE_REFUSED, "reasons": ["worse"]})
     pull(here, ReleaseStore(str(source)))
     promote(here, name, forced_because="the shop changed")
     pull(here, ReleaseStore(str(source)))
