@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,13 +75,13 @@ def write_random_release(
     products: pa.Table | None = None,
     vectors_ND: npt.NDArray[np.float32] | None = None,
     indexed_ND: npt.NDArray[np.float32] | None = None,
-    **card: Any,
+    trained_until: str | None = None,
 ) -> Path:
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
 
     `recent_popularity`, (2, N), is what the re-scorer counts per product in lists of any and of new products; None
     draws it. `products` and `vectors_ND` replace the random ones; `indexed_ND` are the vectors that the index was built
-    on, if they are not the release's own. `card` are fields of the model's card.
+    on, if they are not the release's own. `trained_until` is for the model's card.
     """
     torch.manual_seed(1)
     model = TwoTower(replace(SPEC, aggregation=aggregation))
@@ -90,7 +89,7 @@ def write_random_release(
         folder / "model",
         model,
         Vocabularies(("<UNK>",), ("<UNK>",), (), np.empty(0, dtype=np.int64)),
-        replace(ModelCard("random", "", SCHEMA, epoch=1), **card),
+        ModelCard("random", "buyer_training", SCHEMA, epoch=1, trained_until=trained_until),
     )
     rescorer.save(folder / "model")
     products = random_products(n_products) if products is None else products

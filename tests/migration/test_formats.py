@@ -27,7 +27,7 @@ from training.data.context_cache import cached_contexts
 from training.model.towers import TwoTower
 
 KEPT_CHECKPOINT = Path(__file__).parents[1] / "data" / "checkpoint_of_0_1_0"
-MISSING = object()
+MISSING = "<missing>"  # not object(), whose address the names of tests would have
 # What a file may have where its format version should be, and what the message says of it; 3 stands for the current.
 WRONG = [
     pytest.param(2, "has format version 2, this program reads 3; run `tawsiya make`", id="older"),
