@@ -17,8 +17,8 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
-from feature_repo.common.api_keys import api_keys_path
-from feature_repo.common.buyer_tokens import BuyerTokens, token_secrets
+from feature_repo.access.api_keys import api_keys_path
+from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from online_api.batcher import Batcher

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from feature_repo.common.api_keys import api_keys_path, read_keys
+from feature_repo.access.api_keys import api_keys_path, read_keys
 from feature_repo.common.config import Config, ConfigError
 from online_api.app import create_app
 from online_api.observability.logs import SALT_VARIABLE, configure_logging

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
-from feature_repo.common.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
-from feature_repo.common.buyer_tokens import BuyerTokens, token_secrets
+from feature_repo import columns as c
+from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
+from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
+from feature_repo.access.limits import Limit
 from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.limits import Limit
 from feature_repo.common.paths import shop_paths
 
 keys_app = typer.Typer(help="Create, list and revoke API keys; sign buyer tokens.", no_args_is_help=True)
@@ -90,7 +91,7 @@ def keys_buyer_token(
     def job(settings: Config) -> JobResult:
         expires = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(minutes=minutes)
         tokens = BuyerTokens(token_secrets(), shop_paths(settings).root.name)
-        return {"token": tokens.sign(buyer, expires), "buyer_id": buyer, "expires": expires.isoformat()}
+        return {"token": tokens.sign(buyer, expires), c.BUYER_ID: buyer, "expires": expires.isoformat()}
 
     run_job(job, config, overrides, as_json, lambda result: str(result["token"]))
 

@@ -246,7 +246,10 @@ RELEASE_STAGE = RefreshStage(
     # Without the manifest, into which a promotion by force writes its reason.
     outputs=lambda work: [path for path in _files(live_release(work.paths)) if path.name != MANIFEST],
     settings=("release",),
-    code=(*_MODEL_CODE, "batch_jobs/publish.py"),
+    code=(
+        *_MODEL_CODE, "batch_jobs/publish.py", "batch_jobs/popularity.py", "batch_jobs/public_settings.py",
+        "batch_jobs/release_gate",
+    ),
 )  # fmt: skip
 
 # ---- prices alone ----------------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from feature_repo.common.api_keys import ApiKey, Scope
-from feature_repo.common.buyer_tokens import BuyerTokens, InvalidTokenError
+from feature_repo.access.api_keys import ApiKey, Scope
+from feature_repo.access.buyer_tokens import BuyerTokens, InvalidTokenError
+from feature_repo.access.limits import Limit
 from feature_repo.common.config import ApiConfig
-from feature_repo.common.limits import Limit
 from online_api.observability.metrics import Metrics
 from online_api.observability.middleware import context_of
 from online_api.protection.keys import KeyRing

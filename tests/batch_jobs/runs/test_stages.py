@@ -12,7 +12,7 @@ from batch_jobs.runs.checksums import MISSING, Checksums
 from batch_jobs.runs.run_records import REFRESH, started_run
 from batch_jobs.runs.stage_runner import StageRunner
 from batch_jobs.runs.stages import RefreshStage, Work, differences, hashed_settings, read_stage_record
-from feature_repo.common.config import Config
+from feature_repo.common.config import Config, IndexConfig
 
 IN, OUT = "in.txt", "out.txt"
 
@@ -60,7 +60,7 @@ def reasons(work: Work, stage: RefreshStage = STAGE) -> list[str]:
 
 
 def test_without_changes_it_is_skipped(folder: Path) -> None:
-    assert reasons(new_work(folder, api={"port": 1}, index={"min_recall": 0.95})) == []
+    assert reasons(new_work(folder, api={"port": 1}, index={"min_recall": IndexConfig().min_recall})) == []
     assert not advance(new_work(folder))
 
 

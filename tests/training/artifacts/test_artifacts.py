@@ -507,7 +507,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return sha256(path)
 
-    monkeypatch.setattr("training.artifacts.release.sha256", noted)
+    monkeypatch.setattr("training.artifacts.release_manifest.sha256", noted)
     monkeypatch.setattr("training.artifacts.verified_files.TICK_NS", 0)
     return names
 

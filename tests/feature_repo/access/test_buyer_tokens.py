@@ -7,7 +7,7 @@ import json
 import jwt
 import pytest
 
-from feature_repo.common.buyer_tokens import BuyerTokens, InvalidTokenError, token_secrets
+from feature_repo.access.buyer_tokens import BuyerTokens, InvalidTokenError, token_secrets
 from feature_repo.common.config import ConfigError
 
 pytestmark = pytest.mark.fast
