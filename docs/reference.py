@@ -35,7 +35,7 @@ The `config.yaml` of the two-tower system that Tawsiya replaces loads as it is: 
 `data_dir`, and `data.source` is `csv`. These settings are ignored with a warning: `training.validation_split`,
 `training.checkpoint_dir`, `inference.embeddings_dir`, `inference.index_dir`, `inference.model_checkpoint`.
 
-This page is made by `python docs/reference.py` from `feature_repo/common/config.py`.
+This page is made by `python docs/reference.py` from `feature_repo/settings/`.
 """
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from expectations.checks import TOLERATED_ROWS
 from expectations.statistics import CanonicalStatistics
-from feature_repo.common.config import ExpectationsConfig
+from feature_repo.settings.data import ExpectationsConfig
 
 
 def drifted(limits: ExpectationsConfig, present: CanonicalStatistics, before: CanonicalStatistics) -> dict[str, str]:

@@ -8,7 +8,7 @@ import great_expectations.expectations as gxe
 from expectations.checks import DRIFT_VIEW, Check, Suite
 from expectations.drift import drift_findings
 from expectations.statistics import CanonicalStatistics, GoodRun
-from feature_repo.common.config import ExpectationsConfig
+from feature_repo.settings.data import ExpectationsConfig
 
 COMPLETE_FILE = (
     "check that the shop's export is complete; if the change is real, `tawsiya validate --accept-drift` takes it over"

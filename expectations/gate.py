@@ -35,8 +35,8 @@ from expectations.statistics import (
     run_to_compare,
     utc_now,
 )
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, GateRefusedError
 from feature_repo.common.files import sha256, write_json
 from feature_repo.common.paths import ShopPaths
 from feature_repo.feature_report import part_time

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feature_repo.common.config import ApiConfig, Config
+from feature_repo.common.config import Config
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.online.features import OnlineFeatures
+from feature_repo.settings.api import ApiConfig
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_files import EventFiles

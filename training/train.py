@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from feature_repo.common.config import Config, TrainingConfig
+from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
+from feature_repo.settings.model import TrainingConfig
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import CHOSEN, CURVES, ModelCard, load_model, save_model
 from training.artifacts.rescorer import RESCORER_FILE

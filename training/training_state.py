@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from feature_repo.common.config import Config, TrainingConfig
+from feature_repo.common.config import Config
+from feature_repo.settings.model import TrainingConfig
 from training.artifacts.model import ModelCard, save_model
 from training.data.contexts import Contexts
 from training.data.dataset import TrainingData

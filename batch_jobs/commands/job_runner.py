@@ -13,8 +13,8 @@ import typer
 from batch_jobs.ingestion.shop_source import require_own_shop
 from batch_jobs.ingestion.source_mapping import load_source_config
 from batch_jobs.runs.run_log import JsonLines, LogFormat, text_formatter
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, GateRefusedError
 from feature_repo.common.lock import shop_lock
 
 # Documented in docs/operations.md, because schedulers act on them; typer itself ends with 2 on bad usage.

@@ -11,7 +11,8 @@ from feature_repo import columns as c
 from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
 from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
 from feature_repo.access.limits import Limit
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.paths import shop_paths
 
 keys_app = typer.Typer(help="Create, list and revoke API keys; sign buyer tokens.", no_args_is_help=True)

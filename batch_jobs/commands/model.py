@@ -8,7 +8,8 @@ import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
 from batch_jobs.console_text import evaluation_text, training_text
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 
 
 def train(

@@ -24,8 +24,8 @@ from batch_jobs.ingestion.product_rules.texts import category_name, read_texts
 from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, required_expression
 from feature_repo import columns as c
-from feature_repo.common.config import DataConfig
 from feature_repo.ingest_report import BROKEN_METADATA, DUPLICATE_PRODUCT_ID
+from feature_repo.settings.data import DataConfig
 from feature_repo.transforms.keys import product_keys
 from feature_repo.transforms.text import language_of
 from feature_repo.transforms.values.ids import clean_id, id_problem

@@ -11,7 +11,7 @@ import numpy as np
 from batch_jobs.release_gate.measures import COVERAGE, INDEX_RECALL, JUDGED, RECALL, Measured
 from batch_jobs.release_gate.table import FigureRow, Judgement, RowVerdict, figure_text, interval_text
 from feature_repo.common.arrays import Float64Array
-from feature_repo.common.config import ReleaseConfig
+from feature_repo.settings.release import ReleaseConfig
 from training.artifacts.recommender import Recommender
 from training.evaluation.bootstrap import LEVEL, mean_interval, paired_interval
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import jwt
 
-from feature_repo.common.config import ConfigError
 from feature_repo.common.config_loading import environment
+from feature_repo.common.errors import ConfigError
 
 SECRETS_VARIABLE = "TAWSIYA_BUYER_TOKEN_SECRETS"
 ALGORITHM = "HS256"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from feature_repo.common.config import ConfigError
+from feature_repo.common.errors import ConfigError
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from feature_repo import columns as c
-from feature_repo.common.config import ApiConfig
 from feature_repo.common.forgotten import ForgottenBuyers, ForgottenFileError
 from feature_repo.online.claims import Claim
 from feature_repo.online.features import OnlineFeatures
+from feature_repo.settings.api import ApiConfig
 from feature_repo.transforms.values.times import TIME_BEFORE_2000, TimeReader, implausible_time
 from online_api.events.event_files import EventFiles
 from online_api.events.event_log import EventLogUnavailableError, LoggedEvent

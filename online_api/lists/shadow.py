@@ -17,7 +17,7 @@ import faiss
 from structlog.typing import FilteringBoundLogger
 
 from feature_repo import columns as c
-from feature_repo.common.config import NEWEST_REFUSED
+from feature_repo.settings.api import NEWEST_REFUSED
 from online_api.lists.list_request import ListResult, Payload, ResolvedRequest
 from online_api.lists.live_release import LiveRelease, ReleaseKeeper, low_priority
 from online_api.observability.logs import REQUEST_ID

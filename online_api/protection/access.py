@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from feature_repo.access.api_keys import ApiKey, Scope
 from feature_repo.access.buyer_tokens import BuyerTokens, InvalidTokenError
 from feature_repo.access.limits import Limit
-from feature_repo.common.config import ApiConfig
+from feature_repo.settings.api import ApiConfig
 from online_api.observability.metrics import Metrics
 from online_api.observability.middleware import context_of
 from online_api.protection.keys import KeyRing

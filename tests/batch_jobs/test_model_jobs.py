@@ -24,10 +24,11 @@ from batch_jobs.publish import publish
 from batch_jobs.train_model import train_job
 from expectations.gate import validate_canonical, validate_features
 from feature_repo import columns as c
-from feature_repo.common.config import Config, IndexConfig
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.release import IndexConfig
 from feature_repo.store import FeatureStore, feature_store
 from online_api.lists.request_texts import RequestTextEncoder
 from tests.tiny_encoder import write_tiny_encoder

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from feature_repo.common.config import IndexConfig
+from feature_repo.settings.release import IndexConfig
 from training.artifacts.search.coded_index import CodedIndex
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, IndexedVectors
 from training.artifacts.search.flat_index import FlatIndex

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from feature_repo.access.api_keys import Scope
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import OtherSchemaError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, OtherSchemaError
 from feature_repo.common.paths import shop_paths
 from online_api.runtime import open_runtime
 from online_api.schemas.responses import Health

@@ -15,10 +15,11 @@ import pandas as pd
 
 from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Int64Array
-from feature_repo.common.config import Config, EvaluationUnit
+from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.data import EvaluationUnit
 from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE
 from feature_repo.transforms.sequences import EventSequence, select, sequence
 

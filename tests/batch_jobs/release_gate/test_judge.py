@@ -12,8 +12,9 @@ from batch_jobs.release_gate.judge import judge
 from batch_jobs.release_gate.limits import judge_latency, judge_lists
 from batch_jobs.release_gate.measures import Measured
 from batch_jobs.release_gate.table import FigureRow, Judgement, gate_lines
-from feature_repo.common.config import Config, ReleaseConfig
+from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.release import ReleaseConfig
 from tests.batch_jobs.release_gate.gate_shop import (
     END,
     N_PRODUCTS,

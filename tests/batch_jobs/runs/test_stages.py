@@ -12,7 +12,8 @@ from batch_jobs.runs.checksums import MISSING, Checksums
 from batch_jobs.runs.run_records import REFRESH, started_run
 from batch_jobs.runs.stage_runner import StageRunner
 from batch_jobs.runs.stages import RefreshStage, Work, differences, hashed_settings, read_stage_record
-from feature_repo.common.config import Config, IndexConfig
+from feature_repo.common.config import Config
+from feature_repo.settings.release import IndexConfig
 
 IN, OUT = "in.txt", "out.txt"
 

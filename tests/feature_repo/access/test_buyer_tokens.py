@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from feature_repo.access.buyer_tokens import BuyerTokens, InvalidTokenError, token_secrets
-from feature_repo.common.config import ConfigError
+from feature_repo.common.errors import ConfigError
 
 pytestmark = pytest.mark.fast
 

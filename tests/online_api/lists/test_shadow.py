@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from feature_repo.common.config import NEWEST_REFUSED, Config
+from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.api import NEWEST_REFUSED
 from feature_repo.store import FeatureStore
 from online_api.app import create_app
 from online_api.lists.list_request import ListRequest, Payload
