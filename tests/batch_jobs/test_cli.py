@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from batch_jobs.cli import app
+from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
@@ -45,12 +46,7 @@ GROUPS = ("release", "runs", "config", "keys", "index")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 FIND = ("search", products()[0]["title"], "-k", "3")
 SEARCH = ("train", "--search", "2", "--set", "training.temperature=0.11")
-DEMO = (
-    "demo",
-    "--no-serve",
-    "--set",
-    "training.seed=8",
-)  # other than the refresh before, so that there are two releases
+DEMO = ("demo", "--no-serve", "--set", "training.seed=8")  # other than the refresh before: a second release
 # In the order of a shop's first day. `serve` is missing because it never ends.
 CHAIN = [
     ("ingest",),
@@ -74,10 +70,13 @@ CHAIN = [
     ("release", "compare"),
     ("release", "rollback"),
     ("release", "promote"),
+    ("release", "push", "--to", "copies"),
+    ("release", "pull", "--from", "copies"),
     ("config", "show"),
     ("keys", "create", "--name", "x", "--scope", "read"),
     ("keys", "list"),
     ("keys", "revoke", "x"),
+    ("keys", "buyer-token", "--buyer", "b01"),
     ("doctor",),
     ("export", "--buyer", "b02"),
     ("backup", "--to", "shop.tar"),
@@ -105,7 +104,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
-    return Shop(tmp_path_factory.mktemp("built shop"), tiny_encoder)
+    folder = tmp_path_factory.mktemp("built shop")
+    (folder / ".env").write_text(f"{SECRETS_VARIABLE}={'s' * 32}\n")
+    return Shop(folder, tiny_encoder)
 
 
 @pytest.fixture(scope="module")
@@ -305,8 +306,11 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ("search",): ["tea"],
         ("release", "promote"): ["name"],
         ("release", "compare"): ["a", "b"],
+        ("release", "push"): ["--to", "copies"],
+        ("release", "pull"): ["--from", "copies"],
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
+        ("keys", "buyer-token"): ["--buyer", "b01"],
         ("runs", "show"): ["last"],
         ("backup",): ["--to", "shop.tar"],
         ("index", "export"): ["--to", "exported"],
@@ -461,8 +465,8 @@ def test_reading_needs_no_lock(built: Shop) -> None:
         (["materialize"], "were never validated, or by an older version"),
         (["release", "rollback"], "there is no earlier release to roll back to"),
         (["release", "verify"], "no release is live"),
-        (["release", "verify", "20240101T000000Z-00000000"], "is not a release"),
-        (["release", "promote", "20240101T000000Z-00000000"], "is not a release"),
+        (["release", "verify", "20240101T000000.000Z-00000000"], "is not a release"),
+        (["release", "promote", "20240101T000000.000Z-00000000"], "is not a release"),
         (["release", "promote", "../elsewhere"], "'../elsewhere' is not the name of a release"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
