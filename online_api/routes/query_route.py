@@ -75,11 +75,17 @@ def _list_fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _values(request: Request, lists: frozenset[str]) -> dict[str, Any]:
-    """The query parameters; of a repeated parameter that is not a list, the last value counts, as in FastAPI."""
+    """The query parameters.
+
+    Raises:
+        RequestValidationError: One that is no list is repeated: which of its values is meant?
+    """
     values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if name in lists:
             values.setdefault(name, []).append(value)
+        elif name in values:
+            raise RequestValidationError([{"loc": ("query", name), "msg": "must be given once"}])
         else:
             values[name] = value
     return values

@@ -125,8 +125,9 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     shutil.copytree(parts.search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
     for name in (VECTORS, IDS, ID_TO_INDEX):
         shutil.copy2(parts.embeddings / name, folder / name)
-    for name in (INDEX_FILE, INDEX_CURVE):
-        shutil.copy2(parts.index / name, folder / name)
+    shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
+    if (parts.index / INDEX_CURVE).is_file():  # indexes of 0.1.0 have none
+        shutil.copy2(parts.index / INDEX_CURVE, folder / INDEX_CURVE)
     _write_arrow(folder / PRODUCTS_ARROW, parts.products)
     _write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
