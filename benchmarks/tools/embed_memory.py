@@ -2,8 +2,8 @@
 
     python -m benchmarks.tools.embed_memory [--products 100000 300000] [--known 1000] [--folder DIR] [--json]
 
-Each size runs in a process of its own, with its imports. Every product has a text of its own, whose vector is in the
-cache already; the encoder itself is not measured. `--known` products have an id embedding, and all others borrow from
+Each size runs in a process of its own, with its imports. Every product has a text of its own, which is new to the
+cache; the encoder itself is not measured. `--known` products have an id embedding, and all others borrow from
 them, which takes time in proportion to both. A size needs 3.2 kB of disk per product in `--folder` meanwhile.
 
 The default takes under a minute; the published figures are of `--products 1000000 3000000`.
@@ -30,11 +30,11 @@ from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
 from training.artifacts.embeddings import VECTORS
-from training.data.catalogue import CatalogueTexts, read_product_ids
+from training.data.catalogue import CatalogueTexts
 from training.model.item_features import Vocabularies
 from training.model.spec import ModelSpec
 from training.model.towers import TwoTower
-from training.text.vector_cache import encode_missing, open_cache
+from training.text.vector_cache import encode_missing
 
 DIM = 384
 ROWS = 65_536
@@ -43,7 +43,7 @@ FEATURES = "products.parquet"
 
 
 class RandomVectors:
-    """A text encoder whose vectors are random; those of all products are in the cache before the measurement."""
+    """A text encoder whose vectors are random."""
 
     vectors_id = "random"
     dimension = DIM
@@ -72,14 +72,11 @@ def product_tables(n_products: int) -> Iterator[pa.Table]:
 
 
 def write_shop(folder: Path, n_products: int) -> None:
-    """The features, and the cache of their texts' vectors."""
-    cache = open_cache(RandomVectors(), folder)
+    """The product features."""
     writer = None
     for table in product_tables(n_products):
         writer = writer or pq.ParquetWriter(folder / FEATURES, table.schema)
         writer.write_table(table)
-        texts = table[c.TEXT].to_pylist()
-        cache.add(texts, RandomVectors().encode_passages(texts))
     assert writer is not None
     writer.close()
 
@@ -92,7 +89,7 @@ def measure(folder: Path, n_products: int, n_known: int) -> dict[str, Any]:
     model = TwoTower(ModelSpec.from_config(Config(), DIM, vocabularies.sizes))
     cache = encode_missing(CatalogueTexts(folder / FEATURES), RandomVectors(), folder, show_progress=False)
     tower = ItemEncoder(folder / FEATURES, cache, vocabularies, model, device, Config().inference.batch_size)
-    write_embeddings(folder / "embeddings", tower, read_product_ids(folder / FEATURES))
+    write_embeddings(folder / "embeddings", tower)
     return {
         "products": n_products,
         "known": n_known,
