@@ -178,7 +178,7 @@ class TextVectorCache:
 def delete_cache(folder: Path) -> None:
     """Deletes the cache of one encoder, which other processes may be reading or writing."""
     with FileLock(folder / ".lock"):
-        # Keys first: a key must never be on disk without its vector. Not truncated, because readers map the vectors.
+        # Keys first: a key must never be on disk without its vector. Not truncated: readers go on with the open files.
         for path in (*folder.glob("keys_*.bin"), *folder.glob("vectors_*.f32")):
             path.unlink()
 
