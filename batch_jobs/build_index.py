@@ -14,13 +14,15 @@ from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_recall import ChosenIndex, choose_value
-from training.artifacts.search.text_search import build_search_index
+from training.artifacts.search.ngram_index import NgramIndex
+from training.artifacts.search.text_search import index_text_vectors, save_text_vectors
 from training.artifacts.search.vector_index import build_index
-from training.data.catalogue import read_catalogue, read_search_texts
+from training.data.catalogue import CatalogueTexts, count_products, read_search_texts
 from training.evaluation.index_queries import index_queries
-from training.text.catalogue_text import model_text_vectors
+from training.text.catalogue_text import model_text_cache
 
 TIMES = "index_times.json"
+TEXTS_AT_ONCE = 65_536  # 100 MB of text vectors
 
 
 def index_job(config: Config, store: FeatureStore) -> dict[str, Any]:
@@ -68,12 +70,15 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
         ValueError: The model was trained on another text encoder's vectors.
     """
     paths = shop_paths(config)
-    catalogue = read_catalogue(paths.product_features)
+    n_products = count_products(paths.product_features)
     require_passed(paths, FEATURE_STAGE)
-    _, _, card = load_model(paths.model)
-    text_NT = model_text_vectors(config, catalogue, card, show_progress=show_progress)
-    search_texts = read_search_texts(paths.product_features)
-    build_search_index(paths.search_index, search_texts, text_NT, config.index.type, show_progress=show_progress)
+    model, _, card = load_model(paths.model)
+    texts = CatalogueTexts(paths.product_features)
+    cache = model_text_cache(config, texts, card, show_progress=show_progress)
+    blocks = (cache.read(block) for block in texts.blocks(TEXTS_AT_ONCE))
+    save_text_vectors(paths.search_index, (n_products, model.spec.text_dim), blocks)
+    index_text_vectors(paths.search_index, config.index.type)
+    NgramIndex.build(read_search_texts(paths.product_features), show_progress=show_progress).save(paths.search_index)
     # Publish refuses an index of other products or of another model's text vectors.
     record_source(paths.search_index, paths.product_features, paths.model / WEIGHTS)
-    return {"n_products": len(catalogue)}
+    return {"n_products": n_products}

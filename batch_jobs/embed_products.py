@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -27,7 +25,7 @@ from feature_repo.common.paths import shop_paths
 from training.artifacts.embeddings import save_embedding_blocks
 from training.artifacts.lineage import record_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.data.catalogue import CatalogueTexts, read_catalogue_blocks, read_product_ids
+from training.data.catalogue import CatalogueTexts, count_products, read_catalogue_blocks, read_product_id_blocks
 from training.device import resolve_device
 from training.model.encoding import ROWS_AT_ONCE, borrow, borrows, encode_items
 from training.model.item_features import Vocabularies, item_features
@@ -46,7 +44,7 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
         ValueError: The model was trained on another text encoder's vectors.
     """
     paths = shop_paths(config)
-    product_ids = read_product_ids(paths.product_features)
+    n_products = count_products(paths.product_features)
     require_passed(paths, FEATURE_STAGE)
     model, vocabularies, card = load_model(paths.model)
     encode_texts(config, paths.model)
@@ -55,10 +53,10 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
     tower = ItemEncoder(
         paths.product_features, cache, vocabularies, model.to(device), device, config.inference.batch_size
     )
-    write_embeddings(paths.embeddings, tower, product_ids, show_progress=show_progress)
+    write_embeddings(paths.embeddings, tower, show_progress=show_progress)
     # Last: a crash before it leaves vectors that later jobs refuse instead of vectors of the wrong model.
     record_source(paths.embeddings, paths.model / WEIGHTS)
-    return {"n_products": len(product_ids), "dim": model.spec.embedding_dim}
+    return {"n_products": n_products, "dim": model.spec.embedding_dim}
 
 
 @dataclass(frozen=True)
@@ -93,11 +91,9 @@ class ItemEncoder:
                 yield encode_items(self.model, items, self.batch_size), items.id_N != UNKNOWN
 
 
-def write_embeddings(
-    folder: Path, tower: ItemEncoder, product_ids: pa.ChunkedArray, *, show_progress: bool = False
-) -> None:
+def write_embeddings(folder: Path, tower: ItemEncoder, *, show_progress: bool = False) -> None:
     """Encodes all products and writes their vectors with their ids, block by block."""
-    shape = (len(product_ids), tower.model.spec.embedding_dim)
+    shape = (count_products(tower.product_features), tower.model.spec.embedding_dim)
     folder.mkdir(parents=True, exist_ok=True)
     # Without a name, so that a killed run leaves no file.
     with tempfile.TemporaryFile(dir=folder) as known_file:
@@ -106,8 +102,8 @@ def write_embeddings(
         n_blocks = -(-shape[0] // PRODUCTS_AT_ONCE)
         bar = tqdm(blocks, total=n_blocks, desc="products", unit="block", disable=not show_progress)
         vectors = (vectors_PD.cpu().numpy() for vectors_PD in bar)
-        width = pc.max(pc.utf8_length(product_ids)).as_py() or 0
-        save_embedding_blocks(folder, shape, vectors, _id_blocks(product_ids), width=width)
+        width = max((ids_P.dtype.itemsize // 4 for ids_P in _id_blocks(tower)), default=0)
+        save_embedding_blocks(folder, shape, vectors, _id_blocks(tower), width=width)
 
 
 class _KnownVectors:
@@ -140,6 +136,5 @@ def _borrowing(tower: ItemEncoder, known: _KnownVectors) -> Iterator[Tensor]:
         yield vectors_PD
 
 
-def _id_blocks(product_ids: pa.ChunkedArray) -> Iterator[TextArray]:
-    for start in range(0, len(product_ids), PRODUCTS_AT_ONCE):
-        yield np.array(product_ids.slice(start, PRODUCTS_AT_ONCE).to_pylist())
+def _id_blocks(tower: ItemEncoder) -> Iterator[TextArray]:
+    return read_product_id_blocks(tower.product_features, PRODUCTS_AT_ONCE)

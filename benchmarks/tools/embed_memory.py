@@ -3,8 +3,9 @@
     python -m benchmarks.tools.embed_memory [--products 100000 300000] [--known 1000] [--folder DIR] [--json]
 
 Each size runs in a process of its own, with its imports. Every product has a text of its own, whose vector is in the
-cache already; the encoder itself is not measured. `--known` products have an id embedding, and all others borrow from
-them, which takes time in proportion to both. A size needs 3.2 kB of disk per product in `--folder` meanwhile.
+cache already, in the order of encoding; the encoder itself is not measured. `--known` products have an id embedding,
+and all others borrow from them, which takes time in proportion to both. A size needs 3.2 kB of disk per product in
+`--folder` meanwhile.
 
 The default takes under a minute; the published figures are of `--products 1000000 3000000`.
 """
@@ -30,20 +31,21 @@ from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
 from training.artifacts.embeddings import VECTORS
-from training.data.catalogue import CatalogueTexts, read_product_ids
+from training.data.catalogue import CatalogueTexts
 from training.model.item_features import Vocabularies
 from training.model.spec import ModelSpec
 from training.model.towers import TwoTower
-from training.text.vector_cache import encode_missing, open_cache
+from training.text.vector_cache import encode_missing, open_cache, waves_to_encode
 
 DIM = 384
 ROWS = 65_536
+CHUNKS_PER_WRITE = 256
 BRANDS, CATEGORIES = tuple(f"brand {number}" for number in range(5000)), tuple(f"shelf {n}" for n in range(500))
 FEATURES = "products.parquet"
 
 
 class RandomVectors:
-    """A text encoder whose vectors are random; those of all products are in the cache before the measurement."""
+    """A text encoder whose vectors are random."""
 
     vectors_id = "random"
     dimension = DIM
@@ -72,16 +74,19 @@ def product_tables(n_products: int) -> Iterator[pa.Table]:
 
 
 def write_shop(folder: Path, n_products: int) -> None:
-    """The features, and the cache of their texts' vectors."""
-    cache = open_cache(RandomVectors(), folder)
+    """The product features, and the cache of their texts' vectors."""
     writer = None
     for table in product_tables(n_products):
         writer = writer or pq.ParquetWriter(folder / FEATURES, table.schema)
         writer.write_table(table)
-        texts = table[c.TEXT].to_pylist()
-        cache.add(texts, RandomVectors().encode_passages(texts))
     assert writer is not None
     writer.close()
+    cache = open_cache(RandomVectors(), folder)
+    for chunks in waves_to_encode(cache, CatalogueTexts(folder / FEATURES)):
+        # Not chunk by chunk, as encode_missing does: it waits for the disk each time.
+        for start in range(0, len(chunks), CHUNKS_PER_WRITE):
+            texts = [text for chunk in chunks[start : start + CHUNKS_PER_WRITE] for text in chunk]
+            cache.add(texts, RandomVectors().encode_passages(texts))
 
 
 def measure(folder: Path, n_products: int, n_known: int) -> dict[str, Any]:
@@ -92,7 +97,7 @@ def measure(folder: Path, n_products: int, n_known: int) -> dict[str, Any]:
     model = TwoTower(ModelSpec.from_config(Config(), DIM, vocabularies.sizes))
     cache = encode_missing(CatalogueTexts(folder / FEATURES), RandomVectors(), folder, show_progress=False)
     tower = ItemEncoder(folder / FEATURES, cache, vocabularies, model, device, Config().inference.batch_size)
-    write_embeddings(folder / "embeddings", tower, read_product_ids(folder / FEATURES))
+    write_embeddings(folder / "embeddings", tower)
     return {
         "products": n_products,
         "known": n_known,

@@ -66,9 +66,9 @@ def save_embedding_blocks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / IDS).unlink(missing_ok=True)
-    _save_blocks(folder / VECTORS, shape, "<f4", vector_blocks)
+    save_blocks(folder / VECTORS, shape, "<f4", vector_blocks)
     with replacing(folder / ID_TO_INDEX) as temporary, temporary.open("w", encoding="utf-8") as file:
-        _save_blocks(folder / IDS, shape[:1], f"<U{max(width, 1)}", _noting_positions(id_blocks, file))
+        save_blocks(folder / IDS, shape[:1], f"<U{max(width, 1)}", _noting_positions(id_blocks, file))
 
 
 def _noting_positions(id_blocks: Iterable[TextArray], file: TextIO) -> Iterator[TextArray]:
@@ -82,7 +82,7 @@ def _noting_positions(id_blocks: Iterable[TextArray], file: TextIO) -> Iterator[
     file.write("}" if row else "{}")
 
 
-def _save_blocks(path: Path, shape: tuple[int, ...], dtype: str, blocks: Iterable[npt.NDArray[Any]]) -> None:
+def save_blocks(path: Path, shape: tuple[int, ...], dtype: str, blocks: Iterable[npt.NDArray[Any]]) -> None:
     """Writes an array as np.save does; plain writes, because the pages of a mapped file would count as memory."""
     rows = 0
     with replacing(path) as temporary, temporary.open("wb") as file:

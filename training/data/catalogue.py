@@ -86,15 +86,30 @@ class CatalogueTexts:
 
     def __iter__(self) -> Iterator[str]:
         """The texts in the order of read_catalogue."""
+        for block in self.blocks(65_536):
+            yield from block
+
+    def blocks(self, n_rows: int) -> Iterator[list[str]]:
+        """The same in parts of at most `n_rows`."""
+        _require_features(self.path)
         with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(columns=[c.TEXT]):
-                yield from batch[c.TEXT].to_pylist()
+            for batch in file.iter_batches(n_rows, columns=[c.TEXT]):
+                yield batch[c.TEXT].to_pylist()
 
 
-def read_product_ids(path: Path) -> pa.ChunkedArray:
-    """(N,) product ids in the order of read_catalogue, as Arrow strings, which take a few bytes each."""
+def count_products(path: Path) -> int:
+    """The number of products, N."""
     _require_features(path)
-    return pq.read_table(path, columns=[c.PRODUCT_ID])[c.PRODUCT_ID]
+    n_products: int = pq.read_metadata(path).num_rows
+    return n_products
+
+
+def read_product_id_blocks(path: Path, n_rows: int) -> Iterator[npt.NDArray[np.str_]]:
+    """The product ids in the order of read_catalogue, in parts of at most `n_rows`."""
+    _require_features(path)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(n_rows, columns=[c.PRODUCT_ID]):
+            yield np.array(batch[c.PRODUCT_ID].to_pylist(), dtype=np.str_)
 
 
 def read_product_positions(path: Path) -> KeyIndex:

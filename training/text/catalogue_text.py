@@ -51,11 +51,6 @@ def text_vectors(
     return vectors_NT, encoder.encoder_id
 
 
-def model_text_vectors(config: Config, catalogue: Catalogue, card: ModelCard, *, show_progress: bool) -> Float32Array:
-    """Text vectors of all products, (N, T); see model_text_cache."""
-    return model_text_cache(config, catalogue.texts, card, show_progress=show_progress).read(catalogue.texts)
-
-
 def model_text_cache(config: Config, texts: Iterable[str], card: ModelCard, *, show_progress: bool) -> TextVectorCache:
     """The cache with the vectors of `texts` (see encode_missing), by the encoder that the shop's model was trained on.
 
