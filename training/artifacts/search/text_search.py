@@ -16,6 +16,7 @@ from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked, top_k
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_recall import buyer_like_queries, choose_value
+from training.artifacts.search.milvus_collection import Engine
 from training.artifacts.search.ngram_index import NgramIndex
 from training.artifacts.search.vector_index import IndexType, build_index, load_index
 
@@ -101,12 +102,18 @@ class SearchIndex:
 
 
 def build_search_index(
-    folder: Path, texts: list[str], vectors_NT: Float32Array, index_type: IndexType, *, show_progress: bool = False
+    folder: Path,
+    texts: list[str],
+    vectors_NT: Float32Array,
+    index_type: IndexType,
+    engine: Engine | None = None,
+    *,
+    show_progress: bool = False,
 ) -> None:
-    """Writes the search index of N products, from their texts and unit text vectors, (N, T)."""
+    """Writes the search index of N products, from their texts and unit text vectors, (N, T); see build_index."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / TEXT_VECTORS, vectors_NT, allow_pickle=False)
-    index = build_index(vectors_NT, index_type)
+    index = build_index(vectors_NT, index_type, engine)
     if isinstance(index, FlatIndex):
         index.save(folder)
     else:
