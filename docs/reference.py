@@ -30,6 +30,7 @@ If `feature_store.online` is `redis`, two more variables, from the environment o
 
 `TAWSIYA_BUYER_TOKEN_SECRETS`, from the same places, has the secrets of
 [buyer tokens](security.md#buyer-tokens-calls-from-a-browser), separated by blanks.
+`TAWSIYA_MILVUS_TOKEN` has the token or `user:password` of [Milvus](scaling.md#milvus).
 
 The `config.yaml` of the two-tower system that Tawsiya replaces loads as it is: `data.output_dir` is read as
 `data_dir`, and `data.source` is `csv`. These settings are ignored with a warning: `training.validation_split`,

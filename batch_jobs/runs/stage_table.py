@@ -224,7 +224,7 @@ SEARCH_INDEX_STAGE = RefreshStage(
     job=_search_index,
     inputs=lambda work: [work.paths.product_features, *_model_files(work.paths), *_encoder_files(work)],
     outputs=lambda work: _files(work.paths.search_index),
-    settings=("index.type", "inference.text_encoder_format"),
+    settings=("index.type", "index.address", "inference.text_encoder_format"),
     code=(*_MODEL_CODE, "batch_jobs/build_index.py"),
 )
 

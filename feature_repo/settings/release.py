@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from feature_repo.settings.section import Fraction, PositiveInt, Section
 
@@ -10,16 +10,30 @@ from feature_repo.settings.section import Fraction, PositiveInt, Section
 class IndexConfig(Section):
     """The vector index."""
 
-    type: Literal["auto", "flat", "ivf", "hnsw", "pq_fastscan"] = Field(
+    type: Literal["auto", "flat", "ivf", "hnsw", "pq_fastscan", "milvus"] = Field(
         "auto",
-        description="`flat` is exact; `ivf`, `hnsw` and `pq_fastscan` are approximate and faster; `auto` goes by the "
-        "number of products ([training.md](training.md#the-index))",
+        description="`flat` is exact; `ivf`, `hnsw` and `pq_fastscan` are approximate and faster; `milvus` asks an "
+        "engine at `index.address`; `auto` goes by the number of products ([training.md](training.md#the-index))",
+    )
+    address: str = Field(
+        "",
+        description="With `milvus` (extra `milvus`): its address, such as `http://milvus:19530/database`; a name that "
+        "ends with `.db` is a file of Milvus Lite. The token or `user:password` is in $TAWSIYA_MILVUS_TOKEN "
+        "([scaling.md](scaling.md#milvus))",
     )
     min_recall: Fraction = Field(
         0.99,
         description="Smallest recall@10 and recall@100 against exact search: the cheapest search that reaches it is "
         "chosen; an index that cannot is not published",
     )
+
+    @model_validator(mode="after")
+    def _engine_has_an_address(self) -> "IndexConfig":
+        if self.type == "milvus" and not self.address:
+            raise ValueError("type=milvus needs index.address, such as http://milvus:19530")
+        if "@" in self.address or "?" in self.address:
+            raise ValueError("address goes into the release: put the token or user:password into $TAWSIYA_MILVUS_TOKEN")
+        return self
 
 
 class ReleaseConfig(Section):

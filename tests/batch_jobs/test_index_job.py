@@ -1,6 +1,8 @@
 """The index job: which index it builds, what it measures, and what it refuses."""
 
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from batch_jobs import build_index
 from batch_jobs.build_index import index_job
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import write_json
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
 from training.artifacts.embeddings import VECTORS, ProductEmbeddings, load_embeddings, save_embeddings
@@ -19,6 +22,7 @@ from training.artifacts.model import WEIGHTS
 from training.artifacts.search.coded_index import CodedIndex
 from training.artifacts.search.index_files import INDEX_CURVE
 from training.artifacts.search.index_recall import buyer_like_queries
+from training.artifacts.search.milvus_collection import EngineError
 from training.artifacts.search.pq_fastscan_index import PqFastScanIndex
 from training.artifacts.search.vector_index import load_index
 
@@ -106,6 +110,52 @@ def test_an_index_that_finds_too_little_is_refused_and_not_written(
     with pytest.raises(GateRefusedError, match=refused):
         run(config)
     assert not shop_paths(config).index.exists()
+
+
+@pytest.mark.usefixtures("product_like_buyers")
+@pytest.mark.skipif(find_spec("milvus_lite") is None, reason="the extra `milvus` is not installed")
+def test_milvus_keeps_the_collections_of_releases_and_of_the_newest_index(tmp_path: Path) -> None:
+    address = str(tmp_path / "milvus.db")
+    curves: list[dict[str, Any]] = []
+    for n_products in (1000, 1100, 1200):
+        shutil.rmtree(tmp_path / "shop", ignore_errors=True)
+        config = embedded_shop(tmp_path / "shop", n_products, type="milvus", address=address, min_recall=0.9)
+        paths = shop_paths(config)
+        for curve in curves[:1]:  # of a release
+            (paths.releases / "one").mkdir(parents=True)
+            write_json(paths.releases / "one" / INDEX_CURVE, curve)
+        answer = run(config)
+        curve = json.loads((paths.index / INDEX_CURVE).read_text())
+        assert (answer["type"], answer["ef"], curve["parameter"]) == ("milvus", curve["value"], "ef")
+        assert (curve["address"], curve["n_products"], curve["dim"]) == (address, n_products, 16)
+        assert min(curve["judged"].values()) >= 0.9
+        curves.append(curve)
+    from pymilvus import MilvusClient
+
+    assert sorted(MilvusClient(address).list_collections()) == sorted(curves[row]["collection"] for row in (0, 2))
+    index = load_index(paths.index, load_embeddings(paths.embeddings).vectors_ND)
+    assert (index.kind, index.search(np.eye(16, dtype=np.float32), 5)[0].shape) == ("milvus", (16, 5))
+
+
+@pytest.mark.skipif(find_spec("milvus_lite") is None, reason="the extra `milvus` is not installed")
+def test_milvus_that_is_away_leaves_the_previous_index(tmp_path: Path) -> None:
+    config = embedded_shop(tmp_path, 40, type="milvus", address="http://127.0.0.1:1")
+    with pytest.raises(EngineError, match=r"Milvus at index\.address=http://127\.0\.0\.1:1: Fail connecting"):
+        run(config)
+    assert not shop_paths(config).index.exists()
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"type": "milvus"}, "needs index.address"),
+        ({"address": "http://root:secret@milvus:19530"}, "TAWSIYA_MILVUS_TOKEN"),
+        ({"address": "http://milvus:19530?token=secret"}, "TAWSIYA_MILVUS_TOKEN"),
+    ],
+)
+def test_an_engine_needs_an_address_without_secrets(index: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate({"index": index})
 
 
 def test_too_few_products_for_codes_are_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """What every vector index must do, whichever there are: they are found, not listed."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import numpy as np
@@ -12,16 +15,24 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.settings.release import IndexConfig
+from training.artifacts.search.candidate_index import CandidateIndex
 from training.artifacts.search.coded_index import CodedIndex
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, IndexedVectors
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
-from training.artifacts.search.vector_index import INDEXES, IndexType, VectorIndex, build_index, load_index
+from training.artifacts.search.milvus_collection import Engine
+from training.artifacts.search.milvus_index import MilvusIndex
+from training.artifacts.search.vector_index import INDEXES, IndexType, VectorIndex, load_index
+from training.artifacts.search.vector_index import build_index as build_index_in
 
 N, DIM = 3000, 16  # so many that no index may look at all of them where it has a shorter way
 EMPTY = np.empty((0, DIM), dtype=np.float32)
 
-every_index = pytest.mark.parametrize("kind", sorted(INDEXES))
+MILVUS = pytest.param(
+    "milvus",
+    marks=pytest.mark.skipif(find_spec("milvus_lite") is None, reason="the extra `milvus` is not installed"),
+)
+every_index = pytest.mark.parametrize("kind", [*sorted(INDEXES), MILVUS])
 
 
 def unit_vectors(n: int, dim: int = DIM, seed: int = 1) -> npt.NDArray[np.float32]:
@@ -30,14 +41,28 @@ def unit_vectors(n: int, dim: int = DIM, seed: int = 1) -> npt.NDArray[np.float3
     return unit
 
 
+# Not a fixture: Hypothesis calls the tests many times.
+FOLDER = TemporaryDirectory(ignore_cleanup_errors=True)
+ENGINE = Engine(str(Path(FOLDER.name) / "milvus.db"), "contracts")
 VECTORS, QUERIES = unit_vectors(N), unit_vectors(30, seed=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_folder_is_left() -> Iterator[None]:
+    yield
+    FOLDER.cleanup()
+
+
+def build_index(vectors_ND: npt.NDArray[np.float32], kind: Any) -> VectorIndex:
+    return build_index_in(vectors_ND, kind, ENGINE)
 
 
 def test_every_index_is_registered_and_can_be_configured() -> None:
     assert set(INDEXES.values()) == {FlatIndex, *CodedIndex.__subclasses__()}
+    assert set(CandidateIndex.__subclasses__()) == {CodedIndex, MilvusIndex}
     assert all(index.kind == kind for kind, index in INDEXES.items())
     configurable = set(get_args(IndexConfig.model_fields["type"].annotation))
-    assert configurable == set(get_args(IndexType)) == {"auto", *INDEXES}
+    assert configurable == set(get_args(IndexType)) == {"auto", MilvusIndex.kind, *INDEXES}
 
 
 @every_index
@@ -145,7 +170,7 @@ def test_saved_and_loaded_over_mapped_vectors_it_is_the_same(kind: Any, tmp_path
     built = build_index(VECTORS, kind)
     built.save(tmp_path)
     loaded = load_index(tmp_path, mapped_ND)
-    assert type(loaded) is INDEXES[kind]
+    assert type(loaded) is type(built)
     assert (len(loaded), loaded.dim, loaded.kind) == (N, DIM, kind)
     for written, read in zip(built.search(QUERIES, 10), loaded.search(QUERIES, 10), strict=True):
         assert_array_equal(written, read)
@@ -181,12 +206,12 @@ def test_a_search_among_allowed_products_finds_the_best_of_them(kind: Any, share
     assert n_found >= 0.95 * len(QUERIES) * min(20, int(allowed_N.sum()))
 
 
-@pytest.mark.parametrize("kind", sorted(set(INDEXES) - {"flat"}))
+@pytest.mark.parametrize("kind", [*sorted(set(INDEXES) - {"flat"}), MILVUS])
 def test_dearer_values_find_more_and_compare_more(kind: Any, tmp_path: Path) -> None:
     vectors_ND = unit_vectors(20_000, 32)
     queries_BD = unit_vectors(100, 32, seed=2)
     index = build_index(vectors_ND, kind)
-    assert isinstance(index, CodedIndex)
+    assert isinstance(index, CandidateIndex)
     cheap, dear = (index.with_value(value) for value in (index.values[0], index.values[-1]))
     cheap_recall, dear_recall = (
         recall_against_exact(one, vectors_ND, queries_BD)["recall@100"] for one in (cheap, dear)
@@ -196,7 +221,7 @@ def test_dearer_values_find_more_and_compare_more(kind: Any, tmp_path: Path) -> 
     assert cheap.comparisons(queries_BD) < dear.comparisons(queries_BD)
     cheap.save(tmp_path)
     loaded = load_index(tmp_path, vectors_ND)
-    assert isinstance(loaded, CodedIndex)
+    assert isinstance(loaded, CandidateIndex)
     assert loaded.value == cheap.value
 
 

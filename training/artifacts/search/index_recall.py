@@ -13,7 +13,7 @@ import numpy as np
 
 from feature_repo.common.arrays import Float32Array, Float64Array
 from feature_repo.common.files import write_json
-from training.artifacts.search.coded_index import CodedIndex
+from training.artifacts.search.candidate_index import CandidateIndex
 from training.artifacts.search.exact_search import exact_search
 from training.artifacts.search.index_files import INDEX_CURVE
 from training.artifacts.search.vector_index import VectorIndex
@@ -39,7 +39,7 @@ class ChosenIndex:
         ms_per_query: Time of a query in a batch by value, on all threads; for information only.
     """
 
-    index: CodedIndex
+    index: CandidateIndex
     curve: dict[str, Any]
     judged: dict[str, float]
     ms_per_query: dict[int, float]
@@ -55,7 +55,7 @@ class ChosenIndex:
 
 
 def choose_value(
-    index: CodedIndex, vectors_ND: Float32Array, queries_QD: Float32Array, min_recall: float, source: str
+    index: CandidateIndex, vectors_ND: Float32Array, queries_QD: Float32Array, min_recall: float, source: str
 ) -> ChosenIndex:
     """Chooses the cheapest value whose recall@10 and recall@100 reach `min_recall`, or else the dearest.
 
@@ -89,9 +89,7 @@ def choose_value(
     chosen = chosen or index
     judged = recall_against_exact(chosen, vectors_ND, judging_QD)
     curve = {
-        "type": chosen.kind,
-        "parameter": chosen.parameter,
-        "value": chosen.value,
+        **chosen.settings(),
         "min_recall": min_recall,
         "queries": {"what": source, "choosing": len(choosing_QD), "judging": len(judging_QD)},
         "judged": {name: round(value, 5) for name, value in judged.items()},

@@ -9,7 +9,8 @@ import faiss
 import numpy as np
 
 from feature_repo.common.arrays import Float32Array, Int64Array
-from training.artifacts.search.coded_index import CODE_BITS, RESULTS_OF_VALUE, CodedIndex, n_codes, sample
+from training.artifacts.search.candidate_index import RESULTS_OF_VALUE
+from training.artifacts.search.coded_index import CODE_BITS, CodedIndex, n_codes, sample
 from training.artifacts.search.exact_search import one_thread
 
 

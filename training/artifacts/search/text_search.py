@@ -18,6 +18,7 @@ from training.artifacts.embeddings import save_blocks
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked, top_k
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_recall import buyer_like_queries, choose_value
+from training.artifacts.search.milvus_collection import Engine
 from training.artifacts.search.ngram_index import NgramIndex
 from training.artifacts.search.vector_index import IndexType, build_index, load_index
 
@@ -103,11 +104,17 @@ class SearchIndex:
 
 
 def build_search_index(
-    folder: Path, texts: list[str], vectors_NT: Float32Array, index_type: IndexType, *, show_progress: bool = False
+    folder: Path,
+    texts: list[str],
+    vectors_NT: Float32Array,
+    index_type: IndexType,
+    engine: Engine | None = None,
+    *,
+    show_progress: bool = False,
 ) -> None:
-    """Writes the search index of N products, from their texts and unit text vectors, (N, T)."""
+    """Writes the search index of N products, from their texts and unit text vectors, (N, T); see build_index."""
     save_text_vectors(folder, vectors_NT.shape, [vectors_NT])
-    index_text_vectors(folder, index_type)
+    index_text_vectors(folder, index_type, engine)
     NgramIndex.build(texts, show_progress=show_progress).save(folder)
 
 
@@ -116,10 +123,10 @@ def save_text_vectors(folder: Path, shape: tuple[int, ...], blocks: Iterable[Flo
     save_blocks(folder / TEXT_VECTORS, shape, "<f4", blocks)
 
 
-def index_text_vectors(folder: Path, index_type: IndexType) -> None:
+def index_text_vectors(folder: Path, index_type: IndexType, engine: Engine | None = None) -> None:
     """Indexes the vectors of save_text_vectors, memory-mapped."""
     vectors_NT = np.load(folder / TEXT_VECTORS, mmap_mode="r", allow_pickle=False)
-    index = build_index(vectors_NT, index_type)
+    index = build_index(vectors_NT, index_type, engine)
     if isinstance(index, FlatIndex):
         index.save(folder)
     else:

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from feature_repo.common.arrays import Float32Array
+from training.artifacts.search.candidate_index import CandidateIndex
 from training.artifacts.search.coded_index import CodedIndex
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.hnsw_index import HnswIndex
 from training.artifacts.search.index_files import read_index
 from training.artifacts.search.ivf_index import IvfIndex
+from training.artifacts.search.milvus_collection import Engine
+from training.artifacts.search.milvus_index import MilvusIndex
 from training.artifacts.search.pq_fastscan_index import PqFastScanIndex
 
-IndexType: TypeAlias = Literal["auto", "flat", "ivf", "hnsw", "pq_fastscan"]
-VectorIndex: TypeAlias = FlatIndex | CodedIndex
+IndexType: TypeAlias = Literal["auto", "flat", "ivf", "hnsw", "pq_fastscan", "milvus"]
+VectorIndex: TypeAlias = FlatIndex | CandidateIndex
 
+# Those of this process; MilvusIndex needs an engine.
 INDEXES: Final[dict[str, type[FlatIndex] | type[CodedIndex]]] = {
     index.kind: index for index in (FlatIndex, IvfIndex, HnswIndex, PqFastScanIndex)
 }
@@ -27,12 +31,17 @@ INDEXES: Final[dict[str, type[FlatIndex] | type[CodedIndex]]] = {
 MOST_PRODUCTS_OF_FLAT = 50_000
 
 
-def build_index(vectors_ND: Float32Array, index_type: IndexType) -> VectorIndex:
-    """Indexes unit vectors, (N, D); `auto` chooses by N.
+def build_index(vectors_ND: Float32Array, index_type: IndexType, engine: Engine | None = None) -> VectorIndex:
+    """Indexes unit vectors, (N, D); `auto` chooses by N, and `milvus` puts them into `engine`.
 
     Raises:
         ValueError: The index cannot be built on these vectors; see the build() of each index.
+        EngineError: The engine is away or refuses.
     """
+    if index_type == "milvus":
+        if engine is None:
+            raise ValueError("a milvus index needs an engine; set index.address")
+        return MilvusIndex.build(vectors_ND, engine)
     if index_type == "auto":
         index_type = "flat" if len(vectors_ND) <= MOST_PRODUCTS_OF_FLAT else "pq_fastscan"
     return INDEXES[index_type].build(vectors_ND)
@@ -50,6 +59,8 @@ def load_index(folder: Path, vectors_ND: Float32Array) -> VectorIndex:
         ValueError: The index is of another number of products or dimensions, or its files are damaged.
     """
     stored, settings = read_index(folder)
+    if settings.get("type") == MilvusIndex.kind:
+        return MilvusIndex.load(settings, vectors_ND)
     for index_type in CodedIndex.__subclasses__():
         if isinstance(stored, index_type.stored_as):
             return index_type(stored, vectors_ND, settings.get("value"))
