@@ -25,7 +25,7 @@ from training.evaluation.index_queries import index_queries
 from training.text.catalogue_text import model_text_cache
 
 TIMES = "index_times.json"
-TEXTS_AT_ONCE = 65_536  # 100 MB of text vectors
+VECTORS_READ_AT_ONCE = 65_536  # 100 MB
 
 
 def index_job(config: Config, store: FeatureStore) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
     model, _, card = load_model(paths.model)
     texts = CatalogueTexts(paths.product_features)
     cache = model_text_cache(config, texts, card, show_progress=show_progress)
-    blocks = (cache.read(block) for block in texts.blocks(TEXTS_AT_ONCE))
+    blocks = (cache.read(block) for block in texts.blocks(VECTORS_READ_AT_ONCE))
     save_text_vectors(paths.search_index, (n_products, model.spec.text_dim), blocks)
     index_text_vectors(paths.search_index, config.index.type, _engine(config))
     NgramIndex.build(read_search_texts(paths.product_features), show_progress=show_progress).save(paths.search_index)

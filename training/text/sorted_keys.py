@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from feature_repo.common.arrays import Int32Array, Int64Array
 
-KEY_BYTES = 16
+TEXT_KEY_BYTES = 16
 NO_ROW = -1
 
 

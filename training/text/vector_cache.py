@@ -24,7 +24,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from feature_repo.common.arrays import Float32Array, Int64Array
-from training.text.sorted_keys import KEY_BYTES, NO_ROW, SortedKeys, first_halves
+from training.text.sorted_keys import NO_ROW, TEXT_KEY_BYTES, SortedKeys, first_halves
 
 # 128 bits of key: two of a billion texts share one with a probability below 1e-20.
 _CHUNK = 256  # texts per write and per step of the progress bar; a killed run loses at most this many
@@ -76,7 +76,7 @@ class TextVectorCache:
         if self._keys is None or self._vectors is None:
             return
         # A writer may be between its two files, and a killed one may have left half a key.
-        rows = min(_size(self._keys) // KEY_BYTES, _size(self._vectors) // (4 * self._dim))
+        rows = min(_size(self._keys) // TEXT_KEY_BYTES, _size(self._vectors) // (4 * self._dim))
         if rows <= self._rows_read:
             return
         if rows - len(self._sorted) > _UNSORTED:
@@ -85,8 +85,8 @@ class TextVectorCache:
         else:
             new = self._read_keys(self._rows_read, rows)
             for row in range(self._rows_read, rows):
-                start = (row - self._rows_read) * KEY_BYTES
-                self._recent[new[start : start + KEY_BYTES]] = row
+                start = (row - self._rows_read) * TEXT_KEY_BYTES
+                self._recent[new[start : start + TEXT_KEY_BYTES]] = row
         self._rows_read = rows
 
     def missing(self, texts: Iterable[str]) -> list[str]:
@@ -126,7 +126,7 @@ class TextVectorCache:
             new_ND = np.ascontiguousarray(vectors_ND[list(fresh.values())], "<f4")
             # The vectors first: a key must never be on disk without its vector.
             _write_at(self._vectors_file, self._rows_read * self._dim * 4, new_ND.tobytes())
-            _write_at(self._keys_file, self._rows_read * KEY_BYTES, b"".join(fresh))
+            _write_at(self._keys_file, self._rows_read * TEXT_KEY_BYTES, b"".join(fresh))
             self.refresh()
 
     def read(self, texts: Sequence[str]) -> Float32Array:
@@ -158,7 +158,7 @@ class TextVectorCache:
 
     def _read_keys(self, start: int, end: int) -> bytes:
         assert self._keys is not None
-        return os.pread(self._keys.fileno(), (end - start) * KEY_BYTES, start * KEY_BYTES)
+        return os.pread(self._keys.fileno(), (end - start) * TEXT_KEY_BYTES, start * TEXT_KEY_BYTES)
 
     def _rows_of(self, texts: Sequence[str]) -> Int64Array:
         """(N,) rows of texts; NO_ROW for a text without a vector."""
@@ -172,7 +172,7 @@ class TextVectorCache:
         return rows
 
     def _key(self, text: str) -> bytes:
-        return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=KEY_BYTES).digest()
+        return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=TEXT_KEY_BYTES).digest()
 
 
 def delete_cache(folder: Path) -> None:
@@ -186,7 +186,7 @@ def delete_cache(folder: Path) -> None:
 def bytes_per_text(folder: Path) -> int:
     """What a text takes in the cache of one encoder; 0 if it is empty."""
     dims = (int(path.stem.removeprefix("keys_")) for path in folder.glob("keys_*.bin"))
-    return max((KEY_BYTES + 4 * dim for dim in dims), default=0)
+    return max((TEXT_KEY_BYTES + 4 * dim for dim in dims), default=0)
 
 
 def is_cache_of(folder: Path, encoder_id: str) -> bool:
