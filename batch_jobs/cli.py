@@ -11,8 +11,10 @@ import sys
 import typer
 
 from batch_jobs.commands import data, model, pipeline, privacy, serving, upkeep
+from batch_jobs.commands.index import index_app
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
+from batch_jobs.commands.runs import runs_app
 from batch_jobs.commands.show_config import config_app
 
 # OpenMP reads this when torch is first imported. By default its threads spin while they wait, which makes text encoding
@@ -26,7 +28,7 @@ app.command("build-features")(data.build_features)
 app.command()(data.materialize)
 app.command()(model.train)
 app.command()(model.embed)
-app.command()(model.index)
+app.add_typer(index_app, name="index")
 app.command()(model.evaluate)
 app.command()(pipeline.refresh)
 app.command()(pipeline.demo)
@@ -39,6 +41,7 @@ app.command()(upkeep.backup)
 app.command()(upkeep.restore)
 app.command()(upkeep.doctor)
 app.add_typer(release_app, name="release")
+app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")
 app.add_typer(keys_app, name="keys")
 

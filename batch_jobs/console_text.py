@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.commands.job_runner import JobResult
+from batch_jobs.release_gate.table import gate_lines
+from batch_jobs.runs.comparison import SHOWN_METRICS
 
-SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
 SHOWN_WARNINGS = 10
 ROW_COUNTS = ("read", "kept", "excluded", "duplicates", "bad")
 NO_METRICS = "no metrics: no buyer of the test days has a history and a product to predict"
@@ -119,12 +120,91 @@ def evaluation_text(result: JobResult) -> str:
 
 
 def refresh_text(result: JobResult) -> str:
-    """What `tawsiya refresh` made."""
-    return "\n".join(_made_lines(result, result["evaluation"]["targets"]))
+    """What `tawsiya refresh` did and made; the table of the gate if it refused the release."""
+    if "counts" not in result:
+        return _refused_text(result)
+    made = _made_lines(result, result["evaluation"]["targets"])
+    return "\n".join([*_stage_lines(result["stages"]), "", *made, *_change_lines(result["changes"])])
+
+
+def prices_text(result: JobResult) -> str:
+    """What `tawsiya refresh --only prices` changed."""
+    counts = result["counts"]
+    return "\n".join(
+        [
+            *_stage_lines(result["stages"]),
+            "",
+            f"{counts['kept']:,} of {counts['read']:,} rows used for {', '.join(counts['columns'])}: "
+            f"{counts['changed']:,} products changed after {result['seconds']['total']:.0f} s",
+            f"rows left out, with their reasons: {result['quarantine']}",
+            *_warning_lines(result["warnings"]),
+        ]
+    )
+
+
+def runs_text(result: JobResult) -> str:
+    """The runs, a line each."""
+    if not result["runs"]:
+        return "this shop (data.source) has no run yet; `tawsiya refresh` makes one"
+    rows = [
+        [run["id"], run["kind"], run["state"], _number(run.get("seconds"), ".0f"), run.get("release") or "-"]
+        for run in result["runs"]
+    ]
+    return "\n".join(_table([["run", "kind", "state", "seconds", "release"], *rows]))
+
+
+def run_text(run: JobResult) -> str:
+    """One run."""
+    metrics = {f"{kind} {name}": value for kind, of in run.get("metrics", {}).items() for name, value in of.items()}
+    shown = [f"{name}: {run[name]}" for name in ("release", "forced_because", "quarantine", "report") if run.get(name)]
+    return "\n".join(
+        [
+            f"{run['kind']} {run['id']}: {run['state']}, {run['started']} to {run['ended'] or 'now'}",
+            *([f"error: {run['error']}"] if run.get("error") else []),
+            *_stage_lines(run["stages"]),
+            *(f"{name}: {_counted_value(value)}" for name, value in run.get("counts", {}).items()),
+            *(f"{name}: {value:.4f}" for name, value in metrics.items()),
+            *shown,
+            *(_change_lines(run["changes"]) if "changes" in run else []),
+        ]
+    )
+
+
+def _stage_lines(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each stage did, and why."""
+    return [
+        f"{stage['stage']}: skipped, {stage['why']}"
+        if stage["state"] == "skipped"
+        else f"{stage['stage']}: {stage['state']}, {_number(stage.get('seconds'), '.1f')} s ({stage['why']})"
+        for stage in stages
+    ]
+
+
+def _change_lines(changes: Mapping[str, Any] | None) -> list[str]:
+    """What changed since an earlier run."""
+    if changes is None:
+        return ["the first finished run: there is none to compare with"]
+    counts = [f"{name} {_arrow(pair, ',')}" for name, pair in changes["counts"].items()]
+    metrics = [f"{name} {_arrow(pair, '.4f')}" for name, pair in changes["metrics"].items()]
+    release = [f"release {' -> '.join(changes['release'])}"] if changes["release"] else []
+    found = [*counts, *metrics, *release]
+    if not found:
+        return [f"nothing changed since run {changes['since']}"]
+    return [f"changed since run {changes['since']}:", *(f"  {text}" for text in found)]
+
+
+def _arrow(pair: Sequence[float | None], form: str) -> str:
+    return " -> ".join(_number(value, form) for value in pair)
+
+
+def _counted_value(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else f"{value:,}"
 
 
 def demo_text(result: JobResult, serve_command: str, *, serving: bool) -> str:
     """What `tawsiya demo` made, and what comes next; with `serving` the API follows."""
+    if "counts" not in result:
+        return _refused_text(result)
     sample = result["sample"]
     lines = [
         *_made_lines(result, result["metrics"]),
@@ -140,6 +220,21 @@ def demo_text(result: JobResult, serve_command: str, *, serving: bool) -> str:
     return "\n".join(lines)
 
 
+def _gate_summary(gate: Mapping[str, Any] | None) -> list[str]:
+    """What the gate said of a release that is live; nothing if the release is not new."""
+    if gate is None:
+        return []
+    if "forced" in gate:
+        return [f"the gate refused it; it was forced ({gate['forced']['reason']})", *gate_lines(gate)]
+    return [f"gate: {note}" for note in gate["notes"]]
+
+
+def _refused_text(result: JobResult) -> str:
+    """The judgement on a release that the gate refused."""
+    page = [f"its lists beside those of the live release: {result['shadow']}"] if result["shadow"] else []
+    return "\n".join([f"release {result['release']}:", *gate_lines(result["gate"]), *page])
+
+
 def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
     """What a run of the whole pipeline read, left out and reached: counts, quarantine, metrics and report."""
     counts = result["counts"]
@@ -148,10 +243,12 @@ def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
         f"{result['dataset']}: {counts['events']:,} events of {counts['buyers']:,} buyers, "
         f"{counts['products']:,} products{merged}",
         f"bad rows: {counts['quarantined']:,}; every row left out, with its reason: {result['quarantine']}",
-        f"release {result['release']} is live after {result['seconds']['total']:.0f} s",
+        f"release {result['release']} is live after {result['seconds']['total']:.0f} s; record: {result['record']}",
+        *_gate_summary(result["gate"]),
         "",
         *(kind_lines(targets, next(iter(targets))) if targets else [NO_METRICS]),
         f"more metrics, slices and curves: {result['report']}",
+        *([f"lists beside those of the release before: {result['shadow']}"] if result["shadow"] else []),
         *_warning_lines(result["warnings"]),
     ]
 

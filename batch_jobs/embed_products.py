@@ -1,22 +1,39 @@
-"""The embedding job: every product becomes a vector."""
+"""The embedding job: every product becomes a vector.
 
-from typing import Any
+It reads the catalogue, encodes it and writes the vectors block by block, so that its memory does not grow with them.
+
+Legend: N products, P products of a block, M products with an id embedding, D dimensions.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from batch_jobs.encode_texts import encode_texts
 from expectations.gate import require_passed
 from expectations.records import FEATURE_STAGE
+from feature_repo.common.arrays import Float32Array, TextArray
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
-from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
+from training.artifacts.embeddings import save_embedding_blocks
 from training.artifacts.lineage import record_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.data.catalogue import read_catalogue
+from training.data.catalogue import CatalogueTexts, count_products, read_catalogue_blocks, read_product_id_blocks
 from training.device import resolve_device
-from training.model.encoding import encode_catalogue
-from training.model.item_features import item_features
-from training.text.catalogue_text import model_text_vectors
+from training.model.encoding import ROWS_AT_ONCE, borrow, borrows, encode_items
+from training.model.item_features import Vocabularies, item_features
+from training.model.towers import UNKNOWN, TwoTower
+from training.text.catalogue_text import model_text_cache
+from training.text.vector_cache import TextVectorCache
+
+PRODUCTS_AT_ONCE = 65_536  # products in memory at once; 100 MB of text vectors, and as much of product vectors
 
 
 def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
@@ -27,15 +44,97 @@ def embed_job(config: Config, *, show_progress: bool = True) -> dict[str, Any]:
         ValueError: The model was trained on another text encoder's vectors.
     """
     paths = shop_paths(config)
-    catalogue = read_catalogue(paths.product_features)
+    n_products = count_products(paths.product_features)
     require_passed(paths, FEATURE_STAGE)
     model, vocabularies, card = load_model(paths.model)
     encode_texts(config, paths.model)
-    text_NT = model_text_vectors(config, catalogue, card, show_progress=show_progress)
+    cache = model_text_cache(config, CatalogueTexts(paths.product_features), card, show_progress=show_progress)
     device = resolve_device(config.inference.device)
-    items = item_features(catalogue, text_NT, vocabularies).to(device)
-    vectors_ND = encode_catalogue(model.to(device), items, config.inference.batch_size, show_progress=show_progress)
-    save_embeddings(paths.embeddings, ProductEmbeddings(vectors_ND.cpu().numpy(), np.array(catalogue.product_ids)))
+    tower = ItemEncoder(
+        paths.product_features, cache, vocabularies, model.to(device), device, config.inference.batch_size
+    )
+    write_embeddings(paths.embeddings, tower, show_progress=show_progress)
     # Last: a crash before it leaves vectors that later jobs refuse instead of vectors of the wrong model.
     record_source(paths.embeddings, paths.model / WEIGHTS)
-    return {"n_products": len(catalogue), "dim": vectors_ND.shape[1]}
+    return {"n_products": n_products, "dim": model.spec.embedding_dim}
+
+
+@dataclass(frozen=True)
+class ItemEncoder:
+    """The item tower with all that it reads of the products.
+
+    Attributes:
+        product_features: The catalogue.
+        cache: Has the vectors of all its texts.
+        vocabularies: Those of the model.
+        model: On `device`.
+        device: Where products are encoded.
+        batch_size: Products at once.
+    """
+
+    product_features: Path
+    cache: TextVectorCache
+    vocabularies: Vocabularies
+    model: TwoTower
+    device: torch.device
+    batch_size: int
+
+    def encoded(self, *, known_only: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """The tower's vectors, (P, D), block by block, and which products have an id embedding, (P,)."""
+        for catalogue in read_catalogue_blocks(self.product_features, PRODUCTS_AT_ONCE):
+            text_PT = self.cache.read(catalogue.texts)
+            items = item_features(catalogue, text_PT, self.vocabularies)
+            if known_only:
+                items = items.take(items.id_N != UNKNOWN)
+            if len(items):
+                items = items.to(self.device)
+                yield encode_items(self.model, items, self.batch_size), items.id_N != UNKNOWN
+
+
+def write_embeddings(folder: Path, tower: ItemEncoder, *, show_progress: bool = False) -> None:
+    """Encodes all products and writes their vectors with their ids, block by block."""
+    shape = (count_products(tower.product_features), tower.model.spec.embedding_dim)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without a name, so that a killed run leaves no file.
+    with tempfile.TemporaryFile(dir=folder) as known_file:
+        known = _KnownVectors(known_file, shape[1])
+        blocks = _borrowing(tower, known) if borrows(tower.model) else (vectors_PD for vectors_PD, _ in tower.encoded())
+        n_blocks = -(-shape[0] // PRODUCTS_AT_ONCE)
+        bar = tqdm(blocks, total=n_blocks, desc="products", unit="block", disable=not show_progress)
+        vectors = (vectors_PD.cpu().numpy() for vectors_PD in bar)
+        width = max((ids_P.dtype.itemsize // 4 for ids_P in _id_blocks(tower)), default=0)
+        save_embedding_blocks(folder, shape, vectors, _id_blocks(tower), width=width)
+
+
+class _KnownVectors:
+    """The vectors of the products that have an id embedding, in a file, read block by block as often as needed."""
+
+    def __init__(self, file: IO[bytes], dim: int) -> None:
+        self._file, self._dim = file, dim
+
+    def add(self, vectors_MD: Float32Array) -> None:
+        """Appends vectors."""
+        self._file.write(np.ascontiguousarray(vectors_MD).data)
+
+    def blocks(self, device: torch.device) -> Iterator[Tensor]:
+        """All vectors, in blocks on a device."""
+        self._file.seek(0)
+        n_bytes = PRODUCTS_AT_ONCE * self._dim * 4
+        while content := self._file.read(n_bytes):
+            yield torch.frombuffer(bytearray(content), dtype=torch.float32).view(-1, self._dim).to(device)
+
+
+def _borrowing(tower: ItemEncoder, known: _KnownVectors) -> Iterator[Tensor]:
+    """The vectors block by block; products without an id embedding have borrowed from those that have one."""
+    # Twice through the tower, which costs less than keeping all vectors in between.
+    for known_MD, _ in tower.encoded(known_only=True):
+        known.add(known_MD.cpu().numpy())
+    for vectors_PD, known_P in tower.encoded():
+        for places in torch.split(torch.nonzero(~known_P).squeeze(1), ROWS_AT_ONCE):
+            moved_RD = borrow(vectors_PD[places], known.blocks(tower.device))
+            vectors_PD = vectors_PD.index_copy(0, places, moved_RD)
+        yield vectors_PD
+
+
+def _id_blocks(tower: ItemEncoder) -> Iterator[TextArray]:
+    return read_product_id_blocks(tower.product_features, PRODUCTS_AT_ONCE)

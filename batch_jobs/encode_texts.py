@@ -14,16 +14,13 @@ from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths, text_vectors_dir
 from feature_repo.spark_session import run_tasks
-from training.data.catalogue import read_catalogue
+from training.data.catalogue import CatalogueTexts
 from training.device import resolve_device
 from training.text.catalogue_text import text_encoder_of
 from training.text.encoder import TextEncoder
-from training.text.vector_cache import chunks_to_encode, open_cache
+from training.text.vector_cache import open_cache, waves_to_encode
 
 log = logging.getLogger(__name__)
-
-# Before their vectors are stored: 400 MB of them, and what a killed run loses.
-CHUNKS_AT_ONCE = 1024
 
 
 def encode_texts(config: Config, model: Path | None = None) -> int:
@@ -43,15 +40,15 @@ def encode_texts(config: Config, model: Path | None = None) -> int:
         return 0
     encoder = text_encoder_of(config, model)
     cache = open_cache(encoder, text_vectors_dir(config))
-    chunks = chunks_to_encode(cache, read_catalogue(shop_paths(config).product_features).texts)
-    if not chunks:
+    catalogue = CatalogueTexts(shop_paths(config).product_features)
+    n_texts = cache.n_missing(catalogue)
+    if n_texts == 0:
         return 0
-    n_texts = sum(map(len, chunks))
     log.info("encoding %d texts on Spark", n_texts)
     task = functools.partial(_encode, config.model_dump_json(), model, encoder.vectors_id)
-    for start in range(0, len(chunks), CHUNKS_AT_ONCE):
-        wave = chunks[start : start + CHUNKS_AT_ONCE]
-        for texts, vectors_ND in zip(wave, run_tasks(config.spark, task, wave), strict=True):
+    # A list of chunks has 400 MB of vectors, which a killed run loses.
+    for chunks in waves_to_encode(cache, catalogue):
+        for texts, vectors_ND in zip(chunks, run_tasks(config.spark, task, chunks), strict=True):
             cache.add(texts, vectors_ND)
     return n_texts
 

@@ -1,40 +1,97 @@
-"""The publish job: model, embeddings, indexes and product columns become a release, which then goes live."""
+"""The publish job: writes a release, judges it against the live one, and makes it live if it passes the gate."""
 
-import datetime as dt
+import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from redis.exceptions import RedisError
 
+from batch_jobs.popularity import as_ms, of_products, popular_products, read_events, recent_popularity_of
+from batch_jobs.public_settings import public_settings
+from batch_jobs.release_gate.judge import judge
+from batch_jobs.release_gate.shadow_page import write_shadow_page
+from batch_jobs.release_gate.table import Judgement
 from expectations.gate import require_passed
 from feature_repo import columns as c
-from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.common.config import Config
+from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import read_json
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
+from training.artifacts.gate_verdict import GATE, NOT_JUDGED, sealed
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
 from training.artifacts.product_table import read_product_columns
-from training.artifacts.release import ReleaseParts, delete_old, promote, write_release
-from training.artifacts.rescorer import Rescorer, recent_popularity
-from training.data.catalogue import KeyIndex, require_same_products
+from training.artifacts.release import (
+    ReleaseParts,
+    current_release,
+    delete_old,
+    promote,
+    read_manifest,
+    record_gate,
+    write_release,
+)
+from training.artifacts.rescorer import Rescorer
+from training.data.catalogue import require_same_products
 
-POPULARITY_DAYS = 30
+log = logging.getLogger(__name__)
 
 
-def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
-    """Writes a release of the shop's artifacts, checks it, makes it live and deletes the oldest releases.
+def publish(config: Config, store: FeatureStore, *, forced_because: str | None = None) -> dict[str, Any]:
+    """Writes a release of the shop's artifacts, judges it against the live one, and makes it live if it passes.
+
+    A refused release stays on disk, so that it can be looked at and promoted by force.
+
+    Args:
+        config: The configuration; section `release` has the limits of the gate.
+        store: The feature store.
+        forced_because: Why the release goes live whatever the gate says; recorded in its manifest.
+
+    Returns:
+        {"release", "deleted", "gate": the judgement (training.artifacts.gate_verdict), "shadow": path of the page that
+        compares its lists with those of the live release, or None}
 
     Raises:
         FileNotFoundError: An artifact is missing; the message names the command that makes it.
         ValueError: The artifacts were not made from each other.
-        GateRefusedError: The data have not passed the data gate, or the release not its checks; the live release
-            stays live.
+        GateRefusedError: The data have not passed the data gate, or the release not its own; the live release stays
+            live. Of a refused release, `result` has what is returned else.
     """
+    paths = shop_paths(config)
+    live, events = current_release(paths.releases), read_events(paths)
+    name = _write_candidate(config, store, events)
+    judgement = judge(config, paths.releases / name, live, events, store.schema_hash)
+    shadow = _shadow_page(config, store, name, live, judgement)
+    record_gate(paths.releases, name, judgement.as_json())
+    refused = bool(judgement.reasons) and forced_because is None
+    if not refused:
+        # A reason that was not needed is not recorded as if the gate had refused.
+        promote(paths.releases, name, forced_because=forced_because if judgement.reasons else None)
+    deleted = delete_old(paths.releases, config.release.keep)
+    gate = read_manifest(paths.releases / name)[GATE]
+    result = {"release": name, "deleted": deleted, "gate": gate, "shadow": None if shadow is None else str(shadow)}
+    if refused:
+        raise _refusal(name, live, gate, result)
+    return result
+
+
+def _refusal(name: str, live: Path | None, gate: Mapping[str, Any], result: dict[str, Any]) -> GateRefusedError:
+    stays = "no release is live" if live is None else f"release {live.name} stays live"
+    error = GateRefusedError(
+        f"release {name} is refused: {'; '.join(gate['reasons'])}; {stays}. To promote it all the same: "
+        f"`tawsiya release promote {name} --force --reason TEXT`"
+    )
+    error.result = result
+    return error
+
+
+def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) -> str:
+    """Writes the release, which is not live; returns its name. For the errors, see publish."""
     paths = shop_paths(config)
     embeddings = load_embeddings(paths.embeddings)
     products = read_product_columns(paths.product_features)
@@ -45,8 +102,8 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         raise ValueError("the model was trained on another feature schema; run `tawsiya train` again")
     _require_lineage(paths)
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
-    split = read_time_split(paths.feature_report)
-    events = _events(paths, products[c.PRODUCT_KEY].to_numpy())
+    data_end = read_time_split(paths.feature_report).data_end
+    of_release, n_products = of_products(events, products[c.PRODUCT_KEY].to_numpy()), len(products)
     # After reading: what was read are the files that the gate has passed.
     require_passed(paths)
     parts = ReleaseParts(
@@ -56,11 +113,12 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
         search_index=paths.search_index,
         products=products,
         aliases=pq.read_table(paths.product_aliases),
-        popular=_popular(events, split.data_end, len(products)),
-        recent_popularity=_recent_popularity(events, split.data_end, len(products), Rescorer.load(paths.model)),
-        as_of_ms=_ms(split.data_end),
+        popular=popular_products(of_release, data_end, n_products),
+        recent_popularity=recent_popularity_of(of_release, data_end, n_products, Rescorer.load(paths.model)),
+        as_of_ms=as_ms(data_end),
+        settings=public_settings(config),
     )
-    name = write_release(
+    return write_release(
         paths.releases,
         parts,
         metrics=evaluation,
@@ -69,10 +127,23 @@ def publish(config: Config, store: FeatureStore) -> dict[str, Any]:
             "schema_hash": store.schema_hash,
             "text_encoder": card.text_encoder,
             "n_products": len(embeddings.product_ids),
+            GATE: sealed(NOT_JUDGED),
         },
     )
-    promote(paths.releases, name)
-    return {"release": name, "deleted": delete_old(paths.releases, config.release.keep)}
+
+
+def _shadow_page(
+    config: Config, store: FeatureStore, name: str, live: Path | None, judgement: Judgement
+) -> Path | None:
+    """The page that compares both releases' lists; None if there is nothing to compare, or the store is away."""
+    if live is None or not judgement.lists_compare:
+        return None
+    try:
+        return write_shadow_page(config, store, name, live, judgement.as_json())
+    except (RuntimeError, ValueError, OSError, RedisError) as error:
+        # It helps people to decide and is no reason to hold up a release.
+        judgement.notes.append(f"no lists were compared in shadow: {error}")
+        return None
 
 
 def _require_lineage(paths: ShopPaths) -> None:
@@ -80,45 +151,3 @@ def _require_lineage(paths: ShopPaths) -> None:
     require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
     for source in (paths.product_features, paths.model / WEIGHTS):
         require_source(paths.search_index, source, "tawsiya index")
-
-
-def _events(paths: ShopPaths, product_keys: Int64Array) -> pd.DataFrame:
-    """The events of the release's products, with product positions in place of product keys."""
-    events: pd.DataFrame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
-    events[c.PRODUCT_KEY] = KeyIndex(product_keys).positions(events[c.PRODUCT_KEY].to_numpy())
-    return events.loc[events[c.PRODUCT_KEY] >= 0]
-
-
-def _popular(events: pd.DataFrame, data_end: dt.datetime, n_products: int) -> Int32Array:
-    """Positions of all products, most events in the last POPULARITY_DAYS first; ties go to more events in all."""
-    # Days before the end of the source, not before the newest event: one logged event must not make all others old.
-    recent = events[events[c.EVENT_TIME] >= data_end - dt.timedelta(days=POPULARITY_DAYS)]
-    all_N, recent_N = (np.bincount(frame[c.PRODUCT_KEY], minlength=n_products) for frame in (events, recent))
-    # lexsort sorts by its last key first and is stable: equal counts keep the order of the catalogue.
-    return np.lexsort((-all_N, -recent_N)).astype(np.int32)
-
-
-def _recent_popularity(
-    events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer
-) -> Float32Array:
-    """(2, N) recent_popularity up to the end of the data, for lists of any and of new products."""
-    buyers, _ = pd.factorize(events[c.BUYER_ID])
-    products = events[c.PRODUCT_KEY].to_numpy()
-    times_ms = events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64)
-    by_list = [
-        recent_popularity(
-            buyers,
-            products,
-            times_ms,
-            # + 1, because the limit is exclusive and the last event counts.
-            until_ms=_ms(data_end) + 1,
-            days=rescorer.popularity_span(new_only=new_only),
-            n_products=n_products,
-        )
-        for new_only in (False, True)
-    ]
-    return np.stack(by_list)
-
-
-def _ms(moment: dt.datetime) -> int:
-    return int(moment.timestamp() * 1000)

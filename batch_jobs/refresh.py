@@ -1,89 +1,185 @@
 """Refresh: the whole pipeline from raw files to a live release, for a scheduler.
 
-Each stage writes its result atomically. A killed run leaves the results of the finished stages, and the next run ends
-in the same state as if nothing had happened.
+A stage whose data, settings and code are those of its last result is skipped (batch_jobs.runs.stages). Each stage
+writes its result atomically. A killed run leaves the results of the finished stages, and the next run goes on from
+there and ends in the same state as if nothing had happened.
 """
 
+import datetime as dt
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from batch_jobs.build_index import index_job, search_index_job
-from batch_jobs.embed_products import embed_job
-from batch_jobs.evaluate_model import evaluate_job
-from batch_jobs.feature_build.build_features import build_validated_features
-from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
-from batch_jobs.materialize import materialize
-from batch_jobs.publish import publish
-from batch_jobs.train_model import train_job
+from batch_jobs.runs.comparison import changes_since, run_counts, run_metrics
+from batch_jobs.runs.run_records import PRICES_RUN, REFRESH, RunRecord, last_done, started_run
+from batch_jobs.runs.stage_runner import SAME, StageRunner
+from batch_jobs.runs.stage_table import (
+    BUILD_FEATURES_STAGE,
+    CONTEXTS_STAGE,
+    EMBED_STAGE,
+    EVALUATE_STAGE,
+    INGEST_STAGE,
+    MATERIALIZE_STAGE,
+    PRICES_STAGE,
+    RELEASE_STAGE,
+    RELEASE_STAGES,
+    TRAIN_STAGE,
+    VALIDATE_FEATURES_STAGE,
+    VALIDATE_STAGE,
+    live_release,
+)
+from batch_jobs.runs.stages import Work, read_stage_record
+from batch_jobs.runs.training_due import decide, metric_drop, record_metric, record_training
 from batch_jobs.upkeep.retention import clean
-from expectations.gate import enforce_gate, validate_canonical, validate_features
+from expectations.gate import recorded_warnings
+from expectations.records import CANONICAL, FEATURE_STAGE
 from feature_repo.common.config import Config
+from feature_repo.common.files import read_json
 from feature_repo.common.lock import shop_lock
-from feature_repo.common.paths import shop_paths
-from feature_repo.store import feature_store
+from feature_repo.feature_report import read_feature_report
 
 log = logging.getLogger(__name__)
-StageResult = TypeVar("StageResult")
-
-DEFAULT_K_VALUES = (1, 5, 10, 20)
 
 
-def refresh(config: Config) -> dict[str, Any]:
+def refresh(config: Config, *, forced_because: str | None = None, show_progress: bool = True) -> dict[str, Any]:
     """Runs the whole pipeline under the shop's lock.
 
+    Args:
+        config: The configuration.
+        forced_because: Why the release goes live although its gate refuses it; None respects the gate.
+        show_progress: Whether jobs show progress bars on stderr.
+
     Returns:
-        {"release", "dataset", "seconds": {stage: s, ..., "total": s}, "counts", "quarantine", "report", "warnings",
-        "evaluation"}, where quarantine and report are the paths of these files.
+        {"run", "release", "dataset", "seconds": {stage: s, ..., "total": s}, "stages": [{"stage", "state", "why",
+        "seconds", "cpu_seconds"}], "counts", "metrics", "changes": against the last finished run, "quarantine",
+        "report", "record", "gate": the judgement on the release (see publish), "shadow": the page that compares its
+        lists with those of the release before, "warnings", "evaluation"}; quarantine, report, record and shadow are
+        paths. Of a release that was not made anew, gate and shadow are None.
 
     Raises:
         BusyError: Another job is running on the shop.
         GateRefusedError: A gate refused the data or the release; the live release stays live.
     """
-    paths = shop_paths(config)
-    seconds: dict[str, float] = {}
+    work = Work(config, show_progress=show_progress, forced_because=forced_because)
     warnings: list[str] = []
-
-    def stage(name: str, job: Callable[[], StageResult]) -> StageResult:
-        log.info("%s ...", name)
-        start = time.monotonic()
-        result = job()
-        seconds[name] = round(time.monotonic() - start, 2)
-        log.info("%s: %.1f s", name, seconds[name])
-        return result
-
     # One lock for the whole run: another job between two stages would change their inputs.
-    with shop_lock(config), _logged_on_failure(warnings):
-        ingested = stage("ingest", lambda: ingest(config))
-        warnings += ingested["warnings"]
-        warnings += enforce_gate(stage("validate", lambda: validate_canonical(paths, config)))
-        features = stage("build_features", lambda: build_validated_features(config))
-        warnings += features["warnings"]
-        warnings += enforce_gate(stage("validate_features", lambda: validate_features(paths, config)))
-        # Opened once: an embedded server starts and stops with it.
-        with feature_store(config) as store:
-            stage("materialize", lambda: materialize(config, store, full=False))
-            stage("train", lambda: train_job(config, store))
-            stage("embed", lambda: embed_job(config))
-            stage("index", lambda: index_job(config))
-            stage("search_index", lambda: search_index_job(config))
-            # Before the release, which contains its metrics.
-            evaluation = stage("evaluate", lambda: evaluate_job(config, store, DEFAULT_K_VALUES))
-            published = stage("release", lambda: publish(config, store))
+    with shop_lock(config), _run(work, REFRESH) as run, _logged_on_failure(warnings):
+        runner = StageRunner(work, run)
+        runner.advance(INGEST_STAGE)
+        warnings += read_json(work.paths.ingest_report, "tawsiya ingest")["warnings"]
+        warnings += _build_data(runner)
+        with _opened_store(work):
+            runner.advance(MATERIALIZE_STAGE)
+            runner.advance(CONTEXTS_STAGE)
+            _renew_model(runner)
+            for stage in RELEASE_STAGES:
+                runner.advance(stage)
+        warnings += _not_live(work)
         clean(config)
-    return {
-        "release": published["release"],
-        "dataset": paths.root.name,
-        "seconds": seconds | {"total": round(sum(seconds.values()), 2)},
-        "counts": _counts(ingested, features),
-        "quarantine": str(paths.quarantine),
-        "report": str(paths.evaluation_report),
-        "warnings": warnings,
-        "evaluation": evaluation,
-    }
+        evaluation = read_json(work.paths.evaluation, "tawsiya evaluate")
+        _add_facts(work, run, evaluation)
+    published = work.published or {"gate": None, "shadow": None}
+    judged = {name: published[name] for name in ("gate", "shadow")}
+    return _result(work, run) | judged | {"warnings": warnings, "evaluation": evaluation}
+
+
+def refresh_prices(config: Config, *, feed: Path | None = None) -> dict[str, Any]:
+    """Brings prices, stock and visibility from the shop's products, or a feed of them, to the online store.
+
+    Args:
+        config: The configuration.
+        feed: File to read by the mapping of the products, instead of the shop's file.
+
+    Returns:
+        {"run", "dataset", "seconds", "stages", "counts", "quarantine", "record", "warnings"}
+
+    Raises:
+        BusyError: Another job is running on the shop.
+        FileNotFoundError: There is no catalogue yet, or no file.
+        GateRefusedError: A gate refused the values; the online store keeps the present ones.
+    """
+    work = Work(config, feed=feed)
+    warnings: list[str] = []
+    with shop_lock(config), _run(work, PRICES_RUN) as run, _logged_on_failure(warnings):
+        runner = StageRunner(work, run)
+        runner.run(PRICES_STAGE, "asked for")
+        assert work.price_report is not None
+        run.content["counts"] = work.price_report["counts"]
+        warnings += work.price_report["warnings"]
+        warnings += _build_data(runner)
+        with _opened_store(work):
+            runner.advance(MATERIALIZE_STAGE)
+    return _result(work, run) | {"quarantine": str(work.paths.price_quarantine), "warnings": warnings}
+
+
+# ---- parts of a run --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _run(work: Work, kind: str) -> Iterator[RunRecord]:
+    with started_run(work.paths, kind, work.config.refresh.keep_records) as run:
+        if work.forced_because:
+            run.content["forced_because"] = work.forced_because
+        log.info("run %s", run.id)
+        yield run
+
+
+def _build_data(runner: StageRunner) -> list[str]:
+    """From canonical data to validated features; returns the warnings."""
+    paths = runner.work.paths
+    runner.advance(VALIDATE_STAGE)
+    warnings = recorded_warnings(paths, CANONICAL)
+    runner.advance(BUILD_FEATURES_STAGE)
+    warnings += read_feature_report(paths)["warnings"]
+    runner.advance(VALIDATE_FEATURES_STAGE)
+    return warnings + recorded_warnings(paths, FEATURE_STAGE)
+
+
+def _renew_model(runner: StageRunner) -> None:
+    """Trains if it is due, embeds the products and evaluates; trains after that if the metric has fallen."""
+    work, now = runner.work, dt.datetime.now(dt.UTC)
+    train, why = decide(work, runner.differences(TRAIN_STAGE), same=SAME, now=now)
+    if train:
+        runner.run(TRAIN_STAGE, why)
+        record_training(work, now)
+    else:
+        runner.skip(TRAIN_STAGE, why)
+    _embed_and_evaluate(runner)
+    if not train and (dropped := metric_drop(work)):
+        runner.run(TRAIN_STAGE, dropped)
+        record_training(work, now)
+        _embed_and_evaluate(runner)
+    record_metric(work)
+
+
+def _embed_and_evaluate(runner: StageRunner) -> None:
+    runner.advance(EMBED_STAGE)
+    runner.advance(EVALUATE_STAGE)
+
+
+@contextmanager
+def _opened_store(work: Work) -> Iterator[None]:
+    """Opens the feature store once for all stages: an embedded server starts and stops with it."""
+    from feature_repo.store import feature_store
+
+    with feature_store(work.config) as store:
+        work.store = store
+        yield
+
+
+def _not_live(work: Work) -> list[str]:
+    """A warning if the release of these data is not live, such as after a rollback."""
+    record = read_stage_record(work.paths, RELEASE_STAGE.name)
+    made = next((Path(name).parts[1] for name in record["outputs"]), "") if record else ""
+    live = live_release(work.paths).name
+    if made in ("", live):
+        return []
+    return [
+        f"the release of these data, {made}, is not live: {live} is; `tawsiya release promote {made}` makes it live, "
+        "and the next release of other data goes live by itself"
+    ]
 
 
 @contextmanager
@@ -97,14 +193,35 @@ def _logged_on_failure(warnings: list[str]) -> Iterator[None]:
         raise
 
 
-def _counts(ingested: dict[str, Any], features: dict[str, Any]) -> dict[str, int]:
-    """The counts of a run, from the reports of ingest and of the feature build."""
-    # The events of the API's log are counted apart from those of the source.
-    logged = ingested["events"].get("event_log", {})
+# ---- results ---------------------------------------------------------------------------------------------------------
+
+
+def _add_facts(work: Work, run: RunRecord, evaluation: dict[str, Any]) -> None:
+    """Adds to the record what the run gives: counts, metrics, release, and how they differ from the last run."""
+    paths = work.paths
+    ingested, features = read_json(paths.ingest_report, "tawsiya ingest"), read_feature_report(paths)
+    facts = {
+        "release": live_release(paths).name,
+        "counts": run_counts(ingested, features),
+        "metrics": run_metrics(evaluation),
+        "quarantine": str(paths.quarantine),
+        "report": str(paths.evaluation_report),
+    }
+    run.content |= facts | {"changes": changes_since(last_done(paths, REFRESH), facts)}
+
+
+def _result(work: Work, run: RunRecord) -> dict[str, Any]:
+    """What a command prints of a run."""
+    content = run.content
+    seconds: dict[str, float] = {}
+    for stage in content["stages"]:
+        seconds[stage["stage"]] = round(seconds.get(stage["stage"], 0.0) + stage["seconds"], 2)
+    facts = ("release", "counts", "metrics", "changes", "quarantine", "report")
     return {
-        "events": ingested["events"]["kept"] + logged.get("kept", 0),
-        "products": ingested["products"]["kept"],
-        "buyers": features["rows"]["buyers"],
-        "quarantined": ingested["events"]["bad"] + logged.get("bad", 0) + ingested["products"]["bad"],
-        "merged": ingested["products"]["reasons"].get(DUPLICATE_CONTENT, 0),
+        "run": run.id,
+        "dataset": work.paths.root.name,
+        "stages": content["stages"],
+        "seconds": seconds | {"total": round(content["seconds"], 2)},
+        "record": str(work.paths.refreshes / f"{run.id}.json"),
+        **{name: content[name] for name in facts if name in content},
     }

@@ -13,6 +13,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.store import FeatureStore
+from feature_repo.time_split import read_time_split
 from training.artifacts.model import CHOSEN, ModelCard, load_model
 from training.artifacts.rescorer import Rescorer
 from training.data.contexts import NoContextsError
@@ -35,13 +36,13 @@ def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True
     ensure_contexts(config)
     encode_texts(config)
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
-    return _train(config, store, data, _card(encoder_id, store), show_progress=show_progress)
+    return _train(config, store, data, _card(config, encoder_id, store), show_progress=show_progress)
 
 
 def train_in_worker(config: Config, store: FeatureStore) -> None:
     """The part of `train_job` that every process but the first one runs (see training.runs.distributed)."""
     data, encoder_id = read_training_data(config, store, show_progress=False)
-    train(config, data, _card(encoder_id, store), shop_paths(config).model, show_progress=False)
+    train(config, data, _card(config, encoder_id, store), shop_paths(config).model, show_progress=False)
 
 
 def tune_job(
@@ -62,7 +63,7 @@ def tune_job(
     ensure_contexts(config)
     encode_texts(config)
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
-    card = _card(encoder_id, store)
+    card = _card(config, encoder_id, store)
     tuned = tune(config, data, card, folder, budget, fixed=fixed, show_progress=show_progress)
     result = _train(tuned.config, store, data, card, show_progress=show_progress)
     return result | {
@@ -99,9 +100,12 @@ def _train(
     }
 
 
-def _card(encoder_id: str, store: FeatureStore) -> ModelCard:
+def _card(config: Config, encoder_id: str, store: FeatureStore) -> ModelCard:
+    split = read_time_split(shop_paths(config).context_report, "tawsiya train")
     # Training fills in epoch and metrics.
-    return ModelCard(encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0)
+    return ModelCard(
+        encoder_id, TRAINING_SERVICE, store.schema_hash, epoch=0, trained_until=split.test_from.isoformat()
+    )
 
 
 def _fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) -> Rescorer:

@@ -4,8 +4,8 @@
 
 Makes a shop of each size (shops.event_shop) and runs each stage as a user would, in a process of its own: ingest,
 validate, build-features, materialize, then the same again after one buyer in a hundred has new events, most of them
-late. Beside them, in the same run, plain pipelines do the same work by hand (plain_data); where both return rows, they
-must be the same, bit for bit.
+late. Beside them, in the same run, plain pipelines do the same work by hand (tools.plain_data); where both return
+rows, they must be the same, bit for bit.
 
 A finished stage is kept in FOLDER/<shop>/state.json and not repeated, so an interrupted run goes on; remove the folder
 to start anew.
@@ -112,7 +112,7 @@ def _write_config(config: Path, folder: Path, suffix: str) -> None:
 
 def _run(stage: Stage, config: Path, shop: EventShop) -> Figures:
     if stage in PARTS:
-        command = ["-m", "benchmarks.plain_data", *stage.arguments, str(config)]
+        command = ["-m", "benchmarks.tools.plain_data", *stage.arguments, str(config)]
     else:
         command = ["-m", "batch_jobs.cli", *stage.arguments, "--config", str(config), "--json"]
     process = measured([sys.executable, *command], STAGE_LIMIT_SECONDS)

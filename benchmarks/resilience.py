@@ -110,9 +110,9 @@ def measure_swaps(shop: BenchShop, paths: Path, n_swaps: int) -> dict[str, Any]:
     """Swaps two releases under load.
 
     Returns:
-        swaps; seen: swaps after which /health named the new release within the window; seconds_to_live (median and
-        maximum, from the call of promote, checks included); requests and failed over all windows; p99_quiet_ms,
-        p99_swap_ms and their ratio.
+        swaps; seen: swaps after which /health named the new release within the window; seconds_of_promote (median and
+        maximum): the call, checks included, which is what a rollback does, too; seconds_to_live, likewise, from the
+        call until /health named it; requests and failed over all windows; p99_quiet_ms, p99_swap_ms and their ratio.
     """
     while len(list_releases(shop.paths.releases)) < 2:
         release_again(shop)
@@ -120,13 +120,15 @@ def measure_swaps(shop: BenchShop, paths: Path, n_swaps: int) -> dict[str, Any]:
     other = next(row["name"] for row in list_releases(shop.paths.releases) if row["name"] != live)
     quiet: list[Window] = []
     swaps: list[Window] = []
+    promoting: list[float] = []
     seconds: list[float] = []
     with tawsiya_server(shop.overrides) as service, load(service.port, paths) as running:
         time.sleep(SWAP_WINDOW_SECONDS)
         for number in range(n_swaps):
             quiet.append(_window(SWAP_WINDOW_SECONDS))
             start_ns = time.monotonic_ns()
-            took = _swap(shop, service, (other, live)[number % 2])
+            called, took = _swap(shop, service, (other, live)[number % 2])
+            promoting.append(called)
             seconds += [took] if took is not None else []
             time.sleep(max(0.0, SWAP_WINDOW_SECONDS - (time.monotonic_ns() - start_ns) / 1e9))
             swaps.append(Window(start_ns, time.monotonic_ns()))
@@ -136,7 +138,8 @@ def measure_swaps(shop: BenchShop, paths: Path, n_swaps: int) -> dict[str, Any]:
     return {
         "swaps": n_swaps,
         "seen": len(seconds),
-        "seconds_to_live": {"median": sorted(seconds)[len(seconds) // 2], "max": max(seconds)} if seconds else None,
+        "seconds_of_promote": _median_and_max(promoting),
+        "seconds_to_live": _median_and_max(seconds) if seconds else None,
         "requests": len(answers),
         "failed": sum(response.status != 200 for response in answers),
         "releases_seen": sorted({response.release for response in answers if response.release}),
@@ -146,15 +149,20 @@ def measure_swaps(shop: BenchShop, paths: Path, n_swaps: int) -> dict[str, Any]:
     }
 
 
-def _swap(shop: BenchShop, service: ServerProcess, name: str) -> float | None:
-    """Promotes a release; returns the seconds until /health named it, None if it did not within the window."""
+def _median_and_max(seconds: Sequence[float]) -> dict[str, float]:
+    return {"median": sorted(seconds)[len(seconds) // 2], "max": max(seconds)}
+
+
+def _swap(shop: BenchShop, service: ServerProcess, name: str) -> tuple[float, float | None]:
+    """Promotes a release; returns the seconds of the call, and until /health named it (None: not in the window)."""
     start = time.monotonic()
     promote(shop.paths.releases, name)
+    called = time.monotonic() - start
     while time.monotonic() - start < SWAP_WINDOW_SECONDS:
         if service.client.get("/health").json().get("release") == name:
-            return time.monotonic() - start
+            return called, time.monotonic() - start
         time.sleep(POLL_SECONDS)
-    return None
+    return called, None
 
 
 def _window(seconds: float) -> Window:

@@ -28,11 +28,15 @@ in force.
 If `feature_store.online` is `redis`, two more variables, from the environment or `.env`, name the server:
 `TAWSIYA_REDIS` (`host:port,option=value,...`) and `TAWSIYA_REDIS_TYPE` (`redis` or `redis_cluster`).
 
+`TAWSIYA_BUYER_TOKEN_SECRETS`, from the same places, has the secrets of
+[buyer tokens](security.md#buyer-tokens-calls-from-a-browser), separated by blanks.
+`TAWSIYA_MILVUS_TOKEN` has the token or `user:password` of [Milvus](scaling.md#milvus).
+
 The `config.yaml` of the two-tower system that Tawsiya replaces loads as it is: `data.output_dir` is read as
 `data_dir`, and `data.source` is `csv`. These settings are ignored with a warning: `training.validation_split`,
 `training.checkpoint_dir`, `inference.embeddings_dir`, `inference.index_dir`, `inference.model_checkpoint`.
 
-This page is made by `python docs/reference.py` from `feature_repo/common/config.py`.
+This page is made by `python docs/reference.py` from `feature_repo/settings/`.
 """
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from feature_repo import columns as c
-from feature_repo.common.config import ExpectationsConfig
+from feature_repo.settings.data import ExpectationsConfig
 
 PRODUCTS_VIEW, EVENTS_VIEW, INGEST_VIEW, DRIFT_VIEW = "products", "events", "ingest", "drift"
 PRODUCT_FEATURES_VIEW, SEQUENCES_VIEW, PURCHASE_FEATURES_VIEW = "product_features", "sequences", "purchases"

@@ -35,8 +35,8 @@ from expectations.statistics import (
     run_to_compare,
     utc_now,
 )
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, GateRefusedError
 from feature_repo.common.files import sha256, write_json
 from feature_repo.common.paths import ShopPaths
 from feature_repo.feature_report import part_time
@@ -159,6 +159,13 @@ def enforce_gate(result: GateResult) -> list[str]:
     raise_if_refused(result)
     failed = [finding for finding in result.findings if not finding.success]
     return [f"{finding.table}: {finding.name}: {finding.observed}" for finding in failed]
+
+
+def recorded_warnings(paths: ShopPaths, stage: str) -> list[str]:
+    """The same warnings of a stage that was validated before and passed, from its record."""
+    return enforce_gate(
+        GateResult(stage, tuple(Finding(**item) for item in read_record(paths, stage)["findings"]), paths)
+    )
 
 
 def _main_reasons(paths: ShopPaths) -> str:

@@ -17,8 +17,8 @@ from expectations.checks import (
 )
 from expectations.statistics import CanonicalStatistics, rows_read, unreadable_counts
 from feature_repo import columns as c
-from feature_repo.common.config import ExpectationsConfig
 from feature_repo.ingest_report import BAD, DUPLICATE_PRODUCT_ID, MISSING_BUYER_ID, UNKNOWN_PRODUCT_REASON
+from feature_repo.settings.data import ExpectationsConfig
 
 # A warning; `max_unknown_product_share` blocks. Some events of products that the shop has deleted are ordinary.
 ORDINARY_UNKNOWN_PRODUCT_SHARE = 0.05

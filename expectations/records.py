@@ -1,6 +1,5 @@
 """The records of the gate: which files of a stage were validated, with which checksums and result."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from expectations.checks import (
     SEQUENCES_VIEW,
 )
 from feature_repo.common.errors import GateRefusedError
-from feature_repo.common.files import sha256
+from feature_repo.common.files import read_json, sha256
 from feature_repo.common.paths import ShopPaths
 from feature_repo.feature_report import live_parts, read_feature_report
 
@@ -71,10 +70,12 @@ def read_record(paths: ShopPaths, stage: str) -> dict[str, Any]:
 
     Raises:
         GateRefusedError: There is none, or it is of a version of Tawsiya that kept no checksums.
+        ValueError: It is damaged.
     """
     path = record_path(paths, stage)
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"inputs": {}}
-    if not record["inputs"] or not all(isinstance(checksum, str) for checksum in record["inputs"].values()):
+    record = read_json(path, "tawsiya validate") if path.is_file() else {}
+    inputs = record.get("inputs")
+    if not isinstance(inputs, dict) or not inputs or not all(isinstance(checksum, str) for checksum in inputs.values()):
         raise GateRefusedError(
             f"the {stage} data in {paths.root} were never validated, or by an older version of Tawsiya that kept no "
             "checksums; run `tawsiya validate`"

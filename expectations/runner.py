@@ -20,8 +20,9 @@ import pandas as pd
 from expectations.checks import TOLERATED_ROWS, Check, Suite
 from expectations.row_counts import EXAMPLES, count_rows
 from expectations.statistics import open_view
-from feature_repo.common.config import Config, ExpectationsConfig
+from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session, out_of_resources
+from feature_repo.settings.data import ExpectationsConfig
 
 MAX_DOCS_RUNS = 30  # runs per table in Data Docs; each one slows down its index
 

@@ -80,7 +80,7 @@ def good_runs(paths: ShopPaths) -> list[GoodRun]:
     if not _baseline_path(paths).is_file():
         return []
     content = json.loads(_baseline_path(paths).read_text(encoding="utf-8"))
-    return [GoodRun(**run | {"statistics": _statistics(run["statistics"])}) for run in content["good_runs"]]
+    return [GoodRun(**run | {"statistics": statistics_from(run["statistics"])}) for run in content["good_runs"]]
 
 
 def run_to_compare(runs: list[GoodRun], inputs: Mapping[str, str]) -> GoodRun | None:
@@ -102,7 +102,7 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _statistics(content: Mapping[str, Any]) -> CanonicalStatistics:
+def statistics_from(content: Mapping[str, Any]) -> CanonicalStatistics:
     """The statistics in a baseline; another version of Tawsiya may have kept others too."""
     known = {field.name for field in fields(CanonicalStatistics)}
     return CanonicalStatistics(**{name: value for name, value in content.items() if name in known})

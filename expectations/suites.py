@@ -16,7 +16,8 @@ from expectations.ingest_suite import ingest_suite
 from expectations.row_expectation import ExpectRowsToHold
 from expectations.statistics import CanonicalStatistics, GoodRun
 from feature_repo import columns as c
-from feature_repo.common.config import Config, ExpectationsConfig
+from feature_repo.common.config import Config
+from feature_repo.settings.data import ExpectationsConfig
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from feature_repo.transforms.values.times import OLDEST_TIME
 

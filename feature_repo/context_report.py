@@ -3,7 +3,11 @@
 from typing import Any
 
 from feature_repo.common.files import read_json, sha256
+from feature_repo.common.formats import require_format
 from feature_repo.common.paths import ShopPaths
+
+CONTEXT_FORMAT = 1  # increment it when the contexts or their report are written otherwise
+_BUILD = "tawsiya train"  # it builds contexts that are not of this format again
 
 
 def context_checksums(paths: ShopPaths) -> dict[str, str]:
@@ -16,15 +20,15 @@ def read_context_report(paths: ShopPaths) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There are no contexts yet.
-        ValueError: A file is of another build, such as of one that was killed.
+        ValueError: A file is of another build, such as of one that was killed, or of another version of Tawsiya.
     """
-    report = read_json(paths.context_report, "tawsiya train")
+    report = read_json(paths.context_report, _BUILD)
+    require_format(report.get("format_version"), CONTEXT_FORMAT, paths.context_report, remake=_BUILD)
     for path in (paths.contexts, paths.context_sequences):
         if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist; run `tawsiya train` to build the contexts again")
+            raise FileNotFoundError(f"{path} does not exist; run `{_BUILD}` to build the contexts again")
     if report.get("checksums") != context_checksums(paths):
         raise ValueError(
-            f"{paths.contexts} and {paths.context_sequences} are not of one build; run `tawsiya train` to build them "
-            "again"
+            f"{paths.contexts} and {paths.context_sequences} are not of one build; run `{_BUILD}` to build them again"
         )
     return report

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from feature_repo.common.config import ConfigError, SparkConfig
+from feature_repo.common.errors import ConfigError
+from feature_repo.settings.storage import SparkConfig
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

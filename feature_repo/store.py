@@ -31,10 +31,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import environment
 from feature_repo.common.duckdb_session import duckdb_session
-from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
+from feature_repo.common.errors import ConfigError, GateRefusedError, StoreUnavailableError
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.definitions import (
     TRAINING_SERVICE,

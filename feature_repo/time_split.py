@@ -30,6 +30,12 @@ def read_time_split(report_path: Path, made_by: str = "tawsiya build-features") 
 
     Raises:
         FileNotFoundError: There is no report yet; the message names the command `made_by` that makes one.
+        ValueError: It is damaged or of another version of Tawsiya; the message names the command, too.
     """
     report = read_json(report_path, made_by)
-    return TimeSplit(*(dt.datetime.fromisoformat(report[field]) for field in TimeSplit._fields))
+    try:
+        return TimeSplit(*(dt.datetime.fromisoformat(report[field]) for field in TimeSplit._fields))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{report_path} has no time split that this version of Tawsiya reads; delete it, and run `{made_by}`"
+        ) from None

@@ -17,10 +17,12 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from threadpoolctl import threadpool_limits
 
-from feature_repo.common.api_keys import api_keys_path
+from feature_repo.access.api_keys import api_keys_path
+from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from online_api.batcher import Batcher
+from online_api.draining import Draining
 from online_api.errors import add_error_handlers
 from online_api.observability.logs import AccessLog, json_logger, log_salt
 from online_api.observability.metrics import Metrics
@@ -50,8 +52,10 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         shared_metrics: Folder in which several workers combine their metrics; see Metrics.
     """
     metrics = runtime.metrics if runtime is not None else Metrics(shared_metrics)
-    keys = KeyRing.load(api_keys_path(config), shop=shop_paths(config).root.name)
+    shop = shop_paths(config).root.name
+    keys, tokens = KeyRing.load(api_keys_path(config), shop=shop), BuyerTokens(token_secrets(), shop)
     tracer = open_tracer(config.api.otlp_endpoint)
+    draining = Draining()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,8 +66,9 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         threadpool_limits(1, "blas")
         with open_runtime(config, metrics) if runtime is None else nullcontext(runtime) as opened:
-            async with _served(app, config, opened, keys):
-                yield
+            async with _served(app, config, opened, keys, tokens):
+                with draining.on_sigterm(config.api.drain_seconds):
+                    yield
         if tracer is not None:
             tracer.close()
 
@@ -94,12 +99,16 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
     _add_docs(app)
     if not keys.any():
         add_storefront(app)  # its page calls the API from the browser without a key
-    _add_middleware(app, config, metrics, AccessLog(json_logger(config.api.log_level), log_salt()), tracer)
+    app.state.draining = draining
+    access_log = AccessLog(json_logger(config.api.log_level), log_salt())
+    _add_middleware(app, config, metrics, access_log, tracer)
     return app
 
 
 @asynccontextmanager
-async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing) -> AsyncIterator[None]:
+async def _served(
+    app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing, tokens: BuyerTokens
+) -> AsyncIterator[None]:
     """Sets the services of the routes in the application's state for the block."""
     api = config.api
     batcher = Batcher(
@@ -112,7 +121,7 @@ async def _served(app: FastAPI, config: Config, runtime: Runtime, keys: KeyRing)
     # Not the store's client: that one blocks, and the limiter runs on the event loop.
     redis = limiter_client(*runtime.store.connection)
     limiter = RateLimiter(redis, runtime.store.shop)  # for all versions of the program together
-    app.state.access = AccessControl(keys, limiter, api, runtime.metrics)
+    app.state.access = AccessControl(keys, tokens, limiter, api, runtime.metrics)
     with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
         app.state.services = Services(runtime, batcher, text_thread)
         gc.freeze()  # these objects live until the end; scanning them would delay requests
@@ -132,12 +141,12 @@ def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: 
             CORSMiddleware,
             allow_origins=api.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["X-API-Key", "Content-Type"],
+            allow_headers=["X-API-Key", "Authorization", "Content-Type"],
             # A script of another origin can read hardly any response header that is not listed here (Fetch standard).
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     # The outermost one, so that refusals of the others also have an id, security headers and a log line.
-    app.add_middleware(ObserveRequests, metrics, access_log, tracer)
+    app.add_middleware(ObserveRequests, metrics, access_log, tracer, app.state.draining)
 
 
 def _add_docs(app: FastAPI) -> None:

@@ -37,7 +37,7 @@ def add_error_handlers(app: FastAPI) -> None:
     for error, status, headers in (
         (RequestTooLongError, 422, {}),
         (CurrencyRequiredError, 422, {}),
-        (UnauthorisedError, 401, {"WWW-Authenticate": "ApiKey"}),  # a 401 must have it (RFC 9110, section 11.6.1)
+        (UnauthorisedError, 401, {"WWW-Authenticate": "ApiKey, Bearer"}),  # required by RFC 9110, section 11.6.1
         (ForbiddenError, 403, {}),
         (StoreUnavailableError, 503, RETRY_SOON),
         (EventLogUnavailableError, 503, RETRY_SOON),

@@ -9,6 +9,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.online.features import OnlineFeatures
+from feature_repo.settings.api import ApiConfig
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_files import EventFiles
@@ -16,6 +17,8 @@ from online_api.events.intake import EventIntake
 from online_api.lists.live_release import ReleaseKeeper
 from online_api.lists.request_texts import RequestTextEncoder
 from online_api.lists.rule_file import RuleFile
+from online_api.lists.shadow import Shadow
+from online_api.observability.logs import json_logger
 from online_api.observability.metrics import Metrics
 from online_api.periodic_thread import PeriodicThread
 from online_api.protection.circuit_breaker import CircuitBreaker
@@ -46,13 +49,15 @@ class Runtime:
     intake: EventIntake
     times: TimeReader
     metrics: Metrics
+    shadow: Shadow | None = None
 
     @contextmanager
     def kept_up_to_date(self) -> Iterator[None]:
-        """Runs background threads for the block: they update the live release and replay pending events."""
-        threads = [
+        """Runs background threads for the block: they update the live release, replay pending events and so on."""
+        threads: list[PeriodicThread | Shadow] = [
             PeriodicThread(self.keeper.poll, RELEASE_POLL_SECONDS, "release-watch"),
             PeriodicThread(self._replay, REPLAY_SECONDS, "event-replay"),
+            *([self.shadow] if self.shadow is not None else []),
         ]
         for thread in threads:
             thread.start()
@@ -129,7 +134,20 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         times=times,
         forgotten=forgotten,
     )
-    return Runtime(config, paths, store, online, breaker, keeper, service, intake, times, metrics)
+    shadow = _shadow(api, keeper, service, metrics) if api.shadow_share else None
+    return Runtime(config, paths, store, online, breaker, keeper, service, intake, times, metrics, shadow)
+
+
+def _shadow(api: ApiConfig, keeper: ReleaseKeeper, service: RecommendationService, metrics: Metrics) -> Shadow:
+    return Shadow(
+        keeper,
+        service.answer_beside,
+        metrics,
+        json_logger(api.log_level),
+        release=api.shadow_release,
+        share=api.shadow_share,
+        timeout_s=api.request_timeout_seconds,
+    )
 
 
 def _encoder(config: Config, recommender: Recommender) -> "TextEncoder":

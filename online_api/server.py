@@ -12,8 +12,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from feature_repo.common.api_keys import api_keys_path, read_keys
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.access.api_keys import api_keys_path, read_keys
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 from online_api.app import create_app
 from online_api.observability.logs import SALT_VARIABLE, configure_logging
 from online_api.observability.metrics import MULTIPROCESS_VARIABLE

@@ -90,8 +90,17 @@ class RecommendationService:
         for resolved_request, buyer, nearest_to_buyer in zip(resolved, buyers, nearest, strict=True):
             begun = time.perf_counter()
             payload = self._list(live, resolved_request, buyer, nearest_to_buyer)
-            results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())]))
+            results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())], resolved_request))
         return results
+
+    def answer_beside(self, release: LiveRelease, resolved: ResolvedRequest, /) -> Payload:
+        """The list that another release gives for a request, from the stored features of the first answer."""
+        again = self._resolve_session(release, resolved.request)
+        if again.needs_stored_features:
+            again = _add_stored(release, again, resolved.stored)
+        [buyer] = _encode(release, [again])
+        [nearest] = _search(release, [again], [buyer])
+        return self._list(release, again, buyer, nearest)
 
     def _resolve(self, live: LiveRelease, requests: Sequence[ListRequest]) -> list[ResolvedRequest]:
         """Adds histories to the requests: those of the session, else the stored ones, read in one call."""

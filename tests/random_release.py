@@ -72,11 +72,16 @@ def write_random_release(
     aggregation: str = "attention",
     rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
     recent_popularity: npt.NDArray[np.float32] | None = None,
+    products: pa.Table | None = None,
+    vectors_ND: npt.NDArray[np.float32] | None = None,
+    indexed_ND: npt.NDArray[np.float32] | None = None,
+    trained_until: str | None = None,
 ) -> Path:
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
 
     `recent_popularity`, (2, N), is what the re-scorer counts per product in lists of any and of new products; None
-    draws it.
+    draws it. `products` and `vectors_ND` replace the random ones; `indexed_ND` are the vectors that the index was built
+    on, if they are not the release's own. `trained_until` is for the model's card.
     """
     torch.manual_seed(1)
     model = TwoTower(replace(SPEC, aggregation=aggregation))
@@ -84,14 +89,14 @@ def write_random_release(
         folder / "model",
         model,
         Vocabularies(("<UNK>",), ("<UNK>",), (), np.empty(0, dtype=np.int64)),
-        ModelCard("random", "buyer_training", SCHEMA, epoch=1),
+        ModelCard("random", "buyer_training", SCHEMA, epoch=1, trained_until=trained_until),
     )
     rescorer.save(folder / "model")
-    products = random_products(n_products)
-    vectors_ND = unit_vectors(n_products)
+    products = random_products(n_products) if products is None else products
+    vectors_ND = unit_vectors(n_products) if vectors_ND is None else vectors_ND
     product_ids = np.array(products[c.PRODUCT_ID].to_pylist())
     save_embeddings(folder / "embeddings", ProductEmbeddings(vectors_ND, product_ids))
-    build_index(vectors_ND, index_type).save(folder / "index")
+    build_index(vectors_ND if indexed_ND is None else indexed_ND, index_type).save(folder / "index")
     titles = products[c.TITLE].to_pylist()
     build_search_index(folder / "search_index", titles, unit_vectors(n_products, SPEC.text_dim, seed=4), index_type)
     name = write_release(
@@ -108,7 +113,7 @@ def write_random_release(
             as_of_ms=AS_OF_MS,
         ),
         metrics={},
-        about={"schema_hash": SCHEMA},
+        about={"schema_hash": SCHEMA, "n_products": n_products},
     )
     return folder / "releases" / name
 

@@ -1,10 +1,11 @@
 """The batches of an epoch: contexts, candidates and the inputs of both towers.
 
 A batch depends only on the seed, the epoch and its number. So other processes can prepare batches, and a resumed run
-sees the same ones.
+sees the same ones. Of several processes that train (training.runs.distributed) each takes its share of the contexts of
+every batch; candidates and products are those of all of them.
 
-Legend: P contexts of a batch, T choices, C candidates, U distinct products, N products of the catalogue, H nearest
-products of each product, Z events of the histories.
+Legend: P contexts of a batch (of this process), T choices, C candidates, U distinct products, N products of the
+catalogue, H nearest products of each product, Z events of the histories.
 """
 
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from training.data.contexts import DAY_US, Contexts
 from training.data.histories import ranges
 from training.model.losses import Choices
 from training.model.prefixes import Prefixes, prefixes_of
+from training.runs.distributed import Share
 
 RUNS_PER_BATCH = 8
 MAX_EPOCH_LOGITS = 250_000_000  # per epoch with all products as candidates: half a minute on two cores
@@ -31,11 +33,13 @@ class Batch(NamedTuple):
 
     Attributes:
         contexts: (P,) rows of the training contexts.
-        products_U: (U,) positions of all products of the batch, ascending.
+        products_U: (U,) positions of all products of the batch of all processes, ascending.
         prefixes: Histories of the contexts; items index products_U.
         candidates_C: (C,) indices into products_U.
         choices: The targets of the contexts among the candidates.
         log_q_C: (C,) log probability of each candidate to be sampled; zeros if all products are candidates.
+        total_weight: Sum of the weights of all processes' targets, a scalar.
+        n_targets: Number of all processes' targets.
     """
 
     contexts: Tensor
@@ -44,6 +48,8 @@ class Batch(NamedTuple):
     candidates_C: Tensor
     choices: Choices
     log_q_C: Tensor
+    total_weight: Tensor
+    n_targets: int
 
 
 class EpochBatches(Dataset[Batch]):
@@ -56,6 +62,7 @@ class EpochBatches(Dataset[Batch]):
         config: Config,
         epoch: int,
         hard_NH: Int32Array | None = None,
+        share: Share = Share(),  # noqa: B008 - immutable
     ) -> None:
         """Shuffles the contexts.
 
@@ -65,10 +72,11 @@ class EpochBatches(Dataset[Batch]):
             config: Sections `training` and `event_weights` are used.
             epoch: Number of the epoch, from 1.
             hard_NH: The nearest products of each product, from which hard negatives are drawn.
+            share: The share of each batch's contexts that is taken.
         """
         self._contexts, self._n_products, self._settings, self._epoch = contexts, n_products, config.training, epoch
-        self._hard_NH = hard_NH
-        # Every process draws the same order and takes its share of it, see loader.
+        self._hard_NH, self._share = hard_NH, share
+        # Every process draws the same order and the same candidates.
         rng = np.random.default_rng((config.training.seed, epoch))
         self._batches = _shuffled(contexts, config.training.batch_size, rng)
         self._weights = choice_weights(contexts, config)
@@ -81,39 +89,39 @@ class EpochBatches(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         """Builds batch `number`; raises IndexError after the last one."""
-        rows = self._batches[number]
+        rows, contexts = self._batches[number], self._contexts
         # A generator for each batch: any process may build it, in any order, with the same result.
         rng = np.random.default_rng((self._settings.seed, self._epoch, number))
-        targets, offsets = ranges(self._contexts.targets.offsets[rows], self._contexts.targets.offsets[rows + 1])
-        target_T = self._contexts.targets.products[targets]
-        owner_T = np.repeat(np.arange(len(rows)), np.diff(offsets))
-        prefixes = prefixes_of(self._contexts.timelines, self._contexts.starts[rows], self._contexts.ends[rows])
+        targets, offsets = ranges(contexts.targets.offsets[rows], contexts.targets.offsets[rows + 1])
+        target_T = contexts.targets.products[targets]
         candidate_C, log_q_C = self._candidates(target_T, len(rows), rng)
         # Candidates are ascending and contain every target, so the place found is the target's own.
         place_T = np.searchsorted(candidate_C, target_T)
-        product_U = np.union1d(candidate_C, prefixes.items_Z.numpy())
+        events, _ = ranges(contexts.starts[rows], contexts.ends[rows])
+        product_U = np.union1d(candidate_C, contexts.timelines.products[events])
         # A table by product is faster than a search for each event. Only entries of product_U are ever read.
         place_N = np.empty(self._n_products, dtype=np.int64)
         place_N[product_U] = np.arange(len(product_U))
+        own = self._share.of(len(rows))
+        prefixes = prefixes_of(contexts.timelines, contexts.starts[rows[own]], contexts.ends[rows[own]])
+        candidates_C = torch.from_numpy(place_N[candidate_C])
+        owner_T = np.repeat(np.arange(len(rows)), np.diff(offsets))
+        choices = Choices(*map(torch.from_numpy, (owner_T, place_T, self._weights[targets])))
         return Batch(
-            torch.from_numpy(rows),
+            torch.from_numpy(rows[own]),
             torch.from_numpy(product_U),
             prefixes._replace(items_Z=torch.from_numpy(place_N[prefixes.items_Z.numpy()])),
-            torch.from_numpy(place_N[candidate_C]),
-            Choices(*map(torch.from_numpy, (owner_T, place_T, self._weights[targets]))),
+            candidates_C,
+            choices.between(own.start, own.stop),
             torch.from_numpy(log_q_C.astype(np.float32)),
+            choices.weight_T.sum(),
+            len(target_T),
         )
 
-    def loader(self, rank: int = 0, n_processes: int = 1) -> DataLoader[Batch]:
-        """Every n-th batch from `rank` on, prepared by `training.num_workers` processes, or in this one if that is 0.
-
-        All processes get the same number of batches: if they do not divide evenly, the first ones are repeated.
-        """
-        # Rounded up. With fewer batches than the others, a process would leave them waiting in all_reduce for ever.
-        n_steps = -(-len(self) // n_processes)
-        numbers = [(step * n_processes + rank) % len(self) for step in range(n_steps)]
+    def loader(self) -> DataLoader[Batch]:
+        """All batches in order, prepared by `training.num_workers` processes, or in this one if that is 0."""
         # batch_size=None: an item of this dataset is a batch already. The numbers are the order to build them in.
-        return DataLoader(self, batch_size=None, sampler=numbers, num_workers=self._settings.num_workers)
+        return DataLoader(self, batch_size=None, sampler=range(len(self)), num_workers=self._settings.num_workers)
 
     def _candidates(
         self, target_T: Int32Array, n_contexts: int, rng: np.random.Generator

@@ -4,8 +4,8 @@ The selection fit learns from the contexts before the validation days and finds 
 learns from all contexts for that many epochs. Several processes train together under torchrun, see
 training.runs.distributed; only the first one writes files.
 
-Legend: P contexts of a batch, C candidates, U distinct products of a batch, N products, D dimensions, T text dimensions
-(in owner_T: targets), H nearest products of each product.
+Legend: P contexts of a batch, C candidates, U distinct products of a batch, R those that this process encodes, N
+products, D dimensions, T text dimensions (in owner_T: targets), H nearest products of each product.
 """
 
 import dataclasses
@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from feature_repo.common.config import Config, TrainingConfig
+from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
+from feature_repo.settings.model import TrainingConfig
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import CHOSEN, CURVES, ModelCard, load_model, save_model
 from training.artifacts.rescorer import RESCORER_FILE
@@ -205,7 +206,7 @@ def _run_version(config: Config, data: TrainingData, card: ModelCard, contexts: 
     texts = hashlib.blake2b(np.ascontiguousarray(data.text_NT).data, digest_size=16).hexdigest()
     # The number of contexts and the last one tell a selection fit from a refit.
     facts = [data.version, card.text_encoder, texts, card.schema_hash, str(len(contexts)), str(contexts.times_us.max())]
-    # The number of processes decides which batches a step averages.
+    # Each process has random numbers of its own for dropout.
     facts.append(str(distributed.world_size()))
     return " ".join(facts + [section.model_dump_json() for section in sections])
 
@@ -218,13 +219,16 @@ def _train_epoch(
 ) -> float:
     """Takes one optimizer step per batch; returns the mean loss."""
     settings = config.training
-    rank, world_size = distributed.rank(), distributed.world_size()
+    share = distributed.share()
     # Each epoch has a seed of its own, so that a resumed run draws what the uninterrupted one would have drawn.
-    torch.manual_seed((settings.seed * 1000 + epoch) * world_size + rank)
+    torch.manual_seed((settings.seed * 1000 + epoch) * share.n_processes + share.rank)
     hard_NH = None
     if epoch > 1 and settings.num_hard_negatives:
-        hard_NH = nearest_products(encode_catalogue(state.model, state.current_items()), HARD_NEIGHBOURS)
-    batches = EpochBatches(phase.contexts, len(state.items), config, epoch, hard_NH).loader(rank, world_size)
+        # Of one process: with a tie that another one decides otherwise, the processes would draw other candidates.
+        if share.rank == 0:
+            hard_NH = nearest_products(encode_catalogue(state.model, state.current_items()), HARD_NEIGHBOURS)
+        hard_NH = distributed.broadcast_from_first(hard_NH)
+    batches = EpochBatches(phase.contexts, len(state.items), config, epoch, hard_NH, share).loader()
     first_step = (epoch - 1) * len(batches)
     scheduler = state.scheduler(first_step, settings.num_epochs * len(batches))
     # encode_catalogue and validation have switched to evaluation mode.
@@ -233,12 +237,14 @@ def _train_epoch(
     title = f"epoch {epoch}/{phase.n_epochs or settings.num_epochs}"
     with tqdm(batches, desc=title, unit="step", disable=not show_progress) as bar:
         for number, batch in enumerate(bar):
-            loss = batch_loss(state.model, state.items, batch, settings, state.texts)
+            own_loss = batch_loss(state.model, state.items, batch, settings, state.texts)
+            loss = distributed.sum_over_processes(own_loss.detach())
+            # Of the sum, so that all processes stop at the same step.
             _require_finite(loss, epoch, number, batch)
-            state.step(loss)
+            state.step(own_loss)
             losses.append(loss.item())
-            n_pairs = len(batch.choices.owner_T) * world_size
-            tracker.step(phase.name, first_step + number, losses[-1], float(scheduler.get_last_lr()[0]), n_pairs)
+            rate = float(scheduler.get_last_lr()[0])
+            tracker.step(phase.name, first_step + number, losses[-1], rate, batch.n_targets)
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
             scheduler.step()
     return float(np.mean(losses))
@@ -247,14 +253,17 @@ def _train_epoch(
 def batch_loss(
     model: TwoTower, items: ItemFeatures, batch: Batch, settings: TrainingConfig, texts: TrainableTexts | None = None
 ) -> Tensor:
-    """InfoNCE loss of one batch. Each distinct product goes through the item tower once.
+    """InfoNCE loss of one batch, of which each process returns its part. Each distinct product is encoded once.
 
     With `texts`, the products' texts go through the text encoder first; otherwise their text vectors are constants.
     """
     device = items.text_NT.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        text_UT = None if texts is None else texts(batch.products_U)
-        item_UD = items.encode(model.item_tower, batch.products_U.to(device), text_UT)
+        n_products = len(batch.products_U)
+        own_R = batch.products_U[distributed.share().of(n_products)]
+        text_RT = None if texts is None else texts(own_R)
+        item_RD = items.encode(model.item_tower, own_R.to(device), text_RT)
+        item_UD = distributed.gather_rows(item_RD, n_products)
         buyer_PD = model.buyer_tower(item_UD, batch.prefixes.to(device))
         # embedding() is indexing whose gradient is several times faster on a CPU.
         candidate_CD = F.embedding(batch.candidates_C.to(device), item_UD)
@@ -265,6 +274,7 @@ def batch_loss(
         batch.choices.to(device),
         temperature=model.log_temperature.exp(),
         log_q_C=settings.logq_exponent * batch.log_q_C.to(device) if settings.logq_exponent else None,
+        total_weight=batch.total_weight.to(device),
     )
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from feature_repo.common.config import Config, TrainingConfig
+from feature_repo.common.config import Config
+from feature_repo.settings.model import TrainingConfig
 from training.artifacts.model import ModelCard, save_model
 from training.data.contexts import Contexts
 from training.data.dataset import TrainingData
@@ -64,12 +65,12 @@ class TrainingState:
         return LambdaLR(self.optimizer, partial(learning_rate_factor, n_steps=n_steps), last_epoch=first_step - 1)
 
     def step(self, loss: Tensor) -> None:
-        """Takes one optimizer step down the gradient of `loss`, averaged over the processes."""
+        """Takes one optimizer step down the gradient of `loss`, of which each process has a part."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         # Before clipping, so that every process clips the same gradient and weights stay equal.
-        distributed.average_gradients(parameters)
+        distributed.sum_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,15 @@ import typer
 
 from batch_jobs.ingestion.shop_source import require_own_shop
 from batch_jobs.ingestion.source_mapping import load_source_config
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import GateRefusedError
+from batch_jobs.runs.run_log import JsonLines, LogFormat, text_formatter
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, GateRefusedError
 from feature_repo.common.lock import shop_lock
 
 # Documented in docs/operations.md, because schedulers act on them; typer itself ends with 2 on bad usage.
-FAILED, BAD_USAGE, REFUSED = 1, 2, 3
+FAILED, BAD_USAGE, REFUSED_BY_GATE = 1, 2, 3
+
+log = logging.getLogger(__name__)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration file, YAML (default: config/default.yaml)")
@@ -35,6 +39,7 @@ def run_job(
     overrides: list[str] | None,
     as_json: bool,
     show: Callable[[JobResult], str] | None = None,
+    log_format: LogFormat = "text",
 ) -> None:
     """Loads the configuration, runs a job, prints its result and turns errors into exit codes.
 
@@ -44,10 +49,9 @@ def run_job(
         overrides: Values of --set.
         as_json: Value of --json.
         show: Formats the result as text for people; None prints one line per value.
+        log_format: Value of --log-format.
     """
-    # stderr, because stdout holds the result alone: callers of --json parse it.
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    _quiet_libraries()
+    _start_logging(log_format)
     try:
         settings = load_source_config(config, overrides or ())
         require_own_shop(settings)
@@ -59,7 +63,7 @@ def run_job(
         # Before RuntimeError, its base class.
         if error.result is not None:
             _print_result(error.result, as_json, show)
-        raise _exit(error, REFUSED) from None
+        raise _exit(error, REFUSED_BY_GATE) from None
     except ConfigError as error:
         raise _exit(error, BAD_USAGE) from None
     # The types with messages for users. Any other exception is a defect and keeps its traceback.
@@ -78,8 +82,22 @@ def _print_result(result: JobResult, as_json: bool, show: Callable[[JobResult], 
 
 
 def _exit(error: Exception, code: int) -> typer.Exit:
-    typer.echo(f"error: {error}", err=True)
+    if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
+        log.error("%s", error)
+    else:
+        typer.echo(f"error: {error}", err=True)
     return typer.Exit(code)
+
+
+def _start_logging(log_format: LogFormat) -> None:
+    if log_format == "json":
+        # Before anything imports tqdm: a bar that no job can switch off would be a line that is no JSON.
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    # stderr, because stdout holds the result alone: callers of --json parse it.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if log_format == "json" else text_formatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    _quiet_libraries()
 
 
 def _quiet_libraries() -> None:

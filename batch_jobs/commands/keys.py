@@ -1,4 +1,4 @@
-"""`tawsiya keys`: creates, lists and revokes API keys."""
+"""`tawsiya keys`: creates, lists and revokes API keys, and signs buyer tokens."""
 
 import datetime as dt
 import math
@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
-from feature_repo.common.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.limits import Limit
+from feature_repo import columns as c
+from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
+from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
+from feature_repo.access.limits import Limit
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.paths import shop_paths
 
-keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Create, list and revoke API keys; sign buyer tokens.", no_args_is_help=True)
 
 
 @keys_app.command("create")
@@ -74,6 +77,24 @@ def keys_revoke(
         return f"revoked {_line(result['revoked'])}"
 
     run_job(job, config, overrides, as_json, show)
+
+
+@keys_app.command("buyer-token")
+def keys_buyer_token(
+    buyer: Annotated[str, typer.Option(help="Id of the buyer")],
+    minutes: Annotated[float, typer.Option(min=0, max=525_600, help="How long the token is valid")] = 60,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a token with which a browser reads and writes for one buyer; for a try, a shop's server signs its own."""
+
+    def job(settings: Config) -> JobResult:
+        expires = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(minutes=minutes)
+        tokens = BuyerTokens(token_secrets(), shop_paths(settings).root.name)
+        return {"token": tokens.sign(buyer, expires), c.BUYER_ID: buyer, "expires": expires.isoformat()}
+
+    run_job(job, config, overrides, as_json, lambda result: str(result["token"]))
 
 
 def _limit(rate: float | None, burst: int | None) -> Limit | None:

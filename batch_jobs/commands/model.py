@@ -1,4 +1,4 @@
-"""Commands of the model: train, embed, index, evaluate."""
+"""Commands of the model: train, embed, evaluate."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,8 @@ import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
 from batch_jobs.console_text import evaluation_text, training_text
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 
 
 def train(
@@ -66,17 +67,6 @@ def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
         from batch_jobs.embed_products import embed_job
 
         return embed_job(settings)
-
-    run_job(with_shop_lock(job), config, overrides, as_json)
-
-
-def index(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Build the index of the product vectors and the text search of the product texts."""
-
-    def job(settings: Config) -> JobResult:
-        from batch_jobs.build_index import index_job, search_index_job
-
-        return index_job(settings) | {"search": search_index_job(settings)}
 
     run_job(with_shop_lock(job), config, overrides, as_json)
 

@@ -2,13 +2,16 @@
 
 import logging
 import shlex
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from batch_jobs.commands.serving import recommend_to_buyer, run_server
-from batch_jobs.console_text import demo_text, refresh_text
+from batch_jobs.console_text import demo_text, prices_text, refresh_text
+from batch_jobs.runs.run_log import LogFormat
 from feature_repo.common.config import Config
 
 log = logging.getLogger(__name__)
@@ -16,16 +19,46 @@ log = logging.getLogger(__name__)
 SAMPLE_K = 10  # recommendations that the demo prints
 
 
-def refresh(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Run the whole pipeline, from raw files to a live release; for a scheduler."""
+class Part(StrEnum):
+    """A part of the pipeline that runs alone."""
+
+    PRICES = "prices"
+
+
+def refresh(
+    only: Annotated[
+        Part | None, typer.Option(help="Only bring prices, stock and visibility to the online store")
+    ] = None,
+    feed: Annotated[
+        Path | None, typer.Option(help="With --only prices: read this file instead of the shop's products")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish the release although its gate refuses it; needs --reason")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; recorded with the release")] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON objects")] = "text",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole pipeline, from raw files to a live release; for a scheduler. Skips what has not changed."""
+    if force != bool(reason and reason.strip()):
+        raise typer.BadParameter("--force and --reason TEXT go together")
+    if only and force:
+        raise typer.BadParameter("--only prices makes no release, so there is none to force")
+    if feed and not only:
+        raise typer.BadParameter("--feed is for --only prices")
 
     def job(settings: Config) -> JobResult:
         log.info("loading libraries ...")
         from batch_jobs.refresh import refresh as run
+        from batch_jobs.refresh import refresh_prices
 
-        return run(settings)
+        if only:
+            return refresh_prices(settings, feed=feed)
+        return run(settings, forced_because=reason if force else None, show_progress=log_format == "text")
 
-    run_job(job, config, overrides, as_json, refresh_text)
+    run_job(job, config, overrides, as_json, prices_text if only else refresh_text, log_format)
 
 
 def demo(

@@ -43,7 +43,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.context_report import context_checksums, read_context_report
+from feature_repo.context_report import CONTEXT_FORMAT, context_checksums, read_context_report
 from feature_repo.time_split import TimeSplit
 
 log = logging.getLogger(__name__)
@@ -76,10 +76,10 @@ def build_contexts(config: Config) -> dict[str, Any]:
     """Builds the contexts from canonical events.
 
     Returns:
-        The report: `rows` of contexts and of their sequences; `contexts`, how many there are and how many the budget
-        took, by part of the time split; the time split `validation_from`, `test_from` and `data_end`, in ISO 8601,
-        UTC; `data_version`, a hash of the data that training depends on, equal for two builds of the same data;
-        `checksums` of both files; `inputs`, what the contexts were built from.
+        The report: `format_version`; `rows` of contexts and of their sequences; `contexts`, how many there are and how
+        many the budget took, by part of the time split; the time split `validation_from`, `test_from` and `data_end`,
+        in ISO 8601, UTC; `data_version`, a hash of the data that training depends on, equal for two builds of the same
+        data; `checksums` of both files; `inputs`, what the contexts were built from.
 
     Raises:
         FileNotFoundError: There are no canonical data yet; the message names the command that writes them.
@@ -97,6 +97,7 @@ def build_contexts(config: Config) -> dict[str, Any]:
         rows = _write(con, canonical, split, config)
     checksums = context_checksums(paths)
     report = {
+        "format_version": CONTEXT_FORMAT,
         "rows": rows,
         "contexts": counts,
         **split.as_json(),

@@ -12,7 +12,8 @@ from ibis.expr.types import StringColumn, Table
 
 from batch_jobs.feature_build.split_time import UTC_MICROSECONDS
 from feature_repo import columns as c
-from feature_repo.common.config import DataConfig, TrainingConfig
+from feature_repo.settings.data import DataConfig
+from feature_repo.settings.model import TrainingConfig
 from feature_repo.time_split import TimeSplit
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 

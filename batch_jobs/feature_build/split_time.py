@@ -7,10 +7,11 @@ import pandas as pd
 from ibis.expr.types import Table, Value
 
 from feature_repo import columns as c
-from feature_repo.common.config import Config, DataConfig
+from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.data import DataConfig
 from feature_repo.time_split import TimeSplit, read_time_split
 
 UTC_MICROSECONDS = "timestamp('UTC', 6)"

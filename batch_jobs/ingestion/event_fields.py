@@ -11,9 +11,9 @@ import duckdb
 
 from batch_jobs.ingestion.event_times import REMEMBERED_TEXTS, register_time_functions, time_ms_expression
 from feature_repo import columns as c
-from feature_repo.common.config import DataConfig
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.ingest_report import FORGOTTEN_BUYER, MISSING_BUYER_ID, UNKNOWN_PRODUCT_REASON
+from feature_repo.settings.data import DataConfig
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, OTHER_EVENT, REFUND, read_event_type
 from feature_repo.transforms.values.amounts import read_amount
 from feature_repo.transforms.values.ids import clean_buyer_id, clean_id, id_problem

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import duckdb
 
-from feature_repo.common.config import DataConfig
+from feature_repo.settings.data import DataConfig
 from feature_repo.transforms.values.times import (
     AmbiguousDateError,
     DateOrder,

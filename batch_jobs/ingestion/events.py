@@ -37,10 +37,10 @@ from batch_jobs.ingestion.source_mapping import (
     taken_columns,
 )
 from feature_repo import columns as c
-from feature_repo.common.config import DataConfig
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.sql import first_row, sql_string
 from feature_repo.ingest_report import FORGOTTEN_BUYER
+from feature_repo.settings.data import DataConfig
 from feature_repo.transforms.events import OTHER_EVENT, REFUND
 
 EVENTS_TABLE = "events"

@@ -105,6 +105,26 @@ def open_sources(
     return tables
 
 
+def open_products(
+    db: duckdb.DuckDBPyConnection, mapping: SourceMapping, config: Config, scratch: Path, path: Path | None
+) -> SourceTables:
+    """Creates the view `product_source` alone, of `path` or, without one, of the shop's file of products.
+
+    All its rows are read: a subset's condition may need the events.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: It cannot be read, or the mapping's SQL does not fit it.
+    """
+    tables = SourceTables()
+    for name, lookup in mapping.tables.items():
+        _open_lookup(db, name, mapping_path(config.data.source).parent / lookup, scratch)
+    override = str(path) if path else overrides_by_table(config.data)[PRODUCTS_TABLE]
+    file = table_path(mapping, mapping.products, override)
+    _open_table(db, tables, PRODUCTS_TABLE, "product_source", mapping.products, file, None, scratch)
+    return tables
+
+
 def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path, scratch: Path) -> None:
     """Creates one of the mapping's further tables; its file belongs to the mapping: an unreadable line is an error."""
     if not path.is_file():

@@ -18,14 +18,14 @@ from batch_jobs.ingestion.product_rules.ids import (
 )
 from batch_jobs.ingestion.product_rules.markup import plain_text
 from batch_jobs.ingestion.product_rules.photos import DUPLICATE_PHOTO, UNREADABLE_PHOTO, photo_link, photo_reasons
-from batch_jobs.ingestion.product_rules.prices import PriceRules, read_prices
+from batch_jobs.ingestion.product_rules.prices import SALE_DATE_FIELDS, PriceRules, read_prices
 from batch_jobs.ingestion.product_rules.reading import RawProducts, read_raw_products
 from batch_jobs.ingestion.product_rules.texts import category_name, read_texts
 from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
 from batch_jobs.ingestion.source_mapping import SourceMapping, TableMapping, required_expression
 from feature_repo import columns as c
-from feature_repo.common.config import DataConfig
 from feature_repo.ingest_report import BROKEN_METADATA, DUPLICATE_PRODUCT_ID
+from feature_repo.settings.data import DataConfig
 from feature_repo.transforms.keys import product_keys
 from feature_repo.transforms.text import language_of
 from feature_repo.transforms.values.ids import clean_id, id_problem
@@ -75,21 +75,24 @@ def stage_products(
     id_column = _add_ids(db, mapping, raw, findings)
     _add_values(raw, mapping, data, findings)
     photos = _add_photos(db, mapping.photos, frame)
-    reasons = frame[c.PRODUCT_ID].map(_id_reason).astype(object)
+    reasons = frame[c.PRODUCT_ID].map(id_reason).astype(object)
     identified = frame[reasons.isna()].copy()
     duplicates = merge_duplicates(identified, by_content=mapping.deduplicate)
     reasons.update(duplicates.reasons)
     _create_tables(db, identified[duplicates.reasons.isna()], duplicates.aliases)
-    _quarantine(db, PRODUCTS_TABLE, "product_source", frame, reasons)
+    quarantine_products(db, PRODUCTS_TABLE, "product_source", frame, reasons)
     unreadable = quarantine_unreadable_lines(db, PRODUCTS_TABLE, "product_source")
+    # With such prices, the next ingest of the same files may give others.
+    dated_sales = int(frame[list(SALE_DATE_FIELDS)].notna().any(axis=1).sum())
     counts = row_counts(
         db, PRODUCTS_TABLE, read=len(frame) + unreadable, excluded=(),
         duplicates=(DUPLICATE_PRODUCT_ID, DUPLICATE_CONTENT),
     )  # fmt: skip
     return StagedProducts(
         {
-            **counts, **findings.counts, "columns": {c.PRODUCT_ID: id_column, **raw.columns},
-            "examples": findings.examples, "warnings": findings.warnings,
+            **counts, **findings.counts, **({"dated_sales": dated_sales} if dated_sales else {}),
+            "columns": {c.PRODUCT_ID: id_column, **raw.columns}, "examples": findings.examples,
+            "warnings": findings.warnings,
         },
         photos,
     )  # fmt: skip
@@ -110,7 +113,7 @@ def _add_ids(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, raw: RawProd
     return chosen
 
 
-def _id_reason(product_id: str | None) -> str | None:
+def id_reason(product_id: str | None) -> str | None:
     """Why a row with this id is left out; None: it is not."""
     if product_id is None:
         return MISSING_PRODUCT_ID
@@ -157,7 +160,7 @@ def _add_photos(
     reasons = photo_reasons(photos, frame)
     by_product = photos[reasons.isna()].set_index(c.PRODUCT_ID)[c.PHOTO]
     frame[c.PHOTO] = frame[c.PHOTO].fillna(frame[c.PRODUCT_ID].map(by_product))
-    _quarantine(db, PHOTOS_TABLE, "photo_source", photos, reasons)
+    quarantine_products(db, PHOTOS_TABLE, "photo_source", photos, reasons)
     unreadable = quarantine_unreadable_lines(db, PHOTOS_TABLE, "photo_source")
     return row_counts(db, PHOTOS_TABLE, read=len(photos) + unreadable, excluded=(), duplicates=(DUPLICATE_PHOTO,))
 
@@ -177,7 +180,7 @@ def _create_tables(db: duckdb.DuckDBPyConnection, kept: pd.DataFrame, aliases: p
     """)
 
 
-def _quarantine(
+def quarantine_products(
     db: duckdb.DuckDBPyConnection, table: str, view: str, rows: pd.DataFrame, reasons: "pd.Series[str]"
 ) -> None:
     """Quarantines the rows that have a reason; the value of each is its product id."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.ingestion.source_mapping import mapping_path
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.files import read_json, write_json
 from feature_repo.common.paths import shop_paths
 

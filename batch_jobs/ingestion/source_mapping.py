@@ -12,9 +12,13 @@ from batch_jobs.ingestion.column_names import named_column
 from batch_jobs.ingestion.files.encodings import known_encoding
 from batch_jobs.ingestion.files.parts import table_parts
 from feature_repo import columns as c
-from feature_repo.common.config import Config, ConfigError, DataConfig, Section, TrainingConfig
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config, read_yaml
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.sql import quoted_identifier
+from feature_repo.settings.data import DataConfig
+from feature_repo.settings.model import TrainingConfig
+from feature_repo.settings.section import Section
 from feature_repo.transforms.values.amounts import DecimalMark
 
 SOURCES_FOLDER = Path("config/sources")

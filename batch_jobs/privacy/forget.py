@@ -19,6 +19,7 @@ from batch_jobs.privacy.event_lines import blank_events, no_replay, remove_event
 from batch_jobs.privacy.feature_parts import remove_from_parts
 from batch_jobs.privacy.parquet_rows import remove_rows
 from batch_jobs.privacy.quotes import delete_quoting_results, erase_examples
+from batch_jobs.runs.run_records import erase_from_records
 from batch_jobs.upkeep.leftovers import remove_leftovers
 from expectations.gate import require_passed, validate_canonical, validate_features
 from expectations.records import CANONICAL, GATE_STAGES, record_path
@@ -75,10 +76,12 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     stages, accept_drift = _stages_to_renew(paths), _had_passed(paths)
     removed: Counter[str] = Counter()
     removed["canonical/report.json"] = erase_examples(paths, buyer_ids)
+    removed["refreshes"] = erase_from_records(paths, buyer_ids)
     _archive_finished_days(config, paths)
     for path, rows in remove_from_parts(paths, buyer_ids).items():
         removed[_name(paths, path)] += rows
     removed["training contexts"] = _delete_contexts(paths)
+    removed["shadow page"] = _delete_shadow_page(paths)
     for path in sorted(paths.root.rglob("*.parquet")):
         removed[_name(paths, path)] += remove_rows(path, buyer_ids)
     renewed = {record_path(paths, stage) for stage in stages}
@@ -133,6 +136,13 @@ def _delete_contexts(paths: ShopPaths) -> int:
     for path in folders:
         shutil.rmtree(path, ignore_errors=True)
     return len(files) + len(folders)
+
+
+def _delete_shadow_page(paths: ShopPaths) -> int:
+    """Deletes the page that compares lists of two releases: it names nobody, but lists follow from purchases."""
+    found = paths.shadow_page.is_file()
+    paths.shadow_page.unlink(missing_ok=True)
+    return int(found)
 
 
 def _remove_logged(paths: ShopPaths, buyer_ids: Collection[str]) -> Counter[str]:

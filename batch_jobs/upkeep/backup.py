@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from batch_jobs.upkeep.leftovers import leftovers
 from batch_jobs.upkeep.online_copy import write_online_copy
-from feature_repo.common.api_keys import api_keys_path
+from feature_repo.access.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import ShopPaths, shop_paths

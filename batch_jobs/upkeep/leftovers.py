@@ -6,6 +6,7 @@ from pathlib import Path
 
 from feature_repo.common.paths import ShopPaths
 from feature_repo.feature_report import PARTS, live_parts, read_feature_report
+from training.artifacts.replication.release_copies import PARTIAL
 
 
 def leftovers(paths: ShopPaths) -> Iterator[Path]:
@@ -14,6 +15,7 @@ def leftovers(paths: ShopPaths) -> Iterator[Path]:
     folders = (paths.root / "tmp", paths.passed_features, paths.validation / "spill")
     yield from (folder for folder in folders if folder.is_dir())
     yield from paths.releases.glob(".release-*")
+    yield from paths.releases.glob(f"{PARTIAL}*")
     yield from paths.root.glob(".backup-*")
     # As feature_repo.common.files.replacing names them. Those of the event log may be the serving API's.
     others = {paths.redis, paths.event_log}

@@ -10,7 +10,7 @@ from typing import Any
 from batch_jobs.upkeep.backup import CONFIG_FILE, KEYS_FILE, MANIFEST_FILE, ONLINE_FILE, RESTORED, SHOP_FOLDER
 from batch_jobs.upkeep.online_copy import read_online_copy
 from batch_jobs.upkeep.unpack import unpack_backup
-from feature_repo.common.api_keys import api_keys_path
+from feature_repo.access.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import sha256, try_lock
 from feature_repo.common.forgotten import ForgottenBuyers

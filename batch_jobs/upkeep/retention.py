@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from batch_jobs.runs.run_records import delete_old_records, old_records
 from batch_jobs.upkeep.leftovers import leftovers, remove_leftovers
 from expectations.runner import MAX_DOCS_RUNS
 from feature_repo.common.config import Config
@@ -48,9 +49,10 @@ def disk_use(config: Config) -> list[DiskUse]:
     """What the shop's folders take, and the cache of text vectors, which it shares with other shops."""
     paths, limits = shop_paths(config), _limits(config)
     left = list(leftovers(paths)) if paths.root.is_dir() else []
+    old = old_records(paths, config.refresh.keep_records)
     uses = []
     for place in sorted(paths.root.iterdir()) if paths.root.is_dir() else ():
-        deletable = sum(_size(path) for path in left if path == place or place in path.parents)
+        deletable = sum(_size(path) for path in [*left, *old] if path == place or place in path.parents)
         uses.append(DiskUse(place.name, _size(place), limits.get(place.name, REPLACED), deletable))
     size = _size(text_vectors_dir(config))
     deletable = sum(map(_size, _deletable_caches(config)))
@@ -74,6 +76,7 @@ def _limits(config: Config) -> dict[str, str]:
         "runs": f"the newest {MAX_RUNS} runs",
         "search": "one database of all studies",
         "releases": f"release.keep={config.release.keep}",
+        "refreshes": f"refresh.keep_records={config.refresh.keep_records}",
         "redis": f"feature_store.buyer_ttl_days={config.feature_store.buyer_ttl_days}",
     }
 
@@ -82,6 +85,7 @@ def clean(config: Config) -> int:
     """Deletes what `disk_use` calls deletable, and returns its bytes; the caller holds the shop's lock."""
     before = sum(use.deletable for use in disk_use(config))
     remove_leftovers(shop_paths(config))
+    delete_old_records(shop_paths(config), config.refresh.keep_records)
     for folder in _deletable_caches(config):
         delete_cache(folder)
     for problem in text_vectors_problem(config):

@@ -33,7 +33,10 @@ def unpack_backup(backup: Path, folder: Path, shop: str) -> dict[str, Any]:
 
 def _verify_manifest(backup: Path, manifest: Any, shop: str) -> None:
     if isinstance(manifest, dict) and manifest.get("format", BACKUP_FORMAT) != BACKUP_FORMAT:
-        raise ValueError(f"{backup} has format {manifest['format']}, this program reads {BACKUP_FORMAT}")
+        raise ValueError(
+            f"{backup} has format {manifest['format']!r}, this program reads {BACKUP_FORMAT}; restore it with the "
+            "version of Tawsiya that wrote it"
+        )
     types = {"format": int, "shop": str, "created": str, "sha256": dict, "links": dict}
     wrong = [name for name, kind in types.items() if not isinstance(manifest, dict) or not _is(manifest, name, kind)]
     if wrong:

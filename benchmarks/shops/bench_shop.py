@@ -39,7 +39,8 @@ from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.schema import schema_hash
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import ModelCard, save_model
-from training.artifacts.release import RELEASE_FORMAT, current_release
+from training.artifacts.release import current_release
+from training.artifacts.release_manifest import RELEASE_FORMAT
 from training.artifacts.rescorer import Rescorer
 from training.data.catalogue import read_catalogue
 from training.model.item_features import Vocabularies, build_vocabularies
@@ -59,6 +60,7 @@ products:
 """
 # Weights of the size that fits on real shops yield, so that a request does the same work.
 RESCORER = Rescorer(popularity_weight=0.1, new_popularity_weight=0.05, repeat_weight=0.6)
+UNTRAINED = "a benchmark, whose model has random weights"
 NOT_EVALUATED = {"targets": {}, "note": "not evaluated: an untrained model with random weights, made by a benchmark"}
 
 
@@ -139,7 +141,7 @@ def bench_shop(size: ShopSize, data_dir: Path = DATA_DIR, settings: tuple[str, .
 def release_again(shop: BenchShop) -> str:
     """Publishes the same shop as a new release; returns its name. It is live."""
     with shop_lock(shop.config), feature_store(shop.config) as store:
-        return str(publish(shop.config, store)["release"])
+        return str(publish(shop.config, store, forced_because=UNTRAINED)["release"])
 
 
 def _make(shop: BenchShop, mapping: Path) -> None:
@@ -163,11 +165,11 @@ def _make(shop: BenchShop, mapping: Path) -> None:
             done("materialized")
             _save_untrained_model(config, store, shop.size.seed)
             embed_job(config)
-            index_job(config)
+            index_job(config, store)
             search_index_job(config)
             done("embedded and indexed")
             write_json(paths.evaluation, NOT_EVALUATED)
-            publish(config, store)
+            publish(config, store, forced_because=UNTRAINED)
             done("release published")
 
 

@@ -16,8 +16,9 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
 from feature_repo.common.config_values import Values
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.files import read_utf8
 
 ENV_PREFIX = "TAWSIYA__"

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from feature_repo.common.config import Config, ConfigError, known_keys
+from feature_repo.common.config import Config, known_keys
+from feature_repo.common.errors import ConfigError
 
 # Settings that have another name now.
 RENAMED = {

@@ -19,3 +19,7 @@ class StoreUnavailableError(RuntimeError):
 
 class OtherSchemaError(RuntimeError):
     """The online store holds features of another schema and none of this program's; the message has the command."""
+
+
+class ConfigError(ValueError):
+    """The configuration (file, environment or `--set`) cannot be used; the message says which key and what to do."""

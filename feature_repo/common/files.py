@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from feature_repo.common.config import ConfigError
+from feature_repo.common.errors import ConfigError
 
 
 @contextmanager
@@ -93,9 +93,11 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `{made_by}` first")
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it, and run `{made_by}`") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (it holds no JSON object); delete it, and run `{made_by}`")
     return content
 
 

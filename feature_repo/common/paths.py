@@ -36,6 +36,11 @@ class ShopPaths:
         return self.root / "canonical" / "quarantine.parquet"
 
     @property
+    def price_quarantine(self) -> Path:
+        """Rows that the last `tawsiya refresh --only prices` left out, as in `quarantine`."""
+        return self.root / "canonical" / "price_quarantine.parquet"
+
+    @property
     def ingest_report(self) -> Path:
         """Report of the last ingest: counts per table."""
         return self.root / "canonical" / "report.json"
@@ -156,6 +161,11 @@ class ShopPaths:
         return self.root / "runs"
 
     @property
+    def refreshes(self) -> Path:
+        """Folder of the records of `tawsiya refresh`: one file per run, and what each stage was last made from."""
+        return self.root / "refreshes"
+
+    @property
     def tuning(self) -> Path:
         """Folder of the tuning studies."""
         return self.root / "search"  # named after the option --search
@@ -184,6 +194,11 @@ class ShopPaths:
     def evaluation_report(self) -> Path:
         """The last evaluation, as an HTML report."""
         return self.root / "report.html"
+
+    @property
+    def shadow_page(self) -> Path:
+        """The lists of the last candidate beside those of the live release, as an HTML page."""
+        return self.root / "shadow.html"
 
     @property
     def releases(self) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from feature_repo.common.config import ConfigError
+from feature_repo.common.errors import ConfigError
 
 REDIS_VARIABLE = "TAWSIYA_REDIS"
 # Seconds. Without time-outs a silent server would block a command for ever.

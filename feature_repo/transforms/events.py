@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from feature_repo.common.config import EventWeights
+from feature_repo.settings.model import EventWeights
 from feature_repo.transforms.values.characters import word_key
 
 # Sequences store the position in this tuple as the code. Append only: stored features and models use the codes.

@@ -5,7 +5,7 @@ Shops and buyers write one product in many ways: with or without hamza and vowel
 each step is worth, and why the text encoder reads normalised queries but unchanged product texts.
 
 Releases store n-grams of normalised text. Whoever changes the result for any text must raise RELEASE_FORMAT of
-training.artifacts.release.
+training.artifacts.release_manifest.
 """
 
 import html

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from feature_repo.common.config import ApiConfig
 from feature_repo.common.paths import IN_FLIGHT_FOLDER, PENDING_FOLDER
+from feature_repo.settings.api import ApiConfig
 from online_api.events.event_log import EventLog
 from online_api.events.in_flight import InFlightRequests
 from online_api.events.pending import PendingEvents

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from feature_repo import columns as c
-from feature_repo.common.config import ApiConfig
 from feature_repo.common.forgotten import ForgottenBuyers, ForgottenFileError
 from feature_repo.online.claims import Claim
 from feature_repo.online.features import OnlineFeatures
+from feature_repo.settings.api import ApiConfig
 from feature_repo.transforms.values.times import TIME_BEFORE_2000, TimeReader, implausible_time
 from online_api.events.event_files import EventFiles
 from online_api.events.event_log import EventLogUnavailableError, LoggedEvent
@@ -99,12 +99,13 @@ class EventIntake:
         """The number of accepted events of all workers that wait for their product."""
         return self._files.unknown_products.count()
 
-    def record(self, events: Sequence[object], api_key: str = "") -> EventsResponse:
+    def record(self, events: Sequence[object], api_key: str = "", *, id_prefix: str = "") -> EventsResponse:
         """Records events: on return the accepted ones are on the disk and, unless they wait, in the online store.
 
         Args:
             events: JSON objects in the form of requests.Event. The response lists invalid ones as rejected.
             api_key: Name of the API key that they come with; empty if the API needs none.
+            id_prefix: Put before the ids of the events, so that callers cannot take each other's.
 
         Raises:
             RequestTooLongError: There are too many events.
@@ -124,6 +125,8 @@ class EventIntake:
                 rejected.append(RejectedEvent(index=index, reason=str(error)))
                 continue
             valid += 1
+            if event.event_id is not None:
+                event.event_id = id_prefix + event.event_id
             distinct.setdefault(_claim_name(event), _IncomingEvent(index, event))
         done = self._accept(distinct, now, api_key) if distinct else _Outcome()
         rejected += [RejectedEvent(index=one.place, reason=self._no_place(one.event)) for one in done.refused]

@@ -128,10 +128,17 @@ class ResolvedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ListResult:
-    """The result of a list request: the fields of a RecommendationResponse, and when each stage began and ended."""
+    """The result of a list request.
+
+    Attributes:
+        payload: The fields of a RecommendationResponse.
+        stages: When each stage began and ended.
+        resolved: What it was made from.
+    """
 
     payload: Payload
     stages: Stages
+    resolved: ResolvedRequest | None = None
 
     @property
     def source(self) -> Source:

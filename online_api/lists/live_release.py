@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Between two polls of the feature store for changed products. Responses promise values that are at most 10 s old.
 LIVE_PRODUCTS_POLL_SECONDS = 2.0
-LOADING_NICENESS = 10  # see _low_priority
+LOADING_NICENESS = 10  # see low_priority
 
 
 class LiveRelease(NamedTuple):
@@ -43,6 +43,7 @@ class ReleaseKeeper:
     """Holds the live release and replaces it by the next one once that is loaded completely.
 
     Attributes:
+        releases: Folder of all releases.
         live: The current snapshot; read it once per batch.
     """
 
@@ -62,7 +63,7 @@ class ReleaseKeeper:
             SchemaMismatchError: The release was made for other features than this code and configuration make.
             ValueError: The release is damaged.
         """
-        self._releases, self._schema_hash, self._device = releases, schema_hash, device
+        self.releases, self._schema_hash, self._device = releases, schema_hash, device
         self._online, self._rule_file, self._metrics = online, rule_file, metrics
         # For the background thread and `reload`. Requests take no lock: `live` is replaced by one assignment.
         self._update_lock = threading.Lock()
@@ -95,18 +96,30 @@ class ReleaseKeeper:
             SchemaMismatchError, ValueError, OSError: The release cannot be loaded; the previous one stays live.
         """
         with self._update_lock:
-            folder = current_release(self._releases)
+            folder = current_release(self.releases)
             if folder is None or folder.name == self.live.recommender.name:
                 return False
             self.live = self._load(folder)
             return True
 
+    def load_beside(self, folder: Path) -> LiveRelease:
+        """Loads a release that does not go live, with the rules and, of the same products, the values of the live one.
+
+        Raises:
+            SchemaMismatchError, ValueError, OSError: The release cannot be loaded.
+        """
+        return self._snapshot(Recommender(folder, schema_hash=self._schema_hash, device=self._device))
+
+    def updated(self, beside: LiveRelease) -> LiveRelease:
+        """A release from load_beside with the present rules and values."""
+        return self._snapshot(beside.recommender)
+
     def _update_release(self) -> None:
-        folder = current_release(self._releases)
+        folder = current_release(self.releases)
         if folder is None or folder.name in (self.live.recommender.name, self._refused):
             return
         try:
-            with _low_priority():
+            with low_priority():
                 self.live = self._load(folder)
         except (ValueError, OSError, SchemaMismatchError) as error:
             self._refused = folder.name
@@ -180,8 +193,8 @@ class ReleaseKeeper:
 
 
 @contextlib.contextmanager
-def _low_priority() -> Iterator[None]:
-    """Gives requests precedence while this thread loads a release; on Linux, where niceness is per thread."""
+def low_priority() -> Iterator[None]:
+    """Gives requests precedence over what this thread does in the block; on Linux, where niceness is per thread."""
     if sys.platform != "linux":
         yield
         return

@@ -13,7 +13,8 @@ from online_api.lists.diversity import Candidates, diversify
 from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.rules import ActiveRules, place_pins
 from online_api.schemas.requests import Diversity
-from training.artifacts.recommender import NO_REPEATS, POPULAR_PER_NEAREST, Recommender, Repeats, rescorer_pool
+from training.artifacts.buyer_scores import BuyerScores
+from training.artifacts.recommender import Recommender, Repeats, rescorer_pool
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
 from training.artifacts.search.text_search import QueryMatches
 
@@ -96,36 +97,19 @@ class BuyerScorer:
             nearest: The products that a search over all products returned for the buyer.
         """
         self._by_similarity = SimilarityScorer(recommender, vector_D, nearest)
-        self._recommender, self._new_only = recommender, new_only
-        self._repeats = NO_REPEATS if new_only else repeats
+        self._scores = BuyerScores(recommender, vector_D, repeats, new_only=new_only)
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        # A product can rank high by any of its terms, so the candidates are the nearest products, those with a repeat
-        # term, and the recently popular ones. ADR 0005 measures how many of the exact best they contain.
-        pool = rescorer_pool(k)
-        n_popular = POPULAR_PER_NEAREST * pool
-        candidates = [
-            self._by_similarity.top(pool, selection).positions,
-            selection.among(self._repeats.positions),
-            self._recommender.recently_popular(n_popular, selection.allowed_N, new_only=self._new_only),
-        ]
-        positions = np.unique(np.concatenate(candidates))  # a product may be in several of them
+        nearest = self._by_similarity.top(rescorer_pool(k), selection).positions
+        positions = self._scores.candidates(nearest, k, selection.allowed_N)
         return top_k(positions, self.scores(positions), k)
 
     def scores(self, positions: Int64Array) -> Float32Array:
-        similarity, popularity, repeat, _ = self.terms(positions)
-        return similarity + popularity + repeat
+        return self._scores.scores(positions)
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
-        repeat = np.zeros(len(positions), dtype=np.float32)
-        repeated = self._repeats.positions
-        if len(repeated):
-            # Repeats.positions is ascending. Beyond its end, clip gives its last product, which differs.
-            places = np.searchsorted(repeated, positions).clip(max=len(repeated) - 1)
-            has_repeats = repeated[places] == positions
-            repeat[has_repeats] = self._repeats.terms[places[has_repeats]]
-        popularity = self._recommender.popularity_term(positions, new_only=self._new_only)
-        return ScoreTerms(self._by_similarity.scores(positions), popularity, repeat, np.zeros_like(repeat))
+        similarity, popularity, repeat = self._scores.terms(positions)
+        return ScoreTerms(similarity, popularity, repeat, np.zeros_like(repeat))
 
 
 class QueryScorer:

@@ -17,8 +17,9 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from feature_repo.common.config import ConfigError, Section
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.files import file_stamp, read_utf8
+from feature_repo.settings.section import Section
 from online_api.schemas.fields import Price
 
 log = logging.getLogger(__name__)

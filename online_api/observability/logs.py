@@ -46,6 +46,7 @@ class RequestContext:
     fallback: str | None = None  # why the list is of popular products although the request was for another list
     degraded: Sequence[str] = ()  # the parts that were down
     api_key: str | None = None  # the name of the key; never its token
+    token_buyer: str | None = None  # the only buyer that the request may name
     trace_id: str | None = None
     stages: list[tuple[str, float, float]] = field(default_factory=list)
 

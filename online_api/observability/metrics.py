@@ -24,10 +24,12 @@ EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed
 Rejection = Literal["overload", "rate_limit", "unauthorised", "too_large", "too_slow"]
 StoreError = Literal["timeout", "connection", "other"]
 LoadOutcome = Literal["loaded", "failed"]
+ShadowOutcome = Literal["compared", "failed", "dropped", "no_candidate"]
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 # 50 microseconds to 5 seconds in steps of 1-2-5: targets are at one to two milliseconds, time-outs at seconds.
 DURATION_BUCKETS = (50e-6, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+OVERLAP_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 InstrumentT = TypeVar("InstrumentT", Counter, Gauge, Histogram)
@@ -65,6 +67,7 @@ class Metrics:
         self._make_store_metrics()
         self._make_load_metrics()
         self._make_release_metrics()
+        self._make_shadow_metrics()
         self._live_release: str | None = None
 
     def _make_request_metrics(self) -> None:
@@ -115,6 +118,15 @@ class Metrics:
         self.live_products_refreshed = self._newest(
             "live_products_refreshed_seconds", "Unix time at which prices, stock and hidden flags were last read"
         )
+
+    def _make_shadow_metrics(self) -> None:
+        self.shadow = _children(self._counter("shadow", "Lists that a candidate release made, too", "outcome"))
+        self.shadow_seconds = self._histogram("shadow_seconds", "Lists of the candidate release", DURATION_BUCKETS)
+        self.shadow_overlap = self._histogram(
+            "shadow_overlap", "Share of products that both releases' lists have in common", OVERLAP_BUCKETS
+        )
+        for outcome in get_args(ShadowOutcome):
+            self.shadow(outcome)
 
     def release_is_live(self, name: str, created: float) -> None:
         """Records the release that is live from now on, and when it was made (Unix time in seconds)."""

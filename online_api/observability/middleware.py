@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from online_api.draining import Draining
 from online_api.observability.logs import REQUEST_ID, UNMATCHED, AccessLog, RequestContext
 from online_api.observability.metrics import Metrics
 from online_api.observability.tracing import RequestTracer
@@ -55,9 +56,15 @@ class ObserveRequests:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, access_log: AccessLog, tracer: RequestTracer | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        access_log: AccessLog,
+        tracer: RequestTracer | None = None,
+        draining: Draining | None = None,
     ) -> None:
-        """Wraps `app`; records requests to the metrics, the access log and the tracer."""
+        """Wraps `app`; records requests to the metrics, the access log and the tracer; ends connections to drain."""
+        self._draining = draining or Draining()
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
@@ -89,6 +96,8 @@ class ObserveRequests:
                 started = True
                 context.status = message["status"]
                 _add_headers(message, context.request_id)
+                if self._draining.active:  # the next request of this connection goes to another server
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:

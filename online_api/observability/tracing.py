@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from feature_repo.common.config import ConfigError
+from feature_repo.common.errors import ConfigError
 from online_api.observability.logs import UNMATCHED, RequestContext
 
 if TYPE_CHECKING:

@@ -1,16 +1,18 @@
-"""Access control: API keys with scopes, and rate limits per key and per address."""
+"""Access control: API keys with scopes, tokens of single buyers, and rate limits per key, buyer and address."""
 
+import hashlib
 import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from feature_repo.common.api_keys import ApiKey, Scope
-from feature_repo.common.config import ApiConfig
-from feature_repo.common.limits import Limit
+from feature_repo.access.api_keys import ApiKey, Scope
+from feature_repo.access.buyer_tokens import BuyerTokens, InvalidTokenError
+from feature_repo.access.limits import Limit
+from feature_repo.settings.api import ApiConfig
 from online_api.observability.metrics import Metrics
 from online_api.observability.middleware import context_of
 from online_api.protection.keys import KeyRing
@@ -22,13 +24,20 @@ HEADER = APIKeyHeader(
     description="A key made by `tawsiya keys create`. Not needed while no key exists (on loopback only)",
 )
 
+BEARER = HTTPBearer(
+    scheme_name="BuyerToken",
+    auto_error=False,
+    description="Instead of a key: a token that the shop's server signed for one buyer (docs/security.md)",
+)
+BUYER_TOKEN = "buyer_token"  # stands in log lines where a key's name would
+
 
 class UnauthorisedError(RuntimeError):
-    """The request needs a valid API key and has none."""
+    """The request needs a valid API key or buyer token and has none."""
 
 
 class ForbiddenError(RuntimeError):
-    """The key lacks the scope, or a page of another site calls an open API."""
+    """The key lacks the scope, the token is of another buyer, or a page of another site calls an open API."""
 
 
 class RateLimitedError(RuntimeError):
@@ -43,16 +52,19 @@ class RateLimitedError(RuntimeError):
 class AccessControl:
     """Admits requests or raises an error; for one event loop."""
 
-    def __init__(self, keys: KeyRing, limiter: RateLimiter, config: ApiConfig, metrics: Metrics) -> None:
+    def __init__(
+        self, keys: KeyRing, tokens: BuyerTokens, limiter: RateLimiter, config: ApiConfig, metrics: Metrics
+    ) -> None:
         """Combines the parts, which the caller opens and closes.
 
         If there are no keys at the start, the API is open until there is one; `serve` allows that on loopback only.
         Revoking the last key later does not open the API.
         """
-        self._keys, self._limiter, self._metrics = keys, limiter, metrics
+        self._keys, self._tokens, self._limiter, self._metrics = keys, tokens, limiter, metrics
         self._open = not keys.any()
         self._origins = config.cors_origins
         self._key_limit = Limit(rate_per_second=config.requests_per_second_per_key, burst=config.burst_per_key)
+        self._buyer_limit = Limit(rate_per_second=config.requests_per_second_per_buyer, burst=config.burst_per_buyer)
         self._address_limit = Limit(
             rate_per_second=config.requests_per_second_per_address, burst=config.burst_per_address
         )
@@ -73,6 +85,25 @@ class AccessControl:
             raise ForbiddenError(f"this key does not have the scope `{scope}`")
         # Last, so that a request without the scope costs the key nothing.
         await self._limit(f"key:{key.key_id}", key.limit or self._key_limit)
+
+    async def admit_buyer(self, request: Request, token: str) -> None:
+        """Checks the rate limit of the address, the buyer token, and the buyer's rate limit, in this order.
+
+        The request may then name this buyer only (require_own_buyer).
+
+        Raises:
+            RateLimitedError, UnauthorisedError: The request is not admitted.
+        """
+        await self._limit(f"address:{_address(request)}", self._address_limit)
+        try:
+            buyer_id = self._tokens.buyer_of(token)
+        except InvalidTokenError as error:
+            self._metrics.rejected("unauthorised").inc()
+            raise UnauthorisedError(str(error)) from None
+        context = context_of(request.scope)
+        context.api_key, context.token_buyer = BUYER_TOKEN, buyer_id
+        # A hash, because Redis holds the names of the buckets.
+        await self._limit(f"buyer:{buyer_digest(buyer_id)}", self._buyer_limit)
 
     def _key(self, request: Request, token: str | None) -> ApiKey | None:
         """The key of the request; None if none is needed."""
@@ -120,11 +151,64 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, None]]:
-    """A FastAPI dependency that admits requests with the scope."""
+# The dependencies read the headers themselves, because QueryRoute calls them without FastAPI. Their further parameters
+# are the documentation.
 
-    async def admitted(request: Request, token: str | None = Security(HEADER)) -> None:
+
+def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, None]]:
+    """A FastAPI dependency that admits requests with a key of the scope."""
+
+    async def admitted(request: Request, _: Annotated[str | None, Security(HEADER)] = None) -> None:
         access: AccessControl = request.app.state.access
-        await access.admit(request, token, scope)
+        await access.admit(request, _key_of(request), scope)
 
     return admitted
+
+
+def needs_or_buyer(scope: Scope) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Like needs(), and admits requests with a buyer token; routes that take a buyer call require_own_buyer."""
+
+    async def admitted(
+        request: Request,
+        _: Annotated[str | None, Security(HEADER)] = None,
+        __: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
+    ) -> None:
+        access: AccessControl = request.app.state.access
+        token = _bearer_token_of(request)
+        # A token beside a key still limits the request to its buyer.
+        if token is not None:
+            await access.admit_buyer(request, token)
+        else:
+            await access.admit(request, _key_of(request), scope)
+
+    return admitted
+
+
+def _key_of(request: Request) -> str | None:
+    return request.headers.get(HEADER.model.name)
+
+
+def _bearer_token_of(request: Request) -> str | None:
+    # Other schemes may be a proxy's.
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def require_own_buyer(request: Request, *buyer_ids: object) -> None:
+    """Raises ForbiddenError if the request has a buyer token and names another buyer; None names nobody."""
+    own = context_of(request.scope).token_buyer
+    if own is not None and any(buyer_id not in (None, own) for buyer_id in buyer_ids):
+        raise ForbiddenError("the buyer token is of another buyer")
+
+
+def caller_of(request: Request) -> str:
+    """Who sent the request, for limits per caller: the name of its key, or a hash of its token's buyer."""
+    context = context_of(request.scope)
+    if context.token_buyer is not None:
+        return f"buyer:{buyer_digest(context.token_buyer)}"
+    return context.api_key or ""
+
+
+def buyer_digest(buyer_id: str) -> str:
+    """A short hash of a buyer's id."""
+    return hashlib.sha256(buyer_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]

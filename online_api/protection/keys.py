@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from feature_repo.common.api_keys import ApiKey, read_keys, token_hash, token_id
+from feature_repo.access.api_keys import ApiKey, read_keys, token_hash, token_id
 from feature_repo.common.files import file_stamp
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from feature_repo.common.limits import Limit
+from feature_repo.access.limits import Limit
 from feature_repo.online.redis_errors import REDIS_ERRORS
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from online_api.batcher import Batcher
 from online_api.lists.languages import Languages, wanted_languages
 from online_api.lists.list_request import ListRequest, ListResult
 from online_api.observability.middleware import context_of
+from online_api.protection.access import require_own_buyer
 from online_api.runtime import Runtime
 from online_api.schemas.problems import MEDIA_TYPE
 
@@ -22,8 +23,8 @@ EncodedT = TypeVar("EncodedT")
 
 ACCEPT_LANGUAGE = "Accept-Language"
 PROBLEM_DESCRIPTIONS = {
-    401: "The request has no valid API key",
-    403: "The API key does not have the required scope",
+    401: "The request has no valid API key or buyer token",
+    403: "The API key does not have the required scope, or the buyer token is of another buyer",
     404: "The resource does not exist",
     408: "The body did not arrive in time",
     409: "A check refused the change; the live release stays live",
@@ -98,6 +99,7 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
         list_request: The list request, without the caller's languages.
         lang: The parameter of the request.
     """
+    require_own_buyer(request, list_request.buyer_id)
     services = services_of(request)
     services.runtime.service.check_currency(list_request.filters)
     list_request = replace(list_request, languages=caller_languages(request, lang))
@@ -112,6 +114,8 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     context.stages += result.stages
     context.source = result.source
     context.degraded = result.payload["degraded"]
+    if (shadow := services.runtime.shadow) is not None:
+        shadow.offer(context.request_id, result)
     # /v1/trending has asked for popular products, so for it they are no fallback.
     if result.source in ("popular", "popular_in_filter") and not list_request.popular:
         context.fallback = context.degraded[0] if context.degraded else "nothing_known"

@@ -4,11 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from feature_repo.common.api_keys import Scope
+from feature_repo.access.api_keys import Scope
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.lock import shop_lock
+from online_api.draining import Draining
 from online_api.protection.access import needs
 from online_api.routes.dependencies import Services, ServicesDep, problems
 from online_api.schemas.responses import Health, Liveness, ReleaseChange, ReleaseInfo, Releases
@@ -38,8 +39,16 @@ async def livez() -> Liveness:
 
 # Not async, like those below: they wait for the store, files or locks, so FastAPI runs them in threads.
 @router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", responses=problems(503))
+def readyz(request: Request, services: ServicesDep) -> Health:
+    """Whether to send requests here: 503 while the process drains before it stops. Without its store it is ready."""
+    draining: Draining = request.app.state.draining
+    if draining.active:
+        raise HTTPException(503, "this process is about to stop")
+    return health(services)
+
+
 @router.head("/health", include_in_schema=False)
-@router.get("/readyz")
 @router.get("/health")
 def health(services: ServicesDep) -> Health:
     """The live release and the state of the parts. Always 200: the service answers without the feature store, too."""

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from feature_repo.common.api_keys import Scope
+from feature_repo.access.api_keys import Scope
 from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
-from online_api.protection.access import needs
+from online_api.protection.access import needs_or_buyer
 from online_api.routes.dependencies import (
     READ_PROBLEMS,
     ServicesDep,
@@ -23,7 +23,7 @@ from online_api.schemas.fields import Identifier, LanguageTag
 from online_api.schemas.requests import ListParameters, SearchParameters
 from online_api.schemas.responses import ProductDetails, RecommendationResponse
 
-router = APIRouter(prefix="/v1", tags=["products"], dependencies=[Depends(needs(Scope.READ))])
+router = APIRouter(prefix="/v1", tags=["products"], dependencies=[Depends(needs_or_buyer(Scope.READ))])
 query_router = APIRouter(prefix="/v1", tags=["products"], dependencies=router.dependencies, route_class=QueryRoute)
 
 

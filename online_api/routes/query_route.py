@@ -14,8 +14,6 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from online_api.protection.access import HEADER
-
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -47,9 +45,8 @@ class QueryRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             # First, so that a request without a valid key gets 401 and not 422.
-            token = request.headers.get(HEADER.model.name)
             for check in checks:
-                await check(request, token)  # type: ignore[misc]  # made by `access.needs`
+                await check(request)  # type: ignore[misc]  # made by `access.needs` or `access.needs_or_buyer`
             try:
                 arguments = {name: type_.validate_python(request.path_params[name]) for name, type_ in path.items()}
             except ValidationError as error:
@@ -78,11 +75,17 @@ def _list_fields(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _values(request: Request, lists: frozenset[str]) -> dict[str, Any]:
-    """The query parameters; of a repeated parameter that is not a list, the last value counts, as in FastAPI."""
+    """The query parameters.
+
+    Raises:
+        RequestValidationError: One that is no list is repeated: which of its values is meant?
+    """
     values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if name in lists:
             values.setdefault(name, []).append(value)
+        elif name in values:
+            raise RequestValidationError([{"loc": ("query", name), "msg": "must be given once"}])
         else:
             values[name] = value
     return values

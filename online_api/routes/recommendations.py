@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
-from feature_repo.common.api_keys import Scope
+from feature_repo.access.api_keys import Scope
 from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
-from online_api.protection.access import needs
+from online_api.protection.access import needs_or_buyer, require_own_buyer
 from online_api.routes.dependencies import (
     BODY_PROBLEMS,
     READ_PROBLEMS,
@@ -32,13 +32,14 @@ from online_api.schemas.requests import (
 )
 from online_api.schemas.responses import EncodeBuyerResponse, RecommendationResponse
 
-router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs(Scope.READ))], route_class=JsonRoute)
+router = APIRouter(tags=["recommendations"], dependencies=[Depends(needs_or_buyer(Scope.READ))], route_class=JsonRoute)
 query_router = APIRouter(tags=["recommendations"], dependencies=router.dependencies, route_class=QueryRoute)
 
 
 @router.post("/encode_buyer", responses=BODY_PROBLEMS, response_model=EncodeBuyerResponse)
-async def encode_buyer(body: EncodeBuyerRequest, services: ServicesDep) -> Response:
+async def encode_buyer(body: EncodeBuyerRequest, request: Request, services: ServicesDep) -> Response:
     """The buyer vector. A buyer without a known history gets the vector learned for an empty history."""
+    require_own_buyer(request, body.buyer_id)
     list_request = await _list_request(services, body)
     # Not through the batcher, which answers list requests only.
     return json_response(await asyncio.to_thread(services.runtime.service.encode_buyer, list_request))

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from batch_jobs.cli import app
+from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.lock import shop_lock
 from feature_repo.common.paths import shop_paths
@@ -37,14 +38,15 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
     children: dict[str, Any] = getattr(command, "commands", {})
     for name, child in children.items():
         yield from leaves(child, (*path, name))
-    if not children:
+    if not children or getattr(command, "invoke_without_command", False):
         yield path
 
 
-GROUPS = ("release", "config", "keys")
+GROUPS = ("release", "runs", "config", "keys", "index")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 FIND = ("search", products()[0]["title"], "-k", "3")
 SEARCH = ("train", "--search", "2", "--set", "training.temperature=0.11")
+DEMO = ("demo", "--no-serve", "--set", "training.seed=8")  # other than the refresh before: a second release
 # In the order of a shop's first day. `serve` is missing because it never ends.
 CHAIN = [
     ("ingest",),
@@ -55,19 +57,26 @@ CHAIN = [
     ("train",),
     ("embed",),
     ("index",),
+    ("index", "export", "--to", "exported"),
     ("evaluate",),
     ("refresh",),
-    ("demo", "--no-serve"),
+    DEMO,
+    ("runs", "list"),
+    ("runs", "show", "last"),
     ("recommend", "--buyer", "b01", "-k", "3"),
     FIND,
     ("release", "list"),
     ("release", "verify"),
+    ("release", "compare"),
     ("release", "rollback"),
     ("release", "promote"),
+    ("release", "push", "--to", "copies"),
+    ("release", "pull", "--from", "copies"),
     ("config", "show"),
     ("keys", "create", "--name", "x", "--scope", "read"),
     ("keys", "list"),
     ("keys", "revoke", "x"),
+    ("keys", "buyer-token", "--buyer", "b01"),
     ("doctor",),
     ("export", "--buyer", "b02"),
     ("backup", "--to", "shop.tar"),
@@ -95,7 +104,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Shop:
-    return Shop(tmp_path_factory.mktemp("built shop"), tiny_encoder)
+    folder = tmp_path_factory.mktemp("built shop")
+    (folder / ".env").write_text(f"{SECRETS_VARIABLE}={'s' * 32}\n")
+    return Shop(folder, tiny_encoder)
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +116,17 @@ def answers(built: Shop) -> dict[tuple[str, ...], Finished]:
     for command in CHAIN:
         if command == ("materialize",):
             assert built.run("validate").code == DONE  # the first one ran before there were features
-        extra = [finished[("release", "list")].answer["releases"][0]["name"]] if command[-1] == "promote" else []
-        finished[command] = built.run(*command, *extra, "--json")
+        finished[command] = built.run(*command, *_releases_of(command, finished), "--json")
         assert finished[command].code == DONE, finished[command].stderr
     return finished
+
+
+def _releases_of(command: tuple[str, ...], finished: dict[tuple[str, ...], Finished]) -> list[str]:
+    """The releases that a command of the chain needs to be named."""
+    if command[-1] not in ("promote", "compare"):
+        return []
+    names = [row["name"] for row in finished[("release", "list")].answer["releases"]]
+    return names if command[-1] == "compare" else names[:1]
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------
@@ -145,7 +163,13 @@ def test_answers_say_what_was_done(answers: dict[tuple[str, ...], Finished]) -> 
         "search": {"n_products": 40},
     }
     assert answers[("evaluate",)].answer["targets"]["all"]["models"]["two_tower"]["recall@20"] > 0.5
-    assert answers[("demo", "--no-serve")].answer["metrics"] == answers[("refresh",)].answer["evaluation"]["targets"]
+    assert answers[DEMO].answer["metrics"].keys() == answers[("refresh",)].answer["evaluation"]["targets"].keys()
+    runs = answers[("runs", "list")].answer["runs"]
+    assert [(run["kind"], run["state"], run["release"]) for run in runs] == [
+        ("refresh", "done", answers[("refresh",)].answer["release"]),
+        ("refresh", "done", answers[DEMO].answer["release"]),
+    ]
+    assert answers[("runs", "show", "last")].answer == runs[-1]
     assert answers[("config", "show")].answer["training"]["seed"] == 7
 
 
@@ -189,7 +213,7 @@ def test_releases_are_listed_rolled_back_and_promoted(answers: dict[tuple[str, .
     first, second = answers[("release", "list")].answer["releases"]
     assert [first["name"], second["name"]] == [
         answers[("refresh",)].answer["release"],
-        answers[("demo", "--no-serve")].answer["release"],
+        answers[DEMO].answer["release"],
     ]
     assert (first["live"], second["live"]) == (False, True)
     assert answers[("release", "verify")].answer == {"verified": second["name"]}
@@ -210,7 +234,7 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
     refreshed = built.run("refresh").stdout
-    assert refreshed.startswith(f"shop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;")
+    assert f"\n\nshop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;" in refreshed
     assert str(shop_paths(load_config(built.config_file)).quarantine) in refreshed
     assert str(report) in refreshed
     assert "two_tower" in refreshed
@@ -281,9 +305,15 @@ def test_every_command_refuses_unknown_keys_before_it_works(shop: Shop, command:
         ("recommend",): ["--buyer", "b01"],
         ("search",): ["tea"],
         ("release", "promote"): ["name"],
+        ("release", "compare"): ["a", "b"],
+        ("release", "push"): ["--to", "copies"],
+        ("release", "pull"): ["--from", "copies"],
         ("keys", "create"): ["--name", "x", "--scope", "read"],
         ("keys", "revoke"): ["x"],
+        ("keys", "buyer-token"): ["--buyer", "b01"],
+        ("runs", "show"): ["last"],
         ("backup",): ["--to", "shop.tar"],
+        ("index", "export"): ["--to", "exported"],
         ("restore",): ["shop.tar"],
         ("export",): ["--buyer", "b01"],
     }.get(command, [])
@@ -435,8 +465,8 @@ def test_reading_needs_no_lock(built: Shop) -> None:
         (["materialize"], "were never validated, or by an older version"),
         (["release", "rollback"], "there is no earlier release to roll back to"),
         (["release", "verify"], "no release is live"),
-        (["release", "verify", "20240101T000000Z-00000000"], "is not a release"),
-        (["release", "promote", "20240101T000000Z-00000000"], "is not a release"),
+        (["release", "verify", "20240101T000000.000Z-00000000"], "is not a release"),
+        (["release", "promote", "20240101T000000.000Z-00000000"], "is not a release"),
         (["release", "promote", "../elsewhere"], "'../elsewhere' is not the name of a release"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

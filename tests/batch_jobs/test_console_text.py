@@ -8,7 +8,10 @@ from batch_jobs.console_text import (
     evaluation_text,
     ingest_text,
     materialize_text,
+    prices_text,
     refresh_text,
+    run_text,
+    runs_text,
     training_text,
 )
 
@@ -112,13 +115,27 @@ MADE: dict[str, Any] = {
     "quarantine": "var/shop/quarantine.parquet",
     "release": "r1",
     "seconds": {"total": 61.4},
+    "record": "refreshes/r.json",
     "report": "report.html",
+    "gate": {"verdict": "passed", "notes": ["no release is live"]},
+    "shadow": None,
+    "stages": [
+        {"stage": "ingest", "state": "done", "why": "new data: events.csv", "seconds": 2.04},
+        {"stage": "train", "state": "skipped", "why": "same data, settings and code", "seconds": 0.0},
+    ],
+    "changes": {
+        "since": "20240101T000000.000Z",
+        "counts": {"events": [900, 1000]},
+        "metrics": {"all ndcg@20": [0.5, 0.6], "all mrr@20": [None, 0.8]},
+        "release": ["r0", "r1"],
+    },
     "warnings": ["events: 2 rows left out", "ingest: several_buyers: 1 buyers have events"],
 }
 MADE_LINES = [
     "shop: 1,000 events of 60 buyers, 40 products",
     "bad rows: 3; every row left out, with its reason: var/shop/quarantine.parquet",
-    "release r1 is live after 61 s",
+    "release r1 is live after 61 s; record: refreshes/r.json",
+    "gate: no release is live",
     "",
     *TARGET_LINES,
     "more metrics, slices and curves: report.html",
@@ -128,13 +145,96 @@ MADE_LINES = [
 ]
 
 
-def test_refresh_ends_with_counts_quarantine_metrics_and_report() -> None:
-    assert refresh_text(MADE | {"evaluation": {"targets": TARGETS}}).splitlines() == MADE_LINES
+STAGE_LINES = [
+    "ingest: done, 2.0 s (new data: events.csv)",
+    "train: skipped, same data, settings and code",
+    "",
+]
+CHANGE_LINES = [
+    "changed since run 20240101T000000.000Z:",
+    "  events 900 -> 1,000",
+    "  all ndcg@20 0.5000 -> 0.6000",
+    "  all mrr@20 - -> 0.8000",
+    "  release r0 -> r1",
+]
+
+
+def test_refresh_ends_with_stages_counts_quarantine_metrics_report_and_changes() -> None:
+    lines = refresh_text(MADE | {"evaluation": {"targets": TARGETS}}).splitlines()
+    assert lines == [*STAGE_LINES, *MADE_LINES, *CHANGE_LINES]
+
+
+def test_the_first_refresh_has_none_to_compare_with_and_one_without_news_says_so() -> None:
+    answer = MADE | {"evaluation": {"targets": TARGETS}}
+    assert refresh_text(answer | {"changes": None}).splitlines()[-1] == (
+        "the first finished run: there is none to compare with"
+    )
+    nothing: dict[str, Any] = {"since": "r0", "counts": {}, "metrics": {}, "release": None}
+    assert refresh_text(answer | {"changes": nothing}).splitlines()[-1] == "nothing changed since run r0"
+
+
+def test_prices_end_with_their_counts() -> None:
+    counts = {"read": 1200, "kept": 1100, "bad": 3, "duplicates": 0, "changed": 90, "columns": ["price", "stock"]}
+    answer = {
+        "stages": MADE["stages"][:1], "counts": counts, "seconds": {"total": 7.2}, "quarantine": "q.parquet",
+        "warnings": [],
+    }  # fmt: skip
+    assert prices_text(answer).splitlines() == [
+        STAGE_LINES[0],
+        "",
+        "1,100 of 1,200 rows used for price, stock: 90 products changed after 7 s",
+        "rows left out, with their reasons: q.parquet",
+    ]
+
+
+def test_runs_are_a_table_and_one_run_has_all_that_is_known() -> None:
+    failed = {
+        "id": "20240101T000000.000Z", "kind": "refresh", "state": "failed", "started": "2024-01-01T00:00:00+00:00",
+        "ended": "2024-01-01T00:00:02+00:00", "seconds": 2.04, "stages": MADE["stages"][:1], "error": "disk full",
+    }  # fmt: skip
+    done = failed | {
+        "state": "done", "error": None, "release": "r1", "counts": {"events": 1000},
+        "metrics": {"all": {"ndcg@20": 0.6}}, "changes": MADE["changes"],
+    }  # fmt: skip
+    assert runs_text({"runs": [failed, done | {"seconds": 61.0}]}).splitlines() == [
+        "run                      kind   state  seconds  release",
+        "-------------------------------------------------------",
+        "20240101T000000.000Z  refresh  failed        2        -",
+        "20240101T000000.000Z  refresh    done       61       r1",
+    ]
+    head = "refresh 20240101T000000.000Z: {}, 2024-01-01T00:00:00+00:00 to 2024-01-01T00:00:02+00:00"
+    assert run_text(failed).splitlines() == [head.format("failed"), "error: disk full", STAGE_LINES[0]]
+    assert run_text(done).splitlines() == [
+        head.format("done"), STAGE_LINES[0], "events: 1,000", "all ndcg@20: 0.6000", "release: r1", *CHANGE_LINES,
+    ]  # fmt: skip
+
+
+def test_a_refused_release_is_shown_with_the_table_of_the_gate() -> None:
+    row = {"figure": "products", "live": 40, "candidate": 20, "limit": ">= 70% of live", "verdict": "refused"}
+    gate = {"rows": [row | {"interval": None}], "window": None, "reasons": ["products fell"], "notes": []}
+    refused = {"release": "r2", "gate": gate, "shadow": "var/shop/shadow.html"}
+    lines = [
+        "release r2:",
+        "figure    live  candidate  difference  limit           verdict",
+        "products  40    20                     >= 70% of live  refused",
+        "refused: products fell",
+        "its lists beside those of the live release: var/shop/shadow.html",
+    ]
+    assert refresh_text(refused).splitlines() == lines
+    assert demo_text(refused, "tawsiya serve", serving=True).splitlines() == lines
+
+
+def test_a_forced_release_says_why_it_is_live() -> None:
+    gate = {"rows": [], "window": None, "reasons": ["products fell"], "notes": [], "forced": {"reason": "a sale ended"}}
+    text = refresh_text(MADE | {"gate": gate, "shadow": "shadow.html", "evaluation": {"targets": TARGETS}})
+    assert "the gate refused it; it was forced (a sale ended)" in text.splitlines()
+    assert "lists beside those of the release before: shadow.html" in text.splitlines()
 
 
 def test_of_many_warnings_the_first_are_shown() -> None:
     many = MADE | {"warnings": [f"warning {n}" for n in range(12)], "evaluation": {"targets": TARGETS}}
-    assert refresh_text(many).splitlines()[-2:] == ["  warning 9", "  and 2 more; --json prints all"]
+    lines = refresh_text(many | {"changes": None}).splitlines()
+    assert lines[-3:-1] == ["  warning 9", "  and 2 more; --json prints all"]
 
 
 def test_ingest_ends_with_counts_reasons_and_warnings() -> None:
@@ -162,7 +262,7 @@ def test_ingest_ends_with_counts_reasons_and_warnings() -> None:
 
 def test_products_that_were_merged_are_counted() -> None:
     merged = MADE | {"counts": MADE["counts"] | {"merged": 1200}, "evaluation": {"targets": TARGETS}}
-    assert refresh_text(merged).splitlines()[0] == (
+    assert refresh_text(merged).splitlines()[3] == (
         "shop: 1,000 events of 60 buyers, 40 products (1,200 more were merged into them)"
     )
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
+from numpy.testing import assert_allclose, assert_array_equal
 
 from batch_jobs import embed_products, train_model
 from batch_jobs.build_index import index_job, search_index_job
@@ -27,6 +28,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.release import IndexConfig
 from feature_repo.store import FeatureStore, feature_store
 from online_api.lists.request_texts import RequestTextEncoder
 from tests.tiny_encoder import write_tiny_encoder
@@ -34,10 +36,12 @@ from tests.tiny_shop import write_shop
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import CHOSEN, load_model
 from training.artifacts.recommender import Recommender
+from training.artifacts.search.index_recall import buyer_like_queries
 from training.data import dataset
 from training.data.catalogue import read_catalogue
-from training.data.contexts import Contexts
-from training.model.encoding import encode_catalogue
+from training.data.contexts import Contexts, split_contexts
+from training.evaluation import index_queries as index_queries_module
+from training.model.encoding import encode_buyers, encode_catalogue
 from training.model.item_features import ItemFeatures, item_features
 from training.model.towers import UNKNOWN
 from training.text.catalogue_text import text_encoder_of, text_vectors
@@ -89,15 +93,21 @@ def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
     assert folders == [shop_paths(config).model / CHOSEN]
 
 
+@pytest.mark.parametrize("block", [embed_products.PRODUCTS_AT_ONCE, 16, 3])
 def test_products_without_a_vector_of_their_own_borrow_in_the_embeddings(
-    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
+    unknown_keys = read_catalogue(shop_paths(config).product_features).product_keys[:10]
+
     def with_unknown(*arguments: Any) -> ItemFeatures:
+        catalogue, *_ = arguments
         items = item_features(*arguments)
-        return replace(items, id_N=items.id_N.index_fill(0, torch.arange(10), UNKNOWN))
+        hidden = torch.from_numpy(np.isin(catalogue.product_keys, unknown_keys))
+        return replace(items, id_N=items.id_N.masked_fill(hidden, UNKNOWN))
 
     train_job(config, store, show_progress=False)
     monkeypatch.setattr(embed_products, "item_features", with_unknown)
+    monkeypatch.setattr(embed_products, "PRODUCTS_AT_ONCE", block)
     embed_job(config, show_progress=False)
     paths = shop_paths(config)
     model, vocabularies, _ = load_model(paths.model)
@@ -141,7 +151,7 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     paths = shop_paths(config)
     train_job(config, store, show_progress=False)
     embed_job(config, show_progress=False)
-    index_job(config)
+    index_job(config, store)
     search_index_job(config, show_progress=False)
     model, vocabularies, card = load_model(paths.model)
     catalogue = read_catalogue(paths.product_features)
@@ -168,6 +178,33 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     assert text_encoder_of(config, paths.model).encode_queries(["tea"])[0] == pytest.approx(query_T, abs=1e-6)
 
     train_job(load_config(config_file), store, show_progress=False)  # what follows goes on frozen
+
+
+def test_an_index_is_measured_with_the_buyers_of_the_validation_days(
+    config: Config, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_job(config, store, show_progress=False)
+    embed_job(config, show_progress=False)
+    paths = shop_paths(config)
+    vectors_ND = load_embeddings(paths.embeddings).vectors_ND
+    queries_QD, what = index_queries_module.index_queries(config, store, vectors_ND)
+    assert what.startswith("weighted means of five products: the validation days have 60 buyers, fewer than 200")
+    assert_array_equal(queries_QD, buyer_like_queries(vectors_ND))
+
+    monkeypatch.setattr(index_queries_module, "FEWEST_BUYERS", 60)
+    monkeypatch.setattr(index_queries_module, "MOST_BUYERS", 50)
+    queries_QD, what = index_queries_module.index_queries(config, store, vectors_ND)
+    assert (queries_QD.shape, what) == ((50, 16), "buyers of the validation days")
+    contexts = split_contexts(store, config, read_catalogue(paths.product_features), c.VALIDATION)
+    model, _, _ = load_model(paths.model)
+    every_BD = encode_buyers(model, torch.from_numpy(np.array(vectors_ND)), contexts).numpy()
+    last = {buyer: row for row, buyer in enumerate(contexts.buyer_ids)}
+    nearest = (queries_QD @ every_BD[list(last.values())].T).argmax(axis=1)
+    assert len(set(nearest.tolist())) == 50  # each buyer once
+    assert_allclose(every_BD[list(last.values())][nearest], queries_QD, atol=1e-5)
+
+    answer = index_job(config.model_copy(update={"index": IndexConfig(type="ivf")}), store)
+    assert (answer["type"], answer["queries"], answer["index_recall@10"]) == ("ivf", what, 1)
 
 
 def _make_dearer(features: Path) -> None:

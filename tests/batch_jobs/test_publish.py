@@ -1,76 +1,195 @@
-"""What a release calls popular."""
+"""Publish: a candidate is written, judged and promoted, or refused; and what people can do about a refused one."""
 
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import Result
 
-from batch_jobs.feature_build.build_features import build_features
-from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.publish import _events, _popular, _recent_popularity
+from batch_jobs import train_model
+from batch_jobs.build_index import index_job, search_index_job
+from batch_jobs.embed_products import embed_job
+from batch_jobs.evaluate_model import evaluate_job
+from batch_jobs.publish import publish
+from batch_jobs.refresh import refresh
+from batch_jobs.train_model import train_job
+from feature_repo import columns as c
 from feature_repo.common.config import Config
-from feature_repo.common.paths import shop_paths
-from feature_repo.time_split import read_time_split
-from feature_repo.transforms.keys import product_keys
-from online_api.events.event_log import EventLog, LoggedEvent
-from tests.batch_jobs.csv_shop import HEADER, shop
-from training.artifacts.rescorer import Rescorer
+from feature_repo.common.config_loading import load_config
+from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.store import FeatureStore, feature_store
+from tests.command import invoke
+from tests.tiny_shop import write_shop
+from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED
+from training.artifacts.release import current_release, list_releases, promote, read_manifest
+from training.data.dataset import TrainingData, read_training_data
 
-IDS = ["p1", "p2", "p3", "p4", "p5"]
-PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)
-# The data end on 1 April at noon, so that the last 30 days begin on 2 March at noon.
-EVENTS = HEADER + "".join(
-    f"{buyer},{product},view,{time}\n"
-    for buyer, product, time in [
-        ("u1", "p1", "2024-01-01"),
-        ("u2", "p1", "2024-01-01"),
-        ("u3", "p1", "2024-03-02 11:59:59"),
-        ("u1", "p2", "2024-03-02 12:00:00"),
-        ("u1", "p3", "2024-01-01"),
-        ("u1", "p3", "2024-04-01 12:00:00"),
-    ]
-)
+pytestmark = pytest.mark.e2e
+
+FAULT = "the labels were joined wrongly"
 
 
-def popular(config: Config) -> list[str]:
-    ingest(config)
-    build_features(config)
-    return [IDS[position] for position in popular_of(config, IDS)]
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    return write_shop(tmp_path_factory.mktemp("publish"), tiny_encoder)
 
 
-def popular_of(config: Config, product_ids: list[str]) -> list[int]:
-    paths = shop_paths(config)
-    positions: list[int] = _popular(
-        _events(paths, product_keys(product_ids)), read_time_split(paths.feature_report).data_end, len(product_ids)
-    ).tolist()
-    return positions
+@pytest.fixture(scope="module")
+def config(config_file: Path) -> Config:
+    return load_config(config_file)
 
 
-def test_the_last_days_count_first_then_all_then_the_position(tmp_path: Path) -> None:
-    assert popular(shop(tmp_path, events=EVENTS, products=PRODUCTS)) == ["p3", "p2", "p1", "p4", "p5"]
+@pytest.fixture(scope="module")
+def first(config: Config) -> dict[str, Any]:
+    """The result of the first refresh."""
+    return refresh(config)
 
 
-def test_one_event_of_today_does_not_make_all_others_old(tmp_path: Path) -> None:
-    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
-    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
-    assert popular(config) == ["p3", "p2", "p5", "p1", "p4"]
+@pytest.fixture(scope="module")
+def store(config: Config, first: dict[str, Any]) -> Iterator[FeatureStore]:
+    with feature_store(config) as opened:
+        yield opened
 
 
-def test_products_without_a_past_keep_their_order(tmp_path: Path) -> None:
-    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
-    ingest(config)
-    build_features(config)
-    assert popular_of(config, ["x", "y", "p1"]) == [2, 0, 1]
+@pytest.fixture(scope="module")
+def paths(config: Config) -> ShopPaths:
+    return shop_paths(config)
 
 
-def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
-    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
-    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
-    ingest(config)
-    build_features(config)
-    paths = shop_paths(config)
-    end = read_time_split(paths.feature_report).data_end
-    events = _events(paths, product_keys(IDS))
-    # 30 days and a millisecond before the end of 1 April at noon is 2 March at noon.
-    rescorer = Rescorer(popularity_days=31, new_popularity_days=7)
-    # The last two had no event until then, and count like the middle one of the others.
-    assert np.expm1(_recent_popularity(events, end, 5, rescorer)).round().tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]
+@pytest.fixture(scope="module")
+def second(config: Config, store: FeatureStore) -> dict[str, Any]:
+    """The same artifacts again, as a second release."""
+    return publish(config, store)
+
+
+@pytest.fixture(scope="module")
+def refused(config: Config, store: FeatureStore, second: dict[str, Any]) -> dict[str, Any]:
+    """What publish says of a model that was trained on labels of other products."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_model, "read_training_data", shuffled_labels)
+        train_job(config, store, show_progress=False)
+    embed_job(config, show_progress=False)
+    index_job(config, store)
+    search_index_job(config, show_progress=False)
+    evaluate_job(config, store, (1, 20), show_progress=False)
+    with pytest.raises(GateRefusedError) as refusal:
+        publish(config, store)
+    assert refusal.value.result is not None
+    return refusal.value.result | {"message": str(refusal.value)}
+
+
+def shuffled_labels(config: Config, store: FeatureStore, *, show_progress: bool) -> tuple[TrainingData, str]:
+    data, encoder = read_training_data(config, store, show_progress=show_progress)
+    other = np.random.default_rng(3).permutation(len(data.catalogue)).astype(np.int32)
+    targets = dataclasses.replace(data.contexts.targets, products=other[data.contexts.targets.products])
+    contexts = dataclasses.replace(data.contexts, targets=targets)
+    return dataclasses.replace(data, contexts=contexts, version=f"{data.version} shuffled"), encoder
+
+
+def live(paths: ShopPaths) -> str:
+    folder = current_release(paths.releases)
+    assert folder is not None
+    return folder.name
+
+
+def row(gate: dict[str, Any], figure: str) -> dict[str, Any]:
+    return next(row for row in gate["rows"] if row["figure"] == figure)
+
+
+def test_the_first_release_is_judged_alone(first: dict[str, Any], paths: ShopPaths) -> None:
+    gate = first["gate"]
+    assert (gate["verdict"], gate["against"], first["shadow"]) == (GATE_PASSED, None, None)
+    assert gate["notes"] == ["no release is live: absolute limits alone decide"]
+    assert read_manifest(paths.releases / first["release"])["gate"] == gate
+
+
+def test_the_gate_measures_what_evaluation_does(first: dict[str, Any]) -> None:
+    """One ranks as the service does, from a release; the other scores all products with the trained model."""
+    evaluated = first["evaluation"]["targets"]
+    gate = first["gate"]
+    assert gate["window"]["buyers"] == evaluated["all"]["n"]
+    for figure in ("recall@20", "ndcg@20"):
+        expected = evaluated["all"]["models"]["two_tower"][figure]
+        assert row(gate, figure)["candidate"] == pytest.approx(expected, abs=1e-6)
+    for figure, model in (("", "two_tower"), (", similarity alone", "two_tower_alone")):
+        expected = evaluated["new_items"]["models"][model]["recall@20"]
+        assert row(gate, f"recall@20, new items{figure}")["candidate"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_equal_release_passes_and_is_live(first: dict[str, Any], second: dict[str, Any], paths: ShopPaths) -> None:
+    assert second["gate"]["verdict"] == GATE_PASSED
+    assert second["gate"]["against"] == first["release"]
+    assert {row["verdict"] for row in second["gate"]["rows"]} <= {"ok", "warning"}
+    assert row(second["gate"], "recall@20")["interval"] == [0, 0]
+
+
+def test_the_shadow_page_needs_nothing_else_and_names_nobody(second: dict[str, Any], paths: ShopPaths) -> None:
+    page = Path(second["shadow"]).read_text(encoding="utf-8")
+    assert not re.search(r"(?:src|href)=|url\(|@import|<script", page)
+    assert "Lists of 60 buyers" in page
+    assert page.count("<h3>") == 10
+    assert "100% on average" in page
+    buyers = set(pq.read_table(paths.events, columns=[c.BUYER_ID])[c.BUYER_ID].to_pylist())
+    assert not [buyer for buyer in buyers if re.search(rf"\b{buyer}\b", page)]
+
+
+def test_a_model_of_shuffled_labels_is_refused_by_its_recall(
+    second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
+) -> None:
+    gate = refused["gate"]
+    assert gate["verdict"] == GATE_REFUSED
+    # The repeat term makes up for it in lists of any products.
+    assert "recall@20, new items" in [reason.partition(" fell")[0] for reason in gate["reasons"]]
+    assert gate["reasons"][0] in refused["message"]
+    assert f"release {second['release']} stays live" in refused["message"]
+    assert live(paths) == second["release"]
+    assert read_manifest(paths.releases / refused["release"])["gate"] == gate
+    assert "recall@20, new items" in Path(refused["shadow"]).read_text(encoding="utf-8")
+
+
+def test_a_refused_release_is_listed_compared_and_promoted_by_force_alone(
+    config_file: Path, second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
+) -> None:
+    name = refused["release"]
+
+    def run(*words: str) -> Result:
+        return invoke("release", *words, "--config", str(config_file))
+
+    listed = run("list").stdout.splitlines()
+    assert [line.split("products  ")[1] for line in listed] == ["passed", "passed", "refused"]
+    assert listed[1].startswith("* ")
+    compared = run("compare", second["release"], name)
+    assert (compared.exit_code, live(paths)) == (0, second["release"])
+    assert "refused: recall@20, new items fell from" in compared.stdout
+    assert run("compare", second["release"], "nowhere").exit_code == 3
+    assert run("promote", name).exit_code == 3
+    assert run("promote", name, "--force").exit_code == 2
+    assert run("promote", name, "--reason", FAULT).exit_code == 2
+    assert live(paths) == second["release"]
+    assert run("promote", name, "--force", "--reason", FAULT).exit_code == 0
+    assert live(paths) == name
+    forced = list_releases(paths.releases)[-1]["gate"]["forced"]
+    assert (forced["reason"], bool(forced["by"])) == (FAULT, True)
+    assert "refused, forced" in run("list").stdout
+    promote(paths.releases, second["release"])
+
+
+def test_a_forced_publish_goes_live_and_says_why(
+    config: Config, store: FeatureStore, second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
+) -> None:
+    promote(paths.releases, second["release"])
+    published = publish(config, store, forced_because=FAULT)
+    assert live(paths) == published["release"]
+    assert published["gate"]["verdict"] == GATE_REFUSED
+    assert published["gate"]["forced"]["reason"] == FAULT
+    json.dumps(published)
+    # Against itself it passes, and no force is recorded that was not needed.
+    again = publish(config, store, forced_because=FAULT)
+    assert (again["gate"]["verdict"], "forced" in again["gate"]) == (GATE_PASSED, False)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from feature_repo.common.config import BuyerTowerConfig
+from feature_repo.settings.model import BuyerTowerConfig
 from tests.tiny_model import prefixes, tiny_spec
 from training.artifacts.model import ModelCard, load_model, save_model
 from training.data.histories import Histories

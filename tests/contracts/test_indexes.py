@@ -1,8 +1,10 @@
 """What every vector index must do, whichever there are: they are found, not listed."""
 
-import inspect
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import numpy as np
@@ -12,15 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from feature_repo.common.config import IndexConfig
-from training.artifacts.search import vector_index as index_module
-from training.artifacts.search.index_recall import recall_against_exact
-from training.artifacts.search.vector_index import INDEXES, IndexType, VectorIndex, build_index, load_index
+from feature_repo.settings.release import IndexConfig
+from training.artifacts.search.candidate_index import CandidateIndex
+from training.artifacts.search.coded_index import CodedIndex
+from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, IndexedVectors
+from training.artifacts.search.flat_index import FlatIndex
+from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
+from training.artifacts.search.milvus_collection import Engine
+from training.artifacts.search.milvus_index import MilvusIndex
+from training.artifacts.search.vector_index import INDEXES, IndexType, VectorIndex, load_index
+from training.artifacts.search.vector_index import build_index as build_index_in
 
 N, DIM = 3000, 16  # so many that no index may look at all of them where it has a shorter way
 EMPTY = np.empty((0, DIM), dtype=np.float32)
 
-every_index = pytest.mark.parametrize("kind", sorted(INDEXES))
+MILVUS = pytest.param(
+    "milvus",
+    marks=pytest.mark.skipif(find_spec("milvus_lite") is None, reason="the extra `milvus` is not installed"),
+)
+every_index = pytest.mark.parametrize("kind", [*sorted(INDEXES), MILVUS])
 
 
 def unit_vectors(n: int, dim: int = DIM, seed: int = 1) -> npt.NDArray[np.float32]:
@@ -29,16 +41,28 @@ def unit_vectors(n: int, dim: int = DIM, seed: int = 1) -> npt.NDArray[np.float3
     return unit
 
 
+# Not a fixture: Hypothesis calls the tests many times.
+FOLDER = TemporaryDirectory(ignore_cleanup_errors=True)
+ENGINE = Engine(str(Path(FOLDER.name) / "milvus.db"), "contracts")
 VECTORS, QUERIES = unit_vectors(N), unit_vectors(30, seed=2)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_folder_is_left() -> Iterator[None]:
+    yield
+    FOLDER.cleanup()
+
+
+def build_index(vectors_ND: npt.NDArray[np.float32], kind: Any) -> VectorIndex:
+    return build_index_in(vectors_ND, kind, ENGINE)
+
+
 def test_every_index_is_registered_and_can_be_configured() -> None:
-    classes: list[Any] = [
-        value for _, value in inspect.getmembers(index_module, inspect.isclass) if hasattr(value, "search")
-    ]
-    assert {index.kind: index for index in classes if index.__module__ == index_module.__name__} == INDEXES
+    assert set(INDEXES.values()) == {FlatIndex, *CodedIndex.__subclasses__()}
+    assert set(CandidateIndex.__subclasses__()) == {CodedIndex, MilvusIndex}
+    assert all(index.kind == kind for kind, index in INDEXES.items())
     configurable = set(get_args(IndexConfig.model_fields["type"].annotation))
-    assert configurable == set(get_args(IndexType)) == {"auto", *INDEXES}
+    assert configurable == set(get_args(IndexType)) == {"auto", MilvusIndex.kind, *INDEXES}
 
 
 @every_index
@@ -70,7 +94,7 @@ def test_it_finds_nearly_all_that_an_exact_search_finds(kind: Any) -> None:
     _, found_QK = index.search(QUERIES, 10)
     n_found = sum(len(set(exact) & set(found)) for exact, found in zip(exact_QK, found_QK, strict=True))
     assert n_found >= 0.95 * exact_QK.size
-    assert recall_against_exact(index, VECTORS, 10) >= 0.95
+    assert recall_against_exact(index, VECTORS, buyer_like_queries(VECTORS), [10])["recall@10"] >= 0.95
 
 
 @every_index
@@ -146,7 +170,7 @@ def test_saved_and_loaded_over_mapped_vectors_it_is_the_same(kind: Any, tmp_path
     built = build_index(VECTORS, kind)
     built.save(tmp_path)
     loaded = load_index(tmp_path, mapped_ND)
-    assert type(loaded) is INDEXES[kind]
+    assert type(loaded) is type(built)
     assert (len(loaded), loaded.dim, loaded.kind) == (N, DIM, kind)
     for written, read in zip(built.search(QUERIES, 10), loaded.search(QUERIES, 10), strict=True):
         assert_array_equal(written, read)
@@ -154,14 +178,51 @@ def test_saved_and_loaded_over_mapped_vectors_it_is_the_same(kind: Any, tmp_path
 
 @every_index
 def test_it_keeps_no_copy_of_the_vectors(kind: Any, tmp_path: Path) -> None:
-    built = build_index(VECTORS, kind)
-    built.save(tmp_path)
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < VECTORS.nbytes / 4
-    given_ND = VECTORS.copy()
-    index = load_index(tmp_path, given_ND)
-    given_ND[:] = unit_vectors(N, seed=3)  # what changes in place shows in the scores
-    scores_BK, positions_BK = index.search(QUERIES, 10)
-    assert_allclose(np.take_along_axis(QUERIES @ given_ND.T, positions_BK, axis=1), scores_BK, atol=1e-6)
+    given_ND = unit_vectors(N, 384)
+    build_index(given_ND, kind).save(tmp_path)
+    # The largest are the codes of hnsw, a byte per dimension, with its graph.
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < given_ND.nbytes / 2
+    index, queries_BD = load_index(tmp_path, given_ND), unit_vectors(30, 384, seed=2)
+    given_ND[:] = unit_vectors(N, 384, seed=3)  # what changes in place shows in the scores
+    scores_BK, positions_BK = index.search(queries_BD, 10)
+    assert_allclose(np.take_along_axis(queries_BD @ given_ND.T, positions_BK, axis=1), scores_BK, atol=1e-6)
+
+
+@every_index
+@pytest.mark.parametrize("share", [0.002, 0.3, 0.9])
+def test_a_search_among_allowed_products_finds_the_best_of_them(kind: Any, share: float) -> None:
+    vectors_ND = unit_vectors(2 * EXACT_SEARCH_PRODUCTS)
+    indexed = IndexedVectors(vectors_ND, build_index(vectors_ND, kind))
+    allowed_N = np.random.default_rng(5).random(len(vectors_ND)) < share
+    n_found = 0
+    for query_D in QUERIES:
+        ranked = indexed.nearest_allowed(query_D, 20, allowed_N, int(allowed_N.sum()))
+        exact_N = np.where(allowed_N, vectors_ND @ query_D, -np.inf)
+        best = np.argsort(-exact_N)[:20]
+        assert allowed_N[ranked.positions].all()
+        assert len(set(ranked.positions.tolist())) == min(20, int(allowed_N.sum()))
+        assert_allclose(ranked.scores, exact_N[ranked.positions], atol=1e-6)
+        n_found += len(set(best[: len(ranked.positions)].tolist()) & set(ranked.positions.tolist()))
+    assert n_found >= 0.95 * len(QUERIES) * min(20, int(allowed_N.sum()))
+
+
+@pytest.mark.parametrize("kind", [*sorted(set(INDEXES) - {"flat"}), MILVUS])
+def test_dearer_values_find_more_and_compare_more(kind: Any, tmp_path: Path) -> None:
+    vectors_ND = unit_vectors(20_000, 32)
+    queries_BD = unit_vectors(100, 32, seed=2)
+    index = build_index(vectors_ND, kind)
+    assert isinstance(index, CandidateIndex)
+    cheap, dear = (index.with_value(value) for value in (index.values[0], index.values[-1]))
+    cheap_recall, dear_recall = (
+        recall_against_exact(one, vectors_ND, queries_BD)["recall@100"] for one in (cheap, dear)
+    )
+    assert cheap_recall < dear_recall
+    assert dear_recall > 0.99
+    assert cheap.comparisons(queries_BD) < dear.comparisons(queries_BD)
+    cheap.save(tmp_path)
+    loaded = load_index(tmp_path, vectors_ND)
+    assert isinstance(loaded, CandidateIndex)
+    assert loaded.value == cheap.value
 
 
 @every_index

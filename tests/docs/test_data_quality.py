@@ -14,8 +14,9 @@ from batch_jobs.ingestion.quarantine import REMEDIES
 from expectations.checks import TOLERATED_ROWS
 from expectations.runner import MAX_DOCS_RUNS
 from expectations.suites import all_suites
-from feature_repo.common.config import Config, ExpectationsConfig, known_keys
+from feature_repo.common.config import Config, known_keys
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.data import ExpectationsConfig
 from tests.batch_jobs.csv_shop import HEADER, rows, shop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data-quality.md").read_text(encoding="utf-8")

@@ -36,7 +36,9 @@ def _commands() -> set[str]:
     commands: dict[str, Any] = getattr(get_command(app), "commands")  # noqa: B009
     for name, command in commands.items():
         inner = getattr(command, "commands", None)
-        names |= {f"{name} {child}" for child in inner} if inner else {name}
+        names |= {f"{name} {child}" for child in inner or ()}
+        if not inner or getattr(command, "invoke_without_command"):  # noqa: B009
+            names.add(name)
     return names
 
 

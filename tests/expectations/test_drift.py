@@ -10,9 +10,9 @@ import pytest
 from expectations.gate import GateResult, raise_if_refused, require_passed, validate_canonical
 from expectations.records import CANONICAL
 from feature_repo import columns as c
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
-from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.errors import ConfigError, GateRefusedError
 from feature_repo.common.paths import ShopPaths
 from tests.expectations.gate_shop import MONDAY, Rows, failures, good_report, write_canonical
 

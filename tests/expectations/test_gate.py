@@ -24,9 +24,9 @@ from expectations.records import CANONICAL, FEATURE_STAGE
 from expectations.runner import MAX_DOCS_RUNS
 from expectations.suites import names
 from feature_repo import columns as c
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
-from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.errors import ConfigError, GateRefusedError
 from feature_repo.common.paths import ShopPaths
 from tests.expectations.gate_shop import (
     MONDAY,

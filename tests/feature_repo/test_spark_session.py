@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.common.config import Config, ConfigError, SparkConfig
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.files import glob_literal
+from feature_repo.settings.storage import SparkConfig
 from feature_repo.spark_session import spark_conf, spark_pattern
 
 

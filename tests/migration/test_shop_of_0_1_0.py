@@ -1,4 +1,5 @@
-"""What version 0.1.0 wrote is still read: its release serves the same answers and its event log loads.
+"""What version 0.1.0 wrote is still read: its release serves the same answers, after a roll-back too, and its event
+log loads.
 
 Its features must be built again, because their files lie elsewhere now.
 """
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,9 +24,26 @@ from feature_repo.store import feature_store
 from online_api.app import create_app
 from online_api.observability.metrics import Metrics
 from online_api.runtime import make_runtime
+from tests.online_api.api_shop import wait_for
 from tests.serving import serving
 from tests.tiny_shop import write_shop
-from training.artifacts.release import current_release, verify_release
+from training.artifacts.product_table import map_arrow
+from training.artifacts.release import (
+    ALIASES_ARROW,
+    MODEL_FOLDER,
+    POPULARITY,
+    PRODUCTS_ARROW,
+    RECENT_POPULARITY,
+    SEARCH_FOLDER,
+    ReleaseParts,
+    current_release,
+    delete_old,
+    promote,
+    read_manifest,
+    rollback,
+    verify_release,
+    write_release,
+)
 
 pytestmark = pytest.mark.store
 
@@ -101,6 +120,37 @@ def test_its_model_recommends_as_it_did(client: httpx.Client) -> None:
 def test_its_model_reads_features_that_are_built_again(client: httpx.Client) -> None:
     answer = client.get("/v1/buyers/b01/recommendations?k=3").json()
     assert answer["source"] == "personalised"
+
+
+def test_a_release_of_this_version_can_be_rolled_back_to_it(client: httpx.Client, config: Config) -> None:
+    releases = shop_paths(config).releases
+    old = current_release(releases)
+    assert old is not None
+    new = write_release(releases, parts_of(old), metrics={}, about={"schema_hash": read_manifest(old)["schema_hash"]})
+    assert read_manifest(releases / new)["format_version"] == read_manifest(old)["format_version"]
+    promote(releases, new)
+    wait_for(lambda: client.get("/v1/trending").json()["release"] == new)
+    assert delete_old(releases, keep=2) == []
+
+    assert rollback(releases) == old.name
+    wait_for(lambda: client.get("/v1/trending").json()["release"] == old.name)
+    path = "/v1/products/p12/similar?k=5"
+    assert rounded(client.get(path).json()) == rounded(with_later_fields(ANSWERS["similar"]))
+
+
+def parts_of(release: Path) -> ReleaseParts:
+    """The parts of a release, for another one."""
+    return ReleaseParts(
+        model=release / MODEL_FOLDER,
+        embeddings=release,
+        index=release,
+        search_index=release / SEARCH_FOLDER,
+        products=map_arrow(release / PRODUCTS_ARROW),
+        aliases=map_arrow(release / ALIASES_ARROW),
+        popular=np.load(release / POPULARITY),
+        recent_popularity=np.load(release / RECENT_POPULARITY),
+        as_of_ms=read_manifest(release)["as_of_ms"],
+    )
 
 
 def test_its_event_log_is_ingested(config: Config) -> None:

@@ -28,8 +28,8 @@ from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import read_product_columns
 from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.text_search import build_search_index
-from training.artifacts.search.vector_index import FlatIndex
 from training.data.catalogue import read_catalogue, read_search_texts
 from training.model.item_features import Vocabularies, build_vocabularies, item_features
 from training.model.towers import TwoTower

@@ -15,14 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
-from feature_repo.common.api_keys import Scope
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import OtherSchemaError
+from feature_repo.access.api_keys import Scope
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, OtherSchemaError
 from feature_repo.common.paths import shop_paths
 from online_api.runtime import open_runtime
 from online_api.schemas.responses import Health
 from online_api.server import serve
-from tests.online_api.api_shop import body_of, wait_for
+from tests.online_api.api_shop import body_of, problem_of, wait_for
 from tests.online_api.shop_variants import copied, in_folder, make_key, metric, redis_answers, with_settings
 from tests.processes import Command, tawsiya
 from training.artifacts.recommender import Recommender, SchemaMismatchError
@@ -214,6 +214,41 @@ def test_with_keys_there_is_no_warning_and_any_address_will_do(shop: Config, tmp
         finished = server.finish()
     assert finished.code == 0, finished.stderr
     assert "THE API IS OPEN" not in finished.stderr
+
+
+def test_draining_drops_no_request(shop: Config, tmp_path: Path) -> None:
+    """A load balancer that asks /readyz sends no request into the void, on old connections or new ones."""
+    server = Command(tmp_path, *command_line(shop, tmp_path, "api.drain_seconds=3"))
+    url = f"http://127.0.0.1:{shop.api.port}"
+    answers: list[httpx.Response] = []
+    try:
+        wait_until_healthy(shop, server.process.is_alive)
+        with httpx.Client(base_url=url, timeout=30) as kept:
+            assert kept.get("/readyz").status_code == 200
+            server.process.terminate()
+            while (ready := kept.get("/readyz")).status_code == 200:
+                answers += [kept.get("/v1/trending"), httpx.get(f"{url}/v1/trending")]
+            # What is still on its way while the load balancer hears of it.
+            answers += [kept.get("/v1/trending"), httpx.get(f"{url}/v1/trending"), httpx.get(f"{url}/livez")]
+    finally:
+        finished = server.finish()
+    assert "about to stop" in problem_of(ready, 503)["detail"]
+    assert {answer.status_code for answer in answers} == {200}
+    assert ready.headers["connection"] == answers[-1].headers["connection"] == "close"
+    assert finished.code == 0, finished.stderr
+    assert "draining for 3 s" in finished.stderr
+
+
+def test_a_second_sigterm_ends_draining(shop: Config, tmp_path: Path) -> None:
+    server = Command(tmp_path, *command_line(shop, tmp_path, "api.drain_seconds=300"))
+    try:
+        wait_until_healthy(shop, server.process.is_alive)
+        server.process.terminate()
+        wait_for(lambda: httpx.get(f"http://127.0.0.1:{shop.api.port}/readyz").status_code == 503)
+    finally:
+        server.process.terminate()
+        finished = server.finish()
+    assert finished.code == 0, finished.stderr
 
 
 @contextmanager

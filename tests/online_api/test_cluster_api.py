@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from feature_repo.common.api_keys import Scope
+from feature_repo.access.api_keys import Scope
+from feature_repo.access.limits import Limit
 from feature_repo.common.config import Config
-from feature_repo.common.limits import Limit
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from online_api.schemas.responses import Health

@@ -184,3 +184,9 @@ def test_prices_stock_and_visibility_change_without_a_release(client: httpx.Clie
     (result,) = restarted.service.answer([ListRequest(k=10)])
     restarted.breaker.close()
     assert [item["product_id"] for item in result.payload["items"]] == ids_of(answer)
+
+
+def test_a_condition_that_is_no_list_is_given_once(client: httpx.Client) -> None:
+    answer = client.get("/v1/trending", params=[("max_price", "x"), ("max_price", "10")])
+    assert problem_of(answer, 422)["errors"] == [{"field": "query.max_price", "message": "must be given once"}]
+    assert client.get("/v1/trending", params=[("category", "tea"), ("category", "mugs")]).status_code == 200

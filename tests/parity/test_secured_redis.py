@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from batch_jobs.upkeep.online_copy import read_online_copy, write_online_copy
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import StoreUnavailableError
-from feature_repo.common.limits import Limit
+from feature_repo.access.limits import Limit
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, StoreUnavailableError
 from feature_repo.online.shop_keys import delete_buyers, rewrite_files
 from feature_repo.store import feature_store
 from online_api.protection.rate_limit import RateLimiter, limiter_client

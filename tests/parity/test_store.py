@@ -12,8 +12,8 @@ import yaml
 from feast.feature_view import FeatureViewState
 from feast.infra.online_stores.redis import RedisOnlineStore
 
-from feature_repo.common.config import Config, ConfigError
-from feature_repo.common.errors import StoreUnavailableError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError, StoreUnavailableError
 from feature_repo.common.paths import shop_paths
 from feature_repo.online.claims import CLAIM_SECONDS, Claim, EventsInProgressError
 from feature_repo.online.connection import read_connection

@@ -1,16 +1,30 @@
-"""Checkpoints of a training run in progress: weights, optimizer state and progress, without pickle."""
+"""Checkpoints of a training run in progress: weights, optimizer state and progress, without pickle.
 
-import json
+Random generators, order of the batches and learning rate are not in it: they follow from the seed and the number of the
+epoch (training.train, training.batches), so a run that goes on from a checkpoint ends with the weights of an
+uninterrupted one, bit by bit.
+"""
+
+import logging
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from feature_repo.common.files import write_json
+from feature_repo.common.files import read_json, write_json
+from feature_repo.common.formats import require_format
+from training.artifacts.model import TRAIN_COMMAND
 
+log = logging.getLogger(__name__)
+
+# Increment it when a checkpoint means something else: when it is written otherwise, or when the same settings train
+# otherwise. Version 0.1.0 wrote none; there, each process of torchrun had batches of its own.
+CHECKPOINT_FORMAT = 2
 STATE, PROGRESS = "state.safetensors", "progress.json"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
@@ -68,7 +82,8 @@ def save_checkpoint(
         tensors |= {f"{_OPTIMIZER}{parameter}.{name}": value.contiguous() for name, value in state.items()}
     save_file(tensors, new / STATE)
     # Last: a folder with a progress file is complete.
-    write_json(new / PROGRESS, {"run_version": run_version, **asdict(progress)})
+    content = {"format_version": CHECKPOINT_FORMAT, "run_version": run_version, "progress": asdict(progress)}
+    write_json(new / PROGRESS, content)
     _swap(folder)
 
 
@@ -77,29 +92,40 @@ def load_checkpoint(
 ) -> Progress | None:
     """Restores a checkpoint of the same run into model, optimizer and the folder `best`; returns None without one.
 
-    With several processes only the first one passes a folder; the others pass None.
+    A checkpoint that cannot be read, or is of another format, is ignored with a warning: it only saves time. With
+    several processes only the first one passes a folder; the others pass None.
     """
     if (_new(folder) / PROGRESS).is_file():
         _swap(folder)  # the run was killed between writing and swapping
     path = folder / PROGRESS
     if not path.is_file():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content.pop("run_version") != run_version:
+    try:
+        content = read_json(path, TRAIN_COMMAND)
+        require_format(content.get("format_version"), CHECKPOINT_FORMAT, path, remake=TRAIN_COMMAND)
+        if content["run_version"] != run_version:
+            return None
+        progress = Progress(**content["progress"])
+        tensors = load_file(folder / STATE)
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        log.warning("training begins anew, because its checkpoint cannot be used: %s", error)
         return None
-    tensors = load_file(folder / STATE)
+    _restore(tensors, model, optimizer)
+    if best is not None:
+        shutil.rmtree(best, ignore_errors=True)
+        shutil.copytree(folder / best.name, best)
+    return progress
+
+
+def _restore(tensors: dict[str, torch.Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     model.load_state_dict({n.removeprefix(_MODEL): value for n, value in tensors.items() if n.startswith(_MODEL)})
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith(_OPTIMIZER):
             parameter, _, key = name.removeprefix(_OPTIMIZER).partition(".")
             state.setdefault(int(parameter), {})[key] = value
     # Groups hold only settings, which run_version covers, and rates, which the schedule sets.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    if best is not None:
-        shutil.rmtree(best, ignore_errors=True)
-        shutil.copytree(folder / best.name, best)
-    return replace(Progress(), **content)
 
 
 def delete_checkpoint(folder: Path) -> None:

@@ -1,9 +1,8 @@
 """Records what an artifact was made from, so that artifacts of different runs are never mixed."""
 
-import json
 from pathlib import Path
 
-from feature_repo.common.files import sha256, write_json
+from feature_repo.common.files import read_json, sha256, write_json
 
 RECORD = "made_from.json"
 
@@ -24,7 +23,7 @@ def require_source(folder: Path, source: Path, command: str) -> None:
     record = folder / RECORD
     if not record.is_file() or not source.is_file():
         raise FileNotFoundError(f"{folder} or {source} is missing; run `{command}` first")
-    if json.loads(record.read_text(encoding="utf-8")).get(source.name) != sha256(source):
+    if read_json(record, command).get(source.name) != sha256(source):
         raise ValueError(
             f"{folder} was made from another {source.name} than the one in {source.parent}; run `{command}`"
         )

@@ -5,15 +5,16 @@ model.json          spec, vocabularies of names, text encoder, feature service, 
 product_keys.npy    products with an id embedding
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from feature_repo.common.files import write_json
+from feature_repo.common.files import read_json, write_json
+from feature_repo.common.formats import require_format
 from training.model.item_features import Vocabularies
 from training.model.spec import ModelSpec
 from training.model.towers import TwoTower
@@ -22,6 +23,7 @@ from training.model.towers import TwoTower
 MODEL_FORMAT = 2
 WEIGHTS, CARD, KEYS = "model.safetensors", "model.json", "product_keys.npy"
 CURVES = "curves.json"  # loss and validation metrics by epoch
+TRAIN_COMMAND = "tawsiya train"  # the command that makes a model again
 CHOSEN = "chosen"  # folder of the model that has not seen the validation days
 
 
@@ -35,6 +37,7 @@ class ModelCard:
         schema_hash: Schema hash at training time.
         epoch: Epoch of these weights, from 1.
         metrics: Validation metrics of that epoch.
+        trained_until: Start of the test days, ISO 8601: the model has seen only events before; None in older models.
     """
 
     text_encoder: str
@@ -42,6 +45,7 @@ class ModelCard:
     schema_hash: str
     epoch: int
     metrics: dict[str, float] = field(default_factory=dict)
+    trained_until: str | None = None
 
 
 def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: ModelCard) -> None:
@@ -62,6 +66,7 @@ def save_model(folder: Path, model: TwoTower, vocabularies: Vocabularies, card: 
         "schema_hash": card.schema_hash,
         "epoch": card.epoch,
         "metrics": card.metrics,
+        "trained_until": card.trained_until,
     }
     write_json(folder / CARD, content)
 
@@ -71,29 +76,32 @@ def load_model(folder: Path) -> tuple[TwoTower, Vocabularies, ModelCard]:
 
     Raises:
         FileNotFoundError: There is no model in the folder.
-        ValueError: It was written by another version of the format.
+        ValueError: It was written by another version of the format, or it is damaged.
     """
     path = folder / CARD
     if not path.is_file():
-        raise FileNotFoundError(f"there is no model in {folder}; run `tawsiya train` first")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content["format_version"] != MODEL_FORMAT:
-        raise ValueError(
-            f"{path} has format version {content['format_version']}, this program reads {MODEL_FORMAT}; train again"
+        raise FileNotFoundError(f"there is no model in {folder}; run `{TRAIN_COMMAND}` first")
+    content = read_json(path, TRAIN_COMMAND)
+    require_format(content.get("format_version"), MODEL_FORMAT, path, remake=TRAIN_COMMAND)
+    try:
+        model = TwoTower(ModelSpec.from_json(content["spec"]))
+        model.load_state_dict(load_file(folder / WEIGHTS))
+        vocabularies = Vocabularies(
+            tuple(content["brands"]),
+            tuple(content["categories"]),
+            tuple(content["price_edges"]),
+            np.load(folder / KEYS, allow_pickle=False),
         )
-    model = TwoTower(ModelSpec.from_json(content["spec"]))
-    model.load_state_dict(load_file(folder / WEIGHTS))
-    vocabularies = Vocabularies(
-        tuple(content["brands"]),
-        tuple(content["categories"]),
-        tuple(content["price_edges"]),
-        np.load(folder / KEYS, allow_pickle=False),
-    )
-    card = ModelCard(
-        content["text_encoder"],
-        content["feature_service"],
-        content["schema_hash"],
-        content["epoch"],
-        content["metrics"],
-    )
+        card = ModelCard(
+            content["text_encoder"],
+            content["feature_service"],
+            content["schema_hash"],
+            content["epoch"],
+            content["metrics"],
+            content.get("trained_until"),
+        )
+    # A card that lacks a value or has one too many, weights of another spec, a file that is missing or cut short.
+    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise ValueError(f"the model in {folder} is damaged ({first_line}); run `{TRAIN_COMMAND}`") from None
     return model.eval(), vocabularies, card

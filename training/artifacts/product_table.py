@@ -33,6 +33,7 @@ class ProductTable:
 
     Attributes:
         product_ids: (N,) ids.
+        keys_N: (N,) int64 product keys.
         brands, categories: Names by code.
         brand_codes_N, category_codes_N: (N,) int32 places in `brands` and `categories`; NO_CODE for none.
         prices_N: (N,) float64 as of the release, NaN where unknown.
@@ -59,7 +60,8 @@ class ProductTable:
         self.currencies_N: TextArray = _filled(table[c.CURRENCY], "").astype(np.str_)
         self.stock_N: Int64Array = _filled(table[c.STOCK], -1)
         self.hidden_N: BoolArray = _filled(table[c.HIDDEN], False)
-        self._keys = KeyIndex(table[c.PRODUCT_KEY].to_numpy())
+        self.keys_N: Int64Array = table[c.PRODUCT_KEY].to_numpy()
+        self._keys = KeyIndex(self.keys_N)
         self._kept_keys = _kept_keys(aliases)
         self._merged_keys = KeyIndex(product_keys(list(self._kept_keys)))
         self._kept_of_merged = np.array(list(self._kept_keys.values()), dtype=np.int64)

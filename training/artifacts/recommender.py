@@ -3,6 +3,7 @@
 Legend: B buyers, K results, L events, M texts, P some products, N all products, D and T dimensions.
 """
 
+import copy
 import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,6 +109,9 @@ class Recommender:
         model_folder: The folder of its model.
         text_encoder: The id of the text encoder that its text vectors come from.
         products: Its products.
+        card: What its model says about itself.
+        rescorer: The weights of its re-scorer.
+        as_of_ms: End of its data, milliseconds since 1970; the re-scorer counts back from it.
     """
 
     def __init__(self, folder: Path, *, schema_hash: str, device: torch.device | None = None) -> None:
@@ -133,8 +137,8 @@ class Recommender:
         self.created = dt.datetime.fromisoformat(manifest["created"])
         self.products = ProductTable(folder / PRODUCTS_ARROW, folder / ALIASES_ARROW)
         self.model_folder = folder / MODEL_FOLDER
-        model, _, card = load_model(self.model_folder)
-        self.text_encoder: str = card.text_encoder
+        model, _, self.card = load_model(self.model_folder)
+        self.text_encoder: str = self.card.text_encoder
         self._item_tower = model.item_tower
         # The table of id embeddings is as large as all product vectors. The service only encodes new products, which
         # have no id embedding (their row is zeros), so no worker keeps the table.
@@ -145,19 +149,39 @@ class Recommender:
         # The product's part of a logit is the same for every buyer: computed once, a request only looks it up.
         self._logit_N = self._encoder.item_logits(vectors_ND)
         self._search = SearchIndex.load(folder / SEARCH_FOLDER)
-        self._rescorer = Rescorer.load(self.model_folder)
-        self._as_of_ms: int = manifest["as_of_ms"]
+        self.rescorer = Rescorer.load(self.model_folder)
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
         # The scale at which the re-scorer was fitted, see evaluation/held_out.py.
         self._relative_weights = weights / weights.max()
-        recent_2N: Float32Array = np.load(folder / RECENT_POPULARITY, allow_pickle=False)
+        self._set_popularity(
+            manifest["as_of_ms"],
+            np.load(folder / POPULARITY, allow_pickle=False),
+            np.load(folder / RECENT_POPULARITY, allow_pickle=False),
+        )
+
+    def as_of(self, as_of_ms: int, popular_N: Int32Array, recent_2N: Float32Array) -> "Recommender":
+        """The release as it would have answered at another moment: with the popularity that was known then.
+
+        Its own popularity counts events up to the end of its data. To measure it on earlier days, those must not count.
+
+        Args:
+            as_of_ms: The moment, milliseconds since 1970.
+            popular_N: (N,) product positions, most popular first (ReleaseParts.popular).
+            recent_2N: (2, N) recent popularity (ReleaseParts.recent_popularity).
+        """
+        earlier = copy.copy(self)
+        earlier._set_popularity(as_of_ms, popular_N, recent_2N)
+        return earlier
+
+    def _set_popularity(self, as_of_ms: int, popular_N: Int32Array, recent_2N: Float32Array) -> None:
+        self.as_of_ms = as_of_ms
         self._popularity_term = {
-            new_only: PopularityTerm.of(self._rescorer.popularity(recent_N, new_only=new_only))
+            new_only: PopularityTerm.of(self.rescorer.popularity(recent_N, new_only=new_only))
             for new_only, recent_N in zip((False, True), recent_2N, strict=True)
         }
-        self._most_popular: Int32Array = np.load(folder / POPULARITY, allow_pickle=False)
-        self._popularity_N = np.empty(len(self._most_popular), dtype=np.float32)
-        self._popularity_N[self._most_popular] = 1 / np.arange(1, len(self._most_popular) + 1)
+        self._most_popular = popular_N
+        self._popularity_N = np.empty(len(popular_N), dtype=np.float32)
+        self._popularity_N[popular_N] = 1 / np.arange(1, len(popular_N) + 1)
 
     def __len__(self) -> int:
         """The number of products, N."""
@@ -216,6 +240,10 @@ class Recommender:
         """For each vector, the K products with the highest similarity."""
         return self._vectors.nearest(vectors_BD, k)
 
+    def index_recall(self, queries_QD: Float32Array, k: int) -> float:
+        """The share of the K nearest products of each query that the index finds."""
+        return self._vectors.recall(queries_QD, k)
+
     def nearest_allowed(self, vector_D: Float32Array, k: int, allowed_N: BoolArray, n_allowed: int) -> Ranked:
         """The K allowed products with the highest similarity; see IndexedVectors.nearest_allowed."""
         return self._vectors.nearest_allowed(vector_D, k, allowed_N, n_allowed)
@@ -251,12 +279,12 @@ class Recommender:
         """The re-scorer's repeat term of the products of some events; products that the release lacks have none."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
         weights_L = self._relative_weights[events.event_types]
-        counts_L = self._rescorer.repeats(events.event_times, weights_L, self._as_of_ms)
+        counts_L = self.rescorer.repeats(events.event_times, weights_L, self.as_of_ms)
         positions, places_L = np.unique(positions_L, return_inverse=True)
         # The sums by product come before the logarithm of repeat_term.
         counts = np.bincount(places_L, counts_L, minlength=len(positions)).astype(np.float32)
         known = positions >= 0
-        return Repeats(positions[known], self._rescorer.repeat_term(counts[known]))
+        return Repeats(positions[known], self.rescorer.repeat_term(counts[known]))
 
     def popularity_term(self, positions: Int64Array, *, new_only: bool) -> Float32Array:
         """The re-scorer's popularity term of P products, (P,)."""

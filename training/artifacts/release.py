@@ -3,28 +3,31 @@
     releases/20261123T171200.123Z-1a2b3c4d/
         model/                    the model artifact
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
-        product_index.faiss
+        product_index.faiss, index_curve.json
         search_index/             text vectors, their index, and n-grams of the texts
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and the ids that replace them
         popularity.npy            product positions, most events in the last days first
         recent_popularity.npy     input of the re-scorer's popularity term (see rescorer.py)
         metrics.json              offline evaluation
+        config.json               the configuration that it was made with, without secrets; missing before 0.2
         manifest.json             facts about the release, and the sha256 of every file
     releases/current              -> the live release
 
 A release is written under a name that starts with a dot and renamed when it is complete. `current` is replaced by an
 atomic rename. So a crash at any time leaves the old or the new release live, never a part of one. The name ends with a
-hash of the manifest, which contains the hashes of all files, so a single changed byte is detected.
+hash of the manifest (release_manifest.py), which contains the hashes of all files, so a single changed byte is
+detected. Not part of that hash is the verdict of the gate (gate_verdict.py), which is known only after the release is
+written.
 """
 
 import datetime as dt
-import hashlib
-import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +38,26 @@ from feature_repo.common.arrays import Float32Array, Int32Array
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import sha256, write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
+from training.artifacts.gate_verdict import GATE, NOT_JUDGED, forced, refusal, sealed
 from training.artifacts.lineage import RECORD
-from training.artifacts.search.vector_index import INDEX_FILE
+from training.artifacts.release_manifest import (
+    MANIFEST,
+    RELEASE_FORMAT,
+    is_release_name,
+    parse_manifest,
+    release_name,
+    require_files,
+    verify_files,
+)
+from training.artifacts.search.index_files import INDEX_CURVE, INDEX_FILE
+from training.artifacts.verified_files import note_verified, unchanged_since_verified
 
 log = logging.getLogger(__name__)
 
-CURRENT, MANIFEST, METRICS = "current", "manifest.json", "metrics.json"
+CURRENT, METRICS, RELEASE_SETTINGS = "current", "metrics.json", "config.json"
 MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
 PRODUCTS_ARROW, ALIASES_ARROW = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
-# Increment it when older releases cannot be served any more, for example after a change of the normaliser.
-RELEASE_FORMAT = 6
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class ReleaseParts:
         popular: (N,) product positions, most popular first.
         recent_popularity: (2, N) rescorer.recent_popularity of the products, for lists of any and of new products.
         as_of_ms: End of the data in milliseconds since 1970; the re-scorer counts back from it.
+        settings: The configuration that it was made with (public_settings).
     """
 
     model: Path
@@ -70,6 +83,7 @@ class ReleaseParts:
     popular: Int32Array
     recent_popularity: Float32Array
     as_of_ms: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -82,7 +96,7 @@ def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any
         releases: Folder of all releases.
         parts: What goes into the release.
         metrics: Offline evaluation, as `tawsiya evaluate --json` prints it.
-        about: Further facts for the manifest (dataset, schema hash, counts).
+        about: Further facts for the manifest (dataset, schema hash, counts, verdict of the gate).
     """
     releases.mkdir(parents=True, exist_ok=True)
     # Of killed processes. The caller holds the shop's lock, so no other process is writing.
@@ -92,12 +106,12 @@ def write_release(releases: Path, parts: ReleaseParts, *, metrics: dict[str, Any
     folder.mkdir()
     _copy_parts(parts, folder)
     write_json(folder / METRICS, metrics)
+    write_json(folder / RELEASE_SETTINGS, dict(parts.settings))
     sums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     created = dt.datetime.now(dt.UTC)
     facts = {"format_version": RELEASE_FORMAT, "created": created.isoformat(), "as_of_ms": parts.as_of_ms}
     manifest = {**facts, **about, "sha256": sums}
-    # Names sort by time, so rollback can find the release before a damaged one.
-    name = f"{created:%Y%m%dT%H%M%S}.{created.microsecond // 1000:03}Z-{_content_hash(manifest)}"
+    name = release_name(created, manifest)
     manifest["name"] = name
     # After all files, whose hashes it contains.
     write_json(folder / MANIFEST, manifest)
@@ -112,6 +126,8 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     for name in (VECTORS, IDS, ID_TO_INDEX):
         shutil.copy2(parts.embeddings / name, folder / name)
     shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
+    if (parts.index / INDEX_CURVE).is_file():  # indexes of 0.1.0 have none
+        shutil.copy2(parts.index / INDEX_CURVE, folder / INDEX_CURVE)
     _write_arrow(folder / PRODUCTS_ARROW, parts.products)
     _write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
@@ -126,18 +142,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{folder} is not a release: it has no {MANIFEST}")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # invalid JSON or UTF-8
-        raise ValueError(f"{path} is damaged: {error}") from None
-    if manifest.get("format_version") != RELEASE_FORMAT:
-        raise ValueError(
-            f"{path} has format version {manifest.get('format_version')}, this program reads {RELEASE_FORMAT}"
-        )
-    name = folder.resolve().name  # `folder` may be the link to the live release
-    if manifest.get("name") != name or not name.endswith(f"-{_content_hash(manifest)}"):
-        raise ValueError(f"{path} is damaged: it does not match the release's name")
-    return manifest
+    return parse_manifest(path.read_bytes(), path, folder.resolve().name)  # `folder` may be the link to the live one
 
 
 def verify_release(folder: Path) -> dict[str, Any]:
@@ -147,16 +152,7 @@ def verify_release(folder: Path) -> dict[str, Any]:
         ValueError: A file is missing, damaged or not in the manifest; the message names it.
     """
     manifest = read_manifest(folder)
-    sums: dict[str, str] = manifest["sha256"]
-    # Unknown files are refused too: whatever is loaded from the folder must be in the manifest.
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
-    if missing := sorted(sums.keys() - present):
-        raise ValueError(f"release {folder.name} lacks {', '.join(missing)}")
-    if unknown := sorted(present - sums.keys()):
-        raise ValueError(f"release {folder.name} holds files that its manifest does not know: {', '.join(unknown)}")
-    for name, expected in sums.items():
-        if sha256(folder / name) != expected:
-            raise ValueError(f"release {folder.name} is damaged: {name} does not match its sha256 sum")
+    verify_files(folder, manifest)
     return manifest
 
 
@@ -197,9 +193,7 @@ def check(releases: Path, name: str | None) -> str:
         if live is None:
             raise GateRefusedError(f"no release is live in {releases}; run `tawsiya refresh` first")
         name = live.name
-    # The name comes from the command line and must not lead out of the folder.
-    if Path(name).name != name or name.startswith(".") or name == CURRENT:
-        raise GateRefusedError(f"{name!r} is not the name of a release")
+    _require_name(name)
     try:
         verify_release(releases / name)
     except ValueError as error:
@@ -207,12 +201,57 @@ def check(releases: Path, name: str | None) -> str:
     return name
 
 
+def _require_name(name: str) -> None:
+    # The name comes from the command line and must not lead out of the folder.
+    if not is_release_name(name):
+        raise GateRefusedError(f"{name!r} is not the name of a release")
+
+
+def _check_unless_unchanged(releases: Path, name: str) -> None:
+    """check, without the hashes of files that have not changed since they were verified (see verified_files)."""
+    _require_name(name)
+    try:
+        manifest = read_manifest(releases / name)
+        require_files(releases / name, manifest)
+    except ValueError as error:
+        raise GateRefusedError(str(error)) from None
+    files = manifest["sha256"]
+    if not unchanged_since_verified(releases, name, files):
+        started_ns = time.time_ns()
+        check(releases, name)
+        note_verified(releases, name, files, started_ns)
+
+
+def record_gate(releases: Path, name: str, gate: Mapping[str, Any]) -> None:
+    """Writes the verdict of the gate (see gate_verdict) into the manifest of a release."""
+    folder = releases / name
+    write_json(folder / MANIFEST, read_manifest(folder) | {GATE: sealed(gate)})
+
+
 # ---- going live, back and away ---------------------------------------------------------------------------------------
 
 
-def promote(releases: Path, name: str) -> None:
-    """Makes a release live after verifying it; if that fails (see check), the live release stays live."""
-    check(releases, name)
+def promote(releases: Path, name: str, *, forced_because: str | None = None) -> None:
+    """Makes a release live after verifying it; if that fails (see check), the live release stays live.
+
+    Args:
+        releases: Folder of all releases.
+        name: Name of the release.
+        forced_because: Why it goes live whatever the gate said; recorded in its manifest.
+
+    Raises:
+        GateRefusedError: The gate has refused the release, or it is damaged or missing.
+    """
+    _check_unless_unchanged(releases, name)
+    manifest = read_manifest(releases / name)
+    if forced_because is not None:
+        # Before it goes live: a crash in between leaves a record too many, never one too few.
+        record_gate(releases, name, manifest.get(GATE, dict(NOT_JUDGED)) | {"forced": forced(forced_because)})
+    elif reason := refusal(manifest):
+        raise GateRefusedError(
+            f"release {name} {reason}; to promote it all the same, "
+            f"`tawsiya release promote {name} --force --reason TEXT`"
+        )
     link = releases / f".{CURRENT}-{os.getpid()}"
     link.unlink(missing_ok=True)
     # Relative, so that the folder of releases can be moved or mounted elsewhere. A link cannot be changed in place; a
@@ -222,32 +261,42 @@ def promote(releases: Path, name: str) -> None:
 
 
 def rollback(releases: Path) -> str:
-    """Makes the release before the live one live again; returns its name.
+    """Makes the release before the live one live again, refused ones left out; returns its name.
 
     Raises:
         GateRefusedError: There is no earlier release.
     """
-    live = current_release(releases)
-    earlier = [row["name"] for row in list_releases(releases) if live and row["name"] < live.name]
-    if not earlier:
+    earlier = _before_live(releases, list_releases(releases))
+    if earlier is None:
         raise GateRefusedError("there is no earlier release to roll back to; see `tawsiya release list`")
-    promote(releases, earlier[-1])
-    return str(earlier[-1])
+    promote(releases, earlier)
+    return earlier
+
+
+def _before_live(releases: Path, rows: list[dict[str, Any]]) -> str | None:
+    """The name of the release that rollback makes live, among the rows of list_releases."""
+    # By name and not by row: the live release may be damaged, and then it has no row.
+    live = current_release(releases)
+    earlier = [row["name"] for row in rows if live and row["name"] < live.name and not refusal(row)]
+    return earlier[-1] if earlier else None
 
 
 def delete_old(releases: Path, keep: int) -> list[str]:
-    """Deletes all but the newest `keep` releases, but never the live one; returns the deleted names."""
-    old = [row["name"] for row in list_releases(releases)[:-keep] if not row["live"]]
+    """Deletes all but the newest `keep` releases, but never the live one nor the one before it; returns their names.
+
+    Of the refused ones, which are no releases to roll back to, only the newest stays, until a later release is live.
+    """
+    rows = list_releases(releases)
+    refused = [row for row in rows if refusal(row)]
+    live = current_release(releases)
+    live_name = live.name if live else ""
+    kept = {row["name"] for row in refused[-1:] if row["name"] > live_name}
+    kept |= {row["name"] for row in [row for row in rows if row not in refused][-keep:]}
+    kept |= {live_name, _before_live(releases, rows)}
+    old = [row["name"] for row in rows if row["name"] not in kept]
     for name in old:
         shutil.rmtree(releases / name)
     return old
-
-
-def _content_hash(manifest: dict[str, Any]) -> str:
-    """The hash of a manifest, with which the release's name ends."""
-    # Without the name, which contains this hash. Sorted keys make the text the same after a reload.
-    content = {key: value for key, value in manifest.items() if key != "name"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _write_arrow(path: Path, table: pa.Table) -> None:

@@ -11,7 +11,6 @@ repeat term is off, and the popularity term has a weight of its own.
 Legend: L events of one buyer, N products of the catalogue.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.common.arrays import Float32Array, Int64Array
-from feature_repo.common.files import write_json
+from feature_repo.common.files import read_json, write_json
 from training.data.histories import DAY_MS
 
 RESCORER_FILE = "rescorer.json"
@@ -51,11 +50,17 @@ class Rescorer:
 
     @classmethod
     def load(cls, folder: Path) -> "Rescorer":
-        """Reads the weights from a model folder; raises ValueError if there are none."""
+        """Reads the weights from a model folder; raises ValueError if there are none, or others than this program's."""
         path = folder / RESCORER_FILE
         if not path.is_file():
             raise ValueError(f"{path} is missing; run `tawsiya train` again")
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        content = read_json(path, "tawsiya train")
+        # A weight that is missing here would count as 0, and one that is unknown as nothing: other lists, silently.
+        if differing := content.keys() ^ cls.__dataclass_fields__.keys():
+            raise ValueError(
+                f"{path} is of another version of Tawsiya ({', '.join(sorted(differing))}); run `tawsiya train`"
+            )
+        return cls(**content)
 
     def popularity_span(self, *, new_only: bool) -> int:
         """The number of days over which buyers are counted."""

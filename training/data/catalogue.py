@@ -1,8 +1,10 @@
 """The product catalogue: products in a fixed order, and look-up of their positions."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -56,11 +58,72 @@ class Catalogue:
         return KeyIndex(self.product_keys).positions(keys)
 
 
+# What looks up positions of product keys.
+ProductPositions: TypeAlias = Catalogue | KeyIndex
+
+_COLUMNS = [c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY, c.PRICE]
+
+
 def read_catalogue(path: Path) -> Catalogue:
     """Reads the product features; FileNotFoundError names the command that makes them."""
+    _require_features(path)
+    return _catalogue(pq.read_table(path, columns=_COLUMNS))
+
+
+def read_catalogue_blocks(path: Path, n_rows: int) -> Iterator[Catalogue]:
+    """The catalogue in parts of at most `n_rows` products, in order: one part at a time is in memory."""
+    _require_features(path)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(n_rows, columns=_COLUMNS):
+            yield _catalogue(pa.Table.from_batches([batch]))
+
+
+@dataclass(frozen=True)
+class CatalogueTexts:
+    """The texts of all products, read from the product features each time that they are iterated over."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts in the order of read_catalogue."""
+        for block in self.blocks(65_536):
+            yield from block
+
+    def blocks(self, n_rows: int) -> Iterator[list[str]]:
+        """The same in parts of at most `n_rows`."""
+        _require_features(self.path)
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(n_rows, columns=[c.TEXT]):
+                yield batch[c.TEXT].to_pylist()
+
+
+def count_products(path: Path) -> int:
+    """The number of products, N."""
+    _require_features(path)
+    n_products: int = pq.read_metadata(path).num_rows
+    return n_products
+
+
+def read_product_id_blocks(path: Path, n_rows: int) -> Iterator[npt.NDArray[np.str_]]:
+    """The product ids in the order of read_catalogue, in parts of at most `n_rows`."""
+    _require_features(path)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(n_rows, columns=[c.PRODUCT_ID]):
+            yield np.array(batch[c.PRODUCT_ID].to_pylist(), dtype=np.str_)
+
+
+def read_product_positions(path: Path) -> KeyIndex:
+    """The positions of all products by their keys, in the order of read_catalogue, without the other columns."""
+    _require_features(path)
+    return KeyIndex(pq.read_table(path, columns=[c.PRODUCT_KEY])[c.PRODUCT_KEY].to_numpy())
+
+
+def _require_features(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist yet; run `tawsiya build-features` first")
-    table = pq.read_table(path, columns=[c.PRODUCT_ID, c.PRODUCT_KEY, c.TEXT, c.BRAND, c.CATEGORY, c.PRICE])
+
+
+def _catalogue(table: pa.Table) -> Catalogue:
     return Catalogue(
         product_ids=table[c.PRODUCT_ID].to_pylist(),
         product_keys=table[c.PRODUCT_KEY].to_numpy(),

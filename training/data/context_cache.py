@@ -18,6 +18,8 @@ from training.data.contexts import Contexts
 from training.data.histories import Histories
 
 Arrays = dict[str, npt.NDArray[Any]]
+# Increment it when the arrays are written otherwise: the cache of another format counts as none.
+CACHE_FORMAT = 1
 
 
 def cached_contexts(folder: Path, version: str, make: Callable[[], Contexts]) -> Contexts:
@@ -29,7 +31,7 @@ def cached_contexts(folder: Path, version: str, make: Callable[[], Contexts]) ->
         make: Reads the contexts through Feast.
     """
     # A hash, because a version may have any length and any characters.
-    key = hashlib.sha256(version.encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{CACHE_FORMAT} {version}".encode()).hexdigest()[:16]
     cached = folder / key
     if not cached.is_dir():
         contexts = make()

@@ -23,7 +23,7 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore
 from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, PURCHASE
-from training.data.catalogue import Catalogue
+from training.data.catalogue import ProductPositions
 from training.data.histories import UNKNOWN_PRODUCT, Histories, ranges
 
 DAY_US = 86_400_000_000
@@ -107,7 +107,7 @@ class Contexts:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, split: str) -> Contexts:
+def split_contexts(store: FeatureStore, config: Config, catalogue: ProductPositions, split: str) -> Contexts:
     """Reads the contexts of one split with the configured history length and targets.
 
     Raises:
@@ -129,7 +129,7 @@ def split_contexts(store: FeatureStore, config: Config, catalogue: Catalogue, sp
 def read_contexts(
     store: FeatureStore,
     path: Path,
-    catalogue: Catalogue,
+    catalogue: ProductPositions,
     split: str,
     max_length: int,
     target_events: Collection[str] = EVENT_TYPE_NAMES,
@@ -176,7 +176,7 @@ def read_contexts(
 
 
 def _timelines(
-    store: FeatureStore, contexts: pd.DataFrame, buyers: Int64Array, max_length: int, catalogue: Catalogue
+    store: FeatureStore, contexts: pd.DataFrame, buyers: Int64Array, max_length: int, catalogue: ProductPositions
 ) -> tuple[Histories, Int64Array, Int64Array]:
     """The timelines, and the start and end of each context's window.
 
@@ -250,7 +250,7 @@ def _require_past(timelines: Histories, starts: Int64Array, ends: Int64Array, ti
 # ---- lists of events and targets -------------------------------------------------------------------------------------
 
 
-def _histories(table: pa.Table, catalogue: Catalogue) -> Histories:
+def _histories(table: pa.Table, catalogue: ProductPositions) -> Histories:
     """Arrow list columns as histories; a null list is an empty history."""
     keys = table[c.PRODUCT_KEYS].combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(keys), 0).to_numpy()

@@ -1,7 +1,9 @@
 """Encodes catalogues and buyers with a trained model, and wraps the model as a ranker for evaluation.
 
-Legend: N products, M products of a part of the catalogue, R rows, B buyers, D dimensions.
+Legend: N products, M products with an id embedding, R products without one, B buyers, K nearest, D dimensions.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -30,31 +32,57 @@ def encode_catalogue(
 
     If the model has id embeddings, products without one borrow from neighbours that have one.
     """
-    model.eval()
-    starts = range(0, len(items), batch_size)
-    bar = tqdm(starts, desc="products", unit="batch", disable=not show_progress)
-    item_ND = torch.cat([items.encode(model.item_tower, slice(start, start + batch_size)) for start in bar])
-    if model.item_tower.identity is not None:
-        # Without id embeddings all products are alike, and none ranks behind the others for lack of one.
-        item_ND = _borrowed(item_ND, items.id_N != UNKNOWN)
+    item_ND = encode_items(model, items, batch_size, show_progress=show_progress)
+    if borrows(model):
+        known_N = items.id_N != UNKNOWN
+        known_MD = item_ND[known_N]
+        for places in torch.split(torch.nonzero(~known_N).squeeze(1), ROWS_AT_ONCE):
+            item_ND[places] = borrow(item_ND[places], [known_MD])
     return item_ND
 
 
-def _borrowed(item_ND: Tensor, known_N: Tensor) -> Tensor:
-    """Moves each product without an id embedding towards the mean of the nearest products that have one.
+@torch.inference_mode()
+def encode_items(
+    model: TwoTower, items: ItemFeatures, batch_size: int = 4096, *, show_progress: bool = False
+) -> Tensor:
+    """(N, D) vectors of the item tower alone, on the device of `items`; switches the model to evaluation mode."""
+    model.eval()
+    starts = range(0, len(items), batch_size)
+    bar = tqdm(starts, desc="products", unit="batch", disable=not show_progress)
+    return torch.cat([items.encode(model.item_tower, slice(start, start + batch_size)) for start in bar])
+
+
+def borrows(model: TwoTower) -> bool:
+    """Whether products without an id embedding borrow from others.
+
+    Without id embeddings all products are alike, and none ranks behind the others for lack of one.
+    """
+    return model.item_tower.identity is not None
+
+
+@torch.inference_mode()
+def borrow(rows_RD: Tensor, known_blocks: Iterable[Tensor]) -> Tensor:
+    """Moves products without an id embedding, (R, D), towards the mean of the nearest products that have one.
 
     Buyer vectors are sums of products with id embeddings and lie among these. A product that consists of its text alone
     lies apart from them and would rank behind all of them.
+
+    Args:
+        rows_RD: Vectors of the item tower; R at most ROWS_AT_ONCE, because each is compared with a whole block.
+        known_blocks: The M products that have one, in blocks of (m, D), so that they need not be in memory together.
     """
-    known_MD = item_ND[known_N]
-    if len(known_MD) == 0:
-        return item_ND
-    moved_ND = item_ND.clone()
-    for places in torch.split(torch.nonzero(~known_N).squeeze(1), ROWS_AT_ONCE):
-        nearest = (item_ND[places] @ known_MD.T).topk(min(NEIGHBOURS, len(known_MD)), dim=1).indices
-        mean_RD = F.normalize(known_MD[nearest].mean(dim=1), dim=-1)
-        moved_ND[places] = F.normalize((1 - BORROWED) * item_ND[places] + BORROWED * mean_RD, dim=-1)
-    return moved_ND
+    scores_RK, nearest_RKD = rows_RD.new_empty(len(rows_RD), 0), rows_RD.new_empty(len(rows_RD), 0, rows_RD.shape[1])
+    for known_MD in known_blocks:
+        top = (rows_RD @ known_MD.T).topk(min(NEIGHBOURS, len(known_MD)), dim=1)
+        scores_RK = torch.cat([scores_RK, top.values], dim=1)
+        nearest_RKD = torch.cat([nearest_RKD, known_MD[top.indices]], dim=1)
+        if scores_RK.shape[1] > NEIGHBOURS:
+            scores_RK, places_RK = scores_RK.topk(NEIGHBOURS, dim=1)
+            nearest_RKD = nearest_RKD.take_along_dim(places_RK[:, :, None], dim=1)
+    if scores_RK.shape[1] == 0:
+        return rows_RD
+    mean_RD = F.normalize(nearest_RKD.mean(dim=1), dim=-1)
+    return F.normalize((1 - BORROWED) * rows_RD + BORROWED * mean_RD, dim=-1)
 
 
 @torch.inference_mode()

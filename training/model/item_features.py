@@ -91,8 +91,15 @@ class ItemFeatures:
 
     def to(self, device: torch.device) -> "ItemFeatures":
         """The features on a device."""
-        tensors = (self.text_NT, self.brand_N, self.category_N, self.price_N, self.id_N)
-        return ItemFeatures(*(tensor.to(device) for tensor in tensors))
+        return ItemFeatures(*(tensor.to(device) for tensor in self._tensors))
+
+    def take(self, chosen_N: torch.Tensor) -> "ItemFeatures":
+        """The products where `chosen_N`, (N,), is True."""
+        return ItemFeatures(*(tensor[chosen_N] for tensor in self._tensors))
+
+    @property
+    def _tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.text_NT, self.brand_N, self.category_N, self.price_N, self.id_N
 
     def encode(
         self, tower: ItemTower, positions: torch.Tensor | slice, text: torch.Tensor | None = None

@@ -44,6 +44,7 @@ def info_nce(
     *,
     temperature: Tensor,
     log_q_C: Tensor | None = None,
+    total_weight: Tensor | None = None,
     max_logits: int = MAX_LOGITS,
 ) -> Tensor:
     """InfoNCE (van den Oord et al. 2018, https://arxiv.org/abs/1807.03748): cross-entropy of each target.
@@ -60,6 +61,8 @@ def info_nce(
         log_q_C: Log probability of each candidate to be sampled. It is subtracted from the logits, because sampling
             otherwise penalises popular products (Yi et al. 2019, https://doi.org/10.1145/3298689.3346996). None means
             no correction.
+        total_weight: Sum of the weights, a scalar; None sums those of the choices. A process that has a part of the
+            choices passes the sum of all, and the sum of the processes' losses is the loss.
         max_logits: Maximum number of logits in memory.
 
     Returns:
@@ -69,7 +72,7 @@ def info_nce(
     # computing their logits twice.
     step = max(1, max_logits // len(candidate_CD))
     starts = range(0, len(buyer_PD), step)
-    if len(starts) == 1:
+    if len(starts) <= 1:  # none at all, if a batch has fewer contexts than there are processes
         total = _weighted_sum(buyer_PD, candidate_CD, choices, temperature, log_q_C)
     else:
         chunks = (
@@ -86,8 +89,10 @@ def info_nce(
             for start in starts
         )
         total = torch.stack(list(chunks)).sum()
+    if total_weight is None:
+        total_weight = choices.weight_T.sum()
     # All weights can be 0, for event types of weight 0 or for contexts so old that their weight underflows.
-    return total / choices.weight_T.sum().clamp_min(torch.finfo(choices.weight_T.dtype).tiny)
+    return total / total_weight.clamp_min(torch.finfo(total_weight.dtype).tiny)
 
 
 def _weighted_sum(

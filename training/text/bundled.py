@@ -127,8 +127,10 @@ def _is_complete(folder: Path) -> bool:
     record_file = folder / _RECORD_FILE
     if not record_file.is_file():
         return False
-    record = json.loads(record_file.read_text())
-    return bool(record == _record(folder))
+    try:
+        return bool(json.loads(record_file.read_text()) == _record(folder))
+    except ValueError:  # damaged: converted again
+        return False
 
 
 def _record(folder: Path) -> dict[str, Any]:

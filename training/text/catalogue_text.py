@@ -4,7 +4,7 @@ Legend: N products, T dimensions of a text vector.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from training.data.catalogue import Catalogue
 from training.device import resolve_device
 from training.text.encoder import FLOAT32, TextEncoder, load_text_encoder
 from training.text.fine_tuning import TrainableTexts
-from training.text.vector_cache import encode_distinct
+from training.text.vector_cache import TextVectorCache, encode_distinct, encode_missing
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +51,20 @@ def text_vectors(
     return vectors_NT, encoder.encoder_id
 
 
-def model_text_vectors(config: Config, catalogue: Catalogue, card: ModelCard, *, show_progress: bool) -> Float32Array:
-    """Text vectors of all products, (N, T), by the encoder that the shop's model was trained on.
+def model_text_cache(config: Config, texts: Iterable[str], card: ModelCard, *, show_progress: bool) -> TextVectorCache:
+    """The cache with the vectors of `texts` (see encode_missing), by the encoder that the shop's model was trained on.
 
     Raises:
         ValueError: The configuration names another encoder.
     """
-    text_NT, encoder_id = text_vectors(config, catalogue, shop_paths(config).model, show_progress=show_progress)
-    if encoder_id != card.text_encoder:
+    encoder = _LazyEncoder(config, shop_paths(config).model)
+    if encoder.encoder_id != card.text_encoder:
         raise ValueError(
-            f"the model was trained on text vectors of {card.text_encoder}, the configuration names {encoder_id}; "
-            "run `tawsiya train` again, or name the model's encoder in model.item_tower.text_encoder"
+            f"the model was trained on text vectors of {card.text_encoder}, the configuration names "
+            f"{encoder.encoder_id}; run `tawsiya train` again, or name the model's encoder in "
+            "model.item_tower.text_encoder"
         )
-    return text_NT
+    return encode_missing(texts, encoder, text_vectors_dir(config), show_progress=show_progress)
 
 
 @dataclass(frozen=True)

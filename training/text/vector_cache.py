@@ -13,7 +13,8 @@ Legend: N texts, D dimensions.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import quote
@@ -22,11 +23,14 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from feature_repo.common.arrays import Float32Array
+from feature_repo.common.arrays import Float32Array, Int64Array
+from training.text.sorted_keys import NO_ROW, TEXT_KEY_BYTES, SortedKeys, first_halves
 
-# 128 bits: two of a billion texts share a key with a probability below 1e-20.
-_KEY_BYTES = 16
+# 128 bits of key: two of a billion texts share one with a probability below 1e-20.
 _CHUNK = 256  # texts per write and per step of the progress bar; a killed run loses at most this many
+_LOOKED_UP_AT_ONCE = 16_384  # texts
+WAVE = 262_144  # texts that wait for their vectors: about 100 MB
+_UNSORTED = 65_536  # new keys; sorting them in takes as long as all keys, and a dictionary 140 bytes for each
 
 
 class PassageEncoder(Protocol):
@@ -54,7 +58,8 @@ class TextVectorCache:
         self._keys_file = folder / f"keys_{dim}.bin"
         self._vectors_file = folder / f"vectors_{dim}.f32"
         self._lock = FileLock(folder / ".lock")
-        self._rows: dict[bytes, int] = {}
+        self._sorted = SortedKeys()  # of the first rows
+        self._recent: dict[bytes, int] = {}  # of the rows after them
         self._rows_read = 0
         # Kept open: after a deletion they are still what was read, and no later file gets their inodes.
         self._keys: BinaryIO | None = None
@@ -63,7 +68,7 @@ class TextVectorCache:
 
     def __len__(self) -> int:
         """The number of texts at the last refresh."""
-        return len(self._rows)
+        return self._rows_read
 
     def refresh(self) -> None:
         """Reads what other processes have added."""
@@ -71,19 +76,36 @@ class TextVectorCache:
         if self._keys is None or self._vectors is None:
             return
         # A writer may be between its two files, and a killed one may have left half a key.
-        rows = min(_size(self._keys) // _KEY_BYTES, _size(self._vectors) // (4 * self._dim))
+        rows = min(_size(self._keys) // TEXT_KEY_BYTES, _size(self._vectors) // (4 * self._dim))
         if rows <= self._rows_read:
             return
-        start = self._rows_read * _KEY_BYTES
-        new = os.pread(self._keys.fileno(), rows * _KEY_BYTES - start, start)
-        for row in range(self._rows_read, rows):
-            start = (row - self._rows_read) * _KEY_BYTES
-            self._rows[new[start : start + _KEY_BYTES]] = row
+        if rows - len(self._sorted) > _UNSORTED:
+            self._sorted.extend(self._read_keys(len(self._sorted), rows))
+            self._recent.clear()
+        else:
+            new = self._read_keys(self._rows_read, rows)
+            for row in range(self._rows_read, rows):
+                start = (row - self._rows_read) * TEXT_KEY_BYTES
+                self._recent[new[start : start + TEXT_KEY_BYTES]] = row
         self._rows_read = rows
 
-    def missing(self, texts: Sequence[str]) -> list[str]:
+    def missing(self, texts: Iterable[str]) -> list[str]:
         """The distinct texts that have no vector, in order of first appearance."""
-        return [text for text in dict.fromkeys(texts) if self._key(text) not in self._rows]
+        found: dict[str, None] = {}
+        for batch in _batches(texts):
+            rows = self._rows_of(batch).tolist()
+            found |= dict.fromkeys(text for text, row in zip(batch, rows, strict=True) if row == NO_ROW)
+        return list(found)
+
+    def n_missing(self, texts: Iterable[str]) -> int:
+        """The number of distinct texts that have no vector, which need not fit in memory."""
+        # By half of each key, which takes 8 bytes: two of ten million texts share it with a probability below 1e-5,
+        # and the number is for the progress bar.
+        found = [np.empty(0, np.uint64)]
+        for batch in _batches(texts):
+            missing = (text for text, row in zip(batch, self._rows_of(batch).tolist(), strict=True) if row == NO_ROW)
+            found.append(first_halves(b"".join(map(self._key, missing))))
+        return len(np.unique(np.concatenate(found)))
 
     def add(self, texts: Sequence[str], vectors_ND: Float32Array) -> None:
         """Stores the vectors of `texts`; a text that already has a vector keeps it.
@@ -99,29 +121,32 @@ class TextVectorCache:
             self.refresh()
             # Under the lock, after reading what other processes have added, so that no text gets two rows.
             by_key = {self._key(text): i for i, text in enumerate(texts)}
-            fresh = {key: i for key, i in by_key.items() if key not in self._rows}
+            rows = self._rows_of_keys(list(by_key)).tolist()
+            fresh = {key: i for (key, i), row in zip(by_key.items(), rows, strict=True) if row == NO_ROW}
             new_ND = np.ascontiguousarray(vectors_ND[list(fresh.values())], "<f4")
-            rows = self._rows_read
             # The vectors first: a key must never be on disk without its vector.
-            _write_at(self._vectors_file, rows * self._dim * 4, new_ND.tobytes())
-            _write_at(self._keys_file, rows * _KEY_BYTES, b"".join(fresh))
+            _write_at(self._vectors_file, self._rows_read * self._dim * 4, new_ND.tobytes())
+            _write_at(self._keys_file, self._rows_read * TEXT_KEY_BYTES, b"".join(fresh))
             self.refresh()
 
     def read(self, texts: Sequence[str]) -> Float32Array:
         """(N, D) vectors in the order of `texts`; raises KeyError for a text without a vector."""
-        if not texts:
-            return np.empty((0, self._dim), np.float32)
-        rows = [self._rows[self._key(text)] for text in texts]
-        # Mapped, so that a small shop does not read the vectors of every text that was ever encoded.
-        assert self._vectors is not None
-        stored = np.memmap(self._vectors, "<f4", mode="r", shape=(self._rows_read, self._dim))
-        return np.asarray(stored[rows], np.float32)
+        vectors_ND = np.empty((len(texts), self._dim), np.float32)
+        rows = self._rows_of(texts)
+        if (rows == NO_ROW).any():
+            raise KeyError(texts[int(np.argmin(rows))])
+        # Vector by vector in the order of the file. A mapped file would count as memory, with all pages around each.
+        for place in np.argsort(rows).tolist():
+            assert self._vectors is not None
+            stored = os.pread(self._vectors.fileno(), 4 * self._dim, int(rows[place]) * 4 * self._dim)
+            vectors_ND[place] = np.frombuffer(stored, "<f4")
+        return vectors_ND
 
     def _open_files(self) -> None:
         """Opens the files, those of a new cache if the one before was deleted; leaves None if there is none."""
         if self._keys is not None and not _is_linked(self._keys):
-            self._keys, self._vectors, self._rows_read = None, None, 0
-            self._rows.clear()
+            self._keys, self._vectors = None, None
+            self._sorted, self._recent, self._rows_read = SortedKeys(), {}, 0
         if self._keys is None:
             try:
                 # Both of one cache if the keys are linked afterwards: a deletion begins with them.
@@ -131,14 +156,29 @@ class TextVectorCache:
             if _is_linked(keys):
                 self._keys, self._vectors = keys, vectors
 
+    def _read_keys(self, start: int, end: int) -> bytes:
+        assert self._keys is not None
+        return os.pread(self._keys.fileno(), (end - start) * TEXT_KEY_BYTES, start * TEXT_KEY_BYTES)
+
+    def _rows_of(self, texts: Sequence[str]) -> Int64Array:
+        """(N,) rows of texts; NO_ROW for a text without a vector."""
+        return self._rows_of_keys(list(map(self._key, texts)))
+
+    def _rows_of_keys(self, keys: list[bytes]) -> Int64Array:
+        rows = self._sorted.rows(b"".join(keys))
+        if self._recent:
+            for place in np.flatnonzero(rows == NO_ROW).tolist():
+                rows[place] = self._recent.get(keys[place], NO_ROW)
+        return rows
+
     def _key(self, text: str) -> bytes:
-        return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=_KEY_BYTES).digest()
+        return hashlib.blake2b(f"{self._vectors_id}\0{text}".encode(), digest_size=TEXT_KEY_BYTES).digest()
 
 
 def delete_cache(folder: Path) -> None:
     """Deletes the cache of one encoder, which other processes may be reading or writing."""
     with FileLock(folder / ".lock"):
-        # Keys first: a key must never be on disk without its vector. Not truncated, because readers map the vectors.
+        # Keys first: a key must never be on disk without its vector. Not truncated: readers go on with the open files.
         for path in (*folder.glob("keys_*.bin"), *folder.glob("vectors_*.f32")):
             path.unlink()
 
@@ -146,7 +186,7 @@ def delete_cache(folder: Path) -> None:
 def bytes_per_text(folder: Path) -> int:
     """What a text takes in the cache of one encoder; 0 if it is empty."""
     dims = (int(path.stem.removeprefix("keys_")) for path in folder.glob("keys_*.bin"))
-    return max((_KEY_BYTES + 4 * dim for dim in dims), default=0)
+    return max((TEXT_KEY_BYTES + 4 * dim for dim in dims), default=0)
 
 
 def is_cache_of(folder: Path, encoder_id: str) -> bool:
@@ -159,32 +199,54 @@ def open_cache(encoder: PassageEncoder, cache_dir: Path) -> TextVectorCache:
     return TextVectorCache(cache_dir / quote(encoder.vectors_id, safe=""), encoder.vectors_id, encoder.dimension)
 
 
-def chunks_to_encode(cache: TextVectorCache, texts: Sequence[str]) -> list[list[str]]:
-    """The distinct texts without a vector, in chunks to encode one at a time.
+def waves_to_encode(cache: TextVectorCache, texts: Iterable[str]) -> Iterator[list[list[str]]]:
+    """The distinct texts without a vector, in chunks to encode one at a time; WAVE texts or a few more in each list.
+
+    The vectors of a list must be in the cache before the next is taken. So these texts are in memory, and no others.
 
     The last bits of a vector depend on the texts that it is encoded with. So whoever encodes these chunks, and in
     whatever order, makes the same vectors.
     """
+    wave: dict[str, None] = {}
+    for batch in _batches(texts):
+        wave |= dict.fromkeys(cache.missing(batch))
+        if len(wave) >= WAVE:
+            yield _chunks(wave)
+            wave = {}
+    if wave:
+        yield _chunks(wave)
+
+
+def _chunks(texts: Iterable[str]) -> list[list[str]]:
     # Texts of similar length need less padding. With the longest first, the estimated time of the bar does not grow.
-    missing = sorted(cache.missing(texts), key=len, reverse=True)
-    return [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
+    longest_first = sorted(texts, key=len, reverse=True)
+    return [longest_first[start : start + _CHUNK] for start in range(0, len(longest_first), _CHUNK)]
+
+
+def encode_missing(
+    texts: Iterable[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
+) -> TextVectorCache:
+    """Encodes the texts that are not in the cache, and returns the cache, from which all of them can be read.
+
+    `texts` is read more than once, so it must not be an iterator; it may read them from a file each time.
+    """
+    cache = open_cache(encoder, cache_dir)
+    # Again if there are any: another shop's refresh may have deleted the cache meanwhile.
+    while n_missing := cache.n_missing(texts):
+        with tqdm(total=n_missing, desc="Encoding texts", unit="text", disable=not show_progress) as bar:
+            for chunk in (chunk for wave in waves_to_encode(cache, texts) for chunk in wave):
+                cache.refresh()
+                if wanted := cache.missing(chunk):  # another process may have encoded some of them
+                    cache.add(wanted, encoder.encode_passages(wanted))
+                bar.update(len(chunk))
+    return cache
 
 
 def encode_distinct(
     texts: Sequence[str], encoder: PassageEncoder, cache_dir: Path, show_progress: bool = True
 ) -> Float32Array:
     """(N, D) float32 vectors in the order of `texts`; encodes only texts that are not in the cache."""
-    cache = open_cache(encoder, cache_dir)
-    # Again if there are any: another shop's refresh may have deleted the cache meanwhile.
-    while chunks := chunks_to_encode(cache, texts):
-        n_missing = sum(map(len, chunks))
-        with tqdm(total=n_missing, desc="Encoding texts", unit="text", disable=not show_progress) as bar:
-            for chunk in chunks:
-                cache.refresh()
-                if wanted := cache.missing(chunk):  # another process may have encoded some of them
-                    cache.add(wanted, encoder.encode_passages(wanted))
-                bar.update(len(chunk))
-    return cache.read(texts)
+    return encode_missing(texts, encoder, cache_dir, show_progress).read(texts)
 
 
 def _size(file: BinaryIO) -> int:
@@ -204,3 +266,9 @@ def _write_at(file: Path, offset: int, content: bytes) -> None:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(texts)
+    while batch := list(islice(remaining, _LOOKED_UP_AT_ONCE)):
+        yield batch

@@ -38,18 +38,29 @@ def merge_duplicates(frame: pd.DataFrame, *, by_content: bool) -> Duplicates:
         frame: Products with ids, in file order; `stock`, `photo` and `category` of kept rows may change.
         by_content: Whether products of one content are merged.
     """
-    reasons = pd.Series(None, index=frame.index, dtype=object)
-    sold_out = frame[c.STOCK].eq(0).fillna(False)
-    # A stable sort: rows that sell alike stay in file order.
-    ordered = frame.assign(sold_out=sold_out).sort_values([c.HIDDEN, "sold_out"], kind="stable")
-    repeated = ordered[c.PRODUCT_ID].duplicated()
-    reasons[repeated.index[repeated]] = DUPLICATE_PRODUCT_ID
-    groups = _groups_of_content(ordered[~repeated]) if by_content else []
+    reasons = repeated_ids(frame)
+    ordered = _best_first(frame[reasons.isna()])
+    groups = _groups_of_content(ordered) if by_content else []
     _complete(frame, groups)
     product_ids = frame[c.PRODUCT_ID]
     aliases = [(product_ids[row], product_ids[kept]) for kept, *others in groups for row in others]
     reasons[[row for _, *others in groups for row in others]] = DUPLICATE_CONTENT
     return Duplicates(reasons, pd.DataFrame(aliases, columns=[c.PRODUCT_ID, c.DUPLICATE_OF], dtype="string"))
+
+
+def repeated_ids(frame: pd.DataFrame) -> "pd.Series[str]":
+    """DUPLICATE_PRODUCT_ID for each row that repeats the id of a row that sells better, or stands before it."""
+    reasons = pd.Series(None, index=frame.index, dtype=object)
+    ordered = _best_first(frame)
+    repeated = ordered[c.PRODUCT_ID].duplicated()
+    reasons[repeated.index[repeated]] = DUPLICATE_PRODUCT_ID
+    return reasons
+
+
+def _best_first(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that sell first. A stable sort: rows that sell alike stay in file order."""
+    sold_out = frame[c.STOCK].eq(0).fillna(False)
+    return frame.assign(sold_out=sold_out).sort_values([c.HIDDEN, "sold_out"], kind="stable")
 
 
 def _groups_of_content(ordered: pd.DataFrame) -> list[list[int]]:
@@ -68,6 +79,16 @@ def _groups_of_content(ordered: pd.DataFrame) -> list[list[int]]:
 
 def _complete(frame: pd.DataFrame, groups: list[list[int]]) -> None:
     """Gives the first row of each group what its rows have together."""
+    add_stocks(frame, groups)
+    for column in _TAKEN_OVER:
+        values = frame[column].to_dict()
+        for group in groups:
+            values[group[0]] = next((values[row] for row in group if not pd.isna(values[row])), None)
+        frame[column] = pd.Series(values, index=frame.index, dtype=object)
+
+
+def add_stocks(frame: pd.DataFrame, groups: list[list[int]]) -> None:
+    """Gives the first row of each group the stock of all its rows."""
     stock, hidden = frame[c.STOCK].to_dict(), frame[c.HIDDEN].to_dict()
     for kept, *others in groups:
         # Of a visible product, what hidden rows have cannot be bought.
@@ -77,8 +98,3 @@ def _complete(frame: pd.DataFrame, groups: list[list[int]]) -> None:
         total = min(sum(counted), LARGEST_STOCK)
         stock[kept] = pd.NA if len(counted) < len(stocks) and not total else total
     frame[c.STOCK] = pd.Series(stock, index=frame.index, dtype=frame[c.STOCK].dtype)
-    for column in _TAKEN_OVER:
-        values = frame[column].to_dict()
-        for group in groups:
-            values[group[0]] = next((values[row] for row in group if not pd.isna(values[row])), None)
-        frame[column] = pd.Series(values, index=frame.index, dtype=object)

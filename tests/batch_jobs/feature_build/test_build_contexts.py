@@ -7,8 +7,9 @@ import pytest
 
 from batch_jobs.feature_build.build_contexts import build_contexts
 from batch_jobs.ingestion.ingest import ingest
-from feature_repo.common.config import Config, EvaluationUnit
+from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.data import EvaluationUnit
 from tests.batch_jobs.csv_shop import HEADER, Row, rows
 from tests.batch_jobs.feature_build import two_buyers
 from tests.batch_jobs.feature_build.two_buyers import (

@@ -6,7 +6,7 @@ import ibis
 import pytest
 
 from batch_jobs.feature_build.split_time import _require_targets, split_time
-from feature_repo.common.config import DataConfig
+from feature_repo.settings.data import DataConfig
 from feature_repo.time_split import TimeSplit
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from feature_repo.common.config import Config, EvaluationUnit
+from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.data import EvaluationUnit
 from feature_repo.transforms.keys import product_key
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import HEADER, Row, shop

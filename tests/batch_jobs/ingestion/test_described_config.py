@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.paths import shop_paths
 from tests.batch_jobs.csv_shop import REPOSITORY, rows
 from tests.processes import Finished, tawsiya

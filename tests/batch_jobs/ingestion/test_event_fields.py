@@ -11,7 +11,7 @@ from batch_jobs.ingestion.event_fields import (
     quantity_of,
     register_field_functions,
 )
-from feature_repo.common.config import DataConfig
+from feature_repo.settings.data import DataConfig
 from feature_repo.transforms.events import EVENT_TYPE_NAMES, read_event_type
 from feature_repo.transforms.values.ids import clean_buyer_id, clean_id, id_problem
 

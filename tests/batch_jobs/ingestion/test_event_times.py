@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batch_jobs.ingestion.event_times import register_time_functions, time_ms_expression
 from batch_jobs.ingestion.ingest import ingest
-from feature_repo.common.config import DataConfig
+from feature_repo.settings.data import DataConfig
 from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
 from tests.batch_jobs.csv_shop import HEADER, kept_events, quarantined, shop
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_jobs.ingestion.ingest import ingest
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.paths import shop_paths
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import (

@@ -8,7 +8,8 @@ import pytest
 
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.shop_source import require_own_shop
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 from feature_repo.common.paths import shop_paths
 from tests.batch_jobs.csv_shop import kept_products
 

@@ -16,7 +16,8 @@ from batch_jobs.ingestion.source_mapping import (
     required_expression,
     table_path,
 )
-from feature_repo.common.config import ConfigError, TrainingConfig
+from feature_repo.common.errors import ConfigError
+from feature_repo.settings.model import TrainingConfig
 
 REPOSITORY = Path(__file__).parents[3]
 SHIPPED = sorted((REPOSITORY / "config/sources").glob("*.yaml"))

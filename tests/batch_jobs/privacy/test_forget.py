@@ -208,6 +208,12 @@ def test_forgetting_again_changes_nothing(forgotten: Runtime) -> None:
     assert forgotten.paths.forgotten.read_text() == before
 
 
+def test_the_page_that_compares_two_releases_is_deleted(forgotten: Runtime) -> None:
+    forgotten.paths.shadow_page.write_text("lists")
+    assert forget(forgotten.config, [FORGOTTEN])["removed"]["shadow page"] == 1
+    assert not forgotten.paths.shadow_page.exists()
+
+
 def test_the_list_is_the_shops_alone_and_names_nobody(forgotten: Runtime) -> None:
     assert stat.S_IMODE(forgotten.paths.forgotten.stat().st_mode) == 0o600
     content = json.loads(forgotten.paths.forgotten.read_text())

@@ -45,6 +45,15 @@ def test_leftovers_are_shown_and_deleted(config: Config) -> None:
     assert sizes(config) == {"canonical": (5, 0), "../text_vectors": (480, 0)}
 
 
+def test_a_copy_of_a_release_that_broke_off_is_a_leftover(config: Config) -> None:
+    partial = shop_paths(config).releases / ".pull-20261123T171200.123Z-1a2b3c4d" / "model"
+    partial.mkdir(parents=True)
+    (partial / "model.safetensors.part").write_bytes(b"x" * 30)
+    assert sizes(config)["releases"] == (30, 30)
+    assert clean(config) == 780
+    assert sizes(config)["releases"] == (0, 0)
+
+
 def test_what_the_serving_api_is_writing_is_no_leftover(config: Config) -> None:
     writing = shop_paths(config).pending_events / ".unknown_products.jsonl.tmp"
     writing.parent.mkdir(parents=True)

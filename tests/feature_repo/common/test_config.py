@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.common.config import Config, ConfigError, known_keys
+from feature_repo.common.config import Config, known_keys
 from feature_repo.common.config_loading import environment, load_config
+from feature_repo.common.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
 NOTHING: dict[str, str] = {}

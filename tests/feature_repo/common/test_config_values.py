@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
+from feature_repo.common.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
 DEFAULT = REPOSITORY / "config/default.yaml"

@@ -10,9 +10,10 @@ import duckdb
 import ibis
 import pytest
 
-from feature_repo.common.config import Config, ResourcesConfig
+from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import OutOfResourcesError, duckdb_session
 from feature_repo.common.paths import shop_paths
+from feature_repo.settings.storage import ResourcesConfig
 
 # 30 million random numbers: 240 MB, which a list must hold in memory at once.
 TOO_MUCH = "SELECT list(random()) FROM range(30_000_000)"

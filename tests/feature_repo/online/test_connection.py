@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from feast.infra.online_stores.redis import RedisOnlineStore
 
-from feature_repo.common.config import Config, ConfigError
+from feature_repo.common.config import Config
+from feature_repo.common.errors import ConfigError
 from feature_repo.online.connection import read_connection
 from feature_repo.store import feature_store
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ibis.expr.types import Table
 
 from feature_repo import columns as c
-from feature_repo.common.config import EventWeights
+from feature_repo.settings.model import EventWeights
 from feature_repo.transforms.events import EVENT_TYPE_CODES, EVENT_TYPE_NAMES, read_event_type, weight_by_code
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import (

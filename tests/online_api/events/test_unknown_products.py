@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from feature_repo.common.config import ApiConfig
 from feature_repo.common.forgotten import ForgottenBuyers
+from feature_repo.settings.api import ApiConfig
 from feature_repo.transforms.keys import product_key
 from feature_repo.transforms.sequences import EventSequence
 from feature_repo.transforms.values.times import TimeReader

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.common.config import ConfigError
+from feature_repo.common.errors import ConfigError
 from online_api.lists.rule_file import Rule, RuleFile, RuleSet
 
 ROOT = Path(__file__).parents[3]

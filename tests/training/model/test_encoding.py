@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from tests.tiny_model import tiny_spec
-from training.model.encoding import BORROWED, NEIGHBOURS, ROWS_AT_ONCE, encode_catalogue
+from training.model.encoding import BORROWED, NEIGHBOURS, ROWS_AT_ONCE, borrow, encode_catalogue
 from training.model.item_features import ItemFeatures
 from training.model.towers import UNKNOWN, TwoTower
 
@@ -67,3 +67,10 @@ def test_nobody_lends_where_no_product_has_a_vector_of_its_own() -> None:
     for n_ids in (0, 3):
         model = model_of(n_ids)
         assert_allclose(encode_catalogue(model, unknown), plain(model, unknown), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_borrowing_from_blocks_is_borrowing_from_all(size: int) -> None:
+    known_MD, rows_RD = (torch.nn.functional.normalize(torch.randn(n, DIM), dim=-1) for n in (20, 6))
+    assert_allclose(borrow(rows_RD, torch.split(known_MD, size)), borrow(rows_RD, [known_MD]), rtol=1e-5, atol=1e-6)
+    assert_allclose(borrow(rows_RD, []), rows_RD)

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training.text.vector_cache import TextVectorCache, delete_cache, encode_distinct
+from training.text import vector_cache
+from training.text.vector_cache import TextVectorCache, delete_cache, encode_distinct, waves_to_encode
 
 DIM = 4
 
@@ -154,3 +155,51 @@ def test_texts_are_encoded_again_if_the_cache_is_deleted_meanwhile(tmp_path: Pat
     np.testing.assert_array_equal(
         encode_distinct(["a", "b"], DeletingEncoder(), tmp_path, show_progress=False), expected(["a", "b"])
     )
+
+
+@pytest.mark.parametrize("most_unsorted", [0, 3, 1000])
+def test_keys_are_found_before_and_after_they_are_sorted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_unsorted: int
+) -> None:
+    monkeypatch.setattr(vector_cache, "_UNSORTED", most_unsorted)
+    texts = [f"text {i}" for i in range(20)]
+    cache, reader = (TextVectorCache(tmp_path, "id", DIM) for _ in range(2))
+    for start in range(0, 20, 2):
+        cache.add(texts[start : start + 2], expected(texts[start : start + 2]))
+        if start % 6 == 0:
+            reader.refresh()
+        assert reader.missing(texts) == texts[len(reader) :]
+    reader.refresh()
+    assert len(cache) == len(reader) == 20
+    for each in (cache, reader, TextVectorCache(tmp_path, "id", DIM)):
+        np.testing.assert_array_equal(each.read(texts[::-1]), expected(texts[::-1]))
+
+
+def test_a_deleted_cache_leaves_no_sorted_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_cache, "_UNSORTED", 0)
+    cache = TextVectorCache(tmp_path, "id", DIM)
+    cache.add(["a", "b"], expected(["a", "b"]))
+    delete_cache(tmp_path)
+    cache.refresh()
+    assert (len(cache), cache.missing(["a", "b"])) == (0, ["a", "b"])
+    cache.add(["b"], expected(["b"]))
+    np.testing.assert_array_equal(cache.read(["b"]), expected(["b"]))
+
+
+def test_missing_texts_are_counted_once_each(tmp_path: Path) -> None:
+    cache = TextVectorCache(tmp_path, "id", DIM)
+    cache.add(["a"], expected(["a"]))
+    assert cache.n_missing(["b", "a", "c", "b"]) == 2
+    assert cache.n_missing(["a", "a"]) == cache.n_missing([]) == 0
+
+
+def test_a_text_is_in_one_wave_and_waves_are_sorted_by_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WAVE", 3), ("_LOOKED_UP_AT_ONCE", 2), ("_CHUNK", 2)):
+        monkeypatch.setattr(vector_cache, name, value)
+    cache = TextVectorCache(tmp_path, "id", DIM)
+    waves = []
+    for chunks in waves_to_encode(cache, ["a", "bb", "ccc", "a", "a", "dddd", "bb", "e"]):
+        waves.append(chunks)
+        for chunk in chunks:
+            cache.add(chunk, expected(chunk))
+    assert waves == [[["ccc", "bb"], ["a"]], [["dddd", "e"]]]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
+from training.artifacts.search.flat_index import FlatIndex
+from training.artifacts.search.index_recall import ROUNDING
 from training.artifacts.search.vector_index import VectorIndex
 
 # Up to this many allowed products, an exact comparison with all of them takes a millisecond at most.
@@ -57,6 +59,13 @@ class IndexedVectors:
         """For each query vector, the K products with the highest inner product; N products if K is more."""
         scores_BK, positions_BK = self._index.search(vectors_BD, k)
         return [Ranked(*pair) for pair in zip(positions_BK, scores_BK, strict=True)]
+
+    def recall(self, queries_QD: Float32Array, k: int) -> float:
+        """The share of the K nearest products that the index finds, over Q queries, against an exact search."""
+        exact_QK, _ = FlatIndex(self._vectors_ND).search(queries_QD, k)
+        scores_QK, _ = self._index.search(queries_QD, k)
+        # By score: a product as near as the K-th counts as found, because the choice among equals is arbitrary.
+        return float((scores_QK >= exact_QK[:, -1:] - ROUNDING).mean())
 
     def nearest_allowed(self, vector_D: Float32Array, k: int, allowed_N: BoolArray, n_allowed: int) -> Ranked:
         """The K allowed products with the highest inner product; all of them if fewer are allowed.

@@ -8,12 +8,17 @@ score far above all others; a rank would lose that distance. Candidates are the 
 Legend: N products, K results, P some products, T dimensions of a text vector.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
+from training.artifacts.embeddings import save_blocks
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked, top_k
+from training.artifacts.search.flat_index import FlatIndex
+from training.artifacts.search.index_recall import buyer_like_queries, choose_value
+from training.artifacts.search.milvus_collection import Engine
 from training.artifacts.search.ngram_index import NgramIndex
 from training.artifacts.search.vector_index import IndexType, build_index, load_index
 
@@ -22,6 +27,8 @@ TEXT_VECTORS = "text_vectors.npy"
 MEANING_WEIGHT = 6.0
 # Candidates by each score: this many per result, and at least the minimum.
 SEARCH_POOL_PER_RESULT, SEARCH_POOL_MIN = 5, 100
+# The recall that the parameter of an approximate index is chosen by. What it misses, spelling may find.
+MIN_RECALL = 0.99
 
 
 class QueryMatches:
@@ -97,10 +104,31 @@ class SearchIndex:
 
 
 def build_search_index(
-    folder: Path, texts: list[str], vectors_NT: Float32Array, index_type: IndexType, *, show_progress: bool = False
+    folder: Path,
+    texts: list[str],
+    vectors_NT: Float32Array,
+    index_type: IndexType,
+    engine: Engine | None = None,
+    *,
+    show_progress: bool = False,
 ) -> None:
-    """Writes the search index of N products, from their texts and unit text vectors, (N, T)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / TEXT_VECTORS, vectors_NT, allow_pickle=False)
-    build_index(vectors_NT, index_type).save(folder)
+    """Writes the search index of N products, from their texts and unit text vectors, (N, T); see build_index."""
+    save_text_vectors(folder, vectors_NT.shape, [vectors_NT])
+    index_text_vectors(folder, index_type, engine)
     NgramIndex.build(texts, show_progress=show_progress).save(folder)
+
+
+def save_text_vectors(folder: Path, shape: tuple[int, ...], blocks: Iterable[Float32Array]) -> None:
+    """Writes the unit text vectors of a search index; `shape` is (N, T), and each block has rows of it, in order."""
+    save_blocks(folder / TEXT_VECTORS, shape, "<f4", blocks)
+
+
+def index_text_vectors(folder: Path, index_type: IndexType, engine: Engine | None = None) -> None:
+    """Indexes the vectors of save_text_vectors, memory-mapped."""
+    vectors_NT = np.load(folder / TEXT_VECTORS, mmap_mode="r", allow_pickle=False)
+    index = build_index(vectors_NT, index_type, engine)
+    if isinstance(index, FlatIndex):
+        index.save(folder)
+    else:
+        queries_QT = buyer_like_queries(vectors_NT)
+        choose_value(index, vectors_NT, queries_QT, MIN_RECALL, "weighted means of five text vectors").save(folder)

@@ -1,6 +1,6 @@
 """Parts of the benchmark of the data path that run in a process of their own; started by benchmarks.data.
 
-    python -m benchmarks.plain_data PART CONFIG
+    python -m benchmarks.tools.plain_data PART CONFIG
 
 Prints one JSON object: `seconds` and `cpu_seconds` of the work alone, without imports, `rows`, and `digest` where two
 parts must give the same rows. The plain parts do by hand, in DuckDB or redis-py, what Tawsiya does through Feast.

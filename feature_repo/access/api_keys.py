@@ -18,9 +18,9 @@ from typing import Annotated
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
+from feature_repo.access.limits import Limit
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_utf8, replacing
-from feature_repo.common.limits import Limit
 
 # The id only has to be unique; the secret has to be unguessable: 256 bits.
 ID_BYTES, SECRET_BYTES = 8, 32

@@ -1,0 +1,77 @@
+"""What a release calls popular."""
+
+from pathlib import Path
+
+import numpy as np
+
+from batch_jobs.feature_build.build_features import build_features
+from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.popularity import of_products, popular_products, read_events, recent_popularity_of
+from feature_repo.common.config import Config
+from feature_repo.common.paths import shop_paths
+from feature_repo.time_split import read_time_split
+from feature_repo.transforms.keys import product_keys
+from online_api.events.event_log import EventLog, LoggedEvent
+from tests.batch_jobs.csv_shop import HEADER, shop
+from training.artifacts.rescorer import Rescorer
+
+IDS = ["p1", "p2", "p3", "p4", "p5"]
+PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)
+# The data end on 1 April at noon, so that the last 30 days begin on 2 March at noon.
+EVENTS = HEADER + "".join(
+    f"{buyer},{product},view,{time}\n"
+    for buyer, product, time in [
+        ("u1", "p1", "2024-01-01"),
+        ("u2", "p1", "2024-01-01"),
+        ("u3", "p1", "2024-03-02 11:59:59"),
+        ("u1", "p2", "2024-03-02 12:00:00"),
+        ("u1", "p3", "2024-01-01"),
+        ("u1", "p3", "2024-04-01 12:00:00"),
+    ]
+)
+
+
+def popular(config: Config) -> list[str]:
+    ingest(config)
+    build_features(config)
+    return [IDS[position] for position in popular_of(config, IDS)]
+
+
+def popular_of(config: Config, product_ids: list[str]) -> list[int]:
+    paths = shop_paths(config)
+    events = of_products(read_events(paths), product_keys(product_ids))
+    data_end = read_time_split(paths.feature_report).data_end
+    positions: list[int] = popular_products(events, data_end, len(product_ids)).tolist()
+    return positions
+
+
+def test_the_last_days_count_first_then_all_then_the_position(tmp_path: Path) -> None:
+    assert popular(shop(tmp_path, events=EVENTS, products=PRODUCTS)) == ["p3", "p2", "p1", "p4", "p5"]
+
+
+def test_one_event_of_today_does_not_make_all_others_old(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
+    assert popular(config) == ["p3", "p2", "p5", "p1", "p4"]
+
+
+def test_products_without_a_past_keep_their_order(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    ingest(config)
+    build_features(config)
+    assert popular_of(config, ["x", "y", "p1"]) == [2, 0, 1]
+
+
+def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
+    ingest(config)
+    build_features(config)
+    paths = shop_paths(config)
+    end = read_time_split(paths.feature_report).data_end
+    events = of_products(read_events(paths), product_keys(IDS))
+    # 30 days and a millisecond before the end of 1 April at noon is 2 March at noon.
+    rescorer = Rescorer(popularity_days=31, new_popularity_days=7)
+    # The last two had no event until then, and count like the middle one of the others.
+    recent = np.expm1(recent_popularity_of(events, end, 5, rescorer)).round()
+    assert recent.tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]

@@ -1,0 +1,143 @@
+"""The lists that a release would serve to buyers, ranked as the service ranks them: encoder, index, re-scorer.
+
+Legend: B buyers, K results, N products of the release, D dimensions.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+import faiss
+import numpy as np
+
+from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from feature_repo.transforms.sequences import EventSequence, merge_sequences
+from training.artifacts.buyer_scores import BuyerScores
+from training.artifacts.recommender import KnownEvents, Recommender, rescorer_pool
+from training.artifacts.search.filtered_search import top_k
+from training.evaluation.metrics import NO_PRODUCT
+
+NOTHING: Int64Array = np.empty(0, dtype=np.int64)
+
+
+class StoredEvents(Protocol):
+    """What the online store has of a buyer: online.features.BuyerFeatures, or served_buyers.ServedBuyer."""
+
+    @property
+    def events(self) -> EventSequence:
+        """The newest events."""
+
+    @property
+    def purchases(self) -> EventSequence:
+        """All purchases."""
+
+
+class ServedLists(NamedTuple):
+    """The lists of a release.
+
+    Attributes:
+        positions_BK: (B, K) int32 positions in the release, best first, NO_PRODUCT where a list is shorter.
+        nearest_BK: (B, K) the same lists without the re-scorer, by similarity alone.
+        vectors_BD: (R, D) buyer vectors of the R buyers with a history that the release knows.
+    """
+
+    positions_BK: Int32Array
+    nearest_BK: Int32Array
+    vectors_BD: Float32Array
+
+
+def served_lists(
+    recommender: Recommender,
+    buyers: Sequence[StoredEvents],
+    k: int,
+    hidden_N: BoolArray | None = None,
+    *,
+    new_only: bool = False,
+) -> ServedLists:
+    """Lists without filters and rules, as GET /v1/buyers/{id}/recommendations gives them.
+
+    A buyer of whose events the release knows no product gets its popular products.
+
+    Args:
+        recommender: The release.
+        buyers: B buyers.
+        k: K.
+        hidden_N: (N,) products that are never shown; None hides none.
+        new_only: Whether products that the buyer has bought are left out, as by the request's `new_only`.
+    """
+    visible_N = None if hidden_N is None or not hidden_N.any() else ~hidden_N
+    bought = [_bought(recommender, buyer) if new_only else NOTHING for buyer in buyers]
+    allowed = [_without(visible_N, positions, len(recommender)) for positions in bought]
+    histories = [recommender.known_events(buyer.events) for buyer in buyers]
+    rows = [row for row, history in enumerate(histories) if not history.is_empty]
+    vectors_BD = _vectors(recommender, [histories[row] for row in rows])
+    nearest = _nearest(recommender, vectors_BD, k, [allowed[row] for row in rows])
+    best = [recommender.most_popular(k, allowed_N).positions for allowed_N in allowed]
+    by_similarity = list(best)
+    for row, vector_D, nearest_to_buyer in zip(rows, vectors_BD, nearest, strict=True):
+        # As ResolvedRequest.repeat_events of the service.
+        events = merge_sequences(histories[row].events, buyers[row].purchases)
+        scores = BuyerScores(recommender, vector_D, recommender.repeats(events), new_only=new_only)
+        positions = scores.candidates(nearest_to_buyer, k, allowed[row])
+        best[row] = top_k(positions, scores.scores(positions), k).positions
+        by_similarity[row] = nearest_to_buyer[:k]
+    return ServedLists(_filled_up(best, k), _filled_up(by_similarity, k), vectors_BD)
+
+
+def _filled_up(lists: Sequence[Int64Array], k: int) -> Int32Array:
+    lists_BK = np.full((len(lists), k), NO_PRODUCT, dtype=np.int32)
+    for row, positions in enumerate(lists):
+        lists_BK[row, : len(positions)] = positions
+    return lists_BK
+
+
+def _bought(recommender: Recommender, buyer: StoredEvents) -> Int64Array:
+    """Positions of the products that a buyer has bought."""
+    positions = np.unique(recommender.products.positions(buyer.purchases.product_keys)).astype(np.int64)
+    return positions[positions >= 0]
+
+
+def _without(allowed_N: BoolArray | None, positions: Int64Array, n_products: int) -> BoolArray | None:
+    """The allowed products less some."""
+    if not len(positions):
+        return allowed_N
+    fewer_N = np.ones(n_products, dtype=np.bool_) if allowed_N is None else allowed_N.copy()
+    fewer_N[positions] = False
+    return fewer_N
+
+
+def _vectors(recommender: Recommender, histories: list[KnownEvents]) -> Float32Array:
+    encoded = recommender.encode_buyers(histories)
+    vectors = [buyer.vector_D for buyer in encoded]
+    return np.stack(vectors) if vectors else np.empty((0, recommender.dim), dtype=np.float32)
+
+
+def _nearest(
+    recommender: Recommender, vectors_BD: Float32Array, k: int, allowed: Sequence[BoolArray | None]
+) -> list[Int64Array]:
+    """The pool of nearest allowed products of each buyer; one search for all buyers who may get any product."""
+    pool = rescorer_pool(k)
+    nearest: dict[int, Int64Array] = {}
+    free = [row for row, allowed_N in enumerate(allowed) if allowed_N is None]
+    if free:
+        nearest = dict(
+            zip(free, (found.positions for found in recommender.nearest(vectors_BD[free], pool)), strict=True)
+        )
+    # One query at a time: several threads would spend their time on waiting for each other.
+    with one_faiss_thread():
+        for row, allowed_N in enumerate(allowed):
+            if allowed_N is not None:
+                found = recommender.nearest_allowed(vectors_BD[row], pool, allowed_N, int(allowed_N.sum()))
+                nearest[row] = found.positions
+    return [nearest[row] for row in range(len(allowed))]
+
+
+@contextmanager
+def one_faiss_thread() -> Iterator[None]:
+    """Searches of this thread use one core in the block, as in the API (ADR 0004)."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
