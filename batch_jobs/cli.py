@@ -12,6 +12,7 @@ import typer
 
 from batch_jobs.commands import data, model, pipeline, privacy, serving, upkeep
 from batch_jobs.commands.index import index_app
+from batch_jobs.commands.init import init
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
 from batch_jobs.commands.runs import runs_app
@@ -22,6 +23,7 @@ from batch_jobs.commands.show_config import config_app
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(name="tawsiya", help="Two-tower recommender on a feature store.", no_args_is_help=True)
+app.command()(init)
 app.command()(data.ingest)
 app.command()(data.validate)
 app.command("build-features")(data.build_features)

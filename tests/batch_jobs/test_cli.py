@@ -133,7 +133,9 @@ def _releases_of(command: tuple[str, ...], finished: dict[tuple[str, ...], Finis
 
 
 def test_the_chain_holds_every_command_that_ends() -> None:
-    assert {words[:2] if words[0] in GROUPS else words[:1] for words in CHAIN} == set(COMMANDS) - {("serve",)}
+    # `init` writes into the project's folder: test_init.py gives it one of its own.
+    elsewhere = {("serve",), ("init",)}
+    assert {words[:2] if words[0] in GROUPS else words[:1] for words in CHAIN} == set(COMMANDS) - elsewhere
 
 
 @pytest.mark.parametrize("command", CHAIN, ids=" ".join)
