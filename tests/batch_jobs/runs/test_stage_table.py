@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -50,6 +51,16 @@ def test_settings_exist_and_none_is_the_apis(stage: RefreshStage) -> None:
     assert not [name for name in names if name.startswith(("api.", "disk.", "refresh.", "resources."))]
     assert stage.code
     assert len(code_version(stage.code)) == 16
+
+
+def test_the_libraries_of_stages_are_those_that_tawsiya_installs() -> None:
+    """A misspelt one would be `not installed`, whatever is installed."""
+    project = tomllib.loads((PACKAGES / "pyproject.toml").read_text())["project"]
+    extras = [name for extra in project["optional-dependencies"].values() for name in extra]
+    installed = {re.split(r"[\[<>=]", requirement)[0] for requirement in (*project["dependencies"], *extras)}
+    listed = {name for stage in (*STAGES, PRICES_STAGE) for name in stage.libraries}
+    assert listed - installed == set()
+    assert {"torch", "faiss-cpu", "duckdb", "sentence-transformers", "feast"} <= listed
 
 
 def test_names_of_stages_are_distinct() -> None:
