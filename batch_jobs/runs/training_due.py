@@ -15,6 +15,7 @@ from feature_repo.common.paths import ShopPaths
 
 # Of the evaluation: the metric that training selects by. A test compares the names; their modules load torch.
 MODEL, KIND, METRIC = "two_tower", "all", "ndcg@20"
+SAMPLE = "sample"  # says of an evaluation how many of the test contexts it is of
 
 
 FORGOTTEN_BUYERS = "forgotten buyers"  # named so among the data of the training
@@ -79,17 +80,26 @@ def metric_drop(work: Work) -> str | None:
     limit, training = work.config.refresh.retrain_on_metric_drop, _last_training(work)
     if work.config.refresh.retrain != "due" or not limit or training is None:
         return None
-    before, present = training.get("metric"), present_metric(work.paths)
+    before, present = training.get("metric"), present_metric(work.paths, at_most=True)
     if before is None or present is None or present >= before * (1 - limit):
         return None
     return f"{METRIC} of the model fell from {before:.4f} to {present:.4f} (refresh.retrain_on_metric_drop={limit:g})"
 
 
-def present_metric(paths: ShopPaths) -> float | None:
-    """The metric of the last evaluation; None if it has none."""
-    models = read_json(paths.evaluation, "tawsiya evaluate")["targets"].get(KIND, {}).get("models", {})
-    value = models.get(MODEL, {}).get(METRIC)
-    return None if value is None else float(value)
+def present_metric(paths: ShopPaths, *, at_most: bool = False) -> float | None:
+    """The metric of the last evaluation; None if it has none.
+
+    Args:
+        paths: The shop.
+        at_most: Of an evaluation of a sample, the upper end of the interval: a sample may be low by chance.
+    """
+    evaluation = read_json(paths.evaluation, "tawsiya evaluate")
+    measured = evaluation["targets"].get(KIND)
+    if measured is None:
+        return None
+    if at_most and SAMPLE in evaluation["split"]:
+        return float(measured["ci"][MODEL][METRIC][1])
+    return float(measured["models"][MODEL][METRIC])
 
 
 def _why_unusable(work: Work) -> str | None:
