@@ -153,7 +153,7 @@ def _ranked(
         masked = [MaskedRanker(ranker, held_out.purchases) for ranker in of_new]
         lists = rank_each([*of_any, *masked], rows, k, show_progress=show_progress)
         names = [ranker.name for ranker in of_any]
-        any_products |= dict(zip(names, lists, strict=False))
+        any_products |= dict(zip(names, lists[: len(names)], strict=True))
         new_products |= dict(zip(names, lists[len(names) :], strict=True))
     return _RankedLists(rows, any_products, new_products)
 

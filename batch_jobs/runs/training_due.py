@@ -80,26 +80,31 @@ def metric_drop(work: Work) -> str | None:
     limit, training = work.config.refresh.retrain_on_metric_drop, _last_training(work)
     if work.config.refresh.retrain != "due" or not limit or training is None:
         return None
-    before, present = training.get("metric"), present_metric(work.paths, at_most=True)
-    if before is None or present is None or present >= before * (1 - limit):
+    before, measured = training.get("metric"), _present_metric(work.paths)
+    if before is None or measured is None or measured.at_most >= before * (1 - limit):
         return None
-    return f"{METRIC} of the model fell from {before:.4f} to {present:.4f} (refresh.retrain_on_metric_drop={limit:g})"
+    sample = f", of a sample, at most {measured.at_most:.4f}" if measured.at_most > measured.value else ""
+    return (
+        f"{METRIC} of the model fell from {before:.4f} to {measured.value:.4f}{sample} "
+        f"(refresh.retrain_on_metric_drop={limit:g})"
+    )
 
 
-def present_metric(paths: ShopPaths, *, at_most: bool = False) -> float | None:
-    """The metric of the last evaluation; None if it has none.
+class _Measured(NamedTuple):
+    """A metric; `at_most` is the upper end of its interval if it is of a sample, which may be low by chance."""
 
-    Args:
-        paths: The shop.
-        at_most: Of an evaluation of a sample, the upper end of the interval: a sample may be low by chance.
-    """
+    value: float
+    at_most: float
+
+
+def _present_metric(paths: ShopPaths) -> _Measured | None:
+    """The metric of the last evaluation; None if it has none."""
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     measured = evaluation["targets"].get(KIND)
     if measured is None:
         return None
-    if at_most and SAMPLE in evaluation["split"]:
-        return float(measured["ci"][MODEL][METRIC][1])
-    return float(measured["models"][MODEL][METRIC])
+    value, interval = measured["models"][MODEL][METRIC], measured["ci"][MODEL][METRIC]
+    return _Measured(value, interval[1] if SAMPLE in evaluation["split"] else value)
 
 
 def _why_unusable(work: Work) -> str | None:
@@ -134,7 +139,8 @@ def record_metric(work: Work) -> None:
     """Records the metric of the first evaluation after the training."""
     training = _last_training(work)
     if training is not None and "metric" not in training:
-        write_json(_path(work.paths), training | {"metric": present_metric(work.paths)})
+        measured = _present_metric(work.paths)
+        write_json(_path(work.paths), training | {"metric": measured and measured.value})
 
 
 def _last_training(work: Work) -> dict[str, Any] | None:
