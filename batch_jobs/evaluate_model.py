@@ -45,7 +45,7 @@ def evaluate_job(
 def baselines_job(
     config: Config, store: FeatureStore, k_values: Sequence[int], data: str, *, show_progress: bool = True
 ) -> None:
-    """Compares the model with the baselines as evaluate_job, for recheck_job to refer to.
+    """Compares the model with the baselines as evaluate_job; writes the result for recheck_job to refer to.
 
     Args:
         config: The configuration.
@@ -71,10 +71,11 @@ def recheck_job(
     """
     paths = shop_paths(config)
     full = read_json(paths.baselines, "tawsiya refresh")
+    data_of_full, measured = full.pop(DATA), full.pop(BASELINES)
     runs = {paths.root.name: full}
-    if full.pop(DATA) != data:
+    if data_of_full != data:
         ensure_contexts(config)
-        present = evaluate_model(config, store, k_values, show_progress=show_progress)
-        runs = {paths.root.name: present | {BASELINES: full[BASELINES]}, baselines_text(full): full}
+        present = evaluate_model(config, store, k_values, show_progress=show_progress) | {BASELINES: measured}
+        runs = {paths.root.name: present, baselines_text(present): full}
     write_json(paths.evaluation, runs[paths.root.name])
     write_report(paths.evaluation_report, runs)

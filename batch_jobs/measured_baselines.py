@@ -1,4 +1,4 @@
-"""What a result says about its baselines, which may be of older data than the rest of it."""
+"""What a result says about baselines that were measured before, on older data than the rest of it."""
 
 from collections.abc import Mapping
 from typing import Any

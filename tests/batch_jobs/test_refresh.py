@@ -264,6 +264,7 @@ def test_an_evaluation_of_the_same_data_and_model_is_that_of_the_training(folder
     refresh(config_of(folder), show_progress=False)
     first = json.loads(paths.evaluation.read_text())
     assert "popularity" in first["targets"]["all"]["models"]
+    assert "baselines" not in first
     paths.evaluation.unlink()  # as a run leaves it that is killed between both stages
     result = refresh(config_of(folder), show_progress=False)
     assert stage_of(result, "baselines")[0] == "skipped"
