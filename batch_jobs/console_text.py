@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.commands.job_runner import JobResult
-from batch_jobs.measured_baselines import BASELINES, baselines_text
 from batch_jobs.release_gate.table import gate_lines
 from batch_jobs.runs.comparison import SHOWN_METRICS
 
@@ -131,10 +130,10 @@ def refresh_text(result: JobResult) -> str:
 
 def _measured_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """How a night's metrics were measured: of a sample, and without baselines of its own."""
-    sample = evaluation["split"].get("sample")
+    sample, baselines = evaluation["split"].get("sample"), evaluation.get("baselines")
     return [
         *([f"metrics of a sample: {sample}"] if sample else []),
-        *([f"in the report beside them: {baselines_text(evaluation)}"] if BASELINES in evaluation else []),
+        *([f"in the report beside them: baselines of {baselines}"] if baselines else []),
     ]
 
 

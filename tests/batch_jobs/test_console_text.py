@@ -175,7 +175,7 @@ def test_the_first_refresh_has_none_to_compare_with_and_one_without_news_says_so
 
 
 def test_a_refresh_without_training_says_whose_metrics_these_are_and_where_the_baselines_stand() -> None:
-    measured = {"model": "3f2a90c1", "test_to": "2026-03-31T21:59:58+00:00"}
+    measured = "model 3f2a90c1, measured to 2026-03-31"
     night = EVALUATION | {"split": {"sample": "2,000 of 9,961 test contexts"}, "baselines": measured}
     text = refresh_text(MADE | {"evaluation": night})
     assert "metrics of a sample: 2,000 of 9,961 test contexts\n" in text

@@ -244,8 +244,7 @@ def test_while_the_model_stays_it_is_measured_alone_and_its_baselines_are_named(
     evaluation = result["evaluation"]
     assert set(evaluation["targets"]["all"]["models"]) == {"two_tower", "two_tower_alone"}
     assert "popularity" in of_training["targets"]["all"]["models"]
-    assert evaluation["baselines"] == of_training["baselines"]
-    assert evaluation["baselines"] == {"model": model, "test_to": f"{LAST.isoformat()}+00:00"}
+    assert named == f"baselines of {evaluation['baselines']}" == f"baselines of {of_training['baselines']}"
     assert f"in the report beside them: {named}" in refresh_text(result)
     page = paths.evaluation_report.read_text()
     assert named in page

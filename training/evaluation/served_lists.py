@@ -1,11 +1,12 @@
 """The lists that a release would serve to buyers, ranked as the service ranks them: encoder, index, re-scorer.
 
-Legend: B buyers, K results, N products of the release, D dimensions.
+Legend: B buyers, K results, N products of the release, P some of them, D dimensions.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import faiss
@@ -15,8 +16,7 @@ from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int6
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
 from training.artifacts.buyer_scores import BuyerScores
 from training.artifacts.recommender import KnownEvents, Recommender, rescorer_pool
-from training.artifacts.search.filtered_search import top_k
-from training.evaluation.allowed_products import AllowedProducts
+from training.artifacts.search.filtered_search import first_fetch, top_k
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
@@ -32,6 +32,46 @@ class StoredEvents(Protocol):
     @property
     def purchases(self) -> EventSequence:
         """All purchases."""
+
+
+@dataclass(frozen=True)
+class AllowedProducts:
+    """The products that one buyer may get.
+
+    Attributes:
+        n_products: N.
+        visible_N: (N,) which products are shown to anybody; None if all are.
+        n_visible: Their number.
+        bought: Positions of products that the buyer does not get again, each once.
+    """
+
+    n_products: int
+    visible_N: BoolArray | None
+    n_visible: int
+    bought: Int64Array
+
+    def mask(self) -> BoolArray | None:
+        """(N,) which products are allowed; None if all are. Of thousands of buyers, they would not fit in memory."""
+        if not len(self.bought):
+            return self.visible_N
+        allowed_N = np.ones(self.n_products, dtype=np.bool_) if self.visible_N is None else self.visible_N.copy()
+        allowed_N[self.bought] = False
+        return allowed_N
+
+    def among(self, positions: Int64Array) -> BoolArray:
+        """(P,) which of some products are allowed."""
+        allowed_P: BoolArray = np.isin(positions, self.bought, invert=True)
+        return allowed_P if self.visible_N is None else allowed_P & self.visible_N[positions]
+
+    def count(self) -> int:
+        """The number of allowed products."""
+        return self.n_visible - int(len(self.bought) if self.visible_N is None else self.visible_N[self.bought].sum())
+
+    def first_fetch(self, k: int) -> int:
+        """How many products the index returns at first; 0 if an exact comparison is cheaper."""
+        if self.count() == self.n_products:
+            return k
+        return first_fetch(min(k, self.count()), self.n_products, self.count())
 
 
 class ServedLists(NamedTuple):

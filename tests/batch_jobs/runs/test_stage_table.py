@@ -11,11 +11,10 @@ import pytest
 from batch_jobs.runs.code_version import PACKAGES, code_version
 from batch_jobs.runs.stage_table import PRICES_STAGE, STAGES
 from batch_jobs.runs.stages import RefreshStage, hashed_settings
-from batch_jobs.runs.training_due import KIND, METRIC, MODEL, SAMPLE
+from batch_jobs.runs.training_due import KIND, METRIC, MODEL, SAMPLED
 from feature_repo.common.config import Config
 from training.artifacts.model import WEIGHTS
-from training.evaluate import SAMPLE as SAMPLE_OF_EVALUATION
-from training.evaluate import TWO_TOWER
+from training.evaluate import SAMPLE_SIZE, TWO_TOWER
 from training.evaluation.held_out import ALL
 from training.evaluation.validation import SELECTION_METRIC
 
@@ -75,4 +74,4 @@ def test_code_versions_differ_with_the_code() -> None:
 
 def test_the_metric_of_the_model_is_the_one_that_training_selects_by() -> None:
     assert (MODEL, KIND, METRIC, "model.safetensors") == (TWO_TOWER, ALL, SELECTION_METRIC, WEIGHTS)
-    assert SAMPLE == SAMPLE_OF_EVALUATION
+    assert SAMPLED == SAMPLE_SIZE

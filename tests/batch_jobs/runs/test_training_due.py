@@ -6,7 +6,7 @@ import pytest
 
 from batch_jobs.runs.checksums import MISSING
 from batch_jobs.runs.stages import Work
-from batch_jobs.runs.training_due import KIND, METRIC, MODEL, SAMPLE, metric_drop
+from batch_jobs.runs.training_due import KIND, METRIC, MODEL, SAMPLED, metric_drop
 from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
 
@@ -29,9 +29,9 @@ def work_with(folder: Path, split: dict[str, str], value: float, interval: tuple
         ({}, 0.37, (0.3, 0.44), None),
         ({}, 0.35, (0.3, 0.4), "ndcg@20 of the model fell from 0.4000 to 0.3500 (refresh.retrain_on_metric_drop=0.1)"),
         # A sample may be low by chance.
-        ({SAMPLE: "2,000 of 9,000"}, 0.35, (0.33, 0.37), None),
+        ({SAMPLED: "2,000 of 9,000"}, 0.35, (0.33, 0.37), None),
         (
-            {SAMPLE: "2,000 of 9,000"},
+            {SAMPLED: "2,000 of 9,000"},
             0.33,
             (0.31, 0.35),
             "ndcg@20 of the model fell from 0.4000 to 0.3300, of a sample, at most 0.3500 "

@@ -9,9 +9,8 @@ from feature_repo.common.arrays import BoolArray
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import SCHEMA, random_products, write_random_release
 from training.artifacts.recommender import Recommender, rescorer_pool
-from training.evaluation.allowed_products import AllowedProducts
 from training.evaluation.served_buyers import ServedBuyer
-from training.evaluation.served_lists import _nearest, served_lists
+from training.evaluation.served_lists import AllowedProducts, _nearest, served_lists
 
 N, K, B = 6_000, 20, 12
 
