@@ -124,7 +124,17 @@ def refresh_text(result: JobResult) -> str:
     if "counts" not in result:
         return _refused_text(result)
     made = _made_lines(result, result["evaluation"]["targets"])
-    return "\n".join([*_stage_lines(result["stages"]), "", *made, *_change_lines(result["changes"])])
+    lines = [*made, *_measured_lines(result["evaluation"]), *_change_lines(result["changes"])]
+    return "\n".join([*_stage_lines(result["stages"]), "", *lines])
+
+
+def _measured_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """How a night's metrics were measured: of a sample, and without baselines of its own."""
+    sample, baselines = evaluation["split"].get("sample"), evaluation.get("baselines")
+    return [
+        *([f"metrics of a sample: {sample}"] if sample else []),
+        *([f"in the report beside them: baselines of {baselines}"] if baselines else []),
+    ]
 
 
 def prices_text(result: JobResult) -> str:

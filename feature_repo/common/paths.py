@@ -186,6 +186,11 @@ class ShopPaths:
         return self.root / "search_index"
 
     @property
+    def baselines(self) -> Path:
+        """Metrics of the present model and of the baselines for all test buyers, as JSON; of the data at that time."""
+        return self.root / "baselines.json"
+
+    @property
     def evaluation(self) -> Path:
         """Metrics of the last evaluation, as JSON."""
         return self.root / "evaluation.json"

@@ -25,6 +25,7 @@ STAGES = [
     "contexts",
     "train",
     "embed",
+    "baselines",
     "evaluate",
     "index",
     "search_index",

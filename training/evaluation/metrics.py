@@ -173,16 +173,18 @@ def diversity(ranked_BK: Int32Array, vectors_ND: Float32Array, k_values: Sequenc
     intra-list similarity of Ziegler et al. 2005, Improving recommendation lists through topic diversification.
     """
     _check_lists(ranked_BK, k_values, len(vectors_ND))
-    norms_N = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    # Only those of the lists: of many products, few are in one.
+    listed_U, places_BK = np.unique(ranked_BK, return_inverse=True)
+    norms_U = np.linalg.norm(vectors_ND[listed_U], axis=1, keepdims=True)
     # A vector of zeros stays zero, with a cosine of 0 to every product.
-    unit_ND = vectors_ND / np.where(norms_N == 0, 1, norms_N)
+    unit_UD = vectors_ND[listed_U] / np.where(norms_U == 0, 1, norms_U)
     sums_BD = np.zeros((len(ranked_BK), vectors_ND.shape[1]))
     squares_B, counts_B = np.zeros(len(ranked_BK)), np.zeros(len(ranked_BK))
     by_k = {}
     for k in range(1, max(k_values) + 1):
         present_B = ranked_BK[:, k - 1] >= 0
         # NO_PRODUCT indexes the last product here; the factor makes it zeros.
-        new_BD = unit_ND[ranked_BK[:, k - 1]] * present_B[:, None]
+        new_BD = unit_UD[places_BK[:, k - 1]] * present_B[:, None]
         sums_BD += new_BD
         squares_B += np.square(new_BD).sum(axis=1)
         counts_B += present_B

@@ -12,6 +12,7 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.runs.price_update import UPDATED, update_prices
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import file_stamp
 from feature_repo.common.paths import shop_paths
 from tests.batch_jobs.csv_shop import HEADER, kept_products, rows, shop
 
@@ -63,9 +64,9 @@ def test_the_shops_file_gives_its_values(config: Config) -> None:
 
 def test_without_a_change_nothing_is_written(config: Config) -> None:
     path = shop_paths(config).products
-    stamp = path.stat()
+    stamp = file_stamp(path)
     assert update_prices(config)["counts"]["changed"] == 0
-    assert path.stat() == stamp
+    assert file_stamp(path) == stamp
 
 
 def test_a_feed_may_have_some_columns_and_some_products(config: Config, tmp_path: Path) -> None:

@@ -81,9 +81,8 @@ class IndexedVectors:
             n_allowed: Number of allowed products.
         """
         k = min(k, n_allowed)
-        # 8 more than K on average, because the share of allowed products among the nearest varies.
-        n_fetched = int((k + 8) * len(self) / max(n_allowed, 1))
-        while n_allowed > EXACT_SEARCH_PRODUCTS and n_fetched < n_allowed // 8:
+        n_fetched = first_fetch(k, len(self), n_allowed)
+        while n_fetched and n_fetched < n_allowed // 8:
             (nearest,) = self.nearest(vector_D[None, :], n_fetched)
             allowed = allowed_N[nearest.positions]
             if allowed.sum() >= k:
@@ -98,6 +97,18 @@ class IndexedVectors:
         """Inner products of a vector with P products, (P,)."""
         scores: Float32Array = self._vectors_ND[positions] @ vector_D
         return scores
+
+
+def first_fetch(k: int, n_products: int, n_allowed: int) -> int:
+    """How many products the index returns at first to find the K nearest allowed ones; 0: an exact comparison is cheap.
+
+    Whoever searches for many queries at once groups them by it, and then filters.
+    """
+    if n_allowed <= EXACT_SEARCH_PRODUCTS:
+        return 0
+    # 8 more than K on average, because the share of allowed products among the nearest varies.
+    n_fetched = int((k + 8) * n_products / n_allowed)
+    return n_fetched if n_fetched < n_allowed // 8 else 0
 
 
 def top_k(positions: Int64Array, scores: Float32Array, k: int) -> Ranked:
