@@ -12,12 +12,12 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
-from training.artifacts.buyer_scores import BuyerScores
-from training.artifacts.recommender import KnownEvents, Recommender, rescorer_pool
-from training.artifacts.search.filtered_search import top_k
+from training.artifacts.best_products import NO_REPEATS, BestQuery
+from training.artifacts.recommender import KnownEvents, Recommender
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
+BUYERS_AT_ONCE = 256
 
 
 class StoredEvents(Protocol):
@@ -71,16 +71,24 @@ def served_lists(
     histories = [recommender.known_events(buyer.events) for buyer in buyers]
     rows = [row for row, history in enumerate(histories) if not history.is_empty]
     vectors_BD = _vectors(recommender, [histories[row] for row in rows])
-    nearest = _nearest(recommender, vectors_BD, k, [allowed[row] for row in rows])
     best = [recommender.most_popular(k, allowed_N).positions for allowed_N in allowed]
     by_similarity = list(best)
-    for row, vector_D, nearest_to_buyer in zip(rows, vectors_BD, nearest, strict=True):
-        # As ResolvedRequest.repeat_events of the service.
-        events = merge_sequences(histories[row].events, buyers[row].purchases)
-        scores = BuyerScores(recommender, vector_D, recommender.repeats(events), new_only=new_only)
-        positions = scores.candidates(nearest_to_buyer, k, allowed[row])
-        best[row] = top_k(positions, scores.scores(positions), k).positions
-        by_similarity[row] = nearest_to_buyer[:k]
+    for start in range(0, len(rows), BUYERS_AT_ONCE):
+        some = slice(start, start + BUYERS_AT_ONCE)
+        queries = []
+        for row, vector_D in zip(rows[some], vectors_BD[some], strict=True):
+            # As ResolvedRequest.repeat_events of the service.
+            events = merge_sequences(histories[row].events, buyers[row].purchases)
+            repeats = NO_REPEATS if new_only else recommender.repeats(events)
+            n_allowed = len(recommender) if (allowed_N := allowed[row]) is None else int(allowed_N.sum())
+            popularity = recommender.popularity_term(new_only=new_only)
+            queries.append(BestQuery(vector_D, k, popularity, repeats, allowed_N, n_allowed))
+        nearest = [query._replace(popularity=None, repeats=NO_REPEATS) for query in queries]
+        # In the API, a request has one core (ADR 0004).
+        with one_faiss_thread():
+            for lists, found in ((best, recommender.best(queries)), (by_similarity, recommender.best(nearest))):
+                for row, products in zip(rows[some], found, strict=True):
+                    lists[row] = products.positions
     return ServedLists(_filled_up(best, k), _filled_up(by_similarity, k), vectors_BD)
 
 
@@ -110,26 +118,6 @@ def _vectors(recommender: Recommender, histories: list[KnownEvents]) -> Float32A
     encoded = recommender.encode_buyers(histories)
     vectors = [buyer.vector_D for buyer in encoded]
     return np.stack(vectors) if vectors else np.empty((0, recommender.dim), dtype=np.float32)
-
-
-def _nearest(
-    recommender: Recommender, vectors_BD: Float32Array, k: int, allowed: Sequence[BoolArray | None]
-) -> list[Int64Array]:
-    """The pool of nearest allowed products of each buyer; one search for all buyers who may get any product."""
-    pool = rescorer_pool(k)
-    nearest: dict[int, Int64Array] = {}
-    free = [row for row, allowed_N in enumerate(allowed) if allowed_N is None]
-    if free:
-        nearest = dict(
-            zip(free, (found.positions for found in recommender.nearest(vectors_BD[free], pool)), strict=True)
-        )
-    # One query at a time: several threads would spend their time on waiting for each other.
-    with one_faiss_thread():
-        for row, allowed_N in enumerate(allowed):
-            if allowed_N is not None:
-                found = recommender.nearest_allowed(vectors_BD[row], pool, allowed_N, int(allowed_N.sum()))
-                nearest[row] = found.positions
-    return [nearest[row] for row in range(len(allowed))]
 
 
 @contextmanager
