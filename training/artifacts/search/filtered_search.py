@@ -16,7 +16,7 @@ from training.artifacts.search.vector_index import VectorIndex
 
 # Up to this many allowed products, an exact comparison with all of them takes a millisecond at most.
 EXACT_SEARCH_PRODUCTS = 5_000
-# Candidates are in proportion to the results, but no fewer than for so many: of few, the best one may not be among them.
+# Candidates are in proportion to the results, and enough for so many at least: few might not hold the best one.
 FEWEST_RESULTS = 50
 
 
