@@ -257,8 +257,9 @@ class Recommender:
         # Sorted by product and summed; np.unique takes several times as long for so few.
         order = np.argsort(positions_L, kind="stable")
         positions_L = positions_L[order]
-        # The first event of each product; not of unknown ones, which sort first.
-        starts = np.flatnonzero(np.diff(positions_L, prepend=UNKNOWN_PRODUCT))
+        is_first = positions_L != UNKNOWN_PRODUCT
+        is_first[1:] &= positions_L[1:] != positions_L[:-1]
+        starts = np.flatnonzero(is_first)
         if not len(starts):
             return NO_REPEATS
         # The sums by product come before the logarithm of repeat_term.
