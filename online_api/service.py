@@ -6,6 +6,7 @@ Legend: B requests of one batch, K results, L events, M texts, N products, D dim
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -29,13 +30,33 @@ from online_api.lists.live_release import LiveRelease, ReleaseKeeper
 from online_api.lists.ranking import BuyerScorer, PopularityScorer, QueryScorer, Scorer, SimilarityScorer, rank
 from online_api.lists.render import render_list
 from online_api.lists.request_texts import RequestTextEncoder
+from online_api.lists.rules import ActiveRules
 from online_api.protection.circuit_breaker import CircuitBreaker
 from online_api.protection.limits import RequestTooLongError
-from online_api.schemas.requests import NO_FILTERS, Filters, Interaction
+from online_api.schemas.requests import Filters, Interaction
 from online_api.schemas.responses import Source
+from training.artifacts.best_products import NO_REPEATS
 from training.artifacts.buyer_encoder import EncodedBuyer
-from training.artifacts.recommender import NO_NEW_PRODUCTS, NO_REPEATS, KnownEvents, rescorer_pool
-from training.artifacts.search.filtered_search import Ranked
+from training.artifacts.recommender import NO_NEW_PRODUCTS, KnownEvents
+
+
+class OpenList(NamedTuple):
+    """What a list is made from.
+
+    Attributes:
+        resolved: The request and the history.
+        buyer: The encoded history, if it decides the list.
+        selection: The allowed products.
+        rules: The merchandising rules that are active; None if there are none or the request wants none.
+        scorer: Orders the allowed products.
+    """
+
+    resolved: ResolvedRequest
+    buyer: EncodedBuyer | None
+    selection: Selection
+    rules: ActiveRules | None
+    scorer: Scorer
+
 
 NO_HISTORY = KnownEvents(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64), NO_NEW_PRODUCTS)
 
@@ -83,14 +104,15 @@ class RecommendationService:
         read = time.perf_counter()
         buyers = _encode(live, resolved)
         encoded = time.perf_counter()
-        nearest = _search(live, resolved, buyers)
+        lists = _open_lists(live, resolved, buyers)
+        _search(live, lists)
         searched = time.perf_counter()
         stages: Stages = [("features", started, read), ("encode", read, encoded), ("search", encoded, searched)]
         results = []
-        for resolved_request, buyer, nearest_to_buyer in zip(resolved, buyers, nearest, strict=True):
+        for open_list in lists:
             begun = time.perf_counter()
-            payload = self._list(live, resolved_request, buyer, nearest_to_buyer)
-            results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())], resolved_request))
+            payload = _listed(live, open_list)
+            results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())], open_list.resolved))
         return results
 
     def answer_beside(self, release: LiveRelease, resolved: ResolvedRequest, /) -> Payload:
@@ -98,9 +120,8 @@ class RecommendationService:
         again = self._resolve_session(release, resolved.request)
         if again.needs_stored_features:
             again = _add_stored(release, again, resolved.stored)
-        [buyer] = _encode(release, [again])
-        [nearest] = _search(release, [again], [buyer])
-        return self._list(release, again, buyer, nearest)
+        [open_list] = _open_lists(release, [again], _encode(release, [again]))
+        return _listed(release, open_list)
 
     def _resolve(self, live: LiveRelease, requests: Sequence[ListRequest]) -> list[ResolvedRequest]:
         """Adds histories to the requests: those of the session, else the stored ones, read in one call."""
@@ -153,23 +174,6 @@ class RecommendationService:
             ],
         )
         return merge_sequences(events, EMPTY_SEQUENCE, self._max_history)
-
-    def _list(
-        self, live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, nearest: Ranked | None
-    ) -> Payload:
-        request = resolved.request
-        selection = _select(live, resolved)
-        rules = live.rules.active(now_ms()) if request.rules else None
-        ranked = rank(
-            _scorer(live, resolved, buyer, nearest),
-            selection,
-            request.k,
-            request.diversity,
-            rules,
-            live.catalogue,
-            live.recommender.product_vectors,
-        )
-        return render_list(live, resolved, buyer, selection, ranked, rules)
 
     # --- other answers ------------------------------------------------------------------------------------------------
 
@@ -256,25 +260,42 @@ def _encode(live: LiveRelease, resolved: Sequence[ResolvedRequest]) -> list[Enco
     return buyers
 
 
-def _search(
+def _open_lists(
     live: LiveRelease, resolved: Sequence[ResolvedRequest], buyers: Sequence[EncodedBuyer | None]
-) -> list[Ranked | None]:
-    """Searches all products for the nearest ones, in one call for all buyers without conditions; else None."""
-    nearest: list[Ranked | None] = [None] * len(resolved)
-    if live.catalogue.select(NO_FILTERS).allowed_N is not None:
-        return nearest  # some products are hidden, so that every request has a condition
-    plain = [
-        (place, buyer.vector_D)
-        for place, buyer in enumerate(buyers)
-        if buyer is not None and resolved[place].request.is_plain
+) -> list[OpenList]:
+    now = now_ms()
+    return [
+        OpenList(
+            entry,
+            buyer,
+            _select(live, entry),
+            live.rules.active(now) if entry.request.rules else None,
+            _scorer(live, entry, buyer),
+        )
+        for entry, buyer in zip(resolved, buyers, strict=True)
     ]
-    if plain:
-        # The index takes one K for all rows. A scorer that needs fewer products takes the first ones.
-        k = rescorer_pool(max(resolved[place].request.k for place, _ in plain))
-        ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
-        for (place, _), nearest_to_buyer in zip(plain, ranked, strict=True):
-            nearest[place] = nearest_to_buyer
-    return nearest
+
+
+def _search(live: LiveRelease, lists: Sequence[OpenList]) -> None:
+    """Searches for the best products of all lists that are made from a vector, in one call; scorers keep theirs."""
+    # A list with diversity, boosts or buries needs other products than the K best; `rank` searches for them.
+    plain = [
+        (entry.scorer, entry.selection, entry.scorer.query(entry.resolved.request.k, entry.selection))
+        for entry in lists
+        if isinstance(entry.scorer, SimilarityScorer)
+        and entry.resolved.request.diversity.is_plain
+        and (entry.rules is None or entry.rules.adjustment_N is None)
+    ]
+    found = live.recommender.best([query for _, _, query in plain])
+    for (scorer, selection, _), best in zip(plain, found, strict=True):
+        scorer.take(selection, best)
+
+
+def _listed(live: LiveRelease, open_list: OpenList) -> Payload:
+    resolved, buyer, selection, rules, scorer = open_list
+    request, vectors = resolved.request, live.recommender.product_vectors
+    ranked = rank(scorer, selection, request.k, request.diversity, rules, live.catalogue, vectors)
+    return render_list(live, resolved, buyer, selection, ranked, rules)
 
 
 def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
@@ -292,11 +313,11 @@ def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
     return selection
 
 
-def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, nearest: Ranked | None) -> Scorer:
+def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None) -> Scorer:
     request, recommender = resolved.request, live.recommender
     if buyer is not None:
         repeats = NO_REPEATS if request.new_only else recommender.repeats(resolved.repeat_events)
-        return BuyerScorer(recommender, buyer.vector_D, repeats, new_only=request.new_only, nearest=nearest)
+        return BuyerScorer(recommender, buyer.vector_D, repeats, new_only=request.new_only)
     if resolved.source == "search" and resolved.matches is not None:
         return QueryScorer(resolved.matches)
     if resolved.source == "similar":

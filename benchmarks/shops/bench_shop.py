@@ -22,6 +22,7 @@ from torch import nn
 
 from batch_jobs.build_index import index_job, search_index_job
 from batch_jobs.embed_products import embed_job
+from batch_jobs.feature_build.build_contexts import ensure_contexts
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.materialize import materialize
@@ -159,6 +160,7 @@ def _make(shop: BenchShop, mapping: Path) -> None:
         enforce_gate(validate_canonical(paths, config))
         build_features(config)
         enforce_gate(validate_features(paths, config))
+        ensure_contexts(config)  # an approximate index is measured with the buyers of the validation days
         done("features built")
         with feature_store(config) as store:
             materialize(config, store, full=True)

@@ -65,12 +65,6 @@ class ListRequest:
     languages: Languages = MAIN_TITLE
     degraded: tuple[str, ...] = ()
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the list is the K best of all products, so that an index search for K products answers it."""
-        # By identity, which is cheap; schemas/requests.py makes every empty Filters this one object.
-        return self.filters is NO_FILTERS and not self.exclude and not self.new_only and self.diversity.is_plain
-
     def for_release(self, name: str) -> "ListRequest":
         """The request as release `name` can answer it: without vectors and scores that belong to another release."""
         if self.release in (None, name):

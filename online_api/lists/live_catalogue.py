@@ -16,10 +16,9 @@ from online_api.lists.languages import MAIN_TITLE, Languages
 from online_api.lists.product_conditions import CodedNames, ProductConditions
 from online_api.schemas.requests import NO_FILTERS, Filters
 from online_api.schemas.responses import DroppedReason
-from training.artifacts.product_table import ProductTable
+from training.artifacts.product_table import CACHED_PRODUCTS, ProductTable
 
 CACHED_SELECTIONS = 128  # of N bytes each; a shop's pages repeat a few filters
-CACHED_PRODUCTS = 20_000  # rendered products; responses repeat popular ones
 
 
 class Selection(NamedTuple):

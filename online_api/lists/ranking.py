@@ -13,8 +13,8 @@ from online_api.lists.diversity import Candidates, diversify
 from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.rules import ActiveRules, place_pins
 from online_api.schemas.requests import Diversity
-from training.artifacts.buyer_scores import BuyerScores
-from training.artifacts.recommender import Recommender, Repeats, rescorer_pool
+from training.artifacts.best_products import NO_REPEATS, BestProducts, BestQuery, PopularityTerm, Repeats
+from training.artifacts.recommender import Recommender
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
 from training.artifacts.search.text_search import QueryMatches
 
@@ -57,36 +57,53 @@ class Scorer(Protocol):
 class SimilarityScorer:
     """The inner product with one vector."""
 
-    def __init__(self, recommender: Recommender, vector_D: Float32Array, nearest: Ranked | None = None) -> None:
-        """Scores by `vector_D`; `nearest` are the products that a search over all products returned for it."""
-        self._recommender, self._vector_D, self._nearest = recommender, vector_D, nearest
+    def __init__(self, recommender: Recommender, vector_D: Float32Array) -> None:
+        """Scores by `vector_D`."""
+        self._recommender, self._vector_D = recommender, vector_D
+        self._popularity: PopularityTerm | None = None
+        self._repeats = NO_REPEATS
+        self._found: tuple[Selection, BestProducts] | None = None
+
+    def query(self, k: int, selection: Selection) -> BestQuery:
+        """The search for the K best allowed products, to be made together with those of other requests."""
+        return BestQuery(self._vector_D, k, self._popularity, self._repeats, selection.allowed_N, selection.n_allowed)
+
+    def take(self, selection: Selection, best: BestProducts) -> None:
+        """Keeps what `query` found, so that `top` need not search for it again."""
+        self._found = selection, best
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        if selection.allowed_N is not None:
-            return self._recommender.nearest_allowed(self._vector_D, k, selection.allowed_N, selection.n_allowed)
-        if self._nearest is not None and len(self._nearest.positions) >= k:
-            return self._nearest.first(k)
-        return self._recommender.nearest(self._vector_D[None, :], k)[0]
+        best = self._known(k, selection)
+        if best is None:
+            [best] = self._recommender.best([self.query(k, selection)])
+        best = best.first(k)
+        self.take(selection, best)
+        return Ranked(best.positions, best.scores)
 
     def scores(self, positions: Int64Array) -> Float32Array:
-        return self._recommender.similarity(self._vector_D, positions)
+        similarity, popularity, repeat, _ = self.terms(positions)
+        return similarity + popularity + repeat
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
-        return _one_term(self.scores(positions))
+        no_words = np.zeros(len(positions), dtype=np.float32)
+        if self._found is not None and positions is self._found[1].positions:
+            return ScoreTerms(*self._found[1][1:], no_words)
+        popularity = np.zeros_like(no_words) if self._popularity is None else self._popularity.term_N[positions]
+        similarity = self._recommender.similarity(self._vector_D, positions)
+        return ScoreTerms(similarity, popularity, self._repeats.of(positions), no_words)
+
+    def _known(self, k: int, selection: Selection) -> BestProducts | None:
+        """What was found before, if it has the K best of the selection."""
+        if self._found is None or self._found[0] is not selection:
+            return None
+        best = self._found[1]
+        return best if len(best.positions) >= min(k, selection.n_allowed) else None
 
 
-class BuyerScorer:
+class BuyerScorer(SimilarityScorer):
     """The similarity to a buyer plus the re-scorer's terms (see training.artifacts.rescorer)."""
 
-    def __init__(
-        self,
-        recommender: Recommender,
-        vector_D: Float32Array,
-        repeats: Repeats,
-        *,
-        new_only: bool,
-        nearest: Ranked | None = None,
-    ) -> None:
+    def __init__(self, recommender: Recommender, vector_D: Float32Array, repeats: Repeats, *, new_only: bool) -> None:
         """Scores for one buyer.
 
         Args:
@@ -94,22 +111,10 @@ class BuyerScorer:
             vector_D: The buyer vector.
             repeats: The buyer's repeat term; not used with `new_only`.
             new_only: Whether the list is of products that are new to the buyer.
-            nearest: The products that a search over all products returned for the buyer.
         """
-        self._by_similarity = SimilarityScorer(recommender, vector_D, nearest)
-        self._scores = BuyerScores(recommender, vector_D, repeats, new_only=new_only)
-
-    def top(self, k: int, selection: Selection) -> Ranked:
-        nearest = self._by_similarity.top(rescorer_pool(k), selection).positions
-        positions = self._scores.candidates(nearest, k, selection.allowed_N)
-        return top_k(positions, self.scores(positions), k)
-
-    def scores(self, positions: Int64Array) -> Float32Array:
-        return self._scores.scores(positions)
-
-    def terms(self, positions: Int64Array) -> ScoreTerms:
-        similarity, popularity, repeat = self._scores.terms(positions)
-        return ScoreTerms(similarity, popularity, repeat, np.zeros_like(repeat))
+        super().__init__(recommender, vector_D)
+        self._popularity = recommender.popularity_term(new_only=new_only)
+        self._repeats = NO_REPEATS if new_only else repeats
 
 
 class QueryScorer:

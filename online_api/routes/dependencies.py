@@ -22,6 +22,8 @@ TextT = TypeVar("TextT")
 EncodedT = TypeVar("EncodedT")
 
 ACCEPT_LANGUAGE = "Accept-Language"
+JSON_HEADERS = ((b"content-type", b"application/json"),)
+VARY = ((b"vary", ACCEPT_LANGUAGE.encode()),)  # caches must not give one caller's language to another
 PROBLEM_DESCRIPTIONS = {
     401: "The request has no valid API key or buyer token",
     403: "The API key does not have the required scope, or the buyer token is of another buyer",
@@ -71,19 +73,22 @@ def services_of(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services_of)]
 
 
-def json_response(payload: dict[str, Any]) -> Response:
+def json_response(payload: dict[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
     """A response with plain values; pydantic models would take ten times as long (see schemas/responses.py)."""
-    return Response(orjson.dumps(payload), media_type="application/json")
+    body = orjson.dumps(payload)
+    response = Response()
+    # Starlette would encode each header and search the others for it.
+    response.body = body
+    response.raw_headers = [*JSON_HEADERS, (b"content-length", b"%d" % len(body)), *headers]
+    return response
 
 
 def localised_response(payload: dict[str, Any], products: Sequence[dict[str, Any]]) -> Response:
     """A response whose products have titles in the caller's language, with the headers that say so (RFC 9110)."""
-    languages = sorted({product[c.TITLE_LANGUAGE] for product in products} - {None})
-    response = json_response(payload)
-    response.headers["Vary"] = ACCEPT_LANGUAGE  # caches must not give one caller's language to another
-    if languages:
-        response.headers["Content-Language"] = ", ".join(languages)
-    return response
+    languages = {product[c.TITLE_LANGUAGE] for product in products} - {None}
+    if not languages:
+        return json_response(payload, VARY)
+    return json_response(payload, (*VARY, (b"content-language", ", ".join(sorted(languages)).encode("latin-1"))))
 
 
 def caller_languages(request: Request, lang: str | None) -> Languages:
@@ -102,7 +107,8 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     require_own_buyer(request, list_request.buyer_id)
     services = services_of(request)
     services.runtime.service.check_currency(list_request.filters)
-    list_request = replace(list_request, languages=caller_languages(request, lang))
+    if languages := caller_languages(request, lang):
+        list_request = replace(list_request, languages=languages)
     context = context_of(request.scope)
     context.buyer_id = list_request.buyer_id
     try:

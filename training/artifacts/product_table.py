@@ -5,6 +5,7 @@ Legend: N products.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +23,7 @@ from training.data.catalogue import KeyIndex
 SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.GROUP_ID, c.PHOTO)
 PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.TITLES, c.PRODUCT_KEY, c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 NO_CODE = -1
+CACHED_PRODUCTS = 20_000  # answers repeat popular ones
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 
 # SHOWN_COLUMNS of one product by name. Price, currency and stock are not among them: they change after the release.
@@ -52,7 +54,10 @@ class ProductTable:
         table = _with_later_columns(map_arrow(products))
         self._shown = [table[name].combine_chunks() for name in SHOWN_COLUMNS]
         self.product_ids = self._shown[0]
-        self._titles = table[c.TITLES].combine_chunks()
+        # Reading one value from Arrow takes nearly a microsecond. These caches outlive the current prices, so that new
+        # prices do not make answers slow. They wrap functions, not methods, which would keep the table alive.
+        self._rows = lru_cache(CACHED_PRODUCTS)(partial(_row, self._shown))
+        self._parsed_titles = lru_cache(CACHED_PRODUCTS)(partial(_titles, table[c.TITLES].combine_chunks()))
         # Codes, so that a filter or rule compares integers and not strings.
         self.brand_codes_N, self.brands = _coded(table[c.BRAND])
         self.category_codes_N, self.categories = _coded(table[c.CATEGORY])
@@ -71,13 +76,12 @@ class ProductTable:
         return len(self.product_ids)
 
     def row(self, position: int) -> ProductRow:
-        """The columns of a product that answers show. Reading one value from Arrow takes nearly a microsecond."""
-        return {name: column[position].as_py() for name, column in zip(SHOWN_COLUMNS, self._shown, strict=True)}
+        """The columns of a product that answers show; callers must not change the dict."""
+        return self._rows(position)
 
     def titles(self, position: int) -> Mapping[str, str]:
         """The titles of a product by language tag; empty if the shop gives none by language."""
-        content = self._titles[position].as_py()
-        return NO_TITLES if content is None else json.loads(content)
+        return self._parsed_titles(position)
 
     def product_key(self, product_id: str) -> int:
         """The product key in sequences: the product's own, or that of the product that it was merged into.
@@ -132,6 +136,15 @@ def _with_later_columns(table: pa.Table) -> pa.Table:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table), pa.string()))
     return table
+
+
+def _row(shown: Sequence[pa.Array], position: int) -> ProductRow:
+    return {name: column[position].as_py() for name, column in zip(SHOWN_COLUMNS, shown, strict=True)}
+
+
+def _titles(titles: pa.Array, position: int) -> Mapping[str, str]:
+    content = titles[position].as_py()
+    return NO_TITLES if content is None else json.loads(content)
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[Int32Array, list[str]]:

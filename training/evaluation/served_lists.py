@@ -1,12 +1,10 @@
 """The lists that a release would serve to buyers, ranked as the service ranks them: encoder, index, re-scorer.
 
-Legend: B buyers, K results, N products of the release, P some of them, D dimensions.
+Legend: B buyers, K results, N products of the release, D dimensions.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import faiss
@@ -14,12 +12,12 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
-from training.artifacts.buyer_scores import BuyerScores
-from training.artifacts.recommender import KnownEvents, Recommender, rescorer_pool
-from training.artifacts.search.filtered_search import first_fetch, top_k
+from training.artifacts.best_products import NO_REPEATS, BestQuery
+from training.artifacts.recommender import KnownEvents, Recommender
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
+BUYERS_AT_ONCE = 256
 
 
 class StoredEvents(Protocol):
@@ -32,46 +30,6 @@ class StoredEvents(Protocol):
     @property
     def purchases(self) -> EventSequence:
         """All purchases."""
-
-
-@dataclass(frozen=True)
-class AllowedProducts:
-    """The products that one buyer may get.
-
-    Attributes:
-        n_products: N.
-        visible_N: (N,) which products are shown to anybody; None if all are.
-        n_visible: Their number.
-        bought: Positions of products that the buyer does not get again, each once.
-    """
-
-    n_products: int
-    visible_N: BoolArray | None
-    n_visible: int
-    bought: Int64Array
-
-    def mask(self) -> BoolArray | None:
-        """(N,) which products are allowed; None if all are. Of thousands of buyers, they would not fit in memory."""
-        if not len(self.bought):
-            return self.visible_N
-        allowed_N = np.ones(self.n_products, dtype=np.bool_) if self.visible_N is None else self.visible_N.copy()
-        allowed_N[self.bought] = False
-        return allowed_N
-
-    def among(self, positions: Int64Array) -> BoolArray:
-        """(P,) which of some products are allowed."""
-        allowed_P: BoolArray = np.isin(positions, self.bought, invert=True)
-        return allowed_P if self.visible_N is None else allowed_P & self.visible_N[positions]
-
-    def count(self) -> int:
-        """The number of allowed products."""
-        return self.n_visible - int(len(self.bought) if self.visible_N is None else self.visible_N[self.bought].sum())
-
-    def first_fetch(self, k: int) -> int:
-        """How many products the index returns at first; 0 if an exact comparison is cheaper."""
-        if self.count() == self.n_products:
-            return k
-        return first_fetch(min(k, self.count()), self.n_products, self.count())
 
 
 class ServedLists(NamedTuple):
@@ -107,40 +65,54 @@ def served_lists(
         hidden_N: (N,) products that are never shown; None hides none.
         new_only: Whether products that the buyer has bought are left out, as by the request's `new_only`.
     """
-    allowed = _allowed(recommender, buyers, hidden_N, new_only=new_only)
+    visible_N = None if hidden_N is None or not hidden_N.any() else ~hidden_N
+    lists, nearest, vectors = list[Int64Array](), list[Int64Array](), []
+    # In blocks, because masks of all buyers would not fit in memory.
+    for start in range(0, len(buyers), BUYERS_AT_ONCE):
+        some = buyers[start : start + BUYERS_AT_ONCE]
+        bought = [_bought(recommender, buyer) if new_only else NOTHING for buyer in some]
+        allowed = [_without(visible_N, positions, len(recommender)) for positions in bought]
+        some_lists, some_nearest, vectors_RD = _lists(recommender, some, k, allowed, new_only=new_only)
+        lists += some_lists
+        nearest += some_nearest
+        vectors.append(vectors_RD)
+    vectors_RD = np.concatenate([np.empty((0, recommender.dim), dtype=np.float32), *vectors])
+    return ServedLists(_filled_up(lists, k), _filled_up(nearest, k), vectors_RD)
+
+
+def _lists(
+    recommender: Recommender,
+    buyers: Sequence[StoredEvents],
+    k: int,
+    allowed: Sequence[BoolArray | None],
+    *,
+    new_only: bool,
+) -> tuple[list[Int64Array], list[Int64Array], Float32Array]:
+    """The lists of some buyers, the same by similarity alone, and the vectors of those with a known history."""
     histories = [recommender.known_events(buyer.events) for buyer in buyers]
     rows = [row for row, history in enumerate(histories) if not history.is_empty]
-    vectors_BD = _vectors(recommender, [histories[row] for row in rows])
-    nearest = _nearest(recommender, vectors_BD, rescorer_pool(k), [allowed[row] for row in rows])
-    best = [
-        recommender.most_popular(k, allowed[row].mask()).positions if history.is_empty else NOTHING
-        for row, history in enumerate(histories)
-    ]
-    by_similarity = list(best)
-    for row, vector_D, nearest_to_buyer in zip(rows, vectors_BD, nearest, strict=True):
+    vectors_RD = _vectors(recommender, [histories[row] for row in rows])
+    popularity = recommender.popularity_term(new_only=new_only)
+    queries = []
+    for row, vector_D in zip(rows, vectors_RD, strict=True):
         # As ResolvedRequest.repeat_events of the service.
         events = merge_sequences(histories[row].events, buyers[row].purchases)
-        scores = BuyerScores(recommender, vector_D, recommender.repeats(events), new_only=new_only)
-        positions = scores.candidates(nearest_to_buyer, k, allowed[row].mask())
-        best[row] = top_k(positions, scores.scores(positions), k).positions
-        by_similarity[row] = nearest_to_buyer[:k]
-    return ServedLists(_filled_up(best, k), _filled_up(by_similarity, k), vectors_BD)
-
-
-def _allowed(
-    recommender: Recommender, buyers: Sequence[StoredEvents], hidden_N: BoolArray | None, *, new_only: bool
-) -> list[AllowedProducts]:
-    """What each buyer may get."""
-    visible_N = None if hidden_N is None or not hidden_N.any() else ~hidden_N
-    n_visible = len(recommender) if visible_N is None else int(visible_N.sum())
-    allowed = []
-    for buyer in buyers:
-        bought = NOTHING
-        if new_only:
-            bought = np.unique(recommender.products.positions(buyer.purchases.product_keys)).astype(np.int64)
-            bought = bought[bought >= 0]
-        allowed.append(AllowedProducts(len(recommender), visible_N, n_visible, bought))
-    return allowed
+        repeats = NO_REPEATS if new_only else recommender.repeats(events)
+        allowed_N = allowed[row]
+        n_allowed = len(recommender) if allowed_N is None else int(allowed_N.sum())
+        queries.append(BestQuery(vector_D, k, popularity, repeats, allowed_N, n_allowed))
+    by_similarity = [query._replace(popularity=None, repeats=NO_REPEATS) for query in queries]
+    lists = [
+        recommender.most_popular(k, allowed_N).positions if history.is_empty else NOTHING
+        for history, allowed_N in zip(histories, allowed, strict=True)
+    ]
+    nearest = list(lists)
+    # In the API, a request has one core (ADR 0004).
+    with one_faiss_thread():
+        for target, found in ((lists, recommender.best(queries)), (nearest, recommender.best(by_similarity))):
+            for row, products in zip(rows, found, strict=True):
+                target[row] = products.positions
+    return lists, nearest, vectors_RD
 
 
 def _filled_up(lists: Sequence[Int64Array], k: int) -> Int32Array:
@@ -150,37 +122,25 @@ def _filled_up(lists: Sequence[Int64Array], k: int) -> Int32Array:
     return lists_BK
 
 
+def _bought(recommender: Recommender, buyer: StoredEvents) -> Int64Array:
+    """Positions of the products that a buyer has bought."""
+    positions = np.unique(recommender.products.positions(buyer.purchases.product_keys)).astype(np.int64)
+    return positions[positions >= 0]
+
+
+def _without(allowed_N: BoolArray | None, positions: Int64Array, n_products: int) -> BoolArray | None:
+    """The allowed products less some."""
+    if not len(positions):
+        return allowed_N
+    fewer_N = np.ones(n_products, dtype=np.bool_) if allowed_N is None else allowed_N.copy()
+    fewer_N[positions] = False
+    return fewer_N
+
+
 def _vectors(recommender: Recommender, histories: list[KnownEvents]) -> Float32Array:
     encoded = recommender.encode_buyers(histories)
     vectors = [buyer.vector_D for buyer in encoded]
     return np.stack(vectors) if vectors else np.empty((0, recommender.dim), dtype=np.float32)
-
-
-def _nearest(
-    recommender: Recommender, vectors_BD: Float32Array, k: int, allowed: Sequence[AllowedProducts]
-) -> list[Int64Array]:
-    """The K nearest allowed products of each buyer, as the service finds them (IndexedVectors.nearest_allowed).
-
-    One search for all buyers of whom the index returns as many products at first.
-    """
-    nearest: dict[int, Int64Array] = {}
-    by_fetch: defaultdict[int, list[int]] = defaultdict(list)
-    for row, of_buyer in enumerate(allowed):
-        by_fetch[of_buyer.first_fetch(k)].append(row)
-    for n_fetched, rows in by_fetch.items():
-        if n_fetched:
-            for row, found in zip(rows, recommender.nearest(vectors_BD[rows], n_fetched), strict=True):
-                positions = found.positions[allowed[row].among(found.positions)]
-                if len(positions) >= min(k, allowed[row].count()):
-                    nearest[row] = positions[:k]
-    # One query at a time: several threads would spend their time on waiting for each other.
-    with one_faiss_thread():
-        for row, of_buyer in enumerate(allowed):
-            if row not in nearest:
-                allowed_N = of_buyer.mask()
-                assert allowed_N is not None  # a search among all products has found enough
-                nearest[row] = recommender.nearest_allowed(vectors_BD[row], k, allowed_N, of_buyer.count()).positions
-    return [nearest[row] for row in range(len(allowed))]
 
 
 @contextmanager

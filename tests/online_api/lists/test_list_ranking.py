@@ -34,8 +34,9 @@ from tests.random_release import (
     write_arrow,
     write_random_release,
 )
+from training.artifacts.best_products import Repeats
 from training.artifacts.product_table import ProductTable
-from training.artifacts.recommender import Recommender, Repeats
+from training.artifacts.recommender import Recommender
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import Ranked, top_k
 from training.artifacts.search.vector_index import IndexType
@@ -337,11 +338,14 @@ def test_what_a_search_found_already_is_used_as_far_as_it_goes(shop: Shop) -> No
     vector_D = unit_vectors(1, seed=4)[0]
     everything = Selection(None, N_PRODUCTS, {})
     [expected] = shop.recommender.nearest(vector_D[None, :], 60)
-    scorer = SimilarityScorer(shop.recommender, vector_D, expected.first(50))
     for k in (10, 50, 60):
+        scorer = SimilarityScorer(shop.recommender, vector_D)
+        [found] = shop.recommender.best([scorer.query(50, everything)])
+        scorer.take(everything, found)
         assert_array_equal(scorer.top(k, everything).positions, expected.positions[:k])
-    odd = np.arange(N_PRODUCTS) % 2 == 1
-    assert odd[scorer.top(10, Selection(odd, N_PRODUCTS // 2, {})).positions].all()
+        assert_allclose(scorer.terms(expected.positions).similarity, expected.scores, atol=ROUNDING)
+        odd = np.arange(N_PRODUCTS) % 2 == 1
+        assert odd[scorer.top(10, Selection(odd, N_PRODUCTS // 2, {})).positions].all()
 
 
 # ---- literal shelves -------------------------------------------------------------------------------------------------
