@@ -14,6 +14,7 @@ from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures, OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, sequence
+from online_api.lists.choice import NOTHING_LISTED, Listed, with_spare
 from online_api.lists.languages import Languages
 from online_api.lists.list_request import (
     NO_TEXT_ENCODER,
@@ -168,6 +169,7 @@ class RecommendationService:
             rules,
             live.catalogue,
             live.recommender.product_vectors,
+            _listed(live, resolved),
         )
         return render_list(live, resolved, buyer, selection, ranked, rules)
 
@@ -270,7 +272,7 @@ def _search(
     ]
     if plain:
         # The index takes one K for all rows. A scorer that needs fewer products takes the first ones.
-        k = rescorer_pool(max(resolved[place].request.k for place, _ in plain))
+        k = rescorer_pool(max(_looked_at(live, resolved[place].request.k) for place, _ in plain))
         ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
         for (place, _), nearest_to_buyer in zip(plain, ranked, strict=True):
             nearest[place] = nearest_to_buyer
@@ -290,6 +292,18 @@ def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
         bought = np.unique(products.positions(resolved.stored.purchases.product_keys))
         selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
     return selection
+
+
+def _looked_at(live: LiveRelease, k: int) -> int:
+    """How many of the best products a plain list of K looks at."""
+    return with_spare(k) if live.catalogue.products.has_groups else k
+
+
+def _listed(live: LiveRelease, resolved: ResolvedRequest) -> Listed:
+    """What the list stands beside: similar products should not be the product itself in another size."""
+    if resolved.source != "similar":
+        return NOTHING_LISTED
+    return Listed(beside=live.catalogue.products.known_positions([str(resolved.request.similar_to)]))
 
 
 def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, nearest: Ranked | None) -> Scorer:

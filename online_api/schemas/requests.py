@@ -40,6 +40,11 @@ CURRENCY_DESCRIPTION = (
     "The price is in this currency, an ISO 4217 code in upper or lower case. Required with min_price or max_price if "
     "the catalogue has prices in several currencies"
 )
+MAX_PER_GROUP = "max_per_group"
+PER_GROUP_DESCRIPTION = (
+    "At most this many variants of one product (products with the same `group_id`). Further ones come after all other "
+    "products, if K would not be filled otherwise; `relaxed` says so then"
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Cap = Annotated[int, Field(ge=1, le=100)]
@@ -139,10 +144,11 @@ class Diversity(BaseModel):
     max_per_category: Annotated[Cap, JsonNumber] | None = Field(
         None, description="At most this many products of one category"
     )
+    max_per_group: Annotated[Cap, JsonNumber] = Field(1, description=PER_GROUP_DESCRIPTION)
 
     @property
     def is_plain(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether it changes nothing, apart from variants of one product."""
         return self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None
 
 
@@ -202,6 +208,7 @@ class ListParameters(BaseModel):
     )
     max_per_brand: Cap | None = None
     max_per_category: Cap | None = None
+    max_per_group: Cap = Field(1, description=PER_GROUP_DESCRIPTION)
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
     lang: LanguageTag | None = None
 
@@ -226,7 +233,12 @@ class ListParameters(BaseModel):
 
     def diversity(self) -> Diversity:
         """The diversity of the list."""
-        return Diversity(lambda_=self.lambda_, max_per_brand=self.max_per_brand, max_per_category=self.max_per_category)
+        return Diversity(
+            lambda_=self.lambda_,
+            max_per_brand=self.max_per_brand,
+            max_per_category=self.max_per_category,
+            max_per_group=self.max_per_group,
+        )
 
 
 class RecommendationParameters(ListParameters):

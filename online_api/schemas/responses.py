@@ -98,6 +98,10 @@ class RecommendationResponse(ApiResponse):
     source: Source = Field(description=SOURCE_DESCRIPTION)
     degraded: list[str] = Field(description=DEGRADED_DESCRIPTION)
     features: FeatureAge | None = Field(description="Age of the stored history; null if it was not used")
+    relaxed: list[str] = Field(
+        description="Conditions that were relaxed, because fewer than K products would have come back otherwise: "
+        "`max_per_group`, or nothing"
+    )
     matching: int = Field(description="Number of products that filters, exclusions and purchases leave")
     dropped: dict[DroppedReason, int] = Field(
         description="Number of products that were left out, each counted under the first reason that applies, in the "

@@ -1,0 +1,179 @@
+"""Chooses the products of a list among the best ones: diversity, limits per brand and category, one variant of each.
+
+Legend: K results, P some products, S products that are listed already, N all products, D dimensions.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
+from online_api.lists.diversity import Limit, diversify
+from online_api.lists.live_catalogue import Selection
+from online_api.schemas.requests import Diversity
+from training.artifacts.product_table import ProductTable
+from training.artifacts.search.filtered_search import Ranked
+
+# Diversity chooses among this many candidates per result, and at least the minimum.
+DIVERSITY_POOL_PER_RESULT, DIVERSITY_POOL_MIN = 5, 100
+# A plain list looks at this many more products, half of K and at least the minimum: variants among the best are
+# replaced without a second search. For K up to 16 the re-scorer looks at as many products anyway.
+SPARE_MIN = 8
+
+NO_POSITIONS: Int64Array = np.empty(0, dtype=np.int64)
+
+Top = Callable[[int, Selection], Ranked]  # the K best allowed products; fewer only if fewer are allowed
+
+
+class Listed(NamedTuple):
+    """Products that stand before or beside a list, by position.
+
+    Attributes:
+        shown: Those of earlier pages. They count towards all limits, and products should differ from them.
+        beside: Those whose other variants should not be in the list: pinned ones, and the one that a page is about.
+    """
+
+    shown: Int64Array = NO_POSITIONS
+    beside: Int64Array = NO_POSITIONS
+
+
+NOTHING_LISTED = Listed()
+
+
+def with_spare(k: int) -> int:
+    """How many of the best products a plain list of K looks at in a catalogue with groups."""
+    return k + max(k // 2, SPARE_MIN)
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Chooses the products of one list.
+
+    Attributes:
+        top: Ranks the products.
+        diversity: As the request has it.
+        products: The product columns.
+        product_vectors: Returns the vectors of P products, (P, D).
+        listed: What is listed already.
+    """
+
+    top: Top
+    diversity: Diversity
+    products: ProductTable
+    product_vectors: Callable[[Int64Array], Float32Array]
+    listed: Listed = NOTHING_LISTED
+
+    def choose(self, selection: Selection, k: int) -> Int64Array:
+        """Positions of the K best allowed products by score, diversity and limits.
+
+        Fewer come back only if fewer are allowed, or if the limits per brand or category close all others. The limit
+        per group is raised by one before that: so further variants come after all products within the limit.
+        """
+        if not self.products.has_groups:
+            if self.diversity.is_plain:
+                return self.top(k, selection).positions
+            return self._within_limits(selection, k, NO_POSITIONS, None)
+        if self.diversity.is_plain:
+            within = self._first_of_groups(self.top(with_spare(k), selection).positions, k)
+            if len(within) == k:
+                return within
+        chosen, cap = NO_POSITIONS, self.diversity.max_per_group
+        while True:
+            chosen = np.append(chosen, self._within_limits(selection, k - len(chosen), chosen, cap))
+            next_cap = None if len(chosen) >= k else self._next_group_cap(selection, chosen)
+            if next_cap is None:
+                return chosen
+            cap = next_cap
+
+    def has_more_variants(self, positions: Int64Array) -> bool:
+        """Whether a list has more variants of a product, with those that are listed already, than the limit says."""
+        if not self.products.has_groups:
+            return False
+        codes_N = self.products.group_codes_N
+        listed = self._in_groups()
+        together = np.union1d(listed, positions) if len(listed) else positions
+        counts = Counter(codes_N[together].tolist())
+        most = self.diversity.max_per_group
+        return any(code >= 0 and counts[code] > most for code in codes_N[positions].tolist())
+
+    def _first_of_groups(self, positions: Int64Array, k: int) -> Int64Array:
+        """The first K of ranked products within the limit per group, or fewer if there are not enough."""
+        codes_N = self.products.group_codes_N
+        counts, within = Counter(codes_N[self._in_groups()].tolist()), []
+        for position, code in zip(positions.tolist(), codes_N[positions].tolist(), strict=True):
+            counts[code] += 1
+            if code < 0 or counts[code] <= self.diversity.max_per_group:
+                within.append(position)
+            if len(within) == k:
+                break
+        return np.array(within, dtype=np.int64)
+
+    def _within_limits(self, selection: Selection, k: int, chosen: Int64Array, group_cap: int | None) -> Int64Array:
+        """K further products; the pool of candidates grows while limits leave fewer than K."""
+        pool = max(DIVERSITY_POOL_PER_RESULT * k, DIVERSITY_POOL_MIN)
+        lambda_, limits = self.diversity.lambda_, self._limits(chosen, group_cap)
+        before = np.append(self.listed.shown, chosen)
+        listed_SD = None if lambda_ == 1 else self.product_vectors(before)
+        ranked = self.top(pool, self._open(selection, chosen, limits))
+        while True:
+            vectors_PD = None if lambda_ == 1 else self.product_vectors(ranked.positions)
+            among = [Limit(codes_N[ranked.positions], cap, counts) for codes_N, cap, counts in limits]
+            places = diversify(ranked.scores, k, lambda_, vectors_PD, among, listed_SD)
+            found = ranked.positions[places]
+            if len(found) >= k:
+                return found
+            # More products of a brand, category or group that has reached its limit would not help.
+            full = self._limits(np.append(chosen, found), group_cap)
+            more = self.top(pool, self._open(selection, np.append(chosen, ranked.positions), full))
+            if not len(more.positions):
+                return found
+            ranked = Ranked(np.append(ranked.positions, more.positions), np.append(ranked.scores, more.scores))
+
+    def _limits(self, chosen: Int64Array, group_cap: int | None) -> list[Limit]:
+        """The limits in force, over all products, with those counted that are listed or chosen already."""
+        before = np.append(self.listed.shown, chosen)
+        in_groups = np.append(self._in_groups(), chosen)
+        return [
+            Limit(codes_N, cap, Counter(codes_N[counted].tolist()))
+            for codes_N, cap, counted in (
+                (self.products.brand_codes_N, self.diversity.max_per_brand, before),
+                (self.products.category_codes_N, self.diversity.max_per_category, before),
+                (self.products.group_codes_N, group_cap, in_groups),
+            )
+            if cap is not None
+        ]
+
+    def _in_groups(self) -> Int64Array:
+        """What is listed already and counts towards the limit per group; each product once."""
+        shown, beside = self.listed
+        return shown if not len(beside) else np.union1d(shown, beside)
+
+    def _open(self, selection: Selection, taken: Int64Array, limits: list[Limit]) -> Selection:
+        """The allowed products that are not taken and whose codes are below their limits."""
+        full = [_full(limit) for limit in limits]
+        if not len(taken) and not any(map(len, full)):
+            return selection
+        n_products = len(self.products)
+        open_N = np.ones(n_products, dtype=np.bool_) if selection.allowed_N is None else selection.allowed_N.copy()
+        open_N[taken] = False
+        for limit, codes in zip(limits, full, strict=True):
+            if len(codes):
+                open_N &= np.isin(limit.codes_C, codes, invert=True)
+        return Selection(open_N, int(open_N.sum()), selection.dropped)
+
+    def _next_group_cap(self, selection: Selection, chosen: Int64Array) -> int | None:
+        """The next higher limit per group that lets a product in; None if none does."""
+        open_N = self._open(selection, chosen, self._limits(chosen, None)).allowed_N
+        codes_N = self.products.group_codes_N
+        codes = np.unique(codes_N if open_N is None else codes_N[open_N])
+        # Products without a group are never closed by the limit, so none of them is left here.
+        counts = Counter(codes_N[np.append(self._in_groups(), chosen)].tolist())
+        return min((counts[code] + 1 for code in codes[codes >= 0].tolist()), default=None)
+
+
+def _full(limit: Limit) -> Int32Array:
+    """The codes that have reached a limit. Products without a code (-1) are not limited."""
+    return np.array([code for code, count in limit.listed.items() if code >= 0 and count >= limit.cap], np.int32)
