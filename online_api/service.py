@@ -10,11 +10,11 @@ from dataclasses import replace
 import faiss
 import numpy as np
 
-from feature_repo.common.arrays import Float32Array
+from feature_repo.common.arrays import Float32Array, Int64Array
 from feature_repo.online.features import BuyerFeatures, OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, sequence
-from online_api.lists.choice import NOTHING_LISTED, Listed, with_spare
+from online_api.lists.choice import NO_POSITIONS, Listed, with_spare
 from online_api.lists.languages import Languages
 from online_api.lists.list_request import (
     NO_TEXT_ENCODER,
@@ -291,7 +291,7 @@ def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
         # Distinct, because `without` counts; -1 is a product that the release does not have.
         bought = np.unique(products.positions(resolved.stored.purchases.product_keys))
         selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
-    return selection
+    return selection.without(_shown(live, request), "shown", n_products)
 
 
 def _looked_at(live: LiveRelease, k: int) -> int:
@@ -300,10 +300,22 @@ def _looked_at(live: LiveRelease, k: int) -> int:
 
 
 def _listed(live: LiveRelease, resolved: ResolvedRequest) -> Listed:
-    """What the list stands beside: similar products should not be the product itself in another size."""
+    """What the list continues, and what it stands beside."""
+    shown = _shown(live, resolved.request)
     if resolved.source != "similar":
-        return NOTHING_LISTED
-    return Listed(beside=live.catalogue.products.known_positions([str(resolved.request.similar_to)]))
+        return Listed(shown)
+    # Similar products should not be the product itself in another size.
+    return Listed(shown, live.catalogue.products.known_positions([str(resolved.request.similar_to)]))
+
+
+def _shown(live: LiveRelease, request: ListRequest) -> Int64Array:
+    """The distinct positions of what earlier pages have shown, perhaps from another release."""
+    if not request.shown:
+        return NO_POSITIONS
+    products = live.catalogue.products
+    keys = products.current_keys(np.array(request.shown, dtype=np.int64))
+    positions = np.unique(products.positions(keys)).astype(np.int64)
+    return positions[positions >= 0]
 
 
 def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, nearest: Ranked | None) -> Scorer:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
-from online_api.lists.diversity import Limit, diversify
+from online_api.lists.diversity import CodeLimit, diversify
 from online_api.lists.live_catalogue import Selection
 from online_api.schemas.requests import Diversity
 from training.artifacts.product_table import ProductTable
@@ -120,7 +120,7 @@ class Chooser:
         ranked = self.top(pool, self._open(selection, chosen, limits))
         while True:
             vectors_PD = None if lambda_ == 1 else self.product_vectors(ranked.positions)
-            among = [Limit(codes_N[ranked.positions], cap, counts) for codes_N, cap, counts in limits]
+            among = [CodeLimit(codes_N[ranked.positions], cap, counts) for codes_N, cap, counts in limits]
             places = diversify(ranked.scores, k, lambda_, vectors_PD, among, listed_SD)
             found = ranked.positions[places]
             if len(found) >= k:
@@ -132,12 +132,12 @@ class Chooser:
                 return found
             ranked = Ranked(np.append(ranked.positions, more.positions), np.append(ranked.scores, more.scores))
 
-    def _limits(self, chosen: Int64Array, group_cap: int | None) -> list[Limit]:
+    def _limits(self, chosen: Int64Array, group_cap: int | None) -> list[CodeLimit]:
         """The limits in force, over all products, with those counted that are listed or chosen already."""
         before = np.append(self.listed.shown, chosen)
         in_groups = np.append(self._in_groups(), chosen)
         return [
-            Limit(codes_N, cap, Counter(codes_N[counted].tolist()))
+            CodeLimit(codes_N, cap, Counter(codes_N[counted].tolist()))
             for codes_N, cap, counted in (
                 (self.products.brand_codes_N, self.diversity.max_per_brand, before),
                 (self.products.category_codes_N, self.diversity.max_per_category, before),
@@ -151,7 +151,7 @@ class Chooser:
         shown, beside = self.listed
         return shown if not len(beside) else np.union1d(shown, beside)
 
-    def _open(self, selection: Selection, taken: Int64Array, limits: list[Limit]) -> Selection:
+    def _open(self, selection: Selection, taken: Int64Array, limits: list[CodeLimit]) -> Selection:
         """The allowed products that are not taken and whose codes are below their limits."""
         full = [_full(limit) for limit in limits]
         if not len(taken) and not any(map(len, full)):
@@ -174,6 +174,6 @@ class Chooser:
         return min((counts[code] + 1 for code in codes[codes >= 0].tolist()), default=None)
 
 
-def _full(limit: Limit) -> Int32Array:
+def _full(limit: CodeLimit) -> Int32Array:
     """The codes that have reached a limit. Products without a code (-1) are not limited."""
     return np.array([code for code, count in limit.listed.items() if code >= 0 and count >= limit.cap], np.int32)

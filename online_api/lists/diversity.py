@@ -12,7 +12,7 @@ import numpy as np
 from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 
 
-class Limit(NamedTuple):
+class CodeLimit(NamedTuple):
     """At most `cap` candidates of one code, such as of one brand.
 
     Attributes:
@@ -31,7 +31,7 @@ def diversify(
     k: int,
     lambda_: float = 1.0,
     vectors_CD: Float32Array | None = None,
-    limits: Sequence[Limit] = (),
+    limits: Sequence[CodeLimit] = (),
     listed_SD: Float32Array | None = None,
 ) -> Int64Array:
     """Chooses products one by one by maximal marginal relevance (Carbonell and Goldstein 1998), within the limits.

@@ -46,6 +46,8 @@ class ListRequest:
         filters, exclude, new_only, diversity, rules: As in RecommendationRequest.
         languages: The languages in which the caller wants titles.
         degraded: Parts that failed while the request was prepared.
+        page: The token of the page, as the caller sent it; see pages.Pages.
+        shown: Product keys of what the pages before have shown.
     """
 
     k: int = 10
@@ -64,12 +66,15 @@ class ListRequest:
     rules: bool = True
     languages: Languages = MAIN_TITLE
     degraded: tuple[str, ...] = ()
+    page: str | None = None
+    shown: tuple[int, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Whether the list is the K best of all products, so that an index search for K products answers it."""
         # By identity, which is cheap; schemas/requests.py makes every empty Filters this one object.
-        return self.filters is NO_FILTERS and not self.exclude and not self.new_only and self.diversity.is_plain
+        conditions = self.filters is not NO_FILTERS or self.exclude or self.new_only or self.shown
+        return not conditions and self.diversity.is_plain
 
     def for_release(self, name: str) -> "ListRequest":
         """The request as release `name` can answer it: without vectors and scores that belong to another release."""

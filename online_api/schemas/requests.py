@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from feature_repo import columns as c
+from feature_repo.access.page_tokens import MAX_TOKEN_LENGTH
 from feature_repo.transforms.events import REFUND
 from feature_repo.transforms.values.times import TimeReader
 from online_api.schemas.fields import (
@@ -46,6 +47,11 @@ PER_GROUP_DESCRIPTION = (
     "products, if K would not be filled otherwise; `relaxed` says so then"
 )
 
+PAGE_PARAMETER = "page"
+PageToken = Annotated[
+    str,
+    Field(max_length=MAX_TOKEN_LENGTH, description="`next` of the page before: the list goes on after it"),
+]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Cap = Annotated[int, Field(ge=1, le=100)]
 
@@ -103,6 +109,7 @@ class RetrieveRequest(EncodeBuyerRequest):
 
     k: Annotated[ListLength, JsonNumber] = 10
     lang: LanguageTag | None = None
+    page: PageToken | None = None
 
 
 class Filters(BaseModel):
@@ -211,6 +218,7 @@ class ListParameters(BaseModel):
     max_per_group: Cap = Field(1, description=PER_GROUP_DESCRIPTION)
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
     lang: LanguageTag | None = None
+    page: PageToken | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -9,7 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Source = Literal["session", "personalised", "similar", "search", "popular_in_filter", "popular"]
-DroppedReason = Literal["hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased"]
+DroppedReason = Literal[
+    "hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased", "shown"
+]
+PageRestart = Literal["invalid", "expired", "other_list", "unavailable"]
 SOURCE_DESCRIPTION = (
     "What the list is made from. `session`: the interactions of the request. `personalised`: the stored history. "
     "`similar`, `search`: a product or a query. `popular_in_filter`, `popular`: nothing usable is known, so the most "
@@ -90,6 +93,17 @@ class FeatureAge(ApiResponse):
     last_event: int | None = Field(description="Time of the newest event, in milliseconds since 1970")
 
 
+class PageInfo(ApiResponse):
+    """Which page of a list this is."""
+
+    number: int = Field(description="From 1")
+    restarted: PageRestart | None = Field(
+        description="Why the list begins anew although `page` was sent. `invalid`: it is no token of this shop. "
+        "`expired`: it is older than an hour. `other_list`: it is of another list, buyer or query, or the conditions "
+        "differ. `unavailable`: it cannot be checked, because the online store is down. null: it does not"
+    )
+
+
 class RecommendationResponse(ApiResponse):
     """A list of products, best first, and how it was made."""
 
@@ -105,9 +119,14 @@ class RecommendationResponse(ApiResponse):
     matching: int = Field(description="Number of products that filters, exclusions and purchases leave")
     dropped: dict[DroppedReason, int] = Field(
         description="Number of products that were left out, each counted under the first reason that applies, in the "
-        "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased"
+        "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased, shown (on earlier pages)"
     )
     items: list[RecommendedProduct]
+    page: PageInfo
+    next: str | None = Field(
+        description="Continues the list: send it as `page`, with the same conditions, within an hour. null: there is "
+        "nothing more to show, or 500 products were shown"
+    )
 
 
 class EncodeBuyerResponse(ApiResponse):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.common.arrays import Float32Array, Int32Array
-from online_api.lists.diversity import Limit, diversify
+from online_api.lists.diversity import CodeLimit, diversify
 
 
 class Shelf(NamedTuple):
@@ -31,7 +31,7 @@ class Shelf(NamedTuple):
     ) -> list[int]:
         """The places of what is chosen; the first `listed` candidates are listed already, and no candidates."""
         limits = [
-            Limit(codes_C[listed:], cap, Counter(codes_C[:listed].tolist()))
+            CodeLimit(codes_C[listed:], cap, Counter(codes_C[:listed].tolist()))
             for codes_C, cap in ((self.brand_codes_C, max_per_brand), (self.category_codes_C, max_per_category))
             if cap is not None
         ]
