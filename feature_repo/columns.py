@@ -16,6 +16,7 @@ class Origin(StrEnum):
 
 
 BUYER_ID = "buyer_id"
+GUEST_ID = "guest_id"  # the buyer id of a visitor who has become another buyer
 PRODUCT_ID = "product_id"
 PRODUCT_KEY = "product_key"
 

@@ -16,6 +16,8 @@ from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_files import EventFiles
 from online_api.events.intake import EventIntake
+from online_api.events.merge_log import MergeLog
+from online_api.events.merges import BuyerMerges
 from online_api.lists.live_release import ReleaseKeeper
 from online_api.lists.pages import Pages
 from online_api.lists.request_texts import RequestTextEncoder
@@ -50,6 +52,7 @@ class Runtime:
     keeper: ReleaseKeeper
     service: RecommendationService
     intake: EventIntake
+    merges: BuyerMerges
     times: TimeReader
     metrics: Metrics
     pages: Pages
@@ -74,6 +77,7 @@ class Runtime:
 
     def _replay(self) -> None:
         if not self.breaker.is_open:  # it would refuse a batch that has been read and parsed already
+            self.merges.replay()
             self.intake.replay()
         # Not only after a replay: other workers add events and replay them, too.
         pending = self.intake.pending_count
@@ -128,8 +132,9 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     )
     forgotten = ForgottenBuyers(paths.forgotten)
     forgotten.is_empty()  # reads the list: a damaged one is an error now and not at the first event
+    writing = store.online_with_timeout(WRITE_TIMEOUT_SECONDS)
     intake = EventIntake(
-        store.online_with_timeout(WRITE_TIMEOUT_SECONDS),
+        writing,
         breaker,
         EventFiles.in_folder(paths.event_log, api),
         products=lambda: keeper.live.catalogue.products,
@@ -139,9 +144,12 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         times=times,
         forgotten=forgotten,
     )
+    merges = BuyerMerges(writing, breaker, MergeLog(paths.buyer_merges.parent), forgotten, metrics, now_ms)
     shadow = _shadow(api, keeper, service, metrics) if api.shadow_share else None
     pages = Pages(store.shop, token_secrets(), lambda: _shared_secret(breaker, online.redis, store.shop))
-    return Runtime(config, paths, store, online, breaker, keeper, service, intake, times, metrics, pages, shadow)
+    return Runtime(
+        config, paths, store, online, breaker, keeper, service, intake, merges, times, metrics, pages, shadow
+    )
 
 
 def _shadow(api: ApiConfig, keeper: ReleaseKeeper, service: RecommendationService, metrics: Metrics) -> Shadow:

@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 Stage = Literal["queue", "features", "encode", "search", "rank"]
 EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed", "unknown_product", "expired"]
+MergeCount = Literal["merged", "known", "pending", "other_account"]
 Rejection = Literal["overload", "rate_limit", "unauthorised", "too_large", "too_slow"]
 StoreError = Literal["timeout", "connection", "other"]
 LoadOutcome = Literal["loaded", "failed"]
@@ -93,6 +94,7 @@ class Metrics:
         self.breaker_state = self._gauge("breaker_state", "Circuit breaker: 0 closed, 1 half open, 2 open", "livemax")
         self.breaker_opened = self._counter("breaker_opened", "Times that the circuit breaker opened")
         self.events = _children(self._counter("events", "Events received", "outcome"))
+        self.merges = _children(self._counter("merges", "Merges of guests into buyers", "outcome"))
         self.pending_events = self._gauge(
             "pending_events", "Events in the event log that are not yet in the online store", "mostrecent"
         )
@@ -103,6 +105,8 @@ class Metrics:
             self.store_errors(kind)
         for outcome in get_args(EventOutcome):
             self.events(outcome)
+        for outcome in get_args(MergeCount):
+            self.merges(outcome)
 
     def _make_load_metrics(self) -> None:
         self.queue_depth = self._gauge("queue_depth", "Requests waiting for a batch", "livesum")

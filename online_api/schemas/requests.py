@@ -37,6 +37,7 @@ from online_api.schemas.fields import (
 
 EXAMPLE_VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}
 MAX_EXCLUDED, MAX_NAMES = 1000, 100
+MAX_GUEST_TOKEN = 4096  # characters; a token has some two hundred
 CURRENCY_DESCRIPTION = (
     "The price is in this currency, an ISO 4217 code in upper or lower case. Required with min_price or max_price if "
     "the catalogue has prices in several currencies"
@@ -293,6 +294,19 @@ class Event(BaseModel):
                 raise ValueError(f"the quantity of an event {self.event_type!r} must be positive, got {self.quantity}")
             self.event_type, self.quantity = REFUND, -self.quantity
         return self
+
+
+class MergeRequest(BaseModel):
+    """A guest who has become a buyer."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{c.GUEST_ID: "guest-7f3a"}]})
+
+    guest_id: BuyerOfEvent = Field(description="The buyer id of the visits before the login")
+    guest_token: str | None = Field(
+        None,
+        max_length=MAX_GUEST_TOKEN,
+        description="A buyer token of the guest. Required if the request itself comes with a buyer token",
+    )
 
 
 class EventsRequest(BaseModel):

@@ -12,6 +12,7 @@ Source = Literal["session", "personalised", "similar", "search", "popular_in_fil
 DroppedReason = Literal[
     "hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased", "shown"
 ]
+MergeOutcome = Literal["merged", "known", "pending"]
 PageRestart = Literal["invalid", "expired", "other_list", "unavailable"]
 SOURCE_DESCRIPTION = (
     "What the list is made from. `session`: the interactions of the request. `personalised`: the stored history. "
@@ -163,6 +164,17 @@ class EventsResponse(ApiResponse):
     )
     pending: int = Field(description="Accepted while the feature store was down; recommendations will use them later")
     rejected: list[RejectedEvent]
+
+
+class MergeResponse(ApiResponse):
+    """The outcome of a merge, which is stored durably."""
+
+    buyer_id: str
+    guest_id: str
+    outcome: MergeOutcome = Field(
+        description="`merged`: the guest's history is the buyer's now. `known`: it was before, or the buyer belongs to "
+        "the guest. `pending`: accepted while the feature store was down; it follows later"
+    )
 
 
 class Health(ApiResponse):
