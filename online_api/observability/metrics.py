@@ -19,6 +19,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from online_api.observability.recent_lists import RecentLists
+
 Stage = Literal["queue", "features", "encode", "search", "rank"]
 EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed", "unknown_product", "expired"]
 MergeCount = Literal["merged", "known", "pending", "other_account"]
@@ -84,6 +86,11 @@ class Metrics:
         )
         self.degraded = _children(self._counter("degraded", "Lists made while a part was down", "reason"))
         self.rejected = _children(self._counter("rejected", "Requests refused before they were handled", "reason"))
+        self.recent_lists = RecentLists()
+        self._list_overlap = self._newest(
+            "list_overlap", "Mean share of the first 10 products that the lists of two buyers have in common"
+        )
+        self._list_overlap_buyers = self._newest("list_overlap_buyers", "Buyers whose lists list_overlap compares")
         for stage in get_args(Stage):
             self.stage_seconds(stage)
         for reason in get_args(Rejection):
@@ -143,6 +150,9 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """All values in the Prometheus text format, and its content type. Takes milliseconds; call it in a thread."""
+        buyers, share = self.recent_lists.overlap()
+        self._list_overlap_buyers.set(buyers)
+        self._list_overlap.set(share)
         registry = self._registry
         if self._shared_folder is not None:
             _forget_dead_processes(self._shared_folder)

@@ -119,6 +119,9 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     context.stages += result.stages
     context.source = result.source
     context.degraded = result.payload["degraded"]
+    if result.source == "personalised" and not list_request.shown:
+        product_ids = (item[c.PRODUCT_ID] for item in result.payload["items"])
+        services.runtime.metrics.recent_lists.add(str(list_request.buyer_id), product_ids)
     if (shadow := services.runtime.shadow) is not None:
         shadow.offer(context.request_id, result)
     # /v1/trending has asked for popular products, so for it they are no fallback.

@@ -245,3 +245,23 @@ def test_without_a_store_lists_have_no_next() -> None:
     secret = b"2" * 64  # the store was emptied
     pages.refresh()
     assert pages.open(ListRequest(page=token))[1].restarted is None
+
+
+def test_first_pages_tell_how_alike_lists_are(client: httpx.Client, shop: Runtime) -> None:
+    def buyers() -> str:
+        return next(
+            line for line in client.get("/metrics").text.splitlines() if line.startswith("tawsiya_list_overlap_buyers ")
+        )
+
+    before = shop.metrics.recent_lists.overlap().buyers
+    client.post("/v1/events", json={"events": [{"buyer_id": "u9", "product_id": "p9", "event_type": "view"}]})
+    for fetch in (
+        getter(client, "/v1/buyers/u9/recommendations", k=5),
+        getter(client, "/v1/buyers/nobody/recommendations"),
+        getter(client, "/v1/trending"),
+    ):
+        body_of(fetch())
+    assert buyers() == f"tawsiya_list_overlap_buyers {before:.1f}"
+    first = body_of(client.get("/v1/buyers/u9/recommendations"))
+    client.get("/v1/buyers/u9/recommendations", params={"page": first["next"]})
+    assert buyers() == f"tawsiya_list_overlap_buyers {before + 1:.1f}"
