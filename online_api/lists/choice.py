@@ -20,8 +20,12 @@ from training.artifacts.search.filtered_search import Ranked
 # Diversity chooses among this many candidates per result, and at least the minimum.
 DIVERSITY_POOL_PER_RESULT, DIVERSITY_POOL_MIN = 5, 100
 # A plain list looks at this many more products, half of K and at least the minimum: variants among the best are
-# replaced without a second search. For K up to 16 the re-scorer looks at as many products anyway.
-SPARE_MIN = 8
+# replaced without a second search. For K up to 10 the re-scorer looks at as many products anyway.
+SPARE_MIN = 15
+# If that is too few, it looks at so many times as many: quicker than to leave out groups, unless these are large.
+PLAIN_DEPTHS = (1, 4, 16)
+# So many further variants are ranked at once if a list would be short without them.
+VARIANTS_POOL = 2_000
 
 NO_POSITIONS: Int64Array = np.empty(0, dtype=np.int64)
 
@@ -75,18 +79,17 @@ class Chooser:
         if not self.products.has_groups:
             if self.diversity.is_plain:
                 return self.top(k, selection).positions
-            return self._within_limits(selection, k, NO_POSITIONS, None)
+            return self._within_limits(selection, k, None)
         if self.diversity.is_plain:
-            within = self._first_of_groups(self.top(with_spare(k), selection).positions, k)
-            if len(within) == k:
-                return within
-        chosen, cap = NO_POSITIONS, self.diversity.max_per_group
-        while True:
-            chosen = np.append(chosen, self._within_limits(selection, k - len(chosen), chosen, cap))
-            next_cap = None if len(chosen) >= k else self._next_group_cap(selection, chosen)
-            if next_cap is None:
-                return chosen
-            cap = next_cap
+            for depth in PLAIN_DEPTHS:
+                n_looked_at = depth * with_spare(k)
+                within = self._first_of_groups(self.top(n_looked_at, selection).positions, k)
+                if len(within) == k:
+                    return within
+        chosen = self._within_limits(selection, k, self.diversity.max_per_group)
+        while len(chosen) < k and len(more := self._further_variants(selection, k - len(chosen), chosen)):
+            chosen = np.append(chosen, more)
+        return chosen
 
     def has_more_variants(self, positions: Int64Array) -> bool:
         """Whether a list has more variants of a product, with those that are listed already, than the limit says."""
@@ -111,26 +114,54 @@ class Chooser:
                 break
         return np.array(within, dtype=np.int64)
 
-    def _within_limits(self, selection: Selection, k: int, chosen: Int64Array, group_cap: int | None) -> Int64Array:
-        """K further products; the pool of candidates grows while limits leave fewer than K."""
+    def _within_limits(self, selection: Selection, k: int, group_cap: int | None) -> Int64Array:
+        """K products within all limits; the pool of candidates grows while limits leave fewer than K."""
         pool = max(DIVERSITY_POOL_PER_RESULT * k, DIVERSITY_POOL_MIN)
-        lambda_, limits = self.diversity.lambda_, self._limits(chosen, group_cap)
-        before = np.append(self.listed.shown, chosen)
-        listed_SD = None if lambda_ == 1 else self.product_vectors(before)
-        ranked = self.top(pool, self._open(selection, chosen, limits))
+        limits = self._limits(NO_POSITIONS, group_cap)
+        ranked = self.top(pool, self._open(selection, NO_POSITIONS, limits))
         while True:
-            vectors_PD = None if lambda_ == 1 else self.product_vectors(ranked.positions)
-            among = [CodeLimit(codes_N[ranked.positions], cap, counts) for codes_N, cap, counts in limits]
-            places = diversify(ranked.scores, k, lambda_, vectors_PD, among, listed_SD)
-            found = ranked.positions[places]
-            if len(found) >= k:
-                return found
+            chosen = self._diversified(ranked, k, NO_POSITIONS, limits)
+            if len(chosen) >= k:
+                return chosen
             # More products of a brand, category or group that has reached its limit would not help.
-            full = self._limits(np.append(chosen, found), group_cap)
-            more = self.top(pool, self._open(selection, np.append(chosen, ranked.positions), full))
+            more = self.top(pool, self._open(selection, ranked.positions, self._limits(chosen, group_cap)))
             if not len(more.positions):
-                return found
+                return chosen
             ranked = Ranked(np.append(ranked.positions, more.positions), np.append(ranked.scores, more.scores))
+
+    def _further_variants(self, selection: Selection, k: int, chosen: Int64Array) -> Int64Array:
+        """K further products, or some: the limit per group rises by one whenever it closes all that is left.
+
+        Only the best VARIANTS_POOL of them are ranked, because there may be as many levels as products.
+        """
+        rest = self._open(selection, chosen, self._limits(chosen, None))
+        ranked = self.top(min(rest.n_allowed, VARIANTS_POOL), rest)
+        found = NO_POSITIONS
+        while len(found) < k:
+            taken = np.append(chosen, found)
+            is_open = ~np.isin(ranked.positions, found)
+            for limit in self._limits(taken, None):
+                is_open &= np.isin(limit.codes_C[ranked.positions], _full(limit), invert=True)
+            ranked = Ranked(ranked.positions[is_open], ranked.scores[is_open])
+            if not len(ranked.positions):
+                break
+            codes_N = self.products.group_codes_N
+            counts = Counter(codes_N[np.append(self._in_groups(), taken)].tolist())
+            # Without -1: a product without a group was never closed by this limit.
+            codes = codes_N[ranked.positions].tolist()
+            group_cap = 1 + min((counts[code] for code in codes if code >= 0), default=0)
+            more = self._diversified(ranked, k - len(found), taken, self._limits(taken, group_cap))
+            found = np.append(found, more)
+        return found
+
+    def _diversified(self, ranked: Ranked, k: int, chosen: Int64Array, limits: list[CodeLimit]) -> Int64Array:
+        """K of the ranked products by diversity and limits, after those that are chosen."""
+        lambda_, positions = self.diversity.lambda_, ranked.positions
+        among = [CodeLimit(codes_N[positions], cap, counts) for codes_N, cap, counts in limits]
+        if lambda_ == 1:
+            return positions[diversify(ranked.scores, k, limits=among)]
+        before_SD = self.product_vectors(np.append(self.listed.shown, chosen))
+        return positions[diversify(ranked.scores, k, lambda_, self.product_vectors(positions), among, before_SD)]
 
     def _limits(self, chosen: Int64Array, group_cap: int | None) -> list[CodeLimit]:
         """The limits in force, over all products, with those counted that are listed or chosen already."""
@@ -163,15 +194,6 @@ class Chooser:
             if len(codes):
                 open_N &= np.isin(limit.codes_C, codes, invert=True)
         return Selection(open_N, int(open_N.sum()), selection.dropped)
-
-    def _next_group_cap(self, selection: Selection, chosen: Int64Array) -> int | None:
-        """The next higher limit per group that lets a product in; None if none does."""
-        open_N = self._open(selection, chosen, self._limits(chosen, None)).allowed_N
-        codes_N = self.products.group_codes_N
-        codes = np.unique(codes_N if open_N is None else codes_N[open_N])
-        # Products without a group are never closed by the limit, so none of them is left here.
-        counts = Counter(codes_N[np.append(self._in_groups(), chosen)].tolist())
-        return min((counts[code] + 1 for code in codes[codes >= 0].tolist()), default=None)
 
 
 def _full(limit: CodeLimit) -> Int32Array:
