@@ -34,7 +34,7 @@ _LONGEST_PLAIN_ID = 64
 UNKNOWN_TYPE = "unknown"
 PIECE = 1000  # quantities are counted in thousandths of a piece, so that 0.5 kg is exact
 _LARGEST_QUANTITY = 10**12
-_MERGED_SCHEMA = pa.schema([("guest_id", pa.string()), ("account", pa.string())])
+_MERGED_SCHEMA = pa.schema([(c.GUEST_ID, pa.string()), ("account", pa.string())])
 
 
 def register_field_functions(db: duckdb.DuckDBPyConnection, data: DataConfig) -> None:
@@ -57,7 +57,7 @@ def register_field_functions(db: duckdb.DuckDBPyConnection, data: DataConfig) ->
 
 def stage_merged_buyers(db: duckdb.DuckDBPyConnection, accounts: Mapping[str, str]) -> None:
     """Creates `merged_buyers`: the guests who have become buyers, with the id of the buyer."""
-    guests = pa.table({"guest_id": list(accounts), "account": list(accounts.values())}, _MERGED_SCHEMA)
+    guests = pa.table({c.GUEST_ID: list(accounts), "account": list(accounts.values())}, _MERGED_SCHEMA)
     db.register("merged_guests", guests)
     db.execute("CREATE TEMP TABLE merged_buyers AS FROM merged_guests")
     db.unregister("merged_guests")

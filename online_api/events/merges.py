@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable
 
+from feature_repo import columns as c
 from feature_repo.common.buyer_merges import BuyerMerge
 from feature_repo.common.forgotten import ForgottenBuyers, ForgottenFileError
 from feature_repo.online.features import OnlineFeatures
@@ -98,7 +99,7 @@ class BuyerMerges:
         if guest_id == buyer_id:
             raise InvalidMergeError("guest_id: must be another id than the buyer's")
         try:
-            for name, one in (("guest_id", guest_id), ("buyer_id", buyer_id)):
+            for name, one in ((c.GUEST_ID, guest_id), (c.BUYER_ID, buyer_id)):
                 if self._forgotten.holds(one):
                     raise InvalidMergeError(f"{name}: this buyer was erased (`tawsiya forget`); nothing is merged")
         except ForgottenFileError as error:
