@@ -3,18 +3,23 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from feature_repo.access.buyer_tokens import token_secrets
 from feature_repo.common.config import Config
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
 from feature_repo.online.features import OnlineFeatures
+from feature_repo.online.shared_secret import make_secret, read_secret
 from feature_repo.settings.api import ApiConfig
 from feature_repo.store import FeatureStore, feature_store
 from feature_repo.transforms.values.times import TimeReader
 from online_api.events.event_files import EventFiles
 from online_api.events.intake import EventIntake
+from online_api.events.merge_log import MergeLog
+from online_api.events.merges import BuyerMerges
 from online_api.lists.live_release import ReleaseKeeper
+from online_api.lists.pages import Pages
 from online_api.lists.request_texts import RequestTextEncoder
 from online_api.lists.rule_file import RuleFile
 from online_api.lists.shadow import Shadow
@@ -29,7 +34,7 @@ from training.device import resolve_device
 # Of event writes, which run in threads. Reads have the shorter `api.store_timeout_seconds`, because the event loop
 # waits for them (ADR 0004).
 WRITE_TIMEOUT_SECONDS = 1.0
-RELEASE_POLL_SECONDS, REPLAY_SECONDS = 1.0, 0.5
+RELEASE_POLL_SECONDS, REPLAY_SECONDS, PAGE_SECRET_SECONDS = 1.0, 0.5, 2.0
 
 if TYPE_CHECKING:
     from training.text.encoder import TextEncoder
@@ -47,8 +52,10 @@ class Runtime:
     keeper: ReleaseKeeper
     service: RecommendationService
     intake: EventIntake
+    merges: BuyerMerges
     times: TimeReader
     metrics: Metrics
+    pages: Pages
     shadow: Shadow | None = None
 
     @contextmanager
@@ -57,6 +64,7 @@ class Runtime:
         threads: list[PeriodicThread | Shadow] = [
             PeriodicThread(self.keeper.poll, RELEASE_POLL_SECONDS, "release-watch"),
             PeriodicThread(self._replay, REPLAY_SECONDS, "event-replay"),
+            PeriodicThread(self.pages.refresh, PAGE_SECRET_SECONDS, "page-secret"),
             *([self.shadow] if self.shadow is not None else []),
         ]
         for thread in threads:
@@ -69,6 +77,7 @@ class Runtime:
 
     def _replay(self) -> None:
         if not self.breaker.is_open:  # it would refuse a batch that has been read and parsed already
+            self.merges.replay()
             self.intake.replay()
         # Not only after a replay: other workers add events and replay them, too.
         pending = self.intake.pending_count
@@ -123,8 +132,9 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     )
     forgotten = ForgottenBuyers(paths.forgotten)
     forgotten.is_empty()  # reads the list: a damaged one is an error now and not at the first event
+    writing = store.online_with_timeout(WRITE_TIMEOUT_SECONDS)
     intake = EventIntake(
-        store.online_with_timeout(WRITE_TIMEOUT_SECONDS),
+        writing,
         breaker,
         EventFiles.in_folder(paths.event_log, api),
         products=lambda: keeper.live.catalogue.products,
@@ -134,8 +144,12 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         times=times,
         forgotten=forgotten,
     )
+    merges = BuyerMerges(writing, breaker, MergeLog(paths.buyer_merges.parent), forgotten, metrics, now_ms)
     shadow = _shadow(api, keeper, service, metrics) if api.shadow_share else None
-    return Runtime(config, paths, store, online, breaker, keeper, service, intake, times, metrics, shadow)
+    pages = Pages(store.shop, token_secrets(), lambda: _shared_secret(breaker, online.redis, store.shop))
+    return Runtime(
+        config, paths, store, online, breaker, keeper, service, intake, merges, times, metrics, pages, shadow
+    )
 
 
 def _shadow(api: ApiConfig, keeper: ReleaseKeeper, service: RecommendationService, metrics: Metrics) -> Shadow:
@@ -148,6 +162,11 @@ def _shadow(api: ApiConfig, keeper: ReleaseKeeper, service: RecommendationServic
         share=api.shadow_share,
         timeout_s=api.request_timeout_seconds,
     )
+
+
+def _shared_secret(breaker: CircuitBreaker, redis: Any, shop: str) -> bytes | None:
+    # Read by itself: a store that refuses writes has the secret all the same.
+    return breaker.call(lambda: read_secret(redis, shop)) or breaker.write(lambda: make_secret(redis, shop))
 
 
 def _encoder(config: Config, recommender: Recommender) -> "TextEncoder":

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import faiss
 import numpy as np
 
-from feature_repo.common.arrays import Float32Array
+from feature_repo.common.arrays import Float32Array, Int64Array
 from feature_repo.online.features import BuyerFeatures, OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, sequence
+from online_api.lists.choice import NO_POSITIONS, Listed, with_spare
 from online_api.lists.languages import Languages
 from online_api.lists.list_request import (
     NO_TEXT_ENCODER,
@@ -111,7 +112,7 @@ class RecommendationService:
         results = []
         for open_list in lists:
             begun = time.perf_counter()
-            payload = _listed(live, open_list)
+            payload = _ranked(live, open_list)
             results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())], open_list.resolved))
         return results
 
@@ -121,7 +122,7 @@ class RecommendationService:
         if again.needs_stored_features:
             again = _add_stored(release, again, resolved.stored)
         [open_list] = _open_lists(release, [again], _encode(release, [again]))
-        return _listed(release, open_list)
+        return _ranked(release, open_list)
 
     def _resolve(self, live: LiveRelease, requests: Sequence[ListRequest]) -> list[ResolvedRequest]:
         """Adds histories to the requests: those of the session, else the stored ones, read in one call."""
@@ -280,7 +281,7 @@ def _search(live: LiveRelease, lists: Sequence[OpenList]) -> None:
     """Searches for the best products of all lists that are made from a vector, in one call; scorers keep theirs."""
     # A list with diversity, boosts or buries needs other products than the K best; `rank` searches for them.
     plain = [
-        (entry.scorer, entry.selection, entry.scorer.query(entry.resolved.request.k, entry.selection))
+        (entry.scorer, entry.selection, entry.scorer.query(_looked_at(live, entry.resolved.request.k), entry.selection))
         for entry in lists
         if isinstance(entry.scorer, SimilarityScorer)
         and entry.resolved.request.diversity.is_plain
@@ -291,10 +292,11 @@ def _search(live: LiveRelease, lists: Sequence[OpenList]) -> None:
         scorer.take(selection, best)
 
 
-def _listed(live: LiveRelease, open_list: OpenList) -> Payload:
+def _ranked(live: LiveRelease, open_list: OpenList) -> Payload:
     resolved, buyer, selection, rules, scorer = open_list
     request, vectors = resolved.request, live.recommender.product_vectors
-    ranked = rank(scorer, selection, request.k, request.diversity, rules, live.catalogue, vectors)
+    listed = _listed(live, resolved)
+    ranked = rank(scorer, selection, request.k, request.diversity, rules, live.catalogue, vectors, listed)
     return render_list(live, resolved, buyer, selection, ranked, rules)
 
 
@@ -310,7 +312,31 @@ def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
         # Distinct, because `without` counts; -1 is a product that the release does not have.
         bought = np.unique(products.positions(resolved.stored.purchases.product_keys))
         selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
-    return selection
+    return selection.without(_shown(live, request), "shown", n_products)
+
+
+def _looked_at(live: LiveRelease, k: int) -> int:
+    """How many of the best products a plain list of K looks at."""
+    return with_spare(k) if live.catalogue.products.has_groups else k
+
+
+def _listed(live: LiveRelease, resolved: ResolvedRequest) -> Listed:
+    """What the list continues, and what it stands beside."""
+    shown = _shown(live, resolved.request)
+    if resolved.source != "similar":
+        return Listed(shown)
+    # Similar products should not be the product itself in another size.
+    return Listed(shown, live.catalogue.products.known_positions([str(resolved.request.similar_to)]))
+
+
+def _shown(live: LiveRelease, request: ListRequest) -> Int64Array:
+    """The distinct positions of what earlier pages have shown, perhaps from another release."""
+    if not request.shown:
+        return NO_POSITIONS
+    products = live.catalogue.products
+    keys = products.current_keys(np.array(request.shown, dtype=np.int64))
+    positions = np.unique(products.positions(keys)).astype(np.int64)
+    return positions[positions >= 0]
 
 
 def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None) -> Scorer:

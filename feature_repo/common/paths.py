@@ -6,6 +6,7 @@ from pathlib import Path
 from feature_repo.common.config import Config
 
 PENDING_FOLDER, IN_FLIGHT_FOLDER = "pending", "in_flight"  # in the event log
+MERGES_FOLDER, MERGES_FILE = "merges", "buyers.jsonl"  # also there
 UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
 
 
@@ -59,6 +60,11 @@ class ShopPaths:
     def in_flight_requests(self) -> Path:
         """Folder of the places in the event log at which each worker's unfinished requests begin."""
         return self.event_log / IN_FLIGHT_FOLDER
+
+    @property
+    def buyer_merges(self) -> Path:
+        """Which guests became which buyers, a JSON object per line; beside the days of the event log, and kept."""
+        return self.event_log / MERGES_FOLDER / MERGES_FILE
 
     @property
     def unknown_product_events(self) -> Path:

@@ -19,7 +19,8 @@ from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array, TextArray
 from feature_repo.definitions import Definitions
 from feature_repo.online.claims import Claim, EventClaims, claim_events, claim_holders
-from feature_repo.online.locks import BuyerLocks
+from feature_repo.online.locks import BuyerLocks, HeldLocks
+from feature_repo.online.merged_buyers import MergedBuyers, OtherAccountError
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore, Row
 from feature_repo.online.stored_schemas import StoredSchemas
 from feature_repo.transforms.events import PURCHASE
@@ -74,6 +75,7 @@ class OnlineFeatures:
     Attributes:
         redis: The client of the online store.
         schemas: The feature schemas of the shop that the store holds.
+        merged: Which guests have become which buyers.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class OnlineFeatures:
         self._store, self._config, self._views = store, config, definitions
         self._max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
+        # For all schemas: a guest is merged for every version of the program.
+        self.merged = MergedBuyers(self.redis, schemas.shop)
         history, recent, purchases = definitions.history_view, definitions.recent_view, definitions.purchases_view
         self._buyer_plan = store.plan(
             {
@@ -134,7 +138,8 @@ class OnlineFeatures:
     def push_events(self, events: Mapping[str, EventSequence]) -> None:
         """Adds events to buyers' recent events; the next read, by any process, returns them.
 
-        Pushing the same events again changes nothing, so a call that failed half-way can be repeated.
+        Pushing the same events again changes nothing, so a call that failed half-way can be repeated. The events of a
+        guest who has become another buyer go to that one.
 
         Args:
             events: The new events, by buyer id.
@@ -144,13 +149,65 @@ class OnlineFeatures:
         """
         # A push replaces the stored arrays, and Feast drops a write that is not newer than the stored row. So there is
         # one writer per buyer at a time, across processes, and every write carries a later time than the stored one.
-        remaining = set(events)
+        remaining = dict(events)
         while remaining:
             with self._locks.acquire_available(remaining) as held:
-                rows = self._merged_rows({buyer_id: events[buyer_id] for buyer_id in held.buyers})
-                held.require_held()
-                self._store.online_write_batch(self._config, self._views.recent_view, rows, progress=None)
-            remaining.difference_update(held.buyers)
+                # Under the lock, which a merge takes as well: no event is written behind it.
+                became = self.merged.accounts(held.buyers)
+                taken = {buyer_id: remaining.pop(buyer_id) for buyer_id in held.buyers}
+                self._write_recent({one: new for one, new in taken.items() if one not in became}, held)
+            for guest_id, account in became.items():
+                remaining[account] = merge_sequences(remaining.get(account, EMPTY_SEQUENCE), taken[guest_id])
+
+    def merge_buyer(self, guest_id: str, buyer_id: str, record: Callable[[], None]) -> str:
+        """Moves a guest's events and purchases to a buyer, where the next read finds them; the guest is unknown then.
+
+        A call that failed half-way can be repeated. Events that are pushed for the guest later go to the buyer.
+
+        Args:
+            guest_id: The guest, who need not be known.
+            buyer_id: The buyer, or a guest who has become one.
+            record: Called before anything is written, unless the guest belongs to a buyer already.
+
+        Returns:
+            The buyer whom the guest belongs to now: `buyer_id`, or the one that this one has become.
+
+        Raises:
+            OtherAccountError: The guest belongs to another buyer; nothing is moved.
+            StoreUnavailableError: Other writers held a lock for too long, or this one lost it.
+        """
+        while True:
+            account = self.merged.account_of(buyer_id)
+            if account == guest_id:  # the buyer has become this guest; there is nothing to move
+                return account
+            with self._locks.acquire_all({guest_id, account}) as held:
+                became = self.merged.accounts([guest_id, account])
+                if account in became:
+                    continue  # it was merged itself, since it was looked up
+                if guest_id in became:
+                    if self.merged.account_of(guest_id) != account:
+                        raise OtherAccountError("this guest was merged into another buyer before")
+                else:
+                    record()
+                self._move(guest_id, account, held)
+                return account
+
+    def _move(self, guest_id: str, account: str, held: HeldLocks) -> None:
+        """In this order: after a crash in between, a repeated merge does the rest."""
+        (guest,) = self.read_buyers([guest_id])
+        events = merge_sequences(guest.events, guest.purchases)
+        if len(events.event_times):
+            self._write_recent({account: events}, held)
+        self.merged.add(guest_id, account)
+        self._store.delete(self._config, [_entity(c.BUYER_ID, guest_id)])
+
+    def _write_recent(self, events: Mapping[str, EventSequence], held: HeldLocks) -> None:
+        """Adds events to the recent events of buyers whose locks are held."""
+        if not events:
+            return
+        rows = self._merged_rows(events)
+        held.require_held()
+        self._store.online_write_batch(self._config, self._views.recent_view, rows, progress=None)
 
     def read_products(self, product_ids: Sequence[str]) -> LiveProducts:
         """The LIVE_FEATURES of P products, in order. Takes many round trips, too slow for a request."""

@@ -46,6 +46,8 @@ class ListRequest:
         filters, exclude, new_only, diversity, rules: As in RecommendationRequest.
         languages: The languages in which the caller wants titles.
         degraded: Parts that failed while the request was prepared.
+        page: The token of the page, as the caller sent it; see pages.Pages.
+        shown: Product keys of what the pages before have shown.
     """
 
     k: int = 10
@@ -64,6 +66,8 @@ class ListRequest:
     rules: bool = True
     languages: Languages = MAIN_TITLE
     degraded: tuple[str, ...] = ()
+    page: str | None = None
+    shown: tuple[int, ...] = ()
 
     def for_release(self, name: str) -> "ListRequest":
         """The request as release `name` can answer it: without vectors and scores that belong to another release."""

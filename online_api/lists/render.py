@@ -40,6 +40,7 @@ def render_list(
         "source": source,
         "degraded": list(resolved.degraded),
         "features": _feature_age(resolved),
+        "relaxed": list(ranked.relaxed),
         "matching": selection.n_allowed,
         "dropped": selection.dropped,
         "items": [

@@ -106,6 +106,17 @@ class AccessControl:
         # A hash, because Redis holds the names of the buckets.
         await self._limit(f"buyer:{buyer_digest(buyer_id)}", self._buyer_limit)
 
+    def require_guest(self, guest_id: str, token: str | None) -> None:
+        """Raises ForbiddenError unless a guest's buyer token proves that the caller is this guest."""
+        if token is None:
+            raise ForbiddenError("with a buyer token, the guest's own buyer token is needed as well (guest_token)")
+        try:
+            proven = self._tokens.buyer_of(token)
+        except InvalidTokenError as error:
+            raise ForbiddenError(f"guest_token: {error}") from None
+        if proven != guest_id:
+            raise ForbiddenError("guest_token: the buyer token is of another guest")
+
     def _key(self, request: Request, token: str | None) -> ApiKey | None:
         """The key of the request; None if none is needed."""
         if self._open:

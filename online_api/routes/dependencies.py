@@ -17,6 +17,7 @@ from online_api.observability.middleware import context_of
 from online_api.protection.access import require_own_buyer
 from online_api.runtime import Runtime
 from online_api.schemas.problems import MEDIA_TYPE
+from online_api.schemas.requests import PAGE_PARAMETER
 
 TextT = TypeVar("TextT")
 EncodedT = TypeVar("EncodedT")
@@ -107,8 +108,12 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     require_own_buyer(request, list_request.buyer_id)
     services = services_of(request)
     services.runtime.service.check_currency(list_request.filters)
-    if languages := caller_languages(request, lang):
-        list_request = replace(list_request, languages=languages)
+    # Here and not in the routes, so that every list has pages. Bodies have set it already.
+    token = list_request.page or request.query_params.get(PAGE_PARAMETER)
+    languages = caller_languages(request, lang)
+    if languages or token:
+        list_request = replace(list_request, languages=languages, page=token)
+    list_request, page = services.runtime.pages.open(list_request)
     context = context_of(request.scope)
     context.buyer_id = list_request.buyer_id
     try:
@@ -117,9 +122,13 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     except TimeoutError:
         # In a thread and not through the queue, which has just made it late.
         result = await asyncio.to_thread(_popular_after_timeout, services, list_request)
+    services.runtime.pages.close(page, result.payload, list_request.k)
     context.stages += result.stages
     context.source = result.source
     context.degraded = result.payload["degraded"]
+    if result.source == "personalised" and not list_request.shown:
+        product_ids = (item[c.PRODUCT_ID] for item in result.payload["items"])
+        services.runtime.metrics.recent_lists.add(str(list_request.buyer_id), product_ids)
     if (shadow := services.runtime.shadow) is not None:
         shadow.offer(context.request_id, result)
     # /v1/trending has asked for popular products, so for it they are no fallback.

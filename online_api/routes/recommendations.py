@@ -97,7 +97,8 @@ async def _list_request(services: Services, body: EncodeBuyerRequest, **conditio
         interactions = read_interactions(body.interactions, services.runtime.times)
     except ValidationError as error:
         raise invalid_request(error, "body", "interactions") from None
-    list_request = ListRequest(buyer_id=body.buyer_id, interactions=interactions, **conditions)  # type: ignore[arg-type]
+    page = body.page if isinstance(body, RetrieveRequest) else None
+    list_request = ListRequest(buyer_id=body.buyer_id, interactions=interactions, page=page, **conditions)  # type: ignore[arg-type]
     texts = service.new_texts(interactions)
     if not texts:
         return list_request

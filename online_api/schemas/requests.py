@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from feature_repo import columns as c
+from feature_repo.access.page_tokens import MAX_TOKEN_LENGTH
 from feature_repo.transforms.events import REFUND
 from feature_repo.transforms.values.times import TimeReader
 from online_api.schemas.fields import (
@@ -36,11 +37,22 @@ from online_api.schemas.fields import (
 
 EXAMPLE_VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}
 MAX_EXCLUDED, MAX_NAMES = 1000, 100
+MAX_GUEST_TOKEN = 4096  # characters; a token has some two hundred
 CURRENCY_DESCRIPTION = (
     "The price is in this currency, an ISO 4217 code in upper or lower case. Required with min_price or max_price if "
     "the catalogue has prices in several currencies"
 )
+MAX_PER_GROUP = "max_per_group"
+PER_GROUP_DESCRIPTION = (
+    "At most this many variants of one product (products with the same `group_id`). Further ones come after all other "
+    "products, if K would not be filled otherwise; `relaxed` says so then"
+)
 
+PAGE_PARAMETER = "page"
+PageToken = Annotated[
+    str,
+    Field(max_length=MAX_TOKEN_LENGTH, description="`next` of the page before: the list goes on after it"),
+]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Cap = Annotated[int, Field(ge=1, le=100)]
 
@@ -98,6 +110,7 @@ class RetrieveRequest(EncodeBuyerRequest):
 
     k: Annotated[ListLength, JsonNumber] = 10
     lang: LanguageTag | None = None
+    page: PageToken | None = None
 
 
 class Filters(BaseModel):
@@ -139,10 +152,11 @@ class Diversity(BaseModel):
     max_per_category: Annotated[Cap, JsonNumber] | None = Field(
         None, description="At most this many products of one category"
     )
+    max_per_group: Annotated[Cap, JsonNumber] = Field(1, description=PER_GROUP_DESCRIPTION)
 
     @property
     def is_plain(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether it changes nothing, apart from variants of one product."""
         return self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None
 
 
@@ -202,8 +216,10 @@ class ListParameters(BaseModel):
     )
     max_per_brand: Cap | None = None
     max_per_category: Cap | None = None
+    max_per_group: Cap = Field(1, description=PER_GROUP_DESCRIPTION)
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
     lang: LanguageTag | None = None
+    page: PageToken | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -226,7 +242,12 @@ class ListParameters(BaseModel):
 
     def diversity(self) -> Diversity:
         """The diversity of the list."""
-        return Diversity(lambda_=self.lambda_, max_per_brand=self.max_per_brand, max_per_category=self.max_per_category)
+        return Diversity(
+            lambda_=self.lambda_,
+            max_per_brand=self.max_per_brand,
+            max_per_category=self.max_per_category,
+            max_per_group=self.max_per_group,
+        )
 
 
 class RecommendationParameters(ListParameters):
@@ -273,6 +294,19 @@ class Event(BaseModel):
                 raise ValueError(f"the quantity of an event {self.event_type!r} must be positive, got {self.quantity}")
             self.event_type, self.quantity = REFUND, -self.quantity
         return self
+
+
+class MergeRequest(BaseModel):
+    """A guest who has become a buyer."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{c.GUEST_ID: "guest-7f3a"}]})
+
+    guest_id: BuyerOfEvent = Field(description="The buyer id of the visits before the login")
+    guest_token: str | None = Field(
+        None,
+        max_length=MAX_GUEST_TOKEN,
+        description="A buyer token of the guest. Required if the request itself comes with a buyer token",
+    )
 
 
 class EventsRequest(BaseModel):

@@ -9,7 +9,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Source = Literal["session", "personalised", "similar", "search", "popular_in_filter", "popular"]
-DroppedReason = Literal["hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased"]
+DroppedReason = Literal[
+    "hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased", "shown"
+]
+MergeOutcome = Literal["merged", "known", "pending"]
+PageRestart = Literal["invalid", "expired", "other_list", "unavailable"]
 SOURCE_DESCRIPTION = (
     "What the list is made from. `session`: the interactions of the request. `personalised`: the stored history. "
     "`similar`, `search`: a product or a query. `popular_in_filter`, `popular`: nothing usable is known, so the most "
@@ -90,6 +94,17 @@ class FeatureAge(ApiResponse):
     last_event: int | None = Field(description="Time of the newest event, in milliseconds since 1970")
 
 
+class PageInfo(ApiResponse):
+    """Which page of a list this is."""
+
+    number: int = Field(description="From 1")
+    restarted: PageRestart | None = Field(
+        description="Why the list begins anew although `page` was sent. `invalid`: it is no token of this shop. "
+        "`expired`: it is older than an hour. `other_list`: it is of another list, buyer or query, or the conditions "
+        "differ. `unavailable`: it cannot be checked, because the online store is down. null: it does not"
+    )
+
+
 class RecommendationResponse(ApiResponse):
     """A list of products, best first, and how it was made."""
 
@@ -98,12 +113,21 @@ class RecommendationResponse(ApiResponse):
     source: Source = Field(description=SOURCE_DESCRIPTION)
     degraded: list[str] = Field(description=DEGRADED_DESCRIPTION)
     features: FeatureAge | None = Field(description="Age of the stored history; null if it was not used")
+    relaxed: list[str] = Field(
+        description="Conditions that were relaxed, because fewer than K products would have come back otherwise: "
+        "`max_per_group`, or nothing"
+    )
     matching: int = Field(description="Number of products that filters, exclusions and purchases leave")
     dropped: dict[DroppedReason, int] = Field(
         description="Number of products that were left out, each counted under the first reason that applies, in the "
-        "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased"
+        "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased, shown (on earlier pages)"
     )
     items: list[RecommendedProduct]
+    page: PageInfo
+    next: str | None = Field(
+        description="Continues the list: send it as `page`, with the same conditions, within an hour. null: there is "
+        "nothing more to show, or 500 products were shown"
+    )
 
 
 class EncodeBuyerResponse(ApiResponse):
@@ -140,6 +164,17 @@ class EventsResponse(ApiResponse):
     )
     pending: int = Field(description="Accepted while the feature store was down; recommendations will use them later")
     rejected: list[RejectedEvent]
+
+
+class MergeResponse(ApiResponse):
+    """The outcome of a merge, which is stored durably."""
+
+    buyer_id: str
+    guest_id: str
+    outcome: MergeOutcome = Field(
+        description="`merged`: the guest's history is the buyer's now. `known`: it was before, or the buyer belongs to "
+        "the guest. `pending`: accepted while the feature store was down; it follows later"
+    )
 
 
 class Health(ApiResponse):

@@ -292,9 +292,12 @@ class ChangingShop:
             "source": "popular",
             "degraded": ["feature_store"] if self._told else [],
             "features": None,
+            "relaxed": [],
             "matching": 4,
             "dropped": {},
             "items": [self._product(product_id) for product_id in ids],
+            "page": {"number": 1, "restarted": None},
+            "next": None,
         }
         return RecommendationResponse.model_validate(answer).model_dump()
 

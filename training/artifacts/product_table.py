@@ -38,6 +38,8 @@ class ProductTable:
         keys_N: (N,) int64 product keys.
         brands, categories: Names by code.
         brand_codes_N, category_codes_N: (N,) int32 places in `brands` and `categories`; NO_CODE for none.
+        group_codes_N: (N,) int32, equal for variants of one product; NO_CODE for a product without other variants.
+        has_groups: Whether any product has other variants.
         prices_N: (N,) float64 as of the release, NaN where unknown.
         currencies_N: (N,) ISO 4217 codes of the prices as of the release, empty where unknown.
         stock_N: (N,) int64 as of the release, -1 where unknown.
@@ -61,6 +63,8 @@ class ProductTable:
         # Codes, so that a filter or rule compares integers and not strings.
         self.brand_codes_N, self.brands = _coded(table[c.BRAND])
         self.category_codes_N, self.categories = _coded(table[c.CATEGORY])
+        self.group_codes_N: Int32Array = table[c.GROUP_CODE].combine_chunks().to_numpy()
+        self.has_groups = bool((self.group_codes_N != NO_CODE).any())
         self.prices_N: Float64Array = table[c.PRICE].to_numpy()
         self.currencies_N: TextArray = _filled(table[c.CURRENCY], "").astype(np.str_)
         self.stock_N: Int64Array = _filled(table[c.STOCK], -1)
@@ -124,6 +128,18 @@ def read_product_columns(features: Path) -> pa.Table:
     return pq.read_table(features, columns=names)
 
 
+def with_group_codes(products: pa.Table) -> pa.Table:
+    """The product columns of a release with GROUP_CODE, from which the service maps it instead of computing it."""
+    if c.GROUP_ID in products.column_names:
+        codes_N, groups = _coded(products[c.GROUP_ID])
+    else:
+        codes_N, groups = np.full(len(products), NO_CODE, dtype=np.int32), []
+    sizes = np.bincount(codes_N[codes_N != NO_CODE], minlength=len(groups))
+    # A group of one is none: a list need not look at it. NO_CODE takes the last place, which is 0.
+    codes_N = np.where(np.append(sizes, 0)[codes_N] > 1, codes_N, np.int32(NO_CODE))
+    return products.append_column(c.GROUP_CODE, pa.array(codes_N, pa.int32()))
+
+
 def map_arrow(path: Path) -> pa.Table:
     """An Arrow file as a memory-mapped table."""
     with pa.memory_map(str(path)) as source:
@@ -131,11 +147,11 @@ def map_arrow(path: Path) -> pa.Table:
 
 
 def _with_later_columns(table: pa.Table) -> pa.Table:
-    """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks."""
+    """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks, and with the codes of groups."""
     for name in c.LATER_PRODUCT_COLUMNS:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table), pa.string()))
-    return table
+    return table if c.GROUP_CODE in table.column_names else with_group_codes(table)
 
 
 def _row(shown: Sequence[pa.Array], position: int) -> ProductRow:

@@ -40,6 +40,7 @@ from feature_repo.common.files import sha256, write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.gate_verdict import GATE, NOT_JUDGED, forced, refusal, sealed
 from training.artifacts.lineage import RECORD
+from training.artifacts.product_table import with_group_codes
 from training.artifacts.release_manifest import (
     MANIFEST,
     RELEASE_FORMAT,
@@ -128,7 +129,7 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
     if (parts.index / INDEX_CURVE).is_file():  # indexes of 0.1.0 have none
         shutil.copy2(parts.index / INDEX_CURVE, folder / INDEX_CURVE)
-    _write_arrow(folder / PRODUCTS_ARROW, parts.products)
+    _write_arrow(folder / PRODUCTS_ARROW, with_group_codes(parts.products))
     _write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
     np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)

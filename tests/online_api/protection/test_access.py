@@ -41,6 +41,7 @@ SCOPES = [
     ("GET", "/v1/search?q=tea", {}, Scope.READ),
     ("GET", "/metrics", {}, Scope.READ),
     ("POST", "/v1/events", {"json": ONE_EVENT}, Scope.WRITE),
+    ("POST", "/v1/buyers/u1/merge", {"json": {"guest_id": "a guest"}}, Scope.WRITE),
     ("GET", "/v1/admin/releases", {}, Scope.ADMIN),
     ("POST", "/v1/admin/releases/reload", {}, Scope.ADMIN),
     ("POST", "/v1/admin/releases/rollback", {}, Scope.ADMIN),

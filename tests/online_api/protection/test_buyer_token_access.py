@@ -53,6 +53,11 @@ def events_of(*buyers: object) -> dict[str, Any]:
     return {"json": {"events": [EVENT | {"buyer_id": buyer} for buyer in buyers]}}
 
 
+def guest_token() -> str:
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
+    return BuyerTokens((SECRET,), "csv").sign("a guest", expires)
+
+
 # Each route that takes a buyer, and how a request names one.
 def requests_for(buyer: str) -> list[tuple[str, str, dict[str, Any]]]:
     return [
@@ -61,6 +66,7 @@ def requests_for(buyer: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("POST", "/retrieve", {"json": {"buyer_id": buyer}}),
         ("POST", "/encode_buyer", {"json": {"buyer_id": buyer}}),
         ("POST", "/v1/events", events_of(buyer)),
+        ("POST", f"/v1/buyers/{buyer}/merge", {"json": {"guest_id": "a guest", "guest_token": guest_token()}}),
     ]
 
 
