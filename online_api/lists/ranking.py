@@ -14,9 +14,9 @@ from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.rules import ActiveRules, place_pins
 from online_api.schemas.requests import Diversity
 from training.artifacts.buyer_scores import BuyerScores
+from training.artifacts.queries.query_matches import QueryMatches
 from training.artifacts.recommender import Recommender, Repeats, rescorer_pool
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
-from training.artifacts.search.text_search import QueryMatches
 
 # Diversity chooses among this many candidates per result, and at least the minimum.
 DIVERSITY_POOL_PER_RESULT, DIVERSITY_POOL_MIN = 5, 100
