@@ -33,6 +33,9 @@ from online_api.protection.circuit_breaker import CircuitBreaker
 from online_api.protection.limits import RequestTooLongError
 from online_api.schemas.requests import NO_FILTERS, Filters, Interaction
 from online_api.schemas.responses import Source
+from online_api.search.query_fields import query_fields
+from online_api.search.synonym_file import Synonyms
+from online_api.watched_file import WatchedFile
 from training.artifacts.buyer_encoder import EncodedBuyer
 from training.artifacts.recommender import NO_NEW_PRODUCTS, NO_REPEATS, KnownEvents, rescorer_pool
 from training.artifacts.search.filtered_search import Ranked
@@ -54,6 +57,7 @@ class RecommendationService:
         online: OnlineFeatures,
         breaker: CircuitBreaker,
         texts: RequestTextEncoder,
+        synonyms: WatchedFile[Synonyms],
         *,
         max_history: int,
         max_interactions: int,
@@ -65,10 +69,12 @@ class RecommendationService:
             online: Reads buyers' features.
             breaker: Guards the calls of `online`.
             texts: Encodes texts of requests.
+            synonyms: The shop's synonyms.
             max_history: Maximum number of events in a history; older ones are ignored.
             max_interactions: Maximum number of interactions in one request.
         """
         self.keeper, self._online, self._breaker, self.texts = keeper, online, breaker, texts
+        self._synonyms = synonyms
         self._max_history, self._max_interactions = max_history, max_interactions
 
     # --- lists: resolve -> encode -> search -> rank and render --------------------------------------------------------
@@ -131,7 +137,7 @@ class RecommendationService:
         matches = request.matches
         # Encoding took too long, or another release is live by now: the query is matched by spelling alone.
         if matches is None and request.query is not None:
-            matches = live.recommender.match_query(request.query, None)
+            matches = live.recommender.match_query(request.query, None, self._synonyms.content().of(request.query))
         source: Source = "popular" if history.is_empty else "session"
         if matches is not None and not matches.is_empty:
             source = "search"
@@ -169,7 +175,8 @@ class RecommendationService:
             live.catalogue,
             live.recommender.product_vectors,
         )
-        return render_list(live, resolved, buyer, selection, ranked, rules)
+        fields = query_fields(live, resolved, selection, _select)
+        return render_list(live, resolved, buyer, selection, ranked, rules) | fields
 
     # --- other answers ------------------------------------------------------------------------------------------------
 
@@ -229,7 +236,7 @@ class RecommendationService:
         """The list request for a query, which it compares with all products. Takes milliseconds."""
         recommender = self.keeper.live.recommender
         vector_T = self.texts.query_vector(recommender, query)
-        matches = recommender.match_query(query, vector_T)
+        matches = recommender.match_query(query, vector_T, self._synonyms.content().of(query))
         degraded = NO_TEXT_ENCODER if vector_T is None else ()
         return ListRequest(query=query, matches=matches, release=recommender.name, degraded=degraded)
 

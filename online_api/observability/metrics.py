@@ -19,6 +19,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from feature_repo.common.search_log import SearchOutcome
+
 Stage = Literal["queue", "features", "encode", "search", "rank"]
 EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed", "unknown_product", "expired"]
 Rejection = Literal["overload", "rate_limit", "unauthorised", "too_large", "too_slow"]
@@ -83,6 +85,9 @@ class Metrics:
         )
         self.degraded = _children(self._counter("degraded", "Lists made while a part was down", "reason"))
         self.rejected = _children(self._counter("rejected", "Requests refused before they were handled", "reason"))
+        self.searches = _children(self._counter("searches", "Searches, by what came of them", "outcome"))
+        for outcome in get_args(SearchOutcome):
+            self.searches(outcome)
         for stage in get_args(Stage):
             self.stage_seconds(stage)
         for reason in get_args(Rejection):
