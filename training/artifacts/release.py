@@ -4,7 +4,7 @@
         model/                    the model artifact
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
         product_index.faiss, index_curve.json
-        search_index/             text vectors, their index, and n-grams of the texts
+        search_index/             text vectors, their index, n-grams, vocabulary, suggestions (the last two: since 0.2)
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and the ids that replace them
         popularity.npy            product positions, most events in the last days first

@@ -24,6 +24,7 @@ from training.artifacts.queries.edit_distance import edit_distances
 SUGGESTIONS_FILE, SUGGESTION_WORDS_FILE = "suggestions.arrow", "suggestion_words.arrow"
 # Shorter beginnings have too many neighbours.
 SHORTEST_MISTYPED = 4
+MOST_WORDS = 8  # of what was typed, the last ones: each mistyped one takes a millisecond or more
 # Not the units: "gram" would be "g", which no longer begins with "gr".
 _STEPS = tuple(step for step in NORMALISATION_STEPS if step is not NormalisationStep.UNITS)
 
@@ -117,7 +118,7 @@ class SuggestionIndex:
             k: K.
             scores_S: (S,) the more, the better; 0 keeps a suggestion out.
         """
-        words = typed_words(typed)
+        words = typed_words(typed)[-MOST_WORDS:]
         if not words or not len(self):
             return []
         found_S = scores_S > 0

@@ -27,6 +27,7 @@ VOCABULARY_FILE = "vocabulary.arrow"
 SHORTEST_CORRECTED, LONGEST_WORD = 4, 32
 # Words of so many letters may differ in two, as "choclat" from "chocolate".
 SHORTEST_WITH_TWO_EDITS = 7
+MOST_UNKNOWN = 3  # words of a query that are corrected
 
 
 class Vocabulary:
@@ -104,13 +105,17 @@ class Vocabulary:
     def correct(self, query: str, known: Collection[str] = ()) -> str | None:
         """The query with each unknown word replaced by the known one that is nearest; None if nothing is replaced.
 
+        A query of more than MOST_UNKNOWN unknown words is left as it is.
+
         Args:
             query: The query as it was typed.
             known: Light stems of further words to leave as they are.
         """
-        words = normalise(query).split()
-        if not any(_is_correctable(word) and not self._is_known(word, known) for word in words):
-            return None  # most queries; what follows normalises each token
+        words = [word for word in normalise(query).split() if _is_correctable(word)]
+        n_unknown = sum(not self._is_known(word, known) for word in words)
+        # None: most queries; what follows normalises each token. Many: no typing error, and milliseconds for each.
+        if not 0 < n_unknown <= MOST_UNKNOWN:
+            return None
         tokens = query.split()
         corrected = [self._corrected(token, known) for token in tokens]
         return None if corrected == tokens else " ".join(corrected)

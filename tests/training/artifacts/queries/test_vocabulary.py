@@ -72,6 +72,11 @@ def test_mistyped_words_are_corrected(vocabulary: Vocabulary, query: str, correc
     assert vocabulary.correct(query) == corrected
 
 
+def test_many_unknown_words_are_no_typing_error(vocabulary: Vocabulary) -> None:
+    assert vocabulary.correct("choclate mlik wacth") == "Chocolate milk Watch"
+    assert vocabulary.correct("choclate mlik wacth vitamn") is None
+
+
 def test_words_that_the_shop_explains_are_not_corrected(vocabulary: Vocabulary) -> None:
     assert vocabulary.correct("wath") == "Watch"
     assert vocabulary.correct("wath", known={"wath"}) is None
