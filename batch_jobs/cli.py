@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from batch_jobs.commands import data, model, pipeline, privacy, serving, upkeep
+from batch_jobs.commands import data, model, pipeline, privacy, searches, serving, upkeep
 from batch_jobs.commands.index import index_app
 from batch_jobs.commands.init import init
 from batch_jobs.commands.keys import keys_app
@@ -36,6 +36,7 @@ app.command()(pipeline.refresh)
 app.command()(pipeline.demo)
 app.command()(serving.recommend)
 app.command()(serving.search)
+app.command("search-report")(searches.search_report)
 app.command()(serving.serve)
 app.command()(privacy.forget)
 app.command()(privacy.export)

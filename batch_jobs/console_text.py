@@ -77,7 +77,16 @@ def training_text(result: JobResult) -> str:
 def list_text(result: Mapping[str, Any]) -> str:
     """What `tawsiya recommend` and `tawsiya search` found, a line each."""
     lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in result["items"]]
-    return "\n".join([f"{result['source']}, release {result['release']}", *lines])
+    return "\n".join([f"{result['source']}, release {result['release']}", *_search_facts(result["search"]), *lines])
+
+
+def _search_facts(facts: Mapping[str, Any] | None) -> Iterator[str]:
+    if facts is None:
+        return
+    matching = facts["matching"]
+    yield "no product is like this query; popular ones:" if facts["no_match"] else f"{matching} products match"
+    if facts["did_you_mean"] is not None:
+        yield f"did you mean: {facts['did_you_mean']}"
 
 
 def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:

@@ -31,7 +31,7 @@ from online_api.observability.tracing import open_tracer
 from online_api.protection.access import AccessControl
 from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
-from online_api.routes import events, operations, products, recommendations
+from online_api.routes import events, operations, products, recommendations, suggestions
 from online_api.routes.dependencies import Services
 from online_api.runtime import Runtime, open_runtime
 from online_api.schemas.problems import Problem
@@ -89,6 +89,7 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         recommendations.router,
         products.query_router,
         products.router,
+        suggestions.query_router,
         events.router,
         operations.router,
         operations.metrics_router,

@@ -27,14 +27,18 @@ from online_api.observability.logs import json_logger
 from online_api.observability.metrics import Metrics
 from online_api.periodic_thread import PeriodicThread
 from online_api.protection.circuit_breaker import CircuitBreaker
+from online_api.search.search_recorder import SearchRecorder
+from online_api.search.suggester import Suggester
+from online_api.search.synonym_file import SynonymList, Synonyms
 from online_api.service import RecommendationService, now_ms
+from online_api.watched_file import WatchedFile
 from training.artifacts.recommender import Recommender
 from training.device import resolve_device
 
 # Of event writes, which run in threads. Reads have the shorter `api.store_timeout_seconds`, because the event loop
 # waits for them (ADR 0004).
 WRITE_TIMEOUT_SECONDS = 1.0
-RELEASE_POLL_SECONDS, REPLAY_SECONDS, PAGE_SECRET_SECONDS = 1.0, 0.5, 2.0
+RELEASE_POLL_SECONDS, REPLAY_SECONDS, PAGE_SECRET_SECONDS, SEARCH_LOG_SECONDS = 1.0, 0.5, 2.0, 10.0
 
 if TYPE_CHECKING:
     from training.text.encoder import TextEncoder
@@ -56,6 +60,9 @@ class Runtime:
     times: TimeReader
     metrics: Metrics
     pages: Pages
+    synonyms: WatchedFile[Synonyms]
+    suggester: Suggester
+    searches: SearchRecorder
     shadow: Shadow | None = None
 
     @contextmanager
@@ -65,6 +72,7 @@ class Runtime:
             PeriodicThread(self.keeper.poll, RELEASE_POLL_SECONDS, "release-watch"),
             PeriodicThread(self._replay, REPLAY_SECONDS, "event-replay"),
             PeriodicThread(self.pages.refresh, PAGE_SECRET_SECONDS, "page-secret"),
+            PeriodicThread(self.searches.write, SEARCH_LOG_SECONDS, "search-log"),
             *([self.shadow] if self.shadow is not None else []),
         ]
         for thread in threads:
@@ -74,6 +82,7 @@ class Runtime:
         finally:
             for thread in threads:
                 thread.stop()
+            self.searches.write()
 
     def _replay(self) -> None:
         if not self.breaker.is_open:  # it would refuse a batch that has been read and parsed already
@@ -122,11 +131,13 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     keeper = ReleaseKeeper(paths.releases, store.schema_hash, device, online, rule_file, metrics)
     # A store that is down can hold up nothing; it says itself when it is back (breaker).
     breaker.call(online.schemas.require)
+    synonyms = WatchedFile(api.synonyms_path, Synonyms.load, Synonyms(SynonymList()), "synonyms")
     service = RecommendationService(
         keeper,
         online,
         breaker,
         RequestTextEncoder(lambda recommender: _encoder(config, recommender)),
+        synonyms,
         max_history=config.model.buyer_tower.max_interaction_history,
         max_interactions=api.max_interactions_per_request,
     )
@@ -148,7 +159,22 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     shadow = _shadow(api, keeper, service, metrics) if api.shadow_share else None
     pages = Pages(store.shop, token_secrets(), lambda: _shared_secret(breaker, online.redis, store.shop))
     return Runtime(
-        config, paths, store, online, breaker, keeper, service, intake, merges, times, metrics, pages, shadow
+        config,
+        paths,
+        store,
+        online,
+        breaker,
+        keeper,
+        service,
+        intake,
+        merges,
+        times,
+        metrics,
+        pages,
+        synonyms,
+        Suggester(keeper),
+        SearchRecorder(paths.search_log, api.search_log_days),
+        shadow,
     )
 
 

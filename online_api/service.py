@@ -36,6 +36,9 @@ from online_api.protection.circuit_breaker import CircuitBreaker
 from online_api.protection.limits import RequestTooLongError
 from online_api.schemas.requests import Filters, Interaction
 from online_api.schemas.responses import Source
+from online_api.search.query_fields import query_fields
+from online_api.search.synonym_file import Synonyms
+from online_api.watched_file import WatchedFile
 from training.artifacts.best_products import NO_REPEATS
 from training.artifacts.buyer_encoder import EncodedBuyer
 from training.artifacts.recommender import NO_NEW_PRODUCTS, KnownEvents
@@ -76,6 +79,7 @@ class RecommendationService:
         online: OnlineFeatures,
         breaker: CircuitBreaker,
         texts: RequestTextEncoder,
+        synonyms: WatchedFile[Synonyms],
         *,
         max_history: int,
         max_interactions: int,
@@ -87,10 +91,12 @@ class RecommendationService:
             online: Reads buyers' features.
             breaker: Guards the calls of `online`.
             texts: Encodes texts of requests.
+            synonyms: The shop's synonyms.
             max_history: Maximum number of events in a history; older ones are ignored.
             max_interactions: Maximum number of interactions in one request.
         """
         self.keeper, self._online, self._breaker, self.texts = keeper, online, breaker, texts
+        self._synonyms = synonyms
         self._max_history, self._max_interactions = max_history, max_interactions
 
     # --- lists: resolve -> encode -> search -> rank and render --------------------------------------------------------
@@ -153,7 +159,7 @@ class RecommendationService:
         matches = request.matches
         # Encoding took too long, or another release is live by now: the query is matched by spelling alone.
         if matches is None and request.query is not None:
-            matches = live.recommender.match_query(request.query, None)
+            matches = live.recommender.match_query(request.query, None, self._synonyms.content().of(request.query))
         source: Source = "popular" if history.is_empty else "session"
         if matches is not None and not matches.is_empty:
             source = "search"
@@ -234,7 +240,7 @@ class RecommendationService:
         """The list request for a query, which it compares with all products. Takes milliseconds."""
         recommender = self.keeper.live.recommender
         vector_T = self.texts.query_vector(recommender, query)
-        matches = recommender.match_query(query, vector_T)
+        matches = recommender.match_query(query, vector_T, self._synonyms.content().of(query))
         degraded = NO_TEXT_ENCODER if vector_T is None else ()
         return ListRequest(query=query, matches=matches, release=recommender.name, degraded=degraded)
 
@@ -297,10 +303,19 @@ def _ranked(live: LiveRelease, open_list: OpenList) -> Payload:
     request, vectors = resolved.request, live.recommender.product_vectors
     listed = _listed(live, resolved)
     ranked = rank(scorer, selection, request.k, request.diversity, rules, live.catalogue, vectors, listed)
-    return render_list(live, resolved, buyer, selection, ranked, rules)
+    # What earlier pages have shown still matches and counts.
+    counted = _meeting_conditions(live, resolved) if request.shown else selection
+    fields = query_fields(live, resolved, counted, _meeting_conditions)
+    return render_list(live, resolved, buyer, selection, ranked, rules) | fields
 
 
 def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
+    """The products that may be in the list: those of earlier pages are not."""
+    shown = _shown(live, resolved.request)
+    return _meeting_conditions(live, resolved).without(shown, "shown", len(live.catalogue))
+
+
+def _meeting_conditions(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
     """The products that filters, exclusions and purchases allow."""
     request, products, n_products = resolved.request, live.catalogue.products, len(live.catalogue)
     selection = live.catalogue.select(request.filters)
@@ -312,7 +327,7 @@ def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
         # Distinct, because `without` counts; -1 is a product that the release does not have.
         bought = np.unique(products.positions(resolved.stored.purchases.product_keys))
         selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
-    return selection.without(_shown(live, request), "shown", n_products)
+    return selection
 
 
 def _looked_at(live: LiveRelease, k: int) -> int:

@@ -52,6 +52,11 @@ class ShopPaths:
         return self.root / "event_log"
 
     @property
+    def search_log(self) -> Path:
+        """Folder of what was searched without results, one file per day."""
+        return self.root / "search_log"
+
+    @property
     def pending_events(self) -> Path:
         """Folder of accepted events that are not yet in the online store; also in the event log."""
         return self.event_log / PENDING_FOLDER

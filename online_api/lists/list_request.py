@@ -10,8 +10,8 @@ from feature_repo.transforms.sequences import EventSequence, merge_sequences
 from online_api.lists.languages import MAIN_TITLE, Languages
 from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from online_api.schemas.responses import Source
+from training.artifacts.queries.query_matches import QueryMatches
 from training.artifacts.recommender import KnownEvents
-from training.artifacts.search.text_search import QueryMatches
 
 Stages = list[tuple[str, float, float]]  # name, start and end of each stage; time.perf_counter seconds
 Payload = dict[str, Any]
@@ -44,6 +44,7 @@ class ListRequest:
         release: The release of `matches` and `text_vectors`; no other release can use them.
         popular: Asks for popular products, whoever the buyer is.
         filters, exclude, new_only, diversity, rules: As in RecommendationRequest.
+        facets: Whether to count the products by category, brand and price.
         languages: The languages in which the caller wants titles.
         degraded: Parts that failed while the request was prepared.
         page: The token of the page, as the caller sent it; see pages.Pages.
@@ -64,6 +65,7 @@ class ListRequest:
     new_only: bool = False
     diversity: Diversity = NO_DIVERSITY
     rules: bool = True
+    facets: bool = False
     languages: Languages = MAIN_TITLE
     degraded: tuple[str, ...] = ()
     page: str | None = None

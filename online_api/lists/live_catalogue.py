@@ -71,7 +71,8 @@ class LiveCatalogue:
         products: The product columns of the release.
         hidden_N: (N,) bool.
         conditions: Evaluates conditions on brand, category and current price.
-        currencies: The currencies of the current prices, sorted.
+        currencies_N: (N,) the currency of each current price; empty if unknown.
+        currencies: These currencies, each once, sorted.
     """
 
     def __init__(self, products: ProductTable, live: LiveProducts | None) -> None:
@@ -95,6 +96,7 @@ class LiveCatalogue:
             CodedNames.of(products.category_codes_N, products.categories),
             prices_N,
         )
+        self.currencies_N = currencies_N
         self.currencies = tuple(filter(None, np.unique(currencies_N).tolist()))
         # The caches wrap functions, not methods of this object. A cached method would refer back to the catalogue, so
         # that only the garbage collector could free it, and catalogues are replaced often.

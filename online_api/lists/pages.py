@@ -22,7 +22,7 @@ PAGE_SECONDS = 3600  # a token continues its list for so long
 # All else is what the list is; so a new field of ListRequest is, too.
 _FREE = frozenset(
     {
-        "k", "languages", "interactions", "exclude", "page", "shown",
+        "k", "languages", "interactions", "exclude", "page", "shown", "facets",
         "matches", "text_vectors", "release", "degraded",
     }
 )  # fmt: skip

@@ -14,9 +14,9 @@ from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.rules import ActiveRules, Pin, place_pins
 from online_api.schemas.requests import MAX_PER_GROUP, Diversity
 from training.artifacts.best_products import NO_REPEATS, BestProducts, BestQuery, PopularityTerm, Repeats
+from training.artifacts.queries.query_matches import QueryMatches
 from training.artifacts.recommender import Recommender
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
-from training.artifacts.search.text_search import QueryMatches
 
 # ---- scorers ---------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from feature_repo.common.search_log import SearchOutcome
 from online_api.observability.recent_lists import RecentLists
 
 Stage = Literal["queue", "features", "encode", "search", "rank"]
@@ -91,6 +92,9 @@ class Metrics:
             "list_overlap", "Mean share of the first 10 products that the lists of two buyers have in common"
         )
         self._list_overlap_buyers = self._newest("list_overlap_buyers", "Buyers whose lists list_overlap compares")
+        self.searches = _children(self._counter("searches", "Searches, by what came of them", "outcome"))
+        for outcome in get_args(SearchOutcome):
+            self.searches(outcome)
         for stage in get_args(Stage):
             self.stage_seconds(stage)
         for reason in get_args(Rejection):

@@ -18,6 +18,7 @@ from online_api.protection.access import require_own_buyer
 from online_api.runtime import Runtime
 from online_api.schemas.problems import MEDIA_TYPE
 from online_api.schemas.requests import PAGE_PARAMETER
+from online_api.search.query_fields import search_outcome
 
 TextT = TypeVar("TextT")
 EncodedT = TypeVar("EncodedT")
@@ -129,12 +130,20 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     if result.source == "personalised" and not list_request.shown:
         product_ids = (item[c.PRODUCT_ID] for item in result.payload["items"])
         services.runtime.metrics.recent_lists.add(str(list_request.buyer_id), product_ids)
+    if list_request.query is not None and result.resolved is not None:
+        _record_search(services.runtime, list_request.query, result)
     if (shadow := services.runtime.shadow) is not None:
         shadow.offer(context.request_id, result)
     # /v1/trending has asked for popular products, so for it they are no fallback.
     if result.source in ("popular", "popular_in_filter") and not list_request.popular:
         context.fallback = context.degraded[0] if context.degraded else "nothing_known"
     return localised_response(result.payload, result.payload["items"])
+
+
+def _record_search(runtime: Runtime, query: str, result: ListResult) -> None:
+    outcome = search_outcome(result)
+    runtime.metrics.searches(outcome).inc()
+    runtime.searches.record(query, outcome)
 
 
 async def on_text_thread(services: Services, encode: Callable[[TextT], EncodedT], texts: TextT) -> EncodedT | None:

@@ -20,7 +20,7 @@ from online_api.routes.dependencies import (
 )
 from online_api.routes.query_route import QueryRoute
 from online_api.schemas.fields import Identifier, LanguageTag
-from online_api.schemas.requests import ListParameters, SearchParameters
+from online_api.schemas.requests import FacetedParameters, ListParameters, SearchParameters
 from online_api.schemas.responses import ProductDetails, RecommendationResponse
 
 router = APIRouter(prefix="/v1", tags=["products"], dependencies=[Depends(needs_or_buyer(Scope.READ))])
@@ -53,9 +53,10 @@ async def product(
 
 
 @query_router.get("/trending", responses=READ_PROBLEMS, response_model=RecommendationResponse)
-async def trending(parameters: Annotated[ListParameters, Query()], request: Request) -> Response:
+async def trending(parameters: Annotated[FacetedParameters, Query()], request: Request) -> Response:
     """The most popular products within the filters."""
-    return await list_response(request, _with_conditions(ListRequest(popular=True), parameters), parameters.lang)
+    list_request = ListRequest(popular=True, facets=parameters.facets)
+    return await list_response(request, _with_conditions(list_request, parameters), parameters.lang)
 
 
 @query_router.get("/search", responses=READ_PROBLEMS, response_model=RecommendationResponse)
@@ -65,6 +66,7 @@ async def search(parameters: Annotated[SearchParameters, Query()], request: Requ
     list_request = await on_text_thread(services, services.runtime.service.search_request, parameters.q)
     if list_request is None:  # encoding took too long; without matches, the service compares spellings alone
         list_request = ListRequest(query=parameters.q, degraded=NO_TEXT_ENCODER)
+    list_request = replace(list_request, facets=parameters.facets)
     return await list_response(request, _with_conditions(list_request, parameters), parameters.lang)
 
 

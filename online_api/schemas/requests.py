@@ -250,13 +250,28 @@ class ListParameters(BaseModel):
         )
 
 
+class FacetedParameters(ListParameters):
+    """The conditions on a list that facets can be counted of."""
+
+    facets: bool = Field(False, description="Count the products by category, brand and price")
+
+
 class RecommendationParameters(ListParameters):
     """The conditions on a list for one buyer."""
 
     new_only: bool = Field(False, description="Leave out all products that this buyer ever bought")
 
 
-class SearchParameters(ListParameters):
+class SuggestionParameters(BaseModel):
+    """What was typed so far."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str = Field(min_length=1, max_length=100, description="What was typed so far, in any language")
+    k: Annotated[int, Field(ge=1, le=20, description="Number of suggestions")] = 8
+
+
+class SearchParameters(FacetedParameters):
     """A search query and the conditions on its list."""
 
     q: str = Field(min_length=1, max_length=500, description="The search query, in any language")

@@ -105,6 +105,47 @@ class PageInfo(ApiResponse):
     )
 
 
+class SearchFacts(ApiResponse):
+    """How products match a search query."""
+
+    matching: int = Field(
+        description="Number of products that match the query and pass the conditions; a list that is longer goes on "
+        "with the next best ones"
+    )
+    no_match: bool = Field(
+        description="The query is like no product of the shop; `items` are popular products, as `source` says"
+    )
+    did_you_mean: str | None = Field(
+        description="The query with mistyped words corrected, if the shop does not have these words and has products "
+        "for the result. The list is still of the query as it was sent"
+    )
+
+
+class FacetValue(ApiResponse):
+    """A category or a brand, and what choosing it would give."""
+
+    value: str
+    count: int
+    selected: bool = Field(description="Whether the filters of the request name it")
+
+
+class PriceRange(ApiResponse):
+    """A range of prices. `min_price` and `max_price` as filters give exactly its products."""
+
+    currency: str | None
+    min_price: float = Field(description="Lowest price in it")
+    max_price: float = Field(description="Highest price in it")
+    count: int
+
+
+class Facets(ApiResponse):
+    """Numbers of products. Those of a facet keep all conditions but the facet's own."""
+
+    categories: list[FacetValue] = Field(description="Most frequent first; 50 at most, and those that are selected")
+    brands: list[FacetValue] = Field(description="Likewise")
+    prices: list[PriceRange] = Field(description="By currency, lowest first, up to five of each")
+
+
 class RecommendationResponse(ApiResponse):
     """A list of products, best first, and how it was made."""
 
@@ -122,12 +163,31 @@ class RecommendationResponse(ApiResponse):
         description="Number of products that were left out, each counted under the first reason that applies, in the "
         "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased, shown (on earlier pages)"
     )
+    search: SearchFacts | None = Field(description="How products match the query; null except in searches")
+    facets: Facets | None = Field(description="Counted if the request asks for it; else null")
     items: list[RecommendedProduct]
     page: PageInfo
     next: str | None = Field(
         description="Continues the list: send it as `page`, with the same conditions, within an hour. null: there is "
         "nothing more to show, or 500 products were shown"
     )
+
+
+class SuggestedText(ApiResponse):
+    """A text that completes what was typed."""
+
+    text: str
+    kind: Literal["category", "brand", "phrase", "product"] = Field(
+        description="`phrase` is what several titles have in common; `product` is a title"
+    )
+    product_id: str | None = Field(description="The product, of kind `product`; else null")
+
+
+class Suggestions(ApiResponse):
+    """Suggestions for what was typed, most popular first."""
+
+    release: str
+    suggestions: list[SuggestedText]
 
 
 class EncodeBuyerResponse(ApiResponse):
@@ -188,6 +248,7 @@ class Health(ApiResponse):
         description="`refuses_writes`: it answers but takes no events, for example because it is out of memory"
     )
     rules: str = Field(description="`ok`, or why the current rules file is not used")
+    synonyms: str = Field(description="`ok`, or why the current file of synonyms is not used")
     pending_events: int
 
 

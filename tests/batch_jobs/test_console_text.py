@@ -7,6 +7,7 @@ from batch_jobs.console_text import (
     demo_text,
     evaluation_text,
     ingest_text,
+    list_text,
     materialize_text,
     prices_text,
     refresh_text,
@@ -55,6 +56,18 @@ TARGET_LINES = [
     "two_tower   0.5000 [0.400, 0.800]  0.6000 [0.400, 0.800]  0.7000 [0.400, 0.800]  0.8000 [0.400, 0.800]",
     "popularity  0.1000 [0.090, 0.110]  0.2000 [0.090, 0.110]  0.3000 [0.090, 0.110]  0.4000 [0.090, 0.110]",
 ]
+
+
+def test_a_search_says_how_its_products_match() -> None:
+    item = {"score": 1.5, "product_id": "m1", "title": "Tea mug"}
+    found = {"source": "search", "release": "r", "items": [item]}
+    facts = {"matching": 1, "no_match": False, "did_you_mean": "tea mug"}
+    assert list_text({**found, "search": facts}) == (
+        "search, release r\n1 products match\ndid you mean: tea mug\n1.500  m1  Tea mug"
+    )
+    assert list_text({**found, "search": None}) == "search, release r\n1.500  m1  Tea mug"
+    nothing = {"matching": 0, "no_match": True, "did_you_mean": None}
+    assert "no product is like this query; popular ones:" in list_text({**found, "search": nothing})
 
 
 def test_training() -> None:

@@ -26,6 +26,7 @@ from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import read_product_columns
+from training.artifacts.queries.catalogue_suggestions import write_suggestions
 from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.flat_index import FlatIndex
@@ -104,6 +105,7 @@ def publish_random_release(
     FlatIndex.build(vectors_ND).save(paths.index)
     unit_NT = text_NT / np.linalg.norm(text_NT, axis=1, keepdims=True)
     build_search_index(paths.search_index, read_search_texts(paths.product_features), unit_NT, "flat")
+    write_suggestions(paths.search_index, paths.product_features)
     name = write_release(
         paths.releases,
         ReleaseParts(

@@ -139,6 +139,7 @@ def test_a_request_ends_with_the_release_that_it_began_with(shop: Shop) -> None:
         runtime.online,
         runtime.breaker,
         RequestTextEncoder(lambda _: pytest.fail("no text was sent")),
+        runtime.synonyms,
         max_history=100,
         max_interactions=100,
     )

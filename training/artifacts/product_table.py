@@ -146,6 +146,12 @@ def map_arrow(path: Path) -> pa.Table:
         return pa.ipc.open_file(source).read_all()
 
 
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """Writes an Arrow file for map_arrow."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
 def _with_later_columns(table: pa.Table) -> pa.Table:
     """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks, and with the codes of groups."""
     for name in c.LATER_PRODUCT_COLUMNS:

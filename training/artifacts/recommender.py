@@ -27,6 +27,8 @@ from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import load_model
 from training.artifacts.product_table import ProductTable
+from training.artifacts.queries.query_matches import QueryMatches
+from training.artifacts.queries.suggestion_index import SuggestionIndex
 from training.artifacts.release import (
     ALIASES_ARROW,
     MODEL_FOLDER,
@@ -38,7 +40,7 @@ from training.artifacts.release import (
 )
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked
-from training.artifacts.search.text_search import QueryMatches, SearchIndex
+from training.artifacts.search.text_search import NO_SYNONYMS, QuerySynonyms, SearchIndex
 from training.artifacts.search.vector_index import load_index
 from training.data.histories import UNKNOWN_PRODUCT
 from training.model.towers import UNKNOWN
@@ -79,6 +81,7 @@ class Recommender:
         model_folder: The folder of its model.
         text_encoder: The id of the text encoder that its text vectors come from.
         products: Its products.
+        suggestions: Texts that complete what a buyer types; None for an older release, which has none.
         card: What its model says about itself.
         rescorer: The weights of its re-scorer.
         as_of_ms: End of its data, milliseconds since 1970; the re-scorer counts back from it.
@@ -119,6 +122,7 @@ class Recommender:
         # The product's part of a logit is the same for every buyer: computed once, a request only looks it up.
         self._logit_N = self._encoder.item_logits(vectors_ND)
         self._search = SearchIndex.load(folder / SEARCH_FOLDER)
+        self.suggestions = SuggestionIndex.load(folder / SEARCH_FOLDER)
         self.rescorer = Rescorer.load(self.model_folder)
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
         # The scale at which the re-scorer was fitted, see evaluation/held_out.py.
@@ -243,9 +247,11 @@ class Recommender:
         vectors_MD: Float32Array = tower_output_MD.numpy()
         return vectors_MD
 
-    def match_query(self, query: str, query_vector_T: Float32Array | None) -> QueryMatches:
+    def match_query(
+        self, query: str, query_vector_T: Float32Array | None, synonyms: QuerySynonyms = NO_SYNONYMS
+    ) -> QueryMatches:
         """Compares a query with all products; without a text vector (T,), by spelling alone."""
-        return self._search.match(query, query_vector_T)
+        return self._search.match(query, query_vector_T, synonyms)
 
     # --- popularity and repeats ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
         model/                    the model artifact
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
         product_index.faiss, index_curve.json
-        search_index/             text vectors, their index, and n-grams of the texts
+        search_index/             text vectors, their index, n-grams, vocabulary, suggestions (the last two: since 0.2)
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and the ids that replace them
         popularity.npy            product positions, most events in the last days first
@@ -40,7 +40,7 @@ from feature_repo.common.files import sha256, write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.gate_verdict import GATE, NOT_JUDGED, forced, refusal, sealed
 from training.artifacts.lineage import RECORD
-from training.artifacts.product_table import with_group_codes
+from training.artifacts.product_table import with_group_codes, write_arrow
 from training.artifacts.release_manifest import (
     MANIFEST,
     RELEASE_FORMAT,
@@ -129,8 +129,8 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
     if (parts.index / INDEX_CURVE).is_file():  # indexes of 0.1.0 have none
         shutil.copy2(parts.index / INDEX_CURVE, folder / INDEX_CURVE)
-    _write_arrow(folder / PRODUCTS_ARROW, with_group_codes(parts.products))
-    _write_arrow(folder / ALIASES_ARROW, parts.aliases)
+    write_arrow(folder / PRODUCTS_ARROW, with_group_codes(parts.products))
+    write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
     np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
 
@@ -298,8 +298,3 @@ def delete_old(releases: Path, keep: int) -> list[str]:
     for name in old:
         shutil.rmtree(releases / name)
     return old
-
-
-def _write_arrow(path: Path, table: pa.Table) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
