@@ -111,6 +111,7 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
         embeddings=paths.embeddings,
         index=paths.index,
         search_index=paths.search_index,
+        shop_lists=paths.shop_lists,
         products=products,
         aliases=pq.read_table(paths.product_aliases),
         popular=popular_products(of_release, data_end, n_products),
@@ -147,5 +148,6 @@ def _shadow_page(config: Config, store: FeatureStore, judgement: Judgement) -> P
 def _require_lineage(paths: ShopPaths) -> None:
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
     require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
+    require_source(paths.shop_lists, paths.product_features, "tawsiya build-lists")
     for source in (paths.product_features, paths.model / WEIGHTS):
         require_source(paths.search_index, source, "tawsiya index")

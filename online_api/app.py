@@ -31,7 +31,7 @@ from online_api.observability.tracing import open_tracer
 from online_api.protection.access import AccessControl
 from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
-from online_api.routes import events, operations, products, recommendations, suggestions
+from online_api.routes import events, operations, products, recommendations, shop_lists, suggestions
 from online_api.routes.dependencies import Services
 from online_api.runtime import Runtime, open_runtime
 from online_api.schemas.problems import Problem
@@ -85,6 +85,8 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
     # The first match wins, and an id may contain a slash: `/v1/products/{product_id:path}` also matches
     # `/v1/products/p1/similar`, so the query routers come first.
     for router in (
+        shop_lists.query_router,
+        shop_lists.router,
         recommendations.query_router,
         recommendations.router,
         products.query_router,

@@ -16,6 +16,8 @@ from feature_repo.online.features import BuyerFeatures, OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, sequence
 from online_api.lists.choice import NO_POSITIONS, Listed, with_spare
+from online_api.lists.kinds.listed_products import ListedScorer, ListPart
+from online_api.lists.kinds.shop_list import explain, only_listed, parts_of
 from online_api.lists.languages import Languages
 from online_api.lists.list_request import (
     NO_TEXT_ENCODER,
@@ -53,6 +55,7 @@ class OpenList(NamedTuple):
         selection: The allowed products.
         rules: The merchandising rules that are active; None if there are none or the request wants none.
         scorer: Orders the allowed products.
+        parts: What comes first in a list of the shop's pages; the scorer knows them.
     """
 
     resolved: ResolvedRequest
@@ -60,6 +63,7 @@ class OpenList(NamedTuple):
     selection: Selection
     rules: ActiveRules | None
     scorer: Scorer
+    parts: Sequence[ListPart] = ()
 
 
 NO_HISTORY = KnownEvents(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64), NO_NEW_PRODUCTS)
@@ -272,15 +276,21 @@ def _open_lists(
 ) -> list[OpenList]:
     now = now_ms()
     return [
-        OpenList(
-            entry,
-            buyer,
-            _select(live, entry),
-            live.rules.active(now) if entry.request.rules else None,
-            _scorer(live, entry, buyer),
-        )
+        _open_list(live, entry, buyer, live.rules.active(now) if entry.request.rules else None)
         for entry, buyer in zip(resolved, buyers, strict=True)
     ]
+
+
+def _open_list(
+    live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, rules: ActiveRules | None
+) -> OpenList:
+    selection, scorer, wanted = _select(live, resolved), _scorer(live, resolved, buyer), resolved.request.shop_list
+    if wanted is None:
+        return OpenList(resolved, buyer, selection, rules, scorer)
+    parts = parts_of(live, resolved, wanted)
+    if not wanted.fill:
+        selection = only_listed(selection, parts, len(live.catalogue))
+    return OpenList(resolved, buyer, selection, rules, ListedScorer(parts, scorer, len(live.catalogue)), parts)
 
 
 def _search(live: LiveRelease, lists: Sequence[OpenList]) -> None:
@@ -299,14 +309,17 @@ def _search(live: LiveRelease, lists: Sequence[OpenList]) -> None:
 
 
 def _ranked(live: LiveRelease, open_list: OpenList) -> Payload:
-    resolved, buyer, selection, rules, scorer = open_list
+    resolved, buyer, selection, rules, scorer, parts = open_list
     request, vectors = resolved.request, live.recommender.product_vectors
     listed = _listed(live, resolved)
     ranked = rank(scorer, selection, request.k, request.diversity, rules, live.catalogue, vectors, listed)
     # What earlier pages have shown still matches and counts.
     counted = _meeting_conditions(live, resolved) if request.shown else selection
     fields = query_fields(live, resolved, counted, _meeting_conditions)
-    return render_list(live, resolved, buyer, selection, ranked, rules) | fields
+    payload = render_list(live, resolved, buyer, selection, ranked, rules) | fields
+    if request.shop_list is not None:
+        explain(payload, live, request.shop_list, parts, ranked.positions)
+    return payload
 
 
 def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:

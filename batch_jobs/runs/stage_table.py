@@ -279,6 +279,25 @@ SEARCH_INDEX_STAGE = RefreshStage(
 )
 
 
+def _lists(work: Work) -> None:
+    from batch_jobs.shop_lists.build_lists import lists_job
+
+    lists_job(work.config)
+
+
+LISTS_STAGE = RefreshStage(
+    name="lists",
+    job=_lists,
+    inputs=lambda work: [work.paths.events, work.paths.product_features],
+    outputs=lambda work: _files(work.paths.shop_lists),
+    settings=("lists", "data.test_days"),
+    code=(
+        "feature_repo", "expectations", "training/artifacts", "training/data", "batch_jobs/popularity.py",
+        "batch_jobs/shop_lists",
+    ),
+)  # fmt: skip
+
+
 def _publish(work: Work) -> None:
     from batch_jobs.publish import publish
 
@@ -291,7 +310,7 @@ RELEASE_STAGE = RefreshStage(
     inputs=lambda work: [
         work.paths.events, work.paths.product_aliases, work.paths.product_features, work.paths.evaluation,
         *_model_files(work.paths), *_files(work.paths.embeddings), *_files(work.paths.index),
-        *_files(work.paths.search_index),
+        *_files(work.paths.search_index), *_files(work.paths.shop_lists),
     ],
     # Without the manifest, into which a promotion by force writes its reason.
     outputs=lambda work: [path for path in _files(live_release(work.paths)) if path.name != MANIFEST],
@@ -322,7 +341,7 @@ PRICES_STAGE = RefreshStage(
 )
 
 DATA_STAGES = (VALIDATE_STAGE, BUILD_FEATURES_STAGE, VALIDATE_FEATURES_STAGE)
-RELEASE_STAGES = (INDEX_STAGE, SEARCH_INDEX_STAGE, RELEASE_STAGE)
+RELEASE_STAGES = (INDEX_STAGE, SEARCH_INDEX_STAGE, LISTS_STAGE, RELEASE_STAGE)
 STAGES = (
     INGEST_STAGE,
     *DATA_STAGES,

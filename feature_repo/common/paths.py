@@ -202,6 +202,11 @@ class ShopPaths:
         return self.root / "baselines.json"
 
     @property
+    def shop_lists(self) -> Path:
+        """Folder of what the lists on a shop's pages are made from."""
+        return self.root / "shop_lists"
+
+    @property
     def evaluation(self) -> Path:
         """Metrics of the last evaluation, as JSON."""
         return self.root / "evaluation.json"

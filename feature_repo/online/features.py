@@ -28,7 +28,7 @@ from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, dif
 
 SEQUENCE_FEATURES = (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)
 PURCHASE_FEATURES = (c.PURCHASED_KEYS, c.PURCHASED_TIMES)
-LIVE_FEATURES = (c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
+LIVE_FEATURES = (c.PRICE, c.REGULAR_PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 PRODUCTS_PER_READ = 1_000
 BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -60,6 +60,7 @@ class LiveProducts(NamedTuple):
         stock_P: (P,) int64, -1 if unknown.
         hidden_P: (P,) bool.
         known_P: (P,) bool, whether the store has the product.
+        regular_price_P: (P,) float64 prices before a reduction, NaN without one.
     """
 
     price_P: Float64Array
@@ -67,6 +68,7 @@ class LiveProducts(NamedTuple):
     stock_P: Int64Array
     hidden_P: BoolArray
     known_P: BoolArray
+    regular_price_P: Float64Array
 
 
 class OnlineFeatures:
@@ -224,6 +226,8 @@ class OnlineFeatures:
             stock_P=np.array([_stock(value[c.STOCK]) for value in values], dtype=np.int64),
             hidden_P=np.array([value[c.HIDDEN].bool_val for value in values], dtype=np.bool_),
             known_P=np.array([row.stamp_us > 0 for row in rows], dtype=np.bool_),
+            # Unset too in what a version without this feature wrote: then nothing is reduced.
+            regular_price_P=np.array([_price(value[c.REGULAR_PRICE]) for value in values], dtype=np.float64),
         )
 
     def materialized_at(self) -> int:

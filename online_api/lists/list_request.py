@@ -7,6 +7,7 @@ from typing import Any
 from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
+from online_api.lists.kinds.list_kinds import ShopList
 from online_api.lists.languages import MAIN_TITLE, Languages
 from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from online_api.schemas.responses import Source
@@ -43,6 +44,7 @@ class ListRequest:
         text_vectors: Product vectors of products that `release` does not have, by product id.
         release: The release of `matches` and `text_vectors`; no other release can use them.
         popular: Asks for popular products, whoever the buyer is.
+        shop_list: A list of the shop's pages; what the request asks for otherwise fills it.
         filters, exclude, new_only, diversity, rules: As in RecommendationRequest.
         facets: Whether to count the products by category, brand and price.
         languages: The languages in which the caller wants titles.
@@ -60,6 +62,7 @@ class ListRequest:
     text_vectors: Mapping[str, Float32Array] = field(default_factory=dict)
     release: str | None = None
     popular: bool = False
+    shop_list: ShopList | None = None
     filters: Filters = NO_FILTERS
     exclude: Sequence[str] = ()
     new_only: bool = False
@@ -83,6 +86,7 @@ class ListRequest:
         return replace(
             self,
             popular=True,
+            shop_list=None,
             interactions=(),
             text_vectors={},
             similar_to=None,

@@ -46,6 +46,7 @@ def render_list(
         "items": [
             {
                 **live.catalogue.rendered(position, request.languages),
+                "source": source,
                 # Added up here, from the numbers that are sent, so that a caller gets the same sum.
                 "score": similarity + popularity + repeat + words + adjustment,
                 "score_parts": {

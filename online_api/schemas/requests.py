@@ -16,7 +16,7 @@ from pydantic import (
 
 from feature_repo import columns as c
 from feature_repo.access.page_tokens import MAX_TOKEN_LENGTH
-from feature_repo.transforms.events import REFUND
+from feature_repo.transforms.events import EVENT_TYPE_NAMES, REFUND
 from feature_repo.transforms.values.times import TimeReader
 from online_api.schemas.fields import (
     TIME_FORMATS,
@@ -53,6 +53,8 @@ PageToken = Annotated[
     str,
     Field(max_length=MAX_TOKEN_LENGTH, description="`next` of the page before: the list goes on after it"),
 ]
+FILL_DESCRIPTION = "Let products of other sources follow where the list has too few; `items[].source` tells them apart"
+
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Cap = Annotated[int, Field(ge=1, le=100)]
 
@@ -197,6 +199,17 @@ class RecommendationRequest(RetrieveRequest):
     rules: bool = Field(True, strict=True, description="Apply the shop's merchandising rules")
 
 
+class CartRequest(RecommendationRequest):
+    """A cart, a buyer, and conditions on the list."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"product_ids": ["p1", "p3"], c.BUYER_ID: "u1", "k": 6}]}
+    )
+
+    product_ids: list[Identifier] = Field(min_length=1, max_length=MAX_NAMES, description="What is in the cart")
+    fill: bool = Field(True, strict=True, description=FILL_DESCRIPTION)
+
+
 class ListParameters(BaseModel):
     """The conditions on a list as query parameters."""
 
@@ -254,6 +267,18 @@ class FacetedParameters(ListParameters):
     """The conditions on a list that facets can be counted of."""
 
     facets: bool = Field(False, description="Count the products by category, brand and price")
+
+
+class ShopListParameters(FacetedParameters):
+    """The conditions on a list of the shop's pages."""
+
+    fill: bool = Field(True, description=FILL_DESCRIPTION)
+
+
+class RecentParameters(ShopListParameters):
+    """The conditions on the products of a buyer's newest events."""
+
+    event_type: InteractionType = Field(EVENT_TYPE_NAMES[0], description="The events that count: views by default")
 
 
 class RecommendationParameters(ListParameters):

@@ -8,21 +8,26 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Source = Literal["session", "personalised", "similar", "search", "popular_in_filter", "popular"]
+Source = Literal[
+    "session", "personalised", "similar", "search", "buy_again", "recently_viewed", "bought_together",
+    "bought_within_days", "trending", "new", "on_sale", "popular_in_filter", "popular",
+]  # fmt: skip
 DroppedReason = Literal[
-    "hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased", "shown"
+    "hidden", "out_of_stock", "currency", "category", "brand", "price", "excluded", "purchased", "shown", "not_listed"
 ]
 MergeOutcome = Literal["merged", "known", "pending"]
 PageRestart = Literal["invalid", "expired", "other_list", "unavailable"]
 SOURCE_DESCRIPTION = (
     "What the list is made from. `session`: the interactions of the request. `personalised`: the stored history. "
-    "`similar`, `search`: a product or a query. `popular_in_filter`, `popular`: nothing usable is known, so the most "
+    "`similar`, `search`: a product or a query. `buy_again`, `recently_viewed`, `bought_together`, "
+    "`bought_within_days`, `trending`, `new`, `on_sale`: the lists of a shop's pages; products of other sources fill "
+    "them. `popular_in_filter`, `popular`: nothing usable is known, so the most "
     "popular products, within the filters or of all"
 )
 DEGRADED_DESCRIPTION = (
     "Parts that were down: `feature_store` (the stored history was not used, or lacks the newest events because the "
-    "store refuses writes), `text_encoder` (a text was ignored), `timeout` (the list took too long). Empty if nothing "
-    "was down"
+    "store refuses writes), `text_encoder` (a text was ignored), `timeout` (the list took too long), `release` (it is "
+    "too old for this list). Empty if nothing was down"
 )
 
 
@@ -38,7 +43,8 @@ class ScoreParts(ApiResponse):
 
     similarity: float = Field(
         description="Inner product of buyer vector and product vector; for a query, 6 times the cosine of the text "
-        "vectors; for popular products, 1 / rank"
+        "vectors; for popular products, 1 / rank; for products of the lists of a shop's pages, from 0 to 1, and 10 "
+        "more for each source that follows"
     )
     popularity: float = Field(description="Popularity term: how many buyers chose the product recently")
     repeat: float = Field(description="Repeat term: the buyer's own events with the product; 0 with `new_only`")
@@ -47,12 +53,12 @@ class ScoreParts(ApiResponse):
 
 
 class Because(ApiResponse):
-    """An event that contributed to the score of a product."""
+    """An event, or a product of the cart, that contributed to the score of a product."""
 
     product_id: str
     title: str
-    event_type: str
-    timestamp: int = Field(description="Milliseconds since 1970, UTC")
+    event_type: str | None = Field(description="null for a product that the request names")
+    timestamp: int | None = Field(description="Milliseconds since 1970, UTC; null likewise")
     contribution: float = Field(
         description="Its part of `score_parts.similarity`; the rest beyond all events is what most buyers like"
     )
@@ -72,6 +78,7 @@ class ProductFields(ApiResponse):
     group_id: str | None = Field(description="Variants of one product (sizes, colours) share it")
     photo: str | None
     price: float | None = Field(description="From the feature store, at most 10 s old")
+    regular_price: float | None = Field(description="The price before a reduction; null if nothing is reduced")
     currency: str | None = Field(description="ISO 4217 code of `price`, such as EGP; null if the shop does not say")
     stock: int | None = Field(description="From the feature store, at most 10 s old")
 
@@ -79,6 +86,7 @@ class ProductFields(ApiResponse):
 class RecommendedProduct(ProductFields):
     """One product of a list."""
 
+    source: Source = Field(description="Where the product comes from; differs from the list's where products fill it")
     score: float = Field(description="Higher is better; comparable within one list only")
     score_parts: ScoreParts
     rules: list[str] = Field(description="Names of the merchandising rules that moved the product")
@@ -161,7 +169,8 @@ class RecommendationResponse(ApiResponse):
     matching: int = Field(description="Number of products that filters, exclusions and purchases leave")
     dropped: dict[DroppedReason, int] = Field(
         description="Number of products that were left out, each counted under the first reason that applies, in the "
-        "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased, shown (on earlier pages)"
+        "order hidden, out_of_stock, currency, category, brand, price, excluded, purchased, shown (on earlier pages), "
+        "not_listed (with `fill=false`)"
     )
     search: SearchFacts | None = Field(description="How products match the query; null except in searches")
     facets: Facets | None = Field(description="Counted if the request asks for it; else null")

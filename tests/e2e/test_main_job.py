@@ -29,6 +29,7 @@ STAGES = [
     "evaluate",
     "index",
     "search_index",
+    "lists",
     "release",
 ]
 MODELS = {"two_tower", "two_tower_alone", "popularity", "recent_popularity", "personal_frequency", "item_knn"}

@@ -82,10 +82,10 @@ def rounded(answer: dict[str, Any]) -> Any:
 
 def with_later_fields(answer: dict[str, Any]) -> dict[str, Any]:
     """An answer of version 0.1.0 with the fields that products have since; its release does not know their values."""
-    later = {"title_language": None, "group_id": None, "currency": None}
+    later = {"title_language": None, "group_id": None, "currency": None, "regular_price": None}
     if "items" not in answer:
         return answer | later
-    return answer | {"items": [item | later for item in answer["items"]]}
+    return answer | {"items": [item | later | {"source": answer["source"]} for item in answer["items"]]}
 
 
 def test_its_release_is_whole_and_live(config: Config) -> None:
@@ -100,12 +100,19 @@ def test_its_release_is_whole_and_live(config: Config) -> None:
     ("name", "path"),
     [
         ("similar", "/v1/products/p12/similar?k=5"),
-        ("trending", "/v1/trending?k=5"),
         ("product", "/v1/products/p12"),
     ],
 )
 def test_its_release_answers_as_it_did(client: httpx.Client, name: str, path: str) -> None:
     assert rounded(client.get(path).json()) == rounded(with_later_fields(ANSWERS[name]))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("trending", "trending"), ("new", "trending"), ("products/p12/bought-together", "similar")]
+)
+def test_lists_that_it_does_not_have_are_filled(client: httpx.Client, path: str, name: str) -> None:
+    answer = client.get(f"/v1/{path}", params={"k": 5}).json()
+    assert rounded(answer) == rounded(with_later_fields(ANSWERS[name]) | {"degraded": ["release"]})
 
 
 def test_its_model_recommends_as_it_did(client: httpx.Client) -> None:

@@ -21,7 +21,7 @@ from feature_repo.transforms.keys import product_key, product_keys
 from training.data.catalogue import KeyIndex
 
 SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.GROUP_ID, c.PHOTO)
-PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.TITLES, c.PRODUCT_KEY, c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
+PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.TITLES, c.PRODUCT_KEY, c.PRICE, c.REGULAR_PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 NO_CODE = -1
 CACHED_PRODUCTS = 20_000  # answers repeat popular ones
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
@@ -41,6 +41,7 @@ class ProductTable:
         group_codes_N: (N,) int32, equal for variants of one product; NO_CODE for a product without other variants.
         has_groups: Whether any product has other variants.
         prices_N: (N,) float64 as of the release, NaN where unknown.
+        regular_prices_N: (N,) float64 prices before a reduction as of the release, NaN without one.
         currencies_N: (N,) ISO 4217 codes of the prices as of the release, empty where unknown.
         stock_N: (N,) int64 as of the release, -1 where unknown.
         hidden_N: (N,) bool as of the release.
@@ -66,6 +67,7 @@ class ProductTable:
         self.group_codes_N: Int32Array = table[c.GROUP_CODE].combine_chunks().to_numpy()
         self.has_groups = bool((self.group_codes_N != NO_CODE).any())
         self.prices_N: Float64Array = table[c.PRICE].to_numpy()
+        self.regular_prices_N: Float64Array = table[c.REGULAR_PRICE].to_numpy()
         self.currencies_N: TextArray = _filled(table[c.CURRENCY], "").astype(np.str_)
         self.stock_N: Int64Array = _filled(table[c.STOCK], -1)
         self.hidden_N: BoolArray = _filled(table[c.HIDDEN], False)
@@ -156,7 +158,8 @@ def _with_later_columns(table: pa.Table) -> pa.Table:
     """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks, and with the codes of groups."""
     for name in c.LATER_PRODUCT_COLUMNS:
         if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(len(table), pa.string()))
+            kind = pa.float64() if name == c.REGULAR_PRICE else pa.string()
+            table = table.append_column(name, pa.nulls(len(table), kind))
     return table if c.GROUP_CODE in table.column_names else with_group_codes(table)
 
 

@@ -25,12 +25,14 @@ from training.artifacts.best_products import (
 )
 from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
+from training.artifacts.lists.shop_lists import ShopLists
 from training.artifacts.model import load_model
 from training.artifacts.product_table import ProductTable
 from training.artifacts.queries.query_matches import QueryMatches
 from training.artifacts.queries.suggestion_index import SuggestionIndex
 from training.artifacts.release import (
     ALIASES_ARROW,
+    LISTS_FOLDER,
     MODEL_FOLDER,
     POPULARITY,
     PRODUCTS_ARROW,
@@ -85,6 +87,7 @@ class Recommender:
         card: What its model says about itself.
         rescorer: The weights of its re-scorer.
         as_of_ms: End of its data, milliseconds since 1970; the re-scorer counts back from it.
+        lists: What the lists of a shop's pages are made from; None in a release from before 0.2.
     """
 
     def __init__(self, folder: Path, *, schema_hash: str, device: torch.device | None = None) -> None:
@@ -124,6 +127,7 @@ class Recommender:
         self._search = SearchIndex.load(folder / SEARCH_FOLDER)
         self.suggestions = SuggestionIndex.load(folder / SEARCH_FOLDER)
         self.rescorer = Rescorer.load(self.model_folder)
+        self.lists = ShopLists.load(folder / LISTS_FOLDER, len(self.products), manifest["as_of_ms"])
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
         # The scale at which the re-scorer was fitted, see evaluation/held_out.py.
         self._relative_weights = weights / weights.max()

@@ -8,6 +8,7 @@
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and the ids that replace them
         popularity.npy            product positions, most events in the last days first
+        shop_lists/               what the lists of a shop's pages are made from; missing before 0.2
         recent_popularity.npy     input of the re-scorer's popularity term (see rescorer.py)
         metrics.json              offline evaluation
         config.json               the configuration that it was made with, without secrets; missing before 0.2
@@ -56,7 +57,7 @@ from training.artifacts.verified_files import note_verified, unchanged_since_ver
 log = logging.getLogger(__name__)
 
 CURRENT, METRICS, RELEASE_SETTINGS = "current", "metrics.json", "config.json"
-MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
+MODEL_FOLDER, SEARCH_FOLDER, LISTS_FOLDER = "model", "search_index", "shop_lists"
 PRODUCTS_ARROW, ALIASES_ARROW = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
 
@@ -73,6 +74,7 @@ class ReleaseParts:
         recent_popularity: (2, N) rescorer.recent_popularity of the products, for lists of any and of new products.
         as_of_ms: End of the data in milliseconds since 1970; the re-scorer counts back from it.
         settings: The configuration that it was made with (public_settings).
+        shop_lists: Folder of the ListTables; None makes a release as those before 0.2, whose lists fall back.
     """
 
     model: Path
@@ -85,6 +87,7 @@ class ReleaseParts:
     recent_popularity: Float32Array
     as_of_ms: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    shop_lists: Path | None = None
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -124,6 +127,8 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     # An interrupted training may have left an unfinished checkpoint in the model folder; its name starts with a dot.
     shutil.copytree(parts.model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
     shutil.copytree(parts.search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
+    if parts.shop_lists is not None:
+        shutil.copytree(parts.shop_lists, folder / LISTS_FOLDER, ignore=shutil.ignore_patterns(RECORD))
     for name in (VECTORS, IDS, ID_TO_INDEX):
         shutil.copy2(parts.embeddings / name, folder / name)
     shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)

@@ -62,7 +62,10 @@ def guest_token() -> str:
 def requests_for(buyer: str) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         ("GET", f"/v1/buyers/{buyer}/recommendations", {}),
+        ("GET", f"/v1/buyers/{buyer}/again", {}),
+        ("GET", f"/v1/buyers/{buyer}/recent", {}),
         ("POST", "/v1/recommendations", {"json": {"buyer_id": buyer}}),
+        ("POST", "/v1/cart", {"json": {"product_ids": ["p1"], "buyer_id": buyer}}),
         ("POST", "/retrieve", {"json": {"buyer_id": buyer}}),
         ("POST", "/encode_buyer", {"json": {"buyer_id": buyer}}),
         ("POST", "/v1/events", events_of(buyer)),
@@ -73,7 +76,10 @@ def requests_for(buyer: str) -> list[tuple[str, str, dict[str, Any]]]:
 WITHOUT_A_BUYER: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/v1/products/p1", {}),
     ("GET", "/v1/products/p1/similar", {}),
+    ("GET", "/v1/products/p1/bought-together", {}),
     ("GET", "/v1/trending", {}),
+    ("GET", "/v1/new", {}),
+    ("GET", "/v1/on-sale", {}),
     ("GET", "/v1/search?q=tea", {}),
     ("POST", "/retrieve", {"json": {"interactions": [EVENT]}}),
 ]
