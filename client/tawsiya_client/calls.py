@@ -7,8 +7,24 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from tawsiya_client.models import Event, EventsResult, Interaction, Product, ProductList
-from tawsiya_client.options import BuyerListOptions, ListOptions
+from tawsiya_client.models import (
+    Event,
+    EventsResult,
+    Interaction,
+    MergeResult,
+    Product,
+    ProductList,
+    SuggestionList,
+)
+from tawsiya_client.options import (
+    AnyOptions,
+    BuyerListOptions,
+    CartOptions,
+    ListOptions,
+    RecentOptions,
+    SearchOptions,
+    ShopListOptions,
+)
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -28,7 +44,7 @@ class Call(Generic[AnswerT]):
     answer: type[AnswerT]
     params: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
-    options: ListOptions | None = None
+    options: AnyOptions | None = None
 
     @property
     def name(self) -> str:
@@ -45,17 +61,23 @@ def for_session(
     interactions: Iterable[Interaction], buyer_id: str | None, options: BuyerListOptions
 ) -> Call[ProductList]:
     """Products for what happened in this session."""
-    given = _params(options)
-    filters = {"categories": given.pop("category", None), "brands": given.pop("brand", None)}
-    filters |= {name: given.pop(name, None) for name in ("min_price", "max_price", "currency", "in_stock")}
-    diversity = {name: given.pop(name, None) for name in ("lambda", "max_per_brand", "max_per_category")}
-    body = given | {
-        "buyer_id": buyer_id,
-        "interactions": [one.model_dump(mode="json", exclude_none=True) for one in interactions],
-        "filters": _given(filters),
-        "diversity": _given(diversity),
-    }
-    return Call("POST", "/v1/recommendations", ProductList, body=_given(body), options=options)
+    shown = {"interactions": [one.model_dump(mode="json", exclude_none=True) for one in interactions]}
+    return _posted("/v1/recommendations", buyer_id, shown, options)
+
+
+def cart(product_ids: Sequence[str], buyer_id: str | None, options: CartOptions) -> Call[ProductList]:
+    """Products that go with a cart."""
+    return _posted("/v1/cart", buyer_id, {"product_ids": list(product_ids)}, options)
+
+
+def again(buyer_id: str, options: ShopListOptions) -> Call[ProductList]:
+    """What the buyer bought and may need again."""
+    return _list(f"/v1/buyers/{_segment(buyer_id)}/again", options)
+
+
+def recent(buyer_id: str, options: RecentOptions) -> Call[ProductList]:
+    """What the buyer viewed."""
+    return _list(f"/v1/buyers/{_segment(buyer_id)}/recent", options)
 
 
 def similar(product_id: str, options: ListOptions) -> Call[ProductList]:
@@ -63,14 +85,34 @@ def similar(product_id: str, options: ListOptions) -> Call[ProductList]:
     return _list(f"/v1/products/{_segment(product_id)}/similar", options)
 
 
-def trending(options: ListOptions) -> Call[ProductList]:
+def bought_together(product_id: str, options: ShopListOptions) -> Call[ProductList]:
+    """Products that are bought together with one."""
+    return _list(f"/v1/products/{_segment(product_id)}/bought-together", options)
+
+
+def trending(options: ShopListOptions) -> Call[ProductList]:
     """Popular products."""
     return _list("/v1/trending", options)
 
 
-def search(query: str, options: ListOptions) -> Call[ProductList]:
+def new(options: ShopListOptions) -> Call[ProductList]:
+    """New arrivals."""
+    return _list("/v1/new", options)
+
+
+def on_sale(options: ShopListOptions) -> Call[ProductList]:
+    """Products that cost less than usual."""
+    return _list("/v1/on-sale", options)
+
+
+def search(query: str, options: SearchOptions) -> Call[ProductList]:
     """Products that match a query. Popular products are no answer to it, so it has no fallback."""
     return Call("GET", "/v1/search", ProductList, {"q": query, **_params(options)})
+
+
+def suggestions(typed: str, k: int) -> Call[SuggestionList]:
+    """Texts that complete what was typed."""
+    return Call("GET", "/v1/suggestions", SuggestionList, {"q": typed, "k": k})
 
 
 def product(product_id: str) -> Call[Product]:
@@ -84,11 +126,32 @@ def record(events: Sequence[Event]) -> Call[EventsResult]:
     return Call("POST", "/v1/events", EventsResult, body=body)
 
 
-def _list(path: str, options: BuyerListOptions | ListOptions) -> Call[ProductList]:
-    return Call("GET", path, ProductList, _params(options), options=options)
+def merge(guest_id: str, buyer_id: str, guest_token: str | None) -> Call[MergeResult]:
+    """Makes a guest's history a buyer's. Repeating it changes nothing."""
+    body = _given({"guest_id": guest_id, "guest_token": guest_token})
+    return Call("POST", f"/v1/buyers/{_segment(buyer_id)}/merge", MergeResult, body=body)
 
 
-def _params(options: BuyerListOptions | ListOptions) -> dict[str, Any]:
+def _posted(path: str, buyer_id: str | None, content: Mapping[str, Any], options: AnyOptions) -> Call[ProductList]:
+    given = _params(options)
+    filters = {"categories": given.pop("category", None), "brands": given.pop("brand", None)}
+    filters |= {name: given.pop(name, None) for name in ("min_price", "max_price", "currency", "in_stock")}
+    limits = ("lambda", "max_per_brand", "max_per_category", "max_per_group")
+    diversity = {name: given.pop(name, None) for name in limits}
+    body = given | {"buyer_id": buyer_id, **content, "filters": _given(filters), "diversity": _given(diversity)}
+    return Call("POST", path, ProductList, body=_given(body), options=_of_fallback(options))
+
+
+def _list(path: str, options: AnyOptions) -> Call[ProductList]:
+    return Call("GET", path, ProductList, _params(options), options=_of_fallback(options))
+
+
+def _of_fallback(options: AnyOptions) -> AnyOptions | None:
+    """The conditions, unless they continue a list: the kept products would come twice."""
+    return None if options.get("page") else options
+
+
+def _params(options: AnyOptions) -> dict[str, Any]:
     # "lambda" is a keyword of Python.
     return {"lambda" if name == "lambda_" else name: value for name, value in options.items()}
 

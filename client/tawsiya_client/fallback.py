@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from tawsiya_client.models import Item, ProductList
-from tawsiya_client.options import ListOptions
+from tawsiya_client.options import AnyOptions
 
 KEPT = 100  # products; the longest list that the service gives
 
@@ -45,7 +45,7 @@ class Fallback:
         """Remembers that a call failed."""
         self._away_until = self._clock() + self._away_seconds
 
-    def list(self, options: ListOptions) -> ProductList | None:
+    def list(self, options: AnyOptions) -> ProductList | None:
         """The kept products that meet the conditions; None if nothing was kept yet.
 
         Limits per brand and category and the shop's rules are not applied, and `new_only` leaves nothing out.
@@ -56,7 +56,7 @@ class Fallback:
         return self._popular.model_copy(update={"source": "fallback", "degraded": ["service"], "items": items})
 
 
-def _meets(item: Item, options: ListOptions) -> bool:
+def _meets(item: Item, options: AnyOptions) -> bool:
     """Whether a product meets the conditions; as in the service, an unknown price meets no condition on prices."""
     low, high = options.get("min_price"), options.get("max_price")
     by_price = low is not None or high is not None

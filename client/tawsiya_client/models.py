@@ -41,8 +41,8 @@ class Reason(Answer):
 
     product_id: str
     title: str
-    event_type: str
-    timestamp: int
+    event_type: str | None
+    timestamp: int | None
     contribution: float
 
 
@@ -68,13 +68,15 @@ class ProductFields(Answer):
     group_id: str | None = None
     photo: str | None = None
     price: float | None = None
+    regular_price: float | None = None
     currency: str | None = None
     stock: int | None = None
 
 
 class Item(ProductFields):
-    """A product of a list."""
+    """A product of a list; `source` says where it comes from, in a list that is filled from several."""
 
+    source: str
     score: float
     score_parts: ScoreParts
     rules: list[str] = []
@@ -95,6 +97,46 @@ class FeatureAge(Answer):
     last_event: int | None = None
 
 
+class Page(Answer):
+    """Which page of a list this is, from 1, and why it began anew although a token was sent."""
+
+    number: int = 1
+    restarted: str | None = None
+
+
+class SearchFacts(Answer):
+    """How products match a query."""
+
+    matching: int
+    no_match: bool
+    did_you_mean: str | None = None
+
+
+class FacetValue(Answer):
+    """A category or a brand, and how many products choosing it would give."""
+
+    value: str
+    count: int
+    selected: bool
+
+
+class PriceRange(Answer):
+    """A range of prices, as filters give it."""
+
+    currency: str | None
+    min_price: float
+    max_price: float
+    count: int
+
+
+class Facets(Answer):
+    """Numbers of products."""
+
+    categories: list[FacetValue]
+    brands: list[FacetValue]
+    prices: list[PriceRange]
+
+
 class ProductList(Answer):
     """A list of products, best first, and what it was made from.
 
@@ -107,14 +149,42 @@ class ProductList(Answer):
     source: str
     degraded: list[str] = []
     features: FeatureAge | None = None
+    relaxed: list[str] = []
     matching: int = 0
     dropped: dict[str, int] = {}
+    search: SearchFacts | None = None
+    facets: Facets | None = None
     items: list[Item]
+    page: Page = Page()
+    next: str | None = None  # send it as `page` to go on
 
     @property
     def product_ids(self) -> list[str]:
         """The ids of the products, best first."""
         return [item.product_id for item in self.items]
+
+
+class Suggestion(Answer):
+    """A text that completes what was typed: a category, brand, phrase or product."""
+
+    text: str
+    kind: str
+    product_id: str | None = None
+
+
+class SuggestionList(Answer):
+    """Suggestions, most popular first."""
+
+    release: str
+    suggestions: list[Suggestion]
+
+
+class MergeResult(Answer):
+    """The outcome of `merge`: "merged", "known" (it was before) or "pending" (it follows)."""
+
+    buyer_id: str
+    guest_id: str
+    outcome: str
 
 
 class RejectedEvent(Answer):

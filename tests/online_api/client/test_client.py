@@ -38,6 +38,30 @@ def test_the_lists_of_a_shop(base_url: str) -> None:
     assert stored.items[0].score == pytest.approx(sum(stored.items[0].score_parts.model_dump().values()), abs=1e-6)
 
 
+def test_the_lists_of_its_pages(base_url: str) -> None:
+    with Client(base_url) as shop:
+        assert len(shop.again("u2", k=2).items) == 2
+        assert shop.recent("u1", fill=False, event_type="view").product_ids == ["p1"]
+        assert "p3" not in shop.cart(["p3"], "u2", k=3).product_ids
+        assert "p1" not in shop.bought_together("p1").product_ids
+        assert shop.on_sale(fill=False).items == []
+        assert shop.new(k=1).items[0].source in ("new", "popular")
+        first = shop.trending(k=2, facets=True)
+        second = shop.trending(k=2, page=first.next or "")
+        assert not set(first.product_ids) & set(second.product_ids)
+        assert (first.page.number, second.page.number) == (1, 2)
+        assert first.facets is not None
+        assert shop.suggestions("sm", k=3).release == first.release
+
+
+def test_a_guest_becomes_a_buyer(base_url: str) -> None:
+    with Client(base_url) as shop:
+        shop.record([Event(buyer_id="client-guest", product_id="p4")])
+        assert shop.merge("client-guest", "client-buyer").outcome == "merged"
+        assert shop.merge("client-guest", "client-buyer").outcome == "known"
+        assert "p4" in shop.recent("client-buyer", fill=False).product_ids
+
+
 def test_both_clients_give_the_same(base_url: str) -> None:
     async def ask() -> list[ProductList]:
         async with AsyncClient(base_url) as shop:

@@ -123,6 +123,15 @@ def test_lists_come_from_the_kept_one_while_the_service_is_away() -> None:
         client.product("p1")
 
 
+def test_a_list_is_not_continued_by_the_kept_one() -> None:
+    service = Service(ok({**POPULAR, "items": [item("p1")]}))
+    client = service.client()
+    client.trending()
+    service.answers = [httpx.ConnectError("refused")]
+    with pytest.raises(ServiceAwayError):
+        client.trending(page="token")
+
+
 def test_the_service_is_asked_again_after_a_while() -> None:
     service = Service(ok())
     client = service.client(Policy(attempts=1, away_seconds=0.05))
@@ -183,4 +192,4 @@ def test_who_calls() -> None:
 
 def item(product_id: str) -> dict[str, object]:
     parts = dict.fromkeys(("similarity", "popularity", "repeat", "words", "rules"), 0.0)
-    return {"product_id": product_id, "title": product_id, "score": 0.0, "score_parts": parts}
+    return {"product_id": product_id, "source": "popular", "title": product_id, "score": 0.0, "score_parts": parts}

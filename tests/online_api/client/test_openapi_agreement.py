@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from online_api.app import OPENAPI_PATH
 from tawsiya_client import calls, models
-from tawsiya_client.options import BuyerListOptions, ListOptions
+from tawsiya_client.options import BuyerListOptions, ListOptions, RecentOptions, SearchOptions, ShopListOptions
 
 pytestmark = pytest.mark.store
 
@@ -26,6 +26,14 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "Interaction": models.Interaction,
     "Event": models.Event,
     "FieldProblem": models.FieldError,
+    "PageInfo": models.Page,
+    "SearchFacts": models.SearchFacts,
+    "Facets": models.Facets,
+    "FacetValue": models.FacetValue,
+    "PriceRange": models.PriceRange,
+    "Suggestions": models.SuggestionList,
+    "SuggestedText": models.Suggestion,
+    "MergeResponse": models.MergeResult,
 }
 
 
@@ -39,11 +47,19 @@ def test_every_route_for_shops_has_a_call(openapi: Json) -> None:
     made: list[calls.Call[Any]] = [
         calls.recommendations("{buyer_id}", {}),
         calls.for_session([], None, {}),
+        calls.cart([], None, {}),
+        calls.again("{buyer_id}", {}),
+        calls.recent("{buyer_id}", {}),
         calls.similar("{product_id}", {}),
+        calls.bought_together("{product_id}", {}),
         calls.trending({}),
+        calls.new({}),
+        calls.on_sale({}),
         calls.search("q", {}),
+        calls.suggestions("q", 10),
         calls.product("{product_id}"),
         calls.record([]),
+        calls.merge("guest", "{buyer_id}", None),
     ]
     known = {call.name.replace("%7B", "{").replace("%7D", "}") for call in made}
     documented = {
@@ -68,9 +84,14 @@ def test_the_fields_are_those_of_the_document(openapi: Json, name: str) -> None:
     ("path", "options"),
     [
         ("/v1/buyers/{buyer_id}/recommendations", BuyerListOptions),
+        ("/v1/buyers/{buyer_id}/again", ShopListOptions),
+        ("/v1/buyers/{buyer_id}/recent", RecentOptions),
         ("/v1/products/{product_id}/similar", ListOptions),
-        ("/v1/trending", ListOptions),
-        ("/v1/search", ListOptions),
+        ("/v1/products/{product_id}/bought-together", ShopListOptions),
+        ("/v1/trending", ShopListOptions),
+        ("/v1/new", ShopListOptions),
+        ("/v1/on-sale", ShopListOptions),
+        ("/v1/search", SearchOptions),
     ],
 )
 def test_the_options_are_the_parameters_of_the_document(openapi: Json, path: str, options: type) -> None:
