@@ -17,7 +17,7 @@ from training.artifacts.recommender import KnownEvents, Recommender
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
-BUYERS_AT_ONCE = 256
+LISTS_AT_ONCE = 256
 
 
 class StoredEvents(Protocol):
@@ -73,8 +73,8 @@ def served_lists(
     vectors_BD = _vectors(recommender, [histories[row] for row in rows])
     best = [recommender.most_popular(k, allowed_N).positions for allowed_N in allowed]
     by_similarity = list(best)
-    for start in range(0, len(rows), BUYERS_AT_ONCE):
-        some = slice(start, start + BUYERS_AT_ONCE)
+    for start in range(0, len(rows), LISTS_AT_ONCE):
+        some = slice(start, start + LISTS_AT_ONCE)
         queries = []
         for row, vector_D in zip(rows[some], vectors_BD[some], strict=True):
             # As ResolvedRequest.repeat_events of the service.
