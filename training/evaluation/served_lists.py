@@ -17,7 +17,7 @@ from training.artifacts.recommender import KnownEvents, Recommender
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
-BUYERS_AT_ONCE = 256
+LISTS_AT_ONCE = 256
 
 
 class StoredEvents(Protocol):
@@ -68,8 +68,8 @@ def served_lists(
     visible_N = None if hidden_N is None or not hidden_N.any() else ~hidden_N
     lists, nearest, vectors = list[Int64Array](), list[Int64Array](), []
     # In blocks, because masks of all buyers would not fit in memory.
-    for start in range(0, len(buyers), BUYERS_AT_ONCE):
-        some = buyers[start : start + BUYERS_AT_ONCE]
+    for start in range(0, len(buyers), LISTS_AT_ONCE):
+        some = buyers[start : start + LISTS_AT_ONCE]
         bought = [_bought(recommender, buyer) if new_only else NOTHING for buyer in some]
         allowed = [_without(visible_N, positions, len(recommender)) for positions in bought]
         some_lists, some_nearest, vectors_RD = _lists(recommender, some, k, allowed, new_only=new_only)
