@@ -23,7 +23,7 @@ def search_report(
     """List the most frequent searches without results."""
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.search_report import search_report as report
+        from batch_jobs.upkeep.search_report import search_report as report
 
         return report(settings, n)
 

@@ -18,7 +18,7 @@ from online_api.lists.product_conditions import CodedNames
 from online_api.schemas.requests import Filters
 
 MOST_VALUES = 50  # of categories and of brands
-PRICE_RANGES = 5  # at most, of one currency
+MOST_PRICE_RANGES = 5  # at most, of one currency
 _STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 Facet = list[dict[str, Any]]
@@ -81,7 +81,7 @@ def _price_ranges(catalogue: LiveCatalogue, counted_N: BoolArray) -> Iterator[di
 
 def _bounds(prices: Float64Array) -> Float64Array:
     """Round bounds between sorted prices, near those that would give ranges of equal counts."""
-    quantiles = np.quantile(prices, np.linspace(0, 1, PRICE_RANGES + 1)[1:-1]) if len(prices) else prices
+    quantiles = np.quantile(prices, np.linspace(0, 1, MOST_PRICE_RANGES + 1)[1:-1]) if len(prices) else prices
     return np.unique([_rounded(quantile) for quantile in quantiles.tolist()])
 
 

@@ -15,7 +15,7 @@ from feature_repo import columns as c
 from online_api.lists.live_catalogue import LiveCatalogue
 from online_api.schemas.requests import Filters
 from online_api.schemas.responses import Facets
-from online_api.search.facets import PRICE_RANGES, facets_of
+from online_api.search.facets import MOST_PRICE_RANGES, facets_of
 from tests.random_release import BRANDS, CATEGORIES, random_products, write_arrow
 from training.artifacts.product_table import ProductTable
 
@@ -98,7 +98,7 @@ def test_counts_are_those_of_brute_force(folder: Path, filters: Filters, seed: i
         inside = [p for currency, p in priced if currency == one.currency and one.min_price <= p <= one.max_price]
         assert len(inside) == one.count
     for currency in {one.currency for one in found.prices}:
-        assert sum(one.currency == currency for one in found.prices) <= PRICE_RANGES
+        assert sum(one.currency == currency for one in found.prices) <= MOST_PRICE_RANGES
 
 
 def test_choosing_a_value_gives_as_many_products_as_it_says(folder: Path) -> None:

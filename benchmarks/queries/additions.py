@@ -1,6 +1,6 @@
 """CPU time of what search does beside comparing and ranking: matches, facets, corrections, synonyms, suggestions.
 
-    python -m benchmarks.search_additions [--products 10000] [--queries 100] [--json]
+    python -m benchmarks.queries.additions [--products 10000] [--queries 100] [--json]
 
 The catalogue and the queries are those of benchmarks.search_latency, without its text encoder: a query's vector is a
 random one. Figures are CPU time on one thread. The published ones are of `--products 100000 --queries 300`.

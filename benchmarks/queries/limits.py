@@ -1,6 +1,6 @@
 """Which queries are like no product: the share of true queries that is rejected, and of random letters that is not.
 
-    python -m benchmarks.search_limits [--products CSV --queries CSV] [--sample 2000] [--json]
+    python -m benchmarks.queries.limits [--products CSV --queries CSV] [--sample 2000] [--json]
 
 The files are those of benchmarks.search. Random letters are 500 seeded queries, of one to three words of four to ten
 letters each, half of them Arabic. Each is judged by spelling alone and with the text encoder.

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from batch_jobs.cli import app
-from batch_jobs.search_report import search_report
+from batch_jobs.upkeep.search_report import search_report
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.common.search_log import append_searches
