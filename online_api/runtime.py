@@ -26,7 +26,7 @@ from online_api.lists.shadow import Shadow
 from online_api.observability.logs import json_logger
 from online_api.observability.metrics import Metrics
 from online_api.periodic_thread import PeriodicThread
-from online_api.protection.circuit_breaker import CircuitBreaker
+from online_api.protection.circuit_breaker import STORE_FAILURES, CircuitBreaker
 from online_api.search.search_recorder import SearchRecorder
 from online_api.search.suggester import Suggester
 from online_api.search.synonym_file import SynonymList, Synonyms
@@ -157,7 +157,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     )
     merges = BuyerMerges(writing, breaker, MergeLog(paths.buyer_merges.parent), forgotten, metrics, now_ms)
     shadow = _shadow(api, keeper, service, metrics) if api.shadow_share else None
-    pages = Pages(store.shop, token_secrets(), lambda: _shared_secret(breaker, online.redis, store.shop))
+    pages = Pages(store.shop, token_secrets(), lambda: _shared_secret(online.redis, store.shop))
     return Runtime(
         config,
         paths,
@@ -190,9 +190,13 @@ def _shadow(api: ApiConfig, keeper: ReleaseKeeper, service: RecommendationServic
     )
 
 
-def _shared_secret(breaker: CircuitBreaker, redis: Any, shop: str) -> bytes | None:
-    # Read by itself: a store that refuses writes has the secret all the same.
-    return breaker.call(lambda: read_secret(redis, shop)) or breaker.write(lambda: make_secret(redis, shop))
+def _shared_secret(redis: Any, shop: str) -> bytes | None:
+    # Not through the breaker: this waits in a thread of its own, and every two seconds. A store that refuses writes has
+    # the secret all the same.
+    try:
+        return read_secret(redis, shop) or make_secret(redis, shop)
+    except STORE_FAILURES:
+        return None
 
 
 def _encoder(config: Config, recommender: Recommender) -> "TextEncoder":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Float32Array
 from online_api.lists.live_release import ReleaseKeeper
 from training.artifacts.queries.suggestion_index import SuggestionIndex
@@ -42,7 +43,7 @@ class Suggester:
             text, kind, positions = index[place]
             shown = positions[~hidden_N[positions]]
             product_id = ids[int(shown[0])].as_py() if kind == "product" else None
-            suggestions.append({"text": text, "kind": kind, "product_id": product_id})
+            suggestions.append({"text": text, "kind": kind, c.PRODUCT_ID: product_id})
         return {"release": live.recommender.name, "suggestions": suggestions}
 
     def _scores(self, index: SuggestionIndex, recommender: Recommender, hidden_N: BoolArray) -> Float32Array:

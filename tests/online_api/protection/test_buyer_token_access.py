@@ -81,6 +81,7 @@ WITHOUT_A_BUYER: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/v1/new", {}),
     ("GET", "/v1/on-sale", {}),
     ("GET", "/v1/search?q=tea", {}),
+    ("GET", "/v1/suggestions?q=t", {}),
     ("POST", "/retrieve", {"json": {"interactions": [EVENT]}}),
 ]
 CLOSED = [
