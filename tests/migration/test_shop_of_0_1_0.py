@@ -91,9 +91,9 @@ def with_later_fields(answer: dict[str, Any]) -> dict[str, Any]:
     product = {"title_language": None, "group_id": None, "currency": None, "regular_price": None}
     if "items" not in answer:
         return answer | product
-    first_page = {"facets": None, "page": {"number": 1, "restarted": None}, "relaxed": [], "search": None}
+    page: dict[str, Any] = {"facets": None, "page": {"number": 1, "restarted": None}, "relaxed": [], "search": None}
     items = [item | product | {"source": answer["source"]} for item in answer["items"]]
-    return answer | first_page | {"items": items}
+    return answer | page | {"items": items}
 
 
 def test_its_release_is_whole_and_live(config: Config) -> None:
