@@ -83,13 +83,14 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     # The first match wins, and an id may contain a slash: `/v1/products/{product_id:path}` also matches
-    # `/v1/products/p1/similar`, so the query routers come first.
+    # `/v1/products/p1/similar`, so `products.router` comes after all of these. FastAPI tries each route, so the busiest
+    # come first.
     for router in (
+        recommendations.query_router,
+        products.query_router,
         shop_lists.query_router,
         shop_lists.router,
-        recommendations.query_router,
         recommendations.router,
-        products.query_router,
         products.router,
         suggestions.query_router,
         events.router,

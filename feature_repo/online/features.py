@@ -304,11 +304,12 @@ def _sequence_of(row: Row) -> EventSequence:
 
 
 def _purchases_of(row: Row) -> EventSequence:
-    """A row's purchases as a sequence."""
-    keys = np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
+    """A row's purchases as a sequence, because merging and difference are then the same as for events."""
+    keys = row.values[c.PURCHASED_KEYS].int64_list_val.val
+    if not keys:
+        return EMPTY_SEQUENCE
     times = np.array(row.values[c.PURCHASED_TIMES].int64_list_val.val, dtype=np.int64)
-    # As a sequence, because merging and difference are then the same as for events.
-    return EventSequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)
+    return EventSequence(np.array(keys, dtype=np.int64), np.full(len(keys), PURCHASE, dtype=np.int32), times)
 
 
 def _with_keys(events: EventSequence, current_keys: Callable[[Int64Array], Int64Array]) -> EventSequence:

