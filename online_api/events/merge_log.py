@@ -48,6 +48,11 @@ class MergeLog:
         """
         append_lines(self._path, [merge.line(moment)])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody was merged yet."""
+        return not self._path.is_file()
+
     def replay(self, materialized_at: int, apply: Callable[[BuyerMerge], bool]) -> None:
         """Passes merges to `apply` that the online store may lack.
 
@@ -58,7 +63,7 @@ class MergeLog:
             materialized_at: When features were materialized last, milliseconds since 1970.
             apply: Applies a merge; False if the store does not take it, which ends the replay.
         """
-        if not self._path.is_file():
+        if self.is_empty:
             return
         with self._replay_lock() as acquired:
             if not acquired:

@@ -12,7 +12,7 @@ from feature_repo.online.merged_buyers import OtherAccountError
 from online_api.events.event_log import EventLogUnavailableError
 from online_api.events.merge_log import MergeLog
 from online_api.observability.metrics import Metrics
-from online_api.protection.circuit_breaker import CircuitBreaker
+from online_api.protection.circuit_breaker import STORE_FAILURES, CircuitBreaker
 from online_api.schemas.responses import MergeOutcome, MergeResponse
 
 log = logging.getLogger(__name__)
@@ -80,9 +80,14 @@ class BuyerMerges:
 
     def replay(self) -> None:
         """Applies merges that the online store may lack, if it answers. Any worker may call this at any time."""
-        materialized_at = self._breaker.call(self._online.materialized_at)
-        if materialized_at is not None:
-            self._log.replay(materialized_at, self._apply)
+        if self._log.is_empty or self._breaker.is_open:
+            return
+        try:
+            # Not through the breaker, which counts failures that requests have waited for.
+            materialized_at = self._online.materialized_at()
+        except STORE_FAILURES:
+            return
+        self._log.replay(materialized_at, self._apply)
 
     def _apply(self, merge: BuyerMerge) -> bool:
         try:
