@@ -125,7 +125,11 @@ class Vocabulary:
         if not _is_correctable(word) or self._is_known(word, known):
             return token
         place = self._nearest(word)
-        return token if place is None else self._written[place]
+        if place is None:
+            return token
+        written = self._written[place]
+        # As the shop writes it, but for a shop whose titles are all capitals.
+        return written.lower() if written.isupper() and token.islower() else written
 
     def _is_known(self, word: str, known: Collection[str]) -> bool:
         stem = light_stem(word)

@@ -86,6 +86,13 @@ def test_of_equally_near_words_the_more_frequent_one_counts() -> None:
     assert Vocabulary.build(["card", "care", "care"]).correct("carx") == "care"
 
 
+def test_a_correction_is_written_as_the_shop_does_but_for_titles_in_capitals() -> None:
+    vocabulary = Vocabulary.build(["CHOCOLATE MILK", "iPhone case"])
+    assert vocabulary.correct("choclate milk") == "chocolate milk"
+    assert vocabulary.correct("Choclate MILK") == "CHOCOLATE MILK"
+    assert vocabulary.correct("iphnoe case") == "iPhone case"
+
+
 def test_reads_back(vocabulary: Vocabulary, tmp_path: Path) -> None:
     vocabulary.save(tmp_path)
     loaded = Vocabulary.load(tmp_path)
