@@ -56,15 +56,15 @@ define install
 		{ echo "Tawsiya needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Installing Tawsiya with [$(1)] into $(VENV). The first time this takes a few minutes."
 	$(PYTHON) -m venv --upgrade-deps $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]' $(3)
 	@touch $(2)
 endef
 
 $(INSTALLED_DEMO): pyproject.toml constraints.txt
 	$(call install,$(EXTRAS_DEMO),$@)
 
-$(INSTALLED_DEV): pyproject.toml constraints.txt
-	$(call install,$(EXTRAS_DEV),$(INSTALLED_DEMO) $@)
+$(INSTALLED_DEV): pyproject.toml constraints.txt client/pyproject.toml
+	$(call install,$(EXTRAS_DEV),$(INSTALLED_DEMO) $@,--editable ./client)
 
 $(INSTALLED_SPARK): VENV := .venv-spark
 $(INSTALLED_SPARK): pyproject.toml constraints.txt

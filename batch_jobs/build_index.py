@@ -12,13 +12,13 @@ from feature_repo.store import FeatureStore
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.lineage import record_source, require_source
 from training.artifacts.model import WEIGHTS, load_model
+from training.artifacts.queries.catalogue_suggestions import write_suggestions
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_files import INDEX_CURVE
 from training.artifacts.search.index_recall import ChosenIndex, choose_value
 from training.artifacts.search.milvus_collection import Engine, drop_unused
 from training.artifacts.search.milvus_index import MilvusIndex
-from training.artifacts.search.ngram_index import NgramIndex
-from training.artifacts.search.text_search import index_text_vectors, save_text_vectors
+from training.artifacts.search.text_search import index_spelling, index_text_vectors, save_text_vectors
 from training.artifacts.search.vector_index import build_index
 from training.data.catalogue import CatalogueTexts, count_products, read_search_texts
 from training.evaluation.index_queries import index_queries
@@ -96,7 +96,8 @@ def search_index_job(config: Config, *, show_progress: bool = True) -> dict[str,
     blocks = (cache.read(block) for block in texts.blocks(VECTORS_READ_AT_ONCE))
     save_text_vectors(paths.search_index, (n_products, model.spec.text_dim), blocks)
     index_text_vectors(paths.search_index, config.index.type, _engine(config))
-    NgramIndex.build(read_search_texts(paths.product_features), show_progress=show_progress).save(paths.search_index)
+    index_spelling(paths.search_index, read_search_texts(paths.product_features), show_progress=show_progress)
+    write_suggestions(paths.search_index, paths.product_features)
     # Publish refuses an index of other products or of another model's text vectors.
     record_source(paths.search_index, paths.product_features, paths.model / WEIGHTS)
     return {"n_products": n_products}

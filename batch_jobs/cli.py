@@ -10,8 +10,9 @@ import sys
 
 import typer
 
-from batch_jobs.commands import data, model, pipeline, privacy, serving, upkeep
+from batch_jobs.commands import data, model, pipeline, privacy, searches, serving, upkeep
 from batch_jobs.commands.index import index_app
+from batch_jobs.commands.init import init
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
 from batch_jobs.commands.runs import runs_app
@@ -22,6 +23,7 @@ from batch_jobs.commands.show_config import config_app
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(name="tawsiya", help="Two-tower recommender on a feature store.", no_args_is_help=True)
+app.command()(init)
 app.command()(data.ingest)
 app.command()(data.validate)
 app.command("build-features")(data.build_features)
@@ -29,11 +31,14 @@ app.command()(data.materialize)
 app.command()(model.train)
 app.command()(model.embed)
 app.add_typer(index_app, name="index")
+app.command("build-lists")(model.build_lists)
 app.command()(model.evaluate)
 app.command()(pipeline.refresh)
 app.command()(pipeline.demo)
 app.command()(serving.recommend)
+app.command("list")(serving.list_products)
 app.command()(serving.search)
+app.command("search-report")(searches.search_report)
 app.command()(serving.serve)
 app.command()(privacy.forget)
 app.command()(privacy.export)

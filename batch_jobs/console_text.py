@@ -77,7 +77,16 @@ def training_text(result: JobResult) -> str:
 def list_text(result: Mapping[str, Any]) -> str:
     """What `tawsiya recommend` and `tawsiya search` found, a line each."""
     lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in result["items"]]
-    return "\n".join([f"{result['source']}, release {result['release']}", *lines])
+    return "\n".join([f"{result['source']}, release {result['release']}", *_search_facts(result["search"]), *lines])
+
+
+def _search_facts(facts: Mapping[str, Any] | None) -> Iterator[str]:
+    if facts is None:
+        return
+    matching = facts["matching"]
+    yield "no product is like this query; popular ones:" if facts["no_match"] else f"{matching} products match"
+    if facts["did_you_mean"] is not None:
+        yield f"did you mean: {facts['did_you_mean']}"
 
 
 def _search_lines(search: Mapping[str, Any]) -> Iterator[str]:
@@ -124,7 +133,17 @@ def refresh_text(result: JobResult) -> str:
     if "counts" not in result:
         return _refused_text(result)
     made = _made_lines(result, result["evaluation"]["targets"])
-    return "\n".join([*_stage_lines(result["stages"]), "", *made, *_change_lines(result["changes"])])
+    lines = [*made, *_measured_lines(result["evaluation"]), *_change_lines(result["changes"])]
+    return "\n".join([*_stage_lines(result["stages"]), "", *lines])
+
+
+def _measured_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """How a night's metrics were measured: of a sample, and without baselines of its own."""
+    sample, baselines = evaluation["split"].get("sample"), evaluation.get("baselines")
+    return [
+        *([f"metrics of a sample: {sample}"] if sample else []),
+        *([f"in the report beside them: baselines of {baselines}"] if baselines else []),
+    ]
 
 
 def prices_text(result: JobResult) -> str:

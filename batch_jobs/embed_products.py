@@ -132,7 +132,9 @@ def _borrowing(tower: ItemEncoder, known: _KnownVectors) -> Iterator[Tensor]:
     for vectors_PD, known_P in tower.encoded():
         for places in torch.split(torch.nonzero(~known_P).squeeze(1), ROWS_AT_ONCE):
             moved_RD = borrow(vectors_PD[places], known.blocks(tower.device))
-            vectors_PD = vectors_PD.index_copy(0, places, moved_RD)
+            # In place, which tensors of inference mode allow in that mode only: the block has 100 MB.
+            with torch.inference_mode():
+                vectors_PD[places] = moved_RD
         yield vectors_PD
 
 

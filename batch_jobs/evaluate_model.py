@@ -1,15 +1,19 @@
-"""The evaluation job: the model against the baselines on the test days."""
+"""The evaluation jobs: the model against the baselines on the test days, and the model alone on newer ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batch_jobs.feature_build.build_contexts import ensure_contexts
 from feature_repo.common.config import Config
-from feature_repo.common.files import write_json
+from feature_repo.common.files import read_json, sha256, write_json
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
-from training.evaluate import evaluate
+from training.artifacts.model import WEIGHTS
+from training.evaluate import evaluate, evaluate_model
 from training.evaluation.report import write_report
+
+# Of baselines.json: the model and the time of its baselines, which a later evaluation names, and the data they are of.
+BASELINES, DATA = "baselines", "data"
 
 
 def evaluate_job(
@@ -36,3 +40,42 @@ def evaluate_job(
     write_json(paths.evaluation, result)
     write_report(paths.evaluation_report, {paths.root.name: result, **(others or {})})
     return result
+
+
+def baselines_job(
+    config: Config, store: FeatureStore, k_values: Sequence[int], data: str, *, show_progress: bool = True
+) -> None:
+    """Compares the model with the baselines as evaluate_job; writes the result for recheck_job to refer to.
+
+    Args:
+        config: The configuration.
+        store: The feature store.
+        k_values: Cut-offs.
+        data: Names the data that it is measured on; recheck_job compares.
+        show_progress: Shows progress bars on stderr.
+    """
+    paths = shop_paths(config)
+    ensure_contexts(config)
+    result = evaluate(config, store, k_values, show_progress=show_progress)
+    measured = f"model {sha256(paths.model / WEIGHTS)[:8]}, measured to {result['split']['test_to'][:10]}"
+    write_json(paths.baselines, result | {BASELINES: measured, DATA: data})
+
+
+def recheck_job(
+    config: Config, store: FeatureStore, k_values: Sequence[int], data: str, *, show_progress: bool = True
+) -> None:
+    """Writes result and page of the present data: of baselines_job if these are its data, else of the model alone.
+
+    The baselines say how good the model is, and that changes with a training. Whether it holds on newer data, a sample
+    of buyers says as well.
+    """
+    paths = shop_paths(config)
+    full = read_json(paths.baselines, "tawsiya refresh")
+    data_of_full, measured = full.pop(DATA), full.pop(BASELINES)
+    runs = {paths.root.name: full}
+    if data_of_full != data:
+        ensure_contexts(config)
+        present = evaluate_model(config, store, k_values, show_progress=show_progress) | {BASELINES: measured}
+        runs = {paths.root.name: present, f"{BASELINES} of {measured}": full}
+    write_json(paths.evaluation, runs[paths.root.name])
+    write_report(paths.evaluation_report, runs)

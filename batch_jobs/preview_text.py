@@ -10,11 +10,9 @@ LEFT_TO_RIGHT = "\u200e"  # keeps a terminal from swapping two neighbouring cell
 
 
 def preview_text(result: Mapping[str, Any]) -> str:
-    """What the files say, table by table, then the warnings, the mapping file to start from, and the next step."""
-    lines = [line for table in TABLES for line in _table_lines(table, result[table])]
-    if result["warnings"]:
-        lines += ["warnings:", *(f"  {warning}" for warning in result["warnings"]), ""]
-    lines += [
+    """What the files say, the mapping file to start from, and the next step."""
+    lines = [
+        found_text(result),
         "the mapping file to start from:",
         "",
         result["mapping"],
@@ -22,7 +20,16 @@ def preview_text(result: Mapping[str, Any]) -> str:
         "  tawsiya ingest --preview --source my_shop.yaml",
         "Then make a release of it:",
         "  tawsiya refresh --set data.source=my_shop.yaml",
+        "Or let `tawsiya init` write it.",
     ]
+    return "\n".join(lines)
+
+
+def found_text(result: Mapping[str, Any]) -> str:
+    """What the files say, table by table, then the warnings."""
+    lines = [line for table in TABLES for line in _table_lines(table, result[table])]
+    if result["warnings"]:
+        lines += ["warnings:", *(f"  {warning}" for warning in result["warnings"]), ""]
     return "\n".join(lines)
 
 

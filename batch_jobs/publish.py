@@ -66,7 +66,7 @@ def publish(config: Config, store: FeatureStore, *, forced_because: str | None =
     live, events = current_release(paths.releases), read_events(paths)
     name = _write_candidate(config, store, events)
     judgement = judge(config, paths.releases / name, live, events, store.schema_hash)
-    shadow = _shadow_page(config, store, name, live, judgement)
+    shadow = _shadow_page(config, store, judgement)
     record_gate(paths.releases, name, judgement.as_json())
     refused = bool(judgement.reasons) and forced_because is None
     if not refused:
@@ -111,6 +111,7 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
         embeddings=paths.embeddings,
         index=paths.index,
         search_index=paths.search_index,
+        shop_lists=paths.shop_lists,
         products=products,
         aliases=pq.read_table(paths.product_aliases),
         popular=popular_products(of_release, data_end, n_products),
@@ -132,14 +133,12 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
     )
 
 
-def _shadow_page(
-    config: Config, store: FeatureStore, name: str, live: Path | None, judgement: Judgement
-) -> Path | None:
+def _shadow_page(config: Config, store: FeatureStore, judgement: Judgement) -> Path | None:
     """The page that compares both releases' lists; None if there is nothing to compare, or the store is away."""
-    if live is None or not judgement.lists_compare:
+    if judgement.comparable is None:
         return None
     try:
-        return write_shadow_page(config, store, name, live, judgement.as_json())
+        return write_shadow_page(config, store, *judgement.comparable, judgement.as_json())
     except (RuntimeError, ValueError, OSError, RedisError) as error:
         # It helps people to decide and is no reason to hold up a release.
         judgement.notes.append(f"no lists were compared in shadow: {error}")
@@ -149,5 +148,6 @@ def _shadow_page(
 def _require_lineage(paths: ShopPaths) -> None:
     require_source(paths.embeddings, paths.model / WEIGHTS, "tawsiya embed")
     require_source(paths.index, paths.embeddings / VECTORS, "tawsiya index")
+    require_source(paths.shop_lists, paths.product_features, "tawsiya build-lists")
     for source in (paths.product_features, paths.model / WEIGHTS):
         require_source(paths.search_index, source, "tawsiya index")

@@ -16,6 +16,7 @@ from batch_jobs.runs.comparison import changes_since, run_counts, run_metrics
 from batch_jobs.runs.run_records import PRICES_RUN, REFRESH, RunRecord, last_done, started_run
 from batch_jobs.runs.stage_runner import SAME, StageRunner
 from batch_jobs.runs.stage_table import (
+    BASELINES_STAGE,
     BUILD_FEATURES_STAGE,
     CONTEXTS_STAGE,
     EMBED_STAGE,
@@ -156,7 +157,20 @@ def _renew_model(runner: StageRunner) -> None:
 
 def _embed_and_evaluate(runner: StageRunner) -> None:
     runner.advance(EMBED_STAGE)
+    _measure_baselines(runner)
     runner.advance(EVALUATE_STAGE)
+
+
+def _measure_baselines(runner: StageRunner) -> None:
+    """Measures the baselines if the model is another one, or nobody could be asked when it was new."""
+    if found := runner.differences(BASELINES_STAGE):
+        runner.run(BASELINES_STAGE, "; ".join(map(str, found)))
+        return
+    kept = read_json(runner.work.paths.baselines, "tawsiya refresh")
+    if kept["targets"]:
+        runner.skip(BASELINES_STAGE, f"the model is the same; baselines of {kept['baselines']}")
+    else:
+        runner.run(BASELINES_STAGE, "there was nobody to measure on")
 
 
 @contextmanager

@@ -35,8 +35,9 @@ from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import NORMALISATION_STEPS, normalise
+from training.artifacts.queries.query_matches import MEANING_WEIGHT
 from training.artifacts.search.ngram_index import CONSONANTS, LETTERS
-from training.artifacts.search.text_search import MEANING_WEIGHT, SearchIndex, build_search_index
+from training.artifacts.search.text_search import SearchIndex, build_search_index
 from training.text.catalogue_text import text_encoder_of
 
 NAMES = ("product_name", "product_name_ar")

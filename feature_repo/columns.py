@@ -16,6 +16,7 @@ class Origin(StrEnum):
 
 
 BUYER_ID = "buyer_id"
+GUEST_ID = "guest_id"  # the buyer id of a visitor who has become another buyer
 PRODUCT_ID = "product_id"
 PRODUCT_KEY = "product_key"
 
@@ -38,14 +39,17 @@ DESCRIPTION_LANGUAGE = "description_language"
 BRAND = "brand"
 CATEGORY = "category"
 PRICE = "price"
+REGULAR_PRICE = "regular_price"  # the price before a reduction; empty without one
 CURRENCY = "currency"  # ISO 4217 code of the price
 STOCK = "stock"
 PHOTO = "photo"
 HIDDEN = "hidden"  # true: the product is never recommended
+LISTED_AT = "listed_at"  # since when the shop offers the product, UTC; only the lists of new products read it
 GROUP_ID = "group_id"  # variants of one product share it
+GROUP_CODE = "group_code"  # GROUP_ID as a number within one release; see training.artifacts.product_table
 DUPLICATE_OF = "duplicate_of"  # in the table of merged products: the id of the product that replaces this one
 # Product columns that version 0.1.0 did not have: its tables and releases lack them, and models read none of them.
-LATER_PRODUCT_COLUMNS = (TITLES, CURRENCY, GROUP_ID)
+LATER_PRODUCT_COLUMNS = (TITLES, CURRENCY, GROUP_ID, REGULAR_PRICE)
 
 # Feature tables, in the form that Feast requires.
 EVENT_TIMESTAMP = "event_timestamp"  # the row holds from this time on

@@ -18,7 +18,7 @@ from feast.types import Array, Bool, Float64, Int32, Int64, String
 from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import ShopPaths
-from feature_repo.schema import FIELDS, HISTORY_VIEW, PRODUCT_VIEW, PURCHASES_VIEW, RECENT_VIEW
+from feature_repo.schema import FIELDS, HISTORY_VIEW, LATER_PRODUCT_FIELDS, PRODUCT_VIEW, PURCHASES_VIEW, RECENT_VIEW
 
 TRAINING_SERVICE = "buyer_training"
 ONLINE_SERVICE = "buyer_online"
@@ -85,7 +85,10 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
         ttl=NO_EXPIRY,
         schema=[
             *_fields(PRODUCT_VIEW),
-            *(Field(name=name, dtype=String) for name in _later_columns(shop.product_features)),
+            *(
+                Field(name=name, dtype=_TYPES[LATER_PRODUCT_FIELDS[name]])
+                for name in _later_columns(shop.product_features)
+            ),
         ],
         source=_parquet("product_source", source_path(shop.product_features)),
     )

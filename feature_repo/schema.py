@@ -26,6 +26,10 @@ PRODUCT_VIEW = "product"
 _BUYER = {c.BUYER_ID: "String"}
 _SEQUENCE = {c.PRODUCT_KEYS: "Array(Int64)", c.EVENT_TYPES: "Array(Int32)", c.EVENT_TIMES: "Array(Int64)"}
 _PURCHASES = {c.PURCHASED_KEYS: "Array(Int64)", c.PURCHASED_TIMES: "Array(Int64)"}
+# In no hash: see FIELDS.
+LATER_PRODUCT_FIELDS: Mapping[str, str] = dict.fromkeys(c.LATER_PRODUCT_COLUMNS, "String") | {
+    c.REGULAR_PRICE: "Float64"
+}
 # By view: the fields and their types, by Feast's names. The product view also has those of LATER_PRODUCT_COLUMNS that
 # its file has. A model reads none of them; in the hash, they would end the use of every older model and release.
 FIELDS: Mapping[str, Mapping[str, str]] = {

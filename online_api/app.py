@@ -31,7 +31,7 @@ from online_api.observability.tracing import open_tracer
 from online_api.protection.access import AccessControl
 from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
-from online_api.routes import events, operations, products, recommendations
+from online_api.routes import events, operations, products, recommendations, shop_lists, suggestions
 from online_api.routes.dependencies import Services
 from online_api.runtime import Runtime, open_runtime
 from online_api.schemas.problems import Problem
@@ -83,12 +83,16 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     # The first match wins, and an id may contain a slash: `/v1/products/{product_id:path}` also matches
-    # `/v1/products/p1/similar`, so the query routers come first.
+    # `/v1/products/p1/similar`, so `products.router` comes after all of these. FastAPI tries each route, so the busiest
+    # come first.
     for router in (
         recommendations.query_router,
-        recommendations.router,
         products.query_router,
+        shop_lists.query_router,
+        shop_lists.router,
+        recommendations.router,
         products.router,
+        suggestions.query_router,
         events.router,
         operations.router,
         operations.metrics_router,

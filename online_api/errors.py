@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 from feature_repo.common.errors import GateRefusedError, StoreUnavailableError
 from feature_repo.common.lock import BusyError
 from feature_repo.online.claims import EventsInProgressError
+from feature_repo.online.merged_buyers import OtherAccountError
 from online_api.batcher import OverloadedError
 from online_api.events.event_log import EventLogUnavailableError
+from online_api.events.merges import InvalidMergeError
 from online_api.lists.list_request import CurrencyRequiredError
 from online_api.observability.logs import REQUEST_ID
 from online_api.protection.access import ForbiddenError, RateLimitedError, UnauthorisedError
@@ -37,11 +39,13 @@ def add_error_handlers(app: FastAPI) -> None:
     for error, status, headers in (
         (RequestTooLongError, 422, {}),
         (CurrencyRequiredError, 422, {}),
+        (InvalidMergeError, 422, {}),
         (UnauthorisedError, 401, {"WWW-Authenticate": "ApiKey, Bearer"}),  # required by RFC 9110, section 11.6.1
         (ForbiddenError, 403, {}),
         (StoreUnavailableError, 503, RETRY_SOON),
         (EventLogUnavailableError, 503, RETRY_SOON),
         (EventsInProgressError, 503, RETRY_SOON),
+        (OtherAccountError, 409, {}),
         (GateRefusedError, 409, {}),
         (SchemaMismatchError, 409, {}),
     ):

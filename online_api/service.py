@@ -14,6 +14,7 @@ from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures, OnlineFeatures
 from feature_repo.transforms.events import EVENT_TYPE_CODES
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, sequence
+from online_api.list_making import finished, open_lists, search
 from online_api.lists.languages import Languages
 from online_api.lists.list_request import (
     NO_TEXT_ENCODER,
@@ -24,18 +25,16 @@ from online_api.lists.list_request import (
     ResolvedRequest,
     Stages,
 )
-from online_api.lists.live_catalogue import Selection
 from online_api.lists.live_release import LiveRelease, ReleaseKeeper
-from online_api.lists.ranking import BuyerScorer, PopularityScorer, QueryScorer, Scorer, SimilarityScorer, rank
-from online_api.lists.render import render_list
 from online_api.lists.request_texts import RequestTextEncoder
 from online_api.protection.circuit_breaker import CircuitBreaker
 from online_api.protection.limits import RequestTooLongError
-from online_api.schemas.requests import NO_FILTERS, Filters, Interaction
+from online_api.schemas.requests import Filters, Interaction
 from online_api.schemas.responses import Source
+from online_api.search.synonym_file import Synonyms
+from online_api.watched_file import WatchedFile
 from training.artifacts.buyer_encoder import EncodedBuyer
-from training.artifacts.recommender import NO_NEW_PRODUCTS, NO_REPEATS, KnownEvents, rescorer_pool
-from training.artifacts.search.filtered_search import Ranked
+from training.artifacts.recommender import NO_NEW_PRODUCTS, KnownEvents
 
 NO_HISTORY = KnownEvents(EMPTY_SEQUENCE, np.empty(0, dtype=np.int64), NO_NEW_PRODUCTS)
 
@@ -54,6 +53,7 @@ class RecommendationService:
         online: OnlineFeatures,
         breaker: CircuitBreaker,
         texts: RequestTextEncoder,
+        synonyms: WatchedFile[Synonyms],
         *,
         max_history: int,
         max_interactions: int,
@@ -65,10 +65,12 @@ class RecommendationService:
             online: Reads buyers' features.
             breaker: Guards the calls of `online`.
             texts: Encodes texts of requests.
+            synonyms: The shop's synonyms.
             max_history: Maximum number of events in a history; older ones are ignored.
             max_interactions: Maximum number of interactions in one request.
         """
         self.keeper, self._online, self._breaker, self.texts = keeper, online, breaker, texts
+        self._synonyms = synonyms
         self._max_history, self._max_interactions = max_history, max_interactions
 
     # --- lists: resolve -> encode -> search -> rank and render --------------------------------------------------------
@@ -83,14 +85,15 @@ class RecommendationService:
         read = time.perf_counter()
         buyers = _encode(live, resolved)
         encoded = time.perf_counter()
-        nearest = _search(live, resolved, buyers)
+        lists = open_lists(live, resolved, buyers, now_ms())
+        search(live, lists)
         searched = time.perf_counter()
         stages: Stages = [("features", started, read), ("encode", read, encoded), ("search", encoded, searched)]
         results = []
-        for resolved_request, buyer, nearest_to_buyer in zip(resolved, buyers, nearest, strict=True):
+        for open_list in lists:
             begun = time.perf_counter()
-            payload = self._list(live, resolved_request, buyer, nearest_to_buyer)
-            results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())], resolved_request))
+            payload = finished(live, open_list)
+            results.append(ListResult(payload, [*stages, ("rank", begun, time.perf_counter())], open_list.resolved))
         return results
 
     def answer_beside(self, release: LiveRelease, resolved: ResolvedRequest, /) -> Payload:
@@ -98,9 +101,8 @@ class RecommendationService:
         again = self._resolve_session(release, resolved.request)
         if again.needs_stored_features:
             again = _add_stored(release, again, resolved.stored)
-        [buyer] = _encode(release, [again])
-        [nearest] = _search(release, [again], [buyer])
-        return self._list(release, again, buyer, nearest)
+        [open_list] = open_lists(release, [again], _encode(release, [again]), now_ms())
+        return finished(release, open_list)
 
     def _resolve(self, live: LiveRelease, requests: Sequence[ListRequest]) -> list[ResolvedRequest]:
         """Adds histories to the requests: those of the session, else the stored ones, read in one call."""
@@ -131,7 +133,7 @@ class RecommendationService:
         matches = request.matches
         # Encoding took too long, or another release is live by now: the query is matched by spelling alone.
         if matches is None and request.query is not None:
-            matches = live.recommender.match_query(request.query, None)
+            matches = live.recommender.match_query(request.query, None, self._synonyms.content().of(request.query))
         source: Source = "popular" if history.is_empty else "session"
         if matches is not None and not matches.is_empty:
             source = "search"
@@ -153,23 +155,6 @@ class RecommendationService:
             ],
         )
         return merge_sequences(events, EMPTY_SEQUENCE, self._max_history)
-
-    def _list(
-        self, live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, nearest: Ranked | None
-    ) -> Payload:
-        request = resolved.request
-        selection = _select(live, resolved)
-        rules = live.rules.active(now_ms()) if request.rules else None
-        ranked = rank(
-            _scorer(live, resolved, buyer, nearest),
-            selection,
-            request.k,
-            request.diversity,
-            rules,
-            live.catalogue,
-            live.recommender.product_vectors,
-        )
-        return render_list(live, resolved, buyer, selection, ranked, rules)
 
     # --- other answers ------------------------------------------------------------------------------------------------
 
@@ -229,7 +214,7 @@ class RecommendationService:
         """The list request for a query, which it compares with all products. Takes milliseconds."""
         recommender = self.keeper.live.recommender
         vector_T = self.texts.query_vector(recommender, query)
-        matches = recommender.match_query(query, vector_T)
+        matches = recommender.match_query(query, vector_T, self._synonyms.content().of(query))
         degraded = NO_TEXT_ENCODER if vector_T is None else ()
         return ListRequest(query=query, matches=matches, release=recommender.name, degraded=degraded)
 
@@ -254,53 +239,3 @@ def _encode(live: LiveRelease, resolved: Sequence[ResolvedRequest]) -> list[Enco
     for place, buyer in zip(places, encoded, strict=True):
         buyers[place] = buyer
     return buyers
-
-
-def _search(
-    live: LiveRelease, resolved: Sequence[ResolvedRequest], buyers: Sequence[EncodedBuyer | None]
-) -> list[Ranked | None]:
-    """Searches all products for the nearest ones, in one call for all buyers without conditions; else None."""
-    nearest: list[Ranked | None] = [None] * len(resolved)
-    if live.catalogue.select(NO_FILTERS).allowed_N is not None:
-        return nearest  # some products are hidden, so that every request has a condition
-    plain = [
-        (place, buyer.vector_D)
-        for place, buyer in enumerate(buyers)
-        if buyer is not None and resolved[place].request.is_plain
-    ]
-    if plain:
-        # The index takes one K for all rows. A scorer that needs fewer products takes the first ones.
-        k = rescorer_pool(max(resolved[place].request.k for place, _ in plain))
-        ranked = live.recommender.nearest(np.stack([vector_D for _, vector_D in plain]), k)
-        for (place, _), nearest_to_buyer in zip(plain, ranked, strict=True):
-            nearest[place] = nearest_to_buyer
-    return nearest
-
-
-def _select(live: LiveRelease, resolved: ResolvedRequest) -> Selection:
-    """The products that filters, exclusions and purchases allow."""
-    request, products, n_products = resolved.request, live.catalogue.products, len(live.catalogue)
-    selection = live.catalogue.select(request.filters)
-    if request.exclude:
-        selection = selection.without(products.known_positions(request.exclude), "excluded", n_products)
-    if resolved.source == "similar":
-        selection = selection.without(products.known_positions([str(request.similar_to)]), "excluded", n_products)
-    if request.new_only and resolved.stored is not None:
-        # Distinct, because `without` counts; -1 is a product that the release does not have.
-        bought = np.unique(products.positions(resolved.stored.purchases.product_keys))
-        selection = selection.without(bought[bought >= 0].astype(np.int64), "purchased", n_products)
-    return selection
-
-
-def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None, nearest: Ranked | None) -> Scorer:
-    request, recommender = resolved.request, live.recommender
-    if buyer is not None:
-        repeats = NO_REPEATS if request.new_only else recommender.repeats(resolved.repeat_events)
-        return BuyerScorer(recommender, buyer.vector_D, repeats, new_only=request.new_only, nearest=nearest)
-    if resolved.source == "search" and resolved.matches is not None:
-        return QueryScorer(resolved.matches)
-    if resolved.source == "similar":
-        position = live.catalogue.products.position_of(str(request.similar_to))
-        [vector_D] = recommender.product_vectors(np.array([position]))
-        return SimilarityScorer(recommender, vector_D)
-    return PopularityScorer(recommender)

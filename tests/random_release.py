@@ -39,7 +39,7 @@ def unit_vectors(n: int, dim: int = SPEC.embedding_dim, seed: int = 1) -> npt.ND
 
 
 def random_products(n_products: int, seed: int = 1) -> pa.Table:
-    """Product columns with every kind of gap; one in ten products is hidden."""
+    """Product columns with every kind of gap; one in ten products is hidden, two in three have a group of about two."""
     rng = np.random.default_rng(seed)
     product_ids = [f"p{number}" for number in range(n_products)]
 
@@ -59,7 +59,10 @@ def random_products(n_products: int, seed: int = 1) -> pa.Table:
             c.STOCK: pa.array(drawn(STOCKS), pa.int64()),
             c.HIDDEN: rng.random(n_products) < 0.1,
             c.CURRENCY: pa.array(drawn(CURRENCIES), pa.string()),
-            c.GROUP_ID: pa.array(drawn((None, "g1", "g2")), pa.string()),
+            c.GROUP_ID: pa.array(
+                [letter and f"{letter}{number // 6}" for number, letter in enumerate(drawn((None, "g", "h")))],
+                pa.string(),
+            ),
             c.TITLES: pa.array(drawn(TITLES_BY_LANGUAGE), pa.string()),
         }
     )

@@ -1,4 +1,4 @@
-"""Commands of the model: train, embed, evaluate."""
+"""Commands of what a release is made of: train, embed, evaluate, build-lists."""
 
 import json
 from pathlib import Path
@@ -67,6 +67,17 @@ def embed(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
         from batch_jobs.embed_products import embed_job
 
         return embed_job(settings)
+
+    run_job(with_shop_lock(job), config, overrides, as_json)
+
+
+def build_lists(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Compute what the lists of the shop's pages are made from: bought together, bought again, trending, new."""
+
+    def job(settings: Config) -> JobResult:
+        from batch_jobs.shop_lists.build_lists import lists_job
+
+        return lists_job(settings)
 
     run_job(with_shop_lock(job), config, overrides, as_json)
 

@@ -11,6 +11,7 @@ from batch_jobs.ingestion.column_names import (
     EVENT_ALIASES,
     METADATA,
     PRODUCT_ALIASES,
+    SALE_PRICE,
     heading_key,
     named_column,
 )
@@ -67,7 +68,7 @@ def detect_columns(events: Table, products: Table) -> tuple[dict[str, FoundColum
         _take(products, product_fields, c.PRODUCT_ID, _is_id, "its values are ids that never repeat")
     _take(products, product_fields, c.PHOTO, _is_link, "its values are links of pictures")
     _take(products, product_fields, AVAILABILITY, _is_availability, "its values say whether there is stock")
-    if c.PRICE not in product_fields and not {"sale_price", "regular_price"} & product_fields.keys():
+    if c.PRICE not in product_fields and not {SALE_PRICE, c.REGULAR_PRICE} & product_fields.keys():
         _take(products, product_fields, c.PRICE, _is_price, "its values are amounts of money")
     if c.TITLE not in product_fields and (title := _most_like_titles(products, product_fields)):
         product_fields[c.TITLE] = FoundColumn(title, "its values are short texts that hardly repeat")

@@ -7,7 +7,7 @@ from feature_repo import columns as c
 from feature_repo.transforms.normalise import NormalisationStep, normalise
 
 METADATA = "metadata"  # field of a mapping: a column with further values of a product as JSON
-REGULAR_PRICE, SALE_PRICE = "regular_price", "sale_price"  # these and the following: fields of products
+SALE_PRICE = "sale_price"  # this and the following: fields of products
 SALE_PRICE_DATES = "sale_price_effective_date"  # both dates of the sale, with a slash between them
 SALE_PRICE_FROM, SALE_PRICE_TO = "sale_price_from", "sale_price_to"
 AVAILABILITY, PUBLISHED, STATUS, VISIBILITY = "availability", "published", "status", "visibility"
@@ -74,7 +74,7 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
         "special_price", "discount_price", "discounted_price", "offer_price", "السعر المخفض", "السعر بعد الخصم",
         "سعر العرض", "سعر التخفيض",
     ),
-    REGULAR_PRICE: (
+    c.REGULAR_PRICE: (
         "list_price", "original_price", "compare_at_price", "السعر الأصلي", "السعر قبل الخصم", "السعر الأساسي",
         "السعر العادي",
     ),
@@ -102,6 +102,10 @@ PRODUCT_ALIASES: dict[str, tuple[str, ...]] = {
     VISIBILITY: ("catalog_visibility", "visibility_in_catalog", "الظهور"),
     c.GROUP_ID: (
         "item_group_id", "parent", "parent_id", "parent_sku", "product_group", "group", "رقم المجموعة", "المجموعة",
+    ),
+    c.LISTED_AT: (
+        "created_at", "date_created", "date_added", "creation_date", "published_at", "date_published", "added_at",
+        "تاريخ الإضافة", "تاريخ الإنشاء", "تاريخ النشر",
     ),
     METADATA: ("meta", "attributes"),
 }  # fmt: skip

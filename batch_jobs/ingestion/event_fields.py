@@ -5,9 +5,11 @@ they are (a property test compares the two); everything else goes through the ru
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 import duckdb
+import pyarrow as pa
 
 from batch_jobs.ingestion.event_times import REMEMBERED_TEXTS, register_time_functions, time_ms_expression
 from feature_repo import columns as c
@@ -32,6 +34,7 @@ _LONGEST_PLAIN_ID = 64
 UNKNOWN_TYPE = "unknown"
 PIECE = 1000  # quantities are counted in thousandths of a piece, so that 0.5 kg is exact
 _LARGEST_QUANTITY = 10**12
+_MERGED_SCHEMA = pa.schema([(c.GUEST_ID, pa.string()), ("account", pa.string())])
 
 
 def register_field_functions(db: duckdb.DuckDBPyConnection, data: DataConfig) -> None:
@@ -52,15 +55,24 @@ def register_field_functions(db: duckdb.DuckDBPyConnection, data: DataConfig) ->
     db.execute("CREATE TEMP TABLE excluded_buyers AS SELECT unnest(?::VARCHAR[]) AS buyer_id", [buyers])
 
 
+def stage_merged_buyers(db: duckdb.DuckDBPyConnection, accounts: Mapping[str, str]) -> None:
+    """Creates `merged_buyers`: the guests who have become buyers, with the id of the buyer."""
+    guests = pa.table({c.GUEST_ID: list(accounts), "account": list(accounts.values())}, _MERGED_SCHEMA)
+    db.register("merged_guests", guests)
+    db.execute("CREATE TEMP TABLE merged_buyers AS FROM merged_guests")
+    db.unregister("merged_guests")
+
+
 def stage_forgotten_buyers(db: duckdb.DuckDBPyConnection, forgotten: ForgottenBuyers) -> None:
-    """Creates `forgotten_buyers`: the ids in `raw_events` of buyers whom `tawsiya forget` has erased."""
+    """Creates `forgotten_buyers`: ids in `raw_events` and `merged_buyers` of those whom `tawsiya forget` has erased."""
     db.execute("CREATE TEMP TABLE forgotten_buyers (buyer_id VARCHAR)")
     if not forgotten.is_empty():
         # Once per buyer and not per row: a keyed hash takes microseconds.
         db.create_function("is_forgotten", forgotten.holds, ["VARCHAR"], "BOOLEAN")
         db.execute(f"""
             INSERT INTO forgotten_buyers SELECT buyer_id
-            FROM (SELECT DISTINCT {id_expression(c.BUYER_ID, "clean_buyer_id")} AS buyer_id FROM raw_events)
+            FROM (SELECT {id_expression(c.BUYER_ID, "clean_buyer_id")} AS buyer_id FROM raw_events
+                  UNION SELECT account FROM merged_buyers)
             WHERE buyer_id IS NOT NULL AND is_forgotten(buyer_id)
         """)
 
@@ -121,13 +133,15 @@ def typed_query(zone: str, now_ms: int) -> str:
                         WHEN quantity IS NOT NULL THEN quantity_of(quantity) END AS quantity
             FROM raw_events),
         matched AS (
-            SELECT r.* EXCLUDE (product_id), coalesce(alias.duplicate_of, r.product_id) AS product_id,
+            SELECT r.* EXCLUDE (product_id, buyer_id), coalesce(alias.duplicate_of, r.product_id) AS product_id,
+                   coalesce(merged.account, r.buyer_id) AS buyer_id,
                    product.product_key,
                    -- A purchase of less than nothing is a return, and a cart event of less than nothing a removal.
                    CASE WHEN quantity < 0 AND named_type = 'purchase' THEN '{REFUND}'
                         WHEN quantity < 0 AND named_type = 'add_to_cart' THEN '{OTHER_EVENT}'
                         ELSE named_type END AS event_type
             FROM read r
+            LEFT JOIN merged_buyers merged ON merged.guest_id = r.buyer_id
             LEFT JOIN product_aliases alias ON alias.product_id = r.product_id
             LEFT JOIN products product ON product.product_id = coalesce(alias.duplicate_of, r.product_id)),
         reasoned AS (

@@ -8,6 +8,7 @@ Its tables:
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -20,6 +21,7 @@ from batch_jobs.ingestion.event_fields import (
     event_type_expression,
     register_field_functions,
     stage_forgotten_buyers,
+    stage_merged_buyers,
     typed_query,
 )
 from batch_jobs.ingestion.quarantine import (
@@ -60,11 +62,16 @@ _HOUR_MS = 3_600_000
 
 
 def stage_events(
-    db: duckdb.DuckDBPyConnection, mapping: SourceMapping, data: DataConfig, forgotten: ForgottenBuyers
+    db: duckdb.DuckDBPyConnection,
+    mapping: SourceMapping,
+    data: DataConfig,
+    forgotten: ForgottenBuyers,
+    accounts: Mapping[str, str],
 ) -> dict[str, Any]:
     """Creates the table `events` from source and event log; reads their views, `products` and `product_aliases`.
 
-    The events of `forgotten` buyers are left out, and nothing but their number and place is kept.
+    The events of `forgotten` buyers are left out, and nothing but their number and place is kept. Those of a guest in
+    `accounts` are the buyer's whom the guest has become.
 
     Returns:
         The row counts of the source, `unreadable_quantity`, `columns`, `event_types` and `warnings`, and, if the event
@@ -76,6 +83,7 @@ def stage_events(
     _read_raw_events(db, mapping.events)
     read, logged = (_count(db, f"raw_events WHERE origin = '{origin}'") for origin in c.Origin)
     register_field_functions(db, data)
+    stage_merged_buyers(db, accounts)
     stage_forgotten_buyers(db, forgotten)
     event_types = _event_types(db)
     db.execute(typed_query(data.timezone, round(time.time() * 1000)))

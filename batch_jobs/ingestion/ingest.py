@@ -22,6 +22,7 @@ from batch_jobs.ingestion.products import PHOTOS_TABLE, PRODUCTS_TABLE, stage_pr
 from batch_jobs.ingestion.quarantine import LOCATED_ROWS, REMEDIES, examples, left_out_warnings
 from batch_jobs.ingestion.shop_source import record_shop_source, require_own_shop
 from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, with_overrides
+from feature_repo.common.buyer_merges import accounts_of_guests, read_merges
 from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import replacing, write_json
@@ -67,7 +68,8 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
             # Products first: events are matched to them and follow merged ones.
             products, photos = stage_products(db, mapping, config.data, tables.opened[PRODUCTS_TABLE])
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
-            events = stage_events(db, mapping, config.data, ForgottenBuyers(paths.forgotten))
+            accounts = accounts_of_guests(read_merges(paths.buyer_merges))
+            events = stage_events(db, mapping, config.data, ForgottenBuyers(paths.forgotten), accounts)
             warnings = tables.warnings + _finish_counts(db, tables, events, products, photos)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")
             _write(db, paths)

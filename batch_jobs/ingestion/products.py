@@ -16,9 +16,10 @@ from batch_jobs.ingestion.product_rules.ids import (
     choose_id_column,
     whole_numbers,
 )
+from batch_jobs.ingestion.product_rules.listing_dates import read_listed_at
 from batch_jobs.ingestion.product_rules.markup import plain_text
 from batch_jobs.ingestion.product_rules.photos import DUPLICATE_PHOTO, UNREADABLE_PHOTO, photo_link, photo_reasons
-from batch_jobs.ingestion.product_rules.prices import SALE_DATE_FIELDS, PriceRules, read_prices
+from batch_jobs.ingestion.product_rules.prices import READ_COLUMNS, SALE_DATE_FIELDS, PriceRules, read_prices
 from batch_jobs.ingestion.product_rules.reading import RawProducts, read_raw_products
 from batch_jobs.ingestion.product_rules.texts import category_name, read_texts
 from batch_jobs.ingestion.quarantine import quarantine_rows, quarantine_unreadable_lines, row_counts
@@ -37,7 +38,8 @@ PRODUCT_TYPES = {
     c.PRODUCT_ID: "VARCHAR", c.PRODUCT_KEY: "BIGINT", c.TITLE: "VARCHAR", c.DESCRIPTION: "VARCHAR", c.TEXT: "VARCHAR",
     c.TITLES: "VARCHAR", c.TITLE_LANGUAGE: "VARCHAR", c.DESCRIPTION_LANGUAGE: "VARCHAR", c.BRAND: "VARCHAR",
     c.CATEGORY: "VARCHAR", c.PRICE: "DOUBLE", c.CURRENCY: "VARCHAR", c.STOCK: "BIGINT", c.PHOTO: "VARCHAR",
-    c.HIDDEN: "BOOLEAN", c.GROUP_ID: "VARCHAR",
+    c.HIDDEN: "BOOLEAN", c.GROUP_ID: "VARCHAR", c.REGULAR_PRICE: "DOUBLE",
+    c.LISTED_AT: "TIMESTAMPTZ",
 }  # fmt: skip
 
 
@@ -130,7 +132,8 @@ def _add_values(raw: RawProducts, mapping: SourceMapping, data: DataConfig, find
     findings.warn_of(BROKEN_METADATA, "it is no JSON object, so its values are left empty")
     times = TimeReader(data.timezone, data.date_order)
     rules = PriceRules(raw.numeric, mapping.products.decimal_mark, times, now_ms=round(time.time() * 1000))
-    frame[[c.PRICE, c.CURRENCY]] = read_prices(frame, rules, findings)
+    frame[READ_COLUMNS] = read_prices(frame, rules, findings)
+    frame[c.LISTED_AT] = read_listed_at(frame, times, rules.now_ms, findings)
     frame[c.STOCK] = read_stock_levels(frame, findings)
     frame[c.HIDDEN] = read_hidden(frame, findings)
     links = frame[c.PHOTO].map(photo_link, na_action="ignore").astype(object)

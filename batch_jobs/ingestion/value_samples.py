@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from functools import lru_cache
 
-from batch_jobs.ingestion.column_names import AVAILABILITY, REGULAR_PRICE, SALE_PRICE
+from batch_jobs.ingestion.column_names import AVAILABILITY, SALE_PRICE
 from batch_jobs.ingestion.product_rules.availability import says_hidden
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -36,7 +36,7 @@ def read_as(field: str, text: str, column: Sequence[str], config: Config) -> str
         return clean_id(text) or NOBODY
     if field == c.EVENT_TYPE:
         return read_event_type(text) or UNREADABLE_SAMPLE
-    if field in (c.PRICE, SALE_PRICE, REGULAR_PRICE):
+    if field in (c.PRICE, SALE_PRICE, c.REGULAR_PRICE):
         amount = read_amount(text)
         return UNREADABLE_SAMPLE if amount is None else f"{amount.value:g} {amount.currency or ''}".strip()
     if field == c.STOCK and (pieces := read_stock(text)) is not None:

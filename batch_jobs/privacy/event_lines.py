@@ -22,7 +22,9 @@ def line_filter(buyer_ids: Collection[str]) -> LineFilter:
     def is_theirs(line: str) -> bool:
         try:
             content = json.loads(line)
-            return clean_buyer_id(str(content[c.BUYER_ID])) in wanted
+            # A merge of buyers has a guest as well.
+            ids = [content[c.BUYER_ID], *([content[c.GUEST_ID]] if c.GUEST_ID in content else [])]
+            return not wanted.isdisjoint(clean_buyer_id(str(one)) for one in ids)
         except (ValueError, TypeError, KeyError):
             return mentions.in_text(line)
 

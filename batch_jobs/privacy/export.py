@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from batch_jobs.privacy.event_lines import events_in
 from batch_jobs.privacy.parquet_rows import rows_of
 from feature_repo import columns as c
+from feature_repo.common.buyer_merges import accounts_of_guests, guests_of, read_merges
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.forgotten import ForgottenBuyers
@@ -26,20 +27,25 @@ Json = dict[str, Any]
 
 
 def export(config: Config, buyer_id: str) -> dict[str, Any]:
-    """Everything of a buyer, by the cleaned id.
+    """Everything of a buyer, by the cleaned id, and of the guests who became this buyer.
 
     Returns:
-        {"buyer_id", "forgotten", "files": {path in the shop's folder: rows}, "event_log", "online": {"events",
-        "purchases"}}. `online` is what recommendations are made from; it is null if the shop has no online store.
+        {"buyer_id", "guests", "became", "forgotten", "files": {path in the shop's folder: rows}, "event_log",
+        "online": {"events", "purchases"}}. `guests` became this buyer, and `became` is whom this one became, or null.
+        `online` is what recommendations are made from; it is null if the shop has no online store.
 
     Raises:
         StoreUnavailableError: The online store cannot be reached.
     """
     paths = shop_paths(config)
-    files = _found(paths, _tables(paths), lambda path: _rows(path, buyer_id))
-    logged = _found(paths, sorted(paths.event_log.rglob("*.jsonl")), lambda path: list(events_in(path, [buyer_id])))
+    accounts = accounts_of_guests(read_merges(paths.buyer_merges))
+    ids = [buyer_id, *guests_of([buyer_id], accounts)]
+    files = _found(paths, _tables(paths), lambda path: _rows(path, ids))
+    logged = _found(paths, sorted(paths.event_log.rglob("*.jsonl")), lambda path: list(events_in(path, ids)))
     return {
         c.BUYER_ID: buyer_id,
+        "guests": ids[1:],
+        "became": accounts.get(buyer_id),
         "forgotten": ForgottenBuyers(paths.forgotten).holds(buyer_id),
         "files": files,
         "event_log": logged,
@@ -80,8 +86,8 @@ def _found(paths: ShopPaths, files: Iterable[Path], read: Callable[[Path], list[
     return {name: rows for name, rows in found.items() if rows}
 
 
-def _rows(path: Path, buyer_id: str) -> list[dict[str, Any]]:
-    return [row for batch in rows_of(path, [buyer_id]) for row in batch.to_pylist()]
+def _rows(path: Path, buyer_ids: Sequence[str]) -> list[dict[str, Any]]:
+    return [row for batch in rows_of(path, buyer_ids) for row in batch.to_pylist()]
 
 
 # ---- online store ----------------------------------------------------------------------------------------------------

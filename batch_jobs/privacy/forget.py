@@ -23,6 +23,7 @@ from batch_jobs.runs.run_records import erase_from_records
 from batch_jobs.upkeep.leftovers import remove_leftovers
 from expectations.gate import require_passed, validate_canonical, validate_features
 from expectations.records import CANONICAL, GATE_STAGES, record_path
+from feature_repo.common.buyer_merges import accounts_of_guests, guests_of, read_merges
 from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.errors import GateRefusedError
@@ -63,13 +64,15 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     """Erases buyers, by their cleaned ids; the caller holds the shop's lock.
 
     Returns:
-        {"buyers": their number, "removed": {place: rows, events or files}, "gate": {stage: state}, "remains",
-        "warnings"}
+        {"buyers": their number, with the guests who became these buyers, "removed": {place: rows, events or files},
+        "gate": {stage: state}, "remains", "warnings"}
 
     Raises:
+        ValueError: One of them is a guest who has become another buyer.
         StoreUnavailableError: The online store cannot be reached: all but it is erased; repeat the command.
     """
     paths = shop_paths(config)
+    buyer_ids = with_guests(paths, buyer_ids)
     ForgottenBuyers(paths.forgotten).add(buyer_ids)
     listed_at = time.monotonic()
     remove_leftovers(paths)
@@ -90,6 +93,8 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     time.sleep(max(0.0, REQUEST_SECONDS - (time.monotonic() - listed_at)))
     removed.update(_remove_logged(paths, buyer_ids))
     warnings = _erase_online(config, paths, buyer_ids, removed)
+    # Last, because it says who was merged into these buyers: a killed run is repeated.
+    removed["event_log/merges"] = blank_events(paths.buyer_merges, buyer_ids) if paths.buyer_merges.is_file() else 0
     paths.unfinished_erasure.unlink(missing_ok=True)
     return {
         "buyers": len(buyer_ids),
@@ -98,6 +103,23 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
         "remains": REMAINS,
         "warnings": warnings,
     }
+
+
+def with_guests(paths: ShopPaths, buyer_ids: Collection[str]) -> list[str]:
+    """The buyers and the guests who have become them, whose events are theirs.
+
+    Raises:
+        ValueError: One of them is a guest who has become another buyer.
+    """
+    accounts = accounts_of_guests(read_merges(paths.buyer_merges))
+    for buyer_id in buyer_ids:
+        account = accounts.get(buyer_id)
+        if account is not None and account not in buyer_ids:
+            raise ValueError(
+                f"buyer {buyer_id!r} has become buyer {account!r}, and their events cannot be told apart any more; "
+                f"erase {account!r}, which erases both"
+            )
+    return list(dict.fromkeys([*buyer_ids, *guests_of(buyer_ids, accounts)]))
 
 
 def forget_text(result: dict[str, Any]) -> str:

@@ -71,7 +71,7 @@ def judge(config: Config, candidate: Path, live: Path | None, events: pd.DataFra
         judgement.notes.append("no release is live: absolute limits alone decide")
     if not limits.judge_vectors(judgement, releases.candidate):
         return judgement  # nothing can be ranked by such vectors
-    judgement.lists_compare = releases.live is not None
+    judgement.comparable = None if releases.live is None else (releases.live, releases.candidate)
     limits.judge_sizes(judgement, config.release, releases.candidate, releases.live, _n_products(live))
     window, buyers, comparable = _window(config, releases, judgement)
     vectors_BD = np.empty((0, releases.candidate.dim), dtype=np.float32)

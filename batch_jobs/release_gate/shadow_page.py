@@ -59,27 +59,27 @@ class Compared:
     rbo: float
 
 
-def write_shadow_page(config: Config, store: FeatureStore, candidate: str, live: Path, gate: Mapping[str, Any]) -> Path:
+def write_shadow_page(
+    config: Config, store: FeatureStore, live: Recommender, candidate: Recommender, gate: Mapping[str, Any]
+) -> Path:
     """Writes the page; returns its path.
 
     Args:
         config: The configuration.
         store: The feature store, for the histories of buyers.
-        candidate: Name of the candidate.
-        live: Folder of the live release.
+        live: The live release.
+        candidate: The candidate.
         gate: The judgement.
 
     Raises:
         RedisError: The online store cannot be reached.
-        ValueError, SchemaMismatchError: The live release cannot be loaded.
     """
     paths = shop_paths(config)
     buyers = [buyer for buyer in _recent_buyers(config, store) if len(buyer.events.event_times)]
-    releases = [Recommender(folder, schema_hash=store.schema_hash) for folder in (live, paths.releases / candidate)]
-    compared = compare(releases[0], releases[1], buyers)
+    compared = compare(live, candidate, buyers)
     page = _TEMPLATES.get_template("shadow.html.j2").render(
         live=live.name,
-        candidate=candidate,
+        candidate=candidate.name,
         verdict=gate["verdict"],
         reasons=gate["reasons"],
         notes=gate["notes"],

@@ -3,9 +3,13 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED
+
+if TYPE_CHECKING:
+    # It imports torch, and the console prints tables without.
+    from training.artifacts.recommender import Recommender
 
 RowVerdict = Literal["ok", "refused", "warning"]
 
@@ -40,7 +44,7 @@ class Judgement:
         reasons: Why the candidate is refused; none if it passes.
         notes: What could not be judged, and warnings.
         window: The days that both were measured on.
-        lists_compare: Whether the lists of both releases can be compared.
+        comparable: The live release and the candidate, loaded, if their lists can be compared.
     """
 
     against: str | None
@@ -48,7 +52,7 @@ class Judgement:
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     window: dict[str, Any] | None = None
-    lists_compare: bool = False
+    comparable: "tuple[Recommender, Recommender] | None" = None
 
     def add(self, row: FigureRow, message: str) -> None:
         """Adds a row; `message` says what is wrong with it, and counts only if its verdict is not ok."""

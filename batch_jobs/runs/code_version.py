@@ -1,11 +1,13 @@
-"""The version of the code of a stage: a hash of the source files that its result depends on."""
+"""The version of the code of a stage: a hash of the source files that its result depends on, and its libraries."""
 
 import functools
 import hashlib
+import importlib.metadata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PACKAGES = Path(__file__).parents[2]  # the folder that holds feature_repo, batch_jobs, ...
+NOT_INSTALLED = "not installed"
 
 
 @functools.cache
@@ -19,6 +21,18 @@ def code_version(places: Sequence[str]) -> str:
     for path in sorted(set(_files(places))):
         digest.update(path.relative_to(PACKAGES).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def library_versions(distributions: Sequence[str]) -> dict[str, str]:
+    """The installed version of each distribution, by its name; NOT_INSTALLED for one of an extra that is not there."""
+    return {name: _installed_version(name) for name in distributions}
+
+
+def _installed_version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return NOT_INSTALLED
 
 
 def _files(places: Sequence[str]) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from batch_jobs.ingestion.column_names import METADATA
+from batch_jobs.ingestion.column_names import METADATA, SALE_PRICE
 from batch_jobs.ingestion.files.utf8 import scratch_folder
 from batch_jobs.ingestion.open_sources import open_products
 from batch_jobs.ingestion.product_rules.availability import (
@@ -25,7 +25,7 @@ from batch_jobs.ingestion.product_rules.availability import (
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT, add_stocks, repeated_ids
 from batch_jobs.ingestion.product_rules.findings import Findings
 from batch_jobs.ingestion.product_rules.ids import choose_id_column, whole_numbers
-from batch_jobs.ingestion.product_rules.prices import PRICE_FIELDS, PriceRules, read_prices
+from batch_jobs.ingestion.product_rules.prices import PRICE_FIELDS, READ_COLUMNS, PriceRules, read_prices
 from batch_jobs.ingestion.product_rules.reading import RawProducts, read_raw_products
 from batch_jobs.ingestion.products import PRODUCTS_TABLE, id_reason, quarantine_products
 from batch_jobs.ingestion.quarantine import (
@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 # The columns that are updated, and the fields of the file that they are read from.
 UPDATED = {
     c.PRICE: PRICE_FIELDS,
+    # A feed of prices alone leaves it: a price below it is reduced still.
+    c.REGULAR_PRICE: (c.REGULAR_PRICE, SALE_PRICE),
     c.CURRENCY: (*PRICE_FIELDS, c.CURRENCY),
     c.STOCK: STOCK_FIELDS,
     c.HIDDEN: (c.HIDDEN, *SHOWN_FIELDS),
@@ -111,7 +113,7 @@ def _add_values(raw: RawProducts, mapping: SourceMapping, config: Config, findin
         )
     times = TimeReader(config.data.timezone, config.data.date_order)
     rules = PriceRules(raw.numeric, mapping.products.decimal_mark, times, now_ms=round(time.time() * 1000))
-    frame[[c.PRICE, c.CURRENCY]] = read_prices(frame, rules, findings)
+    frame[READ_COLUMNS] = read_prices(frame, rules, findings)
     frame[c.STOCK] = read_stock_levels(frame, findings)
     frame[c.HIDDEN] = read_hidden(frame, findings)
     return columns
@@ -137,6 +139,7 @@ def _keep_known(
     db.execute(f"""
         CREATE TEMP TABLE updates AS
         SELECT {c.PRODUCT_ID}::VARCHAR AS {c.PRODUCT_ID}, {c.PRICE}::DOUBLE AS {c.PRICE},
+               {c.REGULAR_PRICE}::DOUBLE AS {c.REGULAR_PRICE},
                {c.CURRENCY}::VARCHAR AS {c.CURRENCY}, {c.STOCK}::BIGINT AS {c.STOCK}, {c.HIDDEN}::BOOLEAN AS {c.HIDDEN}
         FROM update_frame
     """)

@@ -17,7 +17,7 @@ FUTURE_EVENTS = "timestamp_in_future"
 
 
 def ingest_inputs(work: Work) -> list[Path]:
-    """The mapping and its tables, the files of the shop, the event log, and the list of forgotten buyers.
+    """The mapping and its tables, the files of the shop, the event log, merged and forgotten buyers.
 
     Raises:
         FileNotFoundError: A file of events or products is missing, as ingest says it.
@@ -28,6 +28,7 @@ def ingest_inputs(work: Work) -> list[Path]:
         *_source_files(work.config),
         *sorted(work.paths.event_log.glob("*.jsonl")),
         *sorted(archive_folder(work.paths.event_log).glob("*.parquet")),
+        work.paths.buyer_merges,
         work.paths.forgotten,
     ]
 

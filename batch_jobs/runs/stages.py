@@ -1,8 +1,8 @@
 """A stage of `tawsiya refresh`: what it reads, what it writes, and whether it must run.
 
-A stage is skipped if the data, settings and code that it was last made from are those of now, and its files are as it
-left them. Its record says so. The record is deleted before the stage runs and written when it is done: a stage that
-fails or is killed has none, so that the next run goes on there.
+A stage is skipped if the data, settings, code and libraries that it was last made from are those of now, and its files
+are as it left them. Its record says so. The record is deleted before the stage runs and written when it is done: a
+stage that fails or is killed has none, so that the next run goes on there.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from batch_jobs.runs.checksums import Checksums
-from batch_jobs.runs.code_version import code_version
+from batch_jobs.runs.code_version import code_version, library_versions
 from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from feature_repo.store import FeatureStore
 
 SHOWN_NAMES = 3  # files or settings that the reason of a run names
+_SAID = {
+    "data": "new data",
+    "settings": "new settings",
+    "libraries": "other versions of libraries",
+    "results": "results changed or gone",
+}
 # How often and where training writes, which does not change the model.
 NOT_OF_THE_RESULT = ("training.mlflow_uri", "training.num_workers", "training.save_every_n_epochs", "release.keep")
 
@@ -79,6 +85,7 @@ class RefreshStage:
         outputs: The files that it has written, asked when it is done.
         settings: The settings that its result depends on: sections, or single ones.
         code: The source files and folders that its result depends on.
+        libraries: The distributions whose versions its result depends on.
         facts: Further data that its result depends on, by name.
         always_runs: Whether it is never skipped, because it finds out by itself what is left to do.
     """
@@ -89,15 +96,17 @@ class RefreshStage:
     outputs: Callable[[Work], Sequence[Path]]
     settings: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
     facts: Callable[[Work], dict[str, str]] = no_facts
     always_runs: bool = False
 
     def key(self, work: Work) -> dict[str, dict[str, str]]:
-        """What the result depends on: checksums of data, hashes of settings, and the version of the code."""
+        """What the result depends on: checksums of data, hashes of settings, versions of the code and of libraries."""
         return {
             "data": work.checksums.of(self.inputs(work)) | self.facts(work),
             "settings": hashed_settings(work.config, self.settings),
             "code": {"code": code_version(self.code)},
+            "libraries": library_versions(self.libraries),
         }
 
 
@@ -106,8 +115,9 @@ class Difference:
     """Why a stage must run.
 
     Attributes:
-        kind: `new` without a record, `data`, `settings`, `code`, or `results` that are not as the stage left them.
-        names: The files or settings that differ.
+        kind: `new` without a record, `data`, `settings`, `code`, `libraries`, or `results` that are not as the stage
+            left them.
+        names: The files, settings or libraries that differ.
     """
 
     kind: str
@@ -120,9 +130,7 @@ class Difference:
             return "new code"
         more = len(self.names) - SHOWN_NAMES
         listed = ", ".join(self.names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
-        return {"data": "new data", "settings": "new settings", "results": "results changed or gone"}[
-            self.kind
-        ] + f": {listed}"
+        return f"{_SAID[self.kind]}: {listed}"
 
 
 def differences(record: Mapping[str, Any] | None, key: Mapping[str, dict[str, str]], work: Work) -> list[Difference]:

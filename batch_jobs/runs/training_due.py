@@ -15,6 +15,7 @@ from feature_repo.common.paths import ShopPaths
 
 # Of the evaluation: the metric that training selects by. A test compares the names; their modules load torch.
 MODEL, KIND, METRIC = "two_tower", "all", "ndcg@20"
+SAMPLED = "sample"  # says of an evaluation how many of the test contexts it is of
 
 
 FORGOTTEN_BUYERS = "forgotten buyers"  # named so among the data of the training
@@ -79,17 +80,31 @@ def metric_drop(work: Work) -> str | None:
     limit, training = work.config.refresh.retrain_on_metric_drop, _last_training(work)
     if work.config.refresh.retrain != "due" or not limit or training is None:
         return None
-    before, present = training.get("metric"), present_metric(work.paths)
-    if before is None or present is None or present >= before * (1 - limit):
+    before, measured = training.get("metric"), _present_metric(work.paths)
+    if before is None or measured is None or measured.at_most >= before * (1 - limit):
         return None
-    return f"{METRIC} of the model fell from {before:.4f} to {present:.4f} (refresh.retrain_on_metric_drop={limit:g})"
+    sample = f", of a sample, at most {measured.at_most:.4f}" if measured.at_most > measured.value else ""
+    return (
+        f"{METRIC} of the model fell from {before:.4f} to {measured.value:.4f}{sample} "
+        f"(refresh.retrain_on_metric_drop={limit:g})"
+    )
 
 
-def present_metric(paths: ShopPaths) -> float | None:
+class _Measured(NamedTuple):
+    """A metric; `at_most` is the upper end of its interval if it is of a sample, which may be low by chance."""
+
+    value: float
+    at_most: float
+
+
+def _present_metric(paths: ShopPaths) -> _Measured | None:
     """The metric of the last evaluation; None if it has none."""
-    models = read_json(paths.evaluation, "tawsiya evaluate")["targets"].get(KIND, {}).get("models", {})
-    value = models.get(MODEL, {}).get(METRIC)
-    return None if value is None else float(value)
+    evaluation = read_json(paths.evaluation, "tawsiya evaluate")
+    measured = evaluation["targets"].get(KIND)
+    if measured is None:
+        return None
+    value, interval = measured["models"][MODEL][METRIC], measured["ci"][MODEL][METRIC]
+    return _Measured(value, interval[1] if SAMPLED in evaluation["split"] else value)
 
 
 def _why_unusable(work: Work) -> str | None:
@@ -124,7 +139,8 @@ def record_metric(work: Work) -> None:
     """Records the metric of the first evaluation after the training."""
     training = _last_training(work)
     if training is not None and "metric" not in training:
-        write_json(_path(work.paths), training | {"metric": present_metric(work.paths)})
+        measured = _present_metric(work.paths)
+        write_json(_path(work.paths), training | {"metric": measured and measured.value})
 
 
 def _last_training(work: Work) -> dict[str, Any] | None:

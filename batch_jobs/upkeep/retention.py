@@ -77,6 +77,7 @@ def _limits(config: Config) -> dict[str, str]:
         "search": "one database of all studies",
         "releases": f"release.keep={config.release.keep}",
         "refreshes": f"refresh.keep_records={config.refresh.keep_records}",
+        "search_log": f"api.search_log_days={config.api.search_log_days}",
         "redis": f"feature_store.buyer_ttl_days={config.feature_store.buyer_ttl_days}",
     }
 

@@ -24,7 +24,7 @@ from benchmarks.tools.skip import SkippedError
 # From the quickest to the slowest.
 NAMES = (
     "buyer_tower", "index", "search_latency", "training_memory", "freshness", "resilience", "online",
-    "refresh", "data", "quality", "training", "ablation", "search", "text",
+    "refresh", "page_lists.again", "page_lists.cost", "data", "quality", "training", "ablation", "search", "text",
 )  # fmt: skip
 LIMIT_SECONDS = 600.0
 STOP_SECONDS = 60.0

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from feature_repo.settings.api import ApiConfig
 from feature_repo.settings.data import DataConfig, ExpectationsConfig
+from feature_repo.settings.lists import ListsConfig
 from feature_repo.settings.model import EventWeights, InferenceConfig, ModelConfig, TrainingConfig
 from feature_repo.settings.release import IndexConfig, RefreshConfig, ReleaseConfig
 from feature_repo.settings.section import Section
@@ -27,6 +28,7 @@ class Config(Section):
     spark: SparkConfig = SparkConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
     index: IndexConfig = IndexConfig()
+    lists: ListsConfig = ListsConfig()
     release: ReleaseConfig = ReleaseConfig()
     refresh: RefreshConfig = RefreshConfig()
     disk: DiskConfig = DiskConfig()

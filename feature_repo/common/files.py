@@ -1,11 +1,14 @@
-"""Atomic writes, so that a reader never sees a half-written file, and texts that people write, which must be UTF-8."""
+"""Atomic writes and appends, so that a reader never sees a half-written file; texts that people write.
+
+Those must be UTF-8.
+"""
 
 import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,51 @@ def locked_beside(path: Path) -> Iterator[None]:
             yield
     finally:
         os.close(file)
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Appends complete lines to a file that others append to or delete; they are on the disk when this returns.
+
+    Raises:
+        OSError: The lines could not be written. If the disk is full, the file has none of them.
+    """
+    content = "".join(lines).encode("utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while not _append(path, content):
+        pass  # the file was deleted between opening and locking it
+
+
+def _append(path: Path, content: bytes) -> bool:
+    # Readable, because the last byte is checked before the write; not for others: it has what buyers did.
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+    try:
+        with locked(file):
+            status = os.fstat(file)
+            if not status.st_nlink:  # no folder names the file any more, so what is written to it would be lost
+                return False
+            _write_all_or_nothing(file, status.st_size, content)
+        # Without the lock, so that other requests can append while this one waits for the disk.
+        os.fsync(file)
+        if not status.st_size:
+            # A new file survives a crash only if the entries of its folder, which may be new too, are on the disk.
+            for folder in (path.parent, path.parent.parent):
+                sync_folder(folder)
+        return True
+    finally:
+        os.close(file)
+
+
+def _write_all_or_nothing(file: int, size: int, content: bytes) -> None:
+    """Appends to a locked file; restores its size after an error."""
+    # A crash of the machine can leave an incomplete last line. The first line of this batch must not become part of it.
+    if size and os.pread(file, 1, size - 1) != b"\n":
+        content = b"\n" + content
+    try:
+        while content:
+            content = content[os.write(file, content) :]  # os.write may write a part only
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from feature_repo.common.config import Config
 
 PENDING_FOLDER, IN_FLIGHT_FOLDER = "pending", "in_flight"  # in the event log
+MERGES_FOLDER, MERGES_FILE = "merges", "buyers.jsonl"  # also there
 UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
 
 
@@ -51,6 +52,11 @@ class ShopPaths:
         return self.root / "event_log"
 
     @property
+    def search_log(self) -> Path:
+        """Folder of what was searched without results, one file per day."""
+        return self.root / "search_log"
+
+    @property
     def pending_events(self) -> Path:
         """Folder of accepted events that are not yet in the online store; also in the event log."""
         return self.event_log / PENDING_FOLDER
@@ -59,6 +65,11 @@ class ShopPaths:
     def in_flight_requests(self) -> Path:
         """Folder of the places in the event log at which each worker's unfinished requests begin."""
         return self.event_log / IN_FLIGHT_FOLDER
+
+    @property
+    def buyer_merges(self) -> Path:
+        """Which guests became which buyers, a JSON object per line; beside the days of the event log, and kept."""
+        return self.event_log / MERGES_FOLDER / MERGES_FILE
 
     @property
     def unknown_product_events(self) -> Path:
@@ -184,6 +195,16 @@ class ShopPaths:
     def search_index(self) -> Path:
         """Folder of the text search."""
         return self.root / "search_index"
+
+    @property
+    def baselines(self) -> Path:
+        """Metrics of the present model and of the baselines for all test buyers, as JSON; of the data at that time."""
+        return self.root / "baselines.json"
+
+    @property
+    def shop_lists(self) -> Path:
+        """Folder of what the lists on a shop's pages are made from."""
+        return self.root / "shop_lists"
 
     @property
     def evaluation(self) -> Path:

@@ -19,7 +19,8 @@ from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Float64Array, Int64Array, TextArray
 from feature_repo.definitions import Definitions
 from feature_repo.online.claims import Claim, EventClaims, claim_events, claim_holders
-from feature_repo.online.locks import BuyerLocks
+from feature_repo.online.locks import BuyerLocks, HeldLocks
+from feature_repo.online.merged_buyers import MergedBuyers, OtherAccountError
 from feature_repo.online.redis_store import PipelinedRedisOnlineStore, Row
 from feature_repo.online.stored_schemas import StoredSchemas
 from feature_repo.transforms.events import PURCHASE
@@ -27,7 +28,7 @@ from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, dif
 
 SEQUENCE_FEATURES = (c.PRODUCT_KEYS, c.EVENT_TYPES, c.EVENT_TIMES)
 PURCHASE_FEATURES = (c.PURCHASED_KEYS, c.PURCHASED_TIMES)
-LIVE_FEATURES = (c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
+LIVE_FEATURES = (c.PRICE, c.REGULAR_PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 PRODUCTS_PER_READ = 1_000
 BEFORE_ALL_DATA = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -59,6 +60,7 @@ class LiveProducts(NamedTuple):
         stock_P: (P,) int64, -1 if unknown.
         hidden_P: (P,) bool.
         known_P: (P,) bool, whether the store has the product.
+        regular_price_P: (P,) float64 prices before a reduction, NaN without one.
     """
 
     price_P: Float64Array
@@ -66,6 +68,7 @@ class LiveProducts(NamedTuple):
     stock_P: Int64Array
     hidden_P: BoolArray
     known_P: BoolArray
+    regular_price_P: Float64Array
 
 
 class OnlineFeatures:
@@ -74,6 +77,7 @@ class OnlineFeatures:
     Attributes:
         redis: The client of the online store.
         schemas: The feature schemas of the shop that the store holds.
+        merged: Which guests have become which buyers.
     """
 
     def __init__(
@@ -98,6 +102,8 @@ class OnlineFeatures:
         self._store, self._config, self._views = store, config, definitions
         self._max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
+        # For all schemas: a guest is merged for every version of the program.
+        self.merged = MergedBuyers(self.redis, schemas.shop)
         history, recent, purchases = definitions.history_view, definitions.recent_view, definitions.purchases_view
         self._buyer_plan = store.plan(
             {
@@ -134,7 +140,8 @@ class OnlineFeatures:
     def push_events(self, events: Mapping[str, EventSequence]) -> None:
         """Adds events to buyers' recent events; the next read, by any process, returns them.
 
-        Pushing the same events again changes nothing, so a call that failed half-way can be repeated.
+        Pushing the same events again changes nothing, so a call that failed half-way can be repeated. The events of a
+        guest who has become another buyer go to that one.
 
         Args:
             events: The new events, by buyer id.
@@ -144,13 +151,65 @@ class OnlineFeatures:
         """
         # A push replaces the stored arrays, and Feast drops a write that is not newer than the stored row. So there is
         # one writer per buyer at a time, across processes, and every write carries a later time than the stored one.
-        remaining = set(events)
+        remaining = dict(events)
         while remaining:
             with self._locks.acquire_available(remaining) as held:
-                rows = self._merged_rows({buyer_id: events[buyer_id] for buyer_id in held.buyers})
-                held.require_held()
-                self._store.online_write_batch(self._config, self._views.recent_view, rows, progress=None)
-            remaining.difference_update(held.buyers)
+                # Under the lock, which a merge takes as well: no event is written behind it.
+                became = self.merged.accounts(held.buyers)
+                taken = {buyer_id: remaining.pop(buyer_id) for buyer_id in held.buyers}
+                self._write_recent({one: new for one, new in taken.items() if one not in became}, held)
+            for guest_id, account in became.items():
+                remaining[account] = merge_sequences(remaining.get(account, EMPTY_SEQUENCE), taken[guest_id])
+
+    def merge_buyer(self, guest_id: str, buyer_id: str, record: Callable[[], None]) -> str:
+        """Moves a guest's events and purchases to a buyer, where the next read finds them; the guest is unknown then.
+
+        A call that failed half-way can be repeated. Events that are pushed for the guest later go to the buyer.
+
+        Args:
+            guest_id: The guest, who need not be known.
+            buyer_id: The buyer, or a guest who has become one.
+            record: Called before anything is written, unless the guest belongs to a buyer already.
+
+        Returns:
+            The buyer whom the guest belongs to now: `buyer_id`, or the one that this one has become.
+
+        Raises:
+            OtherAccountError: The guest belongs to another buyer; nothing is moved.
+            StoreUnavailableError: Other writers held a lock for too long, or this one lost it.
+        """
+        while True:
+            account = self.merged.account_of(buyer_id)
+            if account == guest_id:  # the buyer has become this guest; there is nothing to move
+                return account
+            with self._locks.acquire_all({guest_id, account}) as held:
+                became = self.merged.accounts([guest_id, account])
+                if account in became:
+                    continue  # it was merged itself, since it was looked up
+                if guest_id in became:
+                    if self.merged.account_of(guest_id) != account:
+                        raise OtherAccountError("this guest was merged into another buyer before")
+                else:
+                    record()
+                self._move(guest_id, account, held)
+                return account
+
+    def _move(self, guest_id: str, account: str, held: HeldLocks) -> None:
+        """In this order: after a crash in between, a repeated merge does the rest."""
+        (guest,) = self.read_buyers([guest_id])
+        events = merge_sequences(guest.events, guest.purchases)
+        if len(events.event_times):
+            self._write_recent({account: events}, held)
+        self.merged.add(guest_id, account)
+        self._store.delete(self._config, [_entity(c.BUYER_ID, guest_id)])
+
+    def _write_recent(self, events: Mapping[str, EventSequence], held: HeldLocks) -> None:
+        """Adds events to the recent events of buyers whose locks are held."""
+        if not events:
+            return
+        rows = self._merged_rows(events)
+        held.require_held()
+        self._store.online_write_batch(self._config, self._views.recent_view, rows, progress=None)
 
     def read_products(self, product_ids: Sequence[str]) -> LiveProducts:
         """The LIVE_FEATURES of P products, in order. Takes many round trips, too slow for a request."""
@@ -167,6 +226,8 @@ class OnlineFeatures:
             stock_P=np.array([_stock(value[c.STOCK]) for value in values], dtype=np.int64),
             hidden_P=np.array([value[c.HIDDEN].bool_val for value in values], dtype=np.bool_),
             known_P=np.array([row.stamp_us > 0 for row in rows], dtype=np.bool_),
+            # Unset too in what a version without this feature wrote: then nothing is reduced.
+            regular_price_P=np.array([_price(value[c.REGULAR_PRICE]) for value in values], dtype=np.float64),
         )
 
     def materialized_at(self) -> int:
@@ -243,11 +304,12 @@ def _sequence_of(row: Row) -> EventSequence:
 
 
 def _purchases_of(row: Row) -> EventSequence:
-    """A row's purchases as a sequence."""
-    keys = np.array(row.values[c.PURCHASED_KEYS].int64_list_val.val, dtype=np.int64)
+    """A row's purchases as a sequence, because merging and difference are then the same as for events."""
+    keys = row.values[c.PURCHASED_KEYS].int64_list_val.val
+    if not keys:
+        return EMPTY_SEQUENCE
     times = np.array(row.values[c.PURCHASED_TIMES].int64_list_val.val, dtype=np.int64)
-    # As a sequence, because merging and difference are then the same as for events.
-    return EventSequence(keys, np.full(len(keys), PURCHASE, dtype=np.int32), times)
+    return EventSequence(np.array(keys, dtype=np.int64), np.full(len(keys), PURCHASE, dtype=np.int32), times)
 
 
 def _with_keys(events: EventSequence, current_keys: Callable[[Int64Array], Int64Array]) -> EventSequence:

@@ -1,6 +1,7 @@
 """Locks on buyers in Redis: one writer per buyer at a time, across threads, processes and machines."""
 
 import logging
+import random
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -42,15 +43,27 @@ class BuyerLocks:
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         while not (buyers := self._try_lock(buyer_ids, token)):
             if time.monotonic() > deadline:
-                raise StoreUnavailableError(
-                    f"other writers held the lock on a buyer's events for {LOCK_WAIT_SECONDS:.0f} s; try again"
-                )
+                raise StoreUnavailableError(_held_by_others())
             time.sleep(LOCK_POLL_SECONDS)
         held = HeldLocks(self._redis, {buyer_id: self._key(buyer_id) for buyer_id in buyers}, token)
         try:
             yield held
         finally:
             held.release()
+
+    @contextmanager
+    def acquire_all(self, buyer_ids: Collection[str]) -> Iterator["HeldLocks"]:
+        """Holds the locks of all these buyers; raises as acquire_available."""
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            with self.acquire_available(buyer_ids) as held:
+                if len(held.buyers) == len(buyer_ids):
+                    yield held
+                    return
+            # Without the locks, so that two writers cannot wait for each other.
+            if time.monotonic() > deadline:
+                raise StoreUnavailableError(_held_by_others())
+            time.sleep(random.uniform(0, 2 * LOCK_POLL_SECONDS))
 
     def _try_lock(self, buyer_ids: Collection[str], token: bytes) -> list[str]:
         """Locks those buyers whose lock is free; an error counts only if no lock was got."""
@@ -113,6 +126,10 @@ class HeldLocks:
                     pipeline.execute()
             except REDIS_ERRORS as error:
                 _warn_of_unreleased(error)
+
+
+def _held_by_others() -> str:
+    return f"other writers held the lock on a buyer's events for {LOCK_WAIT_SECONDS:.0f} s; try again"
 
 
 def _warn_of_unreleased(error: Exception) -> None:

@@ -150,6 +150,13 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feas
         ]
         return list(self._generate_redis_keys_for_entities(config, entities))
 
+    def delete(self, config: RepoConfig, entities: Sequence[EntityKey]) -> None:
+        """Deletes the rows of all views of some entities."""
+        with self.client(config).pipeline(transaction=False) as pipe:
+            for key in self._generate_redis_keys_for_entities(config, entities):
+                pipe.delete(key)
+            pipe.execute()
+
     def client(self, config: RepoConfig) -> Any:
         """Feast's own Redis client, so that options set on it apply to Feast's reads and writes too."""
         return self._get_client(config.online_store)

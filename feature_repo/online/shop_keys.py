@@ -39,7 +39,7 @@ def shop_keys(redis: Any, shop: str) -> Iterator[bytes]:
 
 
 def delete_buyers(redis: Any, shop: str, buyer_ids: Collection[str]) -> int:
-    """Deletes what the store holds of buyers: their rows, locks, and claims on events whose id contains theirs.
+    """Deletes what the store holds of buyers: rows, locks, whom they became, claims on events whose id contains theirs.
 
     Returns:
         The number of deleted keys.
@@ -60,13 +60,13 @@ class _BuyerKeys:
     def __init__(self, shop: str, buyer_ids: Collection[str]) -> None:
         schema = rf"(?:_[0-9a-f]{{{SCHEMA_DIGITS}}})?"
         self._row_end = re.compile(rf"{shop}{schema}\Z".encode())
-        self._own = re.compile(rf"{shop}{schema}:(?:lock:(?P<buyer>.*)|event:id:(?P<event>.*))", re.DOTALL)
+        self._own = re.compile(rf"{shop}{schema}:(?:(?:lock|merged):(?P<buyer>.*)|event:id:(?P<event>.*))", re.DOTALL)
         self._rows = frozenset(map(_entity_bytes, buyer_ids))
         self._buyers = frozenset(buyer_ids)
         self._words = WordIndex(self._buyers, _EVENT_WORD)
 
     def holds(self, key: bytes) -> bool:
-        """Whether a key is a row or lock of these buyers, or a claim on an event whose id contains theirs."""
+        """Whether a key is one of these buyers: a row, a lock, whom they became, a claim on an event with their id."""
         if (end := self._row_end.search(key)) and key[: end.start()] in self._rows:
             return True
         own = self._own.fullmatch(key.decode(errors="replace"))

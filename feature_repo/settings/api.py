@@ -69,6 +69,14 @@ class ApiConfig(Section):
     rules_path: Path = Field(
         Path("config/rules.yaml"), description="File of merchandising rules (docs/merchandising.md); no file, no rules"
     )
+    synonyms_path: Path = Field(
+        Path("config/synonyms.yaml"), description="File of synonyms (docs/search.md); no file, no synonyms"
+    )
+    search_log_days: Annotated[int, Field(ge=0)] = Field(
+        30,
+        description="Days to keep what was searched without results, for `tawsiya search-report` "
+        "([search.md](search.md#searches-without-results)); 0 keeps nothing",
+    )
     shadow_share: Fraction = Field(
         0, description="Share of the personalised lists that a second release makes, too, for comparison; never shown"
     )

@@ -54,9 +54,8 @@ def merge_sequences(first: EventSequence, second: EventSequence, max_length: int
     # lexsort sorts by its last key first: time, then product key, then type.
     order = np.lexsort((types, keys, times))
     keys, types, times = keys[order], types[order], times[order]
-    duplicate = (np.diff(keys) == 0) & (np.diff(types) == 0) & (np.diff(times) == 0)
-    # The first event is never a duplicate; [: len(keys)] for two empty sequences.
-    distinct = np.concatenate([[True], ~duplicate])[: len(keys)]
+    distinct = np.ones(len(keys), dtype=np.bool_)  # the first event is never a duplicate
+    distinct[1:] = (keys[1:] != keys[:-1]) | (types[1:] != types[:-1]) | (times[1:] != times[:-1])
     # None stays None: everything.
     newest = slice(max_length and -max_length, None)
     return EventSequence(keys[distinct][newest], types[distinct][newest], times[distinct][newest])

@@ -3,14 +3,13 @@
 import datetime as dt
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from feature_repo import columns as c
-from feature_repo.common.files import locked, sync_folder
+from feature_repo.common.files import append_lines as append_to_file
 from feature_repo.transforms.values.times import TimeReader
 
 log = logging.getLogger(__name__)
@@ -135,16 +134,13 @@ def parsed_lines(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Appends complete lines to a file that others append to or delete; they are on the disk when this returns.
+    """Appends complete lines to a file (files.append_lines).
 
     Raises:
         EventLogUnavailableError: The lines could not be written. If the disk is full, the file has none of them.
     """
-    content = "".join(lines).encode("utf-8")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while not _append(path, content):
-            pass  # the file was deleted between opening and locking it
+        append_to_file(path, lines)
     except OSError as error:
         raise unavailable(path, error) from error
 
@@ -153,36 +149,3 @@ def unavailable(path: Path, error: OSError) -> EventLogUnavailableError:
     """The error for a caller whose events cannot be stored. Only the log names the path: callers must not learn it."""
     log.error("events cannot be stored in %s: %s", path, error)
     return EventLogUnavailableError("events cannot be stored now; try again in a moment")
-
-
-def _append(path: Path, content: bytes) -> bool:
-    # Readable, because the last byte is checked before the write; not for others, because it has buyers' events.
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
-    try:
-        with locked(file):
-            status = os.fstat(file)
-            if not status.st_nlink:  # no folder names the file any more, so what is written to it would be lost
-                return False
-            _write_all_or_nothing(file, status.st_size, content)
-        # Without the lock, so that other requests can append while this one waits for the disk.
-        os.fsync(file)
-        if not status.st_size:
-            # A new file survives a crash only if the entries of its folder, which may be new too, are on the disk.
-            for folder in (path.parent, path.parent.parent):
-                sync_folder(folder)
-        return True
-    finally:
-        os.close(file)
-
-
-def _write_all_or_nothing(file: int, size: int, content: bytes) -> None:
-    """Appends to a locked file; restores its size after an error."""
-    # A crash of the machine can leave an incomplete last line. The first line of this batch must not become part of it.
-    if size and os.pread(file, 1, size - 1) != b"\n":
-        content = b"\n" + content
-    try:
-        while content:
-            content = content[os.write(file, content) :]  # os.write may write a part only
-    except OSError:
-        os.ftruncate(file, size)
-        raise

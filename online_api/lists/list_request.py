@@ -7,11 +7,12 @@ from typing import Any
 from feature_repo.common.arrays import Float32Array
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
+from online_api.lists.kinds.list_kinds import ShopList
 from online_api.lists.languages import MAIN_TITLE, Languages
 from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters, Interaction
 from online_api.schemas.responses import Source
+from training.artifacts.queries.query_matches import QueryMatches
 from training.artifacts.recommender import KnownEvents
-from training.artifacts.search.text_search import QueryMatches
 
 Stages = list[tuple[str, float, float]]  # name, start and end of each stage; time.perf_counter seconds
 Payload = dict[str, Any]
@@ -43,9 +44,13 @@ class ListRequest:
         text_vectors: Product vectors of products that `release` does not have, by product id.
         release: The release of `matches` and `text_vectors`; no other release can use them.
         popular: Asks for popular products, whoever the buyer is.
+        shop_list: A list of the shop's pages; what the request asks for otherwise fills it.
         filters, exclude, new_only, diversity, rules: As in RecommendationRequest.
+        facets: Whether to count the products by category, brand and price.
         languages: The languages in which the caller wants titles.
         degraded: Parts that failed while the request was prepared.
+        page: The token of the page, as the caller sent it; see pages.Pages.
+        shown: Product keys of what the pages before have shown.
     """
 
     k: int = 10
@@ -57,19 +62,17 @@ class ListRequest:
     text_vectors: Mapping[str, Float32Array] = field(default_factory=dict)
     release: str | None = None
     popular: bool = False
+    shop_list: ShopList | None = None
     filters: Filters = NO_FILTERS
     exclude: Sequence[str] = ()
     new_only: bool = False
     diversity: Diversity = NO_DIVERSITY
     rules: bool = True
+    facets: bool = False
     languages: Languages = MAIN_TITLE
     degraded: tuple[str, ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the list is the K best of all products, so that an index search for K products answers it."""
-        # By identity, which is cheap; schemas/requests.py makes every empty Filters this one object.
-        return self.filters is NO_FILTERS and not self.exclude and not self.new_only and self.diversity.is_plain
+    page: str | None = None
+    shown: tuple[int, ...] = ()
 
     def for_release(self, name: str) -> "ListRequest":
         """The request as release `name` can answer it: without vectors and scores that belong to another release."""
@@ -83,6 +86,7 @@ class ListRequest:
         return replace(
             self,
             popular=True,
+            shop_list=None,
             interactions=(),
             text_vectors={},
             similar_to=None,

@@ -16,10 +16,10 @@ from online_api.lists.languages import MAIN_TITLE, Languages
 from online_api.lists.product_conditions import CodedNames, ProductConditions
 from online_api.schemas.requests import NO_FILTERS, Filters
 from online_api.schemas.responses import DroppedReason
-from training.artifacts.product_table import ProductTable
+from training.artifacts.lists.ranked_products import RankedProducts
+from training.artifacts.product_table import CACHED_PRODUCTS, ProductTable
 
 CACHED_SELECTIONS = 128  # of N bytes each; a shop's pages repeat a few filters
-CACHED_PRODUCTS = 20_000  # rendered products; responses repeat popular ones
 
 
 class Selection(NamedTuple):
@@ -72,7 +72,9 @@ class LiveCatalogue:
         products: The product columns of the release.
         hidden_N: (N,) bool.
         conditions: Evaluates conditions on brand, category and current price.
-        currencies: The currencies of the current prices, sorted.
+        currencies_N: (N,) the currency of each current price; empty if unknown.
+        currencies: These currencies, each once, sorted.
+        on_sale: The products that cost less than usual, scored by their reduction as a share of the regular price.
     """
 
     def __init__(self, products: ProductTable, live: LiveProducts | None) -> None:
@@ -86,9 +88,11 @@ class LiveCatalogue:
         self.products = products
         prices_N, currencies_N = products.prices_N, products.currencies_N
         stock_N, self.hidden_N = products.stock_N, products.hidden_N
+        regular_N = products.regular_prices_N
         if live is not None:
             prices_N = np.where(live.known_P, live.price_P, prices_N)
             currencies_N = np.where(live.known_P, live.currency_P, currencies_N)
+            regular_N = np.where(live.known_P, live.regular_price_P, regular_N)
             stock_N = np.where(live.known_P, live.stock_P, stock_N)
             self.hidden_N = np.where(live.known_P, live.hidden_P, self.hidden_N)
         self.conditions = ProductConditions(
@@ -96,12 +100,18 @@ class LiveCatalogue:
             CodedNames.of(products.category_codes_N, products.categories),
             prices_N,
         )
+        self.currencies_N = currencies_N
+        # Without a regular price it is NaN, which is not above 0. One of 0 reduces nothing, and must not divide.
+        reduction_N = 1 - prices_N / np.where(regular_N > 0, regular_N, np.nan)
+        self.on_sale = RankedProducts.above_zero(reduction_N.astype(np.float32))
         self.currencies = tuple(filter(None, np.unique(currencies_N).tolist()))
         # The caches wrap functions, not methods of this object. A cached method would refer back to the catalogue, so
         # that only the garbage collector could free it, and catalogues are replaced often.
         select = partial(_select, self.conditions, currencies_N, stock_N, self.hidden_N)
         self._cached_selection = lru_cache(CACHED_SELECTIONS)(select)
-        self._rendered = lru_cache(CACHED_PRODUCTS)(partial(_rendered, products, prices_N, currencies_N, stock_N))
+        self._rendered = lru_cache(CACHED_PRODUCTS)(
+            partial(_rendered, products, prices_N, regular_N, currencies_N, stock_N)
+        )
         self._visible = select(NO_FILTERS)
 
     def __len__(self) -> int:
@@ -148,14 +158,20 @@ def _select(
 
 
 def _rendered(
-    products: ProductTable, prices_N: Float64Array, currencies_N: TextArray, stock_N: Int64Array, position: int
+    products: ProductTable,
+    prices_N: Float64Array,
+    regular_N: Float64Array,
+    currencies_N: TextArray,
+    stock_N: Int64Array,
+    position: int,
 ) -> RenderedProduct:
-    price, stock = prices_N.item(position), stock_N.item(position)
+    price, regular, stock = prices_N.item(position), regular_N.item(position), stock_N.item(position)
     titles = products.titles(position)
     main = {
         **products.row(position),
         # JSON has no NaN.
         c.PRICE: None if math.isnan(price) else price,
+        c.REGULAR_PRICE: None if math.isnan(regular) or not price < regular else regular,
         c.CURRENCY: currencies_N.item(position) or None,
         c.STOCK: None if stock < 0 else stock,
     }

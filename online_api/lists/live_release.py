@@ -74,7 +74,7 @@ class ReleaseKeeper:
         folder = current_release(releases)
         if folder is None:
             raise FileNotFoundError(f"no release is live in {releases}; run `tawsiya refresh` first")
-        self._rule_set = rule_file.rule_set()
+        self._rule_set = rule_file.content()
         self.live = self._load(folder)
 
     @property
@@ -126,8 +126,8 @@ class ReleaseKeeper:
             log.error("release %s stays live: %s", self.live.recommender.name, error)
 
     def _update_rules(self) -> None:
-        rule_set = self._rule_file.rule_set()
-        if rule_set is not self._rule_set:  # RuleFile returns the same object until the file changes
+        rule_set = self._rule_file.content()
+        if rule_set is not self._rule_set:  # it returns the same object until the file changes
             self._rule_set = rule_set
             self.live = self.live._replace(rules=self._compiled_rules(self.live.catalogue))
 

@@ -9,18 +9,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
-from online_api.lists.diversity import Candidates, diversify
+from online_api.lists.choice import NOTHING_LISTED, Chooser, Listed
 from online_api.lists.live_catalogue import LiveCatalogue, Selection
-from online_api.lists.rules import ActiveRules, place_pins
-from online_api.schemas.requests import Diversity
-from training.artifacts.buyer_scores import BuyerScores
-from training.artifacts.recommender import Recommender, Repeats, rescorer_pool
+from online_api.lists.rules import ActiveRules, Pin, place_pins
+from online_api.schemas.requests import MAX_PER_GROUP, Diversity
+from training.artifacts.best_products import NO_REPEATS, BestProducts, BestQuery, PopularityTerm, Repeats
+from training.artifacts.queries.query_matches import QueryMatches
+from training.artifacts.recommender import Recommender
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
-from training.artifacts.search.text_search import QueryMatches
-
-# Diversity chooses among this many candidates per result, and at least the minimum.
-DIVERSITY_POOL_PER_RESULT, DIVERSITY_POOL_MIN = 5, 100
-
 
 # ---- scorers ---------------------------------------------------------------------------------------------------------
 
@@ -57,36 +53,53 @@ class Scorer(Protocol):
 class SimilarityScorer:
     """The inner product with one vector."""
 
-    def __init__(self, recommender: Recommender, vector_D: Float32Array, nearest: Ranked | None = None) -> None:
-        """Scores by `vector_D`; `nearest` are the products that a search over all products returned for it."""
-        self._recommender, self._vector_D, self._nearest = recommender, vector_D, nearest
+    def __init__(self, recommender: Recommender, vector_D: Float32Array) -> None:
+        """Scores by `vector_D`."""
+        self._recommender, self._vector_D = recommender, vector_D
+        self._popularity: PopularityTerm | None = None
+        self._repeats = NO_REPEATS
+        self._found: tuple[Selection, BestProducts] | None = None
+
+    def query(self, k: int, selection: Selection) -> BestQuery:
+        """The search for the K best allowed products, to be made together with those of other requests."""
+        return BestQuery(self._vector_D, k, self._popularity, self._repeats, selection.allowed_N, selection.n_allowed)
+
+    def take(self, selection: Selection, best: BestProducts) -> None:
+        """Keeps what `query` found, so that `top` need not search for it again."""
+        self._found = selection, best
 
     def top(self, k: int, selection: Selection) -> Ranked:
-        if selection.allowed_N is not None:
-            return self._recommender.nearest_allowed(self._vector_D, k, selection.allowed_N, selection.n_allowed)
-        if self._nearest is not None and len(self._nearest.positions) >= k:
-            return self._nearest.first(k)
-        return self._recommender.nearest(self._vector_D[None, :], k)[0]
+        best = self._known(k, selection)
+        if best is None:
+            [best] = self._recommender.best([self.query(k, selection)])
+        best = best.first(k)
+        self.take(selection, best)
+        return Ranked(best.positions, best.scores)
 
     def scores(self, positions: Int64Array) -> Float32Array:
-        return self._recommender.similarity(self._vector_D, positions)
+        similarity, popularity, repeat, _ = self.terms(positions)
+        return similarity + popularity + repeat
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
-        return _one_term(self.scores(positions))
+        no_words = np.zeros(len(positions), dtype=np.float32)
+        if self._found is not None and positions is self._found[1].positions:
+            return ScoreTerms(*self._found[1][1:], no_words)
+        popularity = np.zeros_like(no_words) if self._popularity is None else self._popularity.term_N[positions]
+        similarity = self._recommender.similarity(self._vector_D, positions)
+        return ScoreTerms(similarity, popularity, self._repeats.of(positions), no_words)
+
+    def _known(self, k: int, selection: Selection) -> BestProducts | None:
+        """What was found before, if it has the K best of the selection."""
+        if self._found is None or self._found[0] is not selection:
+            return None
+        best = self._found[1]
+        return best if len(best.positions) >= min(k, selection.n_allowed) else None
 
 
-class BuyerScorer:
+class BuyerScorer(SimilarityScorer):
     """The similarity to a buyer plus the re-scorer's terms (see training.artifacts.rescorer)."""
 
-    def __init__(
-        self,
-        recommender: Recommender,
-        vector_D: Float32Array,
-        repeats: Repeats,
-        *,
-        new_only: bool,
-        nearest: Ranked | None = None,
-    ) -> None:
+    def __init__(self, recommender: Recommender, vector_D: Float32Array, repeats: Repeats, *, new_only: bool) -> None:
         """Scores for one buyer.
 
         Args:
@@ -94,22 +107,10 @@ class BuyerScorer:
             vector_D: The buyer vector.
             repeats: The buyer's repeat term; not used with `new_only`.
             new_only: Whether the list is of products that are new to the buyer.
-            nearest: The products that a search over all products returned for the buyer.
         """
-        self._by_similarity = SimilarityScorer(recommender, vector_D, nearest)
-        self._scores = BuyerScores(recommender, vector_D, repeats, new_only=new_only)
-
-    def top(self, k: int, selection: Selection) -> Ranked:
-        nearest = self._by_similarity.top(rescorer_pool(k), selection).positions
-        positions = self._scores.candidates(nearest, k, selection.allowed_N)
-        return top_k(positions, self.scores(positions), k)
-
-    def scores(self, positions: Int64Array) -> Float32Array:
-        return self._scores.scores(positions)
-
-    def terms(self, positions: Int64Array) -> ScoreTerms:
-        similarity, popularity, repeat = self._scores.terms(positions)
-        return ScoreTerms(similarity, popularity, repeat, np.zeros_like(repeat))
+        super().__init__(recommender, vector_D)
+        self._popularity = recommender.popularity_term(new_only=new_only)
+        self._repeats = NO_REPEATS if new_only else repeats
 
 
 class QueryScorer:
@@ -151,6 +152,9 @@ class PopularityScorer:
 # ---- from scores to a list: rules, diversity, pins -------------------------------------------------------------------
 
 
+NO_PINS: dict[int, str] = {}  # read only
+
+
 class RankedList(NamedTuple):
     """The products of a list, in order.
 
@@ -159,12 +163,14 @@ class RankedList(NamedTuple):
         terms: The terms of the scorer.
         adjustments: (K,) what merchandising rules add to the score.
         pinned_by: The name of the rule that pinned a product, by position.
+        relaxed: Names of the request's conditions that were relaxed, because the list would have been short.
     """
 
     positions: Int64Array
     terms: ScoreTerms
     adjustments: Float32Array
     pinned_by: dict[int, str]
+    relaxed: tuple[str, ...] = ()
 
     @property
     def scores(self) -> Float32Array:
@@ -180,78 +186,44 @@ def rank(
     rules: ActiveRules | None,
     catalogue: LiveCatalogue,
     product_vectors: Callable[[Int64Array], Float32Array],
+    listed: Listed = NOTHING_LISTED,
 ) -> RankedList:
-    """Ranks the allowed products: by score, plus adjustments of rules, then diversity, then pins.
+    """Ranks the allowed products: by score, plus adjustments of rules, then diversity and limits, then pins.
 
     Args:
         scorer: Scores products.
-        selection: The allowed products.
-        k: Length of the list; fewer products come back only if fewer are allowed or if `diversity` caps them.
+        selection: The allowed products, without those of earlier pages.
+        k: Length of the list; fewer products come back only if fewer are allowed, or if the limits per brand or
+            category of `diversity` close all others.
         diversity: As the request has it.
         rules: Merchandising rules that are active now; None if there are none.
-        catalogue: Brands and categories of products.
+        catalogue: Brands, categories and groups of products.
         product_vectors: Returns the vectors of P products, (P, D).
+        listed: What the list continues or stands beside.
     """
-    if rules is None and diversity.is_plain:
-        ranked = scorer.top(k, selection)
-        return RankedList(ranked.positions, scorer.terms(ranked.positions), np.zeros_like(ranked.scores), {})
-    chosen = _diverse(scorer, selection, k, diversity, rules, catalogue, product_vectors)
+    pins = [] if rules is None else _pins_of_page(rules, len(listed.shown))
+    if pins and diversity.max_per_group < k:
+        pinned = np.array([pin.position for pin in pins if pin.place < k], dtype=np.int64)
+        listed = Listed(listed.shown, np.append(listed.beside, selection.among(pinned)))
+
+    def top(k: int, selection: Selection) -> Ranked:
+        return _top_adjusted(scorer, selection, k, rules)
+
+    chooser = Chooser(top, diversity, catalogue.products, product_vectors, listed)
+    positions, pinned_by = chooser.choose(selection, k), NO_PINS
     if rules is None:
-        return RankedList(chosen, scorer.terms(chosen), np.zeros(len(chosen), dtype=np.float32), {})
-    # After diversity, whose caps do not count pinned products (docs/merchandising.md).
-    positions, pinned_by = place_pins(chosen, rules.pins, selection.allowed_N, k)
-    return RankedList(positions, scorer.terms(positions), _adjustments(rules, positions), pinned_by)
+        adjustments = np.zeros(len(positions), dtype=np.float32)
+    else:
+        # After diversity, whose limits per brand and category do not count pinned products (docs/merchandising.md).
+        positions, pinned_by = place_pins(positions, pins, selection.allowed_N, k)
+        adjustments = _adjustments(rules, positions)
+    relaxed = (MAX_PER_GROUP,) if chooser.has_more_variants(positions) else ()
+    return RankedList(positions, scorer.terms(positions), adjustments, pinned_by, relaxed)
 
 
-def _diverse(
-    scorer: Scorer,
-    selection: Selection,
-    k: int,
-    diversity: Diversity,
-    rules: ActiveRules | None,
-    catalogue: LiveCatalogue,
-    product_vectors: Callable[[Int64Array], Float32Array],
-) -> Int64Array:
-    """The K best by adjusted score and diversity; the pool of candidates grows while caps leave fewer than K."""
-    if diversity.is_plain:
-        return _top_adjusted(scorer, selection, k, rules).positions
-    pool = max(DIVERSITY_POOL_PER_RESULT * k, DIVERSITY_POOL_MIN)
-    ranked = _top_adjusted(scorer, selection, pool, rules)
-    while True:
-        candidates = Candidates(
-            ranked.scores,
-            None if diversity.lambda_ == 1 else product_vectors(ranked.positions),
-            catalogue.products.brand_codes_N[ranked.positions],
-            catalogue.products.category_codes_N[ranked.positions],
-        )
-        places = diversify(candidates, k, diversity.lambda_, diversity.max_per_brand, diversity.max_per_category)
-        chosen = ranked.positions[places]
-        if len(chosen) >= k:
-            return chosen
-        # More products of a brand or category that has reached its cap would not help.
-        open_selection = _still_open(selection, ranked.positions, chosen, diversity, catalogue)
-        more = _top_adjusted(scorer, open_selection, pool, rules)
-        if not len(more.positions):
-            return chosen
-        ranked = Ranked(np.append(ranked.positions, more.positions), np.append(ranked.scores, more.scores))
-
-
-def _still_open(
-    selection: Selection, ranked: Int64Array, chosen: Int64Array, diversity: Diversity, catalogue: LiveCatalogue
-) -> Selection:
-    """The allowed products that are not ranked yet and whose brand and category are below their caps."""
-    open_N = np.ones(len(catalogue), dtype=np.bool_) if selection.allowed_N is None else selection.allowed_N.copy()
-    open_N[ranked] = False
-    for codes_N, cap in (
-        (catalogue.products.brand_codes_N, diversity.max_per_brand),
-        (catalogue.products.category_codes_N, diversity.max_per_category),
-    ):
-        if cap is not None:
-            codes = codes_N[chosen]
-            # Without -1: bincount refuses it, and products without a brand or category are not capped.
-            full = np.flatnonzero(np.bincount(codes[codes >= 0]) >= cap)
-            open_N &= np.isin(codes_N, full, invert=True)
-    return Selection(open_N, int(open_N.sum()), selection.dropped)
+def _pins_of_page(rules: ActiveRules, n_shown: int) -> list[Pin]:
+    """The pins with their places on a page that comes after so many products; earlier pages had the others."""
+    return [pin._replace(place=pin.place - n_shown) for pin in rules.pins if pin.place >= n_shown]
 
 
 def _top_adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRules | None) -> Ranked:

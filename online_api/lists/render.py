@@ -40,11 +40,13 @@ def render_list(
         "source": source,
         "degraded": list(resolved.degraded),
         "features": _feature_age(resolved),
+        "relaxed": list(ranked.relaxed),
         "matching": selection.n_allowed,
         "dropped": selection.dropped,
         "items": [
             {
                 **live.catalogue.rendered(position, request.languages),
+                "source": source,
                 # Added up here, from the numbers that are sent, so that a caller gets the same sum.
                 "score": similarity + popularity + repeat + words + adjustment,
                 "score_parts": {

@@ -1,31 +1,22 @@
-"""The file of merchandising rules: its schema, its validation, and polling for changes.
+"""The file of merchandising rules: its schema and its validation.
 
 docs/merchandising.md describes the file.
 """
 
 import datetime as dt
-import logging
-import math
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from feature_repo.common.errors import ConfigError
-from feature_repo.common.files import file_stamp, read_utf8
 from feature_repo.settings.section import Section
 from online_api.schemas.fields import Price
-
-log = logging.getLogger(__name__)
-
-RULES_POLL_SECONDS = 1.0
-
+from online_api.watched_file import WatchedFile, read_yaml_texts
 
 # ---- schema ----------------------------------------------------------------------------------------------------------
 
@@ -122,11 +113,7 @@ class RuleSet(Section):
             ConfigError: The file is not valid; the message names each rule and field that is wrong.
             OSError: The file cannot be read.
         """
-        try:
-            # BaseLoader keeps every value as a string: the product 0123, the brand No, the day 2026-03-20.
-            content = yaml.load(read_utf8(path), Loader=yaml.BaseLoader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        content = read_yaml_texts(path)
         try:
             return cls.model_validate(content or {})
         except ValidationError as error:
@@ -152,53 +139,9 @@ def _explain(item: ErrorDetails, content: Any) -> str:
 # ---- polling ---------------------------------------------------------------------------------------------------------
 
 
-class RuleFile:
+class RuleFile(WatchedFile[RuleSet]):
     """Reads the rules of a file again when it changes; safe to use from several threads."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Reads the file, which may be missing; `clock` returns seconds."""
-        self._path = path
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._rule_set = RuleSet()
-        self._error: str | None = None
-        self._stamp: tuple[int, ...] | None = None  # of the file as it was read last; None: read it at the next poll
-        self._next_poll = -math.inf
-        self._poll()
-
-    @property
-    def error(self) -> str | None:
-        """Why the file in its current state is not used (the previous rules stay active), or None."""
-        return self._error
-
-    def rule_set(self) -> RuleSet:
-        """The current rules: the same object until the file changes. Polls the file at most once a second."""
-        # While one thread reads the file, the others use the previous rules.
-        if self._clock() >= self._next_poll and self._lock.acquire(blocking=False):
-            try:
-                self._poll()
-            finally:
-                self._lock.release()
-        return self._rule_set
-
-    def _poll(self) -> None:
-        self._next_poll = self._clock() + RULES_POLL_SECONDS
-        try:
-            stamp = file_stamp(self._path)
-            if stamp == self._stamp:
-                return
-            # Stored before the file is read, so that the next poll notices a change during the read.
-            self._stamp = stamp
-            self._rule_set = RuleSet.load(self._path) if stamp else RuleSet()
-            self._error = None
-            log.info("%d merchandising rules from %s", len(self._rule_set.rules), self._path)
-        except ConfigError as error:  # the stamp stays: the file is read again once it changes
-            self._keep_old_rules(str(error))
-        except OSError as error:
-            self._stamp = None  # the cause may be temporary, so the next poll reads again
-            self._keep_old_rules(str(error))
-
-    def _keep_old_rules(self, error: str) -> None:
-        if error != self._error:  # logged once, not at every poll
-            log.error("merchandising rules stay as they were: %s", error)
-        self._error = error
+        super().__init__(path, RuleSet.load, RuleSet(), "merchandising rules", clock)

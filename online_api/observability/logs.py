@@ -70,21 +70,22 @@ class AccessLog:
             self._logger.log(level, "request", **self._fields(context))
 
     def _fields(self, context: RequestContext) -> dict[str, object]:
-        buyer_id = context.buyer_id
-        fields = {
+        fields: dict[str, object] = {
             "method": context.method,
             "route": context.route,
             "status": context.status,
             "duration_ms": _ms(context.ended - context.started),
-            "buyer": None if buyer_id is None else buyer_hash(buyer_id, self._salt),
-            "source": context.source,
-            "fallback": context.fallback,
-            "degraded": list(context.degraded) or None,
-            "api_key": context.api_key,
-            "trace_id": context.trace_id,
-            "stages_ms": _stages_ms(context.stages) or None,
         }
-        return {name: value for name, value in fields.items() if value is not None}
+        if context.buyer_id is not None:
+            fields["buyer"] = buyer_hash(context.buyer_id, self._salt)
+        for name in ("source", "fallback", "api_key", "trace_id"):
+            if (value := getattr(context, name)) is not None:
+                fields[name] = value
+        if context.degraded:
+            fields["degraded"] = list(context.degraded)
+        if context.stages:
+            fields["stages_ms"] = _stages_ms(context.stages)
+        return fields
 
 
 def _stages_ms(stages: list[tuple[str, float, float]]) -> dict[str, float]:

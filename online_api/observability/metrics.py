@@ -19,8 +19,12 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from feature_repo.common.search_log import SearchOutcome
+from online_api.observability.recent_lists import RecentLists
+
 Stage = Literal["queue", "features", "encode", "search", "rank"]
 EventOutcome = Literal["accepted", "duplicate", "rejected", "pending", "replayed", "unknown_product", "expired"]
+MergeCount = Literal["merged", "known", "pending", "other_account"]
 Rejection = Literal["overload", "rate_limit", "unauthorised", "too_large", "too_slow"]
 StoreError = Literal["timeout", "connection", "other"]
 LoadOutcome = Literal["loaded", "failed"]
@@ -83,6 +87,14 @@ class Metrics:
         )
         self.degraded = _children(self._counter("degraded", "Lists made while a part was down", "reason"))
         self.rejected = _children(self._counter("rejected", "Requests refused before they were handled", "reason"))
+        self.recent_lists = RecentLists()
+        self._list_overlap = self._newest(
+            "list_overlap", "Mean share of the first 10 products that the lists of two buyers have in common"
+        )
+        self._list_overlap_buyers = self._newest("list_overlap_buyers", "Buyers whose lists list_overlap compares")
+        self.searches = _children(self._counter("searches", "Searches, by what came of them", "outcome"))
+        for outcome in get_args(SearchOutcome):
+            self.searches(outcome)
         for stage in get_args(Stage):
             self.stage_seconds(stage)
         for reason in get_args(Rejection):
@@ -93,6 +105,7 @@ class Metrics:
         self.breaker_state = self._gauge("breaker_state", "Circuit breaker: 0 closed, 1 half open, 2 open", "livemax")
         self.breaker_opened = self._counter("breaker_opened", "Times that the circuit breaker opened")
         self.events = _children(self._counter("events", "Events received", "outcome"))
+        self.merges = _children(self._counter("merges", "Merges of guests into buyers", "outcome"))
         self.pending_events = self._gauge(
             "pending_events", "Events in the event log that are not yet in the online store", "mostrecent"
         )
@@ -103,6 +116,8 @@ class Metrics:
             self.store_errors(kind)
         for outcome in get_args(EventOutcome):
             self.events(outcome)
+        for outcome in get_args(MergeCount):
+            self.merges(outcome)
 
     def _make_load_metrics(self) -> None:
         self.queue_depth = self._gauge("queue_depth", "Requests waiting for a batch", "livesum")
@@ -139,6 +154,9 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """All values in the Prometheus text format, and its content type. Takes milliseconds; call it in a thread."""
+        buyers, share = self.recent_lists.overlap()
+        self._list_overlap_buyers.set(buyers)
+        self._list_overlap.set(share)
         registry = self._registry
         if self._shared_folder is not None:
             _forget_dead_processes(self._shared_folder)

@@ -5,10 +5,11 @@ Pure ASGI, because Starlette's BaseHTTPMiddleware creates a task and two queues 
 
 import asyncio
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +39,8 @@ JSON_RESPONSE_HEADERS = (
     (b"cache-control", b"no-store"),  # lists differ by buyer and change by the minute
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+
+COMMON_NAMES = frozenset(name for name, _ in JSON_RESPONSE_HEADERS)
 
 
 # ---- request id, headers, metrics, log line, trace -------------------------------------------------------------------
@@ -224,7 +227,7 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and CALLER_REQUEST_ID.fullmatch(value):
             request_id: str = value.decode()
             return request_id
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def _method(scope: Scope) -> str:
@@ -236,12 +239,16 @@ def _add_headers(message: Message, request_id: str) -> None:
     """Adds the common headers, except those that the application has set."""
     headers = list(message.get("headers", ()))
     present = dict(headers)
-    is_json = present.get(b"content-type", b"").partition(b";")[0].endswith(b"json")
-    headers += [
-        header for header in (JSON_RESPONSE_HEADERS if is_json else RESPONSE_HEADERS) if header[0] not in present
-    ]
-    headers.append((b"x-request-id", request_id.encode()))
-    message["headers"] = headers
+    added = _common_headers(present.get(b"content-type", b""))
+    if present.keys() & COMMON_NAMES:
+        added = tuple(header for header in added if header[0] not in present)
+    message["headers"] = [*headers, *added, (b"x-request-id", request_id.encode())]
+
+
+@lru_cache(64)  # the application has few media types
+def _common_headers(content_type: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    is_json = content_type.partition(b";")[0].endswith(b"json")
+    return JSON_RESPONSE_HEADERS if is_json else RESPONSE_HEADERS
 
 
 def _announced_length(scope: Scope) -> int | None:

@@ -5,6 +5,7 @@ import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -105,6 +106,17 @@ class AccessControl:
         # A hash, because Redis holds the names of the buckets.
         await self._limit(f"buyer:{buyer_digest(buyer_id)}", self._buyer_limit)
 
+    def require_guest(self, guest_id: str, token: str | None) -> None:
+        """Raises ForbiddenError unless a guest's buyer token proves that the caller is this guest."""
+        if token is None:
+            raise ForbiddenError("with a buyer token, the guest's own buyer token is needed as well (guest_token)")
+        try:
+            proven = self._tokens.buyer_of(token)
+        except InvalidTokenError as error:
+            raise ForbiddenError(f"guest_token: {error}") from None
+        if proven != guest_id:
+            raise ForbiddenError("guest_token: the buyer token is of another guest")
+
     def _key(self, request: Request, token: str | None) -> ApiKey | None:
         """The key of the request; None if none is needed."""
         if self._open:
@@ -134,12 +146,22 @@ def _address(request: Request) -> str:
 
 def _require_own_page(request: Request, origins: Sequence[str]) -> None:
     """Refuses calls from pages of other sites: a browser on this machine would send them to an open API."""
-    name = request.url.hostname or ""
-    origin = request.headers.get("origin")
-    if not is_loopback(name):  # DNS rebinding: a foreign name that resolves to 127.0.0.1
+    host, origin = request.headers.get("host"), request.headers.get("origin")
+    # DNS rebinding: a foreign name that resolves to 127.0.0.1. A request without the header names the socket's address.
+    if not (_names_loopback(host) if host else is_loopback(request.url.hostname or "")):
         raise ForbiddenError("without API keys the API answers to 127.0.0.1 and localhost only")
-    if origin is not None and origin not in origins and origin.partition("://")[2] != request.headers.get("host"):
+    if origin is not None and origin not in origins and origin.partition("://")[2] != host:
         raise ForbiddenError("without API keys the API answers its own pages only")
+
+
+@lru_cache(1024)
+def _names_loopback(host: str) -> bool:
+    """Whether a Host header names this machine alone."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    return name is not None and is_loopback(name)
 
 
 @lru_cache(1024)  # bounded, because callers choose the Host header

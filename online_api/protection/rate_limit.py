@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from feast.infra.online_stores.redis import RedisOnlineStore
@@ -89,7 +89,7 @@ class _Bucket:
     lease_expires: float = -math.inf
     refused_until: float = -math.inf  # the shared bucket has no token before this time
     idle_after: float = math.inf  # from this time on, the state has no effect
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    leasing: asyncio.Event | None = None  # set when the lease that is being fetched has arrived
 
     def wait_from_lease(self, now: float) -> float | None:
         """Seconds to wait that are known without Redis: 0.0 with a leased token, the rest of a refusal, else None."""
@@ -152,27 +152,40 @@ class RateLimiter:
             await asyncio.wait([self._redis_watch])
 
     async def _lease(self, bucket: str, state: _Bucket, limit: Limit) -> float:
-        # One lease at a time: otherwise each of a hundred concurrent requests would fetch one.
-        async with state.lock:
+        # One lease at a time: otherwise each of a hundred concurrent requests would fetch one. The others wait for it
+        # and go on together; one after the other, each would make a batch of its own (batcher.py).
+        while True:
             now = self._clock()
-            # The previous holder of the lock may have leased tokens, been refused, or noticed that Redis is down.
+            # By now a lease may have arrived, the bucket may be empty, or Redis down.
             wait = state.wait_from_lease(now)
             if wait is not None:
                 return wait
             if not self.shared:
                 return state.wait_from_local_bucket(limit, now)
-            # Cleared before the call: if the answer is lost, the unspent tokens may be returned already.
-            unspent, state.leased = state.leased, 0
+            if state.leasing is not None:
+                await state.leasing.wait()
+                continue
+            state.leasing = asyncio.Event()
             try:
-                taken, wait = await self._take(bucket, limit, unspent)
-            except LIMITER_ERRORS as error:
-                self._start_watch(error)
-                return state.wait_from_local_bucket(limit, now)
-            if taken:
-                state.leased, state.lease_expires = taken - 1, now + LEASE_LIFETIME_SECONDS
-                return 0.0
-            state.refused_until = self._clock() + wait
-            return wait
+                return await self._fetch_lease(bucket, state, limit, now)
+            finally:
+                state.leasing.set()
+                state.leasing = None
+
+    async def _fetch_lease(self, bucket: str, state: _Bucket, limit: Limit, now: float) -> float:
+        """Fetches a lease and takes a token of it; returns the seconds to wait as `admit`."""
+        # Cleared before the call: if the answer is lost, the unspent tokens may be returned already.
+        unspent, state.leased = state.leased, 0
+        try:
+            taken, wait = await self._take(bucket, limit, unspent)
+        except LIMITER_ERRORS as error:
+            self._start_watch(error)
+            return state.wait_from_local_bucket(limit, now)
+        if taken:
+            state.leased, state.lease_expires = taken - 1, now + LEASE_LIFETIME_SECONDS
+            return 0.0
+        state.refused_until = self._clock() + wait
+        return wait
 
     async def _take(self, bucket: str, limit: Limit, unspent: int) -> tuple[int, float]:
         """Leases tokens from the shared bucket: their number, or 0 and the seconds until there is one."""

@@ -17,11 +17,15 @@ from online_api.observability.middleware import context_of
 from online_api.protection.access import require_own_buyer
 from online_api.runtime import Runtime
 from online_api.schemas.problems import MEDIA_TYPE
+from online_api.schemas.requests import PAGE_PARAMETER
+from online_api.search.query_fields import search_outcome
 
 TextT = TypeVar("TextT")
 EncodedT = TypeVar("EncodedT")
 
 ACCEPT_LANGUAGE = "Accept-Language"
+JSON_HEADERS = ((b"content-type", b"application/json"),)
+VARY = ((b"vary", ACCEPT_LANGUAGE.encode()),)  # caches must not give one caller's language to another
 PROBLEM_DESCRIPTIONS = {
     401: "The request has no valid API key or buyer token",
     403: "The API key does not have the required scope, or the buyer token is of another buyer",
@@ -71,19 +75,22 @@ def services_of(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services_of)]
 
 
-def json_response(payload: dict[str, Any]) -> Response:
+def json_response(payload: dict[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
     """A response with plain values; pydantic models would take ten times as long (see schemas/responses.py)."""
-    return Response(orjson.dumps(payload), media_type="application/json")
+    body = orjson.dumps(payload)
+    response = Response()
+    # Starlette would encode each header and search the others for it.
+    response.body = body
+    response.raw_headers = [*JSON_HEADERS, (b"content-length", b"%d" % len(body)), *headers]
+    return response
 
 
 def localised_response(payload: dict[str, Any], products: Sequence[dict[str, Any]]) -> Response:
     """A response whose products have titles in the caller's language, with the headers that say so (RFC 9110)."""
-    languages = sorted({product[c.TITLE_LANGUAGE] for product in products} - {None})
-    response = json_response(payload)
-    response.headers["Vary"] = ACCEPT_LANGUAGE  # caches must not give one caller's language to another
-    if languages:
-        response.headers["Content-Language"] = ", ".join(languages)
-    return response
+    languages = {product[c.TITLE_LANGUAGE] for product in products} - {None}
+    if not languages:
+        return json_response(payload, VARY)
+    return json_response(payload, (*VARY, (b"content-language", ", ".join(sorted(languages)).encode("latin-1"))))
 
 
 def caller_languages(request: Request, lang: str | None) -> Languages:
@@ -102,7 +109,12 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     require_own_buyer(request, list_request.buyer_id)
     services = services_of(request)
     services.runtime.service.check_currency(list_request.filters)
-    list_request = replace(list_request, languages=caller_languages(request, lang))
+    # Here and not in the routes, so that every list has pages. Bodies have set it already.
+    token = list_request.page or request.query_params.get(PAGE_PARAMETER)
+    languages = caller_languages(request, lang)
+    if languages or token:
+        list_request = replace(list_request, languages=languages, page=token)
+    list_request, page = services.runtime.pages.open(list_request)
     context = context_of(request.scope)
     context.buyer_id = list_request.buyer_id
     try:
@@ -111,15 +123,27 @@ async def list_response(request: Request, list_request: ListRequest, lang: str |
     except TimeoutError:
         # In a thread and not through the queue, which has just made it late.
         result = await asyncio.to_thread(_popular_after_timeout, services, list_request)
+    services.runtime.pages.close(page, result.payload, list_request.k)
     context.stages += result.stages
     context.source = result.source
     context.degraded = result.payload["degraded"]
+    if result.source == "personalised" and not list_request.shown:
+        product_ids = (item[c.PRODUCT_ID] for item in result.payload["items"])
+        services.runtime.metrics.recent_lists.add(str(list_request.buyer_id), product_ids)
+    if list_request.query is not None and result.resolved is not None:
+        _record_search(services.runtime, list_request.query, result)
     if (shadow := services.runtime.shadow) is not None:
         shadow.offer(context.request_id, result)
     # /v1/trending has asked for popular products, so for it they are no fallback.
     if result.source in ("popular", "popular_in_filter") and not list_request.popular:
         context.fallback = context.degraded[0] if context.degraded else "nothing_known"
     return localised_response(result.payload, result.payload["items"])
+
+
+def _record_search(runtime: Runtime, query: str, result: ListResult) -> None:
+    outcome = search_outcome(result)
+    runtime.metrics.searches(outcome).inc()
+    runtime.searches.record(query, outcome)
 
 
 async def on_text_thread(services: Services, encode: Callable[[TextT], EncodedT], texts: TextT) -> EncodedT | None:

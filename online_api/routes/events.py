@@ -1,15 +1,16 @@
-"""Events of buyers."""
+"""Events of buyers, and merges of guests into buyers."""
 
 from fastapi import APIRouter, Depends, Request
 
 from feature_repo import columns as c
 from feature_repo.access.api_keys import Scope
 from online_api.observability.middleware import context_of
-from online_api.protection.access import caller_of, needs_or_buyer, require_own_buyer
-from online_api.routes.dependencies import BODY_PROBLEMS, ServicesDep
+from online_api.protection.access import AccessControl, caller_of, needs_or_buyer, require_own_buyer
+from online_api.routes.dependencies import BODY_PROBLEMS, ServicesDep, problems
 from online_api.routes.json_route import JsonRoute
-from online_api.schemas.requests import EventsRequest
-from online_api.schemas.responses import EventsResponse
+from online_api.schemas.fields import BuyerOfEvent
+from online_api.schemas.requests import EventsRequest, MergeRequest
+from online_api.schemas.responses import EventsResponse, MergeResponse
 
 ADMITTED = [Depends(needs_or_buyer(Scope.WRITE))]
 
@@ -26,3 +27,17 @@ def record_events(request: Request, body: EventsRequest, services: ServicesDep) 
     # A browser could otherwise use up the ids of the shop's own events, which would then count as duplicates.
     prefix = f"{caller_of(request)}:" if context_of(request.scope).token_buyer is not None else ""
     return services.runtime.intake.record(body.events, caller_of(request), id_prefix=prefix)
+
+
+@router.post("/buyers/{buyer_id:path}/merge", status_code=202, responses=BODY_PROBLEMS | problems(404, 409))
+def merge_buyer(buyer_id: BuyerOfEvent, request: Request, body: MergeRequest, services: ServicesDep) -> MergeResponse:
+    """Makes the history of a guest this buyer's, whose next recommendations use it; to repeat it changes nothing.
+
+    Events that arrive for the guest later are the buyer's, too.
+    """
+    require_own_buyer(request, buyer_id)
+    if body.guest_token is not None or context_of(request.scope).token_buyer is not None:
+        # Otherwise a browser could take over the history of any guest whose id it guesses.
+        access: AccessControl = request.app.state.access
+        access.require_guest(body.guest_id, body.guest_token)
+    return services.runtime.merges.merge(body.guest_id, buyer_id)

@@ -55,14 +55,15 @@ def health(services: ServicesDep) -> Health:
     runtime, recommender = services.runtime, services.runtime.keeper.live.recommender
     reachable = bool(runtime.breaker.call(runtime.online.ping))
     store = "unavailable" if not reachable else "refuses_writes" if runtime.breaker.refuses_writes else "ok"
-    rules = runtime.keeper.rules_error or "ok"
+    rules, synonyms = runtime.keeper.rules_error or "ok", runtime.synonyms.error or "ok"
     return Health(
-        status="ok" if store == rules == "ok" else "degraded",
+        status="ok" if store == rules == synonyms == "ok" else "degraded",
         release=recommender.name,
         products=len(recommender),
         embedding_dim=recommender.dim,
         feature_store=store,
         rules=rules,
+        synonyms=synonyms,
         pending_events=runtime.intake.pending_count,
     )
 

@@ -1,4 +1,4 @@
-"""Products: one product, similar ones, popular ones, and search."""
+"""Products: one product, similar ones, and search."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -34,7 +34,7 @@ query_router = APIRouter(prefix="/v1", tags=["products"], dependencies=router.de
 )
 async def similar(product_id: Identifier, parameters: Annotated[ListParameters, Query()], request: Request) -> Response:
     """Products similar to this one, without itself; popular products if the release does not have it."""
-    list_request = _with_conditions(ListRequest(similar_to=product_id), parameters)
+    list_request = with_conditions(ListRequest(similar_to=product_id), parameters)
     return await list_response(request, list_request, parameters.lang)
 
 
@@ -52,12 +52,6 @@ async def product(
     return localised_response(details, [details])
 
 
-@query_router.get("/trending", responses=READ_PROBLEMS, response_model=RecommendationResponse)
-async def trending(parameters: Annotated[ListParameters, Query()], request: Request) -> Response:
-    """The most popular products within the filters."""
-    return await list_response(request, _with_conditions(ListRequest(popular=True), parameters), parameters.lang)
-
-
 @query_router.get("/search", responses=READ_PROBLEMS, response_model=RecommendationResponse)
 async def search(parameters: Annotated[SearchParameters, Query()], request: Request) -> Response:
     """Products that match an Arabic or English query by meaning or spelling; without a text encoder, by spelling."""
@@ -65,10 +59,12 @@ async def search(parameters: Annotated[SearchParameters, Query()], request: Requ
     list_request = await on_text_thread(services, services.runtime.service.search_request, parameters.q)
     if list_request is None:  # encoding took too long; without matches, the service compares spellings alone
         list_request = ListRequest(query=parameters.q, degraded=NO_TEXT_ENCODER)
-    return await list_response(request, _with_conditions(list_request, parameters), parameters.lang)
+    list_request = replace(list_request, facets=parameters.facets)
+    return await list_response(request, with_conditions(list_request, parameters), parameters.lang)
 
 
-def _with_conditions(list_request: ListRequest, parameters: ListParameters) -> ListRequest:
+def with_conditions(list_request: ListRequest, parameters: ListParameters) -> ListRequest:
+    """The list request with the conditions of the query."""
     return replace(
         list_request,
         k=parameters.k,

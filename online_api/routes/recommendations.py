@@ -54,17 +54,7 @@ async def retrieve(body: RetrieveRequest, request: Request, services: ServicesDe
 @router.post("/v1/recommendations", responses=BODY_PROBLEMS, response_model=RecommendationResponse)
 async def recommend(body: RecommendationRequest, request: Request, services: ServicesDep) -> Response:
     """Like `/retrieve`, with filters, exclusions, diversity and the shop's merchandising rules."""
-    list_request = await _list_request(
-        services,
-        body,
-        k=body.k,
-        filters=body.filters,
-        exclude=body.exclude,
-        new_only=body.new_only,
-        diversity=body.diversity,
-        rules=body.rules,
-    )
-    return await list_response(request, list_request, body.lang)
+    return await list_response(request, await body_request(services, body), body.lang)
 
 
 # `:path`, because an id may contain a slash.
@@ -89,6 +79,25 @@ async def recommendations(
     return await list_response(request, list_request, parameters.lang)
 
 
+async def body_request(services: Services, body: RecommendationRequest) -> ListRequest:
+    """The list request of a body with conditions.
+
+    Raises:
+        RequestTooLongError: It has too many interactions.
+        RequestValidationError: One of them is not valid.
+    """
+    return await _list_request(
+        services,
+        body,
+        k=body.k,
+        filters=body.filters,
+        exclude=body.exclude,
+        new_only=body.new_only,
+        diversity=body.diversity,
+        rules=body.rules,
+    )
+
+
 async def _list_request(services: Services, body: EncodeBuyerRequest, **conditions: object) -> ListRequest:
     """The list request of a body, with vectors for the texts of products that the live release does not have."""
     service = services.runtime.service
@@ -97,7 +106,8 @@ async def _list_request(services: Services, body: EncodeBuyerRequest, **conditio
         interactions = read_interactions(body.interactions, services.runtime.times)
     except ValidationError as error:
         raise invalid_request(error, "body", "interactions") from None
-    list_request = ListRequest(buyer_id=body.buyer_id, interactions=interactions, **conditions)  # type: ignore[arg-type]
+    page = body.page if isinstance(body, RetrieveRequest) else None
+    list_request = ListRequest(buyer_id=body.buyer_id, interactions=interactions, page=page, **conditions)  # type: ignore[arg-type]
     texts = service.new_texts(interactions)
     if not texts:
         return list_request

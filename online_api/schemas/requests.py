@@ -15,7 +15,8 @@ from pydantic import (
 )
 
 from feature_repo import columns as c
-from feature_repo.transforms.events import REFUND
+from feature_repo.access.page_tokens import MAX_TOKEN_LENGTH
+from feature_repo.transforms.events import EVENT_TYPE_NAMES, REFUND
 from feature_repo.transforms.values.times import TimeReader
 from online_api.schemas.fields import (
     TIME_FORMATS,
@@ -36,10 +37,23 @@ from online_api.schemas.fields import (
 
 EXAMPLE_VIEW: dict[str, JsonValue] = {c.PRODUCT_ID: "p1", c.EVENT_TYPE: "view"}
 MAX_EXCLUDED, MAX_NAMES = 1000, 100
+MAX_GUEST_TOKEN = 4096  # characters; a token has some two hundred
 CURRENCY_DESCRIPTION = (
     "The price is in this currency, an ISO 4217 code in upper or lower case. Required with min_price or max_price if "
     "the catalogue has prices in several currencies"
 )
+MAX_PER_GROUP = "max_per_group"
+PER_GROUP_DESCRIPTION = (
+    "At most this many variants of one product (products with the same `group_id`). Further ones come after all other "
+    "products, if K would not be filled otherwise; `relaxed` says so then"
+)
+
+PAGE_PARAMETER = "page"
+PageToken = Annotated[
+    str,
+    Field(max_length=MAX_TOKEN_LENGTH, description="`next` of the page before: the list goes on after it"),
+]
+FILL_DESCRIPTION = "Let products of other sources follow where the list has too few; `items[].source` tells them apart"
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Cap = Annotated[int, Field(ge=1, le=100)]
@@ -98,6 +112,7 @@ class RetrieveRequest(EncodeBuyerRequest):
 
     k: Annotated[ListLength, JsonNumber] = 10
     lang: LanguageTag | None = None
+    page: PageToken | None = None
 
 
 class Filters(BaseModel):
@@ -139,10 +154,11 @@ class Diversity(BaseModel):
     max_per_category: Annotated[Cap, JsonNumber] | None = Field(
         None, description="At most this many products of one category"
     )
+    max_per_group: Annotated[Cap, JsonNumber] = Field(1, description=PER_GROUP_DESCRIPTION)
 
     @property
     def is_plain(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether it changes nothing, apart from variants of one product."""
         return self.lambda_ == 1 and self.max_per_brand is None and self.max_per_category is None
 
 
@@ -183,6 +199,17 @@ class RecommendationRequest(RetrieveRequest):
     rules: bool = Field(True, strict=True, description="Apply the shop's merchandising rules")
 
 
+class CartRequest(RecommendationRequest):
+    """A cart, a buyer, and conditions on the list."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"product_ids": ["p1", "p3"], c.BUYER_ID: "u1", "k": 6}]}
+    )
+
+    product_ids: list[Identifier] = Field(min_length=1, max_length=MAX_NAMES, description="What is in the cart")
+    fill: bool = Field(True, strict=True, description=FILL_DESCRIPTION)
+
+
 class ListParameters(BaseModel):
     """The conditions on a list as query parameters."""
 
@@ -202,8 +229,10 @@ class ListParameters(BaseModel):
     )
     max_per_brand: Cap | None = None
     max_per_category: Cap | None = None
+    max_per_group: Cap = Field(1, description=PER_GROUP_DESCRIPTION)
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
     lang: LanguageTag | None = None
+    page: PageToken | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -226,7 +255,30 @@ class ListParameters(BaseModel):
 
     def diversity(self) -> Diversity:
         """The diversity of the list."""
-        return Diversity(lambda_=self.lambda_, max_per_brand=self.max_per_brand, max_per_category=self.max_per_category)
+        return Diversity(
+            lambda_=self.lambda_,
+            max_per_brand=self.max_per_brand,
+            max_per_category=self.max_per_category,
+            max_per_group=self.max_per_group,
+        )
+
+
+class FacetedParameters(ListParameters):
+    """The conditions on a list that facets can be counted of."""
+
+    facets: bool = Field(False, description="Count the products by category, brand and price")
+
+
+class ShopListParameters(FacetedParameters):
+    """The conditions on a list of the shop's pages."""
+
+    fill: bool = Field(True, description=FILL_DESCRIPTION)
+
+
+class RecentParameters(ShopListParameters):
+    """The conditions on the products of a buyer's newest events."""
+
+    event_type: InteractionType = Field(EVENT_TYPE_NAMES[0], description="The events that count: views by default")
 
 
 class RecommendationParameters(ListParameters):
@@ -235,7 +287,16 @@ class RecommendationParameters(ListParameters):
     new_only: bool = Field(False, description="Leave out all products that this buyer ever bought")
 
 
-class SearchParameters(ListParameters):
+class SuggestionParameters(BaseModel):
+    """What was typed so far."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str = Field(min_length=1, max_length=100, description="What was typed so far, in any language")
+    k: Annotated[int, Field(ge=1, le=20, description="Number of suggestions")] = 8
+
+
+class SearchParameters(FacetedParameters):
     """A search query and the conditions on its list."""
 
     q: str = Field(min_length=1, max_length=500, description="The search query, in any language")
@@ -273,6 +334,19 @@ class Event(BaseModel):
                 raise ValueError(f"the quantity of an event {self.event_type!r} must be positive, got {self.quantity}")
             self.event_type, self.quantity = REFUND, -self.quantity
         return self
+
+
+class MergeRequest(BaseModel):
+    """A guest who has become a buyer."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{c.GUEST_ID: "guest-7f3a"}]})
+
+    guest_id: BuyerOfEvent = Field(description="The buyer id of the visits before the login")
+    guest_token: str | None = Field(
+        None,
+        max_length=MAX_GUEST_TOKEN,
+        description="A buyer token of the guest. Required if the request itself comes with a buyer token",
+    )
 
 
 class EventsRequest(BaseModel):

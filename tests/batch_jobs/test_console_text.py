@@ -7,6 +7,7 @@ from batch_jobs.console_text import (
     demo_text,
     evaluation_text,
     ingest_text,
+    list_text,
     materialize_text,
     prices_text,
     refresh_text,
@@ -47,6 +48,7 @@ TARGETS = {
         "slices": {},
     }
 }
+EVALUATION: dict[str, Any] = {"split": {}, "targets": TARGETS}
 TARGET_LINES = [
     "all, 1,234 buyers",
     "model                   recall@20                ndcg@20            hit_rate@20                 mrr@20",
@@ -54,6 +56,18 @@ TARGET_LINES = [
     "two_tower   0.5000 [0.400, 0.800]  0.6000 [0.400, 0.800]  0.7000 [0.400, 0.800]  0.8000 [0.400, 0.800]",
     "popularity  0.1000 [0.090, 0.110]  0.2000 [0.090, 0.110]  0.3000 [0.090, 0.110]  0.4000 [0.090, 0.110]",
 ]
+
+
+def test_a_search_says_how_its_products_match() -> None:
+    item = {"score": 1.5, "product_id": "m1", "title": "Tea mug"}
+    found = {"source": "search", "release": "r", "items": [item]}
+    facts = {"matching": 1, "no_match": False, "did_you_mean": "tea mug"}
+    assert list_text({**found, "search": facts}) == (
+        "search, release r\n1 products match\ndid you mean: tea mug\n1.500  m1  Tea mug"
+    )
+    assert list_text({**found, "search": None}) == "search, release r\n1.500  m1  Tea mug"
+    nothing = {"matching": 0, "no_match": True, "did_you_mean": None}
+    assert "no product is like this query; popular ones:" in list_text({**found, "search": nothing})
 
 
 def test_training() -> None:
@@ -160,17 +174,26 @@ CHANGE_LINES = [
 
 
 def test_refresh_ends_with_stages_counts_quarantine_metrics_report_and_changes() -> None:
-    lines = refresh_text(MADE | {"evaluation": {"targets": TARGETS}}).splitlines()
+    lines = refresh_text(MADE | {"evaluation": EVALUATION}).splitlines()
     assert lines == [*STAGE_LINES, *MADE_LINES, *CHANGE_LINES]
 
 
 def test_the_first_refresh_has_none_to_compare_with_and_one_without_news_says_so() -> None:
-    answer = MADE | {"evaluation": {"targets": TARGETS}}
+    answer = MADE | {"evaluation": EVALUATION}
     assert refresh_text(answer | {"changes": None}).splitlines()[-1] == (
         "the first finished run: there is none to compare with"
     )
     nothing: dict[str, Any] = {"since": "r0", "counts": {}, "metrics": {}, "release": None}
     assert refresh_text(answer | {"changes": nothing}).splitlines()[-1] == "nothing changed since run r0"
+
+
+def test_a_refresh_without_training_says_whose_metrics_these_are_and_where_the_baselines_stand() -> None:
+    measured = "model 3f2a90c1, measured to 2026-03-31"
+    night = EVALUATION | {"split": {"sample": "2,000 of 9,961 test contexts"}, "baselines": measured}
+    text = refresh_text(MADE | {"evaluation": night})
+    assert "metrics of a sample: 2,000 of 9,961 test contexts\n" in text
+    assert "in the report beside them: baselines of model 3f2a90c1, measured to 2026-03-31\n" in text
+    assert "baselines" not in refresh_text(MADE | {"evaluation": EVALUATION})
 
 
 def test_prices_end_with_their_counts() -> None:
@@ -226,13 +249,13 @@ def test_a_refused_release_is_shown_with_the_table_of_the_gate() -> None:
 
 def test_a_forced_release_says_why_it_is_live() -> None:
     gate = {"rows": [], "window": None, "reasons": ["products fell"], "notes": [], "forced": {"reason": "a sale ended"}}
-    text = refresh_text(MADE | {"gate": gate, "shadow": "shadow.html", "evaluation": {"targets": TARGETS}})
+    text = refresh_text(MADE | {"gate": gate, "shadow": "shadow.html", "evaluation": EVALUATION})
     assert "the gate refused it; it was forced (a sale ended)" in text.splitlines()
     assert "lists beside those of the release before: shadow.html" in text.splitlines()
 
 
 def test_of_many_warnings_the_first_are_shown() -> None:
-    many = MADE | {"warnings": [f"warning {n}" for n in range(12)], "evaluation": {"targets": TARGETS}}
+    many = MADE | {"warnings": [f"warning {n}" for n in range(12)], "evaluation": EVALUATION}
     lines = refresh_text(many | {"changes": None}).splitlines()
     assert lines[-3:-1] == ["  warning 9", "  and 2 more; --json prints all"]
 
@@ -261,7 +284,7 @@ def test_ingest_ends_with_counts_reasons_and_warnings() -> None:
 
 
 def test_products_that_were_merged_are_counted() -> None:
-    merged = MADE | {"counts": MADE["counts"] | {"merged": 1200}, "evaluation": {"targets": TARGETS}}
+    merged = MADE | {"counts": MADE["counts"] | {"merged": 1200}, "evaluation": EVALUATION}
     assert refresh_text(merged).splitlines()[3] == (
         "shop: 1,000 events of 60 buyers, 40 products (1,200 more were merged into them)"
     )

@@ -21,6 +21,7 @@ from batch_jobs.feature_build.build_contexts import ensure_contexts
 from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.publish import publish
+from batch_jobs.shop_lists.build_lists import lists_job
 from batch_jobs.train_model import train_job
 from expectations.gate import validate_canonical, validate_features
 from feature_repo import columns as c
@@ -153,6 +154,7 @@ def test_a_model_with_an_encoder_of_its_own_is_embedded_released_and_served_with
     embed_job(config, show_progress=False)
     index_job(config, store)
     search_index_job(config, show_progress=False)
+    lists_job(config)
     model, vocabularies, card = load_model(paths.model)
     catalogue = read_catalogue(paths.product_features)
     own_NT, own_id = text_vectors(config, catalogue, paths.model, show_progress=False)

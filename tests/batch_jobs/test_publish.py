@@ -18,6 +18,7 @@ from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.publish import publish
 from batch_jobs.refresh import refresh
+from batch_jobs.shop_lists.build_lists import lists_job
 from batch_jobs.train_model import train_job
 from feature_repo import columns as c
 from feature_repo.common.config import Config
@@ -78,6 +79,7 @@ def refused(config: Config, store: FeatureStore, second: dict[str, Any]) -> dict
     embed_job(config, show_progress=False)
     index_job(config, store)
     search_index_job(config, show_progress=False)
+    lists_job(config)
     evaluate_job(config, store, (1, 20), show_progress=False)
     with pytest.raises(GateRefusedError) as refusal:
         publish(config, store)

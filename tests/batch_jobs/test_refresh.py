@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from batch_jobs.console_text import refresh_text
+from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.ingestion.event_log.lines import LINE_COLUMNS
 from batch_jobs.privacy.mentions import Mentions
 from batch_jobs.refresh import refresh, refresh_prices
 from batch_jobs.runs.run_records import list_runs, read_run
+from batch_jobs.runs.stage_table import DEFAULT_K_VALUES
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.files import sha256
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.store import feature_store
 from online_api.app import create_app
 from online_api.runtime import open_runtime
 from tests.e2e.command_shop import Shop, copied_shop
@@ -224,6 +228,46 @@ def test_a_release_that_was_rolled_back_stays_so_until_there_are_new_data(folder
     write_csv(folder / "products.csv", products())
     third = refresh(config, show_progress=False)["release"]
     assert third not in (first, second)
+
+
+# ---- the evaluation of a model that stays ----------------------------------------------------------------------------
+
+
+def test_while_the_model_stays_it_is_measured_alone_and_its_baselines_are_named(folder: Path) -> None:
+    config = config_of(folder, "refresh.retrain=never")
+    paths = shop_paths(config)
+    of_training = json.loads(paths.baselines.read_text())
+    result = refresh(config, show_progress=False)
+    model = weights(folder)[:8]
+    named = f"baselines of model {model}, measured to 2024-02-29"
+    assert stage_of(result, "baselines") == ("skipped", f"the model is the same; {named}")
+    evaluation = result["evaluation"]
+    assert set(evaluation["targets"]["all"]["models"]) == {"two_tower", "two_tower_alone"}
+    assert "popularity" in of_training["targets"]["all"]["models"]
+    assert named == f"baselines of {evaluation['baselines']}" == f"baselines of {of_training['baselines']}"
+    assert f"in the report beside them: {named}" in refresh_text(result)
+    page = paths.evaluation_report.read_text()
+    assert named in page
+    assert "popularity" in page
+    # Fewer buyers than a sample: the figures are those of an evaluation of all.
+    with feature_store(config) as store:
+        evaluate_job(config, store, DEFAULT_K_VALUES, show_progress=False)
+    full = json.loads(paths.evaluation.read_text())
+    for kind, measured in evaluation["targets"].items():
+        for part in ("models", "ci", "slices"):
+            assert measured[part] == {name: full["targets"][kind][part][name] for name in measured[part]}
+
+
+def test_an_evaluation_of_the_same_data_and_model_is_that_of_the_training(folder: Path) -> None:
+    paths = shop_paths(config_of(folder))
+    refresh(config_of(folder), show_progress=False)
+    first = json.loads(paths.evaluation.read_text())
+    assert "popularity" in first["targets"]["all"]["models"]
+    assert "baselines" not in first
+    paths.evaluation.unlink()  # as a run leaves it that is killed between both stages
+    result = refresh(config_of(folder), show_progress=False)
+    assert stage_of(result, "baselines")[0] == "skipped"
+    assert result["evaluation"] == first
 
 
 # ---- prices alone, while the API serves ------------------------------------------------------------------------------

@@ -175,7 +175,10 @@ def test_relative_links_lead_somewhere() -> None:
 
 def test_compose_file_runs_real_commands_with_a_valid_configuration() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    assert set(compose["services"]) == {"redis", "api", "batch"}
+    assert set(compose["services"]) == {"redis", "api", "batch", "prometheus", "grafana"}
+    mounts = [mount for service in compose["services"].values() for mount in service["volumes"]]
+    deployed = [ROOT / mount.split(":")[0] for mount in mounts if mount.startswith("./deploy")]
+    assert all(folder.is_dir() for folder in deployed)
     for name in ("api", "batch"):
         service = compose["services"][name]
         assert service["command"][0] in _commands()

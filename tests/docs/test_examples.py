@@ -127,7 +127,9 @@ def test_dagster_makes_the_release_an_asset(schedule: ModuleType, tmp_path: Path
         "warnings": [],
     }  # fmt: skip
     _fake_tawsiya(tmp_path, f"echo '{json.dumps(result)}'")
-    done = dagster.materialize([schedule.live_release])
+    # One that is disposed of: its database connections would else be closed by the garbage collector, at any moment.
+    with dagster.DagsterInstance.ephemeral() as instance:
+        done = dagster.materialize([schedule.live_release], instance=instance)
     (made,) = done.asset_materializations_for_node("live_release")
     assert made.metadata["release"].value == "x"
     assert schedule.definitions.get_repository_def().has_schedule_def("nightly_refresh")
@@ -137,6 +139,6 @@ def test_dagster_makes_the_release_an_asset(schedule: ModuleType, tmp_path: Path
 def test_dagster_repeats_only_what_may_work(schedule: ModuleType, tmp_path: Path, code: int, retried: bool) -> None:
     dagster = pytest.importorskip("dagster")
     _fake_tawsiya(tmp_path, f"exit {code}")
-    with pytest.raises(dagster.Failure) as caught:
-        schedule.live_release(dagster.build_asset_context())
+    with dagster.build_asset_context() as context, pytest.raises(dagster.Failure) as caught:
+        schedule.live_release(context)
     assert caught.value.allow_retries is retried

@@ -37,6 +37,10 @@ class Shop:
     def start(self, *arguments: str) -> Command:
         return Command(self.folder, *arguments, "--config", str(self.config_file), "--json")
 
+    def serve(self, folder: Path) -> Command:
+        """The service, with its output in a folder of its own."""
+        return Command(folder, "serve", "--config", str(self.config_file))
+
     def run(self, *arguments: str) -> Finished:
         return self.start(*arguments).finish()
 

@@ -14,18 +14,23 @@ import torch
 
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
+from batch_jobs.popularity import as_ms
+from batch_jobs.shop_lists.build_lists import list_tables
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.store import feature_store
+from feature_repo.time_split import read_time_split
 from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
 from online_api.schemas.problems import Problem
 from online_api.schemas.responses import ApiResponse, RecommendationResponse
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
+from training.artifacts.lists.list_tables import ListTables
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import read_product_columns
+from training.artifacts.queries.catalogue_suggestions import write_suggestions
 from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.flat_index import FlatIndex
@@ -81,6 +86,8 @@ def publish_random_release(
     schema_hash: str,
     text_encoder: str = "random",
     rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
+    *,
+    with_lists: bool = False,
 ) -> None:
     """Makes a release live: of random text vectors, with products 3, 2, 1, 0 and then the others as the popular ones.
 
@@ -90,6 +97,7 @@ def publish_random_release(
         text_encoder: Id of the encoder that the release names, which has TEXT_DIM dimensions.
         rescorer: Of the release, for which the product at position p had p recent buyers, and whose data ended in 1970:
             all events are later, and count in full.
+        with_lists: Whether it has the shop's own tables for lists, and the end of its data; else no product is in one.
     """
     paths = shop_paths(config)
     catalogue = read_catalogue(paths.product_features)
@@ -104,6 +112,10 @@ def publish_random_release(
     FlatIndex.build(vectors_ND).save(paths.index)
     unit_NT = text_NT / np.linalg.norm(text_NT, axis=1, keepdims=True)
     build_search_index(paths.search_index, read_search_texts(paths.product_features), unit_NT, "flat")
+    write_suggestions(paths.search_index, paths.product_features)
+    tables = list_tables(config) if with_lists else ListTables.empty(len(catalogue))
+    tables.save(paths.shop_lists)
+    data_end = read_time_split(paths.feature_report).data_end
     name = write_release(
         paths.releases,
         ReleaseParts(
@@ -115,7 +127,8 @@ def publish_random_release(
             aliases=pq.read_table(paths.product_aliases),
             popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
             recent_popularity=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
-            as_of_ms=0,
+            as_of_ms=as_ms(data_end) if with_lists else 0,
+            shop_lists=paths.shop_lists,
         ),
         metrics={},
         about={"schema_hash": schema_hash},
@@ -147,6 +160,7 @@ def open_shop(
     *,
     text_encoder: str = "random",
     rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
+    with_lists: bool = False,
     **sections: Json,
 ) -> Iterator[Runtime]:
     """A shop of its own, released and materialized.
@@ -155,7 +169,7 @@ def open_shop(
         folder: An empty one, for everything.
         products: products.csv.
         events: events.csv.
-        text_encoder, rescorer: See publish_random_release.
+        text_encoder, rescorer, with_lists: See publish_random_release.
         sections: Of the configuration.
     """
     (folder / "products.csv").write_text(products, encoding="utf-8")
@@ -167,7 +181,7 @@ def open_shop(
     build_features(config)
     with feature_store(config) as store:
         store.materialize(full=True)
-        publish_random_release(config, store.schema_hash, text_encoder, rescorer)
+        publish_random_release(config, store.schema_hash, text_encoder, rescorer, with_lists=with_lists)
         runtime = make_runtime(config, store, Metrics())
         try:
             yield runtime

@@ -60,6 +60,15 @@ def test_events_are_stored_once_and_shape_the_next_answer(shop: Config, on_clust
         assert body_of(client.get("/health"), Health)["status"] == "ok"
 
 
+def test_guests_become_buyers_whose_keys_lie_on_other_nodes(shop: Config, on_cluster: FeatureStore) -> None:
+    with api_of(shop, on_cluster) as client:
+        assert post(client, *(event(f"guest-of-{buyer}") for buyer in BUYERS))["accepted"] == len(BUYERS)
+        for buyer in BUYERS:
+            merged = client.post(f"/v1/buyers/{buyer}/merge", json={"guest_id": f"guest-of-{buyer}"})
+            assert merged.json()["outcome"] == "merged"
+        assert {source(client, buyer) for buyer in BUYERS} == {"personalised"}
+
+
 def test_a_limit_holds_for_all_workers(shop: Config, on_cluster: FeatureStore) -> None:
     headers = make_key(shop, "storefront", [Scope.READ], LIMIT)
     with api_of(shop, on_cluster) as one, api_of(shop, on_cluster) as other:

@@ -23,6 +23,7 @@ from online_api.runtime import Runtime
 from online_api.schemas.responses import Health
 from tests.online_api.api_shop import EVENTS, PRODUCTS, Json, body_of, interaction, open_shop, problem_of, wait_for
 from tests.online_api.shop_variants import api_of, copied, metric, redis_answers, running, with_settings
+from tests.online_api.shoppers import Shoppers, get
 from tests.random_release import write_random_release
 from tests.serving import serving
 from tests.valkey_server import ValkeyServer
@@ -110,62 +111,32 @@ def test_redis_gone_from_the_start(shop: Config, killable: FeatureStore, server:
         assert body_of(client.get("/health"), Health)["status"] == "ok"
 
 
-class Shoppers:
-    """Threads that request recommendations without a pause and keep the responses."""
-
-    def __init__(self, client: httpx.Client, n_threads: int = 4) -> None:
-        self._address = client.base_url
-        self.codes, self.seen, self.errors = set[int](), list[tuple[str, ...]](), list[httpx.HTTPError]()
-        self._leave = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(n_threads)]
-
-    def __enter__(self) -> "Shoppers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._leave.set()
-        for thread in self._threads:
-            thread.join()
-        assert self.errors == []
-
-    def _ask(self) -> None:
-        # A client of its own: threads that share one have been seen to close each other's sockets.
-        with httpx.Client(base_url=self._address, timeout=30) as client:
-            while not self._leave.is_set():
-                try:
-                    answer = client.get(HISTORY)
-                except httpx.HTTPError as error:
-                    self.errors.append(error)
-                    return
-                self.codes.add(answer.status_code)
-                self.seen.append(tuple(answer.json()["degraded"]))
-
-    def see(self, parts: tuple[str, ...], times: int = 20) -> None:
-        """Waits until so many answers, from now on, were alike."""
-        begin = len(self.seen)
-        wait_for(lambda: self.seen[begin:].count(parts) >= times)
-
-
 def test_redis_killed_and_restarted_under_load(shop: Config, killable: FeatureStore, server: ValkeyServer) -> None:
-    with api_of(shop, killable) as client, Shoppers(client) as shoppers:
+    seen: list[tuple[int, tuple[str, ...]]] = []
+
+    def note(_: int, answer: httpx.Response) -> None:
+        seen.append((answer.status_code, tuple(answer.json()["degraded"])))
+
+    def wait_until_seen_often(parts: tuple[str, ...]) -> None:
+        begin = len(seen)
+        wait_for(lambda: seen[begin:].count((200, parts)) >= 20)
+
+    with api_of(shop, killable) as client, Shoppers([client.base_url] * 4, [get(HISTORY)], note):
         for number in range(3):
             buyer = f"busy-{number}"
-            shoppers.see(())
+            wait_until_seen_often(())
             server.kill()
-            shoppers.see(("feature_store",))
-            begin = len(shoppers.seen)
+            wait_until_seen_often(("feature_store",))
+            begin = len(seen)
             assert post(client, event(buyer))["pending"] == 1
             assert degraded(client) == STORE
-            assert set(shoppers.seen[begin:]) <= {("feature_store",)}
+            assert set(seen[begin:]) <= {(200, ("feature_store",))}
             server.start()
-            shoppers.see(())
+            wait_until_seen_often(())
             wait_until_seen(client, buyer)
         opened = metric(client, "tawsiya_breaker_opened_total")
         wait_for(lambda: metric(client, "tawsiya_breaker_state") == 0)
-    assert shoppers.codes == {200}
-    assert set(shoppers.seen) == {(), ("feature_store",)}
+    assert set(seen) == {(200, ()), (200, ("feature_store",))}
     assert opened >= 3
 
 

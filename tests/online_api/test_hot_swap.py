@@ -1,7 +1,7 @@
 """Releases that change while requests are answered."""
 
 import shutil
-import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from online_api.schemas.responses import ReleaseChange, Releases
 from online_api.service import RecommendationService
 from tests.online_api.api_shop import body_of, interaction, problem_of, wait_for
 from tests.online_api.shop_variants import copied, metric, running
+from tests.online_api.shoppers import Shoppers, get
 from tests.serving import serving
 from training.artifacts.product_table import read_product_columns
 from training.artifacts.recommender import Recommender
@@ -84,62 +85,30 @@ def serves(shop: Shop, name: str) -> bool:
     return bool(body_of(shop.client.get(HISTORY))["release"] == name)
 
 
-class Shoppers:
-    """Threads that ask in different ways without a pause, and note each answer that is not whole."""
+def test_swaps_under_load_fail_no_request_and_mix_no_releases(shop: Shop) -> None:
+    seen = Counter[str]()
 
-    def __init__(self, shop: Shop, n_threads: int = 4) -> None:
-        self._shop = shop
-        self.errors: list[str] = []
-        self.seen = {shop.old: 0, shop.new: 0}
-        self._leave = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(n_threads)]
-
-    def __enter__(self) -> "Shoppers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._leave.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, number: int) -> None:
-        session = {"interactions": [interaction("p1")], "k": 5}
-        # A client of its own: threads that share one have been seen to close each other's sockets.
-        with httpx.Client(base_url=self._shop.client.base_url, timeout=30) as client:
-            while not self._leave.is_set():
-                try:
-                    answers = (client.get(HISTORY), client.post("/retrieve", json=session), client.get("/v1/trending"))
-                except httpx.HTTPError as error:
-                    self.errors.append(repr(error))
-                    return
-                answer = answers[number % len(answers)]
-                if fault := self._fault(answer):
-                    self.errors.append(f"{answer.request.url}: {fault}")
-
-    def _fault(self, answer: httpx.Response) -> str | None:
+    def fault(_: int, answer: httpx.Response) -> str | None:
         if answer.status_code != 200:
             return f"{answer.status_code}: {answer.text}"
         body = answer.json()
         release, items = body["release"], body["items"]
-        self.seen[release] += 1
-        if {item["title"].endswith(MARK) for item in items} != {release == self._shop.new} or len(items) != 5:
+        seen[release] += 1
+        if {item["title"].endswith(MARK) for item in items} != {release == shop.new} or len(items) != 5:
             return f"{release} gave {[item['title'] for item in items]}"
-        best = {self._shop.old: "p4", self._shop.new: "p5"}[release]
+        best = {shop.old: "p4", shop.new: "p5"}[release]
         if body["source"] == "popular" and items[0]["product_id"] != best:
             return f"{release} gave {items[0]['product_id']} as the most popular product"
         return None
 
-
-def test_swaps_under_load_fail_no_request_and_mix_no_releases(shop: Shop) -> None:
-    with Shoppers(shop) as shoppers:
+    session = {"interactions": [interaction("p1")], "k": 5}
+    asks = [get(HISTORY), lambda client: client.post("/retrieve", json=session), get("/v1/trending")]
+    with Shoppers([shop.client.base_url] * 4, asks, fault):
         for _ in range(5):
             for name in (shop.new, shop.old):
                 promote(shop.releases, name)
                 wait_for(lambda name=name: serves(shop, name))  # type: ignore[misc]
-    assert shoppers.errors == []
-    assert min(shoppers.seen.values()) > 0
+    assert seen.keys() == {shop.old, shop.new}
     assert metric(shop.client, 'tawsiya_release_loads_total{outcome="loaded"}') == 11
     assert metric(shop.client, f'tawsiya_release_info{{release="{shop.old}"}}') == 1
     assert metric(shop.client, f'tawsiya_release_info{{release="{shop.new}"}}') == 0
@@ -170,6 +139,7 @@ def test_a_request_ends_with_the_release_that_it_began_with(shop: Shop) -> None:
         runtime.online,
         runtime.breaker,
         RequestTextEncoder(lambda _: pytest.fail("no text was sent")),
+        runtime.synonyms,
         max_history=100,
         max_interactions=100,
     )

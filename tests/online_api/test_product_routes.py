@@ -66,6 +66,7 @@ def test_a_product_in_full(client: httpx.Client, bazaar: Runtime) -> None:
         "group_id": None,
         "photo": None,
         "price": 40,
+        "regular_price": None,
         "currency": None,
         "stock": None,
         "hidden": False,

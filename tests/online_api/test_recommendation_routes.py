@@ -38,6 +38,7 @@ def test_health_names_release_and_parts(client: httpx.Client) -> None:
         "embedding_dim": DIM,
         "feature_store": "ok",
         "rules": "ok",
+        "synonyms": "ok",
         "pending_events": 0,
     }
     assert body_of(client.get("/livez"), Liveness) == {"status": "ok"}

@@ -1,6 +1,5 @@
 """Two services with releases of their own change over to the release of a third machine, one after the other."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +12,9 @@ import pytest
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
+from tests.online_api.api_shop import wait_for
 from tests.online_api.shop_variants import copied, in_folder, with_settings
+from tests.online_api.shoppers import Shoppers, get
 from tests.online_api.test_api_operation import command_line, free_port, wait_until_healthy
 from tests.online_api.test_hot_swap import MARK, write_second_release
 from tests.processes import Command, tawsiya
@@ -91,75 +92,38 @@ def hosts(config: Config, batch: Batch, redis: ValkeyServer, tmp_path: Path) -> 
         yield made
 
 
-class Shoppers:
-    """Threads that ask one service each, and note what is wrong with its answers."""
-
-    def __init__(self, hosts: list[Host], batch: Batch) -> None:
-        self._batch = batch
-        self.errors: list[str] = []
-        self.seen = [Counter[str]() for _ in hosts]
-        self.changed = threading.Condition()
-        self._leave = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=pair) for pair in enumerate(hosts)]
-
-    def __enter__(self) -> "Shoppers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._leave.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, number: int, release: str) -> None:
-        """Until the service has answered from the release."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: self.seen[number][release] or self.errors, PATIENCE_S), (
-                "no such answer"
-            )
-
-    def _ask(self, number: int, host: Host) -> None:
-        with httpx.Client(base_url=host.url, timeout=30) as client:
-            while not self._leave.is_set():
-                for path in PATHS:
-                    try:
-                        self._note(number, path, client.get(path))
-                    except httpx.HTTPError as error:
-                        self.errors.append(f"{path}: {error!r}")
-                        return
-
-    def _note(self, number: int, path: str, answer: httpx.Response) -> None:
-        if answer.status_code != 200:
-            self.errors.append(f"{path}: {answer.status_code}")
-            return
-        body = answer.json()
-        release = body["release"]
-        # All titles of the new release are marked, and none of the old one: an answer of both would show.
-        if {item["title"].endswith(MARK) for item in body["items"]} != {release == self._batch.new}:
-            self.errors.append(f"{path}: {release} gave {[item['title'] for item in body['items']]}")
-        with self.changed:
-            self.seen[number][release] += 1
-            self.changed.notify_all()
-
-
 def test_services_on_several_hosts_change_over_without_a_mixed_answer(
     hosts: list[Host], batch: Batch, tmp_path: Path
 ) -> None:
     command = ["release", "pull", "--from", str(batch.releases), "--promote", "--json"]
-    with Shoppers(hosts, batch) as shoppers:
+    seen = [Counter[str]() for _ in hosts]
+
+    def fault(number: int, answer: httpx.Response) -> str | None:
+        if answer.status_code != 200:
+            return f"{answer.status_code}: {answer.text}"
+        body = answer.json()
+        release = body["release"]
+        seen[number][release] += 1
+        # All titles of the new release are marked, and none of the old one: an answer of both would show.
+        if {item["title"].endswith(MARK) for item in body["items"]} != {release == batch.new}:
+            return f"{release} gave {[item['title'] for item in body['items']]}"
+        return None
+
+    def wait_until_seen(number: int, release: str) -> None:
+        wait_for(lambda: seen[number][release] or shoppers.faults, PATIENCE_S)
+
+    with Shoppers([host.url for host in hosts], [get(path) for path in PATHS], fault) as shoppers:
         for number in range(2):
-            shoppers.wait_for(number, batch.old)
+            wait_until_seen(number, batch.old)
         promote(batch.releases, batch.new)
         for number, host in enumerate(hosts):
-            assert shoppers.seen[number][batch.new] == 0, "it changed over by itself"
+            assert seen[number][batch.new] == 0, "it changed over by itself"
             work = tmp_path / f"pull-{number}"
             work.mkdir()
             answer = tawsiya(work, *host.command(*command)).answer
             assert (answer["release"], answer["live"]) == (batch.new, True)
             assert answer["linked"] > answer["files"] / 2, "most files are those of the first release"
-            shoppers.wait_for(number, batch.new)
-    assert shoppers.errors == []
+            wait_until_seen(number, batch.new)
     for host in hosts:
         health = httpx.get(f"{host.url}/health").json()
         assert (health["status"], health["feature_store"]) == ("ok", "ok")

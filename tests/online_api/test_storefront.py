@@ -82,7 +82,7 @@ def test_every_text_that_is_asked_for_exists() -> None:
     used = set(re.findall(r'data-text="(\w+)"', html))
     used |= set(re.findall(r'(?:text\(|key: |ApiError\()"(\w+)"', scripts))
     used |= {f"{kind}_{source}" for kind in ("source", "hint") for source in get_args(Source)}
-    used |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout")}
+    used |= {f"degraded_{part}" for part in ("feature_store", "text_encoder", "timeout", "release")}
     used |= {*EVENT_TYPE_NAMES, *(f"{kind}_{event_type}" for kind in ("did", "act") for event_type in EVENT_TYPE_NAMES)}
     assert used <= _texts()["en"].keys()
     assert set(re.findall(r'data-event="(\w+)"', html)) == set(EVENT_TYPE_NAMES)
@@ -292,9 +292,14 @@ class ChangingShop:
             "source": "popular",
             "degraded": ["feature_store"] if self._told else [],
             "features": None,
+            "relaxed": [],
             "matching": 4,
             "dropped": {},
+            "search": None,
+            "facets": None,
             "items": [self._product(product_id) for product_id in ids],
+            "page": {"number": 1, "restarted": None},
+            "next": None,
         }
         return RecommendationResponse.model_validate(answer).model_dump()
 
@@ -312,8 +317,10 @@ class ChangingShop:
             "group_id": None,
             "photo": None,
             "price": 9.5,
+            "regular_price": None,
             "currency": "EGP" if product_id == "c" else None,
             "stock": 0,
+            "source": "popular",
             "score": 1,
             "score_parts": {
                 "similarity": 1,

@@ -1,6 +1,7 @@
 """Held-out data and training contexts of a shop small enough to check by hand, read through Feast."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,22 @@ def targets_of(held_out: HeldOut, kind: str, catalogue: Catalogue) -> dict[str, 
 def test_only_buyers_with_a_past_are_asked_about(held_out: HeldOut) -> None:
     # ben does nothing in the test, cat did nothing before it.
     assert held_out.contexts.buyer_ids.tolist() == ["ann", "dan", "eve"]
+
+
+def test_a_sample_has_the_same_buyers_whoever_else_there_is(held_out: HeldOut, catalogue: Catalogue) -> None:
+    sampled = held_out.sampled(2)
+    assert len(sampled.contexts) == len(sampled.histories) == 2
+    one = held_out.sampled(1).contexts.buyer_ids.tolist()
+    assert set(one) < set(sampled.contexts.buyer_ids.tolist()) < {"ann", "dan", "eve"}
+    # Whoever leaves, the others of the sample stay.
+    others = np.flatnonzero(held_out.contexts.buyer_ids != one[0])
+    left = replace(held_out, contexts=held_out.contexts.take(others), histories=held_out.histories.take(others))
+    assert {*sampled.contexts.buyer_ids.tolist()} - {*one} == {*left.sampled(1).contexts.buyer_ids.tolist()}
+    for row, buyer in enumerate(sampled.contexts.buyer_ids.tolist()):
+        of_all = held_out.contexts.buyer_ids.tolist().index(buyer)
+        assert named(sampled.histories, catalogue)[row] == named(held_out.histories, catalogue)[of_all]
+        assert targets_of(sampled, NEXT, catalogue)[buyer] == targets_of(held_out, NEXT, catalogue)[buyer]
+    assert sampled.sampled(2).contexts.buyer_ids.tolist() == sampled.contexts.buyer_ids.tolist()
 
 
 def test_the_test_begins_at_midnight_and_ends_with_the_last_event(held_out: HeldOut) -> None:

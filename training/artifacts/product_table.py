@@ -5,6 +5,7 @@ Legend: N products.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,8 +21,9 @@ from feature_repo.transforms.keys import product_key, product_keys
 from training.data.catalogue import KeyIndex
 
 SHOWN_COLUMNS = (c.PRODUCT_ID, c.TITLE, c.DESCRIPTION, c.BRAND, c.CATEGORY, c.GROUP_ID, c.PHOTO)
-PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.TITLES, c.PRODUCT_KEY, c.PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
+PRODUCT_COLUMNS = (*SHOWN_COLUMNS, c.TITLES, c.PRODUCT_KEY, c.PRICE, c.REGULAR_PRICE, c.CURRENCY, c.STOCK, c.HIDDEN)
 NO_CODE = -1
+CACHED_PRODUCTS = 20_000  # answers repeat popular ones
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 
 # SHOWN_COLUMNS of one product by name. Price, currency and stock are not among them: they change after the release.
@@ -36,7 +38,10 @@ class ProductTable:
         keys_N: (N,) int64 product keys.
         brands, categories: Names by code.
         brand_codes_N, category_codes_N: (N,) int32 places in `brands` and `categories`; NO_CODE for none.
+        group_codes_N: (N,) int32, equal for variants of one product; NO_CODE for a product without other variants.
+        has_groups: Whether any product has other variants.
         prices_N: (N,) float64 as of the release, NaN where unknown.
+        regular_prices_N: (N,) float64 prices before a reduction as of the release, NaN without one.
         currencies_N: (N,) ISO 4217 codes of the prices as of the release, empty where unknown.
         stock_N: (N,) int64 as of the release, -1 where unknown.
         hidden_N: (N,) bool as of the release.
@@ -52,11 +57,17 @@ class ProductTable:
         table = _with_later_columns(map_arrow(products))
         self._shown = [table[name].combine_chunks() for name in SHOWN_COLUMNS]
         self.product_ids = self._shown[0]
-        self._titles = table[c.TITLES].combine_chunks()
+        # Reading one value from Arrow takes nearly a microsecond. These caches outlive the current prices, so that new
+        # prices do not make answers slow. They wrap functions, not methods, which would keep the table alive.
+        self._rows = lru_cache(CACHED_PRODUCTS)(partial(_row, self._shown))
+        self._parsed_titles = lru_cache(CACHED_PRODUCTS)(partial(_titles, table[c.TITLES].combine_chunks()))
         # Codes, so that a filter or rule compares integers and not strings.
         self.brand_codes_N, self.brands = _coded(table[c.BRAND])
         self.category_codes_N, self.categories = _coded(table[c.CATEGORY])
+        self.group_codes_N: Int32Array = table[c.GROUP_CODE].combine_chunks().to_numpy()
+        self.has_groups = bool((self.group_codes_N != NO_CODE).any())
         self.prices_N: Float64Array = table[c.PRICE].to_numpy()
+        self.regular_prices_N: Float64Array = table[c.REGULAR_PRICE].to_numpy()
         self.currencies_N: TextArray = _filled(table[c.CURRENCY], "").astype(np.str_)
         self.stock_N: Int64Array = _filled(table[c.STOCK], -1)
         self.hidden_N: BoolArray = _filled(table[c.HIDDEN], False)
@@ -71,13 +82,12 @@ class ProductTable:
         return len(self.product_ids)
 
     def row(self, position: int) -> ProductRow:
-        """The columns of a product that answers show. Reading one value from Arrow takes nearly a microsecond."""
-        return {name: column[position].as_py() for name, column in zip(SHOWN_COLUMNS, self._shown, strict=True)}
+        """The columns of a product that answers show; callers must not change the dict."""
+        return self._rows(position)
 
     def titles(self, position: int) -> Mapping[str, str]:
         """The titles of a product by language tag; empty if the shop gives none by language."""
-        content = self._titles[position].as_py()
-        return NO_TITLES if content is None else json.loads(content)
+        return self._parsed_titles(position)
 
     def product_key(self, product_id: str) -> int:
         """The product key in sequences: the product's own, or that of the product that it was merged into.
@@ -120,18 +130,46 @@ def read_product_columns(features: Path) -> pa.Table:
     return pq.read_table(features, columns=names)
 
 
+def with_group_codes(products: pa.Table) -> pa.Table:
+    """The product columns of a release with GROUP_CODE, from which the service maps it instead of computing it."""
+    if c.GROUP_ID in products.column_names:
+        codes_N, groups = _coded(products[c.GROUP_ID])
+    else:
+        codes_N, groups = np.full(len(products), NO_CODE, dtype=np.int32), []
+    sizes = np.bincount(codes_N[codes_N != NO_CODE], minlength=len(groups))
+    # A group of one is none: a list need not look at it. NO_CODE takes the last place, which is 0.
+    codes_N = np.where(np.append(sizes, 0)[codes_N] > 1, codes_N, np.int32(NO_CODE))
+    return products.append_column(c.GROUP_CODE, pa.array(codes_N, pa.int32()))
+
+
 def map_arrow(path: Path) -> pa.Table:
     """An Arrow file as a memory-mapped table."""
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
 
 
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """Writes an Arrow file for map_arrow."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
 def _with_later_columns(table: pa.Table) -> pa.Table:
-    """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks."""
+    """The table with nulls for LATER_PRODUCT_COLUMNS that it lacks, and with the codes of groups."""
     for name in c.LATER_PRODUCT_COLUMNS:
         if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(len(table), pa.string()))
-    return table
+            kind = pa.float64() if name == c.REGULAR_PRICE else pa.string()
+            table = table.append_column(name, pa.nulls(len(table), kind))
+    return table if c.GROUP_CODE in table.column_names else with_group_codes(table)
+
+
+def _row(shown: Sequence[pa.Array], position: int) -> ProductRow:
+    return {name: column[position].as_py() for name, column in zip(SHOWN_COLUMNS, shown, strict=True)}
+
+
+def _titles(titles: pa.Array, position: int) -> Mapping[str, str]:
+    content = titles[position].as_py()
+    return NO_TITLES if content is None else json.loads(content)
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[Int32Array, list[str]]:

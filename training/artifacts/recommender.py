@@ -5,7 +5,7 @@ Legend: B buyers, K results, L events, M texts, P some products, N all products,
 
 import copy
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,12 +15,24 @@ import torch
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import EventSequence, select
+from training.artifacts.best_products import (
+    NO_REPEATS,
+    BestProducts,
+    BestQuery,
+    PopularityTerm,
+    Repeats,
+    best_products,
+)
 from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
+from training.artifacts.lists.shop_lists import ShopLists
 from training.artifacts.model import load_model
 from training.artifacts.product_table import ProductTable
+from training.artifacts.queries.query_matches import QueryMatches
+from training.artifacts.queries.suggestion_index import SuggestionIndex
 from training.artifacts.release import (
     ALIASES_ARROW,
+    LISTS_FOLDER,
     MODEL_FOLDER,
     POPULARITY,
     PRODUCTS_ARROW,
@@ -30,14 +42,10 @@ from training.artifacts.release import (
 )
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked
-from training.artifacts.search.text_search import QueryMatches, SearchIndex
+from training.artifacts.search.text_search import NO_SYNONYMS, QuerySynonyms, SearchIndex
 from training.artifacts.search.vector_index import load_index
+from training.data.histories import UNKNOWN_PRODUCT
 from training.model.towers import UNKNOWN
-
-# The re-scorer ranks this many of the nearest products per result (and at least the minimum), and POPULAR_PER_NEAREST
-# times as many of the recently popular ones. On three data sets these hold 99.7% of the best 10 or more (ADR 0005).
-RESCORER_POOL_PER_RESULT, RESCORER_POOL_MIN, POPULAR_PER_NEAREST = 2, 50, 4
-RECENTLY_POPULAR_POOL = 5_000  # recently popular products that are candidates whatever their similarity
 
 # A read-only default argument: a dict could be changed by a caller.
 NO_NEW_PRODUCTS: Mapping[int, Float32Array] = MappingProxyType({})
@@ -45,40 +53,6 @@ NO_NEW_PRODUCTS: Mapping[int, Float32Array] = MappingProxyType({})
 
 class SchemaMismatchError(RuntimeError):
     """The release was made for other features than this code and configuration make."""
-
-
-class Repeats(NamedTuple):
-    """The repeat term of the products that one buyer interacted with.
-
-    Attributes:
-        positions: (R,) int64, ascending.
-        terms: (R,) float32.
-    """
-
-    positions: Int64Array
-    terms: Float32Array
-
-
-NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-
-
-class PopularityTerm(NamedTuple):
-    """The popularity term of all products, for lists of any products or for lists of new products only.
-
-    Attributes:
-        term_N: (N,) float32.
-        best: Positions of the RECENTLY_POPULAR_POOL products with the largest positive terms, largest first.
-    """
-
-    term_N: Float32Array
-    best: Int64Array
-
-    @classmethod
-    def of(cls, term_N: Float32Array) -> "PopularityTerm":
-        """Sorts the products by their terms."""
-        # Stable, so that equal terms keep the order of positions and repeated requests get the same list.
-        order = np.argsort(-term_N, kind="stable")[: min(RECENTLY_POPULAR_POOL, int((term_N > 0).sum()))]
-        return cls(term_N, order.astype(np.int64))
 
 
 class KnownEvents(NamedTuple):
@@ -109,9 +83,11 @@ class Recommender:
         model_folder: The folder of its model.
         text_encoder: The id of the text encoder that its text vectors come from.
         products: Its products.
+        suggestions: Texts that complete what a buyer types; None for an older release, which has none.
         card: What its model says about itself.
         rescorer: The weights of its re-scorer.
         as_of_ms: End of its data, milliseconds since 1970; the re-scorer counts back from it.
+        lists: What the lists of a shop's pages are made from; None in a release from before 0.2.
     """
 
     def __init__(self, folder: Path, *, schema_hash: str, device: torch.device | None = None) -> None:
@@ -149,7 +125,9 @@ class Recommender:
         # The product's part of a logit is the same for every buyer: computed once, a request only looks it up.
         self._logit_N = self._encoder.item_logits(vectors_ND)
         self._search = SearchIndex.load(folder / SEARCH_FOLDER)
+        self.suggestions = SuggestionIndex.load(folder / SEARCH_FOLDER)
         self.rescorer = Rescorer.load(self.model_folder)
+        self.lists = ShopLists.load(folder / LISTS_FOLDER, len(self.products), manifest["as_of_ms"])
         weights = np.asarray(model.spec.event_weights, dtype=np.float32)
         # The scale at which the re-scorer was fitted, see evaluation/held_out.py.
         self._relative_weights = weights / weights.max()
@@ -252,6 +230,10 @@ class Recommender:
         """Inner products of a vector with P products, (P,)."""
         return self._vectors.similarity(vector_D, positions)
 
+    def best(self, queries: Sequence[BestQuery]) -> list[BestProducts]:
+        """The best products of each query by similarity, popularity term and repeat term; see best_products."""
+        return best_products(self._vectors, queries)
+
     # --- texts --------------------------------------------------------------------------------------------------------
 
     def encode_new_products(self, text_vectors_MT: Float32Array) -> Float32Array:
@@ -269,9 +251,11 @@ class Recommender:
         vectors_MD: Float32Array = tower_output_MD.numpy()
         return vectors_MD
 
-    def match_query(self, query: str, query_vector_T: Float32Array | None) -> QueryMatches:
+    def match_query(
+        self, query: str, query_vector_T: Float32Array | None, synonyms: QuerySynonyms = NO_SYNONYMS
+    ) -> QueryMatches:
         """Compares a query with all products; without a text vector (T,), by spelling alone."""
-        return self._search.match(query, query_vector_T)
+        return self._search.match(query, query_vector_T, synonyms)
 
     # --- popularity and repeats ---------------------------------------------------------------------------------------
 
@@ -280,21 +264,21 @@ class Recommender:
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
         weights_L = self._relative_weights[events.event_types]
         counts_L = self.rescorer.repeats(events.event_times, weights_L, self.as_of_ms)
-        positions, places_L = np.unique(positions_L, return_inverse=True)
+        # Sorted by product and summed; np.unique takes several times as long for so few.
+        order = np.argsort(positions_L, kind="stable")
+        positions_L = positions_L[order]
+        is_first = positions_L != UNKNOWN_PRODUCT
+        is_first[1:] &= positions_L[1:] != positions_L[:-1]
+        starts = np.flatnonzero(is_first)
+        if not len(starts):
+            return NO_REPEATS
         # The sums by product come before the logarithm of repeat_term.
-        counts = np.bincount(places_L, counts_L, minlength=len(positions)).astype(np.float32)
-        known = positions >= 0
-        return Repeats(positions[known], self.rescorer.repeat_term(counts[known]))
+        counts = np.add.reduceat(counts_L[order].astype(np.float64), starts).astype(np.float32)
+        return Repeats(positions_L[starts], self.rescorer.repeat_term(counts))
 
-    def popularity_term(self, positions: Int64Array, *, new_only: bool) -> Float32Array:
-        """The re-scorer's popularity term of P products, (P,)."""
-        terms: Float32Array = self._popularity_term[new_only].term_N[positions]
-        return terms
-
-    def recently_popular(self, k: int, allowed_N: BoolArray | None = None, *, new_only: bool) -> Int64Array:
-        """The K (allowed) products with the largest popularity terms; fewer if fewer have a positive term."""
-        positions = self._popularity_term[new_only].best
-        return (positions if allowed_N is None else positions[allowed_N[positions]])[:k]
+    def popularity_term(self, *, new_only: bool) -> PopularityTerm:
+        """The re-scorer's popularity term of all products, in lists of new products or of any."""
+        return self._popularity_term[new_only]
 
     def most_popular(self, k: int, allowed_N: BoolArray | None = None) -> Ranked:
         """The K most popular (allowed) products, with their popularity as scores."""
@@ -308,8 +292,3 @@ class Recommender:
         """The popularity of P products, (P,): 1 / rank, because counts are not comparable with a similarity."""
         popularity: Float32Array = self._popularity_N[positions]
         return popularity
-
-
-def rescorer_pool(k: int) -> int:
-    """The number of nearest products that the re-scorer ranks to find the K best."""
-    return max(RESCORER_POOL_PER_RESULT * k, RESCORER_POOL_MIN)

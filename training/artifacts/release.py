@@ -4,10 +4,11 @@
         model/                    the model artifact
         product_embeddings.npy, product_ids.npy, product_id_to_index.json
         product_index.faiss, index_curve.json
-        search_index/             text vectors, their index, and n-grams of the texts
+        search_index/             text vectors, their index, n-grams, vocabulary, suggestions (the last two: since 0.2)
         products.arrow            product columns for answers, memory-mapped
         product_aliases.arrow     ids of merged products, and the ids that replace them
         popularity.npy            product positions, most events in the last days first
+        shop_lists/               what the lists of a shop's pages are made from; missing before 0.2
         recent_popularity.npy     input of the re-scorer's popularity term (see rescorer.py)
         metrics.json              offline evaluation
         config.json               the configuration that it was made with, without secrets; missing before 0.2
@@ -40,6 +41,7 @@ from feature_repo.common.files import sha256, write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.gate_verdict import GATE, NOT_JUDGED, forced, refusal, sealed
 from training.artifacts.lineage import RECORD
+from training.artifacts.product_table import with_group_codes, write_arrow
 from training.artifacts.release_manifest import (
     MANIFEST,
     RELEASE_FORMAT,
@@ -55,7 +57,7 @@ from training.artifacts.verified_files import note_verified, unchanged_since_ver
 log = logging.getLogger(__name__)
 
 CURRENT, METRICS, RELEASE_SETTINGS = "current", "metrics.json", "config.json"
-MODEL_FOLDER, SEARCH_FOLDER = "model", "search_index"
+MODEL_FOLDER, SEARCH_FOLDER, LISTS_FOLDER = "model", "search_index", "shop_lists"
 PRODUCTS_ARROW, ALIASES_ARROW = "products.arrow", "product_aliases.arrow"
 POPULARITY, RECENT_POPULARITY = "popularity.npy", "recent_popularity.npy"
 
@@ -72,6 +74,7 @@ class ReleaseParts:
         recent_popularity: (2, N) rescorer.recent_popularity of the products, for lists of any and of new products.
         as_of_ms: End of the data in milliseconds since 1970; the re-scorer counts back from it.
         settings: The configuration that it was made with (public_settings).
+        shop_lists: Folder of the ListTables; None makes a release as those before 0.2, whose lists fall back.
     """
 
     model: Path
@@ -84,6 +87,7 @@ class ReleaseParts:
     recent_popularity: Float32Array
     as_of_ms: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    shop_lists: Path | None = None
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -123,13 +127,15 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     # An interrupted training may have left an unfinished checkpoint in the model folder; its name starts with a dot.
     shutil.copytree(parts.model, folder / MODEL_FOLDER, ignore=shutil.ignore_patterns(".*"))
     shutil.copytree(parts.search_index, folder / SEARCH_FOLDER, ignore=shutil.ignore_patterns(RECORD))
+    if parts.shop_lists is not None:
+        shutil.copytree(parts.shop_lists, folder / LISTS_FOLDER, ignore=shutil.ignore_patterns(RECORD))
     for name in (VECTORS, IDS, ID_TO_INDEX):
         shutil.copy2(parts.embeddings / name, folder / name)
     shutil.copy2(parts.index / INDEX_FILE, folder / INDEX_FILE)
     if (parts.index / INDEX_CURVE).is_file():  # indexes of 0.1.0 have none
         shutil.copy2(parts.index / INDEX_CURVE, folder / INDEX_CURVE)
-    _write_arrow(folder / PRODUCTS_ARROW, parts.products)
-    _write_arrow(folder / ALIASES_ARROW, parts.aliases)
+    write_arrow(folder / PRODUCTS_ARROW, with_group_codes(parts.products))
+    write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
     np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
 
@@ -297,8 +303,3 @@ def delete_old(releases: Path, keep: int) -> list[str]:
     for name in old:
         shutil.rmtree(releases / name)
     return old
-
-
-def _write_arrow(path: Path, table: pa.Table) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)

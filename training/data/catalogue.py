@@ -30,7 +30,7 @@ class KeyIndex:
         """Positions, in the shape of `keys`; UNKNOWN_PRODUCT for an unknown key."""
         if len(self._sorted) == 0:
             return np.full(keys.shape, UNKNOWN_PRODUCT, dtype=np.int32)
-        place = np.searchsorted(self._sorted, keys)
+        place = self._sorted.searchsorted(keys)
         # A key above all others has no place. Place 0 is valid and has another key, so the comparison below rejects it.
         place[place == len(self._sorted)] = 0
         positions = self._order[place]

@@ -12,7 +12,7 @@ Legend: C contexts, E events, N products of the catalogue, T targets.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -63,6 +63,13 @@ class HeldOut:
     def purchases(self) -> Histories:
         """The purchases before each context: products that are not new to the buyer."""
         return self.histories.where(self.histories.event_types == PURCHASE)
+
+    def sampled(self, max_contexts: int) -> "HeldOut":
+        """The contexts of the buyers with the lowest hashes of their ids: a buyer stays in it from day to day."""
+        hashes = pd.util.hash_array(self.contexts.buyer_ids)
+        # Stable, so that the contexts of one buyer keep their order.
+        rows = np.sort(np.argsort(hashes, kind="stable")[:max_contexts])
+        return replace(self, contexts=self.contexts.take(rows), histories=self.histories.take(rows))
 
     def targets(self, kind: str) -> tuple[Int32Array, Histories]:
         """The rows of the contexts with a target of the kind, and these targets."""

@@ -1,4 +1,4 @@
-"""How alike two ranked lists are: the share of common products, and rank-biased overlap.
+"""How alike ranked lists are: two of them by the share of common products and rank-biased overlap; many on average.
 
 Legend: K results.
 """
@@ -13,6 +13,23 @@ def overlap(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     """The share of the longer list's products that are in both lists, wherever they stand; 1 for two empty lists."""
     longest = max(len(first), len(second))
     return len(set(first) & set(second)) / longest if longest else 1.0
+
+
+def mean_overlap(lists_with: Sequence[int], n_lists: int, k: int) -> float:
+    """The mean over all pairs of lists of the share of products that both have; 0 if there is no pair.
+
+    Of products and not of pairs: a product that n lists have is common to n (n - 1) / 2 pairs, so the time grows with
+    the number of products. It is 1 minus the inter-user diversity of Zhou et al. 2010, Solving the apparent
+    diversity-accuracy dilemma of recommender systems.
+
+    Args:
+        lists_with: For each product that is in any list, the number of lists that have it.
+        n_lists: Number of lists.
+        k: Length of the lists.
+    """
+    n_pairs = n_lists * (n_lists - 1) // 2
+    common = sum(count * (count - 1) // 2 for count in lists_with)
+    return common / (n_pairs * k) if n_pairs else 0.0
 
 
 def rank_biased_overlap(first: Sequence[Hashable], second: Sequence[Hashable], p: float = PERSISTENCE) -> float:

@@ -1,4 +1,4 @@
-"""Metrics of ranked lists: accuracy against held-out targets, and coverage, novelty, diversity, category relevance.
+"""Metrics of ranked lists: accuracy against held-out targets, and coverage, overlap, novelty, diversity and so on.
 
 Legend: B buyers, K products in each ranked list, k one cut-off (k <= K), N products of the catalogue, T targets of all
 buyers, D vector dimension. NO_PRODUCT marks an empty place of a list; it is neither a hit nor a recommendation.
@@ -11,6 +11,7 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from training.data.histories import ranges
+from training.evaluation.list_agreement import mean_overlap
 
 NO_PRODUCT = -1  # an empty place in a ranked list
 
@@ -166,6 +167,19 @@ def coverage(ranked_BK: Int32Array, n_products: int, k_values: Sequence[int]) ->
     return {f"coverage@{k}": int((top >= 0).sum()) / n_products for k, top in tops.items()}
 
 
+def buyer_overlap(ranked_BK: Int32Array, k_values: Sequence[int]) -> dict[str, float]:
+    """buyer_overlap@k: share of products that the lists of two buyers have in common, mean over all pairs of buyers.
+
+    1 if all buyers get the same list; 0 for one buyer. See list_agreement.mean_overlap.
+    """
+    _check_lists(ranked_BK, k_values)
+    by_k = {}
+    for k in k_values:
+        listed, lists_with = np.unique(ranked_BK[:, :k], return_counts=True)
+        by_k[f"buyer_overlap@{k}"] = mean_overlap(lists_with[listed >= 0].tolist(), len(ranked_BK), k)
+    return by_k
+
+
 def diversity(ranked_BK: Int32Array, vectors_ND: Float32Array, k_values: Sequence[int]) -> dict[str, float]:
     """diversity@k: mean of 1 - cosine over all pairs in a list, averaged over buyers.
 
@@ -173,16 +187,18 @@ def diversity(ranked_BK: Int32Array, vectors_ND: Float32Array, k_values: Sequenc
     intra-list similarity of Ziegler et al. 2005, Improving recommendation lists through topic diversification.
     """
     _check_lists(ranked_BK, k_values, len(vectors_ND))
-    norms_N = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    # Only those of the lists: of many products, few are in one.
+    listed_U, places_BK = np.unique(ranked_BK, return_inverse=True)
+    norms_U = np.linalg.norm(vectors_ND[listed_U], axis=1, keepdims=True)
     # A vector of zeros stays zero, with a cosine of 0 to every product.
-    unit_ND = vectors_ND / np.where(norms_N == 0, 1, norms_N)
+    unit_UD = vectors_ND[listed_U] / np.where(norms_U == 0, 1, norms_U)
     sums_BD = np.zeros((len(ranked_BK), vectors_ND.shape[1]))
     squares_B, counts_B = np.zeros(len(ranked_BK)), np.zeros(len(ranked_BK))
     by_k = {}
     for k in range(1, max(k_values) + 1):
         present_B = ranked_BK[:, k - 1] >= 0
         # NO_PRODUCT indexes the last product here; the factor makes it zeros.
-        new_BD = unit_ND[ranked_BK[:, k - 1]] * present_B[:, None]
+        new_BD = unit_UD[places_BK[:, k - 1]] * present_B[:, None]
         sums_BD += new_BD
         squares_B += np.square(new_BD).sum(axis=1)
         counts_B += present_B
@@ -227,8 +243,9 @@ def category_relevance(
 def beyond_accuracy(
     ranked_BK: Int32Array, targets: Targets, k_values: Sequence[int], catalogue: CatalogueFacts
 ) -> dict[str, float]:
-    """Coverage and novelty; also diversity and category_relevance if `catalogue` has the facts for them."""
+    """Coverage, overlap and novelty; also diversity and category_relevance if `catalogue` has the facts for them."""
     metrics = coverage(ranked_BK, len(catalogue.popularity), k_values)
+    metrics |= buyer_overlap(ranked_BK, k_values)
     metrics |= novelty(ranked_BK, catalogue.popularity, k_values)
     if catalogue.vectors is not None:
         metrics |= diversity(ranked_BK, catalogue.vectors, k_values)

@@ -20,8 +20,9 @@ from training.evaluation.metrics import (
     beyond_accuracy,
     means,
 )
-from training.evaluation.ranker import Ranker, top_positions
+from training.evaluation.ranker import Ranker
 from training.evaluation.slices import slice_metrics
+from training.evaluation.top_lists import top_lists
 
 BUYERS_AT_ONCE = 256  # their scores take 4 * BUYERS_AT_ONCE * N bytes, or a small multiple
 
@@ -64,21 +65,25 @@ def rank_all(
     Raises:
         ValueError: k or chunk is below 1, or a score is NaN.
     """
+    [lists_BK] = rank_each([ranker], buyers, k, chunk, show_progress)
+    return lists_BK
+
+
+def rank_each(
+    rankers: Sequence[Ranker], buyers: Int32Array, k: int, chunk: int = BUYERS_AT_ONCE, show_progress: bool = True
+) -> list[Int32Array]:
+    """As rank_all for several rankers, all of a chunk before the next, so that they can share work (SharedScores)."""
     if k < 1 or chunk < 1:
         raise ValueError(f"k {k} and chunk {chunk} must be at least 1")
-    ranked_BK = np.full((len(buyers), k), NO_PRODUCT, dtype=np.int32)
-    with tqdm(total=len(buyers), desc=ranker.name, unit="buyer", disable=not show_progress) as progress:
+    lists = [np.full((len(buyers), k), NO_PRODUCT, dtype=np.int32) for _ in rankers]
+    names = ", ".join(dict.fromkeys(ranker.name for ranker in rankers))
+    with tqdm(total=len(buyers), desc=names, unit="buyer", disable=not show_progress) as progress:
         for start in range(0, len(buyers), chunk):
-            scores_BN = ranker.scores(buyers[start : start + chunk])
-            if np.isnan(scores_BN).any():
-                raise ValueError(f"{ranker.name} gave scores that are not numbers: they have no rank")
-            for row, scores_N in enumerate(scores_BN, start):
-                top = top_positions(scores_N, k)
-                # If too few products may be recommended, top_positions fills up with excluded ones.
-                top = top[scores_N[top] > -np.inf]
-                ranked_BK[row, : len(top)] = top
-            progress.update(len(scores_BN))
-    return ranked_BK
+            rows = buyers[start : start + chunk]
+            for ranker, lists_BK in zip(rankers, lists, strict=True):
+                lists_BK[start : start + chunk] = top_lists(ranker.scores(rows), k, ranker.name)
+            progress.update(len(rows))
+    return lists
 
 
 def compare(

@@ -12,12 +12,12 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
-from training.artifacts.buyer_scores import BuyerScores
-from training.artifacts.recommender import KnownEvents, Recommender, rescorer_pool
-from training.artifacts.search.filtered_search import top_k
+from training.artifacts.best_products import NO_REPEATS, BestQuery
+from training.artifacts.recommender import KnownEvents, Recommender
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
+LISTS_AT_ONCE = 256
 
 
 class StoredEvents(Protocol):
@@ -66,22 +66,53 @@ def served_lists(
         new_only: Whether products that the buyer has bought are left out, as by the request's `new_only`.
     """
     visible_N = None if hidden_N is None or not hidden_N.any() else ~hidden_N
-    bought = [_bought(recommender, buyer) if new_only else NOTHING for buyer in buyers]
-    allowed = [_without(visible_N, positions, len(recommender)) for positions in bought]
+    lists, nearest, vectors = list[Int64Array](), list[Int64Array](), []
+    # In blocks, because masks of all buyers would not fit in memory.
+    for start in range(0, len(buyers), LISTS_AT_ONCE):
+        some = buyers[start : start + LISTS_AT_ONCE]
+        bought = [_bought(recommender, buyer) if new_only else NOTHING for buyer in some]
+        allowed = [_without(visible_N, positions, len(recommender)) for positions in bought]
+        some_lists, some_nearest, vectors_RD = _lists(recommender, some, k, allowed, new_only=new_only)
+        lists += some_lists
+        nearest += some_nearest
+        vectors.append(vectors_RD)
+    vectors_RD = np.concatenate([np.empty((0, recommender.dim), dtype=np.float32), *vectors])
+    return ServedLists(_filled_up(lists, k), _filled_up(nearest, k), vectors_RD)
+
+
+def _lists(
+    recommender: Recommender,
+    buyers: Sequence[StoredEvents],
+    k: int,
+    allowed: Sequence[BoolArray | None],
+    *,
+    new_only: bool,
+) -> tuple[list[Int64Array], list[Int64Array], Float32Array]:
+    """The lists of some buyers, the same by similarity alone, and the vectors of those with a known history."""
     histories = [recommender.known_events(buyer.events) for buyer in buyers]
     rows = [row for row, history in enumerate(histories) if not history.is_empty]
-    vectors_BD = _vectors(recommender, [histories[row] for row in rows])
-    nearest = _nearest(recommender, vectors_BD, k, [allowed[row] for row in rows])
-    best = [recommender.most_popular(k, allowed_N).positions for allowed_N in allowed]
-    by_similarity = list(best)
-    for row, vector_D, nearest_to_buyer in zip(rows, vectors_BD, nearest, strict=True):
+    vectors_RD = _vectors(recommender, [histories[row] for row in rows])
+    popularity = recommender.popularity_term(new_only=new_only)
+    queries = []
+    for row, vector_D in zip(rows, vectors_RD, strict=True):
         # As ResolvedRequest.repeat_events of the service.
         events = merge_sequences(histories[row].events, buyers[row].purchases)
-        scores = BuyerScores(recommender, vector_D, recommender.repeats(events), new_only=new_only)
-        positions = scores.candidates(nearest_to_buyer, k, allowed[row])
-        best[row] = top_k(positions, scores.scores(positions), k).positions
-        by_similarity[row] = nearest_to_buyer[:k]
-    return ServedLists(_filled_up(best, k), _filled_up(by_similarity, k), vectors_BD)
+        repeats = NO_REPEATS if new_only else recommender.repeats(events)
+        allowed_N = allowed[row]
+        n_allowed = len(recommender) if allowed_N is None else int(allowed_N.sum())
+        queries.append(BestQuery(vector_D, k, popularity, repeats, allowed_N, n_allowed))
+    by_similarity = [query._replace(popularity=None, repeats=NO_REPEATS) for query in queries]
+    lists = [
+        recommender.most_popular(k, allowed_N).positions if history.is_empty else NOTHING
+        for history, allowed_N in zip(histories, allowed, strict=True)
+    ]
+    nearest = list(lists)
+    # In the API, a request has one core (ADR 0004).
+    with one_faiss_thread():
+        for target, found in ((lists, recommender.best(queries)), (nearest, recommender.best(by_similarity))):
+            for row, products in zip(rows, found, strict=True):
+                target[row] = products.positions
+    return lists, nearest, vectors_RD
 
 
 def _filled_up(lists: Sequence[Int64Array], k: int) -> Int32Array:
@@ -110,26 +141,6 @@ def _vectors(recommender: Recommender, histories: list[KnownEvents]) -> Float32A
     encoded = recommender.encode_buyers(histories)
     vectors = [buyer.vector_D for buyer in encoded]
     return np.stack(vectors) if vectors else np.empty((0, recommender.dim), dtype=np.float32)
-
-
-def _nearest(
-    recommender: Recommender, vectors_BD: Float32Array, k: int, allowed: Sequence[BoolArray | None]
-) -> list[Int64Array]:
-    """The pool of nearest allowed products of each buyer; one search for all buyers who may get any product."""
-    pool = rescorer_pool(k)
-    nearest: dict[int, Int64Array] = {}
-    free = [row for row, allowed_N in enumerate(allowed) if allowed_N is None]
-    if free:
-        nearest = dict(
-            zip(free, (found.positions for found in recommender.nearest(vectors_BD[free], pool)), strict=True)
-        )
-    # One query at a time: several threads would spend their time on waiting for each other.
-    with one_faiss_thread():
-        for row, allowed_N in enumerate(allowed):
-            if allowed_N is not None:
-                found = recommender.nearest_allowed(vectors_BD[row], pool, allowed_N, int(allowed_N.sum()))
-                nearest[row] = found.positions
-    return [nearest[row] for row in range(len(allowed))]
 
 
 @contextmanager

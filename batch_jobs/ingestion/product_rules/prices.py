@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pandas as pd
 
 from batch_jobs.ingestion.column_names import (
-    REGULAR_PRICE,
     SALE_PRICE,
     SALE_PRICE_DATES,
     SALE_PRICE_FROM,
@@ -21,7 +20,8 @@ from feature_repo.transforms.values.characters import latin_digits
 from feature_repo.transforms.values.currencies import read_currency
 from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
 
-PRICE_FIELDS = (c.PRICE, REGULAR_PRICE, SALE_PRICE)
+PRICE_FIELDS = (c.PRICE, c.REGULAR_PRICE, SALE_PRICE)
+READ_COLUMNS = [c.PRICE, c.REGULAR_PRICE, c.CURRENCY]  # what read_prices makes of them
 SALE_DATE_FIELDS = (SALE_PRICE_DATES, SALE_PRICE_FROM, SALE_PRICE_TO)
 UNREADABLE_PRICE, UNREADABLE_CURRENCY = "unreadable_price", "unreadable_currency"
 AMBIGUOUS_PRICE = "ambiguous_price"
@@ -50,10 +50,11 @@ class PriceRules(NamedTuple):
 
 
 def read_prices(frame: pd.DataFrame, rules: PriceRules, findings: Findings) -> pd.DataFrame:
-    """Price (null if unknown) and currency of each product, from the texts in PRICE_FIELDS and SALE_DATE_FIELDS.
+    """The READ_COLUMNS of each product, null where unknown, from the texts in PRICE_FIELDS and SALE_DATE_FIELDS.
 
     The price is the sale price if it counts: above zero, below the other one, and in effect now. Otherwise it is
-    `price`, else `regular_price`. A negative price is none.
+    `price`, else `regular_price`. A negative price is none. The regular price is the highest of the others, if that is
+    above the price; otherwise nothing is reduced, and it is null.
     """
     texts = pd.concat(
         [frame[field] for field in PRICE_FIELDS if field not in rules.numeric] or [pd.Series(dtype=object)]
@@ -76,7 +77,8 @@ def read_prices(frame: pd.DataFrame, rules: PriceRules, findings: Findings) -> p
     findings.warn_of(UNREADABLE_CURRENCY, "it is left empty; write a code such as SAR")
     # What the price itself says wins.
     currency = result["currency"].where(result["currency"].notna(), declared)
-    return pd.DataFrame({c.PRICE: result["value"].astype(float), c.CURRENCY: currency})
+    values = (result["value"].astype(float), result["regular"].astype(float), currency)
+    return pd.DataFrame(dict(zip(READ_COLUMNS, values, strict=True)))
 
 
 # ---- one product -----------------------------------------------------------------------------------------------------
@@ -84,6 +86,7 @@ def read_prices(frame: pd.DataFrame, rules: PriceRules, findings: Findings) -> p
 
 class _Price(NamedTuple):
     value: float | None
+    regular: float | None
     currency: str | None
     unreadable: str | None
 
@@ -104,9 +107,11 @@ def _price(price: _Offer, regular: _Offer, sale: _Offer, *, sale_is_on: bool) ->
     base, reduced = price.amount or regular.amount, sale.amount
     counts = reduced is not None and sale_is_on and 0 < reduced.value < (base.value if base else float("inf"))
     chosen = reduced if counts else base
+    before = max((amount.value for amount in (price.amount, regular.amount) if amount), default=0)
     named = (amount.currency for amount in (chosen, base, reduced) if amount)
     return _Price(
         value=chosen.value if chosen else None,
+        regular=before if chosen and before > chosen.value else None,
         currency=next(filter(None, named), None),
         unreadable=price.unreadable or regular.unreadable or sale.unreadable,
     )

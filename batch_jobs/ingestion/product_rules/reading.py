@@ -18,8 +18,8 @@ from feature_repo.transforms.values.ids import clean_id
 _TEXT_FIELDS = (c.TITLE, c.DESCRIPTION, c.TEXT)
 # Metadata may hold these as well.
 _METADATA_FIELDS = (
-    c.BRAND, c.CATEGORY, c.PHOTO, c.HIDDEN, c.CURRENCY, c.GROUP_ID, *PRICE_FIELDS, *SALE_DATE_FIELDS, *STOCK_FIELDS,
-    *SHOWN_FIELDS,
+    c.BRAND, c.CATEGORY, c.PHOTO, c.HIDDEN, c.CURRENCY, c.GROUP_ID, c.LISTED_AT, *PRICE_FIELDS, *SALE_DATE_FIELDS,
+    *STOCK_FIELDS, *SHOWN_FIELDS,
 )  # fmt: skip
 _CATALOG_ID = "catalog_id"  # a further key of the category
 _BLANKS = "e' \\t\\r\\n\u00a0'"  # for trim, which else removes spaces only

@@ -100,6 +100,8 @@ def test_bilingual_products_are_whole(bilingual: Config) -> None:
         "photo": "https://example.com/p1.jpg",
         "hidden": False,
         "group_id": None,
+        "regular_price": None,
+        "listed_at": None,
     }
     assert products["p3"]["description"] == 'هيل، "محمصة" 250g'
     assert products["p3"]["price"] == 32.0  # from the metadata, because its own column is empty
@@ -339,11 +341,13 @@ def test_the_types_of_the_products_do_not_depend_on_their_values(tmp_path: Path,
     ingest(config)
     schema = pq.read_schema(shop_paths(config).products)
     numbers = {"product_key": pa.int64(), "price": pa.float64(), "stock": pa.int64(), "hidden": pa.bool_()}
+    numbers |= {"regular_price": pa.float64(), "listed_at": pa.timestamp("us", tz="UTC")}
     assert {field.name: field.type for field in schema} == {
         name: numbers.get(name, pa.string())
         for name in (
             "product_id", "product_key", "title", "description", "text", "brand", "category", "price", "stock", "photo",
             "hidden", "title_language", "description_language", "titles", "currency", "group_id",
+            "regular_price", "listed_at",
         )
     }  # fmt: skip
 

@@ -143,6 +143,8 @@ def test_nothing_of_the_buyer_is_left(forgotten: Runtime) -> None:
     assert mentions(forgotten, NUMBER, str(MOMENT_MS), "07:31:1") == set()
     assert export(forgotten.config, FORGOTTEN) == {
         c.BUYER_ID: FORGOTTEN,
+        "guests": [],
+        "became": None,
         "forgotten": True,
         "files": {},
         "event_log": {},

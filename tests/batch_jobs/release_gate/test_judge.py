@@ -99,7 +99,7 @@ def test_vectors_that_are_not_finite_or_not_of_unit_length_are_refused(
         config, release(tmp_path / "b", vectors_ND=broken, indexed_ND=vectors()), release(tmp_path / "a")
     )
     assert judgement.reasons == ["3 of 160 product vectors are not finite or not of unit length; run `tawsiya embed`"]
-    assert not judgement.lists_compare
+    assert judgement.comparable is None
     json.dumps(judgement.as_json(), allow_nan=False)
 
 

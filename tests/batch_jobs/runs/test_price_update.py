@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.runs.price_update import UPDATED, update_prices
+from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.errors import GateRefusedError
+from feature_repo.common.files import file_stamp
 from feature_repo.common.paths import shop_paths
 from tests.batch_jobs.csv_shop import HEADER, kept_products, rows, shop
 
@@ -34,8 +36,11 @@ def products_file(config: Config) -> Path:
 
 
 def values(config: Config) -> dict[str, tuple[Any, ...]]:
-    """The updated columns of each product."""
-    return {name: tuple(row[column] for column in UPDATED) for name, row in kept_products(config).items()}
+    """Price, currency, stock and visibility of each product."""
+    return {
+        name: tuple(row[column] for column in UPDATED if column != c.REGULAR_PRICE)
+        for name, row in kept_products(config).items()
+    }
 
 
 def reasons(config: Config) -> list[tuple[str | None, str, str]]:
@@ -63,9 +68,9 @@ def test_the_shops_file_gives_its_values(config: Config) -> None:
 
 def test_without_a_change_nothing_is_written(config: Config) -> None:
     path = shop_paths(config).products
-    stamp = path.stat()
+    stamp = file_stamp(path)
     assert update_prices(config)["counts"]["changed"] == 0
-    assert path.stat() == stamp
+    assert file_stamp(path) == stamp
 
 
 def test_a_feed_may_have_some_columns_and_some_products(config: Config, tmp_path: Path) -> None:
@@ -80,6 +85,21 @@ def test_a_feed_may_have_some_columns_and_some_products(config: Config, tmp_path
     feed.write_text("id,stock\np3,7\n")
     update_prices(config, feed)
     assert values(config)["p3"] == (None, None, 7, True)
+
+
+def test_a_feed_starts_and_ends_a_sale(config: Config, tmp_path: Path) -> None:
+    def prices() -> list[float | None]:
+        return [kept_products(config)["p1"][column] for column in (c.PRICE, c.REGULAR_PRICE)]
+
+    feed = tmp_path / "feed.csv"
+    for content, expected in (
+        ("id,price,sale_price\np1,10,8\n", [8, 10]),
+        ("id,price\np1,7\n", [7, 10]),  # says nothing of the regular price
+        ("id,regular_price,sale_price\np1,10,\n", [10, None]),
+    ):
+        feed.write_text(content, encoding="utf-8")
+        update_prices(config, feed)
+        assert prices() == expected
 
 
 def test_rows_that_cannot_be_used_go_to_quarantine(config: Config, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -10,10 +11,10 @@ import pytest
 from batch_jobs.runs.code_version import PACKAGES, code_version
 from batch_jobs.runs.stage_table import PRICES_STAGE, STAGES
 from batch_jobs.runs.stages import RefreshStage, hashed_settings
-from batch_jobs.runs.training_due import KIND, METRIC, MODEL
+from batch_jobs.runs.training_due import KIND, METRIC, MODEL, SAMPLED
 from feature_repo.common.config import Config
 from training.artifacts.model import WEIGHTS
-from training.evaluate import TWO_TOWER
+from training.evaluate import SAMPLE_SIZE, TWO_TOWER
 from training.evaluation.held_out import ALL
 from training.evaluation.validation import SELECTION_METRIC
 
@@ -52,6 +53,16 @@ def test_settings_exist_and_none_is_the_apis(stage: RefreshStage) -> None:
     assert len(code_version(stage.code)) == 16
 
 
+def test_the_libraries_of_stages_are_those_that_tawsiya_installs() -> None:
+    """A misspelt one would be `not installed`, whatever is installed."""
+    project = tomllib.loads((PACKAGES / "pyproject.toml").read_text())["project"]
+    extras = [name for extra in project["optional-dependencies"].values() for name in extra]
+    installed = {re.split(r"[\[<>=]", requirement)[0] for requirement in (*project["dependencies"], *extras)}
+    listed = {name for stage in (*STAGES, PRICES_STAGE) for name in stage.libraries}
+    assert listed - installed == set()
+    assert {"torch", "faiss-cpu", "duckdb", "sentence-transformers", "feast"} <= listed
+
+
 def test_names_of_stages_are_distinct() -> None:
     assert len({stage.name for stage in STAGES}) == len(STAGES)
 
@@ -63,3 +74,4 @@ def test_code_versions_differ_with_the_code() -> None:
 
 def test_the_metric_of_the_model_is_the_one_that_training_selects_by() -> None:
     assert (MODEL, KIND, METRIC, "model.safetensors") == (TWO_TOWER, ALL, SELECTION_METRIC, WEIGHTS)
+    assert SAMPLED == SAMPLE_SIZE

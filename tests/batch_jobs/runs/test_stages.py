@@ -1,7 +1,9 @@
 """When a stage runs: by the data, settings and code of its last result, and by its files."""
 
+import importlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,10 +95,34 @@ def test_settings_and_code_count_if_the_stage_reads_them(folder: Path) -> None:
         folder, index={"type": "flat", "min_recall": 0.5}, data={"test_days": 2, "timezone": "Asia/Riyadh"}
     )
     assert reasons(changed) == ["new settings: data.test_days, index.min_recall, index.type"]
-    other_code = RefreshStage(
-        "copy", copy, STAGE.inputs, STAGE.outputs, STAGE.settings, ("batch_jobs/cli.py",), STAGE.facts
-    )
-    assert reasons(new_work(folder), other_code) == ["new code"]
+    assert reasons(new_work(folder), replace(STAGE, code=("batch_jobs/cli.py",))) == ["new code"]
+
+
+def test_another_version_of_a_library_counts_if_it_makes_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(site)
+    stage = replace(STAGE, libraries=("brewing", "kettle"))
+
+    def install(name: str, version: str) -> None:
+        metadata = site / f"{name}-1.dist-info" / "METADATA"
+        metadata.parent.mkdir(parents=True, exist_ok=True)
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        importlib.invalidate_caches()
+
+    install("brewing", "1.0")
+    work = new_work(tmp_path / "shop")
+    (work.paths.root / IN).write_text("tea")
+    (work.paths.root / "weather").write_text("rain")
+    assert advance(work, stage)
+    assert reasons(work, stage) == []
+    install("brewing", "1.1")
+    assert reasons(work, stage) == ["other versions of libraries: brewing"]
+    install("kettle", "1.0")  # of an extra that was not installed before
+    assert reasons(work, stage) == ["other versions of libraries: brewing, kettle"]
+    assert advance(work, stage)
+    assert reasons(work, stage) == []
 
 
 def test_a_stage_that_failed_has_no_record(folder: Path) -> None:
@@ -105,9 +131,8 @@ def test_a_stage_that_failed_has_no_record(folder: Path) -> None:
 
     work = new_work(folder)
     (work.paths.root / IN).write_text("coffee")
-    failing = RefreshStage("copy", fail, STAGE.inputs, STAGE.outputs, STAGE.settings, STAGE.code, STAGE.facts)
     with pytest.raises(ValueError, match="no tea"):
-        advance(work, failing)
+        advance(work, replace(STAGE, job=fail))
     # Although the old result and the old data are back.
     (work.paths.root / IN).write_text("tea")
     assert reasons(new_work(folder)) == ["no finished run of it"]
@@ -119,10 +144,7 @@ def test_what_changes_while_a_stage_reads_is_new_to_the_next_run(folder: Path) -
         (work.paths.root / IN).write_text("later")
 
     (new_work(folder).paths.root / IN).write_text("now")
-    changing = RefreshStage(
-        "copy", copy_and_change, STAGE.inputs, STAGE.outputs, STAGE.settings, STAGE.code, STAGE.facts
-    )
-    advance(new_work(folder), changing)
+    advance(new_work(folder), replace(STAGE, job=copy_and_change))
     assert reasons(new_work(folder)) == ["new data: in.txt"]
 
 

@@ -32,7 +32,8 @@ from tests.valkey_server import ValkeyServer
 
 log = logging.getLogger(__name__)
 
-pytestmark = [pytest.mark.store, pytest.mark.processes]
+# Two hundred starts of a server take longer than other tests may.
+pytestmark = [pytest.mark.store, pytest.mark.processes, pytest.mark.timeout(1800)]
 
 MOMENTS = int(os.environ.get("KILLED_SERVERS", "200"))
 WRITERS = 4

@@ -1,16 +1,47 @@
 """Diversity against the definitions written as plain loops, and on literal products."""
 
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_api.lists.diversity import Candidates, diversify
+from feature_repo.common.arrays import Float32Array, Int32Array
+from online_api.lists.diversity import CodeLimit, diversify
+
+
+class Shelf(NamedTuple):
+    """Candidates with the codes that limits go by."""
+
+    scores_C: Float32Array
+    vectors_CD: Float32Array
+    brand_codes_C: Int32Array
+    category_codes_C: Int32Array
+
+    def choose(
+        self,
+        k: int,
+        lambda_: float = 1.0,
+        max_per_brand: int | None = None,
+        max_per_category: int | None = None,
+        *,
+        listed: int = 0,
+    ) -> list[int]:
+        """The places of what is chosen; the first `listed` candidates are listed already, and no candidates."""
+        limits = [
+            CodeLimit(codes_C[listed:], cap, Counter(codes_C[:listed].tolist()))
+            for codes_C, cap in ((self.brand_codes_C, max_per_brand), (self.category_codes_C, max_per_category))
+            if cap is not None
+        ]
+        vectors_CD = None if lambda_ == 1 else self.vectors_CD[listed:]
+        chosen = diversify(self.scores_C[listed:], k, lambda_, vectors_CD, limits, self.vectors_CD[:listed])
+        return [int(place) + listed for place in chosen]
+
 
 # Two shoes that are nearly the same, and a lamp.
-SHOES_AND_LAMP = Candidates(
+SHOES_AND_LAMP = Shelf(
     scores_C=np.array([0.9, 0.8, 0.5], dtype=np.float32),
     vectors_CD=np.array([[1, 0], [0.96, 0.28], [0, 1]], dtype=np.float32),
     brand_codes_C=np.array([0, 1, 0], dtype=np.int32),
@@ -20,50 +51,50 @@ SHOES_AND_LAMP = Candidates(
 
 def test_the_lamp_comes_before_the_second_shoe() -> None:
     # Second choice: 0.5 * 0.8 - 0.5 * 0.96 = -0.08 for the shoe, 0.5 * 0.5 - 0 = 0.25 for the lamp.
-    assert diversify(SHOES_AND_LAMP, k=3, lambda_=0.5).tolist() == [0, 2, 1]
+    assert SHOES_AND_LAMP.choose(k=3, lambda_=0.5) == [0, 2, 1]
 
 
 def test_lambda_one_ranks_by_score_and_reads_no_vectors() -> None:
-    assert diversify(SHOES_AND_LAMP._replace(vectors_CD=None), k=2).tolist() == [0, 1]
+    assert diversify(SHOES_AND_LAMP.scores_C, k=2).tolist() == [0, 1]
 
 
 def test_lambda_zero_takes_the_first_and_then_what_is_least_like_it() -> None:
-    assert diversify(SHOES_AND_LAMP, k=2, lambda_=0).tolist() == [0, 2]
+    assert SHOES_AND_LAMP.choose(k=2, lambda_=0) == [0, 2]
 
 
 def test_opposite_vectors_count_as_less_alike_than_orthogonal_ones() -> None:
-    candidates = Candidates(
+    candidates = Shelf(
         scores_C=np.array([1, 0, 0], dtype=np.float32),
         vectors_CD=np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32),
         brand_codes_C=np.full(3, -1, dtype=np.int32),
         category_codes_C=np.full(3, -1, dtype=np.int32),
     )
 
-    assert diversify(candidates, k=2, lambda_=0.5).tolist() == [0, 2]
+    assert candidates.choose(k=2, lambda_=0.5) == [0, 2]
 
 
 def test_caps_leave_fewer_where_nothing_else_may_be_taken() -> None:
-    assert diversify(SHOES_AND_LAMP, k=3, max_per_brand=1).tolist() == [0, 1]
-    assert diversify(SHOES_AND_LAMP, k=3, max_per_category=1).tolist() == [0, 2]
-    assert diversify(SHOES_AND_LAMP, k=3, max_per_brand=1, max_per_category=1).tolist() == [0]
+    assert SHOES_AND_LAMP.choose(k=3, max_per_brand=1) == [0, 1]
+    assert SHOES_AND_LAMP.choose(k=3, max_per_category=1) == [0, 2]
+    assert SHOES_AND_LAMP.choose(k=3, max_per_brand=1, max_per_category=1) == [0]
 
 
 def test_products_without_a_category_are_not_capped() -> None:
     without = SHOES_AND_LAMP._replace(category_codes_C=np.full(3, -1, dtype=np.int32))
 
-    assert diversify(without, k=3, max_per_category=1).tolist() == [0, 1, 2]
+    assert without.choose(k=3, max_per_category=1) == [0, 1, 2]
 
 
 def test_the_candidates_stay_as_they_were() -> None:
     before = SHOES_AND_LAMP.scores_C.copy()
 
-    diversify(SHOES_AND_LAMP, k=3, max_per_brand=1)
+    SHOES_AND_LAMP.choose(k=3, max_per_brand=1)
 
     np.testing.assert_array_equal(SHOES_AND_LAMP.scores_C, before)
 
 
 @st.composite
-def candidates_of_any_kind(draw: st.DrawFn) -> Candidates:
+def candidates_of_any_kind(draw: st.DrawFn) -> Shelf:
     """Unit vectors and scores whose every sum and product is exact in float32, with many ties."""
     count = draw(st.integers(0, 12))
 
@@ -72,7 +103,7 @@ def candidates_of_any_kind(draw: st.DrawFn) -> Candidates:
 
     scores = many(st.integers(-8, 8).map(lambda eighths: eighths / 8))
     halves = [many(st.sampled_from([-0.5, 0.5])) for _ in range(4)]
-    return Candidates(
+    return Shelf(
         np.array(scores, dtype=np.float32),
         np.array(halves, dtype=np.float32).T,
         np.array(many(st.integers(-1, 2)), dtype=np.int32),
@@ -81,9 +112,8 @@ def candidates_of_any_kind(draw: st.DrawFn) -> Candidates:
 
 
 def by_definition(
-    candidates: Candidates, k: int, lambda_: float, max_per_brand: int | None, max_per_category: int | None
+    candidates: Shelf, k: int, lambda_: float, max_per_brand: int | None, max_per_category: int | None, listed: int
 ) -> list[int]:
-    assert candidates.vectors_CD is not None
     vectors = candidates.vectors_CD.tolist()
 
     def full(codes_C: npt.NDArray[np.int32], cap: int | None, place: int) -> bool:
@@ -93,8 +123,8 @@ def by_definition(
         cosines = [sum(a * b for a, b in zip(vectors[place], vectors[other], strict=True)) for other in chosen]
         return lambda_ * float(candidates.scores_C[place]) - (1 - lambda_) * max(cosines, default=0)
 
-    chosen: list[int] = []
-    while len(chosen) < k:
+    chosen = list(range(min(listed, len(vectors))))
+    while len(chosen) < listed + k:
         open_ = [
             place
             for place in range(len(vectors))
@@ -105,23 +135,30 @@ def by_definition(
         if not open_:
             break
         chosen.append(max(open_, key=value))  # the first of equals
-    return chosen
+    return chosen[listed:]
 
 
 CAPS = st.none() | st.integers(1, 3)
 
 
-@given(candidates_of_any_kind(), st.integers(1, 14), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), CAPS, CAPS)
+@given(
+    candidates_of_any_kind(),
+    st.integers(1, 14),
+    st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]),
+    CAPS,
+    CAPS,
+    st.integers(0, 4),
+)
 def test_choices_are_those_of_the_definition(
-    candidates: Candidates, k: int, lambda_: float, max_per_brand: int | None, max_per_category: int | None
+    candidates: Shelf, k: int, lambda_: float, max_per_brand: int | None, max_per_category: int | None, listed: int
 ) -> None:
-    chosen = diversify(candidates, k, lambda_, max_per_brand, max_per_category).tolist()
+    chosen = candidates.choose(k, lambda_, max_per_brand, max_per_category, listed=listed)
 
-    assert chosen == by_definition(candidates, k, lambda_, max_per_brand, max_per_category)
+    assert chosen == by_definition(candidates, k, lambda_, max_per_brand, max_per_category, listed)
 
 
 @given(candidates_of_any_kind(), st.integers(1, 14))
-def test_lambda_one_without_caps_is_the_plain_ranking(candidates: Candidates, k: int) -> None:
+def test_lambda_one_without_caps_is_the_plain_ranking(candidates: Shelf, k: int) -> None:
     ranking = np.argsort(-candidates.scores_C, kind="stable")
 
-    assert diversify(candidates, k).tolist() == ranking[:k].tolist()
+    assert candidates.choose(k) == ranking[:k].tolist()

@@ -23,7 +23,7 @@ from online_api.lists.ranking import (
 )
 from online_api.lists.rule_file import RuleSet
 from online_api.lists.rules import ActiveRules, compile_rules
-from online_api.schemas.requests import NO_DIVERSITY, NO_FILTERS, Diversity, Filters
+from online_api.schemas.requests import NO_FILTERS, Diversity, Filters
 from tests.random_release import (
     BRANDS,
     CATEGORIES,
@@ -34,12 +34,14 @@ from tests.random_release import (
     write_arrow,
     write_random_release,
 )
+from training.artifacts.best_products import Repeats
 from training.artifacts.product_table import ProductTable
-from training.artifacts.recommender import Recommender, Repeats
+from training.artifacts.recommender import Recommender
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import Ranked, top_k
 from training.artifacts.search.vector_index import IndexType
 
+NO_DIVERSITY = Diversity(max_per_group=100)  # variants of one product as well; K is 100 at most
 N_PRODUCTS = 12_000  # beyond EXACT_SEARCH_PRODUCTS, also of the products that one rule moves
 ROUNDING = 1e-6
 
@@ -170,7 +172,9 @@ PINS = st.lists(
 )
 CAPS = st.none() | st.integers(1, 30)
 DIVERSITIES = st.builds(
-    lambda lambda_, brand, category: Diversity(lambda_=lambda_, max_per_brand=brand, max_per_category=category),
+    lambda lambda_, brand, category: Diversity(
+        lambda_=lambda_, max_per_brand=brand, max_per_category=category, max_per_group=100
+    ),
     st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     CAPS,
     CAPS,
@@ -225,7 +229,7 @@ def test_caps_leave_out_only_what_is_full_or_worse(
     k: int,
 ) -> None:
     scorer, selection, rules = shop.scorer(whom), shop.selection(filters, excluded), active(shop.catalogue, moves)
-    diversity = Diversity(max_per_brand=per_brand, max_per_category=per_category)
+    diversity = Diversity(max_per_brand=per_brand, max_per_category=per_category, max_per_group=100)
     listed = shop.rank(scorer, selection, k, diversity, rules)
     totals = listed.scores + listed.adjustments
     assert (np.diff(totals) <= ROUNDING).all()
@@ -337,11 +341,14 @@ def test_what_a_search_found_already_is_used_as_far_as_it_goes(shop: Shop) -> No
     vector_D = unit_vectors(1, seed=4)[0]
     everything = Selection(None, N_PRODUCTS, {})
     [expected] = shop.recommender.nearest(vector_D[None, :], 60)
-    scorer = SimilarityScorer(shop.recommender, vector_D, expected.first(50))
     for k in (10, 50, 60):
+        scorer = SimilarityScorer(shop.recommender, vector_D)
+        [found] = shop.recommender.best([scorer.query(50, everything)])
+        scorer.take(everything, found)
         assert_array_equal(scorer.top(k, everything).positions, expected.positions[:k])
-    odd = np.arange(N_PRODUCTS) % 2 == 1
-    assert odd[scorer.top(10, Selection(odd, N_PRODUCTS // 2, {})).positions].all()
+        assert_allclose(scorer.terms(expected.positions).similarity, expected.scores, atol=ROUNDING)
+        odd = np.arange(N_PRODUCTS) % 2 == 1
+        assert odd[scorer.top(10, Selection(odd, N_PRODUCTS // 2, {})).positions].all()
 
 
 # ---- literal shelves -------------------------------------------------------------------------------------------------
@@ -367,10 +374,15 @@ class InOrder:
         return ScoreTerms(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 3)
 
 
-def shelf_of(folder: Path, brands: list[str | None], hidden: set[int]) -> LiveCatalogue:
+def shelf_of(
+    folder: Path, brands: list[str | None], hidden: set[int], groups: list[str | None] | None = None
+) -> LiveCatalogue:
     products = random_products(len(brands))
-    for name, values in ((c.BRAND, brands), (c.HIDDEN, [place in hidden for place in range(len(brands))])):
-        products = products.set_column(products.column_names.index(name), name, pa.array(values))
+    hidden_flags = [place in hidden for place in range(len(brands))]
+    for name, values in ((c.BRAND, brands), (c.HIDDEN, hidden_flags), (c.GROUP_ID, groups or [None] * len(brands))):
+        products = products.set_column(
+            products.column_names.index(name), name, pa.array(values, products.schema.field(name).type)
+        )
     return LiveCatalogue(ProductTable(write_arrow(folder / "products.arrow", products), folder / "none"), None)
 
 

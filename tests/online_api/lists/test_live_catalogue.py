@@ -112,18 +112,20 @@ def live_products(n_products: int) -> st.SearchStrategy[LiveProducts]:
         return st.lists(values, min_size=n_products, max_size=n_products)
 
     return st.builds(
-        lambda prices, currencies, stock, hidden, known: LiveProducts(
+        lambda prices, currencies, stock, hidden, known, regular: LiveProducts(
             np.array(prices, dtype=np.float64),
             np.array(currencies, dtype=np.str_),
             np.array(stock, dtype=np.int64),
             np.array(hidden),
             np.array(known),
+            np.array(regular, dtype=np.float64),
         ),
         column(st.sampled_from([math.nan, 0.0, 10.0, 25.0])),
         column(st.sampled_from(["", "EGP", "USD"])),
         column(st.sampled_from([-1, 0, 5])),
         column(st.booleans()),
         column(st.booleans()),
+        column(st.sampled_from([math.nan, 0.0, 25.0, 40.0])),
     )
 
 
@@ -134,11 +136,15 @@ def test_live_values_stand_for_those_of_the_release_where_the_store_knows_the_pr
         stock_P=np.array([0, 99, -1, -1, 2]),
         hidden_P=np.array([True, True, False, False, False]),
         known_P=np.array([True, False, True, False, True]),
+        regular_price_P=np.array([22.0, 198.0, 5.0, np.nan, 4.0]),
     )
     catalogue = LiveCatalogue(shelf, live)
     assert [catalogue.rendered(position)[c.PRICE] for position in range(5)] == [11, 20, None, 30, 5]
     assert [catalogue.rendered(position)[c.CURRENCY] for position in range(5)] == ["SAR", None, None, None, "EGP"]
     assert catalogue.currencies == ("EGP", "SAR")
+    # p1 keeps the values of the release, p2 has no price any more, and p4 costs more than it did.
+    assert [catalogue.rendered(position)[c.REGULAR_PRICE] for position in range(5)] == [22, None, None, None, None]
+    assert (catalogue.on_sale.positions.tolist(), catalogue.on_sale.scores(np.array([0])).tolist()) == ([0], [0.5])
     assert [catalogue.rendered(position)[c.STOCK] for position in range(5)] == [0, 0, None, 1, 2]
     assert catalogue.hidden_N.tolist() == [True, False, False, True, False]
     assert allowed(catalogue.select(Filters(max_price=20)), 5) == [1, 4]

@@ -205,7 +205,7 @@ class Watched:
 
     def names(self, after: float) -> list[str]:
         self.clock.now += after
-        return [rule.name for rule in self.file.rule_set().rules]
+        return [rule.name for rule in self.file.content().rules]
 
 
 def test_a_changed_file_is_read_again_at_most_once_a_second(tmp_path: Path) -> None:
@@ -240,11 +240,11 @@ def test_a_restored_file_of_the_same_size_and_time_is_seen(tmp_path: Path) -> No
 
 def test_an_unchanged_file_gives_the_same_rules(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "rules.yaml", BOOST)
-    before = watched.file.rule_set()
+    before = watched.file.content()
 
     watched.clock.now += 60
 
-    assert watched.file.rule_set() is before
+    assert watched.file.content() is before
 
 
 def test_a_broken_file_leaves_the_old_rules_until_it_is_mended(

@@ -53,22 +53,35 @@ def events_of(*buyers: object) -> dict[str, Any]:
     return {"json": {"events": [EVENT | {"buyer_id": buyer} for buyer in buyers]}}
 
 
+def guest_token() -> str:
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
+    return BuyerTokens((SECRET,), "csv").sign("a guest", expires)
+
+
 # Each route that takes a buyer, and how a request names one.
 def requests_for(buyer: str) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         ("GET", f"/v1/buyers/{buyer}/recommendations", {}),
+        ("GET", f"/v1/buyers/{buyer}/again", {}),
+        ("GET", f"/v1/buyers/{buyer}/recent", {}),
         ("POST", "/v1/recommendations", {"json": {"buyer_id": buyer}}),
+        ("POST", "/v1/cart", {"json": {"product_ids": ["p1"], "buyer_id": buyer}}),
         ("POST", "/retrieve", {"json": {"buyer_id": buyer}}),
         ("POST", "/encode_buyer", {"json": {"buyer_id": buyer}}),
         ("POST", "/v1/events", events_of(buyer)),
+        ("POST", f"/v1/buyers/{buyer}/merge", {"json": {"guest_id": "a guest", "guest_token": guest_token()}}),
     ]
 
 
 WITHOUT_A_BUYER: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/v1/products/p1", {}),
     ("GET", "/v1/products/p1/similar", {}),
+    ("GET", "/v1/products/p1/bought-together", {}),
     ("GET", "/v1/trending", {}),
+    ("GET", "/v1/new", {}),
+    ("GET", "/v1/on-sale", {}),
     ("GET", "/v1/search?q=tea", {}),
+    ("GET", "/v1/suggestions?q=t", {}),
     ("POST", "/retrieve", {"json": {"interactions": [EVENT]}}),
 ]
 CLOSED = [

@@ -204,6 +204,32 @@ def test_a_hundred_requests_at_once_fetch_one_lease(connection: str) -> None:
     asyncio.run(run())
 
 
+def test_requests_that_waited_for_a_lease_go_on_together(connection: str) -> None:
+    """Else each would make a batch of its own, and a batch of 32 takes half the time of 32 batches."""
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        async with workers(connection, time.monotonic) as (limiter,):
+            limit = Limit(rate_per_second=1000, burst=1000)
+
+            async def turn_of_admission() -> int:
+                assert await limiter.admit("key:1", limit) == 0.0
+                return turns
+
+            counting = asyncio.create_task(count_turns())
+            admitted_in = await asyncio.gather(*(turn_of_admission() for _ in range(32)))
+            counting.cancel()
+            assert max(admitted_in) - min(admitted_in) <= 1
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_request_harms_no_other(connection: str) -> None:
     async def run() -> None:
         async with workers(connection, time.monotonic) as (limiter,):

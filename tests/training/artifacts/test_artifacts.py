@@ -324,6 +324,7 @@ FILES = [
     "search_index/index_curve.json",
     "search_index/product_index.faiss",
     "search_index/text_vectors.npy",
+    "search_index/vocabulary.arrow",
 ]
 
 

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from feature_repo import columns as c
 from feature_repo.transforms.keys import product_key, product_keys
 from tests.random_release import write_arrow
-from training.artifacts.product_table import NO_CODE, ProductTable, read_product_columns
+from training.artifacts.product_table import NO_CODE, ProductTable, read_product_columns, with_group_codes
 
 IDS = ["p1", "p2", "ق3", "p4"]
 PRODUCTS = pa.table(
@@ -151,3 +151,22 @@ def test_product_features_of_an_older_version_make_a_release(tmp_path: Path) -> 
     assert set(read_product_columns(tmp_path / "old.parquet").column_names) == set(PRODUCTS.column_names)
     pq.write_table(features.append_column(c.CURRENCY, pa.nulls(4, pa.string())), tmp_path / "new.parquet")
     assert c.CURRENCY in read_product_columns(tmp_path / "new.parquet").column_names
+
+
+@pytest.mark.parametrize(
+    ("groups", "codes"),
+    [
+        (["g", None, "g", "alone"], [0, NO_CODE, 0, NO_CODE]),
+        (["a", "b", "b", "a"], [0, 1, 1, 0]),
+        ([None] * 4, [NO_CODE] * 4),
+    ],
+)
+def test_variants_have_one_code_and_a_group_of_one_has_none(
+    tmp_path: Path, groups: list[str | None], codes: list[int]
+) -> None:
+    products = PRODUCTS.append_column(c.GROUP_ID, pa.array(groups, pa.string()))
+    # A release that holds the codes, and one of before.
+    for table in (table_of(tmp_path, with_group_codes(products)), table_of(tmp_path, products)):
+        assert (table.group_codes_N.dtype, table.group_codes_N.tolist()) == (np.dtype(np.int32), codes)
+        assert table.has_groups == any(code != NO_CODE for code in codes)
+    assert not table_of(tmp_path).has_groups  # of version 0.1.0, which has no such column

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from feature_repo.common.arrays import BoolArray, Float32Array
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import AS_OF_MS, SCHEMA, draw_recent_popularity, unit_vectors, write_random_release
-from training.artifacts.recommender import RECENTLY_POPULAR_POOL, Recommender
+from training.artifacts.best_products import RECENTLY_POPULAR_POOL
+from training.artifacts.recommender import Recommender
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, top_k
 from training.data.histories import DAY_MS
@@ -216,17 +217,18 @@ def test_products_that_the_release_does_not_have_repeat_nothing(rescored: Recomm
 
 
 def test_lists_of_new_products_have_a_popularity_weight_of_their_own(rescored: Recommender) -> None:
-    positions = np.array([3, 1, 0])
-    assert_allclose(rescored.popularity_term(positions, new_only=False), 0.5 * np.log([8, 1, 2]), rtol=1e-6)
-    assert_allclose(rescored.popularity_term(positions, new_only=True), 0.25 * np.log([8, 1, 10]), rtol=1e-6)
+    positions = [3, 1, 0]
+    terms = [rescored.popularity_term(new_only=new_only).term_N[positions] for new_only in (False, True)]
+    assert_allclose(terms[0], 0.5 * np.log([8, 1, 2]), rtol=1e-6)
+    assert_allclose(terms[1], 0.25 * np.log([8, 1, 10]), rtol=1e-6)
 
 
 def test_the_most_popular_lately_come_first_and_those_without_buyers_not_at_all(rescored: Recommender) -> None:
-    assert rescored.recently_popular(10, new_only=False).tolist() == [3, 2, 4, 0]
-    assert rescored.recently_popular(2, new_only=False).tolist() == [3, 2]
-    assert rescored.recently_popular(10, new_only=True).tolist() == [0, 3, 2, 4, 5]
-    allowed_N = np.array([True, True, False, False, True, True])
-    assert rescored.recently_popular(10, allowed_N, new_only=False).tolist() == [4, 0]
+    of_any, of_new = (rescored.popularity_term(new_only=new_only) for new_only in (False, True))
+    assert of_any.largest(10).tolist() == [3, 2, 4, 0]
+    assert of_any.largest(2).tolist() == [3, 2]
+    assert of_new.largest(10).tolist() == [0, 3, 2, 4, 5]
+    assert of_any.largest(10, np.array([True, True, False, False, True, True])).tolist() == [4, 0]
 
 
 @few_examples
@@ -237,4 +239,4 @@ def test_the_most_popular_lately_are_those_of_the_largest_term(
     allowed_N, lately_N = random_mask(seed, selectivity), draw_recent_popularity(N_PRODUCTS)[int(new_only)].tolist()
     order = sorted(range(N_PRODUCTS), key=lambda position: -lately_N[position])[:RECENTLY_POPULAR_POOL]
     expected = [position for position in order if allowed_N[position]][:k]
-    assert recommenders["flat"].recently_popular(k, allowed_N, new_only=new_only).tolist() == expected
+    assert recommenders["flat"].popularity_term(new_only=new_only).largest(k, allowed_N).tolist() == expected

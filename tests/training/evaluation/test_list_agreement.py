@@ -1,10 +1,13 @@
 """How alike two lists are."""
 
+from collections import Counter
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.list_agreement import overlap, rank_biased_overlap
+from training.evaluation.list_agreement import mean_overlap, overlap, rank_biased_overlap
 
 LISTS = st.lists(st.integers(0, 30), unique=True, max_size=20)
 
@@ -14,6 +17,13 @@ def test_overlap_counts_common_products_wherever_they_stand() -> None:
     assert overlap(["a", "b"], ["a", "b", "c", "d"]) == 0.5
     assert overlap([], []) == 1
     assert overlap(["a"], []) == 0
+
+
+@given(st.lists(st.lists(st.integers(0, 8), unique=True, min_size=4, max_size=4), max_size=8))
+def test_the_mean_overlap_is_that_of_all_pairs(lists: list[list[int]]) -> None:
+    pairs = [overlap(*pair) for pair in combinations(lists, 2)]
+    counts = Counter(product for one in lists for product in one)
+    assert mean_overlap(list(counts.values()), len(lists), 4) == pytest.approx(sum(pairs) / len(pairs) if pairs else 0)
 
 
 def test_rank_biased_overlap_is_the_weighted_mean_of_the_overlaps_at_each_depth() -> None:

@@ -1,6 +1,7 @@
 """Metrics against values computed by hand, and against their definitions as plain loops."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from training.evaluation.metrics import (
     accuracy_metrics,
     accuracy_per_buyer,
     beyond_accuracy,
+    buyer_overlap,
     category_relevance,
     coverage,
     diversity,
@@ -74,6 +76,16 @@ def test_coverage_by_hand() -> None:
     assert coverage(RANKED, 10, [1, 4]) == pytest.approx({"coverage@1": 2 / 10, "coverage@4": 7 / 10})
 
 
+def test_buyer_overlap_by_hand() -> None:
+    ranked = np.array([[0, 1, 2], [1, 0, 3], [4, -1, -1]])
+
+    # Of three pairs, one has both products of the first two places in common, and two of the first three.
+    expected = {"buyer_overlap@1": 0, "buyer_overlap@2": (2 / 2) / 3, "buyer_overlap@3": (2 / 3) / 3}
+    assert buyer_overlap(ranked, [1, 2, 3]) == pytest.approx(expected)
+    assert buyer_overlap(np.array([[5, 6], [6, 5]]), [2]) == {"buyer_overlap@2": 1}
+    assert buyer_overlap(np.array([[5, 6]]), [2]) == {"buyer_overlap@2": 0}
+
+
 def test_diversity_by_hand() -> None:
     vectors = np.array([[1, 0], [5, 0], [0, 2], [-1, 0]], dtype=np.float32)
     ranked = np.array([[0, 1, 2], [0, 3, -1]])
@@ -104,7 +116,7 @@ def test_category_relevance_by_hand() -> None:
 def test_metrics_beyond_accuracy_depend_on_the_facts() -> None:
     popularity, categories = np.arange(10), np.zeros(10, dtype=np.int64)
     vectors = np.ones((10, 2), dtype=np.float32)
-    always = {"coverage@2", "novelty@2"}
+    always = {"coverage@2", "buyer_overlap@2", "novelty@2"}
 
     assert set(accuracy_metrics(RANKED, TARGETS, [2])) == {"recall@2", "precision@2", "hit_rate@2", "ndcg@2", "mrr@2"}
     assert set(beyond_accuracy(RANKED, TARGETS, [2], CatalogueFacts(popularity))) == always
@@ -227,6 +239,8 @@ def test_every_metric_follows_its_definition(
         ]
         expected = {name: mean([values[name] for values in per_buyer]) for name in per_buyer[0]}
         expected[f"coverage@{k}"] = len({p for row in ranked for p in row[:k] if p >= 0}) / N_PRODUCTS
+        tops = [{product for product in row[:k] if product >= 0} for row in ranked]
+        expected[f"buyer_overlap@{k}"] = mean([len(one & other) / k for one, other in combinations(tops, 2)])
         of_this_k = {name: value for name, value in metrics.items() if name.endswith(f"@{k}")}
         assert of_this_k == pytest.approx(expected, abs=1e-6)
 

@@ -139,7 +139,9 @@ def test_measure_has_the_accuracy_of_compare() -> None:
         accuracy = compare([ranker], BUYERS, TARGETS, [1, 2], show_progress=False)[ranker.name]
         assert result.metrics.items() >= accuracy.items()
         assert result.metrics.keys() - accuracy.keys() == {
-            f"{name}@{k}" for name in ("coverage", "novelty", "diversity", "category_relevance") for k in (1, 2)
+            f"{name}@{k}"
+            for name in ("coverage", "buyer_overlap", "novelty", "diversity", "category_relevance")
+            for k in (1, 2)
         }
         assert result.slices == {}
 

@@ -80,13 +80,27 @@ class CandidateIndex(ABC):
 
         K is k, or N where that is less. Safe to call from several threads.
         """
-        n_candidates = self.n_candidates(k)
-        if n_candidates >= len(self):
-            return exact_search(self._vectors_ND, queries_BD, k)
         queries_BD = as_float32(queries_BD)
-        candidates_BC = self._candidates(queries_BD, n_candidates, self._scaled(k))
+        candidates_BC = self._found(queries_BD, self.n_candidates(k), k)
+        if candidates_BC is None:
+            return exact_search(self._vectors_ND, queries_BD, k)
         # What chose the candidates is too coarse to rank by.
         return rank_candidates(self._vectors_ND, queries_BD, candidates_BC, k)
+
+    def candidates(self, queries_BD: Float32Array, k: int) -> Int64Array | None:
+        """Positions that hold nearly all of the K nearest, (B, C), -1 where there are fewer; None if that takes all.
+
+        For callers who rank by more than the inner product. C is in proportion to K, while `search` takes no fewer
+        than for 100 results.
+        """
+        n_candidates = max(k, self.n_candidates(RESULTS_OF_VALUE) * k // RESULTS_OF_VALUE)
+        return self._found(as_float32(queries_BD), n_candidates, k)
+
+    def _found(self, queries_BD: Float32Array, n_candidates: int, k: int) -> Int64Array | None:
+        """The candidates for K results; None to compare with all products."""
+        if n_candidates >= len(self):
+            return None
+        return self._candidates(queries_BD, n_candidates, self._scaled(k))
 
     def _scaled(self, k: int) -> int:
         return max(self.value, -(-self.value * k // RESULTS_OF_VALUE))

@@ -31,7 +31,7 @@ def rank_candidates(
 
     A candidate of -1 is a missing one. A query with fewer than K candidates is compared with all products.
     """
-    scores_BC = _inner_products(vectors_ND, queries_BD, candidates_BC)
+    scores_BC = inner_products(vectors_ND, queries_BD, candidates_BC)
     best_BK = np.argsort(-scores_BC, axis=1)[:, :k]
     scores_BK = np.take_along_axis(scores_BC, best_BK, axis=1)
     positions_BK = np.take_along_axis(candidates_BC, best_BK, axis=1)
@@ -41,11 +41,14 @@ def rank_candidates(
     return scores_BK, positions_BK
 
 
-def _inner_products(vectors_ND: Float32Array, queries_BD: Float32Array, candidates_BC: Int64Array) -> Float32Array:
-    """Inner products with the candidates, (B, C); minus infinity for -1.
+def inner_products(vectors_ND: Float32Array, queries_BD: Float32Array, candidates_BC: Int64Array) -> Float32Array:
+    """Inner products of each query with its candidates, (B, C); minus infinity for a candidate of -1.
 
     Reads the vectors in place: gathering them by NumPy indexing first takes nearly twice as long.
     """
+    # FAISS gets addresses, so an array of another type or layout would be read as garbage.
+    vectors_ND, queries_BD = as_float32(vectors_ND), as_float32(queries_BD)
+    candidates_BC = np.ascontiguousarray(candidates_BC, np.int64)
     scores_BC = np.empty(candidates_BC.shape, np.float32)
     pointers = [faiss.swig_ptr(array) for array in (scores_BC, queries_BD, vectors_ND, candidates_BC)]
     # The stubs of FAISS 1.15 lack this function.

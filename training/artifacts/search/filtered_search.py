@@ -1,19 +1,23 @@
 """Exact or approximate search for the products nearest to a vector, among all products or among allowed ones.
 
-Legend: B query vectors, K results, P some products, N all products, D dimensions.
+Legend: B query vectors, K results, P some products, C candidates, N all products, D dimensions.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
+from training.artifacts.search.exact_search import as_float32, inner_products
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_recall import ROUNDING
 from training.artifacts.search.vector_index import VectorIndex
 
 # Up to this many allowed products, an exact comparison with all of them takes a millisecond at most.
 EXACT_SEARCH_PRODUCTS = 5_000
+# Candidates are in proportion to the results, and enough for so many at least: few might not hold the best one.
+FEWEST_RESULTS = 50
 
 
 class Ranked(NamedTuple):
@@ -32,13 +36,29 @@ class Ranked(NamedTuple):
         return Ranked(self.positions[:k], self.scores[:k])
 
 
+class VectorQuery(NamedTuple):
+    """A query vector, the number of results, and the products that may be among them.
+
+    Attributes:
+        vector_D: (D,) unit vector.
+        k: K.
+        allowed_N: (N,) which products are allowed; None allows all.
+        n_allowed: Number of allowed products.
+    """
+
+    vector_D: Float32Array
+    k: int
+    allowed_N: BoolArray | None
+    n_allowed: int
+
+
 class IndexedVectors:
     """Vectors of all products with an index over them; read-only and safe to use from several threads."""
 
     def __init__(self, vectors_ND: Float32Array, index: VectorIndex) -> None:
         """Keeps the unit vectors and the index that was built on them."""
         # A plain array over a mapped file: indexing it is faster than indexing the memmap object.
-        self._vectors_ND: Float32Array = np.asarray(vectors_ND)
+        self._vectors_ND: Float32Array = as_float32(np.asarray(vectors_ND))
         self._index = index
 
     def __len__(self) -> int:
@@ -70,34 +90,90 @@ class IndexedVectors:
     def nearest_allowed(self, vector_D: Float32Array, k: int, allowed_N: BoolArray, n_allowed: int) -> Ranked:
         """The K allowed products with the highest inner product; all of them if fewer are allowed.
 
-        Few allowed products are compared exactly. For many, the index first returns a few more than K products, scaled
-        by the share of allowed ones. That suffices unless similarity and permission correlate. Each further attempt
-        fetches four times as many, until an exact comparison is cheaper.
-
         Args:
             vector_D: (D,) unit vector.
             k: K.
             allowed_N: (N,) which products are allowed.
             n_allowed: Number of allowed products.
         """
-        k = min(k, n_allowed)
-        # 8 more than K on average, because the share of allowed products among the nearest varies.
-        n_fetched = int((k + 8) * len(self) / max(n_allowed, 1))
-        while n_allowed > EXACT_SEARCH_PRODUCTS and n_fetched < n_allowed // 8:
-            (nearest,) = self.nearest(vector_D[None, :], n_fetched)
-            allowed = allowed_N[nearest.positions]
-            if allowed.sum() >= k:
-                return Ranked(nearest.positions[allowed], nearest.scores[allowed]).first(k)
-            n_fetched *= 4
+        [positions] = self.candidates([VectorQuery(vector_D, max(k, FEWEST_RESULTS), allowed_N, n_allowed)])
+        if positions is not None:
+            return top_k(positions, self.similarity(vector_D, positions), k)
         positions = np.flatnonzero(allowed_N)
-        if n_allowed > len(self) // 8:  # reading all vectors in order is faster than gathering so many
-            return top_k(positions, (self._vectors_ND @ vector_D)[positions], k)
-        return top_k(positions, self.similarity(vector_D, positions), k)
+        return top_k(positions, self.all_similarities(vector_D[None, :], positions)[0], k)
+
+    def candidates(self, queries: Sequence[VectorQuery]) -> list[Int64Array | None]:
+        """For each query, allowed products that hold its K nearest, as far as the index finds them, (C,).
+
+        None where a comparison with all allowed products is cheaper, or the index makes no less. Of the index, as many
+        more results are asked for as products are not allowed. That suffices unless similarity and permission
+        correlate; each further attempt asks for four times as many. Queries that ask for as many share a search.
+        """
+        found: list[Int64Array | None] = [None] * len(queries)
+        # Few products are compared exactly.
+        pending = {
+            row: self._n_results(query) for row, query in enumerate(queries) if query.n_allowed > EXACT_SEARCH_PRODUCTS
+        }
+        while pending:
+            n_results = min(pending.values())
+            rows = [row for row, n in pending.items() if n == n_results]
+            pending = {row: n for row, n in pending.items() if n != n_results}
+            # Beyond this, a comparison with all allowed products is cheaper.
+            rows = [row for row in rows if n_results <= queries[row].n_allowed // 8 or queries[row].allowed_N is None]
+            if not rows:
+                continue
+            candidates_BC = self._index.candidates(np.stack([queries[row].vector_D for row in rows]), n_results)
+            if candidates_BC is None:
+                continue
+            for row, candidates_C in zip(rows, candidates_BC, strict=True):
+                positions = _allowed(candidates_C, queries[row].allowed_N)
+                # As many per result as without conditions: what lies beyond is chosen too coarsely.
+                if len(positions) * n_results >= queries[row].k * len(candidates_C):
+                    found[row] = positions
+                else:
+                    pending[row] = 4 * n_results
+        return found
+
+    def _n_results(self, query: VectorQuery) -> int:
+        """How many results the index is asked for at first: K and, doubled again and again, what is not allowed."""
+        n_results = query.k
+        if query.allowed_N is not None:
+            # 8 more than K on average, because the share of allowed products among the nearest varies.
+            while n_results * query.n_allowed < (query.k + 8) * len(self):
+                n_results *= 2
+        return n_results
+
+    def all_similarities(self, vectors_BD: Float32Array, positions: Int64Array | None) -> Float32Array:
+        """Inner products of B vectors with P products, (B, P), or with all, (B, N); for many products.
+
+        They may differ from `similarity` in the last digit.
+        """
+        if positions is None:
+            similarities: Float32Array = vectors_BD @ self._vectors_ND.T
+        elif len(positions) > len(self) // 8:  # reading all vectors in order is faster than gathering so many
+            similarities = (vectors_BD @ self._vectors_ND.T)[:, positions]
+        else:
+            similarities = vectors_BD @ self._vectors_ND[positions].T
+        return similarities
 
     def similarity(self, vector_D: Float32Array, positions: Int64Array) -> Float32Array:
         """Inner products of a vector with P products, (P,)."""
-        scores: Float32Array = self._vectors_ND[positions] @ vector_D
-        return scores
+        [similarity] = self.similarities(vector_D[None, :], positions[None, :])
+        return np.asarray(similarity)
+
+    def similarities(self, vectors_BD: Float32Array, positions_BP: Int64Array) -> Float32Array:
+        """Inner products of each vector with P products of its own, (B, P); minus infinity for the position -1.
+
+        They are the same whichever vectors come together, to the last digit.
+        """
+        return inner_products(self._vectors_ND, vectors_BD, positions_BP)
+
+
+def _allowed(candidates_C: Int64Array, allowed_N: BoolArray | None) -> Int64Array:
+    """The candidates that are products, and allowed ones."""
+    if allowed_N is None:
+        return candidates_C if candidates_C[-1] >= 0 else candidates_C[candidates_C >= 0]
+    return candidates_C[allowed_N[candidates_C] & (candidates_C >= 0)]
 
 
 def top_k(positions: Int64Array, scores: Float32Array, k: int) -> Ranked:

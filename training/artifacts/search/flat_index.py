@@ -60,3 +60,7 @@ class FlatIndex:
         K is k, or N if that is less. Safe to call from several threads.
         """
         return exact_search(self._vectors_ND, queries_BD, k)
+
+    def candidates(self, _queries_BD: Float32Array, _k: int) -> None:
+        """None: it compares with all products, see CandidateIndex."""
+        return

@@ -12,7 +12,7 @@ import faiss
 
 from feature_repo.common.arrays import Float32Array, Int64Array
 from training.artifacts.search.candidate_index import CandidateIndex
-from training.artifacts.search.exact_search import ScoresAndPositions, exact_search, require_unit_vectors
+from training.artifacts.search.exact_search import require_unit_vectors
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_files import write_index
 from training.artifacts.search.milvus_collection import (
@@ -111,25 +111,25 @@ class MilvusIndex(CandidateIndex):
         """The candidates, which are compared here; what the engine compares, it does not tell."""
         return float(self.value)
 
-    def search(self, queries_BD: Float32Array, k: int) -> ScoresAndPositions:
-        """As of all indexes. A loaded one searches exactly while the engine is away, and logs when that begins.
+    def _found(self, queries_BD: Float32Array, n_candidates: int, k: int) -> Int64Array | None:
+        """As of all indexes. A loaded one compares with all products while the engine is away, and logs that it begins.
 
         Raises:
             EngineError: The engine is away, and the index has just been built.
         """
         if not self._exact_if_away:
-            return super().search(queries_BD, k)
-        if time.monotonic() >= self._retry_at:
-            try:
-                found = super().search(queries_BD, k)
-            except EngineError as error:
-                self._retry_at = time.monotonic() + RETRY_S
-                if not self._is_away:
-                    log.warning("searching all products exactly, which takes longer: %s", error)
-                self._is_away = True
-            else:
-                if self._is_away:
-                    log.warning("Milvus at %s answers again", self._collection.address)
-                self._is_away = False
-                return found
-        return exact_search(self._vectors_ND, queries_BD, k)
+            return super()._found(queries_BD, n_candidates, k)
+        if time.monotonic() < self._retry_at:
+            return None
+        try:
+            candidates_BC = super()._found(queries_BD, n_candidates, k)
+        except EngineError as error:
+            self._retry_at = time.monotonic() + RETRY_S
+            if not self._is_away:
+                log.warning("searching all products exactly, which takes longer: %s", error)
+            self._is_away = True
+            return None
+        if self._is_away:
+            log.warning("Milvus at %s answers again", self._collection.address)
+        self._is_away = False
+        return candidates_BC

@@ -1,6 +1,6 @@
 """Search by spelling: tf-idf over character n-grams of the texts, of letters and of consonants.
 
-A query and a product text are compared twice: by 4-grams of their characters (after `normalise`) and by 3-grams of
+A query and a product text are compared twice: by 4-grams of their characters (as `spell` writes them) and by 3-grams of
 their consonants, in which Arabic and Latin spellings of a name agree. Each comparison is a cosine; the score is their
 sum. The n-grams are hashed, so the index needs no vocabulary; it holds one posting list per hash. Other n-gram lengths
 find less or cost more (docs/adr/0006).
@@ -8,8 +8,10 @@ find less or cost more (docs/adr/0006).
 Legend: N products, M texts, F hashed n-grams of both kinds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +22,7 @@ from feature_repo.common.arrays import Float32Array
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import normalise
 
+Spell: TypeAlias = Callable[[str], str]
 LETTERS, CONSONANTS = 4, 3  # n-gram lengths
 FEATURES = 2**18  # hashes of each kind of n-gram; more of them do not improve the search
 _CHUNK = 4096  # texts between two steps of the progress bar
@@ -44,20 +47,53 @@ def _hashing(n: int) -> HashingVectorizer:
 _hashed_letters, _hashed_consonants = _hashing(LETTERS), _hashing(CONSONANTS)
 
 
+class SpellingScores(NamedTuple):
+    """How similar a query and each product are spelled, (N,) each, from 0 to 1.
+
+    Attributes:
+        letters_N: Cosine of the letters.
+        consonants_N: Cosine of the consonants.
+    """
+
+    letters_N: Float32Array
+    consonants_N: Float32Array
+
+    def total(self) -> Float32Array:
+        """The spelling scores, (N,), from 0 to 2."""
+        return self.letters_N + self.consonants_N
+
+    def alikeness(self) -> Float32Array:
+        """Whether they are spelled alike, (N,), from 0 to 1: by letters and consonants, or by nearly all consonants.
+
+        Random letters share consonants with many products, but hardly ever letters and consonants with one product. A
+        name in the other script shares no letters and nearly all consonants: .6 of them count as .13, .9 as .66.
+        """
+        squares_N = np.square(self.consonants_N)  # twice, because NumPy takes ten times as long for a fourth power
+        alikeness_N: Float32Array = np.maximum(np.sqrt(self.letters_N * self.consonants_N), np.square(squares_N))
+        return alikeness_N
+
+
 class NgramIndex:
     """Posting lists of n-grams; read-only and safe to use from several threads."""
 
-    def __init__(self, postings_FN: sparse.csr_array, idf_F: Float32Array) -> None:
+    def __init__(self, postings_FN: sparse.csr_array, idf_F: Float32Array, spell: Spell) -> None:
         """Wraps the tf-idf weights of products by n-gram, (F, N), and the idf of each n-gram, (F,)."""
-        self._postings_FN, self._idf_F = postings_FN, idf_F
+        self._postings_FN, self._idf_F, self._spell = postings_FN, idf_F, spell
 
     @classmethod
-    def build(cls, texts: Sequence[str], *, show_progress: bool = False) -> "NgramIndex":
-        """Indexes the unnormalised texts of N products, in the order of the products."""
-        counts_NF = sparse.vstack(list(_chunks(texts, show_progress)), format="csr", dtype=np.float32)
+    def build(cls, texts: Sequence[str], spell: Spell = normalise, *, show_progress: bool = False) -> "NgramIndex":
+        """Indexes the texts of N products, in the order of the products.
+
+        Args:
+            texts: As they are written.
+            spell: Gives texts and queries the form in which they are compared.
+            show_progress: Whether to show a progress bar.
+        """
+        spelled = (spell(text) for text in texts)
+        counts_NF = sparse.vstack(list(_chunks(spelled, len(texts), show_progress)), format="csr", dtype=np.float32)
         idf_F = _idf(counts_NF)
         # By n-gram and not by product: a query then reads only the posting lists of its own n-grams.
-        return cls(sparse.csr_array(_weights(counts_NF, idf_F).T), idf_F)
+        return cls(sparse.csr_array(_weights(counts_NF, idf_F).T), idf_F, spell)
 
     def save(self, folder: Path) -> None:
         """Writes the index to four .npy files."""
@@ -73,42 +109,45 @@ class NgramIndex:
             np.save(folder / name, array, allow_pickle=False)
 
     @classmethod
-    def load(cls, folder: Path, n_products: int) -> "NgramIndex":
-        """Memory-maps the posting lists, so that several processes share them."""
+    def load(cls, folder: Path, n_products: int, spell: Spell = normalise) -> "NgramIndex":
+        """Memory-maps the posting lists, so that several processes share them; `spell` is that of build."""
         offsets, products, weights = (
             np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
             for name in (_OFFSETS, _PRODUCTS, _WEIGHTS)
         )
         shape = (len(offsets) - 1, n_products)
         idf_F = np.load(folder / _IDF, allow_pickle=False)
-        return cls(sparse.csr_array((weights, products, offsets), shape=shape, copy=False), idf_F)
+        return cls(sparse.csr_array((weights, products, offsets), shape=shape, copy=False), idf_F, spell)
 
     def __len__(self) -> int:
         """The number of products, N."""
         return int(self._postings_FN.shape[1])
 
-    def scores(self, query: str) -> Float32Array:
-        """The spelling score of each product, (N,), from 0 to 2."""
-        query_1F = _weights(_counts([query]), self._idf_F)
-        scores_N: Float32Array = (query_1F @ self._postings_FN).toarray()[0]
-        return scores_N
+    def scores(self, query: str) -> SpellingScores:
+        """How similar a query and each product are spelled."""
+        query_1F = _weights(_counts([self._spell(query)]), self._idf_F)
+        # The letters as one row and the consonants as another; their columns are in this order.
+        n_letters = int((query_1F.indices < FEATURES).sum())
+        # Of the type of the others: SciPy would convert the posting lists to a wider one, for each query.
+        rows = np.array([0, n_letters, len(query_1F.data)], dtype=self._postings_FN.indptr.dtype)
+        query_2F = sparse.csr_array((query_1F.data, query_1F.indices, rows), shape=(2, query_1F.shape[1]))
+        letters_N, consonants_N = (query_2F @ self._postings_FN).toarray()
+        return SpellingScores(letters_N, consonants_N)
 
 
-def _chunks(texts: Sequence[str], show_progress: bool) -> Iterator[sparse.csr_array]:
-    with tqdm(total=len(texts), desc="Indexing words", unit="text", disable=not show_progress) as bar:
-        for start in range(0, len(texts), _CHUNK):
-            chunk = texts[start : start + _CHUNK]
+def _chunks(texts: Iterator[str], n_texts: int, show_progress: bool) -> Iterator[sparse.csr_array]:
+    with tqdm(total=n_texts, desc="Indexing words", unit="text", disable=not show_progress) as bar:
+        while chunk := list(islice(texts, _CHUNK)):
             yield _counts(chunk)
             bar.update(len(chunk))
 
 
 def _counts(texts: Sequence[str]) -> sparse.csr_array:
-    """Counts of n-grams by text, (M, F): the columns of letters, then those of consonants."""
-    normalised = [normalise(text) for text in texts]
+    """Counts of n-grams by spelled text, (M, F): the columns of letters, then those of consonants."""
     # N-grams include the spaces around words. The first and the last word of a text need them too.
     halves = [
-        _hashed_letters.transform([f" {text} " for text in normalised]),
-        _hashed_consonants.transform([f" {consonants(text)} " for text in normalised]),
+        _hashed_letters.transform([f" {text} " for text in texts]),
+        _hashed_consonants.transform([f" {consonants(text)} " for text in texts]),
     ]
     return sparse.csr_array(sparse.hstack(halves, format="csr", dtype=np.float32))
 

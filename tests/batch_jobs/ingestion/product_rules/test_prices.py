@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from batch_jobs.ingestion.column_names import (
-    REGULAR_PRICE,
     SALE_PRICE,
     SALE_PRICE_DATES,
     SALE_PRICE_FROM,
@@ -21,21 +20,29 @@ from feature_repo import columns as c
 from feature_repo.transforms.values.amounts import DecimalMark
 from feature_repo.transforms.values.times import TimeReader
 
-FIELDS = (c.PRICE, REGULAR_PRICE, SALE_PRICE, SALE_PRICE_DATES, SALE_PRICE_FROM, SALE_PRICE_TO, c.CURRENCY)
+FIELDS = (c.PRICE, c.REGULAR_PRICE, SALE_PRICE, SALE_PRICE_DATES, SALE_PRICE_FROM, SALE_PRICE_TO, c.CURRENCY)
 NOW_MS = int(dt.datetime(2025, 6, 15, 12, tzinfo=dt.UTC).timestamp() * 1000)
 
 
 def read(
     *rows: dict[str, str], numeric: frozenset[str] = frozenset(), mark: DecimalMark | None = None
 ) -> tuple[list[tuple[float | None, str | None]], Findings]:
+    """Price and currency of each row."""
+    prices, findings = read_all(*rows, numeric=numeric, mark=mark)
+    values = prices[[c.PRICE, c.CURRENCY]].astype(object).where(prices[[c.PRICE, c.CURRENCY]].notna(), None)
+    return list(values.itertuples(index=False, name=None)), findings
+
+
+def read_all(
+    *rows: dict[str, str], numeric: frozenset[str] = frozenset(), mark: DecimalMark | None = None
+) -> tuple[pd.DataFrame, Findings]:
     frame = pd.DataFrame([{field: row.get(field) for field in FIELDS} for row in rows], dtype=object)
     with duckdb.connect() as db:
         add_source_files(db, "products", [])
         findings = Findings(db, "products", OpenedTable("", []), pd.Series(range(1, len(rows) + 1)))
         prices = read_prices(frame, PriceRules(numeric, mark, TimeReader(), NOW_MS), findings)
         assert set(findings.examples) <= set(findings.counts)  # found while the connection is open
-    values = prices.astype(object).where(prices.notna(), None)
-    return list(values.itertuples(index=False, name=None)), findings
+    return prices, findings
 
 
 @pytest.mark.parametrize(
@@ -164,3 +171,27 @@ def test_a_column_of_numbers_has_a_point_whatever_texts_have() -> None:
     assert prices == [(1.299, None), (1.25, None)]
     assert read({"price": "1e-05"}, numeric=frozenset({"price"}))[0] == [(0.00001, None)]
     assert findings.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("row", "regular"),
+    [
+        ({"regular_price": "12.5", "sale_price": "10"}, 12.5),
+        ({"price": "80", "regular_price": "100"}, 100.0),
+        ({"price": "100", "sale_price": "80"}, 100.0),
+        ({"price": "90", "regular_price": "100", "sale_price": "80"}, 100.0),
+        # Nothing is reduced.
+        ({"price": "80"}, None),
+        ({"regular_price": "80"}, None),
+        ({"price": "80", "regular_price": "80"}, None),
+        ({"price": "80", "regular_price": "70"}, None),
+        ({"sale_price": "7"}, None),
+        ({"regular_price": "12", "sale_price": "15"}, None),
+        ({"regular_price": "12", "sale_price": "10", "sale_price_to": "2025-06-01"}, None),
+        ({}, None),
+    ],
+)
+def test_the_regular_price_is_the_one_before_a_reduction(row: dict[str, str], regular: float | None) -> None:
+    prices, _ = read_all(row)
+    value = prices[c.REGULAR_PRICE].iloc[0]
+    assert (None if pd.isna(value) else value) == regular

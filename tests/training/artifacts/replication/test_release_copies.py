@@ -35,7 +35,7 @@ from training.artifacts.replication.release_copies import PARTIAL, pull, push
 from training.artifacts.replication.release_store import LIVE_MANIFEST, ReleaseStore, ReleaseStoreError
 from training.artifacts.rescorer import RESCORER_FILE, Rescorer
 
-N_FILES = 22
+N_FILES = 23
 
 
 @pytest.fixture

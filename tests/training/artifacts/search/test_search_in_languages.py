@@ -28,4 +28,4 @@ PRODUCTS = {
 )
 def test_a_query_in_each_language_finds_the_product(query: str, product: int, tmp_path: Path) -> None:
     pq.write_table(pa.table(PRODUCTS), tmp_path / "products.parquet")
-    assert NgramIndex.build(read_search_texts(tmp_path / "products.parquet")).scores(query).argmax() == product
+    assert NgramIndex.build(read_search_texts(tmp_path / "products.parquet")).scores(query).total().argmax() == product

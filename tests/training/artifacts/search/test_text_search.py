@@ -9,9 +9,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.random_release import unit_vectors
+from training.artifacts.queries.query_matches import MEANING_WEIGHT
+from training.artifacts.queries.vocabulary import Vocabulary
 from training.artifacts.search.filtered_search import IndexedVectors
 from training.artifacts.search.ngram_index import NgramIndex
-from training.artifacts.search.text_search import MEANING_WEIGHT, SearchIndex, build_search_index
+from training.artifacts.search.text_search import SearchIndex, build_search_index
 from training.artifacts.search.vector_index import IndexType
 
 N_PRODUCTS, DIM = 3000, 16
@@ -33,11 +35,11 @@ def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @cache
 def lexical() -> NgramIndex:
-    return NgramIndex.build(texts())
+    return NgramIndex.build(texts(), Vocabulary.build(texts()).spell)
 
 
 def brute_force(query: str, vector_T: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
-    scores_N = lexical().scores(query)
+    scores_N = lexical().scores(query).total()
     return scores_N if vector_T is None else scores_N + MEANING_WEIGHT * (unit_vectors(N_PRODUCTS, DIM) @ vector_T)
 
 

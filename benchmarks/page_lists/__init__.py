@@ -1,0 +1,1 @@
+"""Benchmarks of the lists on a shop's pages."""

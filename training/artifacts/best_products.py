@@ -1,0 +1,207 @@
+"""The best products by similarity plus the terms of the re-scorer, for several buyers in one search.
+
+Of all products, those that can be among the best are the nearest, the recently popular and the buyer's own. Their
+sums are exact. Where the index is exact or few products are allowed, all allowed products are compared, so that
+the result is the best of all; else ADR 0018 measures how often it is.
+
+Legend: B queries, K results, C candidates of one query, P some products, N products, D dimensions.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
+from training.artifacts.search.filtered_search import FEWEST_RESULTS, IndexedVectors, VectorQuery, top_k
+from training.artifacts.search.index_recall import ROUNDING
+
+# The nearest products that must be among the candidates, per result; and so many times as many recently popular ones,
+# which cost little: all requests read the same vectors. ADR 0018 measures what these find.
+RESCORER_POOL_PER_RESULT, POPULAR_PER_NEAREST = 2, 20
+RECENTLY_POPULAR_POOL = 5_000  # the recently popular products to choose from
+SUMS_AT_ONCE = 4_000_000  # of an exact comparison; 16 MB
+
+
+class Repeats(NamedTuple):
+    """The repeat term of the products that one buyer interacted with.
+
+    Attributes:
+        positions: (R,) int64, ascending.
+        terms: (R,) float32, not negative.
+    """
+
+    positions: Int64Array
+    terms: Float32Array
+
+    def of(self, positions: Int64Array) -> Float32Array:
+        """The repeat term of P products, (P,)."""
+        terms = np.zeros(len(positions), dtype=np.float32)
+        if len(self.positions):
+            # Ascending. Beyond its end, clip gives its last product, which differs.
+            places = self.positions.searchsorted(positions).clip(max=len(self.positions) - 1)
+            has_repeats = self.positions[places] == positions
+            terms[has_repeats] = self.terms[places[has_repeats]]
+        return terms
+
+    def of_ascending(self, positions: Int64Array) -> Float32Array:
+        """The same for distinct products in ascending order, which takes a fifth of the time for a thousand."""
+        terms = np.zeros(len(positions), dtype=np.float32)
+        if len(positions):
+            # As above, the other way round: there are fewer repeats to look up.
+            places = positions.searchsorted(self.positions)
+            places[places == len(positions)] = 0
+            is_there = positions[places] == self.positions
+            terms[places[is_there]] = self.terms[is_there]
+        return terms
+
+
+NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+
+
+class PopularityTerm(NamedTuple):
+    """The popularity term of all products, for lists of any products or for lists of new products only.
+
+    Attributes:
+        term_N: (N,) float32.
+        best: Positions of the RECENTLY_POPULAR_POOL products with the largest positive terms, largest first.
+    """
+
+    term_N: Float32Array
+    best: Int64Array
+
+    @classmethod
+    def of(cls, term_N: Float32Array) -> "PopularityTerm":
+        """Sorts the products by their terms."""
+        # Stable, so that equal terms keep the order of positions and repeated requests get the same list.
+        order = np.argsort(-term_N, kind="stable")[: min(RECENTLY_POPULAR_POOL, int((term_N > 0).sum()))]
+        return cls(term_N, order.astype(np.int64))
+
+    def largest(self, k: int, allowed_N: BoolArray | None = None) -> Int64Array:
+        """The K (allowed) products with the largest terms; fewer if fewer have a positive term."""
+        return (self.best if allowed_N is None else self.best[allowed_N[self.best]])[:k]
+
+
+class BestQuery(NamedTuple):
+    """For whom the best products are wanted, how many, and among which.
+
+    Attributes:
+        vector_D: (D,) unit vector.
+        k: K.
+        popularity: The popularity term; None for a list by similarity alone.
+        repeats: The repeat term.
+        allowed_N: (N,) which products are allowed; None allows all.
+        n_allowed: Number of allowed products.
+    """
+
+    vector_D: Float32Array
+    k: int
+    popularity: PopularityTerm | None
+    repeats: Repeats
+    allowed_N: BoolArray | None
+    n_allowed: int
+
+
+class BestProducts(NamedTuple):
+    """K products in descending order of the sum of their terms, each (K,)."""
+
+    positions: Int64Array
+    similarity: Float32Array
+    popularity: Float32Array
+    repeat: Float32Array
+
+    @property
+    def scores(self) -> Float32Array:
+        """The sums, (K,)."""
+        return self.similarity + self.popularity + self.repeat
+
+    def first(self, k: int) -> "BestProducts":
+        """The first K products."""
+        return BestProducts(self.positions[:k], self.similarity[:k], self.popularity[:k], self.repeat[:k])
+
+
+def rescorer_pool(k: int) -> int:
+    """The number of nearest products that must be among the candidates of the K best."""
+    return max(RESCORER_POOL_PER_RESULT * k, FEWEST_RESULTS)
+
+
+def best_products(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> list[BestProducts]:
+    """For each query, the K allowed products with the largest sums; of equal ones, those of the lower positions.
+
+    Fewer only if fewer are allowed.
+    """
+    if not queries:
+        return []
+    candidates = vectors.candidates([_nearest_of(query) for query in queries])
+    exact = [row for row, nearest in enumerate(candidates) if nearest is None]
+    compared = dict(zip(exact, _best_of_all(vectors, [queries[row] for row in exact]), strict=True))
+    pools = [
+        _distinct(compared[row] if nearest is None else nearest, query)
+        for row, (query, nearest) in enumerate(zip(queries, candidates, strict=True))
+    ]
+    pools_BC = np.full((len(pools), max(map(len, pools))), -1, dtype=np.int64)
+    for row, pool in enumerate(pools):
+        pools_BC[row, : len(pool)] = pool
+    similarity_BC = vectors.similarities(np.stack([query.vector_D for query in queries]), pools_BC)
+    return [
+        _best(query, pool, similarity_C[: len(pool)])
+        for query, pool, similarity_C in zip(queries, pools, similarity_BC, strict=True)
+    ]
+
+
+def _nearest_of(query: BestQuery) -> VectorQuery:
+    return VectorQuery(query.vector_D, rescorer_pool(query.k), query.allowed_N, query.n_allowed)
+
+
+def _distinct(nearest: Int64Array, query: BestQuery) -> Int64Array:
+    """The candidates of a query, each once, ascending: the nearest, the recently popular and the buyer's own."""
+    own = query.repeats.positions
+    if query.allowed_N is not None:
+        own = own[query.allowed_N[own]]
+    parts = [nearest, own]
+    if query.popularity is not None:
+        parts.append(query.popularity.largest(POPULAR_PER_NEAREST * rescorer_pool(query.k), query.allowed_N))
+    positions = np.sort(np.concatenate(parts))
+    # np.unique takes ten times as long for so few.
+    is_first = np.empty(len(positions), dtype=np.bool_)
+    is_first[:1] = True
+    np.not_equal(positions[1:], positions[:-1], out=is_first[1:])
+    return positions[is_first]
+
+
+def _best(query: BestQuery, positions: Int64Array, similarity: Float32Array) -> BestProducts:
+    """The K best of some distinct products, which are ascending."""
+    popularity = np.zeros_like(similarity) if query.popularity is None else query.popularity.term_N[positions]
+    repeat = query.repeats.of_ascending(positions)
+    places = top_k(np.arange(len(positions)), similarity + popularity + repeat, query.k).positions
+    return BestProducts(positions[places], similarity[places], popularity[places], repeat[places])
+
+
+def _best_of_all(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> Iterable[Int64Array]:
+    """For each query, the positions of its K best allowed products without the repeat term; equally good ones, too."""
+    best: list[Int64Array] = [query.repeats.positions[:0] for query in queries]
+    rows_of: dict[int, list[int]] = {}
+    for row, query in enumerate(queries):
+        rows_of.setdefault(id(query.allowed_N), []).append(row)
+    for rows in rows_of.values():
+        allowed_N = queries[rows[0]].allowed_N
+        positions = None if allowed_N is None else np.flatnonzero(allowed_N)
+        n_rows = max(1, SUMS_AT_ONCE // len(vectors)) if len(vectors) else 1
+        for start in range(0, len(rows), n_rows):
+            some = rows[start : start + n_rows]
+            sums_BP = vectors.all_similarities(np.stack([queries[row].vector_D for row in some]), positions)
+            for row, sums_P in zip(some, sums_BP, strict=True):
+                best[row] = _largest_sums(queries[row], sums_P, positions)
+    return best
+
+
+def _largest_sums(query: BestQuery, sums_P: Float32Array, positions: Int64Array | None) -> Int64Array:
+    if query.popularity is not None:
+        term_N = query.popularity.term_N
+        sums_P = sums_P + (term_N if positions is None else term_N[positions])
+    if query.k < len(sums_P):
+        # These sums are rounded otherwise than the final ones.
+        places = np.flatnonzero(sums_P >= np.partition(sums_P, -query.k)[-query.k] - ROUNDING)
+    else:
+        places = np.arange(len(sums_P))
+    return places if positions is None else positions[places]
