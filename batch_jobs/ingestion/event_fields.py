@@ -28,7 +28,7 @@ UNREADABLE_TIMESTAMP, AMBIGUOUS_DATE = "unreadable_timestamp", "ambiguous_date"
 QUANTITY_ZERO = "quantity_zero"
 EXCLUDED_BUYER, EXCLUDED_USER_AGENT = "excluded_buyer", "excluded_user_agent"
 
-# An id of these characters with a digit from 1 to 9 is no placeholder such as NULL or 0, and needs no cleaning.
+# An id of these characters with a digit from 1 to 9 does not stand for nobody, as NULL and 0 do, and needs no cleaning.
 _PLAIN_ID = "([A-Za-z0-9][A-Za-z0-9_-]*)?[1-9][A-Za-z0-9_-]*"
 _LONGEST_PLAIN_ID = 64
 UNKNOWN_TYPE = "unknown"

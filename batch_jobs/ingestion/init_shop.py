@@ -57,10 +57,8 @@ def init_shop(config: Config, name: str, *, replace: bool) -> dict[str, Any]:
 
 
 def _settings(config: Config, name: str) -> dict[str, str]:
-    """The variables that differ from what is in force: a default that changes one day should reach this shop too."""
-    settings = {"SOURCE": name}
-    if config.data.timezone != "UTC":
-        settings["TIMEZONE"] = config.data.timezone
+    """What `.env` says of the shop; the zone in any case, because the file may have that of another shop."""
+    settings = {"SOURCE": name, "TIMEZONE": config.data.timezone}
     if config.data.date_order:
         settings["DATE_ORDER"] = config.data.date_order
     return {f"{ENV_PREFIX}DATA__{key}": value for key, value in settings.items()}

@@ -295,6 +295,7 @@ LISTS_STAGE = RefreshStage(
         "feature_repo", "expectations", "training/artifacts", "training/data", "batch_jobs/popularity.py",
         "batch_jobs/shop_lists",
     ),
+    libraries=(*_TABLE_LIBRARIES, "numpy"),
 )  # fmt: skip
 
 

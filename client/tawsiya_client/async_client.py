@@ -149,7 +149,7 @@ class AsyncClient:
             if kept is None:
                 raise
             return kept
-        if self._fallback.is_due:
+        if self._fallback.take_turn():
             with contextlib.suppress(TawsiyaError):
                 self._fallback.keep(await self._send(calls.trending({"k": KEPT})))
         return answer

@@ -151,7 +151,7 @@ class Client:
             if kept is None:
                 raise
             return kept
-        if self._fallback.is_due:
+        if self._fallback.take_turn():
             with contextlib.suppress(TawsiyaError):
                 self._fallback.keep(self._send(calls.trending({"k": KEPT})))
         return answer

@@ -24,9 +24,8 @@ class Fallback:
         self._popular: ProductList | None = None
         self._due = self._away_until = clock()
 
-    @property
-    def is_due(self) -> bool:
-        """Whether the list should be fetched, which one caller then does."""
+    def take_turn(self) -> bool:
+        """Whether the list is due and the caller should fetch it; for a while, nobody else is told so."""
         if self._clock() < self._due:
             return False
         self._due = self._clock() + self._away_seconds  # for the case that fetching fails

@@ -68,7 +68,13 @@ def test_other_lines_of_env_stay(folder: Path) -> None:
     (folder / ".env").write_text("TAWSIYA_REDIS=redis:6379\nTAWSIYA__DATA__SOURCE=csv\n")
     assert init("--name", "bazaar")[0] == 0
     lines = (folder / ".env").read_text().splitlines()
-    assert lines == ["TAWSIYA_REDIS=redis:6379", "TAWSIYA__DATA__SOURCE=bazaar"]
+    assert lines == ["TAWSIYA_REDIS=redis:6379", "TAWSIYA__DATA__SOURCE=bazaar", "TAWSIYA__DATA__TIMEZONE=UTC"]
+
+
+def test_the_zone_of_another_shop_does_not_stay(folder: Path) -> None:
+    assert init("--name", "cairo", "--timezone", "Africa/Cairo")[0] == 0
+    assert init("--name", "london", "--timezone", "UTC")[0] == 0
+    assert "TAWSIYA__DATA__TIMEZONE=UTC" in (folder / ".env").read_text().splitlines()
 
 
 def test_a_mapping_file_is_not_replaced_unless_asked(folder: Path) -> None:

@@ -53,6 +53,11 @@ def test_settings_exist_and_none_is_the_apis(stage: RefreshStage) -> None:
     assert len(code_version(stage.code)) == 16
 
 
+def test_every_stage_names_the_libraries_that_make_its_result() -> None:
+    # `materialize` always runs, and compares with what the online store holds.
+    assert [stage.name for stage in (*STAGES, PRICES_STAGE) if not stage.libraries] == ["materialize"]
+
+
 def test_the_libraries_of_stages_are_those_that_tawsiya_installs() -> None:
     """A misspelt one would be `not installed`, whatever is installed."""
     project = tomllib.loads((PACKAGES / "pyproject.toml").read_text())["project"]

@@ -156,11 +156,11 @@ def test_a_list_that_cannot_be_kept_fails_no_call() -> None:
 def test_the_list_is_fetched_when_it_is_due() -> None:
     now = [0.0]
     fallback = Fallback(300, 2, clock=lambda: now[0])
-    due = [fallback.is_due, fallback.is_due]  # the second caller leaves it to the first
+    due = [fallback.take_turn(), fallback.take_turn()]  # the second caller leaves it to the first
     fallback.keep(ProductList.model_validate(POPULAR))
     for seconds in (299, 301):
         now[0] = seconds
-        due.append(fallback.is_due)
+        due.append(fallback.take_turn())
     assert due == [True, False, False, True]
 
 
