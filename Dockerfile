@@ -13,15 +13,18 @@ ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS api-packages
 ARG TORCH_INDEX=""
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/build/constraints.txt
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 RUN python -m venv --without-pip /opt/venv
 # Without the code, which changes more often than the packages.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN pip --python /opt/venv/bin/python install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[embedded,otel]'
+RUN pip --python /opt/venv/bin/python install --constraint constraints.txt \
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[embedded,otel]'
 
 FROM api-packages AS batch-packages
-RUN pip --python /opt/venv/bin/python install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[batch,embedded,otel]'
+ARG TORCH_INDEX=""
+RUN pip --python /opt/venv/bin/python install --constraint constraints.txt \
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[batch,embedded,otel]'
 
 FROM ${PYTHON_IMAGE} AS code
 WORKDIR /opt/tawsiya

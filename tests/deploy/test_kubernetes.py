@@ -176,8 +176,9 @@ def test_the_api_listens_where_probes_and_services_ask(monkeypatch: pytest.Monke
         assert container[probe]["httpGet"]["path"] in routes
     for name in ("tawsiya-api", "tawsiya-api-pods"):
         assert [port["targetPort"] for port in named("Service", name)["spec"]["ports"]] == ["http"]
-    # A pod that ends is asked once more before it stops to answer, and has the time to finish.
-    assert container["readinessProbe"]["periodSeconds"] < config.api.drain_seconds
+    # A pod that ends is found unready before it stops to answer, and has the time to finish.
+    ready = container["readinessProbe"]
+    assert ready["periodSeconds"] * ready["failureThreshold"] < config.api.drain_seconds
     assert config.api.drain_seconds + SHUTDOWN_SECONDS < API["spec"]["terminationGracePeriodSeconds"]
 
 

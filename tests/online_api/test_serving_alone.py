@@ -49,11 +49,12 @@ def without_rights() -> list[str]:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Iterator[Path]:
-    """A folder of the code and a home folder that nobody may write to."""
+    """Folders of the code, of a home, and of the batch jobs' data that nobody may write to."""
     folder = tmp_path / "image"
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "home").mkdir()
+    (folder / "shared").mkdir()
     folders = [path for path in (folder, *folder.rglob("*")) if path.is_dir()]
     for path in folders:
         path.chmod(0o555)
@@ -73,7 +74,8 @@ def test_it_serves_from_a_read_only_image_without_the_extra(
     config: Config, recommender: Recommender, image: Path, tmp_path: Path
 ) -> None:
     assert recommender
-    shop = with_settings(copied(config, tmp_path / "var"), api={"port": free_port()})
+    api = {"port": free_port(), "log_folder": tmp_path / "log", "shared_data_dir": image / "shared"}
+    shop = with_settings(copied(config, tmp_path / "var"), api=api)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     variables = os.environ | {"HOME": str(image / "home"), "PYTHONPATH": str(image), "TMPDIR": str(temporary)}
@@ -91,6 +93,7 @@ def test_it_serves_from_a_read_only_image_without_the_extra(
                 taken = client.post("/v1/events", json={"events": [event]}).json()
                 assert (taken["accepted"], taken["pending"]) == (1, 0)
                 assert client.get("/readyz").status_code == 200
+            assert len(list((tmp_path / "log" / "event_log").glob("*.jsonl"))) == 1
         finally:
             server.terminate()
             _, log = server.communicate(timeout=60)

@@ -22,7 +22,7 @@ from feature_repo.access.api_keys import Scope, read_keys
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.search_log import append_searches
 from online_api.app import create_app
-from online_api.events.event_log import LoggedEvent
+from online_api.events.event_log import EventLog, LoggedEvent
 from online_api.runtime import Runtime
 from tests.batch_jobs.privacy.decoded import texts_of
 from tests.online_api.api_shop import EVENTS, PRODUCTS, open_shop
@@ -67,7 +67,7 @@ def test_ingest_reads_the_logs_of_both(hosts: Hosts) -> None:
     assert hosts.first.intake.record([event("guest-1", event_id="e1")]).accepted == 1
     # The second host knows the first one's event by its claim; and if the store is down, ingest does by its id.
     assert hosts.second.intake.record([event("guest-1", event_id="e1"), event("guest-2")]).duplicates == 1
-    hosts.second.intake._files.log.append([LoggedEvent("e1", "guest-1", "p4", "view", MARCH_MS)])
+    EventLog(hosts.second_logs.event_log).append([LoggedEvent("e1", "guest-1", "p4", "view", MARCH_MS)])
     # A finished day, and a line that was cut off when the host died.
     (hosts.second_logs.event_log / "2026-03-01.jsonl").write_text(
         LoggedEvent("e2", "guest-3", "p1", "view", MARCH_MS).line() + '{"event_id": "e3", "buyer'
