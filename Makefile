@@ -8,9 +8,9 @@ INSTALLED_DEMO := $(VENV)/.installed-demo
 INSTALLED_DEV := $(VENV)/.installed-dev
 # An environment of its own: PySpark is a download of 450 MB.
 INSTALLED_SPARK := .venv-spark/.installed
-EXTRAS_DEMO := embedded,demo
-EXTRAS_DEV := embedded,demo,bench,dev
-EXTRAS_SPARK := embedded,spark,dev
+EXTRAS_DEMO := batch,embedded,demo
+EXTRAS_DEV := batch,embedded,demo,bench,dev
+EXTRAS_SPARK := batch,embedded,spark,dev
 PYTEST = $(BIN)/python -m pytest
 # Two processes, for the two cores of the smallest machine. Tests of one file share its fixtures.
 IN_PARALLEL := -n 2 --dist loadfile

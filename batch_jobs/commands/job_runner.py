@@ -20,6 +20,9 @@ from feature_repo.common.lock import shop_lock
 # Documented in docs/operations.md, because schedulers act on them; typer itself ends with 2 on bad usage.
 FAILED, BAD_USAGE, REFUSED_BY_GATE = 1, 2, 3
 
+# Packages of the extra `batch` in pyproject.toml, as they are imported; an image that only serves has none of them.
+BATCH_PACKAGES = frozenset({"great_expectations", "jinja2", "matplotlib", "optuna", "tensorboard"})
+
 log = logging.getLogger(__name__)
 
 ConfigOption = Annotated[
@@ -66,6 +69,8 @@ def run_job(
         raise _exit(error, REFUSED_BY_GATE) from None
     except ConfigError as error:
         raise _exit(error, BAD_USAGE) from None
+    except ModuleNotFoundError as error:
+        raise _exit(_with_remedy(error), FAILED) from None
     # The types with messages for users. Any other exception is a defect and keeps its traceback.
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise _exit(error, FAILED) from None
@@ -87,6 +92,16 @@ def _exit(error: Exception, code: int) -> typer.Exit:
     else:
         typer.echo(f"error: {error}", err=True)
     return typer.Exit(code)
+
+
+def _with_remedy(error: ModuleNotFoundError) -> ModuleNotFoundError:
+    """Says what to install if a package of the extra `batch` is missing; others have messages of their own."""
+    package = (error.name or "").partition(".")[0]
+    if package not in BATCH_PACKAGES:
+        return error
+    return ModuleNotFoundError(
+        f"this command needs {package}, which the API alone does not: run `pip install 'tawsiya[batch]'`"
+    )
 
 
 def _start_logging(log_format: LogFormat) -> None:

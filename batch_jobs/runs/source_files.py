@@ -26,11 +26,15 @@ def ingest_inputs(work: Work) -> list[Path]:
     return [
         *_mapping_files(work.config),
         *_source_files(work.config),
-        *sorted(work.paths.event_log.glob("*.jsonl")),
-        *sorted(archive_folder(work.paths.event_log).glob("*.parquet")),
-        work.paths.buyer_merges,
+        *(path for host in work.paths.hosts() for path in _logged_files(host)),
         work.paths.forgotten,
     ]
+
+
+def _logged_files(host: ShopPaths) -> Iterator[Path]:
+    yield from sorted(host.event_log.glob("*.jsonl"))
+    yield from sorted(archive_folder(host.event_log).glob("*.parquet"))
+    yield host.buyer_merges
 
 
 def _mapping_files(config: Config) -> Iterator[Path]:

@@ -73,17 +73,19 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
 def _add_all(archive: "_Archive", config: Config, paths: ShopPaths) -> int:
     """Adds everything but the manifest; returns the number of rows of the online store."""
     archive.add_text(CONFIG_FILE, config.model_dump_json(indent=2))
-    before_store = (paths.in_flight_requests, paths.pending_events)
+    hosts = paths.hosts()
+    pending, event_logs = {host.pending_events for host in hosts}, {host.event_log for host in hosts}
+    before_store = [*(host.in_flight_requests for host in hosts), *sorted(pending)]
     # Events of unknown products before the pending ones, because they become pending.
     for path in (path for folder in before_store for path in sorted(_files(folder), reverse=True)):
         with suppress(FileNotFoundError):  # the API has pushed these events meanwhile
             # A worker holds the lock of its place while it lives, and overwrites the place at once.
-            archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path, lock=path.parent == paths.pending_events)
+            archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path, lock=path.parent in pending)
     online_rows = _add_online(archive, config, paths)
     kept_out = {paths.lock, paths.redis, paths.training_set, paths.root / RESTORED, *before_store, *leftovers(paths)}
     inside = [path for path in _files(paths.root) if kept_out.isdisjoint((path, *path.parents))]
     # The event log last; see above.
-    for path in sorted(inside, key=lambda path: (paths.event_log in path.parents, path)):
+    for path in sorted(inside, key=lambda path: (not event_logs.isdisjoint(path.parents), path)):
         archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path)
     keys = api_keys_path(config)
     if keys.is_file():

@@ -80,8 +80,8 @@ class _KeyFile(BaseModel):
 
 
 def api_keys_path(config: Config) -> Path:
-    """The file of the keys; all shops of a data_dir share it."""
-    return (config.data_dir / "api_keys.json").absolute()
+    """The file of the keys; all shops of a data_dir share it, and all hosts that mount it (`api.shared_data_dir`)."""
+    return ((config.api.shared_data_dir or config.data_dir) / "api_keys.json").absolute()
 
 
 def read_keys(path: Path) -> list[ApiKey]:

@@ -8,6 +8,7 @@ from feature_repo.common.config import Config
 PENDING_FOLDER, IN_FLIGHT_FOLDER = "pending", "in_flight"  # in the event log
 MERGES_FOLDER, MERGES_FILE = "merges", "buyers.jsonl"  # also there
 UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
+HOSTS_FOLDER = "hosts"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,12 @@ class ShopPaths:
     def event_log(self) -> Path:
         """Folder of the events that the API accepted, one JSON object per line."""
         return self.root / "event_log"
+
+    def hosts(self) -> list["ShopPaths"]:
+        """The folders with logs of the API: this one, and one per further host (`api.log_folder`), by name."""
+        further = self.root / HOSTS_FOLDER
+        folders = sorted(path for path in further.iterdir() if path.is_dir()) if further.is_dir() else []
+        return [self, *map(ShopPaths, folders)]
 
     @property
     def search_log(self) -> Path:
@@ -254,6 +261,17 @@ def shop_paths(config: Config) -> ShopPaths:
     name = Path(source).stem if source.endswith((".yaml", ".yml")) else source
     # Absolute, because Feast resolves relative paths against its repository, not against the working directory.
     return ShopPaths((config.data_dir / name).absolute())
+
+
+def log_paths(config: Config) -> ShopPaths:
+    """Where the API of this host writes its logs: `event_log` and `search_log` of these paths."""
+    return ShopPaths(config.api.log_folder.absolute()) if config.api.log_folder else shop_paths(config)
+
+
+def shared_paths(config: Config) -> ShopPaths:
+    """The shop's folder of the batch jobs, which write the list of forgotten buyers."""
+    shared = config.api.shared_data_dir
+    return shop_paths(config.model_copy(update={"data_dir": shared}) if shared else config)
 
 
 def models_dir(config: Config) -> Path:

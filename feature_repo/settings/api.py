@@ -72,6 +72,17 @@ class ApiConfig(Section):
     synonyms_path: Path = Field(
         Path("config/synonyms.yaml"), description="File of synonyms (docs/search.md); no file, no synonyms"
     )
+    log_folder: Path | None = Field(
+        None,
+        description="Folder for what this host writes, its event log and its search log; empty: the shop's folder. On "
+        "a host beside that of the batch jobs: `hosts/<name>` in their shop's folder "
+        "([operations.md](operations.md#several-hosts))",
+    )
+    shared_data_dir: Path | None = Field(
+        None,
+        description="`data_dir` of the batch jobs, where it is mounted on another host: the API keys and the list of "
+        "forgotten buyers are read there; empty: `data_dir`",
+    )
     search_log_days: Annotated[int, Field(ge=0)] = Field(
         30,
         description="Days to keep what was searched without results, for `tawsiya search-report` "

@@ -67,7 +67,7 @@ def history(shop: Runtime, buyer_id: str) -> list[str]:
 
 
 def merges_of(shop: Runtime, guest_id: str) -> list[BuyerMerge]:
-    return [one for one in read_merges(shop.paths.buyer_merges) if one.guest_id == guest_id]
+    return [one for one in read_merges([shop.paths.buyer_merges]) if one.guest_id == guest_id]
 
 
 # ---- online ----------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_ingest_and_erasure(tmp_path: Path) -> None:
         result = forget(shop.config, ["u2"])
         assert result["buyers"] == 3
         assert result["removed"]["event_log/merges"] == 2
-        assert read_merges(shop.paths.buyer_merges) == []
+        assert read_merges([shop.paths.buyer_merges]) == []
         for path, text in texts_of(shop.paths.root):
             assert "5550123" not in text, path
         redis = shop.online.redis
