@@ -7,7 +7,7 @@ import { listPath, resultsPath } from "./paths.js";
 import { picture } from "./pictures.js";
 import { ROW_LENGTH, emptyRow, fillRecommended, fillRow } from "./rows.js";
 
-const CATEGORIES = 16;
+const CATEGORIES = 8; // one line
 const SHOP_LISTS = [["trending", "trending"], ["new", "new_arrivals"], ["on-sale", "on_sale"]];
 
 export function home() {

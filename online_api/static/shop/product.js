@@ -45,7 +45,14 @@ function details(product, name) {
       h("p", { class: "stock", "data-stock": product.stock === 0 ? "none" : "some" }, stockOf(product)),
       h("div", { class: "buy" }, quantity.node,
         h("button", { type: "button", class: "primary", id: "add", disabled: product.stock === 0, click: add }, text("add_to_cart"))),
-      product.description && h("div", { class: "description" }, h("h2", {}, text("about")), h("p", { dir: "auto" }, product.description))));
+      about(product)));
+}
+
+function about({ product_id: id, category, brand, description }) {
+  const facts = [["category", categoryName(category)], ["brand", brandName(brand)], ["product_number", id]];
+  return h("div", { class: "description" }, h("h2", {}, text("about")),
+    h("dl", {}, facts.filter(([, value]) => value).map(([key, value]) => [h("dt", {}, text(key)), h("dd", {}, h("bdi", {}, value))]).flat()),
+    description && h("p", { dir: "auto" }, description));
 }
 
 function stockOf({ stock }) {
