@@ -1,6 +1,8 @@
 """The HTTP application: routes, middleware and lifespan."""
 
 import gc
+import hmac
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +35,7 @@ from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
 from online_api.routes import events, operations, products, recommendations, shop_lists, suggestions
 from online_api.routes.dependencies import Services
-from online_api.runtime import Runtime, open_runtime
+from online_api.runtime import Runtime, open_runtime, shared_secret
 from online_api.schemas.problems import Problem
 from online_api.storefront import add_storefront
 
@@ -101,8 +103,7 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         app.include_router(router)
     add_error_handlers(app)
     _add_docs(app)
-    if not keys.any():
-        add_storefront(app)  # its page calls the API from the browser without a key
+    add_storefront(app, config, has_keys=keys.any())
     app.state.draining = draining
     access_log = AccessLog(json_logger(config.api.log_level), log_salt())
     _add_middleware(app, config, metrics, access_log, tracer)
@@ -125,7 +126,8 @@ async def _served(
     # Not the store's client: that one blocks, and the limiter runs on the event loop.
     redis = limiter_client(*runtime.store.connection)
     limiter = RateLimiter(redis, runtime.store.shop)  # for all versions of the program together
-    app.state.access = AccessControl(keys, tokens, limiter, api, runtime.metrics)
+    open_tokens = tokens if token_secrets() else BuyerTokens((_visit_secret(runtime),), shop_paths(config).root.name)
+    app.state.access = AccessControl(keys, tokens, open_tokens, limiter, api, runtime.metrics)
     with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
         app.state.services = Services(runtime, batcher, text_thread)
         gc.freeze()  # these objects live until the end; scanning them would delay requests
@@ -134,6 +136,13 @@ async def _served(
         finally:
             await limiter.close()
             await redis.aclose()
+
+
+def _visit_secret(runtime: Runtime) -> str:
+    """What signs the tokens of the demo shop where nothing is configured: made of what all workers share."""
+    shared = shared_secret(runtime.online.redis, runtime.store.shop)
+    # While the store is down, each worker has one of its own; the page then asks for a token again.
+    return secrets.token_hex(32) if shared is None else hmac.digest(shared, b"tawsiya visit", "sha256").hex()
 
 
 def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: AccessLog, tracer: Any) -> None:

@@ -66,6 +66,11 @@ class ApiConfig(Section):
         (), description="Addresses of proxies whose X-Forwarded-For header is trusted"
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins that may call the API from a browser")
+    shop_for_guests: bool = Field(
+        False,
+        description="Serve the demo shop at `/` although there are API keys, to guests, with buyer tokens "
+        "([security.md](security.md#the-demo-shop))",
+    )
     rules_path: Path = Field(
         Path("config/rules.yaml"), description="File of merchandising rules (docs/merchandising.md); no file, no rules"
     )

@@ -136,7 +136,7 @@ def test_a_key_made_while_serving_closes_an_open_api_and_the_last_one_revoked_do
 
 def test_with_keys_there_is_no_storefront(locked: tuple[httpx.Client, dict[Scope, Any]], client: httpx.Client) -> None:
     assert client.get("/").status_code == 200
-    for url in ("/", "/static/storefront.js"):
+    for url in ("/", "/static/shop/main.js"):
         problem_of(locked[0].get(url), 404)
 
 
@@ -256,7 +256,7 @@ def test_a_refused_request_has_the_security_headers(locked: tuple[httpx.Client, 
     assert (HEADERS | JSON_HEADERS).items() <= locked[0].get("/v1/trending").headers.items()
 
 
-@pytest.mark.parametrize("url", ["/", "/static/storefront.js", "/docs", "/docs/assets/swagger-ui.css"])
+@pytest.mark.parametrize("url", ["/", "/static/shop/main.js", "/docs", "/docs/assets/swagger-ui.css"])
 def test_pages_have_the_security_headers_too(small: httpx.Client, url: str) -> None:
     answer = small.get(url)
     assert answer.status_code == 200
