@@ -12,10 +12,11 @@ EXTRAS_DEMO := embedded,demo
 EXTRAS_DEV := embedded,demo,bench,dev
 EXTRAS_SPARK := embedded,spark,dev
 PYTEST = $(BIN)/python -m pytest
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 # Two processes, for the two cores of the smallest machine. Tests of one file share its fixtures.
 IN_PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help setup demo test-fast test test-all test-spark check bench clean
+.PHONY: help setup demo test-fast test test-all test-spark browser check bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,11 @@ test-all: $(INSTALLED_DEV)  ## all tests; those on Spark are skipped without PyS
 test-spark: VENV := .venv-spark
 test-spark: $(INSTALLED_SPARK)  ## the tests on Spark, in an environment of their own; needs Java 17
 	$(PYTEST) -m spark tests/spark $(ARGS)
+
+browser:  ## install Debian's Chromium and a font with Arabic, which the tests marked browser drive
+	@echo "Installing the packages chromium and fonts-noto-core with apt-get, as root."
+	$(AS_ROOT) apt-get update
+	$(AS_ROOT) apt-get install --yes --no-install-recommends chromium fonts-noto-core
 
 check: $(INSTALLED_DEV)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 
 import httpx
 import pytest
+from playwright.sync_api import Page
 
 from feature_repo.transforms.events import EVENT_TYPE_NAMES
 from online_api.app import create_app
@@ -18,8 +19,8 @@ from online_api.schemas.requests import Filters
 from online_api.schemas.responses import EventsResponse, RecommendationResponse, Source
 from online_api.service import RecommendationService
 from online_api.storefront import STATIC_FOLDER
+from tests.browser.chromium import Visitors, wait_until
 from tests.online_api.api_shop import Json, items_of
-from tests.online_api.browser import CHROMIUM, Page, browser_page
 from tests.serving import serving
 
 pytestmark = pytest.mark.store
@@ -98,128 +99,116 @@ def _texts() -> dict[str, dict[str, str]]:
 # ---- In a browser
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium on the PATH: apt-get install chromium")
-    with browser_page(tmp_path_factory.mktemp("browser")) as page:
-        yield page
-
-
-@pytest.fixture
-def page(browser: Page) -> Iterator[Page]:
-    """The browser as a new visitor has it; a test must leave the console free of errors, or clear them."""
-    browser.resize(1280, 900)
-    browser.complaints.clear()
-    yield browser
-    browser.js("localStorage.clear()")
-    assert browser.complaints == []
-
-
 def visit(page: Page, client: httpx.Client, path: str = "/") -> None:
-    page.open(f"{client.base_url.copy_with(path='')}{path.lstrip('/')}")
-    page.wait_for("document.querySelector('.card') !== null && !document.querySelector('[aria-busy=true]')")
+    page.goto(f"{client.base_url.copy_with(path='')}{path.lstrip('/')}")
+    wait_until(page, "document.querySelector('.card') !== null && !document.querySelector('[aria-busy=true]')")
+
+
+def text(page: Page, selector: str) -> str:
+    """The text of the first match."""
+    return (page.locator(selector).first.text_content() or "").strip()
+
+
+def texts(page: Page, selector: str) -> list[str]:
+    """The texts of all matches."""
+    return [one.strip() for one in page.locator(selector).all_text_contents()]
 
 
 @pytest.mark.browser
 def test_a_click_makes_the_list_personal(page: Page, client: httpx.Client) -> None:
     visit(page, client)
-    assert page.texts(".card .title") == FIRST_TITLES
-    assert page.text("#source") == "Popular"
-    buyer = page.js("document.querySelector('#buyer').value")
+    assert texts(page, ".card .title") == FIRST_TITLES
+    assert text(page, "#source") == "Popular"
+    buyer = page.evaluate("document.querySelector('#buyer').value")
     assert re.fullmatch(r"guest-[0-9a-f]{6}", buyer)
 
     page.click(".card:nth-child(2) [data-event=view]")
-    page.wait_for("document.querySelector('#source').dataset.source === 'personalised'")
-    assert page.text("#source") == "Personalised"
-    assert re.fullmatch(r"Updated in \d+ ms · 0 new · \d moved", page.text("#status"))
-    assert page.text("#done li strong") == "Viewed"
-    assert page.text("#done li span") == "قهوة عربية"
+    wait_until(page, "document.querySelector('#source').dataset.source === 'personalised'")
+    assert text(page, "#source") == "Personalised"
+    assert re.fullmatch(r"Updated in \d+ ms · 0 new · \d moved", text(page, "#status"))
+    assert text(page, "#done li strong") == "Viewed"
+    assert text(page, "#done li span") == "قهوة عربية"
     answer = client.get(f"/v1/buyers/{buyer}/recommendations").json()
-    assert page.texts(".card .title") == [item["title"] for item in answer["items"]]
-    assert page.text("#release-name") == answer["release"]
+    assert texts(page, ".card .title") == [item["title"] for item in answer["items"]]
+    assert text(page, "#release-name") == answer["release"]
 
     visit(page, client)  # the next visit is the same guest's
-    assert page.text("#source") == "Personalised"
+    assert text(page, "#source") == "Personalised"
 
 
 @pytest.mark.browser
 def test_arabic_turns_the_page(page: Page, client: httpx.Client) -> None:
     visit(page, client)
     page.click("#language")
-    assert page.js("[document.documentElement.dir, document.documentElement.lang]") == ["rtl", "ar"]
-    assert page.text("h1") == "موصى به لك"
-    assert page.text(".card [data-event=purchase]") == "شراء"
+    assert page.evaluate("[document.documentElement.dir, document.documentElement.lang]") == ["rtl", "ar"]
+    assert text(page, "h1") == "موصى به لك"
+    assert text(page, ".card [data-event=purchase]") == "شراء"
     # The first card now lies at the right, the list of clicks at the left of the list of products.
-    assert page.js("document.querySelector('.card').getBoundingClientRect().x > innerWidth / 2")
-    assert page.js("document.querySelector('aside').getBoundingClientRect().right < innerWidth / 2")
+    assert page.evaluate("document.querySelector('.card').getBoundingClientRect().x > innerWidth / 2")
+    assert page.evaluate("document.querySelector('aside').getBoundingClientRect().right < innerWidth / 2")
     visit(page, client)
-    assert page.js("document.documentElement.dir") == "rtl"
+    assert page.evaluate("document.documentElement.dir") == "rtl"
     page.click("#language")
-    assert page.js("document.documentElement.dir") == "ltr"
+    assert page.evaluate("document.documentElement.dir") == "ltr"
 
 
 @pytest.mark.browser
-def test_a_phone_shows_all_without_scrolling_sideways(page: Page, client: httpx.Client) -> None:
-    page.resize(360, 740)
+def test_a_phone_shows_all_without_scrolling_sideways(visitors: Visitors, client: httpx.Client) -> None:
+    page = visitors.page(width=360, height=740)
     visit(page, client)
     for _ in range(2):  # in both directions
-        assert page.js("document.documentElement.scrollWidth === document.documentElement.clientWidth")
-        assert page.js("[...document.querySelectorAll('button')].every((one) => one.scrollWidth <= one.clientWidth)")
+        assert page.evaluate("document.documentElement.scrollWidth === document.documentElement.clientWidth")
+        assert page.evaluate(
+            "[...document.querySelectorAll('button')].every((one) => one.scrollWidth <= one.clientWidth)"
+        )
         page.click("#language")
 
 
 @pytest.mark.browser
 def test_any_buyer_can_be_shown(page: Page, client: httpx.Client) -> None:
     visit(page, client, "/?buyer=u1")
-    assert page.text("#source") == "Personalised"
-    page.js("document.querySelector('#buyer').value = 'nobody/at all'")
+    assert text(page, "#source") == "Personalised"
+    page.evaluate("document.querySelector('#buyer').value = 'nobody/at all'")
     page.click("#buyer-form [type=submit]")
-    page.wait_for("document.querySelector('#source').dataset.source === 'popular'")
-    assert page.js("new URLSearchParams(location.search).get('buyer')") == "nobody/at all"
+    wait_until(page, "document.querySelector('#source').dataset.source === 'popular'")
+    assert page.evaluate("new URLSearchParams(location.search).get('buyer')") == "nobody/at all"
     page.click("#new-guest")
-    page.wait_for("document.querySelector('#buyer').value.startsWith('guest-')")
+    wait_until(page, "document.querySelector('#buyer').value.startsWith('guest-')")
 
 
 @pytest.mark.browser
 def test_the_keyboard_is_enough_and_keeps_its_place(page: Page, client: httpx.Client) -> None:
     visit(page, client)
-    page.js("document.querySelector('.card:nth-child(3) [data-event=add_to_cart]').focus()")
+    page.evaluate("document.querySelector('.card:nth-child(3) [data-event=add_to_cart]').focus()")
     label = "Add to cart: Smartphone 128GB"
-    assert page.js("document.activeElement.ariaLabel") == label
-    page.press_enter()
-    page.wait_for("document.querySelector('#done li') !== null")
-    assert page.text("#done li strong") == "Added to cart"
-    assert page.js("document.activeElement.ariaLabel") == label
-    assert page.js("[...document.querySelectorAll('button, a')].every((one) => one.textContent.trim())")
+    assert page.evaluate("document.activeElement.ariaLabel") == label
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('#done li') !== null")
+    assert text(page, "#done li strong") == "Added to cart"
+    assert page.evaluate("document.activeElement.ariaLabel") == label
+    assert page.evaluate("[...document.querySelectorAll('button, a')].every((one) => one.textContent.trim())")
 
 
 @pytest.mark.browser
-def test_errors_can_be_read(page: Page, client: httpx.Client) -> None:
+def test_errors_can_be_read(page: Page, visitors: Visitors, client: httpx.Client) -> None:
     visit(page, client)
-    page.js("document.querySelector('#buyer').value = 'x'.repeat(300)")
+    page.evaluate("document.querySelector('#buyer').value = 'x'.repeat(300)")
     page.click("#buyer-form [type=submit]")
-    page.wait_for("!document.querySelector('#error').hidden")
-    assert "buyer_id: must have at most 256 characters" in page.text("#error")
-    assert page.text("h1") == "Recommended for you"
+    wait_until(page, "!document.querySelector('#error').hidden")
+    assert "buyer_id: must have at most 256 characters" in text(page, "#error")
+    assert text(page, "h1") == "Recommended for you"
 
     visit(page, client)
-    assert page.js("document.querySelector('#error').hidden")
-    _offline(page, True)
-    page.click(".card [data-event=view]")
-    page.wait_for("!document.querySelector('#error').hidden")
-    assert page.text("#error") == "The server does not answer. Is it running?"
-    assert page.texts(".card .title") == FIRST_TITLES  # still there
-    _offline(page, False)
-    page.click(".card [data-event=view]")
-    page.wait_for("document.querySelector('#error').hidden && document.querySelector('#done li') !== null")
-    page.complaints.clear()  # the browser's own, about both requests
-
-
-def _offline(page: Page, offline: bool) -> None:
-    page.command(
-        "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
-    )
+    assert page.evaluate("document.querySelector('#error').hidden")
+    page.context.set_offline(True)
+    page.locator(".card [data-event=view]").first.click()
+    wait_until(page, "!document.querySelector('#error').hidden")
+    assert text(page, "#error") == "The server does not answer. Is it running?"
+    assert texts(page, ".card .title") == FIRST_TITLES  # still there
+    page.context.set_offline(False)
+    page.locator(".card [data-event=view]").first.click()
+    wait_until(page, "document.querySelector('#error').hidden && document.querySelector('#done li') !== null")
+    visitors.complaints.clear()  # the browser's own, about both requests
 
 
 def tell(client: httpx.Client, buyer_id: str, *deeds: tuple[str, str]) -> None:
@@ -232,31 +221,31 @@ def test_products_say_why_they_are_there(page: Page, client: httpx.Client) -> No
     tell(client, "curious", ("p3", "purchase"), ("p4", "view"))
     visit(page, client, "/?buyer=curious")
     coffee, shoes = "bought \u2068قهوة عربية\u2069", "viewed \u2068Running shoes\u2069"
-    reasons = page.texts(".card .because")
+    reasons = texts(page, ".card .because")
     assert f"Because you {coffee} and {shoes}" in reasons or f"Because you {shoes} and {coffee}" in reasons
     items = items_of(client.get("/v1/buyers/curious/recommendations"))
     assert [bool(reason) for reason in reasons] == [bool(item["because"]) for item in items]
     page.click("#language")
-    turned = page.texts(".card .because")
+    turned = texts(page, ".card .because")
     assert any("اشتريت \u2068قهوة عربية\u2069" in reason for reason in turned)
     assert all(reason.startswith("لأنك ") for reason in turned if reason)
 
     tell(client, "phoner", ("p1", "view"), ("p1", "add_to_cart"))  # one product
     visit(page, client, "/?buyer=phoner")
     page.click("#language")
-    named = {reason for reason in page.texts(".card .because") if reason}
+    named = {reason for reason in texts(page, ".card .because") if reason}
     phone = "\u2068هاتف ذكي ١٢٨ جيجا\u2069"
     assert named <= {f"Because you viewed {phone}", f"Because you added {phone} to the cart"}
     assert named
 
     visit(page, client, "/?buyer=nobody")
-    assert set(page.texts(".card .because")) == {""}
+    assert set(texts(page, ".card .because")) == {""}
 
 
 @pytest.mark.browser
 def test_what_is_sold_out_says_so(page: Page, client: httpx.Client) -> None:
     visit(page, client)
-    sold_out = dict(zip(page.texts(".card .title"), page.texts(".card .stock"), strict=True))
+    sold_out = dict(zip(texts(page, ".card .title"), texts(page, ".card .stock"), strict=True))
     assert sold_out == dict.fromkeys(FIRST_TITLES, "") | {"Smartphone 128GB": "Out of stock"}
 
 
@@ -345,32 +334,32 @@ def changing(runtime: Runtime) -> Iterator[httpx.Client]:
 @pytest.mark.browser
 def test_changes_are_marked_and_markup_stays_text(page: Page, changing: httpx.Client) -> None:
     visit(page, changing)
-    assert page.texts(".mark:not([hidden])") == []
-    assert page.texts(".card .because")[2] == "You chose this before"
-    assert page.texts(".card .price") == ["Price 9.50", "Price 9.50", "Price EGP\u00a09.50"]
-    page.js("document.querySelector('.card:nth-child(3) [data-event=view]').focus()")
-    page.press_enter()
-    page.wait_for("document.querySelector('#done li') !== null")
-    assert page.texts(".mark:not([hidden])") == ["↑1", "New", "↓2"]
-    assert page.js("document.querySelector('.mark').ariaLabel") == "up by 1"
-    assert re.fullmatch(r"Updated in \d+ ms · 1 new · 2 moved", page.text("#status"))
-    assert page.js("document.activeElement.id") == "heading"  # the card that had the focus is gone
-    assert page.texts(".card .title")[0] == "<img src=x onerror=\"document.title='owned'\">b"
-    assert page.texts(".card .because")[0].endswith(
+    assert texts(page, ".mark:not([hidden])") == []
+    assert texts(page, ".card .because")[2] == "You chose this before"
+    assert texts(page, ".card .price") == ["Price 9.50", "Price 9.50", "Price EGP\u00a09.50"]
+    page.evaluate("document.querySelector('.card:nth-child(3) [data-event=view]').focus()")
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('#done li') !== null")
+    assert texts(page, ".mark:not([hidden])") == ["↑1", "New", "↓2"]
+    assert page.evaluate("document.querySelector('.mark').ariaLabel") == "up by 1"
+    assert re.fullmatch(r"Updated in \d+ ms · 1 new · 2 moved", text(page, "#status"))
+    assert page.evaluate("document.activeElement.id") == "heading"  # the card that had the focus is gone
+    assert texts(page, ".card .title")[0] == "<img src=x onerror=\"document.title='owned'\">b"
+    assert texts(page, ".card .because")[0].endswith(
         "viewed \u2068<img src=x onerror=\"document.title='owned'\">b\u2069"
     )
-    assert page.text(".card .price") == "Price 9.50"
-    assert page.js("document.querySelectorAll('.card img').length") == 0
-    assert page.js("document.title") == "Tawsiya"
+    assert text(page, ".card .price") == "Price 9.50"
+    assert page.evaluate("document.querySelectorAll('.card img').length") == 0
+    assert page.evaluate("document.title") == "Tawsiya"
 
 
 @pytest.mark.browser
 def test_a_list_made_without_a_part_says_so(page: Page, changing: httpx.Client) -> None:
     visit(page, changing)
-    assert page.js("document.querySelector('#degraded').hidden && !document.querySelector('#hint').hidden")
-    page.click(".card [data-event=view]")
-    page.wait_for("!document.querySelector('#degraded').hidden")
-    assert page.text("#degraded").startswith("This buyer's history cannot be read at the moment")
-    assert page.js("document.querySelector('#hint').hidden")  # it would say that nothing is known of the buyer
+    assert page.evaluate("document.querySelector('#degraded').hidden && !document.querySelector('#hint').hidden")
+    page.locator(".card [data-event=view]").first.click()
+    wait_until(page, "!document.querySelector('#degraded').hidden")
+    assert text(page, "#degraded").startswith("This buyer's history cannot be read at the moment")
+    assert page.evaluate("document.querySelector('#hint').hidden")  # it would say that nothing is known of the buyer
     page.click("#language")
-    assert page.text("#degraded").startswith("تتعذّر الآن قراءة سجل هذا المشتري")
+    assert text(page, "#degraded").startswith("تتعذّر الآن قراءة سجل هذا المشتري")
