@@ -20,7 +20,7 @@ from online_api.schemas.inspection import (
 )
 from online_api.schemas.requests import ComparisonParameters, InspectionParameters, SearchText
 
-PATH_PROBLEMS = READ_PROBLEMS | problems(404)
+INSPECTION_PROBLEMS = READ_PROBLEMS | problems(404)
 
 router = APIRouter(prefix="/v1/inspect", tags=["inspection"], dependencies=[Depends(needs(Scope.ADMIN))])
 # Not async routes, which FastAPI would run in threads that events need, and not on the event loop, which lists need:
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/inspect", tags=["inspection"], dependencies=[Depe
 
 
 @router.get(
-    "/buyers/{buyer_id:path}/compare", responses=PATH_PROBLEMS | problems(409), response_model=ReleaseComparison
+    "/buyers/{buyer_id:path}/compare", responses=INSPECTION_PROBLEMS | problems(409), response_model=ReleaseComparison
 )
 async def compare_buyer(
     buyer_id: Identifier, parameters: Annotated[ComparisonParameters, Query()], services: ServicesDep
@@ -38,7 +38,9 @@ async def compare_buyer(
 
 
 @router.get(
-    "/products/{product_id:path}/compare", responses=PATH_PROBLEMS | problems(409), response_model=ReleaseComparison
+    "/products/{product_id:path}/compare",
+    responses=INSPECTION_PROBLEMS | problems(409),
+    response_model=ReleaseComparison,
 )
 async def compare_product(
     product_id: Identifier, parameters: Annotated[ComparisonParameters, Query()], services: ServicesDep
@@ -48,7 +50,7 @@ async def compare_product(
     return await _compared(services, request, parameters.release)
 
 
-@router.get("/buyers/{buyer_id:path}", responses=PATH_PROBLEMS, response_model=InspectedBuyer)
+@router.get("/buyers/{buyer_id:path}", responses=INSPECTION_PROBLEMS, response_model=InspectedBuyer)
 async def inspect_buyer(
     buyer_id: Identifier, parameters: Annotated[InspectionParameters, Query()], services: ServicesDep
 ) -> Response:
@@ -57,7 +59,7 @@ async def inspect_buyer(
     return json_response(await inspections.run(inspections.inspector.buyer, _buyer_request(buyer_id, parameters)))
 
 
-@router.get("/products/{product_id:path}", responses=PATH_PROBLEMS, response_model=InspectedProduct)
+@router.get("/products/{product_id:path}", responses=INSPECTION_PROBLEMS, response_model=InspectedProduct)
 async def inspect_product(product_id: Identifier, services: ServicesDep, k: ListLength = 10) -> Response:
     """A product's values and popularity, what its vector rests on, and the K nearest products."""
     inspections = services.inspections
