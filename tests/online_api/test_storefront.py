@@ -25,7 +25,7 @@ from tests.serving import serving
 
 pytestmark = pytest.mark.store
 
-FILES = sorted(path for path in STATIC_FOLDER.iterdir() if path.suffix != ".svg")
+FILES = sorted(path for path in STATIC_FOLDER.iterdir() if path.is_file() and path.suffix != ".svg")
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
 # From popular products; the ids are those of api_shop.PRODUCTS.
 FIRST_TITLES = ["Running shoes", "قهوة عربية", "Smartphone 128GB", "هاتف ذكي ١٢٨ جيجا", "Plain thing"]
@@ -34,7 +34,9 @@ FIRST_TITLES = ["Running shoes", "قهوة عربية", "Smartphone 128GB", "ه�
 # ---- The files
 
 
-@pytest.mark.parametrize("path", sorted(STATIC_FOLDER.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(path for path in STATIC_FOLDER.iterdir() if path.is_file()), ids=lambda path: path.name
+)
 def test_assets_have_their_content_type(client: httpx.Client, path: Path) -> None:
     answer = client.get(f"/static/{path.name}")
     assert answer.status_code == 200
