@@ -24,9 +24,10 @@ from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.gate_verdict import GATE, NOT_JUDGED, sealed
+from training.artifacts.inspection.product_map import ProductMap
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.artifacts.product_table import read_product_columns
+from training.artifacts.product_table import category_codes, read_product_columns
 from training.artifacts.release import (
     ReleaseParts,
     current_release,
@@ -118,6 +119,7 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
         recent_popularity=recent_popularity_of(of_release, data_end, n_products, Rescorer.load(paths.model)),
         as_of_ms=as_ms(data_end),
         settings=public_settings(config),
+        product_map=ProductMap.build(embeddings.vectors_ND, category_codes(products)),
     )
     return write_release(
         paths.releases,

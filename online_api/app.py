@@ -26,6 +26,9 @@ from feature_repo.common.paths import shop_paths
 from online_api.batcher import Batcher
 from online_api.draining import Draining
 from online_api.errors import add_error_handlers
+from online_api.inspection.inspection_thread import Inspections
+from online_api.inspection.inspector import Inspector
+from online_api.inspector_page import add_inspector_page
 from online_api.observability.logs import AccessLog, json_logger, log_salt
 from online_api.observability.metrics import Metrics
 from online_api.observability.middleware import BodyLimit, ObserveRequests
@@ -33,7 +36,7 @@ from online_api.observability.tracing import open_tracer
 from online_api.protection.access import AccessControl
 from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
-from online_api.routes import events, operations, products, recommendations, shop_lists, suggestions
+from online_api.routes import events, inspection, operations, products, recommendations, shop_lists, suggestions
 from online_api.routes.dependencies import Services
 from online_api.runtime import Runtime, open_runtime, shared_secret
 from online_api.schemas.problems import Problem
@@ -99,10 +102,12 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         operations.router,
         operations.metrics_router,
         operations.admin_router,
+        inspection.router,
     ):
         app.include_router(router)
     add_error_handlers(app)
     _add_docs(app)
+    add_inspector_page(app)
     add_storefront(app, config, has_keys=keys.any())
     app.state.draining = draining
     access_log = AccessLog(json_logger(config.api.log_level), log_salt())
@@ -128,8 +133,13 @@ async def _served(
     limiter = RateLimiter(redis, runtime.store.shop)  # for all versions of the program together
     open_tokens = tokens if token_secrets() else BuyerTokens((_visit_secret(runtime),), shop_paths(config).root.name)
     app.state.access = AccessControl(keys, tokens, open_tokens, limiter, api, runtime.metrics)
-    with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
-        app.state.services = Services(runtime, batcher, text_thread)
+    inspector = Inspector(runtime.keeper, runtime.service, runtime.online, runtime.breaker, runtime.synonyms)
+    with (
+        ThreadPoolExecutor(1, "text-encoder") as text_thread,
+        Inspections(inspector) as inspections,
+        runtime.kept_up_to_date(),
+    ):
+        app.state.services = Services(runtime, batcher, text_thread, inspections)
         gc.freeze()  # these objects live until the end; scanning them would delay requests
         try:
             yield

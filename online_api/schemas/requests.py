@@ -296,10 +296,34 @@ class SuggestionParameters(BaseModel):
     k: Annotated[int, Field(ge=1, le=20, description="Number of suggestions")] = 8
 
 
+SearchText = Annotated[str, Field(min_length=1, max_length=500, description="The search query, in any language")]
+
+
 class SearchParameters(FacetedParameters):
     """A search query and the conditions on its list."""
 
-    q: str = Field(min_length=1, max_length=500, description="The search query, in any language")
+    q: SearchText
+
+
+class InspectionParameters(BaseModel):
+    """The conditions on a list to inspect."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: ListLength = 20
+    new_only: bool = Field(False, description="As in the recommendations for a buyer; no effect on similar products")
+    in_stock: bool = False
+    rules: bool = Field(True, description="Apply the shop's merchandising rules")
+
+    def filters(self) -> Filters:
+        """The conditions on products."""
+        return _recognised(Filters(in_stock=self.in_stock))
+
+
+class ComparisonParameters(InspectionParameters):
+    """The conditions on two lists to compare."""
+
+    release: str = Field(max_length=100, description="Name of the other release, as `GET /v1/admin/releases` lists it")
 
 
 class Event(BaseModel):
