@@ -6,7 +6,7 @@ from typing import Any
 
 from batch_jobs.commands.job_runner import JobResult
 from batch_jobs.release_gate.table import gate_lines
-from batch_jobs.runs.comparison import SHOWN_METRICS
+from batch_jobs.runs.shown_metrics import SHOWN_METRICS
 
 SHOWN_WARNINGS = 10
 ROW_COUNTS = ("read", "kept", "excluded", "duplicates", "bad")

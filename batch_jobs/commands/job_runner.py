@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_jobs.ingestion.shop_source import require_own_shop
-from batch_jobs.ingestion.source_mapping import load_source_config
 from batch_jobs.runs.run_log import JsonLines, LogFormat, text_formatter
 from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError, GateRefusedError
@@ -51,6 +48,9 @@ def run_job(
         show: Formats the result as text for people; None prints one line per value.
         log_format: Value of --log-format.
     """
+    from batch_jobs.ingestion.shop_source import require_own_shop
+    from batch_jobs.ingestion.source_mapping import load_source_config
+
     _start_logging(log_format)
     try:
         settings = load_source_config(config, overrides or ())
@@ -90,12 +90,12 @@ def _exit(error: Exception, code: int) -> typer.Exit:
 
 
 def _start_logging(log_format: LogFormat) -> None:
-    if log_format == "json":
-        # Before anything imports tqdm: a bar that no job can switch off would be a line that is no JSON.
-        os.environ.setdefault("TQDM_DISABLE", "1")
+    from feature_repo.common.progress import LogAroundBars
+
     # stderr, because stdout holds the result alone: callers of --json parse it.
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if log_format == "json" else text_formatter())
+    as_json = log_format == "json"
+    handler = logging.StreamHandler(sys.stderr) if as_json else LogAroundBars()
+    handler.setFormatter(JsonLines() if as_json else text_formatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     _quiet_libraries()
 

@@ -9,7 +9,6 @@ import typer
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from feature_repo import columns as c
 from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
-from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
 from feature_repo.access.limits import Limit
 from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError
@@ -90,6 +89,8 @@ def keys_buyer_token(
     """Sign a token with which a browser reads and writes for one buyer; for a try, a shop's server signs its own."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
+
         expires = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(minutes=minutes)
         tokens = BuyerTokens(token_secrets(), shop_paths(settings).root.name)
         return {"token": tokens.sign(buyer, expires), c.BUYER_ID: buyer, "expires": expires.isoformat()}

@@ -56,7 +56,7 @@ def refresh(
 
         if only:
             return refresh_prices(settings, feed=feed)
-        return run(settings, forced_because=reason if force else None, show_progress=log_format == "text")
+        return run(settings, forced_because=reason if force else None)
 
     run_job(job, config, overrides, as_json, prices_text if only else refresh_text, log_format)
 

