@@ -1,18 +1,23 @@
 """`tawsiya keys`: creates, lists and revokes API keys, and signs buyer tokens."""
 
+from __future__ import annotations
+
 import datetime as dt
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batch_jobs.commands.completion import complete_key
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from feature_repo import columns as c
-from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
-from feature_repo.access.limits import Limit
-from feature_repo.common.config import Config
+from feature_repo.access.scope import Scope
 from feature_repo.common.errors import ConfigError
-from feature_repo.common.paths import shop_paths
+
+if TYPE_CHECKING:
+    from feature_repo.access.api_keys import ApiKey
+    from feature_repo.access.limits import Limit
+    from feature_repo.common.config import Config
 
 keys_app = typer.Typer(help="Create, list and revoke API keys; sign buyer tokens.", no_args_is_help=True)
 
@@ -34,6 +39,9 @@ def keys_create(
     """Create a key for the shop and print it; it cannot be printed again, because only a hash is stored."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.api_keys import api_keys_path, create_key
+        from feature_repo.common.paths import shop_paths
+
         path, now = api_keys_path(settings), dt.datetime.now(dt.UTC).replace(microsecond=0)
         shop = shop_paths(settings).root.name
         token, key = create_key(path, name, scope, _limit(rate, burst), now, shop)
@@ -50,6 +58,8 @@ def keys_list(config: ConfigOption = None, overrides: SetOption = None, as_json:
     """List the keys, oldest first, without their secrets."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.api_keys import api_keys_path, read_keys
+
         return {"keys": [_public(key) for key in read_keys(api_keys_path(settings))]}
 
     def show(result: JobResult) -> str:
@@ -62,7 +72,7 @@ def keys_list(config: ConfigOption = None, overrides: SetOption = None, as_json:
 
 @keys_app.command("revoke")
 def keys_revoke(
-    name: Annotated[str, typer.Argument(help="Name of the key")],
+    name: Annotated[str, typer.Argument(help="Name of the key", autocompletion=complete_key)],
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -70,6 +80,8 @@ def keys_revoke(
     """Revoke a key; a running API refuses it within a second."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.api_keys import api_keys_path, revoke_key
+
         return {"revoked": _public(revoke_key(api_keys_path(settings), name))}
 
     def show(result: JobResult) -> str:
@@ -90,6 +102,7 @@ def keys_buyer_token(
 
     def job(settings: Config) -> JobResult:
         from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
+        from feature_repo.common.paths import shop_paths
 
         expires = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(minutes=minutes)
         tokens = BuyerTokens(token_secrets(), shop_paths(settings).root.name)
@@ -103,6 +116,8 @@ def _limit(rate: float | None, burst: int | None) -> Limit | None:
         if burst is not None:
             raise ConfigError("--burst needs --rate")
         return None
+    from feature_repo.access.limits import Limit
+
     # Two seconds of the rate, as in the configured defaults (2000 and 4000).
     return Limit(rate_per_second=rate, burst=burst or min(math.ceil(2 * rate), 1_000_000))
 

@@ -1,11 +1,15 @@
 """`tawsiya search-report`: what buyers searched for and did not find."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
-from feature_repo.common.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 _TITLES = {
     "no_match": "like no product of the shop",

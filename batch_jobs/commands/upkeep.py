@@ -1,7 +1,9 @@
 """Commands for the operator: backup, restore, doctor."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +16,9 @@ from batch_jobs.commands.job_runner import (
     run_job,
     with_shop_lock,
 )
-from feature_repo.common.config import Config
-from feature_repo.common.lock import shop_lock
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def backup(
@@ -65,6 +68,7 @@ def doctor(
     def job(settings: Config) -> JobResult:
         from batch_jobs.upkeep.doctor import doctor as run
         from batch_jobs.upkeep.retention import clean as delete
+        from feature_repo.common.lock import shop_lock
 
         deleted = {}
         if clean:

@@ -63,12 +63,13 @@ def progress_bar(
         shown: False shows nothing.
         options: Further options of tqdm.
     """
-    kind: type[tqdm[Any]] = tqdm if _can_draw() else _LogLines
+    kind: Any = tqdm if _can_draw() else _LogLines
     of_bytes = {"unit_scale": True, "unit_divisor": 1000} if unit == "B" else {}
-    return kind(
+    bar: tqdm[Any] = kind(
         iterable, desc=title, total=total, unit=unit if of_bytes else f" {unit}", disable=not shown,
         dynamic_ncols=True, **of_bytes, **options,
     )  # fmt: skip
+    return bar
 
 
 def _can_draw() -> bool:
