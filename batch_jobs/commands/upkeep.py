@@ -66,7 +66,7 @@ def doctor(
     results: list[JobResult] = []
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.upkeep.doctor import doctor as run
+        from batch_jobs.doctor.examine import doctor as run
         from batch_jobs.upkeep.retention import clean as delete
         from feature_repo.common.lock import shop_lock
 
@@ -78,7 +78,7 @@ def doctor(
         return results[0]
 
     def show(result: JobResult) -> str:
-        from batch_jobs.upkeep.doctor import doctor_text
+        from batch_jobs.doctor.examine import doctor_text
 
         return doctor_text(result)
 

