@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from feature_repo.access.limits import Limit
     from feature_repo.common.config import Config
 
+KEY_COLUMNS = ("name", "id", "shop", "scopes", "created", "limit")
+
 keys_app = typer.Typer(help="Create, list and revoke API keys; sign buyer tokens.", no_args_is_help=True)
 
 
@@ -65,7 +67,9 @@ def keys_list(config: ConfigOption = None, overrides: SetOption = None, as_json:
     def show(result: JobResult) -> str:
         if not result["keys"]:
             return "there are no API keys yet; `tawsiya keys create` makes one"
-        return "\n".join(_line(key) for key in result["keys"])
+        from batch_jobs.console.tables import table_lines
+
+        return "\n".join(table_lines([list(KEY_COLUMNS), *map(_cells, result["keys"])]))
 
     run_job(job, config, overrides, as_json, show)
 
@@ -85,7 +89,7 @@ def keys_revoke(
         return {"revoked": _public(revoke_key(api_keys_path(settings), name))}
 
     def show(result: JobResult) -> str:
-        return f"revoked {_line(result['revoked'])}"
+        return f"revoked {'  '.join(_cells(result['revoked']))}"
 
     run_job(job, config, overrides, as_json, show)
 
@@ -127,8 +131,9 @@ def _public(key: ApiKey) -> JobResult:
     return key.model_dump(mode="json", exclude={"sha256"})
 
 
-def _line(key: JobResult) -> str:
+def _cells(key: JobResult) -> list[str]:
     limit = key["limit"]
-    limit_text = f"{limit['rate_per_second']:g}/s, burst {limit['burst']}" if limit else "limit as configured"
-    scopes, shop = ",".join(key["scopes"]), key["shop"] or "all shops"
-    return f"{key['name']}  {key['key_id']}  {shop}  {scopes}  {key['created']}  {limit_text}"
+    limit_text = f"{limit['rate_per_second']:g}/s, burst {limit['burst']}" if limit else "as configured"
+    return [
+        key["name"], key["key_id"], key["shop"] or "all shops", ",".join(key["scopes"]), key["created"], limit_text,
+    ]  # fmt: skip

@@ -32,12 +32,11 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
         rows = result["releases"]
         if not rows:
             return "this shop (data.source) has no release yet; `tawsiya refresh` makes one"
+        from batch_jobs.console.tables import table_lines
         from training.artifacts.gate_verdict import verdict_text
 
-        return "\n".join(
-            f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products  {verdict_text(row)}"
-            for row in rows
-        )
+        cells = [["*" if row["live"] else "", row["name"], f"{row['n_products']:,}", verdict_text(row)] for row in rows]
+        return "\n".join(table_lines([["live", "release", "products", "gate"], *cells], right=[2]))
 
     run_job(job, config, overrides, as_json, show)  # reading needs no lock
 

@@ -35,6 +35,8 @@ def search_report(
 
 
 def _text(report: JobResult) -> str:
+    from batch_jobs.console.tables import table_lines
+
     if not report["days"]:
         return "no searches are recorded; the API records them while api.search_log_days is above 0"
     lines = [f"{report['searches']} searches from {report['from']} to {report['to']}"]
@@ -42,5 +44,6 @@ def _text(report: JobResult) -> str:
         found = report[outcome]
         share = found["searches"] / max(report["searches"], 1)
         lines.append(f"\n{title}: {found['searches']} searches, {share:.1%}")
-        lines += [f"  {row['count']:6}  {row['query']}  (last {row['last']})" for row in found["queries"]]
+        rows = [[f"{row['count']:,}", row["query"], row["last"]] for row in found["queries"]]
+        lines += table_lines([["searches", "query", "last"], *rows], right=[0]) if rows else []
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batch_jobs.doctor.diagnosis import GOOD, PROBLEM, WARNING, Diagnosis, judged
 from feature_repo.access.api_keys import api_keys_path
-from feature_repo.common.config import Config
+from feature_repo.common.config import Config, known_keys
 from feature_repo.common.config_loading import ENV_FILE, ENV_PREFIX, environment
 from feature_repo.common.paths import shop_paths
 
@@ -42,10 +42,17 @@ def variables_check(names: Iterable[str]) -> Diagnosis:
     unknown = sorted(set(own) - known)
     if not unknown:
         return Diagnosis(GROUP, "variables", GOOD, "all are known")
-    near = difflib.get_close_matches(unknown[0], known, n=1)
-    setting = unknown[0].replace("TAWSIYA_", ENV_PREFIX, 1)
-    remedy = f"rename {unknown[0]} to {near[0]}" if near else f"a setting is written {setting}__KEY; unset {unknown[0]}"
+    meant = _meant(unknown[0])
+    remedy = f"rename {unknown[0]} to {meant}" if meant else f"unset {unknown[0]}"
     return Diagnosis(GROUP, "variables", WARNING, f"nothing reads {', '.join(unknown)}", remedy)
+
+
+def _meant(name: str) -> str | None:
+    """The variable that was meant by one with one underscore for two, or a slip."""
+    settings = {f"TAWSIYA_{key.replace('.', '_').upper()}": key for key in known_keys()}
+    if name in settings:
+        return ENV_PREFIX + settings[name].replace(".", "__").upper()
+    return next(iter(difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)), None)
 
 
 def rights_checks(config: Config) -> Iterator[Diagnosis]:

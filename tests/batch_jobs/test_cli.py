@@ -249,7 +249,7 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert str(report) in evaluated.stdout
     assert "personal_frequency" in report.read_text(encoding="utf-8")
     listed = built.run("release", "list")
-    assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
+    assert [line[:4] for line in listed.stdout.splitlines()] == ["live", "----", "*   ", "    "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
     refreshed = built.run("refresh").stdout
     assert f"\n\nshop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;" in refreshed

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "pandas", "numpy", "pyarrow", "duckdb", "feast", "redis", "fastapi", "yaml", "jwt", "tqdm", "rich"}
+HEAVY = {"torch", "pandas", "numpy", "pyarrow", "duckdb", "feast", "redis", "fastapi", "yaml", "jwt", "tqdm"}
 
 
 @pytest.mark.e2e
