@@ -21,7 +21,7 @@ from expectations.records import FEATURE_STAGE
 from feature_repo.common.arrays import Float32Array, TextArray
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from training.artifacts.embeddings import save_embedding_blocks
 from training.artifacts.lineage import record_source
 from training.artifacts.model import WEIGHTS, load_model

@@ -18,7 +18,7 @@ from feast.infra.compute_engines.utils import create_offline_store_retrieval_job
 from feast.infra.offline_stores.ibis import IbisRetrievalJob, deduplicate
 from feast.infra.registry.base_registry import BaseRegistry
 
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 
 
 # Feast finds an engine's configuration class by name: the engine's name and `Config`.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from feature_repo.settings.model import TrainingConfig
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import CHOSEN, CURVES, ModelCard, load_model, save_model

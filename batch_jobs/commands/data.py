@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_jobs.commands.completion import complete_source
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
+from batch_jobs.console.completion import complete_source
 from batch_jobs.console_text import build_text, ingest_text, materialize_text
 from batch_jobs.preview_text import preview_text
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_jobs.commands.completion import complete_source
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
+from batch_jobs.console.completion import complete_source
 from feature_repo.common.errors import ConfigError
 
 if TYPE_CHECKING:

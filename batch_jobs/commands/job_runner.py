@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_jobs.commands.completion import complete_setting
+from batch_jobs.console.completion import complete_setting
 from batch_jobs.runs.run_log import JsonLines, LogFormat, text_formatter
 from feature_repo.common.errors import ConfigError, GateRefusedError
 
@@ -96,7 +96,7 @@ def _print_result(result: JobResult, as_json: bool, show: Callable[[JobResult], 
 
 
 def _exit(error: Exception, code: int) -> typer.Exit:
-    from batch_jobs.commands.hints import error_text, hint
+    from batch_jobs.console.hints import error_text, hint
 
     next_step = hint(error)
     _report(error_text(error) + (f"; {next_step}" if next_step else ""))
@@ -111,7 +111,7 @@ def _report(message: str) -> None:
 
 
 def _start_logging(log_format: LogFormat) -> None:
-    from feature_repo.common.progress import LogAroundBars
+    from feature_repo.console.progress import LogAroundBars
 
     # stderr, because stdout holds the result alone: callers of --json parse it.
     as_json = log_format == "json"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_jobs.commands.completion import complete_key
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
+from batch_jobs.console.completion import complete_key
 from feature_repo import columns as c
 from feature_repo.access.scope import Scope
 from feature_repo.common.errors import ConfigError

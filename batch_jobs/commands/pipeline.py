@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_jobs.commands.completion import complete_source
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from batch_jobs.commands.serving import recommend_to_buyer, run_server
+from batch_jobs.console.completion import complete_source
 from batch_jobs.console_text import demo_text, prices_text, refresh_text
 from batch_jobs.runs.run_log import LogFormat
 

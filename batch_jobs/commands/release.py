@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_jobs.commands.completion import complete_release
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
+from batch_jobs.console.completion import complete_release
 
 if TYPE_CHECKING:
     from feature_repo.common.config import Config

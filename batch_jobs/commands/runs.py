@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_jobs.commands.completion import complete_run
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
+from batch_jobs.console.completion import complete_run
 from batch_jobs.console_text import run_text, runs_text
 
 if TYPE_CHECKING:

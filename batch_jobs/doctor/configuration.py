@@ -16,7 +16,7 @@ from feature_repo.common.config import Config, known_keys
 from feature_repo.common.config_loading import ENV_FILE, ENV_PREFIX, environment
 from feature_repo.common.paths import shop_paths
 
-GROUP = "configuration"
+_GROUP = "configuration"
 RIGHTS = "permissions"
 # Variables beside the settings; a name with _FILE at its end gives the file that holds the value.
 VARIABLES = (
@@ -41,10 +41,10 @@ def variables_check(names: Iterable[str]) -> Diagnosis:
     own = [name for name in names if name.startswith("TAWSIYA_") and not name.startswith(ENV_PREFIX)]
     unknown = sorted(set(own) - known)
     if not unknown:
-        return Diagnosis(GROUP, "variables", GOOD, "all are known")
+        return Diagnosis(_GROUP, "variables", GOOD, "all are known")
     meant = _meant(unknown[0])
     remedy = f"rename {unknown[0]} to {meant}" if meant else f"unset {unknown[0]}"
-    return Diagnosis(GROUP, "variables", WARNING, f"nothing reads {', '.join(unknown)}", remedy)
+    return Diagnosis(_GROUP, "variables", WARNING, f"nothing reads {', '.join(unknown)}", remedy)
 
 
 def _meant(name: str) -> str | None:

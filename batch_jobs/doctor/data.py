@@ -17,8 +17,8 @@ from feature_repo.common.config import Config
 from feature_repo.common.forgotten import ForgottenBuyers
 from feature_repo.common.paths import ShopPaths
 
-GROUP = "data"
-OLD_DAYS = 7
+_GROUP = "data"
+_OLD_DAYS = 7
 MANY_BAD = 0.05  # share of rows
 WAITING_DAYS = 7  # days of the event log that no ingest has moved to its archive
 
@@ -28,19 +28,19 @@ def data_checks(config: Config, paths: ShopPaths, now: dt.datetime) -> Iterator[
     # Warnings: the features and the release of before go on serving.
     validate = "tawsiya validate --explain"
     for name, stage in (("gate, canonical data", CANONICAL), ("gate, features", FEATURE_STAGE)):
-        yield checked(GROUP, name, partial(_passed, paths, stage), validate, otherwise=WARNING)
+        yield checked(_GROUP, name, partial(_passed, paths, stage), validate, otherwise=WARNING)
     if paths.events.is_file():
         yield from age_checks(last_event(paths.events), now)
     if paths.ingest_report.is_file():
         yield quarantine_check(paths.ingest_report)
     yield event_log_check(paths, now)
-    yield checked(GROUP, "forgotten buyers", lambda: _list_state(paths), f"tawsiya restore, for {paths.forgotten}")
+    yield checked(_GROUP, "forgotten buyers", lambda: _list_state(paths), f"tawsiya restore, for {paths.forgotten}")
     if paths.unfinished_erasure.is_file():
         yield judged(
-            GROUP, "erasure", "a `tawsiya forget` was killed or runs; repeat it with the same ids",
+            _GROUP, "erasure", "a `tawsiya forget` was killed or runs; repeat it with the same ids",
             "tawsiya forget --file IDS",
         )  # fmt: skip
-    yield Diagnosis(GROUP, "retention", GOOD, _kept(config))
+    yield Diagnosis(_GROUP, "retention", GOOD, _kept(config))
     zone = time.strftime("%Z %z")
     yield Diagnosis("clock", "clock", GOOD, f"{now:%Y-%m-%d %H:%M} UTC; this machine's zone is {zone}")
 
@@ -54,8 +54,8 @@ def age_checks(last: dt.datetime | None, now: dt.datetime) -> Iterator[Diagnosis
         text = f"the last event is of {last:%Y-%m-%d %H:%M} UTC, {-days:.1f} days from now"
         yield judged("clock", "events of the future", text, "date, and data.timezone or data.date_order in the mapping")
         return
-    remedy = "export the new events and run `tawsiya refresh`" if days > OLD_DAYS else None
-    yield judged(GROUP, "last event", f"{last:%Y-%m-%d}, {max(days, 0):.1f} days ago", remedy)
+    remedy = "export the new events and run `tawsiya refresh`" if days > _OLD_DAYS else None
+    yield judged(_GROUP, "last event", f"{last:%Y-%m-%d}, {max(days, 0):.1f} days ago", remedy)
 
 
 def last_event(events: Path) -> dt.datetime | None:
@@ -74,20 +74,20 @@ def quarantine_check(ingest_report: Path) -> Diagnosis:
         tables = [report["events"], report["products"]]
         read, bad = (sum(table[name] for table in tables) for name in ("read", "bad"))
     except (ValueError, KeyError, TypeError):
-        return judged(GROUP, "quarantine", f"{ingest_report} cannot be read", "tawsiya ingest")
+        return judged(_GROUP, "quarantine", f"{ingest_report} cannot be read", "tawsiya ingest")
     remedy = "tawsiya validate --explain" if bad > MANY_BAD * max(read, 1) else None
-    return judged(GROUP, "quarantine", f"{bad:,} of {read:,} rows of the last ingest were faulty", remedy)
+    return judged(_GROUP, "quarantine", f"{bad:,} of {read:,} rows of the last ingest were faulty", remedy)
 
 
 def event_log_check(paths: ShopPaths, now: dt.datetime) -> Diagnosis:
     """Whether the accepted events wait for an ingest for long."""
     days = sorted(path.stem for path in paths.event_log.glob("*.jsonl"))
     if not days:
-        return Diagnosis(GROUP, "event log", GOOD, "no accepted event waits for an ingest")
+        return Diagnosis(_GROUP, "event log", GOOD, "no accepted event waits for an ingest")
     size = sum(path.stat().st_size for path in paths.event_log.glob("*.jsonl")) / 1e6
     text = f"{len(days)} days since {days[0]} wait for an ingest, {size:,.1f} MB"
     waits = now.date() - dt.date.fromisoformat(days[0])
-    return judged(GROUP, "event log", text, "tawsiya refresh" if waits.days > WAITING_DAYS else None)
+    return judged(_GROUP, "event log", text, "tawsiya refresh" if waits.days > WAITING_DAYS else None)
 
 
 def _passed(paths: ShopPaths, stage: str) -> str:

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 
 from batch_jobs.doctor.diagnosis import GOOD, PROBLEM, WARNING, Diagnosis, judged
 
-GROUP = "environment"
+_GROUP = "environment"
 CONSTRAINTS = Path("constraints.txt")
 MIN_MEMORY_GB = 4  # as README.md says
 SHOWN_PACKAGES = 5
@@ -34,8 +34,8 @@ def environment_checks() -> Iterator[Diagnosis]:
 def python_check(version: str, wanted: str) -> Diagnosis:
     """Whether this Python is one that Tawsiya is made for."""
     if SpecifierSet(wanted).contains(version):
-        return Diagnosis(GROUP, "python", GOOD, version)
-    return Diagnosis(GROUP, "python", PROBLEM, f"{version}, needed is {wanted}", f"make a new .venv with {wanted}")
+        return Diagnosis(_GROUP, "python", GOOD, version)
+    return Diagnosis(_GROUP, "python", PROBLEM, f"{version}, needed is {wanted}", f"make a new .venv with {wanted}")
 
 
 def packages_check(requirements: Iterable[str]) -> Diagnosis:
@@ -45,10 +45,10 @@ def packages_check(requirements: Iterable[str]) -> Diagnosis:
     needed = [item for item in wanted if item.marker is None or item.marker.evaluate({"extra": ""})]
     wrong = [item for item in needed if not item.specifier.contains(_installed(item.name) or "0", prereleases=True)]
     if not wrong:
-        return Diagnosis(GROUP, "packages", GOOD, f"{len(needed)} needed, all of them fit")
+        return Diagnosis(_GROUP, "packages", GOOD, f"{len(needed)} needed, all of them fit")
     found = ", ".join(f"{item.name} {_installed(item.name) or 'missing'}" for item in wrong[:SHOWN_PACKAGES])
     names = " ".join(f"'{item.name}{item.specifier}'" for item in wrong)
-    return Diagnosis(GROUP, "packages", PROBLEM, f"do not fit: {found}", f"pip install {names}")
+    return Diagnosis(_GROUP, "packages", PROBLEM, f"do not fit: {found}", f"pip install {names}")
 
 
 def pins_check(constraints: str) -> Diagnosis:
@@ -56,25 +56,25 @@ def pins_check(constraints: str) -> Diagnosis:
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", constraints, re.MULTILINE))
     others = {name: found for name, pin in pins.items() if (found := _installed(name)) not in (None, pin)}
     if not others:
-        return Diagnosis(GROUP, "pins", GOOD, f"as {CONSTRAINTS} says")
+        return Diagnosis(_GROUP, "pins", GOOD, f"as {CONSTRAINTS} says")
     first = list(others)[:SHOWN_PACKAGES]
     shown, names = ", ".join(f"{name} {others[name]} instead of {pins[name]}" for name in first), " ".join(first)
     text = f"{len(others)} other than in {CONSTRAINTS}: {shown}"
-    return Diagnosis(GROUP, "pins", WARNING, text, f"pip install --constraint {CONSTRAINTS} --upgrade {names}")
+    return Diagnosis(_GROUP, "pins", WARNING, text, f"pip install --constraint {CONSTRAINTS} --upgrade {names}")
 
 
 def memory_check(n_bytes: int) -> Diagnosis:
     """Whether there is enough memory for the demo and small shops."""
     gigabytes = n_bytes / 2**30
     remedy = f"give it {MIN_MEMORY_GB} GB or more, or set resources.memory_limit" if gigabytes < MIN_MEMORY_GB else None
-    return judged(GROUP, "memory", f"{gigabytes:.1f} GB", remedy)
+    return judged(_GROUP, "memory", f"{gigabytes:.1f} GB", remedy)
 
 
 def threads_check(variable: str | None, n_cores: int) -> Diagnosis:
     """Whether torch may start more threads than there are cores, which then wait for each other."""
     too_many = variable is not None and variable.isdecimal() and int(variable) > n_cores
     text = f"OMP_NUM_THREADS={variable} on {n_cores} cores" if variable else f"one for each of {n_cores} cores"
-    return judged(GROUP, "threads", text, "unset OMP_NUM_THREADS" if too_many else None)
+    return judged(_GROUP, "threads", text, "unset OMP_NUM_THREADS" if too_many else None)
 
 
 def memory_bytes() -> int:
@@ -94,7 +94,7 @@ def _processor_check() -> Diagnosis:
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     capability = torch.backends.cpu.get_cpu_capability()
-    return Diagnosis(GROUP, "processor", GOOD, f"{platform.machine()}, {cores()} cores, {capability}; {gpu}")
+    return Diagnosis(_GROUP, "processor", GOOD, f"{platform.machine()}, {cores()} cores, {capability}; {gpu}")
 
 
 def _installed(name: str) -> str | None:

@@ -43,7 +43,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from feature_repo.context_report import CONTEXT_FORMAT, context_checksums, read_context_report
 from feature_repo.time_split import TimeSplit
 

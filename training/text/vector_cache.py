@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock
 
 from feature_repo.common.arrays import Float32Array, Int64Array
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from training.text.sorted_keys import NO_ROW, TEXT_KEY_BYTES, SortedKeys, first_halves
 
 # 128 bits of key: two of a billion texts share one with a probability below 1e-20.

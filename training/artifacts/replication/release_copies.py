@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.common.files import replacing, sha256, sync_folder
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from training.artifacts.gate_verdict import GATE
 from training.artifacts.release import check, current_release, read_manifest, verify_release
 from training.artifacts.release_manifest import MANIFEST, is_release_name, parse_manifest, verify_files

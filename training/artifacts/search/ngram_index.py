@@ -18,7 +18,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from feature_repo.common.arrays import Float32Array
-from feature_repo.common.progress import progress_bar
+from feature_repo.console.progress import progress_bar
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import normalise
 

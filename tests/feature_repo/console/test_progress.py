@@ -11,12 +11,12 @@ import termios
 
 import pytest
 
-from feature_repo.common import progress
-from feature_repo.common.progress import LogAroundBars, progress_bar
+from feature_repo.console import progress
+from feature_repo.console.progress import LogAroundBars, progress_bar
 
 WORK = """
 import logging
-from feature_repo.common.progress import LogAroundBars, progress_bar
+from feature_repo.console.progress import LogAroundBars, progress_bar
 logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[{handler}])
 for step in progress_bar(range(4), total=4, title="Encoding", unit="text", mininterval=0):
     logging.info("step %d", step)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from batch_jobs.commands.hints import error_text, hint
+from batch_jobs.console.hints import error_text, hint
 
 FULL = os.strerror(errno.ENOSPC)
 
