@@ -78,7 +78,7 @@ def training_text(result: JobResult) -> str:
 def list_text(result: Mapping[str, Any]) -> str:
     """What `tawsiya recommend` and `tawsiya search` found, a line each."""
     rows = [[f"{item['score']:.3f}", item["product_id"], item["title"]] for item in result["items"]]
-    lines = table_lines(rows, right=[0], head=False) if rows else []
+    lines = table_lines(rows, right=[0], cut=[2], head=False) if rows else []
     return "\n".join([f"{result['source']}, release {result['release']}", *_search_facts(result["search"]), *lines])
 
 
@@ -227,13 +227,12 @@ def demo_text(result: JobResult, serve_command: str, *, serving: bool) -> str:
     if "counts" not in result:
         return _refused_text(result)
     sample = result["sample"]
+    sample_rows = [[f"  {item['score']:.3f}", item["title"]] for item in sample["recommendations"]]
     lines = [
         *_made_lines(result, result["metrics"]),
         "",
         f"For buyer {sample['buyer_id']}:",
-        *table_lines(
-            [[f"  {item['score']:.3f}", item["title"]] for item in sample["recommendations"]], right=[0], head=False
-        ),
+        *table_lines(sample_rows, right=[0], cut=[1], head=False),
         "",
     ]
     if serving:

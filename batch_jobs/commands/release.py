@@ -36,7 +36,7 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
         from training.artifacts.gate_verdict import verdict_text
 
         cells = [["*" if row["live"] else "", row["name"], f"{row['n_products']:,}", verdict_text(row)] for row in rows]
-        return "\n".join(table_lines([["live", "release", "products", "gate"], *cells], right=[2]))
+        return "\n".join(table_lines([["live", "release", "products", "gate"], *cells], right=[2], cut=[3]))
 
     run_job(job, config, overrides, as_json, show)  # reading needs no lock
 

@@ -45,5 +45,5 @@ def _text(report: JobResult) -> str:
         share = found["searches"] / max(report["searches"], 1)
         lines.append(f"\n{title}: {found['searches']} searches, {share:.1%}")
         rows = [[f"{row['count']:,}", row["query"], row["last"]] for row in found["queries"]]
-        lines += table_lines([["searches", "query", "last"], *rows], right=[0]) if rows else []
+        lines += table_lines([["searches", "query", "last"], *rows], right=[0], cut=[1]) if rows else []
     return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Tables for people: columns aligned by what a terminal shows, Arabic text included.
 
-On a terminal a table fits its width, and a cell of right-to-left text is isolated, because otherwise two such cells, or
-one and the number after it, change places. In a file or a pipe nothing is cut and nothing is added. The tables of
-`rich` were tried: they cut the end of an isolate off with the text, and narrow columns of numbers to a dot.
+On a terminal free text is cut to its width, and a cell of right-to-left text is isolated, because otherwise two such
+cells, or one and the number after it, change places. In a file or a pipe nothing is cut and nothing is added. The
+tables of `rich` were tried: they cut the end of an isolate off with the text, and narrow columns of numbers to a dot.
 """
 
 import os
@@ -19,18 +19,22 @@ NARROWEST = 8  # columns of a cell that is cut
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 
 
-def table_lines(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), head: bool = True) -> list[str]:
+def table_lines(
+    rows: Sequence[Sequence[str]], *, right: Collection[int] = (), cut: Collection[int] = (), head: bool = True
+) -> list[str]:
     """Rows with aligned columns.
 
     Args:
         rows: The cells, a row each; with `head` the first one names the columns.
         right: The columns, from 0, that are aligned to the right, such as numbers.
+        cut: The columns of free text, such as titles, which are cut where a terminal is too narrow. Numbers and names
+            are whole everywhere: half of one is wrong, or cannot be copied.
         head: Whether there is a first row of names, with a line under it.
     """
     on_terminal = sys.stdout.isatty()
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     total = shutil.get_terminal_size().columns if on_terminal else None
-    widths = _fitted(widths, total) if total else widths
+    widths = _fitted(widths, cut, total) if total else widths
     lines = [
         GAP.join(
             _cell(cell, width, right=number in right, isolate=on_terminal)
@@ -49,16 +53,15 @@ def coloured(text: str, colour: str) -> str:
     return f"\x1b[{codes[colour]}m{text}\x1b[0m" if wanted else text
 
 
-def _fitted(widths: Sequence[int], total: int) -> list[int]:
-    """Widths that fit into `total`: the widest column gives first, and none gets narrower than NARROWEST."""
+def _fitted(widths: Sequence[int], cut: Collection[int], total: int) -> list[int]:
+    """Widths that fit into `total`, or nearly: of the columns of free text the widest gives first."""
     fitted = list(widths)
     while (over := sum(fitted) + len(GAP) * (len(fitted) - 1) - total) > 0:
-        widest = max(range(len(fitted)), key=fitted.__getitem__)
-        second = max((width for number, width in enumerate(fitted) if number != widest), default=NARROWEST)
-        lower = max(fitted[widest] - over, min(second, fitted[widest] - 1), NARROWEST)
-        if lower >= fitted[widest]:
+        widest = max(cut, key=fitted.__getitem__, default=None)
+        if widest is None or fitted[widest] <= NARROWEST:
             break
-        fitted[widest] = lower
+        second = max((fitted[number] for number in cut if number != widest), default=NARROWEST)
+        fitted[widest] = max(fitted[widest] - over, min(second, fitted[widest] - 1), NARROWEST)
     return fitted
 
 

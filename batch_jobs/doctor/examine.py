@@ -62,7 +62,7 @@ def doctor_text(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             *_finding_lines(result["checks"]),
-            *table_lines([["folder", "MB", "limit"], *rows, shop], right=[1]),
+            *table_lines([["folder", "MB", "limit"], *rows, shop], right=[1], cut=[2]),
             "",
             _summary(result["checks"]),
         ]

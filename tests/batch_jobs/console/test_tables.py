@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import termios
+from typing import Any
 
 from batch_jobs.console.tables import coloured, table_lines
 
@@ -66,10 +67,26 @@ def test_on_a_terminal_right_to_left_cells_are_isolated() -> None:
     ]
 
 
-def test_on_a_narrow_terminal_the_widest_column_is_cut_and_its_isolate_is_whole() -> None:
+def narrow(rows: list[list[str]], columns: int, **options: Any) -> list[str]:
+    call = f"table_lines({rows!r}, head=False, **{options!r})"
+    return on_a_terminal(f"from batch_jobs.console.tables import table_lines; print(*{call}, sep='\\n')", columns)
+
+
+def test_on_a_narrow_terminal_free_text_is_cut_and_its_isolate_is_whole() -> None:
     rows = [["1.5", "p1", "هاتف ذكي جديد", "new"], ["2", "p2", "tea", "old"]]
-    code = f"from batch_jobs.console.tables import table_lines; print(*table_lines({rows!r}, head=False), sep='\\n')"
-    assert on_a_terminal(code, 22) == ["1.5  p1  \u2068هاتف ذك…\u2069  new", "2    p2  tea       old"]
+    assert narrow(rows, 22, cut=[2]) == ["1.5  p1  \u2068هاتف ذك…\u2069  new", "2    p2  tea       old"]
+
+
+def test_of_two_columns_of_free_text_the_longer_one_is_cut_first() -> None:
+    rows = [["a" * 30, "b" * 20]]
+    assert narrow(rows, 45, cut=[0, 1]) == [f"{'a' * 22}…  {'b' * 20}"]
+    assert narrow(rows, 32, cut=[0, 1]) == [f"{'a' * 14}…  {'b' * 14}…"]
+
+
+def test_names_and_numbers_are_whole_on_the_narrowest_terminal() -> None:
+    rows = [["20260302T000000.000Z-5e6f7a8b", "0.0516 [0.041, 0.062]", "a note that is long"]]
+    assert narrow(rows, 30, cut=[2]) == ["20260302T000000.000Z-5e6f7a8b  0.0516 [0.041, 0.062]  a note…"]
+    assert narrow(rows, 30) == ["  ".join(rows[0])]
 
 
 def test_no_color_and_dumb_terminals_are_respected() -> None:
