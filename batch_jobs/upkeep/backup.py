@@ -61,8 +61,7 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
     with replacing(path) as temporary:
         temporary.touch(mode=0o600)  # it has buyers' events and the hashes of API keys
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
-            n_bytes = sum(path.stat().st_size for path in _files(paths.root) if not path.is_symlink())
-            with progress_bar(total=n_bytes, title="Writing the backup", unit="B", leave=False) as bar:
+            with progress_bar(total=_total_bytes(paths.root), title="Writing the backup", unit="B", leave=False) as bar:
                 archive = _Archive(tar, bar.update)
                 online_rows = _add_all(archive, config, paths)
             archive.add_manifest({"format": BACKUP_FORMAT, "shop": paths.root.name, "created": now.isoformat()})
@@ -109,6 +108,15 @@ def _add_online(archive: "_Archive", config: Config, paths: ShopPaths) -> int:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file())
+
+
+def _total_bytes(folder: Path) -> int:
+    """About what a backup of the folder takes, for its progress."""
+    total = 0
+    for path in _files(folder):
+        with suppress(FileNotFoundError):  # the API or its server has deleted it meanwhile
+            total += path.lstat().st_size
+    return total
 
 
 class _Archive:
