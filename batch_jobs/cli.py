@@ -1,7 +1,7 @@
 """The command line.
 
 Every command has the options --config, --set and --json. Exit codes: 0 done, 1 failed, 2 bad usage or configuration,
-3 refused by a gate. Commands import their libraries when they run, so that `tawsiya --help` is fast.
+3 refused by a gate, 130 interrupted. Commands import their libraries when they run, so that `tawsiya --help` is fast.
 """
 
 import os

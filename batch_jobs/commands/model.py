@@ -1,15 +1,19 @@
 """Commands of what a release is made of: train, embed, evaluate, build-lists."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
 from batch_jobs.console_text import evaluation_text, training_text
-from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def train(

@@ -19,7 +19,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,7 @@ from feature_repo.access.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.console.progress import progress_bar
 from feature_repo.store import feature_store
 from training.artifacts.release import current_release
 
@@ -47,6 +48,7 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The shop has no data.
+        ValueError: `to` is neither a file nor a folder.
         StoreUnavailableError: The online store cannot be reached.
     """
     paths = shop_paths(config)
@@ -54,11 +56,14 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{paths.events} does not exist: there is nothing to back up")
     now = dt.datetime.now(dt.UTC)
     path = to / f"{paths.root.name}-{now:%Y%m%dT%H%M%SZ}.tar" if to.is_dir() else to
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a device or the like and would be replaced; name a file or a folder")
     with replacing(path) as temporary:
         temporary.touch(mode=0o600)  # it has buyers' events and the hashes of API keys
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
-            archive = _Archive(tar)
-            online_rows = _add_all(archive, config, paths)
+            with progress_bar(total=_total_bytes(paths.root), title="Writing the backup", unit="B", leave=False) as bar:
+                archive = _Archive(tar, bar.update)
+                online_rows = _add_all(archive, config, paths)
             archive.add_manifest({"format": BACKUP_FORMAT, "shop": paths.root.name, "created": now.isoformat()})
     live = current_release(paths.releases)
     return {
@@ -107,6 +112,15 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file())
 
 
+def _total_bytes(folder: Path) -> int:
+    """About what a backup of the folder takes, for its progress."""
+    total = 0
+    for path in _files(folder):
+        with suppress(FileNotFoundError):  # the API or its server has deleted it meanwhile
+            total += path.lstat().st_size
+    return total
+
+
 class _Archive:
     """A tar file in the making.
 
@@ -115,10 +129,10 @@ class _Archive:
         links: Target of each symbolic link.
     """
 
-    def __init__(self, tar: tarfile.TarFile) -> None:
+    def __init__(self, tar: tarfile.TarFile, count_bytes: Callable[[float], object]) -> None:
         self.sums: dict[str, str] = {}
         self.links: dict[str, str] = {}
-        self._tar = tar
+        self._tar, self._count_bytes = tar, count_bytes
 
     def add(self, name: str, path: Path, *, lock: bool = True) -> None:
         """Adds a file as it is now; a link as a link. Without `lock` it may be in the middle of an append."""
@@ -150,6 +164,7 @@ class _Archive:
         reader = _HashingReader(file)
         self._tar.addfile(info, reader)  # type: ignore[arg-type]  # it only calls read()
         self.sums[info.name] = reader.hash.hexdigest()
+        self._count_bytes(info.size)
 
 
 class _HashingReader:

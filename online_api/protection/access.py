@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from feature_repo.access.api_keys import ApiKey, Scope
+from feature_repo.access.api_keys import ApiKey
 from feature_repo.access.buyer_tokens import BuyerTokens, InvalidTokenError
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.settings.api import ApiConfig
 from online_api.observability.metrics import Metrics
 from online_api.observability.middleware import context_of

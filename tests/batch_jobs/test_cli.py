@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -248,7 +249,7 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert str(report) in evaluated.stdout
     assert "personal_frequency" in report.read_text(encoding="utf-8")
     listed = built.run("release", "list")
-    assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
+    assert [line[:4] for line in listed.stdout.splitlines()] == ["live", "----", "*   ", "    "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
     refreshed = built.run("refresh").stdout
     assert f"\n\nshop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;" in refreshed
@@ -518,3 +519,44 @@ def test_every_command_has_help_and_the_common_options(command: tuple[str, ...],
     assert finished.code == DONE
     for option in ("--config", "--set", "--json"):
         assert option in finished.stdout
+
+
+# ---- the machine says no ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_without_the_right_to_write_the_folder_and_the_user_are_named(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    finished = shop.run("keys", "create", "--name", "x", "--scope", "read", "--set", f"data_dir={tmp_path}/closed")
+    assert (finished.code, finished.stdout) == (FAILED, "")
+    assert f"run it as the owner of {tmp_path}/closed" in finished.stderr
+
+
+def test_a_backup_does_not_replace_a_device(shop: Shop, tmp_path: Path) -> None:
+    pipe, events = tmp_path / "pipe", shop_paths(load_config(shop.config_file)).events
+    os.mkfifo(pipe)
+    events.parent.mkdir(parents=True)
+    events.touch()
+    try:
+        finished = shop.run("backup", "--to", str(pipe))
+    finally:
+        events.unlink()
+        events.parent.rmdir()
+    assert finished.code == FAILED
+    assert f"{pipe} is a device or the like" in finished.stderr
+    assert pipe.is_fifo()
+
+
+def test_ctrl_c_is_one_line_and_130(shop: Shop, tmp_path: Path) -> None:
+    """A reader that never gets its file's end waits until it is interrupted."""
+    buyers = tmp_path / "buyers"
+    os.mkfifo(buyers)
+    arguments = ["forget", "--file", str(buyers), "--config", str(shop.config_file)]
+    with (
+        subprocess.Popen([SCRIPT, *arguments], cwd=shop.folder, stderr=subprocess.PIPE, text=True) as process,
+        buyers.open("w"),  # opens once the command reads it
+    ):
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr == "error: interrupted; run the same command again: no file is half written\n"

@@ -66,6 +66,8 @@ def test_a_search_says_how_its_products_match() -> None:
         "search, release r\n1 products match\ndid you mean: tea mug\n1.500  m1  Tea mug"
     )
     assert list_text({**found, "search": None}) == "search, release r\n1.500  m1  Tea mug"
+    two = {**found, "search": None, "items": [item, {"score": 0.25, "product_id": "m22", "title": "كوب"}]}
+    assert list_text(two).splitlines()[1:] == ["1.500  m1   Tea mug", "0.250  m22  كوب"]
     nothing = {"matching": 0, "no_match": True, "did_you_mean": None}
     assert "no product is like this query; popular ones:" in list_text({**found, "search": nothing})
 
@@ -239,7 +241,8 @@ def test_a_refused_release_is_shown_with_the_table_of_the_gate() -> None:
     lines = [
         "release r2:",
         "figure    live  candidate  difference  limit           verdict",
-        "products  40    20                     >= 70% of live  refused",
+        "--------------------------------------------------------------",
+        "products    40         20              >= 70% of live  refused",
         "refused: products fell",
         "its lists beside those of the live release: var/shop/shadow.html",
     ]

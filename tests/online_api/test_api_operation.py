@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError, OtherSchemaError
 from feature_repo.common.paths import shop_paths

@@ -14,8 +14,8 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.privacy.export import export
 from batch_jobs.privacy.forget import forget
 from feature_repo import columns as c
-from feature_repo.access.api_keys import Scope
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
+from feature_repo.access.scope import Scope
 from feature_repo.common.buyer_merges import BuyerMerge, read_merges
 from online_api.app import create_app
 from online_api.runtime import Runtime

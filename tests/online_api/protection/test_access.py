@@ -13,8 +13,9 @@ import httpx
 import pytest
 from fastapi import Request
 
-from feature_repo.access.api_keys import Scope, api_keys_path, revoke_key
+from feature_repo.access.api_keys import api_keys_path, revoke_key
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.store import FeatureStore
 from online_api.app import create_app

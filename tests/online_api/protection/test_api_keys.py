@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
+from feature_repo.access.api_keys import ApiKey, api_keys_path, create_key, read_keys, revoke_key
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from online_api.protection.keys import KeyRing
 
