@@ -84,7 +84,7 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     for path, rows in remove_from_parts(paths, buyer_ids).items():
         removed[_name(paths, path)] += rows
     removed["training contexts"] = _delete_contexts(paths)
-    removed["shadow page"] = _delete_shadow_page(paths)
+    removed["reports"] = _delete_reports(paths)
     for path in sorted(paths.root.rglob("*.parquet")):
         removed[_name(paths, path)] += remove_rows(path, buyer_ids)
     renewed = {record_path(paths, stage) for stage in stages}
@@ -160,11 +160,12 @@ def _delete_contexts(paths: ShopPaths) -> int:
     return len(files) + len(folders)
 
 
-def _delete_shadow_page(paths: ShopPaths) -> int:
-    """Deletes the page that compares lists of two releases: it names nobody, but lists follow from purchases."""
-    found = paths.shadow_page.is_file()
-    paths.shadow_page.unlink(missing_ok=True)
-    return int(found)
+def _delete_reports(paths: ShopPaths) -> int:
+    """Deletes the reports, which quote records, and the lists in shadow: lists follow from purchases."""
+    found = [path for path in (paths.shadow_lists, *paths.reports.glob("*")) if path.is_file()]
+    for path in found:
+        path.unlink()
+    return len(found)
 
 
 def _remove_logged(paths: ShopPaths, buyer_ids: Collection[str]) -> Counter[str]:
