@@ -84,12 +84,13 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     for path, rows in remove_from_parts(paths, buyer_ids).items():
         removed[_name(paths, path)] += rows
     removed["training contexts"] = _delete_contexts(paths)
-    removed["reports"] = _delete_reports(paths)
     for path in sorted(paths.root.rglob("*.parquet")):
         removed[_name(paths, path)] += remove_rows(path, buyer_ids)
     renewed = {record_path(paths, stage) for stage in stages}
     removed["validation"] = delete_quoting_results(paths.validation, buyer_ids, kept=renewed)
     gate = _renew(config, paths, stages, accept_drift=accept_drift)
+    # Now that no record quotes the buyers, from which anybody may build reports at any time.
+    removed["reports"] = _delete_reports(paths)
     time.sleep(max(0.0, REQUEST_SECONDS - (time.monotonic() - listed_at)))
     removed.update(_remove_logged(paths, buyer_ids))
     warnings = _erase_online(config, paths, buyer_ids, removed)

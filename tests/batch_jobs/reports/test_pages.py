@@ -216,5 +216,5 @@ def _with(name: str, text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["evaluation", "release", "data", "drift", "runs"])
 def test_texts_of_others_stay_texts(tmp_path: Path, name: str) -> None:
     page = report(tmp_path, name, _with(name, HOSTILE))
-    assert skeleton(page) == skeleton(report(tmp_path, name, _with(name, "plain")))
+    assert skeleton(page) == skeleton(report(tmp_path, name, _with(name, "x" * len(HOSTILE))))
     assert HOSTILE in page.text or f"{HOSTILE[:29]}…" in page.text
