@@ -179,24 +179,38 @@ def _history(releases: Mapping[str, Any]) -> dict[str, Any] | None:
     }
     if not measured:
         return None
-    metrics = _headlines(next(iter(measured.values()))["metrics"]["targets"][KIND]["models"][MODEL])
-    rows = []
-    for name, release in measured.items():
-        result = release["metrics"]["targets"][KIND]
-        shown = [_with_interval(result["models"][MODEL], result["ci"][MODEL], metric) for metric in metrics]
-        until = release["metrics"]["split"]["test_to"]
-        rows.append([name, "live" if release["live"] else "", moment(until), f"{result['n']:,}", *shown])
+    names = dict.fromkeys(name for release in measured.values() for name in _metrics_of(release)[0])
+    metrics = _headlines(names)
+    rows = [_release_row(name, release, metrics) for name, release in measured.items()]
     estimates = [
-        Estimate(f"{name[4:6]}-{name[6:8]} {name[9:11]}:{name[11:13]}{' live' if release['live'] else ''}",
-                 release["metrics"]["targets"][KIND]["models"][MODEL][metrics[-1]],
-                 release["metrics"]["targets"][KIND]["ci"][MODEL].get(metrics[-1]))
+        Estimate(_made_at(name, live=release["live"]), values[metrics[-1]], intervals.get(metrics[-1]))
         for name, release in measured.items()
-    ]  # fmt: skip
+        for values, intervals in [_metrics_of(release)]
+        if metrics[-1] in values
+    ]
     heads = ["Release", "Live", "Measured to", "Buyers", *metrics]
     return {
         "table": ReportTable("Metrics by release", heads, rows, texts=True),
         "chart": interval_chart(f"{metrics[-1]} by release", estimates, x_label=metrics[-1]),
     }
+
+
+def _metrics_of(release: Mapping[str, Any]) -> tuple[Mapping[str, float], Mapping[str, Sequence[float]]]:
+    """The metrics of a release's model, and their intervals."""
+    result = release["metrics"]["targets"][KIND]
+    return result["models"][MODEL], result.get("ci", {}).get(MODEL, {})
+
+
+def _release_row(name: str, release: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
+    values, intervals = _metrics_of(release)
+    shown = [_with_interval(values, intervals, metric) for metric in metrics]
+    until, buyers = release["metrics"]["split"]["test_to"], release["metrics"]["targets"][KIND]["n"]
+    return [name, "live" if release["live"] else "", moment(until), f"{buyers:,}", *shown]
+
+
+def _made_at(name: str, *, live: bool) -> str:
+    """When a release was made, from its name: 11-30 13:28."""
+    return f"{name[4:6]}-{name[6:8]} {name[9:11]}:{name[11:13]}{' live' if live else ''}"
 
 
 def _with_interval(metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]], metric: str) -> str:
