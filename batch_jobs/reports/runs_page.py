@@ -120,6 +120,10 @@ def _detail(run: Mapping[str, Any]) -> dict[str, Any]:
         ]
         for stage in run["stages"]
     ]  # fmt: skip
-    counts = [(name, f"{count:,}") for name, count in run.get("counts", {}).items()]
+    # A run of prices alone counts rows, and lists the columns that it brought.
+    counts = [
+        (name, f"{count:,}" if isinstance(count, int) else ", ".join(count))
+        for name, count in run.get("counts", {}).items()
+    ]
     stages = ReportTable(f"Stages of {run['id']}", heads, rows, texts=True)
     return {"id": run["id"], "outcome": _outcome(run), "error": run.get(ERROR), "counts": counts, "stages": stages}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.batch_jobs.reports.html_pages import KINDS, chart_texts, charts, read, report, skeleton, tables, write_report
-from tests.batch_jobs.reports.literal_records import DRIFT, EARLY, FULL, RECORDS, training_run
+from tests.batch_jobs.reports.literal_records import DONE_RUN, DRIFT, EARLY, FULL, RECORDS, training_run
 
 # ---- training --------------------------------------------------------------------------------------------------------
 
@@ -149,6 +149,14 @@ def test_runs_show_stages_times_reasons_and_failures(tmp_path: Path) -> None:
     ]  # fmt: skip
     page_of = KINDS["runs"].page(RECORDS["runs"])
     assert (page_of.figure, page_of.wrong) == ("failed in train, 1 min 35 s", True)
+
+
+def test_a_run_of_prices_alone_shows_its_columns(tmp_path: Path) -> None:
+    counts = {"read": 1200, "changed": 7, "columns": ["price", "stock"]}
+    run = {name: value for name, value in DONE_RUN.items() if name != "release"} | {"kind": "prices", "counts": counts}
+    page = report(tmp_path, "runs", {"runs": [run]})
+    assert "read 1,200, changed 7, columns price, stock" in [re.sub(r"\s+", " ", text.text) for text in page.all("p")]
+    assert tables(page)["Runs, newest first"][1][-2:] == ["–", ""]
 
 
 def test_short_stages_are_drawn_together(tmp_path: Path) -> None:
