@@ -125,7 +125,7 @@ def evaluation_text(result: JobResult) -> str:
             "",
             *lines,
             f"in brackets: {split['intervals']}",
-            f"more metrics, slices and curves: {result['report']}",
+            f"more metrics and slices: {result['report']}",
         ]
     )
 
@@ -269,8 +269,8 @@ def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
         *_gate_summary(result["gate"]),
         "",
         *(kind_lines(targets, next(iter(targets))) if targets else [NO_METRICS]),
-        f"more metrics, slices and curves: {result['report']}",
-        *([f"lists beside those of the release before: {result['shadow']}"] if result["shadow"] else []),
+        f"reports: {result['report']}",
+        *([f"its lists beside those of the release before: {result['shadow']}"] if result["shadow"] else []),
         *_warning_lines(result["warnings"]),
     ]
 

@@ -140,7 +140,8 @@ def _quiet_libraries() -> None:
     """Keeps warnings and progress messages of libraries out of the log."""
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    for name in ("feast", "sentence_transformers", "transformers", "great_expectations", "httpx", "faiss"):
+    noisy = ("feast", "sentence_transformers", "transformers", "great_expectations", "httpx", "faiss", "tensorboard")
+    for name in noisy:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -97,10 +97,11 @@ def evaluate(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the model with baselines on the test days; writes JSON and an HTML report."""
+    """Compare the model with baselines on the test days; writes JSON and the HTML reports."""
 
     def job(settings: Config) -> JobResult:
         from batch_jobs.evaluate_model import evaluate_job
+        from batch_jobs.reports.build import build_reports
         from feature_repo.common.files import write_json
         from feature_repo.common.paths import shop_paths
         from feature_repo.store import feature_store
@@ -110,6 +111,7 @@ def evaluate(
             result = evaluate_job(settings, store, _cut_offs(k_values), others=others)
         if output is not None:
             write_json(output, result)
+        build_reports(settings)
         return result | {"report": str(shop_paths(settings).evaluation_report)}
 
     run_job(with_shop_lock(job), config, overrides, as_json, show=evaluation_text)

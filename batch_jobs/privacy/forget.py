@@ -84,12 +84,13 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     for path, rows in remove_from_parts(paths, buyer_ids).items():
         removed[_name(paths, path)] += rows
     removed["training contexts"] = _delete_contexts(paths)
-    removed["shadow page"] = _delete_shadow_page(paths)
     for path in sorted(paths.root.rglob("*.parquet")):
         removed[_name(paths, path)] += remove_rows(path, buyer_ids)
     renewed = {record_path(paths, stage) for stage in stages}
     removed["validation"] = delete_quoting_results(paths.validation, buyer_ids, kept=renewed)
     gate = _renew(config, paths, stages, accept_drift=accept_drift)
+    # Now that no record quotes the buyers, from which anybody may build reports at any time.
+    removed["reports"] = _delete_reports(paths)
     time.sleep(max(0.0, REQUEST_SECONDS - (time.monotonic() - listed_at)))
     for host in paths.hosts():
         removed.update(_remove_logged(host, buyer_ids))
@@ -163,11 +164,12 @@ def _delete_contexts(paths: ShopPaths) -> int:
     return len(files) + len(folders)
 
 
-def _delete_shadow_page(paths: ShopPaths) -> int:
-    """Deletes the page that compares lists of two releases: it names nobody, but lists follow from purchases."""
-    found = paths.shadow_page.is_file()
-    paths.shadow_page.unlink(missing_ok=True)
-    return int(found)
+def _delete_reports(paths: ShopPaths) -> int:
+    """Deletes the reports, which quote records, and the lists in shadow: lists follow from purchases."""
+    found = [path for path in (paths.shadow_lists, *paths.reports.glob("*")) if path.is_file()]
+    for path in found:
+        path.unlink()
+    return len(found)
 
 
 def _remove_logged(paths: ShopPaths, buyer_ids: Collection[str]) -> Counter[str]:

@@ -219,14 +219,34 @@ class ShopPaths:
         return self.root / "evaluation.json"
 
     @property
-    def evaluation_report(self) -> Path:
-        """The last evaluation, as an HTML report."""
-        return self.root / "report.html"
+    def compared_evaluations(self) -> Path:
+        """Results of other evaluations, which the report shows beside the last one, as JSON; missing without any."""
+        return self.root / "compared_evaluations.json"
 
     @property
-    def shadow_page(self) -> Path:
-        """The lists of the last candidate beside those of the live release, as an HTML page."""
-        return self.root / "shadow.html"
+    def shadow_lists(self) -> Path:
+        """The lists of the last candidate and those of the live release at that time, as JSON."""
+        return self.root / "shadow_lists.json"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the HTML reports."""
+        return self.root / "reports"
+
+    @property
+    def report_index(self) -> Path:
+        """The page that leads to all reports."""
+        return self.reports / "index.html"
+
+    @property
+    def evaluation_report(self) -> Path:
+        """The report of the last evaluation."""
+        return self.reports / "evaluation.html"
+
+    @property
+    def release_report(self) -> Path:
+        """The report of the last candidate and the live release."""
+        return self.reports / "release.html"
 
     @property
     def releases(self) -> Path:

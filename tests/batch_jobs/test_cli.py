@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from batch_jobs.cli import app
+from batch_jobs.reports.build import build_reports
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.lock import shop_lock
@@ -66,6 +67,8 @@ CHAIN = [
     DEMO,
     ("runs", "list"),
     ("runs", "show", "last"),
+    ("report", "build"),
+    ("report", "open"),
     ("recommend", "--buyer", "b01", "-k", "3"),
     LIST,
     FIND,
@@ -245,16 +248,16 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert evaluated.code == DONE
     assert "two_tower" in evaluated.stdout
     assert "personal_frequency" in evaluated.stdout
-    report = shop_paths(load_config(built.config_file)).evaluation_report
-    assert str(report) in evaluated.stdout
-    assert "personal_frequency" in report.read_text(encoding="utf-8")
+    paths = shop_paths(load_config(built.config_file))
+    assert str(paths.evaluation_report) in evaluated.stdout
+    assert "personal_frequency" in paths.evaluation_report.read_text(encoding="utf-8")
     listed = built.run("release", "list")
     assert [line[:4] for line in listed.stdout.splitlines()] == ["live", "----", "*   ", "    "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
     refreshed = built.run("refresh").stdout
     assert f"\n\nshop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;" in refreshed
-    assert str(shop_paths(load_config(built.config_file)).quarantine) in refreshed
-    assert str(report) in refreshed
+    assert str(paths.quarantine) in refreshed
+    assert str(paths.report_index) in refreshed
     assert "two_tower" in refreshed
 
 
@@ -275,7 +278,10 @@ def test_evaluate_shows_other_runs_beside_it(built: Shop, tmp_path: Path) -> Non
     finished = built.run("evaluate", "--compare", str(other), "--json")
     assert finished.code == DONE
     page = Path(finished.answer["report"]).read_text(encoding="utf-8")
-    assert f"Evaluation: shop, {other}</title>" in page
+    assert str(other) in page
+    build_reports(load_config(built.config_file))
+    assert str(other) in Path(finished.answer["report"]).read_text(encoding="utf-8")
+    assert str(other) not in Path(built.run("evaluate", "--json").answer["report"]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_evaluation_has_a_table_for_each_kind_the_best_model_first() -> None:
         *TARGET_LINES[1:],
         "",
         "in brackets: 95%",
-        "more metrics, slices and curves: report.html",
+        "more metrics and slices: report.html",
     ]
 
 
@@ -154,7 +154,7 @@ MADE_LINES = [
     "gate: no release is live",
     "",
     *TARGET_LINES,
-    "more metrics, slices and curves: report.html",
+    "reports: report.html",
     "warnings:",
     "  events: 2 rows left out",
     "  ingest: several_buyers: 1 buyers have events",
@@ -254,7 +254,7 @@ def test_a_forced_release_says_why_it_is_live() -> None:
     gate = {"rows": [], "window": None, "reasons": ["products fell"], "notes": [], "forced": {"reason": "a sale ended"}}
     text = refresh_text(MADE | {"gate": gate, "shadow": "shadow.html", "evaluation": EVALUATION})
     assert "the gate refused it; it was forced (a sale ended)" in text.splitlines()
-    assert "lists beside those of the release before: shadow.html" in text.splitlines()
+    assert "its lists beside those of the release before: shadow.html" in text.splitlines()
 
 
 def test_of_many_warnings_the_first_are_shown() -> None:

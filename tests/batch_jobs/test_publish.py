@@ -18,6 +18,7 @@ from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.publish import publish
 from batch_jobs.refresh import refresh
+from batch_jobs.reports.build import build_reports
 from batch_jobs.shop_lists.build_lists import lists_job
 from batch_jobs.train_model import train_job
 from feature_repo import columns as c
@@ -132,18 +133,20 @@ def test_an_equal_release_passes_and_is_live(first: dict[str, Any], second: dict
     assert row(second["gate"], "recall@20")["interval"] == [0, 0]
 
 
-def test_the_shadow_page_needs_nothing_else_and_names_nobody(second: dict[str, Any], paths: ShopPaths) -> None:
+def test_the_report_on_the_release_shows_lists_and_names_nobody(
+    config: Config, second: dict[str, Any], paths: ShopPaths
+) -> None:
+    build_reports(config)
     page = Path(second["shadow"]).read_text(encoding="utf-8")
-    assert not re.search(r"(?:src|href)=|url\(|@import|<script", page)
-    assert "Lists of 60 buyers" in page
-    assert page.count("<h3>") == 10
-    assert "100% on average" in page
+    assert "The lists of 60 buyers" in page
+    assert page.count("<h4>candidate</h4>") == 10
+    assert "100% of the first 20 products" in page
     buyers = set(pq.read_table(paths.events, columns=[c.BUYER_ID])[c.BUYER_ID].to_pylist())
     assert not [buyer for buyer in buyers if re.search(rf"\b{buyer}\b", page)]
 
 
 def test_a_model_of_shuffled_labels_is_refused_by_its_recall(
-    second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
+    config: Config, second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
 ) -> None:
     gate = refused["gate"]
     assert gate["verdict"] == GATE_REFUSED
@@ -153,7 +156,10 @@ def test_a_model_of_shuffled_labels_is_refused_by_its_recall(
     assert f"release {second['release']} stays live" in refused["message"]
     assert live(paths) == second["release"]
     assert read_manifest(paths.releases / refused["release"])["gate"] == gate
-    assert "recall@20, new items" in Path(refused["shadow"]).read_text(encoding="utf-8")
+    build_reports(config)
+    page = Path(refused["shadow"]).read_text(encoding="utf-8")
+    assert f"release {refused['release']}" in page
+    assert "<strong>Refused.</strong>" in page
 
 
 def test_a_refused_release_is_listed_compared_and_promoted_by_force_alone(

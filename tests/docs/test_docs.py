@@ -126,6 +126,7 @@ def test_the_documented_mapping_reads_csv_files(tmp_path: Path) -> None:
         "docs/exports.md",
         "docs/operations.md",
         "docs/privacy.md",
+        "docs/reports.md",
         "docs/security.md",
         "docs/sources.md",
         "docs/training.md",

@@ -1,27 +1,23 @@
-"""The shadow page: the lists of the live release and of a candidate, for buyers of the shop, side by side.
+"""The record of lists in shadow: those of the live release and of a candidate, for the same buyers of the shop.
 
-It holds neither ids nor histories of buyers. `tawsiya forget` deletes it all the same, because a list says something
-about the purchases that it was made from.
+The report on the release shows it. It holds neither ids nor histories of buyers. `tawsiya forget` deletes it all the
+same, because a list says something about the purchases that it was made from.
 
 Legend: K results.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from batch_jobs.popularity import POPULARITY_DAYS
 from batch_jobs.release_gate.measures import K
-from batch_jobs.release_gate.table import figure_text, interval_text
 from feature_repo import columns as c
 from feature_repo.common.arrays import Int32Array
 from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
-from feature_repo.common.files import glob_literal, replacing
+from feature_repo.common.files import glob_literal, write_json
 from feature_repo.common.paths import shop_paths
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.store import FeatureStore
@@ -30,15 +26,7 @@ from training.evaluation.list_agreement import overlap, rank_biased_overlap
 from training.evaluation.served_lists import served_lists
 
 SHOWN_BUYERS, SAMPLE = 10, 500
-OVERLAP_STEPS = 10  # bars of the distribution of the overlap
-
-_TEMPLATES = Environment(
-    loader=PackageLoader("batch_jobs.release_gate"),
-    autoescape=True,  # titles come from the shop
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=StrictUndefined,
-)
+OVERLAP_STEPS = 10  # of the distribution of the overlap
 
 Titled = tuple[str, str]  # product id and title
 
@@ -59,41 +47,35 @@ class Compared:
     rbo: float
 
 
-def write_shadow_page(
-    config: Config, store: FeatureStore, live: Recommender, candidate: Recommender, gate: Mapping[str, Any]
-) -> Path:
-    """Writes the page; returns its path.
+def record_shadow_lists(config: Config, store: FeatureStore, live: Recommender, candidate: Recommender) -> None:
+    """Compares the lists of both releases and writes the record.
+
+        {"live", "candidate": names of the releases, "k", "buyers": their number, "overlap", "rbo": means over buyers,
+         "steps": numbers of buyers by their overlap, in OVERLAP_STEPS equal steps, "different": the buyers whose lists
+         differ most, each {"live", "candidate": [[product id, title]], "overlap", "rbo"}}
 
     Args:
         config: The configuration.
         store: The feature store, for the histories of buyers.
         live: The live release.
         candidate: The candidate.
-        gate: The judgement.
 
     Raises:
         RedisError: The online store cannot be reached.
     """
-    paths = shop_paths(config)
     buyers = [buyer for buyer in _recent_buyers(config, store) if len(buyer.events.event_times)]
     compared = compare(live, candidate, buyers)
-    page = _TEMPLATES.get_template("shadow.html.j2").render(
-        live=live.name,
-        candidate=candidate.name,
-        verdict=gate["verdict"],
-        reasons=gate["reasons"],
-        notes=gate["notes"],
-        rows=[_row(row) for row in gate["rows"]],
-        k=K,
-        n_buyers=len(compared),
-        mean_overlap=float(np.mean([pair.overlap for pair in compared])) if compared else 0.0,
-        mean_rbo=float(np.mean([pair.rbo for pair in compared])) if compared else 0.0,
-        bars=_bars(compared),
-        different=sorted(compared, key=lambda pair: pair.rbo)[:SHOWN_BUYERS],
-    )
-    with replacing(paths.shadow_page) as temporary:
-        temporary.write_text(page.lstrip() + "\n", encoding="utf-8")
-    return paths.shadow_page
+    content = {
+        "live": live.name,
+        "candidate": candidate.name,
+        "k": K,
+        "buyers": len(compared),
+        "overlap": float(np.mean([pair.overlap for pair in compared])) if compared else None,
+        "rbo": float(np.mean([pair.rbo for pair in compared])) if compared else None,
+        "steps": _steps(compared),
+        "different": [asdict(pair) for pair in sorted(compared, key=lambda pair: pair.rbo)[:SHOWN_BUYERS]],
+    }
+    write_json(shop_paths(config).shadow_lists, content)
 
 
 def compare(live: Recommender, candidate: Recommender, buyers: Sequence[BuyerFeatures]) -> list[Compared]:
@@ -125,17 +107,7 @@ def _recent_buyers(config: Config, store: FeatureStore) -> list[BuyerFeatures]:
     return store.online.read_buyers([buyer_id for (buyer_id,) in rows]) if rows else []
 
 
-def _row(row: Mapping[str, Any]) -> list[str]:
-    values = [figure_text(row["live"]), figure_text(row["candidate"])]
-    return [row["figure"], *values, interval_text(row["interval"]), row["limit"], row["verdict"]]
-
-
-def _bars(compared: Sequence[Compared]) -> list[tuple[str, int, float]]:
-    """Label, number of buyers and width in percent of each bar of the distribution of the overlap."""
+def _steps(compared: Sequence[Compared]) -> list[int]:
+    """The number of buyers in each step of the overlap."""
     steps = [min(int(pair.overlap * OVERLAP_STEPS), OVERLAP_STEPS - 1) for pair in compared]
-    counts = np.bincount(steps, minlength=OVERLAP_STEPS).tolist() if steps else [0] * OVERLAP_STEPS
-    most = max(counts) or 1
-    return [
-        (f"{step / OVERLAP_STEPS:.1f} – {(step + 1) / OVERLAP_STEPS:.1f}", count, 100 * count / most)
-        for step, count in enumerate(counts)
-    ]
+    return [steps.count(step) for step in range(OVERLAP_STEPS)]
