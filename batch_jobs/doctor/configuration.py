@@ -13,15 +13,13 @@ from pathlib import Path
 from batch_jobs.doctor.diagnosis import GOOD, PROBLEM, WARNING, Diagnosis, judged
 from feature_repo.access.api_keys import api_keys_path
 from feature_repo.common.config import Config, known_keys
-from feature_repo.common.config_loading import ENV_FILE, ENV_PREFIX, environment
+from feature_repo.common.config_loading import ENV_FILE, ENV_PREFIX, SECRET_VARIABLES, environment
 from feature_repo.common.paths import shop_paths
 
 _GROUP = "configuration"
 RIGHTS = "permissions"
-# Variables beside the settings; a name with _FILE at its end gives the file that holds the value.
-VARIABLES = (
-    "TAWSIYA_BUYER_TOKEN_SECRETS", "TAWSIYA_LOG_SALT", "TAWSIYA_MILVUS_TOKEN", "TAWSIYA_REDIS", "TAWSIYA_REDIS_TYPE",
-)  # fmt: skip
+# Variables beside the settings: of the program, of the mappings of research data, and of docker-compose.yml.
+VARIABLES = (*SECRET_VARIABLES, "TAWSIYA_REDIS_TYPE", "TAWSIYA_SHARED_DATA", "TAWSIYA_TEXT_ENCODER")
 # The program sets them itself.
 _OWN = ("TAWSIYA_PROJECT", "TAWSIYA_SERVE_CONFIG", "TAWSIYA_SHOP_DIR")
 _SECRET_WORDS = ("SECRET", "TOKEN", "SALT", "PASSWORD", "TAWSIYA_REDIS")
@@ -37,7 +35,7 @@ def configuration_checks(config: Config) -> Iterator[Diagnosis]:
 
 def variables_check(names: Iterable[str]) -> Diagnosis:
     """Whether a variable looks like one of Tawsiya's and is none; one with two underscores is refused at once."""
-    known = {*VARIABLES, *_OWN, *(f"{name}_FILE" for name in VARIABLES)}
+    known = {*VARIABLES, *_OWN, *(f"{name}_FILE" for name in SECRET_VARIABLES)}
     own = [name for name in names if name.startswith("TAWSIYA_") and not name.startswith(ENV_PREFIX)]
     unknown = sorted(set(own) - known)
     if not unknown:

@@ -56,8 +56,6 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{paths.events} does not exist: there is nothing to back up")
     now = dt.datetime.now(dt.UTC)
     path = to / f"{paths.root.name}-{now:%Y%m%dT%H%M%SZ}.tar" if to.is_dir() else to
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is a device or the like and would be replaced; name a file or a folder")
     with replacing(path) as temporary:
         temporary.touch(mode=0o600)  # it has buyers' events and the hashes of API keys
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from online_api.inspection.second_release import UnknownReleaseError
 from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
 from online_api.protection.access import needs

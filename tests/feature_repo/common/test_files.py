@@ -24,3 +24,12 @@ def test_a_lock_has_one_holder_until_it_is_closed(tmp_path: Path) -> None:
             assert try_lock(holder.fileno())
             assert not try_lock(other.fileno())
         assert try_lock(other.fileno())
+
+
+def test_a_named_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match="pipe is a device or the like"), replacing(pipe) as temporary:
+        temporary.touch()
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

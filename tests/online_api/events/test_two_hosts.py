@@ -18,7 +18,8 @@ from batch_jobs.upkeep.backup import backup
 from batch_jobs.upkeep.retention import clean
 from batch_jobs.upkeep.search_report import search_report
 from feature_repo import columns as c
-from feature_repo.access.api_keys import Scope, read_keys
+from feature_repo.access.api_keys import read_keys
+from feature_repo.access.scope import Scope
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.search_log import append_searches
 from online_api.app import create_app

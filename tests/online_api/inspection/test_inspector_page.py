@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from feature_repo.access.api_keys import Scope
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
+from feature_repo.access.scope import Scope
 from online_api.app import create_app
 from online_api.runtime import Runtime
 from online_api.storefront import GUEST_PREFIX

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from feature_repo.access.api_keys import Scope
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE, BuyerTokens
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError
 from feature_repo.common.paths import shop_paths
