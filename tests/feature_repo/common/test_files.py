@@ -1,10 +1,11 @@
 """Reports that are missing or damaged, and locks."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from feature_repo.common.files import read_json, try_lock
+from feature_repo.common.files import read_json, replacing, try_lock
 
 
 def test_a_missing_or_damaged_report_names_the_command_that_writes_it(tmp_path: Path) -> None:
