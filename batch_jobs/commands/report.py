@@ -59,7 +59,7 @@ def _build(settings: Config) -> JobResult:
 
 
 def _has_screen() -> bool:
-    """Whether a browser would show a person something: not for a scheduler, and not over ssh."""
+    """Whether a browser would show a person something: not for a scheduler, nor in a pipe, nor without a display."""
     return sys.stdout.isatty() and (
         sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     )
