@@ -10,12 +10,12 @@ import sys
 
 import typer
 
-from batch_jobs.commands import data, model, pipeline, privacy, serving, upkeep
+from batch_jobs.commands import data, model, pipeline, privacy, searches, serving, upkeep
 from batch_jobs.commands.index import index_app
 from batch_jobs.commands.init import init
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
-from batch_jobs.commands.report import report_app, search_report
+from batch_jobs.commands.report import report_app
 from batch_jobs.commands.runs import runs_app
 from batch_jobs.commands.show_config import config_app
 
@@ -39,7 +39,7 @@ app.command()(pipeline.demo)
 app.command()(serving.recommend)
 app.command("list")(serving.list_products)
 app.command()(serving.search)
-app.command("search-report")(search_report)
+app.command("search-report")(searches.search_report)
 app.command()(serving.serve)
 app.command()(privacy.forget)
 app.command()(privacy.export)
