@@ -20,6 +20,7 @@ from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import ShopPaths
 from feature_repo.schema import (
     FIELDS,
+    FRESHNESS,
     HISTORY_VIEW,
     LATER_PRODUCT_FIELDS,
     MEANINGS,
@@ -32,6 +33,7 @@ TRAINING_SERVICE = "buyer_training"
 ONLINE_SERVICE = "buyer_online"
 PRODUCT_SERVICE = "product_online"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
+FRESHNESS_TAG = "freshness"
 # Feast would otherwise leave out rows older than the ttl; a buyer's history counts however old it is.
 NO_EXPIRY = timedelta(0)
 _TYPES = {str(kind): kind for kind in (String, Int64, Float64, Bool, Array(Int64), Array(Int32))}
@@ -113,6 +115,7 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
     return FeatureView(
         name=PRODUCT_VIEW,
         description="Product text and metadata, as of the last feature build",
+        tags={FRESHNESS_TAG: FRESHNESS[PRODUCT_VIEW]},
         entities=[product],
         ttl=NO_EXPIRY,
         schema=[
@@ -137,6 +140,7 @@ def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
     return FeatureView(
         name=HISTORY_VIEW,
         description="A buyer's last events up to the row's time; written by materialize only",
+        tags={FRESHNESS_TAG: FRESHNESS[HISTORY_VIEW]},
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_fields(HISTORY_VIEW),
@@ -150,6 +154,7 @@ def _recent_view(source: PushSource, buyer: Entity) -> FeatureView:
     return FeatureView(
         name=RECENT_VIEW,
         description="A buyer's events since the last materialize, and some before; written by push only",
+        tags={FRESHNESS_TAG: FRESHNESS[RECENT_VIEW]},
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_fields(RECENT_VIEW),
@@ -161,6 +166,7 @@ def _purchases_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
     return FeatureView(
         name=PURCHASES_VIEW,
         description="All purchases of a buyer, however long ago, up to the row's time; written by materialize only",
+        tags={FRESHNESS_TAG: FRESHNESS[PURCHASES_VIEW]},
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_fields(PURCHASES_VIEW),

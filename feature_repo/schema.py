@@ -79,9 +79,9 @@ MEANINGS: Mapping[str, str] = {
     c.PURCHASED_KEYS: "Products of every purchase of the buyer, oldest first; one product once per time",
     c.PURCHASED_TIMES: "Times of these purchases, milliseconds since 1970, UTC",
 }
-# How old the rows of a view may be when they are read.
+# How old the rows of a view may be when they are read; likewise.
 FRESHNESS: Mapping[str, str] = {
-    PRODUCT_VIEW: "as of the last materialize; prices, stock and visibility as of `tawsiya refresh --only prices` too",
+    PRODUCT_VIEW: "as of the last materialize; prices, stock and visibility also of `tawsiya refresh --only prices`",
     HISTORY_VIEW: "as of the last materialize",
     RECENT_VIEW: "pushed before the API answers the request that brought the event",
     PURCHASES_VIEW: "as of the last materialize; newer purchases are in `buyer_recent`",

@@ -8,8 +8,8 @@ from feast.data_source import DataSource
 
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths
-from feature_repo.definitions import Definitions, definitions
-from feature_repo.schema import FIELDS, FRESHNESS, LATER_PRODUCT_FIELDS, schema_hash
+from feature_repo.definitions import FRESHNESS_TAG, Definitions, definitions
+from feature_repo.schema import FIELDS, LATER_PRODUCT_FIELDS, schema_hash
 from reference.markdown import code, table
 
 SHOP = Path("<shop>")
@@ -66,7 +66,7 @@ def sources(feast: Definitions) -> list[DataSource]:
 
 def _view(view: FeatureView) -> Iterator[str]:
     yield from (f"## View {view.name}", "", f"{view.description}.", "")
-    yield from (f"- Entity: {', '.join(map(code, view.entities))}", f"- Fresh: {FRESHNESS[view.name]}", "")
+    yield from (f"- Entity: {', '.join(map(code, view.entities))}", f"- Fresh: {view.tags[FRESHNESS_TAG]}", "")
     # Feast keeps them in a set.
     order = [*FIELDS[view.name], *LATER_PRODUCT_FIELDS]
     fields = sorted(view.schema, key=lambda field: order.index(field.name))

@@ -16,7 +16,7 @@ from batch_jobs.cli import app
 from batch_jobs.ingestion.column_names import EVENT_ALIASES, PRODUCT_ALIASES
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.source_mapping import load_mapping
-from feature_repo.common.config import Config
+from feature_repo.common.config import Config, known_keys
 from feature_repo.common.config_loading import load_config
 from online_api.app import create_app
 from online_api.schemas.responses import RecommendationResponse
@@ -128,6 +128,16 @@ def test_commands_in_code_exist_with_their_options(page: str) -> None:
         known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
         options = {word.partition("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)}
         assert options - known == set(), f"{page}: {words}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_in_commands_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"--set ([\w.]+)=", text)) - {"section.key"}
+    variables = set(re.findall(r"\bTAWSIYA__(\w+)=", text)) - {"SECTION__KEY"}
+    assert named | {name.lower().replace("__", ".") for name in variables} <= set(known_keys())
+    sources = set(re.findall(r"\b(?:TAWSIYA__DATA__SOURCE|data\.source)=([\w-]+)(?![\w./-])", text)) - {"my_shop"}
+    assert [name for name in sorted(sources) if not (ROOT / "config" / "sources" / f"{name}.yaml").is_file()] == []
 
 
 def test_every_setting_that_is_searched_is_described_with_its_values() -> None:
