@@ -218,17 +218,17 @@ class ListParameters(BaseModel):
     k: ListLength = 10
     category: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these categories")
     brand: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these brands")
-    min_price: Price | None = None
-    max_price: Price | None = None
+    min_price: Price | None = Field(None, description="The price is known and not below this")
+    max_price: Price | None = Field(None, description="The price is known and not above this")
     currency: CurrencyCode | None = Field(None, description=CURRENCY_DESCRIPTION)
-    in_stock: bool = False
+    in_stock: bool = Field(False, description="The product is not known to be out of stock")
     # Fewer than in a body, because servers and proxies refuse long URLs (uvicorn those above 64 KiB).
     exclude: list[Identifier] = Field(default=[], max_length=MAX_NAMES, description="Products that must not appear")
     lambda_: float = Field(
         1.0, alias="lambda", ge=0, le=1, description="Diversity: 1 by score alone, 0 by difference alone"
     )
-    max_per_brand: Cap | None = None
-    max_per_category: Cap | None = None
+    max_per_brand: Cap | None = Field(None, description="At most this many products of one brand")
+    max_per_category: Cap | None = Field(None, description="At most this many products of one category")
     max_per_group: Cap = Field(1, description=PER_GROUP_DESCRIPTION)
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
     lang: LanguageTag | None = None

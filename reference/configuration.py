@@ -1,15 +1,15 @@
-"""Writes docs/configuration.md from the configuration classes: `python docs/reference.py`; a test compares them."""
+"""docs/configuration.md: every setting with its variable, type, limits and default, from the configuration classes."""
 
+import types
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from feature_repo.common.config import Config
+from reference.markdown import code, table
 
-TARGET = Path(__file__).with_name("configuration.md")
 HEAD = """# Configuration
 
 One YAML file: `--config`, or `config/default.yaml` in the working directory. Each value comes from the first of these:
@@ -36,36 +36,64 @@ The `config.yaml` of the two-tower system that Tawsiya replaces loads as it is: 
 `data_dir`, and `data.source` is `csv`. These settings are ignored with a warning: `training.validation_split`,
 `training.checkpoint_dir`, `inference.embeddings_dir`, `inference.index_dir`, `inference.model_checkpoint`.
 
-This page is made by `python docs/reference.py` from `feature_repo/settings/`.
+Below each setting stands its variable. This page is made by `python -m reference` from `feature_repo/settings/`.
 """
+# Limits of pydantic's field constraints, in the words of the page.
+LIMITS = {"gt": "above", "ge": "from", "lt": "below", "le": "to"}
 
 
-def reference() -> str:
+def page() -> str:
     """The whole page."""
-    return HEAD + "\n".join(_section(Config, ""))
+    return "\n".join([HEAD, *_section(Config, "")])
 
 
 def _section(section: type[BaseModel], prefix: str) -> Iterator[str]:
     """A table of the section's own settings, then its sub-sections."""
     settings = {name: field for name, field in section.model_fields.items() if not _is_section(field.annotation)}
     if settings:
-        yield f"\n## {prefix.rstrip('.') or 'Top level'}\n\n{(section.__doc__ or '').strip()}\n"
-        yield "| setting | default | meaning |\n|---|---|---|"
-        for name, field in settings.items():
-            yield f"| `{prefix}{name}` | `{_shown(field.default)}` | {field.description}{_choices(field)} |"
+        yield from (f"## {prefix.rstrip('.') or 'Top level'}", "", (section.__doc__ or "").strip(), "")
+        rows = [_setting(f"{prefix}{name}", field) for name, field in settings.items()]
+        yield from table(("setting and variable", "value", "default", "meaning"), rows)
     for name, field in section.model_fields.items():
         if _is_section(field.annotation):
             yield from _section(field.annotation, f"{prefix}{name}.")
 
 
-def _is_section(annotation: Any) -> bool:
+def _setting(key: str, field: FieldInfo) -> tuple[str, ...]:
+    names = f"{code(key)}<br>{code(f'TAWSIYA__{key.replace(chr(46), chr(95) * 2).upper()}')}"
+    return names, _kind(field), code(_shown(field.default)), str(field.description)
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _choices(field: FieldInfo) -> str:
-    """The values that a setting may have, unless its description names them all."""
-    values = [f"`{value}`" for value in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
-    return "" if all(value in str(field.description) for value in values) else f" ({', '.join(values)})"
+def _kind(field: FieldInfo) -> str:
+    """The type of a setting's value, with its limits or its choices."""
+    kind = _type(field.annotation)
+    limits = [
+        f"{word} {getattr(limit, name):g}"
+        for name, word in LIMITS.items()
+        for limit in field.metadata
+        if getattr(limit, name, None) is not None
+    ]
+    return " ".join([kind, *limits])
+
+
+def _type(annotation: Any) -> str:
+    """A type in words."""
+    origin, inner = get_origin(annotation), [part for part in get_args(annotation) if part is not type(None)]
+    if origin is Literal:
+        return ", ".join(map(code, inner))
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_type, inner)) + (" or `null`" if type(None) in get_args(annotation) else "")
+    if origin is dict:
+        return "object"
+    if origin is not None:
+        return f"list of {_type(inner[0])}"
+    return {"str": "text", "Path": "path", "int": "whole number", "float": "number", "bool": "`true` or `false`"}[
+        annotation.__name__
+    ]
 
 
 def _shown(default: object) -> str:
@@ -74,7 +102,3 @@ def _shown(default: object) -> str:
     if isinstance(default, tuple):
         return f"[{', '.join(map(str, default))}]"
     return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
-
-
-if __name__ == "__main__":
-    TARGET.write_text(reference() + "\n", encoding="utf-8")
