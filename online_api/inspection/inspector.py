@@ -3,6 +3,7 @@
 All calls come from one thread (inspection_thread.py), so nothing here takes a lock.
 """
 
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from feature_repo import columns as c
@@ -66,12 +67,13 @@ class Inspector:
         return compared(self._list(live, request, buyer), self._list(other, request, buyer))
 
     def search(self, request: ListRequest) -> Payload:
-        """Why a query with matches finds what it finds (InspectedSearch)."""
+        """Why a query finds what it finds (InspectedSearch)."""
         live, query = self._keeper.live, str(request.query)
         synonyms = self._synonyms.content().of(query)
-        # Another release may have gone live since the query was encoded.
-        if request.for_release(live.recommender.name).matches is None:
-            request = self._service.search_request(query)
+        request = request.for_release(live.recommender.name)
+        # Encoding took too long, or another release is live by now: as the service does, by spelling alone.
+        if request.matches is None:
+            request = replace(request, matches=live.recommender.match_query(query, None, synonyms))
         return inspected_search(live, request, synonyms)
 
     def map(self) -> Payload | None:

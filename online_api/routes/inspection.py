@@ -23,8 +23,8 @@ from online_api.schemas.requests import ComparisonParameters, InspectionParamete
 INSPECTION_PROBLEMS = READ_PROBLEMS | problems(404)
 
 router = APIRouter(prefix="/v1/inspect", tags=["inspection"], dependencies=[Depends(needs(Scope.ADMIN))])
-# Not async routes, which FastAPI would run in threads that events need, and not on the event loop, which lists need:
-# all work is in the one thread of the inspections.
+# All of them wait for the one thread of the inspections. The threads in which FastAPI runs other routes are needed for
+# events, and the event loop for lists.
 
 
 @router.get(

@@ -30,6 +30,7 @@ from feature_repo.store import FeatureStore, feature_store
 from tests.command import invoke
 from tests.tiny_shop import write_shop
 from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED
+from training.artifacts.inspection.product_map import PRODUCT_MAP, ProductMap
 from training.artifacts.release import current_release, list_releases, promote, read_manifest
 from training.data.dataset import TrainingData, read_training_data
 
@@ -111,6 +112,16 @@ def test_the_first_release_is_judged_alone(first: dict[str, Any], paths: ShopPat
     assert (gate["verdict"], gate["against"], first["shadow"]) == (GATE_PASSED, None, None)
     assert gate["notes"] == ["no release is live: absolute limits alone decide"]
     assert read_manifest(paths.releases / first["release"])["gate"] == gate
+
+
+def test_a_release_has_a_map_of_its_products(first: dict[str, Any], second: dict[str, Any], paths: ShopPaths) -> None:
+    folders = [paths.releases / result["release"] for result in (first, second)]
+    product_map = ProductMap.load(folders[0])
+    assert product_map is not None
+    assert len(product_map) == read_manifest(folders[0])["n_products"]  # a small shop is on it whole
+    maps = [(folder / PRODUCT_MAP).read_bytes() for folder in folders]
+    assert maps[0] == maps[1]  # of the same vectors
+    assert PRODUCT_MAP in read_manifest(folders[0])["sha256"]
 
 
 def test_the_gate_measures_what_evaluation_does(first: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from online_api.app import create_app
+from online_api.inspection.inspector import Inspector
+from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
 from online_api.runtime import Runtime
 from online_api.schemas.inspection import InspectedSearch
 from tests.online_api.api_shop import BAZAAR_EVENTS, BAZAAR_PRODUCTS, Json, body_of, items_of, open_shop
@@ -95,6 +97,15 @@ def test_a_query_like_no_product_matches_none(client: httpx.Client) -> None:
     assert body["no_match"] == client.get("/v1/search?q=zzzzzz").json()["search"]["no_match"]
     if body["no_match"]:
         assert [item["matches_by"] for item in body["items"]] == [[]] * len(body["items"])
+
+
+def test_a_query_that_was_not_encoded_in_time_is_compared_by_spelling(shop: Runtime) -> None:
+    inspector = Inspector(shop.keeper, shop.service, shop.online, shop.breaker, shop.synonyms)
+    for release in (None, "of another release"):
+        body = inspector.search(ListRequest(k=3, query="green tea", release=release, degraded=NO_TEXT_ENCODER))
+        assert (body["degraded"], body["limits"]["cosine"]) == (["text_encoder"], None)
+        assert [item["meaning"] for item in body["items"]] == [0, 0, 0]
+        assert body["items"][0]["product_id"] == "t1"
 
 
 def test_hidden_products_are_not_found(client: httpx.Client) -> None:

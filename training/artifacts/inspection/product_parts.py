@@ -30,7 +30,7 @@ from training.model.spec import ModelSpec
 from training.model.towers import BORROWED, UNKNOWN, ItemTower
 
 TOWER, ID_EMBEDDINGS = "item_tower.", "item_tower.identity.weight"
-SAME_VECTOR = 1e-4  # a cosine this close to 1 differs from it by rounding
+SAME_VECTOR = 1e-4  # a cosine this close to 1 differs from it by rounding: nothing was there to borrow from
 
 
 class PartShares(NamedTuple):
@@ -77,14 +77,13 @@ class ProductParts:
     def shares(self, products: ProductTable, position: int, vector_D: Float32Array) -> PartShares:
         """What the vector of a product, (D,), rests on; `products` are those of the release."""
         text_D, learned_D = self._content(products, position)
-        identity_D = (
-            self._identity(products, position) if self.has_identity(products, position) else np.zeros_like(text_D)
-        )
+        has_identity = self.has_identity(products, position)
+        identity_D = self._identity(products, position) if has_identity else np.zeros_like(text_D)
         total_D = text_D + learned_D + identity_D
         length = float(np.linalg.norm(total_D))
         parts = [float(part_D @ vector_D) / length for part_D in (text_D, learned_D, identity_D)]
         cosine = float(total_D @ vector_D) / length
-        if 1 - cosine < SAME_VECTOR:
+        if has_identity or not self._has_ids or 1 - cosine < SAME_VECTOR:
             text, learned, identity = (part / cosine for part in parts)
             return PartShares(text, learned, identity, 0.0)
         # vector * length = (1 - BORROWED) * total + BORROWED * neighbours, all three of unit length: solved for length.
