@@ -127,7 +127,7 @@ def _kind(schema: Schema) -> str:
 
 
 def _in_url(schema: Schema) -> str:
-    """The type of a parameter: an URL cannot say null."""
+    """The type of a parameter: a URL cannot say null."""
     return _kind({**schema, "anyOf": [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]})
 
 
