@@ -4,6 +4,7 @@ import { cartLines, cartProductIds, cartTotals, emptyCart, setQuantity } from ".
 import { brandName } from "./demo_names.js";
 import { element, h } from "./dom.js";
 import { isolated, number, price, text } from "./language.js";
+import { failed } from "./notices.js";
 import { cartPath, checkoutPath, homePath, productPath, thanksPath } from "./paths.js";
 import { picture } from "./pictures.js";
 import { quantityField } from "./quantity.js";
@@ -13,15 +14,21 @@ export async function cart() {
   await refreshLines();
   const rows = ["cross", "recommended"].map(emptyRow);
   const list = h("div", { class: "cart" });
-  const draw = () => list.replaceChildren(...(cartLines().length ? [cartList(changed), summary(checkout())] : [emptyNotice()]));
-  // The focus would be lost with the line that a button removed.
-  const changed = () => {
+  const draw = () => list.replaceChildren(...(cartLines().length ? [cartList(removed), summary(checkout())] : [emptyNotice()]));
+  const drawAll = () => {
     draw();
-    element("heading").focus();
-    fillCross(rows[0]);
+    fillCross(rows[0]).catch(failed);
   };
+  // The focus would be lost with the line that a button removed.
+  const removed = () => {
+    drawAll();
+    element("heading").focus();
+  };
+  // A product that a row below added is a line more; a line's own buttons draw what they change.
+  const cartChanged = () => (list.contains(document.activeElement) ? null : drawAll());
   draw();
-  return { title: text("cart"), content: [heading(text("cart")), list, ...rows], load: () => [fillCross(rows[0]), fillRecommended(rows[1])] };
+  const load = () => [fillCross(rows[0]), fillRecommended(rows[1])];
+  return { title: text("cart"), content: [heading(text("cart")), list, ...rows], load, cartChanged };
 }
 
 // Titles in the language of the page, and prices as of now.
@@ -38,11 +45,11 @@ function fillCross(row) {
   return fillRow(row, { title: text(ids.length ? "cross" : "trending"), load });
 }
 
-function cartList(changed) {
-  return h("ul", { class: "lines", "aria-label": text("cart") }, cartLines().map((line) => cartLine(line, changed)));
+function cartList(removed) {
+  return h("ul", { class: "lines", "aria-label": text("cart") }, cartLines().map((line) => cartLine(line, removed)));
 }
 
-function cartLine({ product, quantity }, changed) {
+function cartLine({ product, quantity }, removed) {
   const name = product.title || product.product_id;
   const sum = h("span", { class: "price" });
   const drawSum = (pieces) => (sum.textContent = product.price === null ? text("price_unknown") : price(product.price * pieces, product.currency));
@@ -56,7 +63,7 @@ function cartLine({ product, quantity }, changed) {
   });
   const remove = () => {
     setQuantity(product, 0);
-    changed();
+    removed();
   };
   drawSum(quantity);
   return h("li", { class: "line", "data-product": product.product_id },

@@ -16,11 +16,13 @@ import { ApiError } from "./api.js";
 const PAGES = { "": home, search: results, list: results, product: productPage, cart, checkout: checkoutPage, thanks };
 const main = element("main");
 let turn = 0; // counts page changes: what belongs to an older page is dropped
+let shown = null; // the page
 
 // focus: whether the heading takes it, as it should after a page change.
 async function show({ focus = true } = {}) {
   const mine = ++turn;
   const path = currentPath();
+  shown = null;
   clearError();
   main.ariaBusy = "true";
   showQuery(path.conditions.q);
@@ -28,6 +30,7 @@ async function show({ focus = true } = {}) {
   try {
     const page = await (PAGES[path.page] ?? unknown)(path);
     if (mine !== turn) return;
+    shown = page;
     document.title = path.page === "" ? page.title : `${page.title} · ${text("name")}`;
     main.replaceChildren(...page.content);
     scrollTo(0, 0);
@@ -98,7 +101,10 @@ element("skip").addEventListener("click", (click) => {
   element("heading")?.focus();
 });
 addEventListener("hashchange", () => show());
-onCartChange(drawAround);
+onCartChange(() => {
+  drawAround();
+  shown?.cartChanged?.();
+});
 onRetry(() => enter());
 document.documentElement.lang = language();
 setUpSearch();

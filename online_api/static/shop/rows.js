@@ -18,7 +18,11 @@ export function emptyRow(name) {
   return h("section", { class: "row", "data-row": name, "aria-labelledby": `row-${name}`, hidden: true });
 }
 
-function renderRow(row, { title, more, list, moved = () => undefined, status = "" }) {
+function renderRow(row, contents) {
+  keepingFocus(row, () => drawRow(row, contents));
+}
+
+function drawRow(row, { title, more, list, moved = () => undefined, status = "" }) {
   row.hidden = list.items.length === 0;
   const { row: name } = row.dataset;
   const cards = list.items.map((item, rank) => card(item, { moved: moved(item, rank), listSource: list.source, add }));
@@ -81,7 +85,7 @@ async function refresh(row, click) {
   // Rounded up, so that it is never 0 ms.
   const values = { ms: click && Math.ceil(performance.now() - click.started), fresh, moved: moves.filter((move) => move !== 0).length - fresh };
   const status = compare ? text("updated", values) : "";
-  keepingFocus(row, () => renderRow(row, { title: text("recommended"), list, status, ...(compare && { moved: climbed }) }));
+  renderRow(row, { title: text("recommended"), list, status, ...(compare && { moved: climbed }) });
   element("release").textContent = list.release;
   if (click) announce(`${click.done} · ${status}`);
 }
