@@ -16,7 +16,7 @@ export function card(product, { moved, listSource, add }) {
     h("p", { class: "brand" }, h("bdi", {}, brandName(product.brand) ?? categoryName(product.category) ?? "")),
     h("p", { class: "because" }, reason(product, listSource)),
     h("p", { class: "numbers" }, priceOf(product)),
-    h("button", { type: "button", class: "add", "data-event": "add_to_cart", "aria-label": text("add_named", { name }),
+    h("button", { type: "button", class: "add", "data-event": "add_to_cart", "aria-label": product.stock === 0 ? `${text("out_of_stock")}: ${name}` : text("add_named", { name }),
       disabled: product.stock === 0, click: (event) => add(product, event.currentTarget) },
     text(product.stock === 0 ? "out_of_stock" : "add_to_cart")));
 }

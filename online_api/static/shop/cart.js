@@ -104,7 +104,9 @@ export async function checkoutPage() {
   if (!cartLines().length) return cart();
   const lines = cartLines().map(({ product, quantity }) =>
     h("li", {}, h("bdi", {}, product.title || product.product_id), h("span", { class: "pieces" }, `× ${number(quantity)}`)));
-  const button = h("button", { type: "button", class: "primary", id: "order", click: () => order(button) }, text("place_order"));
+  // One number for all tries: an order whose answer got lost must not count twice.
+  const name = Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const button = h("button", { type: "button", class: "primary", id: "order", click: () => order(name, button) }, text("place_order"));
   const content = h("div", { class: "cart" },
     h("div", { class: "order" }, h("p", { class: "notice" }, text("checkout_note")), h("ul", {}, lines), h("a", { href: cartPath }, text("back_to_cart"))),
     summary(button));
@@ -113,18 +115,17 @@ export async function checkoutPage() {
 }
 
 // One purchase per line, each with an id, so that the same order sent twice counts once.
-async function order(button) {
+async function order(name, button) {
   button.disabled = true;
-  const number = Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   const bought = cartLines();
   const events = bought.map(({ product, quantity }) => (
-    { event_id: `order-${number}-${product.product_id}`, product_id: product.product_id, event_type: "purchase", quantity }));
+    { event_id: `order-${name}-${product.product_id}`, product_id: product.product_id, event_type: "purchase", quantity }));
   const titles = bought.map(({ product }) => isolated(product.title || product.product_id)).join(text("comma"));
   const done = await act(events, text("did_purchase", { title: titles }));
   button.disabled = false;
   if (!done) return;
   emptyCart();
-  location.hash = thanksPath(number);
+  location.hash = thanksPath(name);
 }
 
 export function thanks({ id }) {

@@ -16,8 +16,8 @@ export async function results({ page, id, conditions }) {
   const list = page === "list" ? id : undefined;
   if (!list && !conditions.q) return results({ page: "list", id: "trending", conditions });
   const parameters = { ...conditions, k: PAGE_LENGTH };
-  // Within a category, popular products follow those in demand; the other lists have nothing but their own.
-  const fill = list !== "trending" || conditions.category.length > 0 ? list === "trending" : false;
+  // Within a category or brand, popular products follow those in demand; else a list has nothing but its own.
+  const fill = list === "trending" && conditions.category.length + conditions.brand.length > 0;
   const load = (more) => (list ? shopList(list, { facets: true, fill, ...parameters, ...more }) : search({ ...parameters, ...more }));
   const found = await load({});
   const title = titleOf(list, conditions);

@@ -49,6 +49,7 @@ function keepingFocus(row, draw) {
 
 // ---- The recommended row
 
+let turn = 0; // counts requests: a list is dropped if there is a newer request
 let shown = null; // ids of the recommended products that the visitor saw last, on whatever page
 
 export function forgetRecommended() {
@@ -75,7 +76,9 @@ export async function act(events, done) {
 }
 
 async function refresh(row, click) {
+  const mine = ++turn;
   const list = await recommendations({ k: ROW_LENGTH });
+  if (mine !== turn) return;
   const before = shown;
   const climbed = (item, rank) => (before.includes(item.product_id) ? before.indexOf(item.product_id) - rank : null);
   const compare = click !== null && before !== null;
