@@ -1,6 +1,6 @@
 // The cart, what goes with it, and the check-out.
 import { cartSuggestions, product as fetchProduct, shopList, buyAgain } from "./api.js";
-import { cartLines, cartProductIds, cartTotals, emptyCart, setQuantity } from "./cart_content.js";
+import { cartCount, cartLines, cartProductIds, cartTotals, emptyCart, setQuantity } from "./cart_content.js";
 import { brandName } from "./demo_names.js";
 import { element, h } from "./dom.js";
 import { isolated, number, price, text } from "./language.js";
@@ -14,7 +14,8 @@ export async function cart() {
   await refreshLines();
   const rows = ["cross", "recommended"].map(emptyRow);
   const list = h("div", { class: "cart" });
-  const draw = () => list.replaceChildren(...(cartLines().length ? [cartList(removed), summary(checkout())] : [emptyNotice()]));
+  const contents = () => (cartLines().length ? [cartList(removed), summary(checkout())] : [emptyNotice()]);
+  const draw = () => list.replaceChildren(...contents());
   const drawAll = () => {
     draw();
     fillCross(rows[0]).catch(failed);
@@ -34,7 +35,8 @@ export async function cart() {
 // Titles in the language of the page, and prices as of now.
 async function refreshLines() {
   await Promise.all(cartLines().map(async ({ product, quantity }) => {
-    const now = await fetchProduct(product.product_id).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
+    const orNull = (error) => (error.status === 404 ? null : Promise.reject(error));
+    const now = await fetchProduct(product.product_id).catch(orNull);
     setQuantity(now ?? product, now ? quantity : 0); // the shop no longer has it
   }));
 }
@@ -52,7 +54,10 @@ function cartList(removed) {
 function cartLine({ product, quantity }, removed) {
   const name = product.title || product.product_id;
   const sum = h("span", { class: "price" });
-  const drawSum = (pieces) => (sum.textContent = product.price === null ? text("price_unknown") : price(product.price * pieces, product.currency));
+  const drawSum = (pieces) => {
+    const amount = product.price;
+    sum.textContent = amount === null ? text("price_unknown") : price(amount * pieces, product.currency);
+  };
   const field = quantityField({
     value: quantity, label: name, least: 1,
     changed: (pieces) => {
@@ -82,7 +87,7 @@ function summary(button) {
 function totals() {
   const sums = cartTotals();
   const amounts = sums === null ? [text("price_unknown")] : [...sums].map(([currency, sum]) => price(sum, currency));
-  return [h("dt", {}, text("pieces")), h("dd", {}, number(cartLines().reduce((all, { quantity }) => all + quantity, 0))),
+  return [h("dt", {}, text("pieces")), h("dd", {}, number(cartCount())),
     h("dt", {}, text("total")), h("dd", { class: "total" }, amounts.join(" + "))];
 }
 
@@ -91,10 +96,11 @@ function drawTotals() {
 }
 
 const checkout = () => h("a", { class: "button primary", id: "checkout", href: checkoutPath }, text("checkout"));
+const goShopping = () => h("a", { class: "button primary", href: homePath }, text("go_shopping"));
 const heading = (words) => h("h1", { id: "heading", tabindex: "-1" }, words);
 
 function emptyNotice() {
-  return h("div", { class: "nothing" }, picture({ picture: "basket" }), h("p", {}, text("cart_empty")), h("a", { class: "button primary", href: homePath }, text("go_shopping")));
+  return h("div", { class: "nothing" }, picture({ picture: "basket" }), h("p", {}, text("cart_empty")), goShopping());
 }
 
 // ---- Check-out
@@ -105,13 +111,17 @@ export async function checkoutPage() {
   const lines = cartLines().map(({ product, quantity }) =>
     h("li", {}, h("bdi", {}, product.title || product.product_id), h("span", { class: "pieces" }, `× ${number(quantity)}`)));
   // One number for all tries: an order whose answer got lost must not count twice.
-  const name = Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const button = h("button", { type: "button", class: "primary", id: "order", click: () => order(name, button) }, text("place_order"));
+  const bytes = Array.from(crypto.getRandomValues(new Uint8Array(4)));
+  const name = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const place = () => order(name, button);
+  const button = h("button", { type: "button", class: "primary", id: "order", click: place }, text("place_order"));
   const content = h("div", { class: "cart" },
-    h("div", { class: "order" }, h("p", { class: "notice" }, text("checkout_note")), h("ul", {}, lines), h("a", { href: cartPath }, text("back_to_cart"))),
+    h("div", { class: "order" }, h("p", { class: "notice" }, text("checkout_note")), h("ul", {}, lines),
+      h("a", { href: cartPath }, text("back_to_cart"))),
     summary(button));
   const recommended = emptyRow("recommended");
-  return { title: text("checkout"), content: [heading(text("checkout")), content, recommended], load: () => [fillRecommended(recommended)] };
+  const load = () => [fillRecommended(recommended)];
+  return { title: text("checkout"), content: [heading(text("checkout")), content, recommended], load };
 }
 
 // One purchase per line, each with an id, so that the same order sent twice counts once.
@@ -130,8 +140,9 @@ async function order(name, button) {
 
 export function thanks({ id }) {
   const rows = ["recommended", "again"].map(emptyRow);
-  const content = h("div", { class: "thanks" }, heading(text("thanks")), h("p", {}, text("order_number"), " ", h("bdi", { class: "order-number" }, id)), h("p", {}, text("thanks_more")),
-    h("a", { class: "button primary", href: homePath }, text("go_shopping")));
-  const load = () => [fillRecommended(rows[0]), fillRow(rows[1], { title: text("again"), load: () => buyAgain({ k: ROW_LENGTH }) })];
+  const number = h("p", {}, text("order_number"), " ", h("bdi", { class: "order-number" }, id));
+  const content = h("div", { class: "thanks" }, heading(text("thanks")), number, h("p", {}, text("thanks_more")), goShopping());
+  const again = { title: text("again"), load: () => buyAgain({ k: ROW_LENGTH }) };
+  const load = () => [fillRecommended(rows[0]), fillRow(rows[1], again)];
   return { title: text("thanks"), content: [content, ...rows], load };
 }

@@ -31,7 +31,7 @@ function drawRow(row, { title, more, list, moved = () => undefined, status = "" 
       h("h2", { id: `row-${name}`, tabindex: "-1" }, title),
       h("span", { class: "source", "data-source": list.source }, text(`source_${list.source}`)),
       more && h("a", { class: "more", href: more, "aria-label": `${text("see_all")}: ${title}` }, text("see_all"))),
-    h("p", { class: "hint" }, list.degraded.length ? list.degraded.map((part) => text(`degraded_${part}`)).join(" ") : text(`hint_${list.source}`)),
+    h("p", { class: "hint" }, list.degraded.map((part) => text(`degraded_${part}`)).join(" ") || text(`hint_${list.source}`)),
     status && h("p", { class: "changes" }, status),
     h("ul", { class: "cards" }, cards));
 }
@@ -86,8 +86,8 @@ async function refresh(row, click) {
   const moves = compare ? list.items.map(climbed) : [];
   const fresh = moves.filter((move) => move === null).length;
   // Rounded up, so that it is never 0 ms.
-  const values = { ms: click && Math.ceil(performance.now() - click.started), fresh, moved: moves.filter((move) => move !== 0).length - fresh };
-  const status = compare ? text("updated", values) : "";
+  const ms = click && Math.ceil(performance.now() - click.started);
+  const status = compare ? text("updated", { ms, fresh, moved: moves.filter((move) => move !== 0).length - fresh }) : "";
   renderRow(row, { title: text("recommended"), list, status, ...(compare && { moved: climbed }) });
   element("release").textContent = list.release;
   if (click) announce(`${click.done} · ${status}`);
@@ -96,5 +96,6 @@ async function refresh(row, click) {
 // The button of a card.
 export async function add(product) {
   addToCart(product);
-  await act([{ product_id: product.product_id, event_type: "add_to_cart" }], text("did_add_to_cart", { title: isolated(product.title || product.product_id) }));
+  const title = isolated(product.title || product.product_id);
+  await act([{ product_id: product.product_id, event_type: "add_to_cart" }], text("did_add_to_cart", { title }));
 }
