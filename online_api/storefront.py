@@ -68,7 +68,7 @@ def _router(*, for_guests: bool) -> APIRouter:
         # Without keys, the API answers for any buyer anyway.
         buyer_id = body.buyer_id if is_open else None
         buyer_id = buyer_id or _returning_guest(access, request) or f"{GUEST_PREFIX}{secrets.token_hex(6)}"
-        token = access.sign(request, buyer_id, dt.datetime.now(dt.UTC) + VISIT_LENGTH)
+        token = access.sign(buyer_id, dt.datetime.now(dt.UTC) + VISIT_LENGTH)
         visitor = {"buyer_id": buyer_id, "token": token, "seconds": VISIT_LENGTH.total_seconds(), "any_buyer": is_open}
         return json_response(visitor, ((b"cache-control", b"no-store"),))
 

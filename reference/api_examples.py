@@ -13,6 +13,7 @@ class Example(NamedTuple):
     body: Body | None = None
 
 
+RELEASE = "20260301T020000.000Z-1a2b3c4d"
 VIEW: Body = {"product_id": "p7", "event_type": "view"}
 EXAMPLES: Mapping[str, Example] = {
     "GET /v1/buyers/{buyer_id}/recommendations": Example("/v1/buyers/u1/recommendations?k=4&in_stock=true&lang=ar"),
@@ -50,9 +51,9 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "POST /v1/buyers/{buyer_id}/merge": Example("/v1/buyers/u1/merge", {"guest_id": "guest-7f3a"}),
     "GET /v1/inspect/buyers/{buyer_id}": Example("/v1/inspect/buyers/u1?k=4"),
-    "GET /v1/inspect/buyers/{buyer_id}/compare": Example("/v1/inspect/buyers/u1/compare?release=live&k=4"),
+    "GET /v1/inspect/buyers/{buyer_id}/compare": Example(f"/v1/inspect/buyers/u1/compare?release={RELEASE}&k=4"),
     "GET /v1/inspect/products/{product_id}": Example("/v1/inspect/products/p3?k=4"),
-    "GET /v1/inspect/products/{product_id}/compare": Example("/v1/inspect/products/p3/compare?release=live&k=4"),
+    "GET /v1/inspect/products/{product_id}/compare": Example(f"/v1/inspect/products/p3/compare?release={RELEASE}&k=4"),
     "GET /v1/inspect/search": Example("/v1/inspect/search?q=قهوة&k=4"),
     "GET /v1/inspect/map": Example("/v1/inspect/map"),
     "GET /livez": Example("/livez"),

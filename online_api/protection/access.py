@@ -107,7 +107,7 @@ class AccessControl:
         """
         await self._limit(f"address:{_address(request)}", self._address_limit)
         try:
-            buyer_id = self._tokens(request).buyer_of(token)
+            buyer_id = self._tokens.buyer_of(token)
         except InvalidTokenError as error:
             self._metrics.rejected("unauthorised").inc()
             raise UnauthorisedError(str(error)) from None
@@ -123,26 +123,28 @@ class AccessControl:
             RateLimitedError, ForbiddenError: The request is not admitted.
         """
         await self._limit(f"address:{_address(request)}", self._address_limit)
-        return self._is_open(request)
+        if self._is_open:
+            _require_own_page(request, self._origins)
+        return self._is_open
 
-    def sign(self, request: Request, buyer_id: str, expires: dt.datetime) -> str:
+    def sign(self, buyer_id: str, expires: dt.datetime) -> str:
         """A token that this API accepts; ConfigError if there is nothing to sign with."""
-        return self._tokens(request).sign(buyer_id, expires)
+        return self._tokens.sign(buyer_id, expires)
 
     def token_holder(self, request: Request) -> str | None:
         """The buyer whom the request's token names; None without a valid one."""
         token = _bearer_token_of(request)
         try:
-            return None if token is None else self._tokens(request).buyer_of(token)
+            return None if token is None else self._tokens.buyer_of(token)
         except InvalidTokenError:
             return None
 
-    def require_guest(self, request: Request, guest_id: str, token: str | None) -> None:
+    def require_guest(self, guest_id: str, token: str | None) -> None:
         """Raises ForbiddenError unless a guest's buyer token proves that the caller is this guest."""
         if token is None:
             raise ForbiddenError("with a buyer token, the guest's own buyer token is needed as well (guest_token)")
         try:
-            proven = self._tokens(request).buyer_of(token)
+            proven = self._tokens.buyer_of(token)
         except InvalidTokenError as error:
             raise ForbiddenError(f"guest_token: {error}") from None
         if proven != guest_id:
@@ -150,7 +152,8 @@ class AccessControl:
 
     def _key(self, request: Request, token: str | None) -> ApiKey | None:
         """The key of the request; None if none is needed."""
-        if self._is_open(request):
+        if self._is_open:
+            _require_own_page(request, self._origins)
             return None
         key = None if token is None else self._keys.find(token)
         if key is None:
@@ -158,17 +161,15 @@ class AccessControl:
             raise UnauthorisedError("a valid API key is needed in the header X-API-Key")
         return key
 
-    def _is_open(self, request: Request) -> bool:
-        """Whether requests need no key; raises ForbiddenError for a page of another site that calls an open API."""
-        if self._open:
-            # Never set to True again: revoking the last key must not open the API.
-            self._open = not self._keys.any()
-            if self._open:
-                _require_own_page(request, self._origins)
+    @property
+    def _is_open(self) -> bool:
+        """Whether requests need no key. Never True again: revoking the last key must not open the API."""
+        self._open = self._open and not self._keys.any()
         return self._open
 
-    def _tokens(self, request: Request) -> BuyerTokens:
-        return self._open_tokens if self._is_open(request) else self._closed_tokens
+    @property
+    def _tokens(self) -> BuyerTokens:
+        return self._open_tokens if self._is_open else self._closed_tokens
 
     async def _limit(self, bucket: str, limit: Limit) -> None:
         wait_s = await self._limiter.admit(bucket, limit)

@@ -39,5 +39,5 @@ def merge_buyer(buyer_id: BuyerOfEvent, request: Request, body: MergeRequest, se
     if body.guest_token is not None or context_of(request.scope).token_buyer is not None:
         # Otherwise a browser could take over the history of any guest whose id it guesses.
         access: AccessControl = request.app.state.access
-        access.require_guest(request, body.guest_id, body.guest_token)
+        access.require_guest(body.guest_id, body.guest_token)
     return services.runtime.merges.merge(body.guest_id, buyer_id)

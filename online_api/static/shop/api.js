@@ -11,22 +11,24 @@ export class ApiError extends Error {
   }
 }
 
-async function send(path, options) {
-  try {
-    if (expired()) {
-      const refusal = await visit();
-      if (refusal !== null) throw new ApiError("failed", refusal);
-    }
-    return await fetch(path, { ...options, headers: { ...options.headers, ...bearer() } });
-  } catch (error) {
-    throw error instanceof ApiError ? error : new ApiError("unreachable");
-  }
+// fetch() and what uses it reject where nothing answers.
+function reached(answer) {
+  return answer.catch(() => Promise.reject(new ApiError("unreachable")));
 }
 
+// Gets the visitor's token.
+export async function enter(options) {
+  const refusal = await reached(visit(options));
+  if (refusal !== null) throw new ApiError("failed", refusal);
+}
+
+const send = (path, options) => reached(fetch(path, { ...options, headers: { ...options.headers, ...bearer() } }));
+
 async function call(path, options = {}) {
+  if (expired()) await enter();
   let response = await send(path, options);
   if (response.status === 401) {
-    await visit(); // the secret has changed
+    await enter(); // the server signs with another secret now
     response = await send(path, options);
   }
   const content = await response.json().catch(() => null); // a proxy's error page is not JSON

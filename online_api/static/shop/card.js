@@ -9,6 +9,8 @@ import { productPath } from "./paths.js";
 // listSource: what the whole list is made from; a product that only fills it says so.
 export function card(product, { moved, listSource, add }) {
   const name = product.title || product.product_id;
+  const soldOut = product.stock === 0;
+  const label = soldOut ? `${text("out_of_stock")}: ${name}` : text("add_named", { name });
   return h("li", { class: "card", "data-product": product.product_id },
     h("a", { class: "card-link", href: productPath(product.product_id) },
       h("span", { class: "tile" }, picture(product), badges(product, moved)),
@@ -16,16 +18,16 @@ export function card(product, { moved, listSource, add }) {
     h("p", { class: "brand" }, h("bdi", {}, brandName(product.brand) ?? categoryName(product.category) ?? "")),
     h("p", { class: "because" }, reason(product, listSource)),
     h("p", { class: "numbers" }, priceOf(product)),
-    h("button", { type: "button", class: "add", "data-event": "add_to_cart", "aria-label": text("add_named", { title: name }),
-      disabled: product.stock === 0, click: (event) => add(product, event.currentTarget) },
-    text(product.stock === 0 ? "out_of_stock" : "add_to_cart")));
+    h("button", { type: "button", class: "add", "aria-label": label, disabled: soldOut, click: () => add(product) },
+      text(soldOut ? "out_of_stock" : "add_to_cart")));
 }
 
 export function priceOf({ price: amount, regular_price: regular, currency }) {
   if (amount === null) return h("span", { class: "price unknown" }, text("price_unknown"));
   const now = h("span", { class: "price" }, h("span", { class: "unseen" }, text("price"), " "), price(amount, currency));
   if (regular === null) return now;
-  return [now, h("s", { class: "regular" }, h("span", { class: "unseen" }, text("regular_price"), " "), price(regular, currency))];
+  const label = h("span", { class: "unseen" }, text("regular_price"), " ");
+  return [now, h("s", { class: "regular" }, label, price(regular, currency))];
 }
 
 function badges(product, moved) {
@@ -42,9 +44,10 @@ export function reduction({ price: amount, regular_price: regular }) {
 
 function mark(climbed) {
   if (climbed === null) return h("span", { class: "mark new" }, text("mark_new"));
-  const label = text(climbed > 0 ? "moved_up" : "moved_down", { places: Math.abs(climbed) });
+  const places = Math.abs(climbed);
+  const label = text(climbed > 0 ? "moved_up" : "moved_down", { places });
   // A screen reader then reads the label instead of the arrow.
-  return h("span", { class: "mark", role: "img", "aria-label": label }, `${climbed > 0 ? "↑" : "↓"}${number(Math.abs(climbed))}`);
+  return h("span", { class: "mark", role: "img", "aria-label": label }, `${climbed > 0 ? "↑" : "↓"}${number(places)}`);
 }
 
 // Why the product is there.

@@ -1,9 +1,10 @@
 // The cart, what goes with it, and the check-out.
 import { cartSuggestions, product as fetchProduct, shopList, buyAgain } from "./api.js";
-import { cartLines, cartProductIds, cartTotals, emptyCart, setQuantity } from "./cart_content.js";
+import { cartCount, cartLines, cartProductIds, cartTotals, emptyCart, setQuantity } from "./cart_content.js";
 import { brandName } from "./demo_names.js";
 import { element, h } from "./dom.js";
 import { isolated, number, price, text } from "./language.js";
+import { failed } from "./notices.js";
 import { cartPath, checkoutPath, homePath, productPath, thanksPath } from "./paths.js";
 import { picture } from "./pictures.js";
 import { quantityField } from "./quantity.js";
@@ -13,21 +14,29 @@ export async function cart() {
   await refreshLines();
   const rows = ["cross", "recommended"].map(emptyRow);
   const list = h("div", { class: "cart" });
-  const draw = () => list.replaceChildren(...(cartLines().length ? [cartList(changed), summary(checkout())] : [emptyNotice()]));
-  // The focus would be lost with the line that a button removed.
-  const changed = () => {
+  const contents = () => (cartLines().length ? [cartList(removed), summary(checkout())] : [emptyNotice()]);
+  const draw = () => list.replaceChildren(...contents());
+  const drawAll = () => {
     draw();
-    element("heading").focus();
-    fillCross(rows[0]);
+    fillCross(rows[0]).catch(failed);
   };
+  // The focus would be lost with the line that a button removed.
+  const removed = () => {
+    drawAll();
+    element("heading").focus();
+  };
+  // A product that a row below added is a line more; a line's own buttons draw what they change.
+  const cartChanged = () => (list.contains(document.activeElement) ? null : drawAll());
   draw();
-  return { title: text("cart"), content: [heading(text("cart")), list, ...rows], load: () => [fillCross(rows[0]), fillRecommended(rows[1])] };
+  const load = () => [fillCross(rows[0]), fillRecommended(rows[1])];
+  return { title: text("cart"), content: [heading(text("cart")), list, ...rows], load, cartChanged };
 }
 
 // Titles in the language of the page, and prices as of now.
 async function refreshLines() {
   await Promise.all(cartLines().map(async ({ product, quantity }) => {
-    const now = await fetchProduct(product.product_id).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
+    const orNull = (error) => (error.status === 404 ? null : Promise.reject(error));
+    const now = await fetchProduct(product.product_id).catch(orNull);
     setQuantity(now ?? product, now ? quantity : 0); // the shop no longer has it
   }));
 }
@@ -38,14 +47,17 @@ function fillCross(row) {
   return fillRow(row, { title: text(ids.length ? "cross" : "trending"), load });
 }
 
-function cartList(changed) {
-  return h("ul", { class: "lines", "aria-label": text("cart") }, cartLines().map((line) => cartLine(line, changed)));
+function cartList(removed) {
+  return h("ul", { class: "lines", "aria-label": text("cart") }, cartLines().map((line) => cartLine(line, removed)));
 }
 
-function cartLine({ product, quantity }, changed) {
+function cartLine({ product, quantity }, removed) {
   const name = product.title || product.product_id;
   const sum = h("span", { class: "price" });
-  const drawSum = (pieces) => (sum.textContent = product.price === null ? text("price_unknown") : price(product.price * pieces, product.currency));
+  const drawSum = (pieces) => {
+    const amount = product.price;
+    sum.textContent = amount === null ? text("price_unknown") : price(amount * pieces, product.currency);
+  };
   const field = quantityField({
     value: quantity, label: name, least: 1,
     changed: (pieces) => {
@@ -56,7 +68,7 @@ function cartLine({ product, quantity }, changed) {
   });
   const remove = () => {
     setQuantity(product, 0);
-    changed();
+    removed();
   };
   drawSum(quantity);
   return h("li", { class: "line", "data-product": product.product_id },
@@ -75,7 +87,7 @@ function summary(button) {
 function totals() {
   const sums = cartTotals();
   const amounts = sums === null ? [text("price_unknown")] : [...sums].map(([currency, sum]) => price(sum, currency));
-  return [h("dt", {}, text("pieces")), h("dd", {}, number(cartLines().reduce((all, { quantity }) => all + quantity, 0))),
+  return [h("dt", {}, text("pieces")), h("dd", {}, number(cartCount())),
     h("dt", {}, text("total")), h("dd", { class: "total" }, amounts.join(" + "))];
 }
 
@@ -84,10 +96,11 @@ function drawTotals() {
 }
 
 const checkout = () => h("a", { class: "button primary", id: "checkout", href: checkoutPath }, text("checkout"));
+const goShopping = () => h("a", { class: "button primary", href: homePath }, text("go_shopping"));
 const heading = (words) => h("h1", { id: "heading", tabindex: "-1" }, words);
 
 function emptyNotice() {
-  return h("div", { class: "nothing" }, picture({ picture: "basket" }), h("p", {}, text("cart_empty")), h("a", { class: "button primary", href: homePath }, text("go_shopping")));
+  return h("div", { class: "nothing" }, picture({ picture: "basket" }), h("p", {}, text("cart_empty")), goShopping());
 }
 
 // ---- Check-out
@@ -97,33 +110,39 @@ export async function checkoutPage() {
   if (!cartLines().length) return cart();
   const lines = cartLines().map(({ product, quantity }) =>
     h("li", {}, h("bdi", {}, product.title || product.product_id), h("span", { class: "pieces" }, `× ${number(quantity)}`)));
-  const button = h("button", { type: "button", class: "primary", id: "order", click: () => order(button) }, text("place_order"));
+  // One number for all tries: an order whose answer got lost must not count twice.
+  const bytes = Array.from(crypto.getRandomValues(new Uint8Array(4)));
+  const name = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const place = () => order(name, button);
+  const button = h("button", { type: "button", class: "primary", id: "order", click: place }, text("place_order"));
   const content = h("div", { class: "cart" },
-    h("div", { class: "order" }, h("p", { class: "notice" }, text("checkout_note")), h("ul", {}, lines), h("a", { href: cartPath }, text("back_to_cart"))),
+    h("div", { class: "order" }, h("p", { class: "notice" }, text("checkout_note")), h("ul", {}, lines),
+      h("a", { href: cartPath }, text("back_to_cart"))),
     summary(button));
   const recommended = emptyRow("recommended");
-  return { title: text("checkout"), content: [heading(text("checkout")), content, recommended], load: () => [fillRecommended(recommended)] };
+  const load = () => [fillRecommended(recommended)];
+  return { title: text("checkout"), content: [heading(text("checkout")), content, recommended], load };
 }
 
 // One purchase per line, each with an id, so that the same order sent twice counts once.
-async function order(button) {
+async function order(name, button) {
   button.disabled = true;
-  const number = Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   const bought = cartLines();
   const events = bought.map(({ product, quantity }) => (
-    { event_id: `order-${number}-${product.product_id}`, product_id: product.product_id, event_type: "purchase", quantity }));
+    { event_id: `order-${name}-${product.product_id}`, product_id: product.product_id, event_type: "purchase", quantity }));
   const titles = bought.map(({ product }) => isolated(product.title || product.product_id)).join(text("comma"));
   const done = await act(events, text("did_purchase", { title: titles }));
   button.disabled = false;
   if (!done) return;
   emptyCart();
-  location.hash = thanksPath(number);
+  location.hash = thanksPath(name);
 }
 
 export function thanks({ id }) {
   const rows = ["recommended", "again"].map(emptyRow);
-  const content = h("div", { class: "thanks" }, heading(text("thanks")), h("p", {}, text("order_number"), " ", h("bdi", { class: "order-number" }, id)), h("p", {}, text("thanks_more")),
-    h("a", { class: "button primary", href: homePath }, text("go_shopping")));
-  const load = () => [fillRecommended(rows[0]), fillRow(rows[1], { title: text("again"), load: () => buyAgain({ k: ROW_LENGTH }) })];
+  const number = h("p", {}, text("order_number"), " ", h("bdi", { class: "order-number" }, id));
+  const content = h("div", { class: "thanks" }, heading(text("thanks")), number, h("p", {}, text("thanks_more")), goShopping());
+  const again = { title: text("again"), load: () => buyAgain({ k: ROW_LENGTH }) };
+  const load = () => [fillRecommended(rows[0]), fillRow(rows[1], again)];
   return { title: text("thanks"), content: [content, ...rows], load };
 }

@@ -20,8 +20,9 @@ export function addToCart(product, quantity = 1) {
 // A quantity of 0 takes the product out.
 export function setQuantity(product, quantity) {
   const { product_id, title, brand, category, photo, price, currency } = product;
+  const kept = { product_id, title, brand, category, photo, price, currency };
   if (quantity < 1) lines.delete(product_id);
-  else lines.set(product_id, { product: { product_id, title, brand, category, photo, price, currency }, quantity: Math.min(quantity, MOST) });
+  else lines.set(product_id, { product: kept, quantity: Math.min(quantity, MOST) });
   changed();
 }
 

@@ -12,7 +12,8 @@ const SHOP_LISTS = [["trending", "trending"], ["new", "new_arrivals"], ["on-sale
 
 export function home() {
   const categories = h("nav", { class: "categories", "aria-label": text("categories"), hidden: true });
-  const row = Object.fromEntries(["recommended", "again", "recent", "trending", "new", "on-sale"].map((name) => [name, emptyRow(name)]));
+  const names = ["recommended", "again", "recent", ...SHOP_LISTS.map(([name]) => name)];
+  const row = Object.fromEntries(names.map((name) => [name, emptyRow(name)]));
   const hero = h("div", { class: "hero" },
     h("div", {}, h("h1", { id: "heading", tabindex: "-1" }, text("welcome")), h("p", {}, text("welcome_more"))),
     h("div", { class: "hero-pictures" }, ["apple", "milk", "bread"].map((name) => picture({ picture: name }))));

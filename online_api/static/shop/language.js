@@ -33,6 +33,7 @@ export function applyLanguage() {
 export function text(key, values = {}) {
   return TEXTS[current][key].replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
+    if (value === undefined) throw new Error(`the text ${key} needs ${name}`);
     return typeof value === "number" ? number(value) : value;
   });
 }

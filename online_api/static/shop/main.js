@@ -1,4 +1,5 @@
 // The demo shop: shows the page that the address names, each made of lists of the API.
+import { enter } from "./api.js";
 import { cart, checkoutPage, thanks } from "./cart.js";
 import { cartCount, onCartChange } from "./cart_content.js";
 import { element, h } from "./dom.js";
@@ -9,25 +10,28 @@ import { currentPath, homePath } from "./paths.js";
 import { productPage } from "./product.js";
 import { results } from "./results.js";
 import { forgetRecommended } from "./rows.js";
-import { anyBuyer, buyer, visit } from "./session.js";
+import { anyBuyer, buyer } from "./session.js";
 import { setUpSearch, showQuery } from "./suggest.js";
-import { ApiError } from "./api.js";
 
-const PAGES = { "": home, search: results, list: results, product: productPage, cart, checkout: checkoutPage, thanks };
+const PAGES = new Map(Object.entries(
+  { "": home, search: results, list: results, product: productPage, cart, checkout: checkoutPage, thanks }));
 const main = element("main");
 let turn = 0; // counts page changes: what belongs to an older page is dropped
+let shown = null; // the page
 
 // focus: whether the heading takes it, as it should after a page change.
 async function show({ focus = true } = {}) {
   const mine = ++turn;
   const path = currentPath();
+  shown = null;
   clearError();
   main.ariaBusy = "true";
   showQuery(path.conditions.q);
   drawAround();
   try {
-    const page = await (PAGES[path.page] ?? unknown)(path);
+    const page = await (PAGES.get(path.page) ?? unknown)(path);
     if (mine !== turn) return;
+    shown = page;
     document.title = path.page === "" ? page.title : `${page.title} · ${text("name")}`;
     main.replaceChildren(...page.content);
     scrollTo(0, 0);
@@ -65,13 +69,12 @@ function drawAround() {
   element("buyer-form").hidden = !anyBuyer();
 }
 
-async function enter(options) {
+async function start(options) {
   try {
-    const refusal = await visit(options);
-    if (refusal !== null) throw new ApiError("failed", refusal);
+    await enter(options);
   } catch (error) {
     drawAround();
-    failed(error instanceof ApiError ? error : new ApiError("unreachable"));
+    failed(error);
     return;
   }
   await show({ focus: false });
@@ -80,7 +83,7 @@ async function enter(options) {
 function changeBuyer(id) {
   history.replaceState(null, "", `${id ? `?${new URLSearchParams({ buyer: id })}` : location.pathname}${location.hash}`);
   forgetRecommended();
-  enter({ newGuest: id === null });
+  start({ newGuest: id === null });
 }
 
 element("language").addEventListener("click", () => {
@@ -98,8 +101,11 @@ element("skip").addEventListener("click", (click) => {
   element("heading")?.focus();
 });
 addEventListener("hashchange", () => show());
-onCartChange(drawAround);
-onRetry(() => enter());
+onCartChange(() => {
+  drawAround();
+  shown?.cartChanged?.();
+});
+onRetry(() => start());
 document.documentElement.lang = language();
 setUpSearch();
-enter();
+start();

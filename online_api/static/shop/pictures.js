@@ -27,6 +27,7 @@ const PICTURES = [
   ["fish", /fish|seafood|sushi|أسماك|بحرية|سوشي|تونة/],
   ["chicken", /chicken|poultry|turkey|دجاج|دواجن|ديك/],
   ["meat", /meat|beef|pork|lamb|veal|bacon|sausage|hot dog|لحم|لحوم|سجق|نقانق|لانشون/],
+  ["banana", /banana|tropical|موز|استوائية/],
   ["apple", /apple|fruit|berr|grape|citrus|melon|pear|تفاح|فواكه|توت|عنب|حمضيات|بطيخ|كمثرى/],
   ["carrot", /vegetable|salad|onion|tomato|potato|pepper|carrot|corn|mushroom|squash|broccoli|herb|produce|خضار|سلط|بصل|طماطم|بطاطس|فلفل|جزر|ذرة|فطر|كوسا|بروكلي|أعشاب/],
   ["can", /canned|soup|bean|olive|pickle|شوربة|معلب|زيتون|مخلل/],
@@ -50,7 +51,7 @@ const PICTURES = [
 // What each drawing lies on: a hue, so that what belongs together looks alike.
 const HUES = {
   baby: 200, pet: 30, frozen: 205, eggs: 40, cheese: 45, yogurt: 330, butter: 48, milk: 210, coffee: 25, wine: 345, drink: 190,
-  nuts: 30, snack: 20, candy: 320, cake: 335, cereal: 38, bread: 33, pasta: 42, fish: 195, chicken: 28, meat: 5, apple: 95,
+  banana: 50, nuts: 30, snack: 20, candy: 320, cake: 335, cereal: 38, bread: 33, pasta: 42, fish: 195, chicken: 28, meat: 5, apple: 95,
   carrot: 110, can: 15, jar: 12, meal: 24, paper: 215, clean: 180, health: 160, care: 290, shoes: 235, clothes: 255, phone: 220,
   electronics: 225, book: 265, toy: 350, flower: 130, gift: 300, kitchen: 175, tools: 230, basket: 170,
 };

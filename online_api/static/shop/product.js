@@ -17,41 +17,48 @@ export async function productPage({ id }) {
   const [together, alike, recommended] = rows;
   const k = { k: ROW_LENGTH };
   const load = () => [
-    fillRecommended(recommended).then(() => act([{ product_id: id, event_type: "view" }], text("did_view", { title: isolated(name) }))),
+    fillRecommended(recommended).then(() => act([event(id, "view")], text("did_view", { title: isolated(name) }))),
     fillRow(together, { title: text("together"), load: () => boughtTogether(id, k) }),
     fillRow(alike, { title: text("similar"), load: () => similar(id, k) }),
   ];
   return { title: name, content: [trail(product), details(product, name), ...rows], load };
 }
 
+const event = (id, type) => ({ product_id: id, event_type: type });
+
 function trail({ category }) {
-  const here = category && h("li", {}, h("a", { href: resultsPath({ list: "trending", category }) }, h("bdi", {}, categoryName(category))));
-  return h("nav", { class: "trail", "aria-label": text("trail") }, h("ol", {}, h("li", {}, h("a", { href: homePath }, text("home"))), here));
+  const step = (href, words) => h("li", {}, h("a", { href }, h("bdi", {}, words)));
+  const here = category && step(resultsPath({ list: "trending", category }), categoryName(category));
+  return h("nav", { class: "trail", "aria-label": text("trail") }, h("ol", {}, step(homePath, text("home")), here));
 }
 
 function details(product, name) {
   const quantity = quantityField({ value: 1, label: text("quantity"), least: 1 });
   const add = () => {
     addToCart(product, quantity.value());
-    act([{ product_id: product.product_id, event_type: "add_to_cart", quantity: quantity.value() }], text("did_add_to_cart", { title: isolated(name) }));
+    const added = { ...event(product.product_id, "add_to_cart"), quantity: quantity.value() };
+    act([added], text("did_add_to_cart", { title: isolated(name) }));
   };
   const cut = reduction(product);
+  const save = cut > 0 && text("save", { percent: `${number(cut)}${text("percent")}` });
+  const soldOut = product.stock === 0;
   return h("article", { class: "product" },
     h("div", { class: "tile large" }, picture(product)),
     h("div", { class: "product-facts" },
       h("h1", { id: "heading", tabindex: "-1", dir: "auto" }, name),
       h("p", { class: "brand" }, h("bdi", {}, brandName(product.brand) ?? "")),
-      h("p", { class: "numbers" }, priceOf(product), cut > 0 ? h("span", { class: "sale" }, text("save", { percent: `${number(cut)}${text("percent")}` })) : null),
-      h("p", { class: "stock", "data-stock": product.stock === 0 ? "none" : "some" }, stockOf(product)),
+      h("p", { class: "numbers" }, priceOf(product), save && h("span", { class: "sale" }, save)),
+      h("p", { class: "stock", "data-stock": soldOut ? "none" : "some" }, stockOf(product)),
       h("div", { class: "buy" }, quantity.node,
-        h("button", { type: "button", class: "primary", id: "add", disabled: product.stock === 0, click: add }, text("add_to_cart"))),
+        h("button", { type: "button", class: "primary", id: "add", disabled: soldOut, click: add }, text("add_to_cart"))),
       about(product)));
 }
 
 function about({ product_id: id, category, brand, description }) {
   const facts = [["category", categoryName(category)], ["brand", brandName(brand)], ["product_number", id]];
+  const known = facts.filter(([, value]) => value);
   return h("div", { class: "description" }, h("h2", {}, text("about")),
-    h("dl", {}, facts.filter(([, value]) => value).map(([key, value]) => [h("dt", {}, text(key)), h("dd", {}, h("bdi", {}, value))]).flat()),
+    h("dl", {}, known.flatMap(([key, value]) => [h("dt", {}, text(key)), h("dd", {}, h("bdi", {}, value))])),
     description && h("p", { dir: "auto" }, description));
 }
 

@@ -16,8 +16,8 @@ export async function results({ page, id, conditions }) {
   const list = page === "list" ? id : undefined;
   if (!list && !conditions.q) return results({ page: "list", id: "trending", conditions });
   const parameters = { ...conditions, k: PAGE_LENGTH };
-  // Within a category, popular products follow those in demand; the other lists have nothing but their own.
-  const fill = list !== "trending" || conditions.category.length > 0 ? list === "trending" : false;
+  // Within a category or brand, popular products follow those in demand; else a list has nothing but its own.
+  const fill = list === "trending" && conditions.category.length + conditions.brand.length > 0;
   const load = (more) => (list ? shopList(list, { facets: true, fill, ...parameters, ...more }) : search({ ...parameters, ...more }));
   const found = await load({});
   const title = titleOf(list, conditions);
@@ -41,7 +41,8 @@ function titleOf(list, { q, category }) {
 function notices({ search: facts, items, degraded }, conditions) {
   const correction = facts?.did_you_mean;
   return [
-    correction && h("p", { class: "notice" }, text("did_you_mean"), " ", h("a", { href: resultsPath({ ...conditions, q: correction }) }, h("bdi", {}, correction))),
+    correction && h("p", { class: "notice" }, text("did_you_mean"), " ",
+      h("a", { href: resultsPath({ ...conditions, q: correction }) }, h("bdi", {}, correction))),
     facts?.no_match && h("p", { class: "notice" }, text("no_match")),
     !facts?.no_match && !items.length && h("p", { class: "notice" }, text("nothing_here")),
     ...degraded.map((part) => h("p", { class: "notice" }, text(`degraded_${part}`))),
@@ -81,11 +82,12 @@ function grid(found, load) {
 // Links, so that each choice has an address of its own.
 function filters(facets, chosen) {
   if (!facets) return "";
+  const turned = { ...chosen, in_stock: chosen.in_stock ? undefined : "true" };
   const sections = [
     names("category", facets.categories, categoryName, chosen),
     names("brand", facets.brands, brandName, chosen),
     prices(facets.prices, chosen),
-    facet(text("availability"), [choice(text("in_stock_only"), null, chosen.in_stock === "true", { ...chosen, in_stock: chosen.in_stock ? undefined : "true" })]),
+    facet(text("availability"), [choice(text("in_stock_only"), null, chosen.in_stock === "true", turned)]),
   ];
   const any = chosen.category.length + chosen.brand.length > 0 || chosen.min_price || chosen.in_stock;
   const all = any && h("a", { class: "clear", href: resultsPath({ list: chosen.list, q: chosen.q }) }, text("clear_filters"));
@@ -105,8 +107,10 @@ function names(key, entries, nameOf, chosen) {
 function prices(ranges, chosen) {
   const choices = ranges.map(({ currency, min_price: low, max_price: high, count }) => {
     const selected = Number(chosen.min_price) === low && Number(chosen.max_price) === high;
-    const range = selected ? { min_price: undefined, max_price: undefined, currency: undefined } : { min_price: String(low), max_price: String(high), currency };
-    return choice(`${isolated(price(low, currency))} – ${isolated(price(high, currency))}`, count, selected, { ...chosen, ...range });
+    const range = { min_price: String(low), max_price: String(high), currency };
+    const all = { min_price: undefined, max_price: undefined, currency: undefined };
+    const name = `${isolated(price(low, currency))} – ${isolated(price(high, currency))}`;
+    return choice(name, count, selected, { ...chosen, ...(selected ? all : range) });
   });
   return facet(text("price"), choices);
 }

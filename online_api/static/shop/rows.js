@@ -18,7 +18,11 @@ export function emptyRow(name) {
   return h("section", { class: "row", "data-row": name, "aria-labelledby": `row-${name}`, hidden: true });
 }
 
-function renderRow(row, { title, more, list, moved = () => undefined, status = "" }) {
+function renderRow(row, contents) {
+  keepingFocus(row, () => drawRow(row, contents));
+}
+
+function drawRow(row, { title, more, list, moved = () => undefined, status = "" }) {
   row.hidden = list.items.length === 0;
   const { row: name } = row.dataset;
   const cards = list.items.map((item, rank) => card(item, { moved: moved(item, rank), listSource: list.source, add }));
@@ -27,7 +31,7 @@ function renderRow(row, { title, more, list, moved = () => undefined, status = "
       h("h2", { id: `row-${name}`, tabindex: "-1" }, title),
       h("span", { class: "source", "data-source": list.source }, text(`source_${list.source}`)),
       more && h("a", { class: "more", href: more, "aria-label": `${text("see_all")}: ${title}` }, text("see_all"))),
-    h("p", { class: "hint" }, list.degraded.length ? list.degraded.map((part) => text(`degraded_${part}`)).join(" ") : text(`hint_${list.source}`)),
+    h("p", { class: "hint" }, list.degraded.map((part) => text(`degraded_${part}`)).join(" ") || text(`hint_${list.source}`)),
     status && h("p", { class: "changes" }, status),
     h("ul", { class: "cards" }, cards));
 }
@@ -45,6 +49,7 @@ function keepingFocus(row, draw) {
 
 // ---- The recommended row
 
+let turn = 0; // counts requests: a list is dropped if there is a newer request
 let shown = null; // ids of the recommended products that the visitor saw last, on whatever page
 
 export function forgetRecommended() {
@@ -71,7 +76,9 @@ export async function act(events, done) {
 }
 
 async function refresh(row, click) {
+  const mine = ++turn;
   const list = await recommendations({ k: ROW_LENGTH });
+  if (mine !== turn) return;
   const before = shown;
   const climbed = (item, rank) => (before.includes(item.product_id) ? before.indexOf(item.product_id) - rank : null);
   const compare = click !== null && before !== null;
@@ -79,9 +86,9 @@ async function refresh(row, click) {
   const moves = compare ? list.items.map(climbed) : [];
   const fresh = moves.filter((move) => move === null).length;
   // Rounded up, so that it is never 0 ms.
-  const values = { ms: click && Math.ceil(performance.now() - click.started), fresh, moved: moves.filter((move) => move !== 0).length - fresh };
-  const status = compare ? text("updated", values) : "";
-  keepingFocus(row, () => renderRow(row, { title: text("recommended"), list, status, ...(compare && { moved: climbed }) }));
+  const ms = click && Math.ceil(performance.now() - click.started);
+  const status = compare ? text("updated", { ms, fresh, moved: moves.filter((move) => move !== 0).length - fresh }) : "";
+  renderRow(row, { title: text("recommended"), list, status, ...(compare && { moved: climbed }) });
   element("release").textContent = list.release;
   if (click) announce(`${click.done} · ${status}`);
 }
@@ -89,5 +96,6 @@ async function refresh(row, click) {
 // The button of a card.
 export async function add(product) {
   addToCart(product);
-  await act([{ product_id: product.product_id, event_type: "add_to_cart" }], text("did_add_to_cart", { title: isolated(product.title || product.product_id) }));
+  const title = isolated(product.title || product.product_id);
+  await act([{ product_id: product.product_id, event_type: "add_to_cart" }], text("did_add_to_cart", { title }));
 }

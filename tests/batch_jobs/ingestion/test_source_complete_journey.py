@@ -146,3 +146,25 @@ def test_a_table_may_not_have_a_name_of_ours(name: str) -> None:
             {"description": "d", "licence": "l", "folder": ".", "tables": {name: "n.csv"}, "events": {"path": "e"},
              "products": {"path": "p"}}
         )  # fmt: skip
+
+
+def test_a_table_may_be_a_parquet_file_of_the_source(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text(
+        "buyer_id,product_id,event_type,timestamp\nu1,p1,purchase,2024-03-01 10:00:00\n", encoding="utf-8"
+    )
+    (tmp_path / "products.csv").write_text("product_id,title\np1,Tea\np2,Coffee\n", encoding="utf-8")
+    duckdb.execute(f"COPY (SELECT 'p1' AS id, 2.5 AS paid) TO '{tmp_path}/sales.parquet'")
+    path = tmp_path / "mappings" / "shop.yaml"
+    path.parent.mkdir()
+    path.write_text(
+        f"{{description: d, licence: l, folder: '{tmp_path}', tables: {{sales: sales.parquet}}, "
+        "events: {path: events.csv}, products: {path: products.csv, "
+        'query: "SELECT source.*, paid AS price FROM source LEFT JOIN sales ON id = product_id"}}'
+    )
+    config = Config.model_validate({"data_dir": tmp_path / "var", "data": {"source": str(path)}})
+    ingest(config)
+    products = f"'{shop_paths(config).products}'"
+    assert duckdb.execute(f"SELECT product_id, price FROM {products} ORDER BY ALL").fetchall() == [
+        ("p1", 2.5),
+        ("p2", None),
+    ]

@@ -112,6 +112,26 @@ def test_a_product_page_shows_what_goes_with_it(page: Page, market: httpx.Client
     expect(page.locator(".stock")).to_have_text("Out of stock")
 
 
+def test_the_cart_follows_what_is_added_below_it_and_what_is_taken_out(page: Page, market: httpx.Client) -> None:
+    visit(page, market, "#/product/milk")
+    page.locator("#add").click()
+    expect(page.locator("#cart-count")).to_have_text("1")
+    visit(page, market, "#/cart")
+    row(page, "cross").get_by_role("button", name="Add to cart: Rusk").click()
+    lines = page.locator(".line-name a")
+    expect(lines).to_have_text(["Fresh milk 1 l", "Rusk"])
+    expect(page.locator(".total")).to_contain_text("50.00")
+    expect(row(page, "cross").locator(".title", has_text="Rusk")).to_have_count(0)
+    page.get_by_role("button", name="More: Rusk").click()
+    expect(page.locator(".total")).to_contain_text("68.00")
+    page.get_by_role("button", name="Remove: Fresh milk 1 l").click()
+    expect(lines).to_have_text(["Rusk"])
+    expect(page.locator("h1")).to_be_focused()
+    page.get_by_role("button", name="Remove: Rusk").click()
+    expect(page.locator(".nothing")).to_contain_text("Your cart is empty.")
+    settle(page)
+
+
 def test_filters_have_addresses_and_can_be_taken_back(page: Page, market: httpx.Client) -> None:
     visit(page, market, "#/list/trending")
     page.locator(".choice", has_text="مشروبات").click()
@@ -174,7 +194,7 @@ def test_the_keyboard_is_enough(page: Page, market: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("locale", ["ar-EG", "en-GB"])
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "light"), (1280, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (320, "light"), (1280, "dark")])
 def test_pages_are_accessible_and_fit(
     visitors: Visitors, market: httpx.Client, locale: str, width: int, scheme: str
 ) -> None:
