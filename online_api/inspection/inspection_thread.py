@@ -1,4 +1,9 @@
-"""One thread of low priority for inspections, so that the requests of a shop go first."""
+"""One thread for inspections, so that they take no more than one core from the requests of a shop.
+
+Not of low priority: a thread that waits for a core while it holds Python's lock keeps the event loop waiting, too.
+While one asked for inspections without a pause, the p95 of recommendations rose to 1.9 times at low priority, and to
+1.25 times at the usual one, with twice as many inspections (a busy machine of two cores, means of four runs each).
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +14,6 @@ import faiss
 
 from online_api.batcher import OverloadedError
 from online_api.inspection.inspector import Inspector
-from online_api.lists.live_release import low_priority
 
 MOST_WAITING = 16
 Parameters = ParamSpec("Parameters")
@@ -38,8 +42,7 @@ class Inspections:
 
         def in_thread() -> AnswerT:
             faiss.omp_set_num_threads(1)  # per thread, so that other cores stay with the requests
-            with low_priority():
-                return inspect(*args, **options)
+            return inspect(*args, **options)
 
         self._waiting += 1
         try:

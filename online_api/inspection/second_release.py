@@ -1,7 +1,7 @@
 """The release that is compared with the live one: any on disk, loaded when it is asked for, never live."""
 
 from feature_repo.common.errors import GateRefusedError
-from online_api.lists.live_release import LiveRelease, ReleaseKeeper
+from online_api.lists.live_release import LiveRelease, ReleaseKeeper, low_priority
 from training.artifacts.recommender import SchemaMismatchError
 from training.artifacts.release_manifest import is_release_name
 
@@ -41,7 +41,8 @@ class SecondRelease:
             raise UnknownReleaseError(f"there is no release {name!r}; `tawsiya release list` lists them")
         self._kept = None  # before the next one is loaded, so that there are never three in memory
         try:
-            return self._keeper.load_beside(releases / name)
+            with low_priority():  # seconds for a large release, most of them without Python's lock
+                return self._keeper.load_beside(releases / name)
         except (ValueError, OSError, SchemaMismatchError) as error:
             # Callers must not learn paths.
             raise GateRefusedError(str(error).replace(f"{releases}/", "")) from None
