@@ -23,7 +23,7 @@ from tests.serving import serving
 pytestmark = [pytest.mark.store, pytest.mark.browser]
 
 UPDATED = re.compile(r"Updated in [\d,]+ ms · \d+ new · \d+ moved")
-UPDATED_AR = re.compile(r"تم التحديث خلال [٠-٩٬]+ مللي ثانية · الجديد: [٠-٩]+ · تغيّر ترتيبه: [٠-٩]+")
+UPDATED_AR = re.compile(r"تم التحديث خلال [٠-٩٬]+ مللي ثانية، الجديد: [٠-٩]+، تغيّر ترتيبه: [٠-٩]+")
 PLACES = ("", f"#/search?q={quote('حليب')}", "#/list/trending?category=" + quote("ألبان"), "#/product/juice", "#/cart")
 
 
