@@ -39,15 +39,15 @@ def add_storefront(app: FastAPI, config: Config, *, has_keys: bool) -> None:
     """Adds the shop at `/`, its files under `/static/` and its tokens; with API keys only if the configuration says so.
 
     Raises:
-        ConfigError: There are keys, and nothing to sign tokens with.
+        ConfigError: It does, and there is nothing to sign tokens with.
     """
-    if has_keys and not config.api.shop_for_guests:
-        return
-    if has_keys and not token_secrets():
+    if config.api.shop_for_guests and not token_secrets():
         raise ConfigError(
             f"api.shop_for_guests: its pages call the API with buyer tokens; set ${SECRETS_VARIABLE} to the output of "
             "`openssl rand -hex 32`"
         )
+    if has_keys and not config.api.shop_for_guests:
+        return
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
     app.include_router(_router(for_guests=config.api.shop_for_guests))
 

@@ -1,6 +1,6 @@
 // The cart, what goes with it, and the check-out.
 import { cartSuggestions, product as fetchProduct, shopList, buyAgain } from "./api.js";
-import { cartCount, cartLines, cartProductIds, cartTotals, emptyCart, setQuantity } from "./cart_content.js";
+import { cartCount, cartLines, cartProductIds, cartTotals, emptyCart, orderNumber, setQuantity } from "./cart_content.js";
 import { brandName } from "./demo_names.js";
 import { element, h } from "./dom.js";
 import { isolated, number, price, text } from "./language.js";
@@ -110,10 +110,7 @@ export async function checkoutPage() {
   if (!cartLines().length) return cart();
   const lines = cartLines().map(({ product, quantity }) =>
     h("li", {}, h("bdi", {}, product.title || product.product_id), h("span", { class: "pieces" }, `× ${number(quantity)}`)));
-  // One number for all tries: an order whose answer got lost must not count twice.
-  const bytes = Array.from(crypto.getRandomValues(new Uint8Array(4)));
-  const name = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const place = () => order(name, button);
+  const place = () => order(button);
   const button = h("button", { type: "button", class: "primary", id: "order", click: place }, text("place_order"));
   const content = h("div", { class: "cart" },
     h("div", { class: "order" }, h("p", { class: "notice" }, text("checkout_note")), h("ul", {}, lines),
@@ -125,8 +122,9 @@ export async function checkoutPage() {
 }
 
 // One purchase per line, each with an id, so that the same order sent twice counts once.
-async function order(name, button) {
+async function order(button) {
   button.disabled = true;
+  const name = orderNumber();
   const bought = cartLines();
   const events = bought.map(({ product, quantity }) => (
     { event_id: `order-${name}-${product.product_id}`, product_id: product.product_id, event_type: "purchase", quantity }));

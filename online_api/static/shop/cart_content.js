@@ -26,8 +26,17 @@ export function setQuantity(product, quantity) {
   changed();
 }
 
+// One number for all tries to order what is in the cart: an order whose answer got lost must not count twice.
+export function orderNumber() {
+  const bytes = Array.from(crypto.getRandomValues(new Uint8Array(4)));
+  const number = recall("order") ?? bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  remember("order", number);
+  return number;
+}
+
 export function emptyCart() {
   lines.clear();
+  remember("order", null);
   changed();
 }
 

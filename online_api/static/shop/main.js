@@ -31,18 +31,22 @@ async function show({ focus = true } = {}) {
   try {
     const page = await (PAGES.get(path.page) ?? unknown)(path);
     if (mine !== turn) return;
-    shown = page;
-    document.title = path.page === "" ? page.title : `${page.title} · ${text("name")}`;
-    main.replaceChildren(...page.content);
-    scrollTo(0, 0);
-    if (focus) element("heading").focus({ preventScroll: true });
+    put(page, focus);
     await allOf(page.load());
   } catch (error) {
     if (mine !== turn) return;
-    if (error.status === 404) main.replaceChildren(...unknown().content);
+    if (error.status === 404) put(unknown(), focus);
     else failed(error);
   }
   if (mine === turn) main.ariaBusy = "false";
+}
+
+function put(page, focus) {
+  shown = page;
+  document.title = page.title === text("name") ? page.title : `${page.title} · ${text("name")}`;
+  main.replaceChildren(...page.content);
+  scrollTo(0, 0);
+  if (focus) element("heading").focus({ preventScroll: true });
 }
 
 // One failed row hides nothing of the others.

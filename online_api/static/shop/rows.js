@@ -90,7 +90,7 @@ async function refresh(row, click) {
   const status = compare ? text("updated", { ms, fresh, moved: moves.filter((move) => move !== 0).length - fresh }) : "";
   renderRow(row, { title: text("recommended"), list, status, ...(compare && { moved: climbed }) });
   element("release").textContent = list.release;
-  if (click) announce(`${click.done} · ${status}`);
+  if (click) announce(status ? `${click.done} · ${status}` : click.done);
 }
 
 // The button of a card.

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
 from feature_repo.access.scope import Scope
@@ -23,7 +23,7 @@ from tests.serving import serving
 pytestmark = [pytest.mark.store, pytest.mark.browser]
 
 UPDATED = re.compile(r"Updated in [\d,]+ ms · \d+ new · \d+ moved")
-UPDATED_AR = re.compile(r"تم التحديث خلال [٠-٩٬]+ مللي ثانية · الجديد: [٠-٩]+ · تغيّر ترتيبه: [٠-٩]+")
+UPDATED_AR = re.compile(r"تم التحديث خلال [٠-٩٬]+ مللي ثانية، الجديد: [٠-٩]+، تغيّر ترتيبه: [٠-٩]+")
 PLACES = ("", f"#/search?q={quote('حليب')}", "#/list/trending?category=" + quote("ألبان"), "#/product/juice", "#/cart")
 
 
@@ -243,10 +243,34 @@ def test_errors_can_be_read_and_tried_again(page: Page, visitors: Visitors, mark
 
     visit(page, market, "#/product/no%2Fsuch")
     expect(page.locator("h1")).to_have_text("There is nothing here")
+    expect(page).to_have_title("There is nothing here · Tawsiya Market")
     visit(page, market, "#/nowhere")
     expect(page.locator("h1")).to_have_text("There is nothing here")
     assert all("404" in complaint for complaint in visitors.complaints)
     visitors.complaints.clear()
+
+
+def test_an_order_whose_answer_got_lost_counts_once(page: Page, visitors: Visitors, market: httpx.Client) -> None:
+    visit(page, market, "#/product/dates")
+    page.locator("#add").click()
+    expect(page.locator("#cart-count")).to_have_text("1")
+    visit(page, market, "#/checkout")
+
+    def lose(route: Route) -> None:
+        assert route.fetch().status == 202
+        route.abort()
+
+    page.route("**/v1/events", lose, times=1)
+    page.locator("#order").click()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#error")).to_be_hidden()
+    settle(page)
+    with page.expect_response("**/v1/events") as answer:
+        page.locator("#order").click()
+    assert [answer.value.json()[outcome] for outcome in ("accepted", "duplicates")] == [0, 1]
+    expect(page.locator("h1")).to_have_text("Thank you for your order")
+    settle(page)
+    visitors.complaints.clear()  # the browser's own, about the lost answer
 
 
 def test_any_buyer_can_be_shown(page: Page, market: httpx.Client) -> None:
