@@ -4,7 +4,7 @@ import gc
 import hmac
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -38,7 +38,7 @@ from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
 from online_api.routes import events, inspection, operations, products, recommendations, shop_lists, suggestions
 from online_api.routes.dependencies import Services
-from online_api.runtime import Runtime, open_runtime, shared_secret
+from online_api.runtime import Runtime, open_runtime
 from online_api.schemas.problems import Problem
 from online_api.storefront import add_storefront
 
@@ -131,7 +131,7 @@ async def _served(
     # Not the store's client: that one blocks, and the limiter runs on the event loop.
     redis = limiter_client(*runtime.store.connection)
     limiter = RateLimiter(redis, runtime.store.shop)  # for all versions of the program together
-    open_tokens = tokens if token_secrets() else BuyerTokens((_visit_secret(runtime),), shop_paths(config).root.name)
+    open_tokens = (lambda: tokens) if token_secrets() else _visit_tokens(runtime)
     app.state.access = AccessControl(keys, tokens, open_tokens, limiter, api, runtime.metrics)
     inspector = Inspector(runtime.keeper, runtime.service, runtime.online, runtime.breaker, runtime.synonyms)
     with (
@@ -148,11 +148,16 @@ async def _served(
             await redis.aclose()
 
 
-def _visit_secret(runtime: Runtime) -> str:
-    """What signs the tokens of the demo shop where nothing is configured: made of what all workers share."""
-    shared = shared_secret(runtime.online.redis, runtime.store.shop)
-    # While the store is down, each worker has one of its own; the page then asks for a token again.
-    return secrets.token_hex(32) if shared is None else hmac.digest(shared, b"tawsiya visit", "sha256").hex()
+def _visit_tokens(runtime: Runtime) -> Callable[[], BuyerTokens]:
+    """The tokens of the demo shop where no secret is configured: signed with what all workers share."""
+    # As long as the store has been down since the start, each worker has a secret of its own.
+    own, shop = secrets.token_bytes(), shop_paths(runtime.config).root.name
+
+    def tokens() -> BuyerTokens:
+        secret = hmac.digest(runtime.pages.secret or own, b"tawsiya visit", "sha256")
+        return BuyerTokens((secret.hex(),), shop)
+
+    return tokens
 
 
 def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: AccessLog, tracer: Any) -> None:

@@ -157,7 +157,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
     )
     merges = BuyerMerges(writing, breaker, MergeLog(logs.buyer_merges.parent), forgotten, metrics, now_ms)
     shadow = _shadow(api, keeper, service, metrics) if api.shadow_share else None
-    pages = Pages(store.shop, token_secrets(), lambda: shared_secret(online.redis, store.shop))
+    pages = Pages(store.shop, token_secrets(), lambda: _shared_secret(online.redis, store.shop))
     return Runtime(
         config,
         paths,
@@ -190,7 +190,7 @@ def _shadow(api: ApiConfig, keeper: ReleaseKeeper, service: RecommendationServic
     )
 
 
-def shared_secret(redis: Any, shop: str) -> bytes | None:
+def _shared_secret(redis: Any, shop: str) -> bytes | None:
     """The secret that all workers of a shop have in common; None while the store is down and nobody has made it."""
     # Not through the breaker: this waits in a thread of its own, and every two seconds. A store that refuses writes has
     # the secret all the same.

@@ -130,6 +130,7 @@ def _evaluation(path: Path) -> JobResult:
         content: JobResult = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"--compare {path}: cannot be read: {error}") from None
-    if not isinstance(content, dict) or not content.get("targets"):
+    targets = content.get("targets") if isinstance(content, dict) else None
+    if not isinstance(targets, dict) or not targets:
         raise ConfigError(f"--compare {path}: not a result of `tawsiya evaluate --output`; evaluate that run again")
     return content

@@ -33,9 +33,9 @@ def complete_setting(incomplete: str) -> list[str]:
 def complete_release(context: typer.Context, incomplete: str) -> list[str]:
     """Names of the shop's releases, the newest first."""
     paths = _paths(context)
-    found = [] if paths is None else [path.name for path in paths.releases.glob(f"{incomplete}*") if path.is_dir()]
-    # A copy in the making begins with a dot; `current` is the link to the live one.
-    return sorted((name for name in found if name != "current" and not name.startswith(".")), reverse=True)
+    found = [] if paths is None else [path.name for path in paths.releases.glob("[!.]*") if path.is_dir()]
+    # Not a copy in the making, whose name begins with a dot; `current` is the link to the live one.
+    return sorted((name for name in found if name != "current" and name.startswith(incomplete)), reverse=True)
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:

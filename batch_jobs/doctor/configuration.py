@@ -1,6 +1,7 @@
 """Variables, rights of files and folders, and the port of the API."""
 
 import difflib
+import http.client
 import json
 import os
 import socket
@@ -91,7 +92,7 @@ def api_check(host: str, port: int) -> Diagnosis:
             ready, content = True, answer.read(100_000)
     except urllib.error.HTTPError as error:
         ready, content = False, error.read(100_000)
-    except (OSError, ValueError):  # no HTTP
+    except (OSError, ValueError, http.client.HTTPException):  # another protocol
         ready, content = False, b""
     return _api_state(place, port, ready=ready, content=content)
 

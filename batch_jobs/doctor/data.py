@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from batch_jobs.console.wording import counted
 from batch_jobs.doctor.diagnosis import GOOD, WARNING, Diagnosis, checked, judged
 from expectations.gate import require_passed
 from expectations.records import CANONICAL, FEATURE_STAGE
@@ -80,12 +81,13 @@ def quarantine_check(ingest_report: Path) -> Diagnosis:
 
 
 def event_log_check(paths: ShopPaths, now: dt.datetime) -> Diagnosis:
-    """Whether the accepted events wait for an ingest for long."""
-    days = sorted(path.stem for path in paths.event_log.glob("*.jsonl"))
+    """Whether events that any host has accepted wait for an ingest for long."""
+    files = [path for host in paths.hosts() for path in host.event_log.glob("*.jsonl")]
+    days = sorted({path.stem for path in files})
     if not days:
         return Diagnosis(_GROUP, "event log", GOOD, "no accepted event waits for an ingest")
-    size = sum(path.stat().st_size for path in paths.event_log.glob("*.jsonl")) / 1e6
-    text = f"{len(days)} days since {days[0]} wait for an ingest, {size:,.1f} MB"
+    size = sum(path.stat().st_size for path in files) / 1e6
+    text = f"{counted(len(days), 'day')} since {days[0]} wait for an ingest, {size:,.1f} MB"
     waits = now.date() - dt.date.fromisoformat(days[0])
     return judged(_GROUP, "event log", text, "tawsiya refresh" if waits.days > WAITING_DAYS else None)
 

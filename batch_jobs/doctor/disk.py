@@ -6,13 +6,15 @@ from batch_jobs.doctor.diagnosis import Diagnosis, judged
 from batch_jobs.upkeep.leftovers import leftovers
 from batch_jobs.upkeep.retention import GB, DiskUse, text_vectors_problem
 from feature_repo.common.config import Config
-from feature_repo.common.paths import ShopPaths
+from feature_repo.common.paths import HOSTS_FOLDER, ShopPaths
 
 _GROUP = "disk"
 CLEAN = "tawsiya doctor --clean"
 MIN_FREE_GB = 2  # less may not hold what a first refresh writes
 # What a refresh writes anew before it deletes the old: what is left grows with time and is not written again.
-_KEPT = ("releases", "event_log", "redis", "search_log", "refreshes", "runs", "search", "validation")
+_KEPT = (
+    "releases", "event_log", HOSTS_FOLDER, "redis", "search_log", "refreshes", "runs", "search", "validation",
+)  # fmt: skip
 
 
 def disk_checks(config: Config, paths: ShopPaths, uses: Sequence[DiskUse], free: int) -> Iterator[Diagnosis]:

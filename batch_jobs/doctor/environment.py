@@ -54,13 +54,18 @@ def packages_check(requirements: Iterable[str]) -> Diagnosis:
 def pins_check(constraints: str) -> Diagnosis:
     """Whether the installed packages are those that the tests ran with; another version may give other results."""
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", constraints, re.MULTILINE))
-    others = {name: found for name, pin in pins.items() if (found := _installed(name)) not in (None, pin)}
+    others = {name: found for name, pin in pins.items() if (found := _installed(name)) and not _is_pinned(found, pin)}
     if not others:
         return Diagnosis(_GROUP, "pins", GOOD, f"as {CONSTRAINTS} says")
     first = list(others)[:SHOWN_PACKAGES]
     shown, names = ", ".join(f"{name} {others[name]} instead of {pins[name]}" for name in first), " ".join(first)
     text = f"{len(others)} other than in {CONSTRAINTS}: {shown}"
     return Diagnosis(_GROUP, "pins", WARNING, text, f"pip install --constraint {CONSTRAINTS} --upgrade {names}")
+
+
+def _is_pinned(found: str, pin: str) -> bool:
+    """As pip compares: 2.13.0+cpu is 2.13.0."""
+    return SpecifierSet(f"=={pin}").contains(found, prereleases=True)
 
 
 def memory_check(n_bytes: int) -> Diagnosis:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from batch_jobs.console.tables import coloured, table_lines
+from batch_jobs.console.wording import counted
 from batch_jobs.doctor.configuration import configuration_checks, existing
 from batch_jobs.doctor.data import data_checks
 from batch_jobs.doctor.diagnosis import GOOD, PROBLEM, WARNING
@@ -88,5 +89,5 @@ def _limit(use: dict[str, Any]) -> str:
 def _summary(checks: list[dict[str, Any]]) -> str:
     counts = {state: sum(item["state"] == state for item in checks) for state in (PROBLEM, WARNING)}
     if not any(counts.values()):
-        return f"all {len(checks)} checks are well"
-    return f"{counts[PROBLEM]} problems and {counts[WARNING]} warnings in {len(checks)} checks"
+        return f"all {len(checks)} checks passed"
+    return f"{counted(counts[PROBLEM], 'problem')} and {counted(counts[WARNING], 'warning')} in {len(checks)} checks"

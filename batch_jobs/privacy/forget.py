@@ -166,7 +166,8 @@ def _delete_contexts(paths: ShopPaths) -> int:
 
 def _delete_reports(paths: ShopPaths) -> int:
     """Deletes the reports, which quote records, and the lists in shadow: lists follow from purchases."""
-    found = [path for path in (paths.shadow_lists, *paths.reports.glob("*")) if path.is_file()]
+    earlier = paths.root / "shadow.html"  # of versions before the reports
+    found = [path for path in (paths.shadow_lists, earlier, *paths.reports.glob("[!.]*")) if path.is_file()]
     for path in found:
         path.unlink()
     return len(found)

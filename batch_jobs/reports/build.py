@@ -7,7 +7,10 @@ reports/
 """
 
 import json
+import logging
 from typing import Any
+
+from filelock import FileLock
 
 from batch_jobs.reports.data_page import DATA_REPORT
 from batch_jobs.reports.drift_page import DRIFT_REPORT
@@ -24,14 +27,24 @@ REPORTS = (RELEASE_REPORT, EVALUATION_REPORT, TRAINING_REPORT, DATA_REPORT, DRIF
 _LINKS = (Link(START, "Reports"), *(Link(kind.name, kind.title) for kind in REPORTS))
 _PAGES = "pages.json"
 
+log = logging.getLogger(__name__)
+
 
 def build_reports(config: Config) -> dict[str, Any]:
-    """Builds the pages that are missing, or whose records have changed; needs no lock: no record is ever half written.
+    """Builds the pages that are missing, or whose records have changed; two processes take turns.
+
+    The shop's lock is not needed: no record is ever half written. A page that cannot be made says so in its place.
 
     Returns:
         {"reports": the start page, "built": names of the pages that were written, "missing": {name: what to run first}}
     """
     paths = shop_paths(config)
+    paths.reports.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.reports / ".lock"):
+        return _built_reports(config, paths)
+
+
+def _built_reports(config: Config, paths: ShopPaths) -> dict[str, Any]:
     before, lines, built = _known_pages(paths), {}, []
     for kind in REPORTS:
         line = _built(config, paths, kind, before.get(kind.name))
@@ -55,18 +68,28 @@ def _built(config: Config, paths: ShopPaths, kind: ReportKind, before: dict[str,
         records = kind.read(config)
     except (NoRecordsError, FileNotFoundError, ValueError) as error:
         missing = str(error)
+    except Exception:  # a record of another version, say: the other pages and the job are not to blame
+        missing = _logged(kind)
     made_from = fingerprint(records, missing, paths.root.name)
     if before is not None and before["made_from"] == made_from and file.is_file():
         return None
     head = {"title": kind.title, "about": kind.about}
-    if records is None:
-        line = {"subject": "", "time": "", "figure": "", "wrong": False}
-        write_page(file, "missing", paths.root.name, _LINKS, head | {"message": missing})
-    else:
-        page = kind.page(records)
-        line = {"subject": page.subject, "time": moment(page.time), "figure": page.figure, "wrong": page.wrong}
-        write_page(file, kind.name, paths.root.name, _LINKS, {**head, **line, **page.content})
-    return line | {"made_from": made_from, "missing": missing}
+    if records is not None:
+        try:
+            page = kind.page(records)
+            line = {"subject": page.subject, "time": moment(page.time), "figure": page.figure, "wrong": page.wrong}
+            write_page(file, kind.name, paths.root.name, _LINKS, {**head, **line, **page.content})
+            return line | {"made_from": made_from, "missing": None}
+        except Exception:  # likewise
+            missing = _logged(kind)
+    write_page(file, "missing", paths.root.name, _LINKS, head | {"message": missing})
+    return {"subject": "", "time": "", "figure": "", "wrong": False, "made_from": made_from, "missing": missing}
+
+
+def _logged(kind: ReportKind) -> str:
+    """Logs the error at hand; what stands in the place of the page."""
+    log.exception("the report %s cannot be made", kind.name)
+    return "The records cannot be shown; the log of `tawsiya report build` says why"
 
 
 def _known_pages(paths: ShopPaths) -> dict[str, Any]:

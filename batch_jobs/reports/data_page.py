@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batch_jobs.reports.page import Page, Records, ReportKind, ReportTable, counted
+from batch_jobs.console.wording import counted
+from batch_jobs.reports.page import Page, Records, ReportKind, ReportTable
 from batch_jobs.reports.plots import Bars, Chart, bar_chart
 from expectations.records import CANONICAL, FEATURE_STAGE, record_path
 from feature_repo import columns as c

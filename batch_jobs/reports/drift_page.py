@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from batch_jobs.reports.page import NO_VALUE, NoRecordsError, Page, Records, ReportKind, ReportTable, counted, moment
+from batch_jobs.console.wording import counted
+from batch_jobs.reports.page import NO_VALUE, NoRecordsError, Page, Records, ReportKind, ReportTable, moment
 from batch_jobs.reports.plots import Bars, Chart, bar_chart
 from expectations.checks import DRIFT_VIEW
 from expectations.gate import STATISTICS

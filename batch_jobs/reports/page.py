@@ -140,8 +140,3 @@ def seconds_text(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def counted(number: int, name: str) -> str:
-    """A number with its noun: 1 check, 1,200 checks."""
-    return f"{number:,} {name}{'' if number == 1 else 's'}"

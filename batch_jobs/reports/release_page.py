@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batch_jobs.console.wording import counted
 from batch_jobs.release_gate.table import figure_text, interval_text
-from batch_jobs.reports.page import NO_VALUE, NoRecordsError, Page, Records, ReportKind, ReportTable, counted, moment
+from batch_jobs.reports.page import NO_VALUE, NoRecordsError, Page, Records, ReportKind, ReportTable, moment
 from batch_jobs.reports.plots import Bars, Chart, Estimate, bar_chart, interval_chart
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_json

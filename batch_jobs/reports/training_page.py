@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from batch_jobs.console.wording import counted
 from batch_jobs.reports.page import (
     NO_VALUE,
     NoRecordsError,
@@ -15,7 +16,6 @@ from batch_jobs.reports.page import (
     Records,
     ReportKind,
     ReportTable,
-    counted,
     seconds_text,
 )
 from batch_jobs.reports.plots import SERIES, Chart, Line, line_chart

@@ -19,7 +19,7 @@ class SecondRelease:
         self._kept: LiveRelease | None = None
 
     def get(self, name: str) -> LiveRelease:
-        """The release with present prices and rules.
+        """The release with present rules and, where it has the same products as the live one, present prices and stock.
 
         Raises:
             UnknownReleaseError: There is none of this name.

@@ -59,7 +59,7 @@ class AccessControl:
         self,
         keys: KeyRing,
         tokens: BuyerTokens,
-        open_tokens: BuyerTokens,
+        open_tokens: Callable[[], BuyerTokens],
         limiter: RateLimiter,
         config: ApiConfig,
         metrics: Metrics,
@@ -169,7 +169,7 @@ class AccessControl:
 
     @property
     def _tokens(self) -> BuyerTokens:
-        return self._open_tokens if self._is_open else self._closed_tokens
+        return self._open_tokens() if self._is_open else self._closed_tokens
 
     async def _limit(self, bucket: str, limit: Limit) -> None:
         wait_s = await self._limiter.admit(bucket, limit)

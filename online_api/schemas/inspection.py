@@ -166,7 +166,7 @@ class ComparedProduct(ApiResponse):
 
 
 class ReleaseComparison(ApiResponse):
-    """The lists of two releases for the same buyer or product, from the same stored events, prices and rules."""
+    """The lists of two releases for the same buyer or product, from the same stored events and rules."""
 
     live: ComparedRelease
     other: ComparedRelease

@@ -30,7 +30,7 @@ export async function buyerView(parameters, go) {
   const [body, releases, comparison] = await Promise.all([
     buyerId ? api.buyer(buyerId, conditions) : null,
     releaseChoice(release, go),
-    buyerId && release ? api.compareBuyer(buyerId, { ...conditions, release }) : null,
+    buyerId && release ? comparisonCard(api.compareBuyer(buyerId, { ...conditions, release })) : null,
   ]);
   const form = lookupForm({ label: "Buyer id", value: buyerId, go: (text) => go({ buyer: text }), more: [
     checkbox("new products only", conditions.new_only, (on) => go({ new_only: on ? 1 : null })),
@@ -41,7 +41,7 @@ export async function buyerView(parameters, go) {
   if (!body) return [form, element("p", { class: "hint" }, "Enter a buyer id to see what the feature store holds of this buyer and why the list looks as it does.")];
   document.dispatchEvent(new CustomEvent("release", { detail: body.release }));
   const rows = eventRows(body);
-  return [form, summary(body), comparison && comparisonCard(comparison), eventsCard(body, rows), listCard(body, rows)].filter(Boolean);
+  return [form, summary(body), comparison, eventsCard(body, rows), listCard(body, rows)].filter(Boolean);
 }
 
 function summary(body) {

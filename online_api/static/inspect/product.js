@@ -15,14 +15,21 @@ const VALUES = [["price", "Price"], ["regular_price", "Price before the reductio
 export async function productView(parameters, go) {
   const productId = parameters.get("product") ?? "", release = parameters.get("release");
   const [body, releases, comparison] = await Promise.all([
-    productId ? api.product(productId) : null,
+    productId ? api.product(productId).catch(unknown) : null,
     releaseChoice(release, go),
-    productId && release ? api.compareProduct(productId, release) : null,
+    productId && release ? comparisonCard(api.compareProduct(productId, release)) : null,
   ]);
   const form = lookupForm({ label: "Product id", value: productId, go: (text) => go({ product: text }), more: [releases] });
+  if (body instanceof api.ApiError) return [form, element("p", { class: "hint" }, body.message)];
   if (!body) return [form, element("p", { class: "hint" }, "Enter a product id to see what the model knows of the product and which products it takes for similar.")];
   document.dispatchEvent(new CustomEvent("release", { detail: body.release }));
-  return [form, heading(body), element("div", { class: "columns" }, vectorCard(body), valuesCard(body)), comparison && comparisonCard(comparison), nearestCard(body)].filter(Boolean);
+  return [form, heading(body), element("div", { class: "columns" }, vectorCard(body), valuesCard(body)), comparison, nearestCard(body)].filter(Boolean);
+}
+
+// A product that the live release does not have: the form stays, for another id.
+function unknown(error) {
+  if (!(error instanceof api.ApiError) || error.status !== 404) throw error;
+  return error;
 }
 
 function heading(body) {

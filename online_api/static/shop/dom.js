@@ -7,7 +7,7 @@ export function h(name, properties = {}, ...children) {
     else if (key === "class") node.className = value;
     else node.setAttribute(key, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  node.append(...children.flat().filter((child) => ![null, undefined, false, ""].includes(child)));
   return node;
 }
 

@@ -53,6 +53,8 @@ def offered(folder: Path, line: str) -> list[str]:
         ("tawsiya rel", ["release"]),
         ("tawsiya release rol", ["rollback"]),
         ("tawsiya release promote ", ["20260102T000000.000Z-5e6f7a8b", "20260101T000000.000Z-1a2b3c4d"]),
+        ("tawsiya release promote 20260101", ["20260101T000000.000Z-1a2b3c4d"]),
+        ("tawsiya release promote /", []),
         ("tawsiya release promote --set data.source=shopify ", []),
         ("tawsiya runs show ", ["last", "20260102T000000.000Z"]),
         ("tawsiya ingest --source s", ["salla", "shopify"]),

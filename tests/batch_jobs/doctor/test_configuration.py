@@ -1,5 +1,6 @@
 """What the doctor says of variables, rights and the port."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -95,6 +96,23 @@ def test_a_free_port_is_well_and_one_of_another_program_is_not() -> None:
         item = api_check("127.0.0.1", port)
     assert (item.state, item.text) == ("warning", f"another program listens on 127.0.0.1:{port}")
     assert item.remedy == f"end it, or choose another port: --set api.port={port + 1}"
+
+
+def test_a_program_that_does_not_speak_http_is_another_program() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def greet() -> None:
+            for _ in range(2):  # the doctor's two connections
+                connection, _ = server.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        item = api_check("127.0.0.1", port)
+        thread.join()
+    assert (item.state, item.text) == ("warning", f"another program listens on 127.0.0.1:{port}")
 
 
 def test_an_api_that_answers_is_asked_how_it_is() -> None:

@@ -1,5 +1,8 @@
 """What the doctor says of Python, packages, memory and threads."""
 
+import pytest
+
+from batch_jobs.doctor import environment
 from batch_jobs.doctor.diagnosis import Diagnosis
 from batch_jobs.doctor.environment import (
     cores,
@@ -49,6 +52,12 @@ def test_packages_other_than_the_pinned_ones_are_a_warning() -> None:
     assert item.text.startswith("1 other than in constraints.txt: pytest ")
     assert item.text.endswith(" instead of 1.0")
     assert item.remedy == "pip install --constraint constraints.txt --upgrade pytest"
+
+
+def test_a_build_of_the_pinned_version_is_that_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_installed", {"torch": "2.13.0+cpu"}.get)
+    assert pins_check("torch==2.13.0\n").state == "ok"
+    assert pins_check("torch==2.13.1\n").state == "warning"
 
 
 def test_little_memory_and_too_many_threads_are_warnings() -> None:

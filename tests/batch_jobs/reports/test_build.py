@@ -50,6 +50,21 @@ def test_an_empty_shop_says_what_to_run(config: Config, paths: ShopPaths) -> Non
         assert "tawsiya" in [code.text.split()[0] for code in read(paths.reports / f"{name}.html").all("code")]
 
 
+def test_a_page_that_cannot_be_made_does_not_cost_the_others(config: Config, paths: ShopPaths) -> None:
+    write_validation(paths)
+    record = json.loads((paths.validation / "canonical.json").read_text(encoding="utf-8"))
+    write_json(paths.validation / "canonical.json", record | {"findings": [{"x": 1}]})
+    result = build_reports(config)
+    assert result["built"] == PAGES
+    assert "cannot be shown" in result["missing"]["data"]
+    assert "cannot be shown" in read(paths.reports / "data.html").text
+    assert paths.report_index.is_file()
+
+    write_validation(paths)
+    assert "data" in build_reports(config)["built"]
+    assert "cannot be shown" not in read(paths.reports / "data.html").text
+
+
 def test_all_links_lead_somewhere(config: Config, paths: ShopPaths) -> None:
     write_validation(paths)
     (paths.validation / "data_docs").mkdir(parents=True)

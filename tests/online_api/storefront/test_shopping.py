@@ -46,6 +46,7 @@ def test_a_visitor_searches_in_arabic_views_adds_and_buys(visitors: Visitors, ma
     page.locator("#main .found .card-link").first.click()
     expect(page.locator("h1")).to_have_text("زبادي طبيعي")
     expect(page.locator(".product .price")).to_contain_text("١٢٫٥٠")
+    assert "false" not in page.locator("#main").inner_text()
     expect(row(page, "recommended").locator(".changes")).to_have_text(UPDATED_AR)
     expect(row(page, "recommended").locator(".source")).to_have_text("مخصص لك")
     assert titles(row(page, "recommended")) != popular
