@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
 
+from feature_repo import columns as c
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE, token_secrets
 from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError
@@ -69,7 +70,7 @@ def _router(*, for_guests: bool) -> APIRouter:
         buyer_id = body.buyer_id if is_open else None
         buyer_id = buyer_id or _returning_guest(access, request) or f"{GUEST_PREFIX}{secrets.token_hex(6)}"
         token = access.sign(buyer_id, dt.datetime.now(dt.UTC) + VISIT_LENGTH)
-        visitor = {"buyer_id": buyer_id, "token": token, "seconds": VISIT_LENGTH.total_seconds(), "any_buyer": is_open}
+        visitor = {c.BUYER_ID: buyer_id, "token": token, "seconds": VISIT_LENGTH.total_seconds(), "any_buyer": is_open}
         return json_response(visitor, ((b"cache-control", b"no-store"),))
 
     return router

@@ -63,7 +63,7 @@ def inspected_buyer(live: LiveRelease, facts: ReleaseFacts, buyer: StoredBuyer |
     encoded = NOTHING_ENCODED
     if buyer is not None and payload["source"] == "personalised":
         encoded = _encoded(live, buyer.features.events, n_cut)
-    listed = ("buyer_id", "release", "source", "degraded", "features", "relaxed", "matching", "dropped")
+    listed = (c.BUYER_ID, "release", "source", "degraded", "features", "relaxed", "matching", "dropped")
     return {
         **{name: payload[name] for name in listed},
         "aggregation": recommender.spec.aggregation,
@@ -113,7 +113,7 @@ def _events(
                 c.PRODUCT_ID: None if product is None else product[c.PRODUCT_ID],
                 c.TITLE: None if product is None else product[c.TITLE],
                 c.CATEGORY: None if product is None else product[c.CATEGORY],
-                "product_key": str(key),  # JavaScript rounds numbers of 63 bits
+                c.PRODUCT_KEY: str(key),  # JavaScript rounds numbers of 63 bits
                 c.EVENT_TYPE: EVENT_TYPE_NAMES[event_type],
                 c.TIMESTAMP: event_time,
                 "stored_in": [name for name, rows in (("materialized", built), ("pushed", pushed)) if row in rows],

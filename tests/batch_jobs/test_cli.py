@@ -44,7 +44,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield path
 
 
-GROUPS = ("release", "runs", "config", "keys", "index")
+GROUPS = ("release", "report", "runs", "config", "keys", "index")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 LIST = ("list", "trending", "-k", "3")
 FIND = ("search", products()[0]["title"], "-k", "3")

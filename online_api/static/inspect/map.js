@@ -29,7 +29,7 @@ export async function mapView(parameters, go) {
   const colours = largest.map((category, place) => [`category-${place}`, element("span", {}, foreign(body.categories[category]), ` ${counts.get(category)}`)]);
   return [form, element("section", { class: "card map-card" },
     element("h2", {}, "Map of the products"),
-    element("p", { class: "hint" }, `${whole(body.points.length)} of ${whole(body.n_products)} products, ${body.points.length < body.n_products ? "a sample with each category in its share. " : ""}Near each other: the model takes them for similar. Directions and large distances mean nothing.`),
+    element("p", { class: "hint" }, `${whole(body.points.length)} of ${whole(body.n_products)} products, ${body.points.length < body.n_products ? "a sample with each category in its share. " : ""}Products near each other are similar to the model. Directions and large distances mean nothing.`),
     marked.text,
     element("div", { class: "map-layout" },
       element("div", { class: "map-frame" }, canvas.node, canvas.buttons()),

@@ -21,7 +21,7 @@ export async function productView(parameters, go) {
   ]);
   const form = lookupForm({ label: "Product id", value: productId, go: (text) => go({ product: text }), more: [releases] });
   if (body instanceof api.ApiError) return [form, element("p", { class: "hint" }, body.message)];
-  if (!body) return [form, element("p", { class: "hint" }, "Enter a product id to see what the model knows of the product and which products it takes for similar.")];
+  if (!body) return [form, element("p", { class: "hint" }, "Enter a product id to see what the model knows of the product and which products it treats as similar.")];
   document.dispatchEvent(new CustomEvent("release", { detail: body.release }));
   return [form, heading(body), element("div", { class: "columns" }, vectorCard(body), valuesCard(body)), comparison, nearestCard(body)].filter(Boolean);
 }

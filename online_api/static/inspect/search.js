@@ -13,8 +13,8 @@ export async function searchView(parameters, go) {
 }
 
 function verdict(body) {
-  if (body.no_match) return badge("like no product: buyers see popular products", "bad");
-  return body.weak ? badge("weak: no product has a word of it", "warm") : badge(`${whole(body.matching)} products match`, "good");
+  if (body.no_match) return badge("no match: buyers see popular products", "bad");
+  return body.weak ? badge("weak: no product contains any of its words", "warm") : badge(`${whole(body.matching)} products match`, "good");
 }
 
 function readingCard(body) {
@@ -33,9 +33,9 @@ function readingCard(body) {
 }
 
 function limits({ limits: { mean_cosine: mean, cosine, min_above_mean: above } }) {
-  const spelling = "A product matches by spelling if it is at least as alike as the last column says";
+  const spelling = "A product matches by spelling if it is at least as alike as “Alike from” says";
   if (cosine === null) return `${spelling}.`;
-  return `${spelling}, and by meaning if it is among the nearest and its cosine is at least ${number(cosine, 3)} (the mean of all products is ${number(mean, 3)}; ${number(above, 2)} above it is the least).`;
+  return `${spelling}, and by meaning if it is among the nearest and its cosine is at least ${number(cosine, 3)} (the mean of all products is ${number(mean, 3)}; the limit is at least ${number(above, 2)} above it).`;
 }
 
 function resultsCard(body) {

@@ -33,7 +33,7 @@ function trail({ category }) {
 }
 
 function details(product, name) {
-  const quantity = quantityField({ value: 1, label: text("quantity"), least: 1 });
+  const quantity = quantityField({ value: 1, label: name, least: 1 });
   const add = () => {
     addToCart(product, quantity.value());
     const added = { ...event(product.product_id, "add_to_cart"), quantity: quantity.value() };

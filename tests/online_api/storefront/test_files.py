@@ -15,9 +15,8 @@ pytestmark = pytest.mark.store
 
 ASSETS = sorted(path for path in STATIC_FOLDER.rglob("*") if path.is_file())
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (STATIC_FOLDER / "shop").glob("*.js")}
-STYLES = [
-    path for path in ASSETS if path.suffix == ".css" and path.parent.name != "inspect"
-]  # that is in English alone
+# The inspector is in English alone.
+STYLES = [path for path in ASSETS if path.suffix == ".css" and path.parent.name != "inspect"]
 HTML = (STATIC_FOLDER / "index.html").read_text(encoding="utf-8")
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
 SVG_NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
