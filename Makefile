@@ -3,19 +3,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN = $(VENV)/bin
-# One stamp for what the demo runs, one for that and all that works on the code: a target installs only what it needs.
+# One stamp for what the demo runs, one for that and all that works on the code, one for the documentation: a target
+# installs only what it needs.
 INSTALLED_DEMO := $(VENV)/.installed-demo
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_DOCS := $(VENV)/.installed-docs
 # An environment of its own: PySpark is a download of 450 MB.
 INSTALLED_SPARK := .venv-spark/.installed
-EXTRAS_DEMO := embedded,demo
-EXTRAS_DEV := embedded,demo,bench,dev
-EXTRAS_SPARK := embedded,spark,dev
+EXTRAS_DEMO := batch,embedded,demo
+EXTRAS_DEV := batch,embedded,demo,bench,dev
+EXTRAS_DOCS := docs
+EXTRAS_SPARK := batch,embedded,spark,dev
 PYTEST = $(BIN)/python -m pytest
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 # Two processes, for the two cores of the smallest machine. Tests of one file share its fixtures.
 IN_PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help setup demo test-fast test test-all test-spark check bench clean
+.PHONY: help setup demo test-fast test test-all test-spark browser check bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +42,11 @@ test-spark: VENV := .venv-spark
 test-spark: $(INSTALLED_SPARK)  ## the tests on Spark, in an environment of their own; needs Java 17
 	$(PYTEST) -m spark tests/spark $(ARGS)
 
+browser:  ## install Debian's Chromium and a font with Arabic, which the tests marked browser drive
+	@echo "Installing the packages chromium and fonts-noto-core with apt-get, as root."
+	$(AS_ROOT) apt-get update
+	$(AS_ROOT) apt-get install --yes --no-install-recommends chromium fonts-noto-core
+
 check: $(INSTALLED_DEV)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,6 +55,11 @@ check: $(INSTALLED_DEV)  ## ruff, mypy and the import contracts
 
 bench: $(INSTALLED_DEV)  ## the benchmarks, one after the other
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(INSTALLED_DOCS)  ## write the reference pages and build the documentation site into build/site
+	$(BIN)/python -m reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open build/site/index.html; for its search: $(BIN)/mkdocs serve"
 
 clean:  ## delete both environments, caches and var/, including all data of your own shop
 	rm -rf $(VENV) .venv-spark var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -65,6 +79,9 @@ $(INSTALLED_DEMO): pyproject.toml constraints.txt
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt client/pyproject.toml
 	$(call install,$(EXTRAS_DEV),$(INSTALLED_DEMO) $@,--editable ./client)
+
+$(INSTALLED_DOCS): pyproject.toml constraints.txt
+	$(call install,$(EXTRAS_DOCS),$@)
 
 $(INSTALLED_SPARK): VENV := .venv-spark
 $(INSTALLED_SPARK): pyproject.toml constraints.txt

@@ -1,7 +1,7 @@
 """The command line.
 
 Every command has the options --config, --set and --json. Exit codes: 0 done, 1 failed, 2 bad usage or configuration,
-3 refused by a gate. Commands import their libraries when they run, so that `tawsiya --help` is fast.
+3 refused by a gate, 130 interrupted. Commands import their libraries when they run, so that `tawsiya --help` is fast.
 """
 
 import os
@@ -15,6 +15,7 @@ from batch_jobs.commands.index import index_app
 from batch_jobs.commands.init import init
 from batch_jobs.commands.keys import keys_app
 from batch_jobs.commands.release import release_app
+from batch_jobs.commands.report import report_app
 from batch_jobs.commands.runs import runs_app
 from batch_jobs.commands.show_config import config_app
 
@@ -47,6 +48,7 @@ app.command()(upkeep.restore)
 app.command()(upkeep.doctor)
 app.add_typer(release_app, name="release")
 app.add_typer(runs_app, name="runs")
+app.add_typer(report_app, name="report")
 app.add_typer(config_app, name="config")
 app.add_typer(keys_app, name="keys")
 

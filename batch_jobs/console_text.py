@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from batch_jobs.commands.job_runner import JobResult
+from batch_jobs.console.tables import table_lines
 from batch_jobs.release_gate.table import gate_lines
-from batch_jobs.runs.comparison import SHOWN_METRICS
+from batch_jobs.runs.shown_metrics import SHOWN_METRICS
 
 SHOWN_WARNINGS = 10
 ROW_COUNTS = ("read", "kept", "excluded", "duplicates", "bad")
@@ -76,7 +77,8 @@ def training_text(result: JobResult) -> str:
 
 def list_text(result: Mapping[str, Any]) -> str:
     """What `tawsiya recommend` and `tawsiya search` found, a line each."""
-    lines = [f"{item['score']:.3f}  {item['product_id']}  {item['title']}" for item in result["items"]]
+    rows = [[f"{item['score']:.3f}", item["product_id"], item["title"]] for item in result["items"]]
+    lines = table_lines(rows, right=[0], cut=[2], head=False) if rows else []
     return "\n".join([f"{result['source']}, release {result['release']}", *_search_facts(result["search"]), *lines])
 
 
@@ -123,7 +125,7 @@ def evaluation_text(result: JobResult) -> str:
             "",
             *lines,
             f"in brackets: {split['intervals']}",
-            f"more metrics, slices and curves: {result['report']}",
+            f"more metrics and slices: {result['report']}",
         ]
     )
 
@@ -225,11 +227,12 @@ def demo_text(result: JobResult, serve_command: str, *, serving: bool) -> str:
     if "counts" not in result:
         return _refused_text(result)
     sample = result["sample"]
+    sample_rows = [[f"  {item['score']:.3f}", item["title"]] for item in sample["recommendations"]]
     lines = [
         *_made_lines(result, result["metrics"]),
         "",
         f"For buyer {sample['buyer_id']}:",
-        *(f"  {item['score']:.3f}  {item['title']}" for item in sample["recommendations"]),
+        *table_lines(sample_rows, right=[0], cut=[1], head=False),
         "",
     ]
     if serving:
@@ -266,8 +269,8 @@ def _made_lines(result: JobResult, targets: Mapping[str, Any]) -> list[str]:
         *_gate_summary(result["gate"]),
         "",
         *(kind_lines(targets, next(iter(targets))) if targets else [NO_METRICS]),
-        f"more metrics, slices and curves: {result['report']}",
-        *([f"lists beside those of the release before: {result['shadow']}"] if result["shadow"] else []),
+        f"reports: {result['report']}",
+        *([f"its lists beside those of the release before: {result['shadow']}"] if result["shadow"] else []),
         *_warning_lines(result["warnings"]),
     ]
 
@@ -306,12 +309,5 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows with aligned columns, the first to the left and the others to the right; a line under the first row."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        )
-        for first, *others in rows
-    ]
-    return [lines[0], "-" * len(lines[0]), *lines[1:]]
+    """A table whose first column names the row and whose others are numbers."""
+    return table_lines(rows, right=range(1, len(rows[0])))

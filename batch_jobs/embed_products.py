@@ -14,7 +14,6 @@ from typing import IO, Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from batch_jobs.encode_texts import encode_texts
 from expectations.gate import require_passed
@@ -22,6 +21,7 @@ from expectations.records import FEATURE_STAGE
 from feature_repo.common.arrays import Float32Array, TextArray
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
+from feature_repo.console.progress import progress_bar
 from training.artifacts.embeddings import save_embedding_blocks
 from training.artifacts.lineage import record_source
 from training.artifacts.model import WEIGHTS, load_model
@@ -100,7 +100,7 @@ def write_embeddings(folder: Path, tower: ItemEncoder, *, show_progress: bool = 
         known = _KnownVectors(known_file, shape[1])
         blocks = _borrowing(tower, known) if borrows(tower.model) else (vectors_PD for vectors_PD, _ in tower.encoded())
         n_blocks = -(-shape[0] // PRODUCTS_AT_ONCE)
-        bar = tqdm(blocks, total=n_blocks, desc="products", unit="block", disable=not show_progress)
+        bar = progress_bar(blocks, total=n_blocks, title="Embedding products", unit="block", shown=show_progress)
         vectors = (vectors_PD.cpu().numpy() for vectors_PD in bar)
         width = max((ids_P.dtype.itemsize // 4 for ids_P in _id_blocks(tower)), default=0)
         save_embedding_blocks(folder, shape, vectors, _id_blocks(tower), width=width)

@@ -10,7 +10,6 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
 from training.artifacts.model import WEIGHTS
 from training.evaluate import evaluate, evaluate_model
-from training.evaluation.report import write_report
 
 # Of baselines.json: the model and the time of its baselines, which a later evaluation names, and the data they are of.
 BASELINES, DATA = "baselines", "data"
@@ -24,13 +23,13 @@ def evaluate_job(
     others: Mapping[str, Mapping[str, Any]] | None = None,
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Compares the model with the baselines; writes the result for the release and as an HTML page.
+    """Compares the model with the baselines; writes the result for the release and the reports.
 
     Args:
         config: The configuration.
         store: The feature store.
         k_values: Cut-offs.
-        others: Evaluations to show next to this one on the page, by name.
+        others: Evaluations that the report shows beside this one, by name.
         show_progress: Shows progress bars on stderr.
     """
     paths = shop_paths(config)
@@ -38,7 +37,10 @@ def evaluate_job(
     ensure_contexts(config)
     result = evaluate(config, store, k_values, show_progress=show_progress)
     write_json(paths.evaluation, result)
-    write_report(paths.evaluation_report, {paths.root.name: result, **(others or {})})
+    if others:
+        write_json(paths.compared_evaluations, dict(others))
+    else:
+        paths.compared_evaluations.unlink(missing_ok=True)
     return result
 
 
@@ -64,7 +66,7 @@ def baselines_job(
 def recheck_job(
     config: Config, store: FeatureStore, k_values: Sequence[int], data: str, *, show_progress: bool = True
 ) -> None:
-    """Writes result and page of the present data: of baselines_job if these are its data, else of the model alone.
+    """Writes the result of the present data: that of baselines_job if these are its data, else of the model alone.
 
     The baselines say how good the model is, and that changes with a training. Whether it holds on newer data, a sample
     of buyers says as well.
@@ -72,10 +74,9 @@ def recheck_job(
     paths = shop_paths(config)
     full = read_json(paths.baselines, "tawsiya refresh")
     data_of_full, measured = full.pop(DATA), full.pop(BASELINES)
-    runs = {paths.root.name: full}
+    present = full
     if data_of_full != data:
         ensure_contexts(config)
         present = evaluate_model(config, store, k_values, show_progress=show_progress) | {BASELINES: measured}
-        runs = {paths.root.name: present, f"{BASELINES} of {measured}": full}
-    write_json(paths.evaluation, runs[paths.root.name])
-    write_report(paths.evaluation_report, runs)
+    write_json(paths.evaluation, present)
+    paths.compared_evaluations.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from batch_jobs.popularity import as_ms, of_products, popular_products, read_events, recent_popularity_of
 from batch_jobs.public_settings import public_settings
 from batch_jobs.release_gate.judge import judge
-from batch_jobs.release_gate.shadow_page import write_shadow_page
+from batch_jobs.release_gate.shadow_lists import record_shadow_lists
 from batch_jobs.release_gate.table import Judgement
 from expectations.gate import require_passed
 from feature_repo import columns as c
@@ -24,9 +24,10 @@ from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import VECTORS, load_embeddings
 from training.artifacts.gate_verdict import GATE, NOT_JUDGED, sealed
+from training.artifacts.inspection.product_map import ProductMap
 from training.artifacts.lineage import require_source
 from training.artifacts.model import WEIGHTS, load_model
-from training.artifacts.product_table import read_product_columns
+from training.artifacts.product_table import category_codes, read_product_columns
 from training.artifacts.release import (
     ReleaseParts,
     current_release,
@@ -53,8 +54,8 @@ def publish(config: Config, store: FeatureStore, *, forced_because: str | None =
         forced_because: Why the release goes live whatever the gate says; recorded in its manifest.
 
     Returns:
-        {"release", "deleted", "gate": the judgement (training.artifacts.gate_verdict), "shadow": path of the page that
-        compares its lists with those of the live release, or None}
+        {"release", "deleted", "gate": the judgement (training.artifacts.gate_verdict), "shadow": path of the report
+        that shows its lists beside those of the live release, once it is built, or None}
 
     Raises:
         FileNotFoundError: An artifact is missing; the message names the command that makes it.
@@ -66,7 +67,7 @@ def publish(config: Config, store: FeatureStore, *, forced_because: str | None =
     live, events = current_release(paths.releases), read_events(paths)
     name = _write_candidate(config, store, events)
     judgement = judge(config, paths.releases / name, live, events, store.schema_hash)
-    shadow = _shadow_page(config, store, judgement)
+    compared = _shadow_lists(config, store, judgement)
     record_gate(paths.releases, name, judgement.as_json())
     refused = bool(judgement.reasons) and forced_because is None
     if not refused:
@@ -74,7 +75,12 @@ def publish(config: Config, store: FeatureStore, *, forced_because: str | None =
         promote(paths.releases, name, forced_because=forced_because if judgement.reasons else None)
     deleted = delete_old(paths.releases, config.release.keep)
     gate = read_manifest(paths.releases / name)[GATE]
-    result = {"release": name, "deleted": deleted, "gate": gate, "shadow": None if shadow is None else str(shadow)}
+    result = {
+        "release": name,
+        "deleted": deleted,
+        "gate": gate,
+        "shadow": str(paths.release_report) if compared else None,
+    }
     if refused:
         raise _refusal(name, live, gate, result)
     return result
@@ -118,6 +124,7 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
         recent_popularity=recent_popularity_of(of_release, data_end, n_products, Rescorer.load(paths.model)),
         as_of_ms=as_ms(data_end),
         settings=public_settings(config),
+        product_map=ProductMap.build(embeddings.vectors_ND, category_codes(products)),
     )
     return write_release(
         paths.releases,
@@ -133,16 +140,17 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
     )
 
 
-def _shadow_page(config: Config, store: FeatureStore, judgement: Judgement) -> Path | None:
-    """The page that compares both releases' lists; None if there is nothing to compare, or the store is away."""
+def _shadow_lists(config: Config, store: FeatureStore, judgement: Judgement) -> bool:
+    """Records both releases' lists; False if there is nothing to compare, or the store is away."""
     if judgement.comparable is None:
-        return None
+        return False
     try:
-        return write_shadow_page(config, store, *judgement.comparable, judgement.as_json())
+        record_shadow_lists(config, store, *judgement.comparable)
     except (RuntimeError, ValueError, OSError, RedisError) as error:
         # It helps people to decide and is no reason to hold up a release.
         judgement.notes.append(f"no lists were compared in shadow: {error}")
-        return None
+        return False
+    return True
 
 
 def _require_lineage(paths: ShopPaths) -> None:

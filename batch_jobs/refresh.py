@@ -38,7 +38,7 @@ from expectations.gate import recorded_warnings
 from expectations.records import CANONICAL, FEATURE_STAGE
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_json
-from feature_repo.common.lock import shop_lock
+from feature_repo.common.lock import BusyError, shop_lock
 from feature_repo.feature_report import read_feature_report
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ def refresh(config: Config, *, forced_because: str | None = None, show_progress:
     Returns:
         {"run", "release", "dataset", "seconds": {stage: s, ..., "total": s}, "stages": [{"stage", "state", "why",
         "seconds", "cpu_seconds"}], "counts", "metrics", "changes": against the last finished run, "quarantine",
-        "report", "record", "gate": the judgement on the release (see publish), "shadow": the page that compares its
-        lists with those of the release before, "warnings", "evaluation"}; quarantine, report, record and shadow are
+        "report", "record", "gate": the judgement on the release (see publish), "shadow": the report that shows its
+        lists beside those of the release before, "warnings", "evaluation"}; quarantine, report, record and shadow are
         paths. Of a release that was not made anew, gate and shadow are None.
 
     Raises:
@@ -66,7 +66,7 @@ def refresh(config: Config, *, forced_because: str | None = None, show_progress:
     work = Work(config, show_progress=show_progress, forced_because=forced_because)
     warnings: list[str] = []
     # One lock for the whole run: another job between two stages would change their inputs.
-    with shop_lock(config), _run(work, REFRESH) as run, _logged_on_failure(warnings):
+    with _reports_afterwards(config), shop_lock(config), _run(work, REFRESH) as run, _logged_on_failure(warnings):
         runner = StageRunner(work, run)
         runner.advance(INGEST_STAGE)
         warnings += read_json(work.paths.ingest_report, "tawsiya ingest")["warnings"]
@@ -207,6 +207,30 @@ def _logged_on_failure(warnings: list[str]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _reports_afterwards(config: Config) -> Iterator[None]:
+    """Builds the reports when the block has ended, also by an error: then they say what went wrong."""
+    try:
+        yield
+    except BusyError:
+        raise  # the other job will build them
+    except Exception:
+        _build_reports(config)
+        raise
+    _build_reports(config)
+
+
+def _build_reports(config: Config) -> None:
+    from batch_jobs.reports.build import build_reports
+
+    try:
+        build_reports(config)
+    except Exception:
+        # Such as a full disk, or a record of an older version that a page does not expect. The run has ended, and
+        # what it has made is live: it must not fail by its pages. `tawsiya report build` makes up for them.
+        log.warning("the reports were not built", exc_info=True)
+
+
 # ---- results ---------------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +243,7 @@ def _add_facts(work: Work, run: RunRecord, evaluation: dict[str, Any]) -> None:
         "counts": run_counts(ingested, features),
         "metrics": run_metrics(evaluation),
         "quarantine": str(paths.quarantine),
-        "report": str(paths.evaluation_report),
+        "report": str(paths.report_index),
     }
     run.content |= facts | {"changes": changes_since(last_done(paths, REFRESH), facts)}
 

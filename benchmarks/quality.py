@@ -9,10 +9,12 @@ other baselines, which can take hours; the published figures are of a larger dat
 Data sets other than The Complete Journey are read from the shared data.
 
 Everything is chosen on the validation days before the test: the two-tower's epochs and re-scorer, each baseline's
-parameters and its popularity term. In lists of any products, `x_rescored` has the repeat term, too: the product's
-re-scorer on top of another ranking. The results of each model are cached under a hash of everything they depend on, so
-an interrupted run continues where it stopped. `two_tower` is the model as served, `two_tower_alone` the inner product
-alone; their figures are means over the seeds.
+parameters and its popularity term. Every kind of target is measured twice. `tv`, as in a shop: what was chosen is then
+fitted on the validation days too. `tr`, as most published figures are made: nothing is fitted or counted on the
+validation days; they are only part of the buyer's history. In lists of any products, `x_rescored` has the repeat term,
+too: the product's re-scorer on top of another ranking. The results of each model are cached under a hash of everything
+they depend on, so an interrupted run continues where it stopped. `two_tower` is the model as served, `two_tower_alone`
+the inner product alone; their figures are means over the seeds.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ from batch_jobs.train_model import train_job
 from benchmarks.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
 from benchmarks.shops.data_sets import DATA_SETS, SMALL, DataSet, prepared
 from feature_repo import columns as c
+from feature_repo.common.arrays import Float32Array
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import shop_paths
@@ -47,7 +51,7 @@ from training.artifacts.rescorer import Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.evaluation.bootstrap import mean_intervals, paired_interval
-from training.evaluation.fit_rescorer import RescoredRanker, fit_rescorer
+from training.evaluation.fit_rescorer import RescoredRanker, RescorerData, fit_rescorer
 from training.evaluation.held_out import ALL, COLD_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import accuracy_per_buyer
@@ -60,10 +64,11 @@ MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # per tuning; t
 K_VALUES = (10, 20)
 K = 20
 METRIC = f"ndcg@{K}"  # decides the tuning and which baseline is the best
+TV, TR = "tv", "tr"  # the validation days are fitted on, or not
 MODELS = (TWO_TOWER, *BASELINES)
 SMALL_MODELS = f"{TWO_TOWER},popularity,personal_frequency"
 SECONDS, PAIRS_PER_S = "seconds", "pairs_per_s"
-VERSION = 4  # raise it when the meaning of a cached result changes
+VERSION = 5  # raise it when the meaning of a cached result changes
 
 log = logging.getLogger("benchmarks.quality")
 PerBuyer = dict[str, npt.NDArray[np.float64]]
@@ -81,6 +86,10 @@ class Bench:
         self.text_NT, self.encoder_id = text_vectors(config, self.catalogue, show_progress=False)
         self.validation = read_held_out(store, config, self.catalogue, c.VALIDATION)
         self.test = read_held_out(store, config, self.catalogue, c.TEST)
+        self.test_data = {
+            TV: self.test.rescorer_data(),
+            TR: _CountedEarlier(**_fields(self.test.rescorer_data()), earlier=self.validation.rescorer_data()),
+        }
         self.data_version = read_context_report(self.paths)["data_version"]
         self.seconds: dict[str, float] = {}
         self.pairs_per_s: list[float] = []
@@ -121,8 +130,8 @@ class Bench:
                     results.setdefault(kind, {}).setdefault(ranker, {})[metric] = arrays[name]
         return results
 
-    def evaluate(self, rankers: Mapping[str, Sequence[Ranker]]) -> Results:
-        """Metrics per buyer, by kind of target and ranker."""
+    def evaluate(self, rankers: Mapping[str, Sequence[Ranker]], fit: str) -> Results:
+        """Metrics per buyer, by kind of target and ranker; `fit` is TV or TR."""
         results: Results = {}
         for kind in self.kinds:
             rows, targets = self.test.targets(kind)
@@ -130,7 +139,7 @@ class Bench:
                 scored = ranker if kind == ALL else MaskedRanker(ranker, self.test.purchases)
                 ranked_BK = rank_all(scored, rows, K, show_progress=False)
                 per_buyer = accuracy_per_buyer(ranked_BK, as_targets(targets), K_VALUES)
-                results.setdefault(kind, {})[ranker.name] = per_buyer
+                results.setdefault(f"{kind} {fit}", {})[ranker.name] = per_buyer
         return results
 
     @property
@@ -139,25 +148,42 @@ class Bench:
         return [*self.dataset.kinds, *([COLD_ITEMS] if len(self.test.targets(COLD_ITEMS)[0]) else [])]
 
 
-def two_tower(bench: Bench, config: Config) -> Results:
-    """Trains with the product's job; evaluates the model as served and the towers alone."""
+@dataclass(frozen=True)
+class _CountedEarlier(RescorerData):
+    """The test as the re-scorer sees it, but popularity is counted in the events of `earlier`."""
+
+    earlier: RescorerData
+
+    def popularity(self, days: int) -> Float32Array:
+        return self.earlier.popularity(days)
+
+
+def _fields(data: RescorerData) -> dict[str, Any]:
+    return {field.name: getattr(data, field.name) for field in fields(data)}
+
+
+def two_tower(bench: Bench, config: Config, fit: str = TV) -> Results:
+    """Trains with the product's job; evaluates the model as served and the towers alone. `fit` is TV or TR."""
+    if fit == TR:
+        config = config.model_copy(update={"training": config.training.model_copy(update={"refit": False})})
 
     def make() -> tuple[Results, float]:
-        log.info("two_tower, seed %d", config.training.seed)
+        log.info("two_tower %s, seed %d", fit, config.training.seed)
         trained = train_job(config, bench.store, show_progress=False)
         embed_job(config, show_progress=False)
         model, _, _ = load_model(bench.paths.model)
         item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
         towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
-        rescorer, test = Rescorer.load(bench.paths.model), bench.test.rescorer_data()
+        rescorer, test = Rescorer.load(bench.paths.model), bench.test_data[fit]
         rankers: dict[str, list[Ranker]] = {
             kind: [RescoredRanker(towers, rescorer, test, new_only=kind != ALL, name=TWO_TOWER), towers]
             for kind in bench.kinds
         }
-        return bench.evaluate(rankers), trained["pairs_per_s"] or 0.0
+        return bench.evaluate(rankers, fit), trained["pairs_per_s"] or 0.0
 
     sections = (config.model, config.training, config.event_weights)
-    return bench.cached(TWO_TOWER, {"settings": [section.model_dump(mode="json") for section in sections]}, make)
+    settings = [section.model_dump(mode="json") for section in sections]
+    return bench.cached(TWO_TOWER, {"settings": settings, "fit": fit}, make)
 
 
 def baseline(bench: Bench, name: str) -> Results:
@@ -168,27 +194,36 @@ def baseline(bench: Bench, name: str) -> Results:
     trials = MAX_TRIALS.get(name, 100)
 
     def make() -> tuple[Results, float]:
-        rankers: dict[str, list[Ranker]] = {}
-        validation, test = (_problem(question, bench.text_NT) for question in (bench.validation, bench.test))
+        rankers: dict[str, dict[str, list[Ranker]]] = {TV: {}, TR: {}}
+        validation = _problem(bench.validation, bench.text_NT)
+        tests = {TV: _problem(bench.test, bench.text_NT)}
+        tests[TR] = replace(tests[TV], events=validation.events)
         for kind in bench.kinds:
             if kind == COLD_ITEMS:  # the validation has none to tune on; they are new to every buyer
-                rankers[kind] = rankers[bench.dataset.kinds[-1]][:1]
+                for of_kind in rankers.values():
+                    of_kind[kind] = of_kind[bench.dataset.kinds[-1]][:1]
                 continue
             tuned = _tuned(bench, BASELINES[name], kind, validation, trials)
-            on_validation, fitted = (BASELINES[name].fit(problem, tuned) for problem in (validation, test))
-            rankers[kind] = []
-            for label, repeats in ((name, False), (f"{name}_rescored", True))[: 2 if kind == ALL else 1]:
-                rescorer = fit_rescorer(on_validation, bench.validation.rescorer_data(), repeats=repeats)
-                log.info("%s, %s: %s, %s", label, kind, tuned, rescorer)
-                rescored = RescoredRanker(
-                    fitted, rescorer, bench.test.rescorer_data(), new_only=kind != ALL, name=label
-                )
-                rankers[kind].append(rescored)
-        return bench.evaluate(rankers), 0.0
+            on_validation = BASELINES[name].fit(validation, tuned)
+            terms = [(name, _terms(bench, on_validation, repeats=False))]
+            if kind == ALL:
+                terms.append((f"{name}_rescored", _terms(bench, on_validation, repeats=True)))
+            log.info("%s, %s: %s, %s", name, kind, tuned, terms)
+            for fit, problem in tests.items():
+                fitted = BASELINES[name].fit(problem, tuned)
+                rankers[fit][kind] = [
+                    RescoredRanker(fitted, rescorer, bench.test_data[fit], new_only=kind != ALL, name=label)
+                    for label, rescorer in terms
+                ]
+        return bench.evaluate(rankers[TV], TV) | bench.evaluate(rankers[TR], TR), 0.0
 
     grid = {parameter: list(values) for parameter, values in BASELINES[name].grid.items()}
     weights = bench.config.event_weights.model_dump(mode="json")
     return bench.cached(name, {"grid": grid, "trials": trials, "event_weights": weights}, make)
+
+
+def _terms(bench: Bench, on_validation: Ranker, *, repeats: bool) -> Rescorer:
+    return fit_rescorer(on_validation, bench.validation.rescorer_data(), repeats=repeats)
 
 
 def _tuned(bench: Bench, method: Baseline, kind: str, validation: Problem, trials: int) -> dict[str, Any]:
@@ -209,7 +244,7 @@ def _problem(question: HeldOut, text_NT: npt.NDArray[np.float32]) -> Problem:
 def summary(bench: Bench, results: Sequence[Results]) -> dict[str, Any]:
     """Means and intervals by kind of target and model; several results of one model (seeds) are averaged by buyer."""
     targets: dict[str, Any] = {}
-    for name in bench.kinds:
+    for name in (f"{kind} {fit}" for kind in bench.kinds for fit in (TV, TR)):
         models: dict[str, list[PerBuyer]] = {}
         for result in results:
             for model, per_buyer in result.get(name, {}).items():
@@ -285,7 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if model == TWO_TOWER:
                 for seed in range(options.seeds):
                     training = config.training.model_copy(update={"seed": config.training.seed + seed})
-                    results.append(two_tower(bench, config.model_copy(update={"training": training})))
+                    seeded = config.model_copy(update={"training": training})
+                    results += [two_tower(bench, seeded, fit) for fit in (TV, TR)]
             else:
                 results.append(baseline(bench, model))
         answer = {

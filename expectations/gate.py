@@ -28,6 +28,7 @@ from expectations.records import (
 )
 from expectations.runner import Finding, run_suites
 from expectations.statistics import (
+    CanonicalStatistics,
     GoodRun,
     canonical_statistics,
     good_runs,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STATISTICS = "statistics"  # of the canonical data, in their record
 REASONS_PER_TABLE = 3  # most frequent reasons of quarantine that a refusal names
 _COMMANDS = {
     CANONICAL: "`tawsiya ingest`",
@@ -107,9 +109,8 @@ def validate_canonical(paths: ShopPaths, config: Config, *, accept_drift: bool =
     if good_run is None and not accept_drift:
         log.info("there is no earlier good run to compare with; drift is checked from the next data on")
     suites = canonical_suites(config, report, statistics, good_run)
-    result = _validate(
-        paths, config, CANONICAL, suites, checksums, compared_with=good_run.validated_at if good_run else None
-    )
+    compared_with = good_run.validated_at if good_run else None
+    result = _validate(paths, config, CANONICAL, suites, checksums, compared_with, statistics)
     if result.passed:
         keep_good_run(paths, GoodRun(utc_now(), accept_drift, checksums, statistics))
     return result
@@ -276,6 +277,7 @@ def _validate(
     suites: Sequence["Suite"],
     checksums: dict[str, str],
     compared_with: str | None = None,
+    statistics: CanonicalStatistics | None = None,
 ) -> GateResult:
     findings, results = run_suites(
         suites,
@@ -294,6 +296,7 @@ def _validate(
         "inputs": checksums,
         "findings": [asdict(finding) for finding in findings],
         "great_expectations": results,
+        STATISTICS: None if statistics is None else asdict(statistics),
     }
     write_json(record_path(paths, stage), record)
     return result

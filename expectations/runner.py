@@ -42,6 +42,7 @@ class Finding:
         blocking: Whether a failure refuses the data; otherwise it is a warning.
         success: Whether the expectation holds.
         observed: What was observed, as text.
+        remedy: What to do when it fails; empty in records of older versions.
     """
 
     table: str
@@ -49,6 +50,7 @@ class Finding:
     blocking: bool
     success: bool
     observed: str
+    remedy: str = ""
 
 
 def run_suites(
@@ -224,7 +226,8 @@ def _findings(suite: Suite, outcome: Any, limits: ExpectationsConfig) -> list[Fi
     for check in suite.checks:
         result = by_name[check.name]
         blocking = check.blocks(limits) and not _is_tolerated(check, result)
-        findings.append(Finding(suite.table, check.name, blocking, result.success, _observed(check, result)))
+        observed = _observed(check, result)
+        findings.append(Finding(suite.table, check.name, blocking, result.success, observed, check.remedy))
     return findings
 
 

@@ -18,6 +18,8 @@ from feast.infra.compute_engines.utils import create_offline_store_retrieval_job
 from feast.infra.offline_stores.ibis import IbisRetrievalJob, deduplicate
 from feast.infra.registry.base_registry import BaseRegistry
 
+from feature_repo.console.progress import progress_bar
+
 
 # Feast finds an engine's configuration class by name: the engine's name and `Config`.
 class ArrowComputeEngineConfig(LocalComputeEngineConfig):  # type: ignore[misc]  # Feast is untyped
@@ -33,8 +35,11 @@ class ArrowComputeEngine(LocalComputeEngine):  # type: ignore[misc]  # Feast is 
         """Writes the newest row of each entity between the task's times; Feast re-raises the error of the job."""
         view = task.feature_view
         try:
-            for batch in self._newest_rows(registry, task):
-                self.online_store.write_arrow_batch(self.repo_config, view, batch)
+            # Counting the rows first would select them twice, so nobody knows how many there are.
+            with progress_bar(total=None, title=f"Writing {view.name}", unit="row") as bar:
+                for batch in self._newest_rows(registry, task):
+                    self.online_store.write_arrow_batch(self.repo_config, view, batch)
+                    bar.update(len(batch))
         except Exception as error:
             return LocalMaterializationJob(view.name, MaterializationJobStatus.ERROR, error)
         return LocalMaterializationJob(view.name, MaterializationJobStatus.SUCCEEDED)

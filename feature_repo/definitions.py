@@ -18,12 +18,22 @@ from feast.types import Array, Bool, Float64, Int32, Int64, String
 from feature_repo import columns as c
 from feature_repo.common.files import glob_literal
 from feature_repo.common.paths import ShopPaths
-from feature_repo.schema import FIELDS, HISTORY_VIEW, LATER_PRODUCT_FIELDS, PRODUCT_VIEW, PURCHASES_VIEW, RECENT_VIEW
+from feature_repo.schema import (
+    FIELDS,
+    FRESHNESS,
+    HISTORY_VIEW,
+    LATER_PRODUCT_FIELDS,
+    MEANINGS,
+    PRODUCT_VIEW,
+    PURCHASES_VIEW,
+    RECENT_VIEW,
+)
 
 TRAINING_SERVICE = "buyer_training"
 ONLINE_SERVICE = "buyer_online"
 PRODUCT_SERVICE = "product_online"
 RECENT_PUSH_SOURCE = "buyer_recent_push"
+FRESHNESS_TAG = "freshness"
 # Feast would otherwise leave out rows older than the ttl; a buyer's history counts however old it is.
 NO_EXPIRY = timedelta(0)
 _TYPES = {str(kind): kind for kind in (String, Int64, Float64, Bool, Array(Int64), Array(Int32))}
@@ -46,15 +56,29 @@ class Definitions(NamedTuple):
 
 def definitions(shop: ShopPaths) -> Definitions:
     """Makes the Feast objects of a shop."""
-    buyer = Entity(name="buyer", join_keys=[c.BUYER_ID], value_type=ValueType.STRING)
-    product = Entity(name="product_item", join_keys=[c.PRODUCT_ID], value_type=ValueType.STRING)
+    buyer = Entity(
+        name="buyer",
+        join_keys=[c.BUYER_ID],
+        value_type=ValueType.STRING,
+        description="Whoever acts in the shop: a customer, or a visitor with an id",
+    )
+    product = Entity(
+        name="product_item",
+        join_keys=[c.PRODUCT_ID],
+        value_type=ValueType.STRING,
+        description="One item of the catalogue",
+    )
     product_view = _product_view(shop, product)
     history_view = _history_view(shop, buyer)
     # Two views of one buyer, so that materialize and pushes never overwrite each other's rows.
     recent_source = PushSource(
         name=RECENT_PUSH_SOURCE,
+        description="Events that the API accepted, pushed within the request",
         batch_source=FileSource(
-            name="buyer_recent_source", path=source_path(shop.recent_features), timestamp_field=c.EVENT_TIMESTAMP
+            name="buyer_recent_source",
+            description="No rows: pushes go to the online store alone",
+            path=source_path(shop.recent_features),
+            timestamp_field=c.EVENT_TIMESTAMP,
         ),
     )
     recent_view = _recent_view(recent_source, buyer)
@@ -68,9 +92,19 @@ def definitions(shop: ShopPaths) -> Definitions:
         recent_view=recent_view,
         purchases_view=purchases_view,
         # Training joins histories only: a context's row is the newest one before it, and pushes exist online only.
-        training_service=FeatureService(name=TRAINING_SERVICE, features=[history_view]),
-        online_service=FeatureService(name=ONLINE_SERVICE, features=[history_view, recent_view, purchases_view]),
-        product_service=FeatureService(name=PRODUCT_SERVICE, features=[product_view]),
+        training_service=FeatureService(
+            name=TRAINING_SERVICE,
+            features=[history_view],
+            description="Histories as they were strictly before a context's moment; read by training and evaluation",
+        ),
+        online_service=FeatureService(
+            name=ONLINE_SERVICE,
+            features=[history_view, recent_view, purchases_view],
+            description="What the API reads of a buyer in one call",
+        ),
+        product_service=FeatureService(
+            name=PRODUCT_SERVICE, features=[product_view], description="What the API reads of products every 10 s"
+        ),
     )
 
 
@@ -81,16 +115,14 @@ def _product_view(shop: ShopPaths, product: Entity) -> FeatureView:
     return FeatureView(
         name=PRODUCT_VIEW,
         description="Product text and metadata, as of the last feature build",
+        tags={FRESHNESS_TAG: FRESHNESS[PRODUCT_VIEW]},
         entities=[product],
         ttl=NO_EXPIRY,
         schema=[
             *_fields(PRODUCT_VIEW),
-            *(
-                Field(name=name, dtype=_TYPES[LATER_PRODUCT_FIELDS[name]])
-                for name in _later_columns(shop.product_features)
-            ),
+            *(_field(name, LATER_PRODUCT_FIELDS[name]) for name in _later_columns(shop.product_features)),
         ],
-        source=_parquet("product_source", source_path(shop.product_features)),
+        source=_parquet("product_source", source_path(shop.product_features), "Products of the last feature build"),
     )
 
 
@@ -108,10 +140,13 @@ def _history_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
     return FeatureView(
         name=HISTORY_VIEW,
         description="A buyer's last events up to the row's time; written by materialize only",
+        tags={FRESHNESS_TAG: FRESHNESS[HISTORY_VIEW]},
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_fields(HISTORY_VIEW),
-        source=_parquet("buyer_history_source", source_path(shop.sequence_features)),
+        source=_parquet(
+            "buyer_history_source", source_path(shop.sequence_features), "A row per buyer and build in which it changed"
+        ),
     )
 
 
@@ -119,6 +154,7 @@ def _recent_view(source: PushSource, buyer: Entity) -> FeatureView:
     return FeatureView(
         name=RECENT_VIEW,
         description="A buyer's events since the last materialize, and some before; written by push only",
+        tags={FRESHNESS_TAG: FRESHNESS[RECENT_VIEW]},
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_fields(RECENT_VIEW),
@@ -130,15 +166,22 @@ def _purchases_view(shop: ShopPaths, buyer: Entity) -> FeatureView:
     return FeatureView(
         name=PURCHASES_VIEW,
         description="All purchases of a buyer, however long ago, up to the row's time; written by materialize only",
+        tags={FRESHNESS_TAG: FRESHNESS[PURCHASES_VIEW]},
         entities=[buyer],
         ttl=NO_EXPIRY,
         schema=_fields(PURCHASES_VIEW),
-        source=_parquet("buyer_purchases_source", source_path(shop.purchase_features)),
+        source=_parquet(
+            "buyer_purchases_source", source_path(shop.purchase_features), "Likewise, of buyers with purchases"
+        ),
     )
 
 
 def _fields(view: str) -> list[Field]:
-    return [Field(name=name, dtype=_TYPES[kind]) for name, kind in FIELDS[view].items()]
+    return [_field(name, kind) for name, kind in FIELDS[view].items()]
+
+
+def _field(name: str, kind: str) -> Field:
+    return Field(name=name, dtype=_TYPES[kind], description=MEANINGS[name])
 
 
 def source_path(path: Path) -> str:
@@ -152,9 +195,10 @@ def source_path(path: Path) -> str:
     return glob_literal(path) if path.suffix == ".parquet" else f"{glob_literal(path)}/*.parquet"
 
 
-def _parquet(name: str, path: str) -> FileSource:
+def _parquet(name: str, path: str, description: str) -> FileSource:
     return FileSource(
         name=name,
+        description=description,
         path=path,
         timestamp_field=c.EVENT_TIMESTAMP,
         created_timestamp_column=c.CREATED_TIMESTAMP,

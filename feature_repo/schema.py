@@ -53,6 +53,39 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     RECENT_VIEW: _BUYER | _SEQUENCE | _PURCHASES,
     PURCHASES_VIEW: _BUYER | _PURCHASES,
 }
+# What each field means, for Feast's registry and docs/reference/features.md; in no hash.
+MEANINGS: Mapping[str, str] = {
+    c.BUYER_ID: "Id of the buyer, as the shop's files and events have it",
+    c.PRODUCT_ID: "Id of the product, as the shop's files have it",
+    c.PRODUCT_KEY: "63-bit hash of the product id, which sequences store",
+    c.TITLE: "Main title",
+    c.DESCRIPTION: "Description of the product",
+    c.TEXT: "What the text encoder reads",
+    c.TITLE_LANGUAGE: "Language tag of the main title, such as ar; empty if the shop does not say",
+    c.DESCRIPTION_LANGUAGE: "Language tag of the description; empty if the shop does not say",
+    c.TITLES: "The titles by language tag, a JSON object",
+    c.BRAND: "Brand",
+    c.CATEGORY: "Category: the last level of its path",
+    c.PRICE: "Price in force, in `currency`",
+    c.REGULAR_PRICE: "Price before a reduction; empty without one",
+    c.CURRENCY: "ISO 4217 code of the price",
+    c.STOCK: "Pieces in stock; empty if unknown",
+    c.PHOTO: "Link of a photo",
+    c.GROUP_ID: "Variants of one product share it",
+    c.HIDDEN: "True: the product is never recommended",
+    c.PRODUCT_KEYS: "Products of the buyer's events, oldest first",
+    c.EVENT_TYPES: "Types of these events, as codes: " + ", ".join(f"{i} {n}" for i, n in enumerate(EVENT_TYPE_NAMES)),
+    c.EVENT_TIMES: "Times of these events, milliseconds since 1970, UTC",
+    c.PURCHASED_KEYS: "Products of every purchase of the buyer, oldest first; one product once per time",
+    c.PURCHASED_TIMES: "Times of these purchases, milliseconds since 1970, UTC",
+}
+# How old the rows of a view may be when they are read; likewise.
+FRESHNESS: Mapping[str, str] = {
+    PRODUCT_VIEW: "as of the last materialize; prices, stock and visibility also of `tawsiya refresh --only prices`",
+    HISTORY_VIEW: "as of the last materialize",
+    RECENT_VIEW: "pushed before the API answers the request that brought the event",
+    PURCHASES_VIEW: "as of the last materialize; newer purchases are in `buyer_recent`",
+}
 
 
 def schema_hash(max_length: int) -> str:

@@ -157,14 +157,23 @@ class FeatureStore:
         # Made anew: which columns the product view has depends on the file, which may have been built since.
         objects = definitions(self._paths)
         fingerprint = _fingerprint(objects)
-        try:
-            if self._feast.registry.get_project(self.project).tags.get(FINGERPRINT) == fingerprint:
-                return
-        except ProjectObjectNotFoundException:
-            pass
+        if self._registered() == fingerprint:
+            return
         # Feast registers the project last, so its fingerprint stands for everything before it.
         project = Project(name=self.project, tags={FINGERPRINT: fingerprint})
         self._feast.apply([project, *objects])
+
+    def is_applied(self) -> bool:
+        """Whether the registry has the definitions of this program."""
+        return self._registered() == _fingerprint(definitions(self._paths))
+
+    def _registered(self) -> str | None:
+        """The hash of the registered definitions; None without any."""
+        try:
+            tags: Mapping[str, str] = self._feast.registry.get_project(self.project).tags
+        except ProjectObjectNotFoundException:
+            return None
+        return tags.get(FINGERPRINT)
 
     def materialize(
         self, *, full: bool, copies: ShopPaths | None = None, since: dt.datetime | None = None

@@ -1,8 +1,10 @@
 """The HTTP application: routes, middleware and lifespan."""
 
 import gc
+import hmac
+import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -24,6 +26,9 @@ from feature_repo.common.paths import shop_paths
 from online_api.batcher import Batcher
 from online_api.draining import Draining
 from online_api.errors import add_error_handlers
+from online_api.inspection.inspection_thread import Inspections
+from online_api.inspection.inspector import Inspector
+from online_api.inspector_page import add_inspector_page
 from online_api.observability.logs import AccessLog, json_logger, log_salt
 from online_api.observability.metrics import Metrics
 from online_api.observability.middleware import BodyLimit, ObserveRequests
@@ -31,7 +36,7 @@ from online_api.observability.tracing import open_tracer
 from online_api.protection.access import AccessControl
 from online_api.protection.keys import KeyRing
 from online_api.protection.rate_limit import RateLimiter, limiter_client
-from online_api.routes import events, operations, products, recommendations, shop_lists, suggestions
+from online_api.routes import events, inspection, operations, products, recommendations, shop_lists, suggestions
 from online_api.routes.dependencies import Services
 from online_api.runtime import Runtime, open_runtime
 from online_api.schemas.problems import Problem
@@ -97,12 +102,13 @@ def create_app(config: Config, runtime: Runtime | None = None, shared_metrics: P
         operations.router,
         operations.metrics_router,
         operations.admin_router,
+        inspection.router,
     ):
         app.include_router(router)
     add_error_handlers(app)
     _add_docs(app)
-    if not keys.any():
-        add_storefront(app)  # its page calls the API from the browser without a key
+    add_inspector_page(app)
+    add_storefront(app, config, has_keys=keys.any())
     app.state.draining = draining
     access_log = AccessLog(json_logger(config.api.log_level), log_salt())
     _add_middleware(app, config, metrics, access_log, tracer)
@@ -125,15 +131,33 @@ async def _served(
     # Not the store's client: that one blocks, and the limiter runs on the event loop.
     redis = limiter_client(*runtime.store.connection)
     limiter = RateLimiter(redis, runtime.store.shop)  # for all versions of the program together
-    app.state.access = AccessControl(keys, tokens, limiter, api, runtime.metrics)
-    with ThreadPoolExecutor(1, "text-encoder") as text_thread, runtime.kept_up_to_date():
-        app.state.services = Services(runtime, batcher, text_thread)
+    open_tokens = (lambda: tokens) if token_secrets() else _visit_tokens(runtime)
+    app.state.access = AccessControl(keys, tokens, open_tokens, limiter, api, runtime.metrics)
+    inspector = Inspector(runtime.keeper, runtime.service, runtime.online, runtime.breaker, runtime.synonyms)
+    with (
+        ThreadPoolExecutor(1, "text-encoder") as text_thread,
+        Inspections(inspector) as inspections,
+        runtime.kept_up_to_date(),
+    ):
+        app.state.services = Services(runtime, batcher, text_thread, inspections)
         gc.freeze()  # these objects live until the end; scanning them would delay requests
         try:
             yield
         finally:
             await limiter.close()
             await redis.aclose()
+
+
+def _visit_tokens(runtime: Runtime) -> Callable[[], BuyerTokens]:
+    """The tokens of the demo shop where no secret is configured: signed with what all workers share."""
+    # As long as the store has been down since the start, each worker has a secret of its own.
+    own, shop = secrets.token_bytes(), shop_paths(runtime.config).root.name
+
+    def tokens() -> BuyerTokens:
+        secret = hmac.digest(runtime.pages.secret or own, b"tawsiya visit", "sha256")
+        return BuyerTokens((secret.hex(),), shop)
+
+    return tokens
 
 
 def _add_middleware(app: FastAPI, config: Config, metrics: Metrics, access_log: AccessLog, tracer: Any) -> None:

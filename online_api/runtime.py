@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from feature_repo.access.buyer_tokens import token_secrets
 from feature_repo.common.config import Config
 from feature_repo.common.forgotten import ForgottenBuyers
-from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.common.paths import ShopPaths, log_paths, shared_paths, shop_paths
 from feature_repo.online.features import OnlineFeatures
 from feature_repo.online.shared_secret import make_secret, read_secret
 from feature_repo.settings.api import ApiConfig
@@ -122,7 +122,7 @@ def open_runtime(config: Config, metrics: Metrics | None = None) -> Iterator[Run
 
 def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runtime:
     """Builds the parts over an open feature store; raises the errors of open_runtime."""
-    api, paths = config.api, shop_paths(config)
+    api, paths, logs = config.api, shop_paths(config), log_paths(config)
     times = TimeReader(config.data.timezone, config.data.date_order)
     online = store.online_with_timeout(api.store_timeout_seconds)
     breaker = CircuitBreaker(online.ping, metrics, store.revive)
@@ -141,13 +141,13 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         max_history=config.model.buyer_tower.max_interaction_history,
         max_interactions=api.max_interactions_per_request,
     )
-    forgotten = ForgottenBuyers(paths.forgotten)
+    forgotten = ForgottenBuyers(shared_paths(config).forgotten)
     forgotten.is_empty()  # reads the list: a damaged one is an error now and not at the first event
     writing = store.online_with_timeout(WRITE_TIMEOUT_SECONDS)
     intake = EventIntake(
         writing,
         breaker,
-        EventFiles.in_folder(paths.event_log, api),
+        EventFiles.in_folder(logs.event_log, api),
         products=lambda: keeper.live.catalogue.products,
         config=api,
         metrics=metrics,
@@ -155,7 +155,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         times=times,
         forgotten=forgotten,
     )
-    merges = BuyerMerges(writing, breaker, MergeLog(paths.buyer_merges.parent), forgotten, metrics, now_ms)
+    merges = BuyerMerges(writing, breaker, MergeLog(logs.buyer_merges.parent), forgotten, metrics, now_ms)
     shadow = _shadow(api, keeper, service, metrics) if api.shadow_share else None
     pages = Pages(store.shop, token_secrets(), lambda: _shared_secret(online.redis, store.shop))
     return Runtime(
@@ -173,7 +173,7 @@ def make_runtime(config: Config, store: FeatureStore, metrics: Metrics) -> Runti
         pages,
         synonyms,
         Suggester(keeper),
-        SearchRecorder(paths.search_log, api.search_log_days),
+        SearchRecorder(logs.search_log, api.search_log_days),
         shadow,
     )
 
@@ -191,6 +191,7 @@ def _shadow(api: ApiConfig, keeper: ReleaseKeeper, service: RecommendationServic
 
 
 def _shared_secret(redis: Any, shop: str) -> bytes | None:
+    """The secret that all workers of a shop have in common; None while the store is down and nobody has made it."""
     # Not through the breaker: this waits in a thread of its own, and every two seconds. A store that refuses writes has
     # the secret all the same.
     try:

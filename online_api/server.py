@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from feature_repo.access.api_keys import api_keys_path, read_keys
 from feature_repo.common.config import Config
+from feature_repo.common.config_loading import environment
 from feature_repo.common.errors import ConfigError
 from online_api.app import create_app
 from online_api.observability.logs import SALT_VARIABLE, configure_logging
@@ -90,7 +91,8 @@ def _run_many(config: Config) -> None:
         os.environ[MULTIPROCESS_VARIABLE] = folder
         os.environ[CONFIG_VARIABLE] = config.model_dump_json()
         # One salt for all workers, so that a buyer has the same hash in all log lines.
-        os.environ[SALT_VARIABLE] = os.environ.get(SALT_VARIABLE) or secrets.token_hex(32)
+        if not environment().get(SALT_VARIABLE):
+            os.environ[SALT_VARIABLE] = secrets.token_hex(32)
         uvicorn.run(
             f"{__name__}:{app_from_environment.__name__}",
             factory=True,

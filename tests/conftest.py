@@ -19,6 +19,8 @@ from tests.tiny_encoder import write_tiny_encoder
 settings.register_profile("tawsiya", deadline=None)
 settings.load_profile("tawsiya")
 
+pytest_plugins = ["tests.browser.fixtures"]
+
 LEVELS = ("fast", "store", "e2e")
 COLLECTED = pytest.StashKey[dict[str, set[str]]]()
 

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
+from feature_repo.console.progress import progress_bar
 from feature_repo.settings.model import TrainingConfig
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import CHOSEN, CURVES, ModelCard, load_model, save_model
@@ -235,7 +235,7 @@ def _train_epoch(
     state.trained.train()
     losses: list[float] = []
     title = f"epoch {epoch}/{phase.n_epochs or settings.num_epochs}"
-    with tqdm(batches, desc=title, unit="step", disable=not show_progress) as bar:
+    with progress_bar(batches, total=len(batches), title=title, unit="step", shown=show_progress) as bar:
         for number, batch in enumerate(bar):
             own_loss = batch_loss(state.model, state.items, batch, settings, state.texts)
             loss = distributed.sum_over_processes(own_loss.detach())

@@ -1,17 +1,25 @@
 """Commands from raw files to the online store: ingest, validate, build-features, materialize."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
+from batch_jobs.console.completion import complete_source
 from batch_jobs.console_text import build_text, ingest_text, materialize_text
 from batch_jobs.preview_text import preview_text
-from feature_repo.common.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def ingest(
-    source: Annotated[str | None, typer.Option(help="Source mapping, name or file (default: data.source)")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Source mapping, name or file (default: data.source)", autocompletion=complete_source),
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Only show how the files would be read, and the mapping to start from")
     ] = False,

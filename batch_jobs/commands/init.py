@@ -1,20 +1,29 @@
 """`tawsiya init`: sets up a shop by five questions."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
-from feature_repo.common.config import Config
+from batch_jobs.console.completion import complete_source
 from feature_repo.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def init(
     name: Annotated[str | None, typer.Option(help="Name of the shop: of its mapping file and its folder")] = None,
     platform: Annotated[
-        str | None, typer.Option(help="Where the files come from: a mapping of config/sources, or csv for any other")
+        str | None,
+        typer.Option(
+            help="Where the files come from: a mapping of config/sources, or csv for any other",
+            autocompletion=complete_source,
+        ),
     ] = None,
     events: Annotated[Path | None, typer.Option(help="File of events or orders")] = None,
     products: Annotated[Path | None, typer.Option(help="File of products")] = None,

@@ -1,19 +1,25 @@
 """`tawsiya keys`: creates, lists and revokes API keys, and signs buyer tokens."""
 
+from __future__ import annotations
+
 import datetime as dt
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
+from batch_jobs.console.completion import complete_key
 from feature_repo import columns as c
-from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
-from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
-from feature_repo.access.limits import Limit
-from feature_repo.common.config import Config
+from feature_repo.access.scope import Scope
 from feature_repo.common.errors import ConfigError
-from feature_repo.common.paths import shop_paths
+
+if TYPE_CHECKING:
+    from feature_repo.access.api_keys import ApiKey
+    from feature_repo.access.limits import Limit
+    from feature_repo.common.config import Config
+
+KEY_COLUMNS = ("name", "id", "shop", "scopes", "created", "limit")
 
 keys_app = typer.Typer(help="Create, list and revoke API keys; sign buyer tokens.", no_args_is_help=True)
 
@@ -35,6 +41,9 @@ def keys_create(
     """Create a key for the shop and print it; it cannot be printed again, because only a hash is stored."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.api_keys import api_keys_path, create_key
+        from feature_repo.common.paths import shop_paths
+
         path, now = api_keys_path(settings), dt.datetime.now(dt.UTC).replace(microsecond=0)
         shop = shop_paths(settings).root.name
         token, key = create_key(path, name, scope, _limit(rate, burst), now, shop)
@@ -51,19 +60,23 @@ def keys_list(config: ConfigOption = None, overrides: SetOption = None, as_json:
     """List the keys, oldest first, without their secrets."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.api_keys import api_keys_path, read_keys
+
         return {"keys": [_public(key) for key in read_keys(api_keys_path(settings))]}
 
     def show(result: JobResult) -> str:
         if not result["keys"]:
             return "there are no API keys yet; `tawsiya keys create` makes one"
-        return "\n".join(_line(key) for key in result["keys"])
+        from batch_jobs.console.tables import table_lines
+
+        return "\n".join(table_lines([list(KEY_COLUMNS), *map(_cells, result["keys"])]))
 
     run_job(job, config, overrides, as_json, show)
 
 
 @keys_app.command("revoke")
 def keys_revoke(
-    name: Annotated[str, typer.Argument(help="Name of the key")],
+    name: Annotated[str, typer.Argument(help="Name of the key", autocompletion=complete_key)],
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -71,10 +84,12 @@ def keys_revoke(
     """Revoke a key; a running API refuses it within a second."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.api_keys import api_keys_path, revoke_key
+
         return {"revoked": _public(revoke_key(api_keys_path(settings), name))}
 
     def show(result: JobResult) -> str:
-        return f"revoked {_line(result['revoked'])}"
+        return f"revoked {'  '.join(_cells(result['revoked']))}"
 
     run_job(job, config, overrides, as_json, show)
 
@@ -90,6 +105,9 @@ def keys_buyer_token(
     """Sign a token with which a browser reads and writes for one buyer; for a try, a shop's server signs its own."""
 
     def job(settings: Config) -> JobResult:
+        from feature_repo.access.buyer_tokens import BuyerTokens, token_secrets
+        from feature_repo.common.paths import shop_paths
+
         expires = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(minutes=minutes)
         tokens = BuyerTokens(token_secrets(), shop_paths(settings).root.name)
         return {"token": tokens.sign(buyer, expires), c.BUYER_ID: buyer, "expires": expires.isoformat()}
@@ -102,6 +120,8 @@ def _limit(rate: float | None, burst: int | None) -> Limit | None:
         if burst is not None:
             raise ConfigError("--burst needs --rate")
         return None
+    from feature_repo.access.limits import Limit
+
     # Two seconds of the rate, as in the configured defaults (2000 and 4000).
     return Limit(rate_per_second=rate, burst=burst or min(math.ceil(2 * rate), 1_000_000))
 
@@ -111,8 +131,9 @@ def _public(key: ApiKey) -> JobResult:
     return key.model_dump(mode="json", exclude={"sha256"})
 
 
-def _line(key: JobResult) -> str:
+def _cells(key: JobResult) -> list[str]:
     limit = key["limit"]
-    limit_text = f"{limit['rate_per_second']:g}/s, burst {limit['burst']}" if limit else "limit as configured"
-    scopes, shop = ",".join(key["scopes"]), key["shop"] or "all shops"
-    return f"{key['name']}  {key['key_id']}  {shop}  {scopes}  {key['created']}  {limit_text}"
+    limit_text = f"{limit['rate_per_second']:g}/s, burst {limit['burst']}" if limit else "as configured"
+    return [
+        key["name"], key["key_id"], key["shop"] or "all shops", ",".join(key["scopes"]), key["created"], limit_text,
+    ]  # fmt: skip

@@ -1,15 +1,19 @@
 """Commands of what a release is made of: train, embed, evaluate, build-lists."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
 from batch_jobs.console_text import evaluation_text, training_text
-from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def train(
@@ -93,10 +97,11 @@ def evaluate(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the model with baselines on the test days; writes JSON and an HTML report."""
+    """Compare the model with baselines on the test days; writes JSON and the HTML reports."""
 
     def job(settings: Config) -> JobResult:
         from batch_jobs.evaluate_model import evaluate_job
+        from batch_jobs.reports.build import build_reports
         from feature_repo.common.files import write_json
         from feature_repo.common.paths import shop_paths
         from feature_repo.store import feature_store
@@ -106,6 +111,7 @@ def evaluate(
             result = evaluate_job(settings, store, _cut_offs(k_values), others=others)
         if output is not None:
             write_json(output, result)
+        build_reports(settings)
         return result | {"report": str(shop_paths(settings).evaluation_report)}
 
     run_job(with_shop_lock(job), config, overrides, as_json, show=evaluation_text)
@@ -124,6 +130,7 @@ def _evaluation(path: Path) -> JobResult:
         content: JobResult = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"--compare {path}: cannot be read: {error}") from None
-    if not isinstance(content, dict) or not content.get("targets"):
+    targets = content.get("targets") if isinstance(content, dict) else None
+    if not isinstance(targets, dict) or not targets:
         raise ConfigError(f"--compare {path}: not a result of `tawsiya evaluate --output`; evaluate that run again")
     return content

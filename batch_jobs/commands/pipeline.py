@@ -1,18 +1,23 @@
 """Commands that run the whole pipeline: refresh, demo."""
 
+from __future__ import annotations
+
 import logging
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from batch_jobs.commands.serving import recommend_to_buyer, run_server
+from batch_jobs.console.completion import complete_source
 from batch_jobs.console_text import demo_text, prices_text, refresh_text
 from batch_jobs.runs.run_log import LogFormat
-from feature_repo.common.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +61,15 @@ def refresh(
 
         if only:
             return refresh_prices(settings, feed=feed)
-        return run(settings, forced_because=reason if force else None, show_progress=log_format == "text")
+        return run(settings, forced_because=reason if force else None)
 
     run_job(job, config, overrides, as_json, prices_text if only else refresh_text, log_format)
 
 
 def demo(
-    dataset: Annotated[str | None, typer.Option(help="Source to use; default data.source")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Source to use (default: data.source)", autocompletion=complete_source)
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="The whole data set instead of its subset")] = False,
     serve_after: Annotated[bool, typer.Option("--serve/--no-serve", help="Start the API at the end")] = True,
     config: ConfigOption = None,

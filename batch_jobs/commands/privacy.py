@@ -1,12 +1,16 @@
 """Commands for the rights of buyers: forget (erasure) and export (access)."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
-from feature_repo.common.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def forget(

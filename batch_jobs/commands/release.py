@@ -1,12 +1,17 @@
 """`tawsiya release`: lists, compares, verifies, switches and copies releases."""
 
+from __future__ import annotations
+
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job, with_shop_lock
-from feature_repo.common.config import Config
+from batch_jobs.console.completion import complete_release
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +32,18 @@ def release_list(config: ConfigOption = None, overrides: SetOption = None, as_js
         rows = result["releases"]
         if not rows:
             return "this shop (data.source) has no release yet; `tawsiya refresh` makes one"
+        from batch_jobs.console.tables import table_lines
         from training.artifacts.gate_verdict import verdict_text
 
-        return "\n".join(
-            f"{'*' if row['live'] else ' '} {row['name']}  {row['n_products']} products  {verdict_text(row)}"
-            for row in rows
-        )
+        cells = [["*" if row["live"] else "", row["name"], f"{row['n_products']:,}", verdict_text(row)] for row in rows]
+        return "\n".join(table_lines([["live", "release", "products", "gate"], *cells], right=[2], cut=[3]))
 
     run_job(job, config, overrides, as_json, show)  # reading needs no lock
 
 
 @release_app.command("promote")
 def release_promote(
-    name: Annotated[str, typer.Argument(help="Name of the release")],
+    name: Annotated[str, typer.Argument(help="Name of the release", autocompletion=complete_release)],
     force: Annotated[bool, typer.Option("--force", help="Although the gate refused it; needs --reason")] = False,
     reason: Annotated[str | None, typer.Option(help="Why it is promoted by force; kept with the release")] = None,
     config: ConfigOption = None,
@@ -76,8 +80,16 @@ def release_rollback(config: ConfigOption = None, overrides: SetOption = None, a
 
 @release_app.command("compare")
 def release_compare(
-    live: Annotated[str, typer.Argument(metavar="A", help="Name of the release in the role of the live one")],
-    candidate: Annotated[str, typer.Argument(metavar="B", help="Name of the release to judge against it")],
+    live: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="Name of the release in the role of the live one", autocompletion=complete_release
+        ),
+    ],
+    candidate: Annotated[
+        str,
+        typer.Argument(metavar="B", help="Name of the release to judge against it", autocompletion=complete_release),
+    ],
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -101,7 +113,10 @@ def release_compare(
 
 @release_app.command("verify")
 def release_verify(
-    name: Annotated[str | None, typer.Argument(help="Name of the release (default: the live one)")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Name of the release (default: the live one)", autocompletion=complete_release),
+    ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -151,7 +166,9 @@ def release_pull(
 @release_app.command("push")
 def release_push(
     target: Annotated[str, typer.Option("--to", metavar="URL", help="Folder or s3://bucket/path to copy it to")],
-    name: Annotated[str | None, typer.Option(help="Name of the release (default: the live one)")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the release (default: the live one)", autocompletion=complete_release)
+    ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,

@@ -1,12 +1,17 @@
 """`tawsiya runs`: what the calls of `tawsiya refresh` did."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
+from batch_jobs.console.completion import complete_run
 from batch_jobs.console_text import run_text, runs_text
-from feature_repo.common.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 runs_app = typer.Typer(help="Show what the calls of `tawsiya refresh` did.", no_args_is_help=True)
 
@@ -26,7 +31,9 @@ def runs_list(config: ConfigOption = None, overrides: SetOption = None, as_json:
 
 @runs_app.command("show")
 def runs_show(
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the run; `last` is the newest one")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the run; `last` is the newest one", autocompletion=complete_run)
+    ],
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,

@@ -1,11 +1,15 @@
 """`tawsiya search-report`: what buyers searched for and did not find."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
-from feature_repo.common.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 _TITLES = {
     "no_match": "like no product of the shop",
@@ -31,6 +35,8 @@ def search_report(
 
 
 def _text(report: JobResult) -> str:
+    from batch_jobs.console.tables import table_lines
+
     if not report["days"]:
         return "no searches are recorded; the API records them while api.search_log_days is above 0"
     lines = [f"{report['searches']} searches from {report['from']} to {report['to']}"]
@@ -38,5 +44,6 @@ def _text(report: JobResult) -> str:
         found = report[outcome]
         share = found["searches"] / max(report["searches"], 1)
         lines.append(f"\n{title}: {found['searches']} searches, {share:.1%}")
-        lines += [f"  {row['count']:6}  {row['query']}  (last {row['last']})" for row in found["queries"]]
+        rows = [[f"{row['count']:,}", row["query"], row["last"]] for row in found["queries"]]
+        lines += table_lines([["searches", "query", "last"], *rows], right=[0], cut=[1]) if rows else []
     return "\n".join(lines)

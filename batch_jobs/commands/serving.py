@@ -1,14 +1,18 @@
 """Commands that answer from the live release: recommend, list, search, serve."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_jobs.commands.job_runner import ConfigOption, JobResult, JsonOption, SetOption, run_job
 from batch_jobs.console_text import list_text
-from feature_repo.common.config import Config
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def recommend(

@@ -1,7 +1,9 @@
 """Commands for the operator: backup, restore, doctor."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +16,9 @@ from batch_jobs.commands.job_runner import (
     run_job,
     with_shop_lock,
 )
-from feature_repo.common.config import Config
-from feature_repo.common.lock import shop_lock
+
+if TYPE_CHECKING:
+    from feature_repo.common.config import Config
 
 
 def backup(
@@ -63,8 +66,9 @@ def doctor(
     results: list[JobResult] = []
 
     def job(settings: Config) -> JobResult:
-        from batch_jobs.upkeep.doctor import doctor as run
+        from batch_jobs.doctor.examine import doctor as run
         from batch_jobs.upkeep.retention import clean as delete
+        from feature_repo.common.lock import shop_lock
 
         deleted = {}
         if clean:
@@ -74,7 +78,7 @@ def doctor(
         return results[0]
 
     def show(result: JobResult) -> str:
-        from batch_jobs.upkeep.doctor import doctor_text
+        from batch_jobs.doctor.examine import doctor_text
 
         return doctor_text(result)
 

@@ -43,6 +43,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import duckdb_session
 from feature_repo.common.files import glob_literal, replacing, sha256, write_json
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.console.progress import progress_bar
 from feature_repo.context_report import CONTEXT_FORMAT, context_checksums, read_context_report
 from feature_repo.time_split import TimeSplit
 
@@ -155,7 +156,8 @@ def _write(con: Backend, canonical: Table, split: TimeSplit, config: Config) -> 
         # Without dictionaries: they make the file larger, as adjacent sequences share most of their events.
         pq.ParquetWriter(temporary, SEQUENCE_SCHEMA, compression="zstd", use_dictionary=False) as writer,
     ):
-        for bucket in _buckets(con, canonical):
+        found = _buckets(con, canonical)
+        for bucket in progress_bar(found, total=len(found), title="Building contexts", unit="bucket"):
             events, contexts = _read(con, canonical, bucket)
             windows = find_windows(events, contexts, _target_ends(split, config))
             con.insert(CONTEXTS, ibis.memtable(context_rows(events, contexts, windows)))

@@ -20,6 +20,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.files import glob_literal, sha256
 from feature_repo.common.paths import ShopPaths
 from feature_repo.common.sql import sql_string
+from feature_repo.console.progress import progress_bar
 from feature_repo.feature_report import PARTS, part_name, part_time
 from feature_repo.spark_session import run_tasks
 from feature_repo.transforms.events import PURCHASE
@@ -55,7 +56,8 @@ def write_parts(con: Backend, paths: ShopPaths, config: Config, as_of: dt.dateti
         parts = run_tasks(config.spark, partial(_write_in_task, paths, max_length, as_of), numbered)
         paths.changed_buyers.unlink()
     else:
-        parts = [write_bucket(con, con.table("buyers"), paths, max_length, as_of, *bucket) for bucket in numbered]
+        with progress_bar(numbered, total=len(numbered), title="Building buyers", unit="bucket") as bar:
+            parts = [write_bucket(con, con.table("buyers"), paths, max_length, as_of, *bucket) for bucket in bar]
     return [path for written in parts for path in written]
 
 
@@ -131,7 +133,8 @@ def compact_parts(db: duckdb.DuckDBPyConnection, folder: Path, parts: list[Path]
     first = 1 + max((_number(part) for part in parts if part_time(part) == as_of), default=-1)
     files = f"read_parquet([{', '.join(sql_string(glob_literal(part)) for part in parts)}])"
     written = []
-    for number, bucket in enumerate(buckets(db, "FROM buyers")):
+    found = buckets(db, "FROM buyers")
+    for number, bucket in enumerate(progress_bar(found, total=len(found), title="Joining parts", unit="bucket")):
         path = folder / part_name(as_of, first + number)
         write_query(db, _newest_rows(files, bucket), path)
         written.append(path)

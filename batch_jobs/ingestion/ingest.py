@@ -62,13 +62,15 @@ def ingest(config: Config, sampled_rows: int | None = None) -> dict[str, Any]:
             log.info("reading the files of %s", config.data.source)
             tables = open_sources(db, mapping, config, scratch, sampled_rows)
             now = dt.datetime.now(dt.UTC)
-            archive_event_log(db, paths.event_log, scratch, keep_days=config.data.event_log_days, now=now)
-            open_event_log(db, tables, paths.event_log, scratch)
+            event_logs = [host.event_log for host in paths.hosts()]
+            for folder in event_logs:
+                archive_event_log(db, folder, scratch, keep_days=config.data.event_log_days, now=now)
+            open_event_log(db, tables, event_logs, scratch)
             log.info("cleaning products")
             # Products first: events are matched to them and follow merged ones.
             products, photos = stage_products(db, mapping, config.data, tables.opened[PRODUCTS_TABLE])
             log.info("cleaning events: %s products kept of %s", f"{products['kept']:,}", f"{products['read']:,}")
-            accounts = accounts_of_guests(read_merges(paths.buyer_merges))
+            accounts = accounts_of_guests(read_merges(host.buyer_merges for host in paths.hosts()))
             events = stage_events(db, mapping, config.data, ForgottenBuyers(paths.forgotten), accounts)
             warnings = tables.warnings + _finish_counts(db, tables, events, products, photos)
             log.info("writing tables: %s events kept of %s", f"{events['kept']:,}", f"{events['read']:,}")

@@ -20,7 +20,7 @@ from batch_jobs.ingestion.source_mapping import (
     SourceMapping,
     TableMapping,
     field_expression,
-    mapping_path,
+    lookup_path,
     overrides_by_table,
     table_path,
 )
@@ -78,8 +78,7 @@ def open_sources(
         ValueError: A file cannot be read, or the mapping's SQL does not fit it.
     """
     tables = SourceTables()
-    for name, file in mapping.tables.items():
-        _open_lookup(db, name, mapping_path(config.data.source).parent / file, scratch)
+    _open_lookups(db, mapping, config.data.source, scratch)
     overrides = overrides_by_table(config.data)
     subset = mapping.subset if config.data.use_subset else None
     # Events first: the subset's condition on products reads the view `event_source`.
@@ -117,12 +116,17 @@ def open_products(
         ValueError: It cannot be read, or the mapping's SQL does not fit it.
     """
     tables = SourceTables()
-    for name, lookup in mapping.tables.items():
-        _open_lookup(db, name, mapping_path(config.data.source).parent / lookup, scratch)
+    _open_lookups(db, mapping, config.data.source, scratch)
     override = str(path) if path else overrides_by_table(config.data)[PRODUCTS_TABLE]
     file = table_path(mapping, mapping.products, override)
     _open_table(db, tables, PRODUCTS_TABLE, "product_source", mapping.products, file, None, scratch)
     return tables
+
+
+def _open_lookups(db: duckdb.DuckDBPyConnection, mapping: SourceMapping, source: str, scratch: Path) -> None:
+    """Creates the mapping's further tables."""
+    for name, file in mapping.tables.items():
+        _open_lookup(db, name, lookup_path(mapping, source, file), scratch)
 
 
 def _open_lookup(db: duckdb.DuckDBPyConnection, name: str, path: Path, scratch: Path) -> None:

@@ -30,7 +30,7 @@ from batch_jobs.ingestion.source_mapping import (
     SourceMapping,
     TableMapping,
     load_mapping,
-    mapping_path,
+    lookup_path,
     overrides_by_table,
     table_path,
 )
@@ -178,7 +178,7 @@ def _proposed_mapping(mapping: SourceMapping, files: _Files, config: Config) -> 
         content |= {"description": "My shop", "folder": str(given[0])}
     # Lookup tables lie beside their mapping, which this one will not be.
     content["tables"] = {
-        name: str((mapping_path(config.data.source).parent / file).resolve()) for name, file in mapping.tables.items()
+        name: str(lookup_path(mapping, config.data.source, file).resolve()) for name, file in mapping.tables.items()
     }
     for name, table in ((EVENTS, mapping.events), (PRODUCTS, mapping.products)):
         content[name] = _proposed_table(table, files.found[name], overrides[name], Path(content["folder"]))

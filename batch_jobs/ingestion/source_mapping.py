@@ -95,7 +95,8 @@ class SourceMapping(Section):
     folder: str = Field(description="Path, `$VARIABLE/path`, or `package:NAME/path` for data inside a Python package")
     deduplicate: bool = Field(False, description="Merge products of equal title, description and brand")
     tables: dict[TableName, str] = Field(
-        default_factory=dict, description="Further tables for queries to join: name -> CSV file beside the mapping"
+        default_factory=dict,
+        description="Further tables for queries to join: name -> CSV file beside the mapping, or Parquet of the source",
     )
     events: EventsMapping
     products: ProductsMapping
@@ -183,6 +184,17 @@ def table_path(mapping: SourceMapping, table: TableMapping, override: str | None
         path = Path(folder) / table.path
     table_parts(path)
     return path
+
+
+def lookup_path(mapping: SourceMapping, source: str, file: str) -> Path:
+    """The path of one of the mapping's further tables: Parquet of the source, or a CSV file beside the mapping.
+
+    Raises:
+        FileNotFoundError, ValueError: See table_path.
+    """
+    if Path(file).suffix == ".parquet":
+        return table_path(mapping, TableMapping(path=file), None)
+    return mapping_path(source).parent / file
 
 
 def _package_folder(name: str) -> Path:

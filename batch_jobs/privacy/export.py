@@ -38,10 +38,11 @@ def export(config: Config, buyer_id: str) -> dict[str, Any]:
         StoreUnavailableError: The online store cannot be reached.
     """
     paths = shop_paths(config)
-    accounts = accounts_of_guests(read_merges(paths.buyer_merges))
+    accounts = accounts_of_guests(read_merges(host.buyer_merges for host in paths.hosts()))
     ids = [buyer_id, *guests_of([buyer_id], accounts)]
     files = _found(paths, _tables(paths), lambda path: _rows(path, ids))
-    logged = _found(paths, sorted(paths.event_log.rglob("*.jsonl")), lambda path: list(events_in(path, ids)))
+    lines = [path for host in paths.hosts() for path in sorted(host.event_log.rglob("*.jsonl"))]
+    logged = _found(paths, lines, lambda path: list(events_in(path, ids)))
     return {
         c.BUYER_ID: buyer_id,
         "guests": ids[1:],

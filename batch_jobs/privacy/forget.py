@@ -84,17 +84,20 @@ def forget(config: Config, buyer_ids: Collection[str]) -> dict[str, Any]:
     for path, rows in remove_from_parts(paths, buyer_ids).items():
         removed[_name(paths, path)] += rows
     removed["training contexts"] = _delete_contexts(paths)
-    removed["shadow page"] = _delete_shadow_page(paths)
     for path in sorted(paths.root.rglob("*.parquet")):
         removed[_name(paths, path)] += remove_rows(path, buyer_ids)
     renewed = {record_path(paths, stage) for stage in stages}
     removed["validation"] = delete_quoting_results(paths.validation, buyer_ids, kept=renewed)
     gate = _renew(config, paths, stages, accept_drift=accept_drift)
+    # Now that no record quotes the buyers, from which anybody may build reports at any time.
+    removed["reports"] = _delete_reports(paths)
     time.sleep(max(0.0, REQUEST_SECONDS - (time.monotonic() - listed_at)))
-    removed.update(_remove_logged(paths, buyer_ids))
+    for host in paths.hosts():
+        removed.update(_remove_logged(host, buyer_ids))
     warnings = _erase_online(config, paths, buyer_ids, removed)
     # Last, because it says who was merged into these buyers: a killed run is repeated.
-    removed["event_log/merges"] = blank_events(paths.buyer_merges, buyer_ids) if paths.buyer_merges.is_file() else 0
+    merges = [host.buyer_merges for host in paths.hosts() if host.buyer_merges.is_file()]
+    removed["event_log/merges"] = sum(blank_events(path, buyer_ids) for path in merges)
     paths.unfinished_erasure.unlink(missing_ok=True)
     return {
         "buyers": len(buyer_ids),
@@ -111,7 +114,7 @@ def with_guests(paths: ShopPaths, buyer_ids: Collection[str]) -> list[str]:
     Raises:
         ValueError: One of them is a guest who has become another buyer.
     """
-    accounts = accounts_of_guests(read_merges(paths.buyer_merges))
+    accounts = accounts_of_guests(read_merges(host.buyer_merges for host in paths.hosts()))
     for buyer_id in buyer_ids:
         account = accounts.get(buyer_id)
         if account is not None and account not in buyer_ids:
@@ -143,9 +146,10 @@ def _name(paths: ShopPaths, path: Path) -> str:
 
 
 def _archive_finished_days(config: Config, paths: ShopPaths) -> None:
-    """Moves finished days of the event log to its archive, as ingest does, so that none is half moved."""
+    """Moves finished days of each host's event log to its archive, as ingest does, so that none is half moved."""
     with scratch_folder(paths.source_copies) as scratch, duckdb_session(config, "forget") as db:
-        archive_event_log(db, paths.event_log, scratch, keep_days=0, now=dt.datetime.now(dt.UTC))
+        for host in paths.hosts():
+            archive_event_log(db, host.event_log, scratch, keep_days=0, now=dt.datetime.now(dt.UTC))
 
 
 def _delete_contexts(paths: ShopPaths) -> int:
@@ -160,15 +164,17 @@ def _delete_contexts(paths: ShopPaths) -> int:
     return len(files) + len(folders)
 
 
-def _delete_shadow_page(paths: ShopPaths) -> int:
-    """Deletes the page that compares lists of two releases: it names nobody, but lists follow from purchases."""
-    found = paths.shadow_page.is_file()
-    paths.shadow_page.unlink(missing_ok=True)
-    return int(found)
+def _delete_reports(paths: ShopPaths) -> int:
+    """Deletes the reports, which quote records, and the lists in shadow: lists follow from purchases."""
+    earlier = paths.root / "shadow.html"  # of versions before the reports
+    found = [path for path in (paths.shadow_lists, earlier, *paths.reports.glob("[!.]*")) if path.is_file()]
+    for path in found:
+        path.unlink()
+    return len(found)
 
 
 def _remove_logged(paths: ShopPaths, buyer_ids: Collection[str]) -> Counter[str]:
-    """Removes events that the API has logged, and those that it has not yet stored online."""
+    """Removes events that the API of a host has logged, and those that it has not yet stored online."""
     removed: Counter[str] = Counter()
     # The log first: the API makes events of the log pending, of a process that died.
     for path in sorted(paths.event_log.glob("*.jsonl")):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from batch_jobs.console.tables import table_lines
 from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED
 
 if TYPE_CHECKING:
@@ -79,12 +80,10 @@ def gate_lines(gate: Mapping[str, Any]) -> list[str]:
     """A judgement as lines: the table, on which days it was measured, reasons and notes."""
     head = ["figure", "live", "candidate", "difference", "limit", "verdict"]
     cells = [head, *(_cells(row) for row in gate["rows"])]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     window = gate["window"]
     days = [] if window is None else [f"{window['buyers']:,} buyers of {window['from'][:16]} to {window['to'][:16]}"]
     return [
-        *table,
+        *table_lines(cells, right=[1, 2]),
         *days,
         *(f"refused: {reason}" for reason in gate["reasons"]),
         *(f"note: {note}" for note in gate["notes"]),

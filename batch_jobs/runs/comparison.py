@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from batch_jobs.ingestion.product_rules.duplicates import DUPLICATE_CONTENT
+from batch_jobs.runs.shown_metrics import SHOWN_METRICS
 from batch_jobs.runs.training_due import MODEL
 
-SHOWN_METRICS = ("recall", "ndcg", "hit_rate", "mrr")  # at the largest cut-off
 # How a reader calls a difference of metrics none: they are printed with four digits.
 METRIC_DIGITS = 4
 

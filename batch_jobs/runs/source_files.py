@@ -8,7 +8,13 @@ from typing import Any
 
 from batch_jobs.ingestion.event_log.archive import archive_folder
 from batch_jobs.ingestion.files.parts import table_parts
-from batch_jobs.ingestion.source_mapping import load_mapping, mapping_path, overrides_by_table, table_path
+from batch_jobs.ingestion.source_mapping import (
+    load_mapping,
+    lookup_path,
+    mapping_path,
+    overrides_by_table,
+    table_path,
+)
 from batch_jobs.runs.stages import Work
 from feature_repo.common.config import Config
 from feature_repo.common.paths import ShopPaths
@@ -26,17 +32,22 @@ def ingest_inputs(work: Work) -> list[Path]:
     return [
         *_mapping_files(work.config),
         *_source_files(work.config),
-        *sorted(work.paths.event_log.glob("*.jsonl")),
-        *sorted(archive_folder(work.paths.event_log).glob("*.parquet")),
-        work.paths.buyer_merges,
+        *(path for host in work.paths.hosts() for path in _logged_files(host)),
         work.paths.forgotten,
     ]
+
+
+def _logged_files(host: ShopPaths) -> Iterator[Path]:
+    yield from sorted(host.event_log.glob("*.jsonl"))
+    yield from sorted(archive_folder(host.event_log).glob("*.parquet"))
+    yield host.buyer_merges
 
 
 def _mapping_files(config: Config) -> Iterator[Path]:
     path = mapping_path(config.data.source)
     yield path
-    yield from (path.parent / file for file in load_mapping(config.data.source).tables.values())
+    mapping = load_mapping(config.data.source)
+    yield from (lookup_path(mapping, config.data.source, file) for file in mapping.tables.values())
 
 
 def _source_files(config: Config) -> Iterator[Path]:

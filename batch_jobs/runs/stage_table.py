@@ -234,7 +234,7 @@ EVALUATE_STAGE = RefreshStage(
     name="evaluate",
     job=_evaluate,
     inputs=lambda work: [work.paths.baselines, *_evaluation_inputs(work)],
-    outputs=lambda work: [work.paths.evaluation, work.paths.evaluation_report],
+    outputs=lambda work: [work.paths.evaluation],
     settings=("event_weights", *_CONTEXT_SETTINGS),
     code=_EVALUATION_CODE,
     libraries=_EVALUATION_LIBRARIES,
@@ -320,7 +320,7 @@ RELEASE_STAGE = RefreshStage(
         *_MODEL_CODE, "batch_jobs/publish.py", "batch_jobs/popularity.py", "batch_jobs/public_settings.py",
         "batch_jobs/release_gate",
     ),
-    libraries=(*_TABLE_LIBRARIES, "faiss-cpu", "numpy", "torch"),
+    libraries=(*_TABLE_LIBRARIES, "faiss-cpu", "numpy", "scikit-learn", "torch"),
 )  # fmt: skip
 
 # ---- prices alone ----------------------------------------------------------------------------------------------------

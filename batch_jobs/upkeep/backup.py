@@ -19,7 +19,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,7 @@ from feature_repo.access.api_keys import api_keys_path
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import ShopPaths, shop_paths
+from feature_repo.console.progress import progress_bar
 from feature_repo.store import feature_store
 from training.artifacts.release import current_release
 
@@ -47,6 +48,7 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The shop has no data.
+        ValueError: `to` is neither a file nor a folder.
         StoreUnavailableError: The online store cannot be reached.
     """
     paths = shop_paths(config)
@@ -57,8 +59,9 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
     with replacing(path) as temporary:
         temporary.touch(mode=0o600)  # it has buyers' events and the hashes of API keys
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
-            archive = _Archive(tar)
-            online_rows = _add_all(archive, config, paths)
+            with progress_bar(total=_total_bytes(paths.root), title="Writing the backup", unit="B", leave=False) as bar:
+                archive = _Archive(tar, bar.update)
+                online_rows = _add_all(archive, config, paths)
             archive.add_manifest({"format": BACKUP_FORMAT, "shop": paths.root.name, "created": now.isoformat()})
     live = current_release(paths.releases)
     return {
@@ -73,17 +76,19 @@ def backup(config: Config, to: Path) -> dict[str, Any]:
 def _add_all(archive: "_Archive", config: Config, paths: ShopPaths) -> int:
     """Adds everything but the manifest; returns the number of rows of the online store."""
     archive.add_text(CONFIG_FILE, config.model_dump_json(indent=2))
-    before_store = (paths.in_flight_requests, paths.pending_events)
+    hosts = paths.hosts()
+    pending, event_logs = {host.pending_events for host in hosts}, {host.event_log for host in hosts}
+    before_store = [*(host.in_flight_requests for host in hosts), *sorted(pending)]
     # Events of unknown products before the pending ones, because they become pending.
     for path in (path for folder in before_store for path in sorted(_files(folder), reverse=True)):
         with suppress(FileNotFoundError):  # the API has pushed these events meanwhile
             # A worker holds the lock of its place while it lives, and overwrites the place at once.
-            archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path, lock=path.parent == paths.pending_events)
+            archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path, lock=path.parent in pending)
     online_rows = _add_online(archive, config, paths)
     kept_out = {paths.lock, paths.redis, paths.training_set, paths.root / RESTORED, *before_store, *leftovers(paths)}
     inside = [path for path in _files(paths.root) if kept_out.isdisjoint((path, *path.parents))]
     # The event log last; see above.
-    for path in sorted(inside, key=lambda path: (paths.event_log in path.parents, path)):
+    for path in sorted(inside, key=lambda path: (not event_logs.isdisjoint(path.parents), path)):
         archive.add(f"{SHOP_FOLDER}/{path.relative_to(paths.root)}", path)
     keys = api_keys_path(config)
     if keys.is_file():
@@ -105,6 +110,15 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file())
 
 
+def _total_bytes(folder: Path) -> int:
+    """About what a backup of the folder takes, for its progress."""
+    total = 0
+    for path in _files(folder):
+        with suppress(FileNotFoundError):  # the API or its server has deleted it meanwhile
+            total += path.lstat().st_size
+    return total
+
+
 class _Archive:
     """A tar file in the making.
 
@@ -113,10 +127,10 @@ class _Archive:
         links: Target of each symbolic link.
     """
 
-    def __init__(self, tar: tarfile.TarFile) -> None:
+    def __init__(self, tar: tarfile.TarFile, count_bytes: Callable[[float], object]) -> None:
         self.sums: dict[str, str] = {}
         self.links: dict[str, str] = {}
-        self._tar = tar
+        self._tar, self._count_bytes = tar, count_bytes
 
     def add(self, name: str, path: Path, *, lock: bool = True) -> None:
         """Adds a file as it is now; a link as a link. Without `lock` it may be in the middle of an append."""
@@ -148,6 +162,7 @@ class _Archive:
         reader = _HashingReader(file)
         self._tar.addfile(info, reader)  # type: ignore[arg-type]  # it only calls read()
         self.sums[info.name] = reader.hash.hexdigest()
+        self._count_bytes(info.size)
 
 
 class _HashingReader:

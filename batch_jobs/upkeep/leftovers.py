@@ -18,7 +18,7 @@ def leftovers(paths: ShopPaths) -> Iterator[Path]:
     yield from paths.releases.glob(f"{PARTIAL}*")
     yield from paths.root.glob(".backup-*")
     # As feature_repo.common.files.replacing names them. Those of the event log may be the serving API's.
-    others = {paths.redis, paths.event_log}
+    others = {paths.redis, *(host.event_log for host in paths.hosts())}
     yield from (path for path in paths.root.rglob(".*.tmp") if path.is_file() and others.isdisjoint(path.parents))
     yield from _dead_parts(paths)
 

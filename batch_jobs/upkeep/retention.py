@@ -3,6 +3,7 @@
 Most jobs limit what they write by themselves. Left are leftovers of killed jobs, and the cache of text vectors.
 """
 
+import datetime as dt
 import json
 import logging
 from collections import Counter
@@ -17,7 +18,8 @@ from batch_jobs.upkeep.leftovers import leftovers, remove_leftovers
 from expectations.runner import MAX_DOCS_RUNS
 from feature_repo.common.config import Config
 from feature_repo.common.duckdb_session import SPILL_PREFIX
-from feature_repo.common.paths import ShopPaths, shop_paths, text_vectors_dir
+from feature_repo.common.paths import HOSTS_FOLDER, ShopPaths, shop_paths, text_vectors_dir
+from feature_repo.common.search_log import delete_searches
 from training.artifacts.model import CARD
 from training.runs.tracking import MAX_RUNS
 from training.text.vector_cache import bytes_per_text, delete_cache, is_cache_of
@@ -72,6 +74,8 @@ def _limits(config: Config) -> dict[str, str]:
     """What limits a place, by its name in the shop's folder; others are replaced by the next run of their job."""
     return {
         "event_log": f"data.event_log_days={config.data.event_log_days}",
+        HOSTS_FOLDER: f"data.event_log_days={config.data.event_log_days}, "
+        f"api.search_log_days={config.api.search_log_days}",
         "validation": f"the newest {MAX_DOCS_RUNS} results of each table",
         "runs": f"the newest {MAX_RUNS} runs",
         "search": "one database of all studies",
@@ -86,12 +90,20 @@ def clean(config: Config) -> int:
     """Deletes what `disk_use` calls deletable, and returns its bytes; the caller holds the shop's lock."""
     before = sum(use.deletable for use in disk_use(config))
     remove_leftovers(shop_paths(config))
+    _delete_searches_of_other_hosts(config)
     delete_old_records(shop_paths(config), config.refresh.keep_records)
     for folder in _deletable_caches(config):
         delete_cache(folder)
     for problem in text_vectors_problem(config):
         log.warning("%s", problem)
     return before - sum(use.deletable for use in disk_use(config))
+
+
+def _delete_searches_of_other_hosts(config: Config) -> None:
+    """As each API does with its own; of a host that is gone, nobody else would."""
+    oldest = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=max(config.api.search_log_days - 1, 0))
+    for host in shop_paths(config).hosts()[1:]:
+        delete_searches(host.search_log, oldest)
 
 
 # ---- text vectors ----------------------------------------------------------------------------------------------------

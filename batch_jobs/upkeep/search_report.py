@@ -22,9 +22,9 @@ def search_report(config: Config, limit: int) -> dict[str, Any]:
     totals: Counter[SearchOutcome] = Counter()
     queries: dict[SearchOutcome, Counter[str]] = {"no_match": Counter(), "filtered": Counter(), "weak": Counter()}
     last: dict[tuple[str, SearchOutcome], str] = {}
-    days = []
-    for day, searches in read_searches(shop_paths(config).search_log):
-        days.append(day)
+    days = set()
+    for day, searches in read_searches([host.search_log for host in shop_paths(config).hosts()]):
+        days.add(day)
         for (query, outcome), count in searches.items():
             totals[outcome] += count
             if query is not None and outcome in queries:
@@ -32,8 +32,8 @@ def search_report(config: Config, limit: int) -> dict[str, Any]:
                 last[query, outcome] = day
     report: dict[str, Any] = {
         "days": len(days),
-        "from": days[0] if days else None,
-        "to": days[-1] if days else None,
+        "from": min(days) if days else None,
+        "to": max(days) if days else None,
         "searches": totals[SEARCHED],
     }
     for outcome, counts in queries.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 from batch_jobs.upkeep.backup import BACKUP_FORMAT, MANIFEST_FILE
 from feature_repo.common.files import sha256
+from feature_repo.console.progress import progress_bar
 
 
 def unpack_backup(backup: Path, folder: Path, shop: str) -> dict[str, Any]:
@@ -17,8 +18,16 @@ def unpack_backup(backup: Path, folder: Path, shop: str) -> dict[str, Any]:
         ValueError: It is damaged, no backup or one of another shop.
     """
     try:
-        with tarfile.open(backup) as tar:
-            tar.extractall(folder, filter="data")  # refuses names and links that lead out of the folder
+        with (
+            tarfile.open(backup) as tar,
+            progress_bar(total=backup.stat().st_size, title="Unpacking", unit="B", leave=False) as bar,
+        ):
+
+            def counted(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
+                bar.update(member.size)
+                return tarfile.data_filter(member, place)  # refuses names and links that lead out of the folder
+
+            tar.extractall(folder, filter=counted)
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if not backup.is_file():
@@ -50,7 +59,8 @@ def _is(manifest: dict[str, Any], name: str, kind: type) -> bool:
 
 
 def _verify_files(backup: Path, manifest: dict[str, Any], folder: Path) -> None:
-    for name, expected in manifest["sha256"].items():
+    sums = manifest["sha256"]
+    for name, expected in progress_bar(sums.items(), total=len(sums), title="Verifying", unit="file", leave=False):
         path = folder / name
         if path.is_symlink() or not path.is_file() or sha256(path) != expected:
             raise ValueError(f"{backup} is damaged: {name} does not match its SHA-256 sum; nothing was replaced")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from batch_jobs.feature_build.build_contexts import ensure_contexts
@@ -67,6 +68,23 @@ DATA_SETS: Mapping[str, DataSet] = {
         (ALL,),
         "at a session's first strong event, from what was seen before it: what the session puts in the cart or buys",
     ),
+    "diginetica": DataSet(
+        {
+            "test_days": "7",
+            "evaluation_unit": "per_moment",
+            "target_events": "[view]",
+            "max_held_out_contexts": "100000",
+        },
+        (ALL,),
+        "at each click of a session but its first, from the clicks before it: the next click, which may be one of "
+        "them; no titles, no buyers, no times",
+    ),
+    "retail_rocket": DataSet(
+        {"test_days": "30", "target_events": "[purchase]"},
+        (NEXT,),
+        "one held-out purchase of each user, of a product without an earlier event of the user; its time is made up: a "
+        "month after all other events; products have no titles",
+    ),
 }
 
 
@@ -96,6 +114,9 @@ def prepared(name: str, folder: Path | None, *, cold: bool, overrides: Sequence[
         require_file(folder / "sequences.txt", f"set {SHARED_DATA}, or name a folder with --data")
         sequences = without_cold(folder, DATA_DIR / f"{label}_cold") if cold else folder / "sequences.txt"
         settings += [f"data.events_path={sequences}", f"data.products_path={folder / 'items.csv'}"]
+    if name == "retail_rocket":
+        events = with_held_out_purchases(shared_data() / "retail_rocket", DATA_DIR / "retail_rocket_files")
+        settings += [f"data.events_path={events}", f"data.products_path={events}"]
     root = DATA_DIR / (f"{label}_cold" if cold else label) if folder is not None else DATA_DIR
     config = load_config(
         overrides=[
@@ -142,4 +163,23 @@ def without_cold(folder: Path, into: Path) -> Path:
     remaining = [[user, *(item for item in items[:-1] if item not in cold), items[-1]] for user, *items in rows]
     path = into / "sequences.txt"
     path.write_text("\n".join(" ".join(row) for row in remaining if len(row) > 2) + "\n", encoding="utf-8")
+    return path
+
+
+def with_held_out_purchases(folder: Path, into: Path) -> Path:
+    """Adds the purchases of test.csv to the events of `retail_rocket`; returns the written file.
+
+    They are a month after the last event: a test of 30 days has them alone, and the validation the 30 days before.
+
+    Raises:
+        SkippedError: The data are missing.
+    """
+    for name in ("events.parquet", "test.csv"):
+        require_file(folder / name, f"set {SHARED_DATA}")
+    events = pd.read_parquet(folder / "events.parquet")
+    after = int(events["timestamp"].max()) + 31 * 86_400
+    held_out = pd.read_csv(folder / "test.csv").assign(event="purchase", timestamp=after)
+    into.mkdir(parents=True, exist_ok=True)
+    path = into / "events.parquet"
+    pd.concat([events, held_out], ignore_index=True).to_parquet(path)
     return path

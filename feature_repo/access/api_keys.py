@@ -11,7 +11,6 @@ import hashlib
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,19 +18,12 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.files import read_utf8, replacing
 
 # The id only has to be unique; the secret has to be unguessable: 256 bits.
 ID_BYTES, SECRET_BYTES = 8, 32
-
-
-class Scope(StrEnum):
-    """What a key permits; no scope includes another."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 class ApiKey(BaseModel):
@@ -80,8 +72,8 @@ class _KeyFile(BaseModel):
 
 
 def api_keys_path(config: Config) -> Path:
-    """The file of the keys; all shops of a data_dir share it."""
-    return (config.data_dir / "api_keys.json").absolute()
+    """The file of the keys; all shops of a data_dir share it, and all hosts that mount it (`api.shared_data_dir`)."""
+    return ((config.api.shared_data_dir or config.data_dir) / "api_keys.json").absolute()
 
 
 def read_keys(path: Path) -> list[ApiKey]:

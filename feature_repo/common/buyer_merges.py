@@ -6,8 +6,10 @@ ever.
 """
 
 import datetime as dt
+import heapq
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,14 +42,29 @@ def parse_merge(line: bytes) -> BuyerMerge | None:
         return None
 
 
-def read_merges(path: Path) -> list[BuyerMerge]:
-    """The merges of a file, by cleaned ids, in its order; without the file there are none."""
-    if not path.is_file():
-        return []
-    with path.open("rb") as file:
-        merges = [merge for merge in map(parse_merge, file) if merge is not None]
-    cleaned = [(clean_buyer_id(guest_id), clean_buyer_id(buyer_id)) for guest_id, buyer_id in merges]
+def read_merges(paths: Iterable[Path]) -> list[BuyerMerge]:
+    """The merges of the files of all hosts, by cleaned ids, in the order of their times.
+
+    Merges of one time, and all of a file whose times go backwards, keep the order of the lines. Some files may be
+    missing.
+    """
+    merges = list(heapq.merge(*map(_timed_merges, paths), key=itemgetter(0)))
+    cleaned = [(clean_buyer_id(merge.guest_id), clean_buyer_id(merge.buyer_id)) for _, merge in merges]
     return [BuyerMerge(guest_id, buyer_id) for guest_id, buyer_id in cleaned if guest_id and buyer_id]
+
+
+def _timed_merges(path: Path) -> Iterator[tuple[str, BuyerMerge]]:
+    """The merges of a file, with times that never go backwards."""
+    if not path.is_file():
+        return
+    latest = ""
+    with path.open("rb") as file:
+        for line in file:
+            merge = parse_merge(line)
+            if merge is not None:
+                # As texts, all of one form (BuyerMerge.line); a line without a time stays behind the one before.
+                latest = max(latest, str(json.loads(line).get(c.TIMESTAMP, "")))
+                yield latest, merge
 
 
 def accounts_of_guests(merges: Iterable[BuyerMerge]) -> dict[str, str]:

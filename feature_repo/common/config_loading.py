@@ -24,6 +24,10 @@ from feature_repo.common.files import read_utf8
 ENV_PREFIX = "TAWSIYA__"
 ENV_FILE = Path(".env")
 DEFAULT_CONFIG = Path("config/default.yaml")
+# Variables that may hold a secret. Each may be given as NAME_FILE, the path of a file with the value: where containers
+# run, secrets are files, and an environment is shown to whoever may inspect the container.
+SECRET_VARIABLES = ("TAWSIYA_REDIS", "TAWSIYA_BUYER_TOKEN_SECRETS", "TAWSIYA_LOG_SALT", "TAWSIYA_MILVUS_TOKEN")
+_FILE_SUFFIX = "_FILE"
 
 
 def load_config(
@@ -67,12 +71,41 @@ def load_config(
 
 
 def environment() -> dict[str, str]:
-    """The process's environment, over a `.env` file in the working directory.
+    """The process's environment, over a `.env` file in the working directory, with the secrets that are in files.
 
     Raises:
-        ConfigError: `.env` is not UTF-8.
+        ConfigError: `.env` is not UTF-8, or a secret cannot be read from its file.
     """
-    return {**_env_file(), **os.environ}
+    return with_secrets({**_env_file(), **os.environ})
+
+
+def with_secrets(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables, and those of SECRET_VARIABLES that NAME_FILE gives; no message repeats a secret.
+
+    Raises:
+        ConfigError: A variable is given twice, a file cannot be read, or NAME_FILE is of no secret.
+    """
+    files = {
+        name.removesuffix(_FILE_SUFFIX): Path(path)
+        for name, path in variables.items()
+        if name.startswith("TAWSIYA_") and not name.startswith(ENV_PREFIX) and name.endswith(_FILE_SUFFIX)
+    }
+    for name in files:
+        if name not in SECRET_VARIABLES:
+            raise ConfigError(
+                f"${name}{_FILE_SUFFIX}: no secret has this name; there are {', '.join(SECRET_VARIABLES)}"
+            )
+        if name in variables:
+            raise ConfigError(f"${name} and ${name}{_FILE_SUFFIX} are both set; leave one out")
+    return {**variables, **{name: _secret(f"${name}{_FILE_SUFFIX}", path) for name, path in files.items()}}
+
+
+def _secret(origin: str, path: Path) -> str:
+    """The content of a secret's file, without the newline that editors and `echo` put at its end."""
+    try:
+        return read_utf8(path).removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise ConfigError(f"{origin}: {path} cannot be read: {error.strerror or error}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -22,7 +22,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Only one process may write `path` at a time: the temporary name is fixed, so that a writer overwrites the leftover
     of a killed one.
+
+    Raises:
+        ValueError: `path` is a device or a named pipe, which would be replaced by a file.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is a device or the like and would be replaced; name a file or a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.tmp")

@@ -8,6 +8,7 @@ from feature_repo.common.config import Config
 PENDING_FOLDER, IN_FLIGHT_FOLDER = "pending", "in_flight"  # in the event log
 MERGES_FOLDER, MERGES_FILE = "merges", "buyers.jsonl"  # also there
 UNKNOWN_PRODUCTS_FILE = "unknown_products.jsonl"
+HOSTS_FOLDER = "hosts"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,12 @@ class ShopPaths:
     def event_log(self) -> Path:
         """Folder of the events that the API accepted, one JSON object per line."""
         return self.root / "event_log"
+
+    def hosts(self) -> list["ShopPaths"]:
+        """The folders with logs of the API: this one, and one per further host (`api.log_folder`), by name."""
+        further = self.root / HOSTS_FOLDER
+        folders = sorted(path for path in further.iterdir() if path.is_dir()) if further.is_dir() else []
+        return [self, *map(ShopPaths, folders)]
 
     @property
     def search_log(self) -> Path:
@@ -212,14 +219,34 @@ class ShopPaths:
         return self.root / "evaluation.json"
 
     @property
-    def evaluation_report(self) -> Path:
-        """The last evaluation, as an HTML report."""
-        return self.root / "report.html"
+    def compared_evaluations(self) -> Path:
+        """Results of other evaluations, which the report shows beside the last one, as JSON; missing without any."""
+        return self.root / "compared_evaluations.json"
 
     @property
-    def shadow_page(self) -> Path:
-        """The lists of the last candidate beside those of the live release, as an HTML page."""
-        return self.root / "shadow.html"
+    def shadow_lists(self) -> Path:
+        """The lists of the last candidate and those of the live release at that time, as JSON."""
+        return self.root / "shadow_lists.json"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the HTML reports."""
+        return self.root / "reports"
+
+    @property
+    def report_index(self) -> Path:
+        """The page that leads to all reports."""
+        return self.reports / "index.html"
+
+    @property
+    def evaluation_report(self) -> Path:
+        """The report of the last evaluation."""
+        return self.reports / "evaluation.html"
+
+    @property
+    def release_report(self) -> Path:
+        """The report of the last candidate and the live release."""
+        return self.reports / "release.html"
 
     @property
     def releases(self) -> Path:
@@ -254,6 +281,17 @@ def shop_paths(config: Config) -> ShopPaths:
     name = Path(source).stem if source.endswith((".yaml", ".yml")) else source
     # Absolute, because Feast resolves relative paths against its repository, not against the working directory.
     return ShopPaths((config.data_dir / name).absolute())
+
+
+def log_paths(config: Config) -> ShopPaths:
+    """Where the API of this host writes its logs: `event_log` and `search_log` of these paths."""
+    return ShopPaths(config.api.log_folder.absolute()) if config.api.log_folder else shop_paths(config)
+
+
+def shared_paths(config: Config) -> ShopPaths:
+    """The shop's folder of the batch jobs, which write the list of forgotten buyers."""
+    shared = config.api.shared_data_dir
+    return shop_paths(config.model_copy(update={"data_dir": shared}) if shared else config)
 
 
 def models_dir(config: Config) -> Path:

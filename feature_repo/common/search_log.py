@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -64,9 +64,9 @@ def delete_searches(folder: Path, before: dt.date) -> None:
             path.unlink(missing_ok=True)  # another process may have deleted it
 
 
-def read_searches(folder: Path) -> Iterator[tuple[str, Searches]]:
-    """The days of the log, oldest first, and what was searched; lines that a crash has torn are left out."""
-    for path in sorted(folder.glob("*.jsonl")):
+def read_searches(folders: Iterable[Path]) -> Iterator[tuple[str, Searches]]:
+    """The days of the hosts' logs, the oldest first, and what was searched there; torn lines are left out."""
+    for path in sorted((path for folder in folders for path in folder.glob("*.jsonl")), key=lambda path: path.stem):
         searches: Searches = Counter()
         for line in path.read_bytes().splitlines():
             try:

@@ -51,6 +51,24 @@ class BuyerFeatures(NamedTuple):
     as_of_ms: int
 
 
+class StoredViews(NamedTuple):
+    """One buyer's events as the views of the online store hold them, before they are merged.
+
+    Attributes:
+        history: The newest events as of the last build.
+        recent: Events that were pushed since, the newest ones.
+        purchases: All purchases as of the last build.
+        recent_purchases: Purchases that were pushed since.
+        as_of_ms: Build time of the materialized features, milliseconds since 1970; 0 if there are none.
+    """
+
+    history: EventSequence
+    recent: EventSequence
+    purchases: EventSequence
+    recent_purchases: EventSequence
+    as_of_ms: int
+
+
 class LiveProducts(NamedTuple):
     """The features of P products that change between releases.
 
@@ -78,6 +96,7 @@ class OnlineFeatures:
         redis: The client of the online store.
         schemas: The feature schemas of the shop that the store holds.
         merged: Which guests have become which buyers.
+        max_length: Greatest number of events in a buyer's sequence.
     """
 
     def __init__(
@@ -100,7 +119,7 @@ class OnlineFeatures:
         self.redis: Any = store.client(config)
         self.schemas = schemas
         self._store, self._config, self._views = store, config, definitions
-        self._max_length = max_length
+        self.max_length = max_length
         self._locks = BuyerLocks(self.redis, config.project)
         # For all schemas: a guest is merged for every version of the program.
         self.merged = MergedBuyers(self.redis, schemas.shop)
@@ -122,16 +141,32 @@ class OnlineFeatures:
         `current_keys` maps the product keys of pushed events to those that the products have now: a product may have
         been merged into another one since. Materialized events have followed already.
         """
+        return [self.features_of(stored) for stored in self.read_stored(buyer_ids, current_keys)]
+
+    def read_stored(
+        self, buyer_ids: Sequence[str], current_keys: Callable[[Int64Array], Int64Array] = _as_pushed
+    ) -> list[StoredViews]:
+        """What read_buyers merges, in order."""
         entities = [_entity(c.BUYER_ID, buyer_id) for buyer_id in buyer_ids]
         rows = self._store.read_views(self._config, entities, self._buyer_plan)
         return [
-            BuyerFeatures(
-                self._events(_sequence_of(history), _with_keys(_sequence_of(recent), current_keys)),
-                self._purchases(_purchases_of(purchases), _with_keys(_purchases_of(recent), current_keys)),
+            StoredViews(
+                _sequence_of(history),
+                _with_keys(_sequence_of(recent), current_keys),
+                _purchases_of(purchases),
+                _with_keys(_purchases_of(recent), current_keys),
                 history.stamp_us // 1000,
             )
             for history, recent, purchases in zip(*rows, strict=True)
         ]
+
+    def features_of(self, stored: StoredViews) -> BuyerFeatures:
+        """The features that a buyer's stored events make."""
+        return BuyerFeatures(
+            self._events(stored.history, stored.recent),
+            self._purchases(stored.purchases, stored.recent_purchases),
+            stored.as_of_ms,
+        )
 
     def read_sequence(self, buyer_id: str) -> EventSequence:
         """One buyer's newest events, oldest first."""
@@ -255,9 +290,9 @@ class OnlineFeatures:
 
     def _events(self, materialized: EventSequence, pushed: EventSequence) -> EventSequence:
         # Usually nothing is pushed: no sort needed. A stored sequence is too long if max_length was lowered since.
-        if not len(pushed.event_times) and len(materialized.event_times) <= self._max_length:
+        if not len(pushed.event_times) and len(materialized.event_times) <= self.max_length:
             return materialized  # already ordered
-        return merge_sequences(materialized, pushed, self._max_length)
+        return merge_sequences(materialized, pushed, self.max_length)
 
     @staticmethod
     def _purchases(materialized: EventSequence, pushed: EventSequence) -> EventSequence:
@@ -273,7 +308,7 @@ class OnlineFeatures:
         for entity, recent, materialized, new in zip(
             entities, recent_rows, purchase_rows, events.values(), strict=True
         ):
-            merged = merge_sequences(_sequence_of(recent), new, self._max_length)
+            merged = merge_sequences(_sequence_of(recent), new, self.max_length)
             purchases = merge_sequences(_purchases_of(recent), select(new, new.event_types == PURCHASE))
             # Purchases that materialize has written since need not be stored twice: the arrays would grow for ever.
             purchases = difference(purchases, _purchases_of(materialized))

@@ -66,11 +66,27 @@ class ApiConfig(Section):
         (), description="Addresses of proxies whose X-Forwarded-For header is trusted"
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins that may call the API from a browser")
+    shop_for_guests: bool = Field(
+        False,
+        description="Serve the demo shop at `/` although there are API keys, to guests, with buyer tokens "
+        "([security.md](security.md#the-demo-shop))",
+    )
     rules_path: Path = Field(
         Path("config/rules.yaml"), description="File of merchandising rules (docs/merchandising.md); no file, no rules"
     )
     synonyms_path: Path = Field(
         Path("config/synonyms.yaml"), description="File of synonyms (docs/search.md); no file, no synonyms"
+    )
+    log_folder: Path | None = Field(
+        None,
+        description="Folder for what this host writes, its event log and its search log; empty: the shop's folder. On "
+        "a host beside that of the batch jobs: `hosts/<name>` in their shop's folder "
+        "([operations.md](operations.md#several-hosts))",
+    )
+    shared_data_dir: Path | None = Field(
+        None,
+        description="`data_dir` of the batch jobs, where it is mounted on another host: the API keys and the list of "
+        "forgotten buyers are read there; empty: `data_dir`",
     )
     search_log_days: Annotated[int, Field(ge=0)] = Field(
         30,

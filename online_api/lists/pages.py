@@ -68,6 +68,11 @@ class Pages:
         self._tokens = PageTokens(self._secrets, shop)
         self.refresh()
 
+    @property
+    def secret(self) -> bytes | None:
+        """The secret that signs; None as long as there is none."""
+        return self._secrets[0] if self._secrets else None
+
     def refresh(self) -> None:
         """Reads the shared secret again: the store may have been down, or emptied. For a background thread."""
         if self._is_configured:

@@ -8,7 +8,6 @@ import datetime as dt
 import hashlib
 import json
 import logging
-import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger
 
+from feature_repo.common.config_loading import environment
 from online_api.observability.metrics import Stage
 
 SALT_VARIABLE = "TAWSIYA_LOG_SALT"
@@ -99,9 +99,13 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def log_salt(environ: Mapping[str, str] = os.environ) -> bytes:
-    """The salt of buyer hashes: `$TAWSIYA_LOG_SALT`, else a random one, so that hashes of two runs never match."""
-    salt = environ.get(SALT_VARIABLE) or secrets.token_hex()
+def log_salt(environ: Mapping[str, str] | None = None) -> bytes:
+    """The salt of buyer hashes: `$TAWSIYA_LOG_SALT`, else a random one, so that hashes of two runs never match.
+
+    Args:
+        environ: The environment; None takes `config_loading.environment()`.
+    """
+    salt = (environment() if environ is None else environ).get(SALT_VARIABLE) or secrets.token_hex()
     # BLAKE2b takes keys of up to 64 bytes; the hash of a salt of any length has 64.
     return hashlib.blake2b(salt.encode("utf-8", "surrogateescape")).digest()
 

@@ -76,10 +76,12 @@ class Metrics:
 
     def _make_request_metrics(self) -> None:
         self.request_seconds = _children(
-            self._histogram("request_seconds", "Requests", DURATION_BUCKETS, "route", "method", "status")
+            self._histogram(
+                "request_seconds", "Time of requests, in seconds", DURATION_BUCKETS, "route", "method", "status"
+            )
         )
         self.stage_seconds = _children(
-            self._histogram("stage_seconds", "Stages of requests", DURATION_BUCKETS, "stage")
+            self._histogram("stage_seconds", "Time of the stages of requests, in seconds", DURATION_BUCKETS, "stage")
         )
         self.answers = _children(self._counter("answers", "Lists, by their source", "source"))
         self.fallbacks = _children(
@@ -136,7 +138,9 @@ class Metrics:
 
     def _make_shadow_metrics(self) -> None:
         self.shadow = _children(self._counter("shadow", "Lists that a candidate release made, too", "outcome"))
-        self.shadow_seconds = self._histogram("shadow_seconds", "Lists of the candidate release", DURATION_BUCKETS)
+        self.shadow_seconds = self._histogram(
+            "shadow_seconds", "Time of the candidate release's lists, in seconds", DURATION_BUCKETS
+        )
         self.shadow_overlap = self._histogram(
             "shadow_overlap", "Share of products that both releases' lists have in common", OVERLAP_BUCKETS
         )

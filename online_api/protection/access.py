@@ -1,5 +1,6 @@
 """Access control: API keys with scopes, tokens of single buyers, and rate limits per key, buyer and address."""
 
+import datetime as dt
 import hashlib
 import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
@@ -10,9 +11,10 @@ from urllib.parse import urlsplit
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from feature_repo.access.api_keys import ApiKey, Scope
+from feature_repo.access.api_keys import ApiKey
 from feature_repo.access.buyer_tokens import BuyerTokens, InvalidTokenError
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.settings.api import ApiConfig
 from online_api.observability.metrics import Metrics
 from online_api.observability.middleware import context_of
@@ -54,14 +56,22 @@ class AccessControl:
     """Admits requests or raises an error; for one event loop."""
 
     def __init__(
-        self, keys: KeyRing, tokens: BuyerTokens, limiter: RateLimiter, config: ApiConfig, metrics: Metrics
+        self,
+        keys: KeyRing,
+        tokens: BuyerTokens,
+        open_tokens: Callable[[], BuyerTokens],
+        limiter: RateLimiter,
+        config: ApiConfig,
+        metrics: Metrics,
     ) -> None:
         """Combines the parts, which the caller opens and closes.
 
         If there are no keys at the start, the API is open until there is one; `serve` allows that on loopback only.
-        Revoking the last key later does not open the API.
+        Revoking the last key later does not open the API. While it is open, `open_tokens` count instead of `tokens`, so
+        that the demo shop needs no secret to be configured.
         """
-        self._keys, self._tokens, self._limiter, self._metrics = keys, tokens, limiter, metrics
+        self._keys, self._limiter, self._metrics = keys, limiter, metrics
+        self._closed_tokens, self._open_tokens = tokens, open_tokens
         self._open = not keys.any()
         self._origins = config.cors_origins
         self._key_limit = Limit(rate_per_second=config.requests_per_second_per_key, burst=config.burst_per_key)
@@ -106,6 +116,29 @@ class AccessControl:
         # A hash, because Redis holds the names of the buckets.
         await self._limit(f"buyer:{buyer_digest(buyer_id)}", self._buyer_limit)
 
+    async def admit_visitor(self, request: Request) -> bool:
+        """Checks the rate limit of the address, for who has neither key nor token yet; returns whether the API is open.
+
+        Raises:
+            RateLimitedError, ForbiddenError: The request is not admitted.
+        """
+        await self._limit(f"address:{_address(request)}", self._address_limit)
+        if self._is_open:
+            _require_own_page(request, self._origins)
+        return self._is_open
+
+    def sign(self, buyer_id: str, expires: dt.datetime) -> str:
+        """A token that this API accepts; ConfigError if there is nothing to sign with."""
+        return self._tokens.sign(buyer_id, expires)
+
+    def token_holder(self, request: Request) -> str | None:
+        """The buyer whom the request's token names; None without a valid one."""
+        token = _bearer_token_of(request)
+        try:
+            return None if token is None else self._tokens.buyer_of(token)
+        except InvalidTokenError:
+            return None
+
     def require_guest(self, guest_id: str, token: str | None) -> None:
         """Raises ForbiddenError unless a guest's buyer token proves that the caller is this guest."""
         if token is None:
@@ -119,17 +152,24 @@ class AccessControl:
 
     def _key(self, request: Request, token: str | None) -> ApiKey | None:
         """The key of the request; None if none is needed."""
-        if self._open:
-            # Never set to True again: revoking the last key must not open the API.
-            self._open = not self._keys.any()
-            if self._open:
-                _require_own_page(request, self._origins)
-                return None
+        if self._is_open:
+            _require_own_page(request, self._origins)
+            return None
         key = None if token is None else self._keys.find(token)
         if key is None:
             self._metrics.rejected("unauthorised").inc()
             raise UnauthorisedError("a valid API key is needed in the header X-API-Key")
         return key
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether requests need no key. Never True again: revoking the last key must not open the API."""
+        self._open = self._open and not self._keys.any()
+        return self._open
+
+    @property
+    def _tokens(self) -> BuyerTokens:
+        return self._open_tokens() if self._is_open else self._closed_tokens
 
     async def _limit(self, bucket: str, limit: Limit) -> None:
         wait_s = await self._limiter.admit(bucket, limit)

@@ -11,6 +11,7 @@ from fastapi import Depends, Request, Response
 
 from feature_repo import columns as c
 from online_api.batcher import Batcher
+from online_api.inspection.inspection_thread import Inspections
 from online_api.lists.languages import Languages, wanted_languages
 from online_api.lists.list_request import ListRequest, ListResult
 from online_api.observability.middleware import context_of
@@ -59,11 +60,13 @@ class Services:
         runtime: The service and its parts.
         batcher: Collects list requests into batches for the service.
         text_thread: Encodes texts; one thread, because encoding one text uses all cores.
+        inspections: Answers the inspection routes.
     """
 
     runtime: Runtime
     batcher: Batcher[ListRequest, ListResult]
     text_thread: ThreadPoolExecutor
+    inspections: Inspections
 
 
 def services_of(request: Request) -> Services:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Request
 
 from feature_repo import columns as c
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from online_api.observability.middleware import context_of
 from online_api.protection.access import AccessControl, caller_of, needs_or_buyer, require_own_buyer
 from online_api.routes.dependencies import BODY_PROBLEMS, ServicesDep, problems

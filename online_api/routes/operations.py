@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.lock import shop_lock
 from online_api.draining import Draining

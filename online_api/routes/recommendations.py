@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from online_api.lists.list_request import NO_TEXT_ENCODER, ListRequest
 from online_api.protection.access import needs_or_buyer, require_own_buyer
 from online_api.routes.dependencies import (

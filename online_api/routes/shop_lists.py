@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from online_api.lists.kinds.list_kinds import ListKind
 from online_api.lists.kinds.list_requests import (
     bought_together_request,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from online_api.protection.access import needs_or_buyer
 from online_api.routes.dependencies import READ_PROBLEMS, json_response, services_of
 from online_api.routes.query_route import QueryRoute

@@ -218,17 +218,17 @@ class ListParameters(BaseModel):
     k: ListLength = 10
     category: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these categories")
     brand: list[Name] = Field(default=[], max_length=MAX_NAMES, description="One of these brands")
-    min_price: Price | None = None
-    max_price: Price | None = None
+    min_price: Price | None = Field(None, description="The price is known and not below this")
+    max_price: Price | None = Field(None, description="The price is known and not above this")
     currency: CurrencyCode | None = Field(None, description=CURRENCY_DESCRIPTION)
-    in_stock: bool = False
+    in_stock: bool = Field(False, description="The product is not known to be out of stock")
     # Fewer than in a body, because servers and proxies refuse long URLs (uvicorn those above 64 KiB).
     exclude: list[Identifier] = Field(default=[], max_length=MAX_NAMES, description="Products that must not appear")
     lambda_: float = Field(
         1.0, alias="lambda", ge=0, le=1, description="Diversity: 1 by score alone, 0 by difference alone"
     )
-    max_per_brand: Cap | None = None
-    max_per_category: Cap | None = None
+    max_per_brand: Cap | None = Field(None, description="At most this many products of one brand")
+    max_per_category: Cap | None = Field(None, description="At most this many products of one category")
     max_per_group: Cap = Field(1, description=PER_GROUP_DESCRIPTION)
     rules: bool = Field(True, description="Apply the shop's merchandising rules")
     lang: LanguageTag | None = None
@@ -296,10 +296,34 @@ class SuggestionParameters(BaseModel):
     k: Annotated[int, Field(ge=1, le=20, description="Number of suggestions")] = 8
 
 
+SearchText = Annotated[str, Field(min_length=1, max_length=500, description="The search query, in any language")]
+
+
 class SearchParameters(FacetedParameters):
     """A search query and the conditions on its list."""
 
-    q: str = Field(min_length=1, max_length=500, description="The search query, in any language")
+    q: SearchText
+
+
+class InspectionParameters(BaseModel):
+    """The conditions on a list to inspect."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: ListLength = 20
+    new_only: bool = Field(False, description="As in the recommendations for a buyer; no effect on similar products")
+    in_stock: bool = False
+    rules: bool = Field(True, description="Apply the shop's merchandising rules")
+
+    def filters(self) -> Filters:
+        """The conditions on products."""
+        return _recognised(Filters(in_stock=self.in_stock))
+
+
+class ComparisonParameters(InspectionParameters):
+    """The conditions on two lists to compare."""
+
+    release: str = Field(max_length=100, description="Name of the other release, as `GET /v1/admin/releases` lists it")
 
 
 class Event(BaseModel):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import typer
 
 from batch_jobs.cli import app
+from batch_jobs.reports.build import build_reports
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.lock import shop_lock
@@ -42,7 +44,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield path
 
 
-GROUPS = ("release", "runs", "config", "keys", "index")
+GROUPS = ("release", "report", "runs", "config", "keys", "index")
 COMMANDS = sorted(leaves(typer.main.get_command(app)))
 LIST = ("list", "trending", "-k", "3")
 FIND = ("search", products()[0]["title"], "-k", "3")
@@ -65,6 +67,8 @@ CHAIN = [
     DEMO,
     ("runs", "list"),
     ("runs", "show", "last"),
+    ("report", "build"),
+    ("report", "open"),
     ("recommend", "--buyer", "b01", "-k", "3"),
     LIST,
     FIND,
@@ -244,16 +248,16 @@ def test_without_json_people_read_text(built: Shop) -> None:
     assert evaluated.code == DONE
     assert "two_tower" in evaluated.stdout
     assert "personal_frequency" in evaluated.stdout
-    report = shop_paths(load_config(built.config_file)).evaluation_report
-    assert str(report) in evaluated.stdout
-    assert "personal_frequency" in report.read_text(encoding="utf-8")
+    paths = shop_paths(load_config(built.config_file))
+    assert str(paths.evaluation_report) in evaluated.stdout
+    assert "personal_frequency" in paths.evaluation_report.read_text(encoding="utf-8")
     listed = built.run("release", "list")
-    assert [line[0] for line in listed.stdout.splitlines()] == ["*", " "]
+    assert [line[:4] for line in listed.stdout.splitlines()] == ["live", "----", "*   ", "    "]
     assert "embedding_dim: 16" in built.run("config", "show").stdout
     refreshed = built.run("refresh").stdout
     assert f"\n\nshop: {len(events()):,} events of 60 buyers, 40 products\nbad rows: 0;" in refreshed
-    assert str(shop_paths(load_config(built.config_file)).quarantine) in refreshed
-    assert str(report) in refreshed
+    assert str(paths.quarantine) in refreshed
+    assert str(paths.report_index) in refreshed
     assert "two_tower" in refreshed
 
 
@@ -274,7 +278,10 @@ def test_evaluate_shows_other_runs_beside_it(built: Shop, tmp_path: Path) -> Non
     finished = built.run("evaluate", "--compare", str(other), "--json")
     assert finished.code == DONE
     page = Path(finished.answer["report"]).read_text(encoding="utf-8")
-    assert f"Evaluation: shop, {other}</title>" in page
+    assert str(other) in page
+    build_reports(load_config(built.config_file))
+    assert str(other) in Path(finished.answer["report"]).read_text(encoding="utf-8")
+    assert str(other) not in Path(built.run("evaluate", "--json").answer["report"]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -518,3 +525,44 @@ def test_every_command_has_help_and_the_common_options(command: tuple[str, ...],
     assert finished.code == DONE
     for option in ("--config", "--set", "--json"):
         assert option in finished.stdout
+
+
+# ---- the machine says no ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_without_the_right_to_write_the_folder_and_the_user_are_named(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    finished = shop.run("keys", "create", "--name", "x", "--scope", "read", "--set", f"data_dir={tmp_path}/closed")
+    assert (finished.code, finished.stdout) == (FAILED, "")
+    assert f"run it as the owner of {tmp_path}/closed" in finished.stderr
+
+
+def test_a_backup_does_not_replace_a_device(shop: Shop, tmp_path: Path) -> None:
+    pipe, events = tmp_path / "pipe", shop_paths(load_config(shop.config_file)).events
+    os.mkfifo(pipe)
+    events.parent.mkdir(parents=True)
+    events.touch()
+    try:
+        finished = shop.run("backup", "--to", str(pipe))
+    finally:
+        events.unlink()
+        events.parent.rmdir()
+    assert finished.code == FAILED
+    assert f"{pipe} is a device or the like" in finished.stderr
+    assert pipe.is_fifo()
+
+
+def test_ctrl_c_is_one_line_and_130(shop: Shop, tmp_path: Path) -> None:
+    """A reader that never gets its file's end waits until it is interrupted."""
+    buyers = tmp_path / "buyers"
+    os.mkfifo(buyers)
+    arguments = ["forget", "--file", str(buyers), "--config", str(shop.config_file)]
+    with (
+        subprocess.Popen([SCRIPT, *arguments], cwd=shop.folder, stderr=subprocess.PIPE, text=True) as process,
+        buyers.open("w"),  # opens once the command reads it
+    ):
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr == "error: interrupted; run the same command again: no file is half written\n"

@@ -66,6 +66,8 @@ def test_a_search_says_how_its_products_match() -> None:
         "search, release r\n1 products match\ndid you mean: tea mug\n1.500  m1  Tea mug"
     )
     assert list_text({**found, "search": None}) == "search, release r\n1.500  m1  Tea mug"
+    two = {**found, "search": None, "items": [item, {"score": 0.25, "product_id": "m22", "title": "كوب"}]}
+    assert list_text(two).splitlines()[1:] == ["1.500  m1   Tea mug", "0.250  m22  كوب"]
     nothing = {"matching": 0, "no_match": True, "did_you_mean": None}
     assert "no product is like this query; popular ones:" in list_text({**found, "search": nothing})
 
@@ -119,7 +121,7 @@ def test_evaluation_has_a_table_for_each_kind_the_best_model_first() -> None:
         *TARGET_LINES[1:],
         "",
         "in brackets: 95%",
-        "more metrics, slices and curves: report.html",
+        "more metrics and slices: report.html",
     ]
 
 
@@ -152,7 +154,7 @@ MADE_LINES = [
     "gate: no release is live",
     "",
     *TARGET_LINES,
-    "more metrics, slices and curves: report.html",
+    "reports: report.html",
     "warnings:",
     "  events: 2 rows left out",
     "  ingest: several_buyers: 1 buyers have events",
@@ -239,7 +241,8 @@ def test_a_refused_release_is_shown_with_the_table_of_the_gate() -> None:
     lines = [
         "release r2:",
         "figure    live  candidate  difference  limit           verdict",
-        "products  40    20                     >= 70% of live  refused",
+        "--------------------------------------------------------------",
+        "products    40         20              >= 70% of live  refused",
         "refused: products fell",
         "its lists beside those of the live release: var/shop/shadow.html",
     ]
@@ -251,7 +254,7 @@ def test_a_forced_release_says_why_it_is_live() -> None:
     gate = {"rows": [], "window": None, "reasons": ["products fell"], "notes": [], "forced": {"reason": "a sale ended"}}
     text = refresh_text(MADE | {"gate": gate, "shadow": "shadow.html", "evaluation": EVALUATION})
     assert "the gate refused it; it was forced (a sale ended)" in text.splitlines()
-    assert "lists beside those of the release before: shadow.html" in text.splitlines()
+    assert "its lists beside those of the release before: shadow.html" in text.splitlines()
 
 
 def test_of_many_warnings_the_first_are_shown() -> None:

@@ -18,6 +18,7 @@ from batch_jobs.embed_products import embed_job
 from batch_jobs.evaluate_model import evaluate_job
 from batch_jobs.publish import publish
 from batch_jobs.refresh import refresh
+from batch_jobs.reports.build import build_reports
 from batch_jobs.shop_lists.build_lists import lists_job
 from batch_jobs.train_model import train_job
 from feature_repo import columns as c
@@ -29,6 +30,7 @@ from feature_repo.store import FeatureStore, feature_store
 from tests.command import invoke
 from tests.tiny_shop import write_shop
 from training.artifacts.gate_verdict import GATE_PASSED, GATE_REFUSED
+from training.artifacts.inspection.product_map import PRODUCT_MAP, ProductMap
 from training.artifacts.release import current_release, list_releases, promote, read_manifest
 from training.data.dataset import TrainingData, read_training_data
 
@@ -112,6 +114,16 @@ def test_the_first_release_is_judged_alone(first: dict[str, Any], paths: ShopPat
     assert read_manifest(paths.releases / first["release"])["gate"] == gate
 
 
+def test_a_release_has_a_map_of_its_products(first: dict[str, Any], second: dict[str, Any], paths: ShopPaths) -> None:
+    folders = [paths.releases / result["release"] for result in (first, second)]
+    product_map = ProductMap.load(folders[0])
+    assert product_map is not None
+    assert len(product_map) == read_manifest(folders[0])["n_products"]  # a small shop is on it whole
+    maps = [(folder / PRODUCT_MAP).read_bytes() for folder in folders]
+    assert maps[0] == maps[1]  # of the same vectors
+    assert PRODUCT_MAP in read_manifest(folders[0])["sha256"]
+
+
 def test_the_gate_measures_what_evaluation_does(first: dict[str, Any]) -> None:
     """One ranks as the service does, from a release; the other scores all products with the trained model."""
     evaluated = first["evaluation"]["targets"]
@@ -132,18 +144,20 @@ def test_an_equal_release_passes_and_is_live(first: dict[str, Any], second: dict
     assert row(second["gate"], "recall@20")["interval"] == [0, 0]
 
 
-def test_the_shadow_page_needs_nothing_else_and_names_nobody(second: dict[str, Any], paths: ShopPaths) -> None:
+def test_the_report_on_the_release_shows_lists_and_names_nobody(
+    config: Config, second: dict[str, Any], paths: ShopPaths
+) -> None:
+    build_reports(config)
     page = Path(second["shadow"]).read_text(encoding="utf-8")
-    assert not re.search(r"(?:src|href)=|url\(|@import|<script", page)
-    assert "Lists of 60 buyers" in page
-    assert page.count("<h3>") == 10
-    assert "100% on average" in page
+    assert "The lists of 60 buyers" in page
+    assert page.count("<h4>candidate</h4>") == 10
+    assert "100% of the first 20 products" in page
     buyers = set(pq.read_table(paths.events, columns=[c.BUYER_ID])[c.BUYER_ID].to_pylist())
     assert not [buyer for buyer in buyers if re.search(rf"\b{buyer}\b", page)]
 
 
 def test_a_model_of_shuffled_labels_is_refused_by_its_recall(
-    second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
+    config: Config, second: dict[str, Any], refused: dict[str, Any], paths: ShopPaths
 ) -> None:
     gate = refused["gate"]
     assert gate["verdict"] == GATE_REFUSED
@@ -153,7 +167,10 @@ def test_a_model_of_shuffled_labels_is_refused_by_its_recall(
     assert f"release {second['release']} stays live" in refused["message"]
     assert live(paths) == second["release"]
     assert read_manifest(paths.releases / refused["release"])["gate"] == gate
-    assert "recall@20, new items" in Path(refused["shadow"]).read_text(encoding="utf-8")
+    build_reports(config)
+    page = Path(refused["shadow"]).read_text(encoding="utf-8")
+    assert f"release {refused['release']}" in page
+    assert "<strong>Refused.</strong>" in page
 
 
 def test_a_refused_release_is_listed_compared_and_promoted_by_force_alone(
@@ -164,8 +181,8 @@ def test_a_refused_release_is_listed_compared_and_promoted_by_force_alone(
     def run(*words: str) -> Result:
         return invoke("release", *words, "--config", str(config_file))
 
-    listed = run("list").stdout.splitlines()
-    assert [line.split("products  ")[1] for line in listed] == ["passed", "passed", "refused"]
+    _, _, *listed = run("list").stdout.splitlines()  # below the header and its line
+    assert [line.split()[-1] for line in listed] == ["passed", "passed", "refused"]
     assert listed[1].startswith("* ")
     compared = run("compare", second["release"], name)
     assert (compared.exit_code, live(paths)) == (0, second["release"])

@@ -329,14 +329,15 @@ def test_records_name_no_buyer_and_have_what_the_command_prints(folder: Path) ->
 def test_a_failed_run_goes_on_where_it_failed(folder: Path) -> None:
     config = config_of(folder, "refresh.retrain=never")
     paths = shop_paths(config)
-    paths.evaluation_report.unlink()
-    paths.evaluation_report.mkdir()
-    with pytest.raises(OSError, match=r"report\.html"):
+    paths.evaluation.unlink()
+    paths.evaluation.mkdir()
+    with pytest.raises(OSError, match=r"evaluation\.json"):
         refresh(config, show_progress=False)
     failed = list_runs(paths)[-1]
     assert (failed["state"], failed["stages"][-1]["stage"]) == ("failed", "evaluate")
-    assert "report.html" in failed["error"]
-    paths.evaluation_report.rmdir()
+    assert "evaluation.json" in failed["error"]
+    assert "failed in evaluate" in paths.report_index.read_text()
+    paths.evaluation.rmdir()
     result = refresh(config, show_progress=False)
     assert stage_of(result, "embed") == ("skipped", "same data, settings and code")
     assert stage_of(result, "evaluate") == ("done", "no finished run of it")

@@ -29,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(900)  # six models
 def test_answers_of_a_run_and_of_the_same_run_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {
         "data_dir": folder / "var",
@@ -45,8 +46,9 @@ def test_answers_of_a_run_and_of_the_same_run_again(folder: Path, capsys: pytest
     arguments += ["--seeds", "2", *(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))]
     quality.main(arguments)
     first = json.loads(capsys.readouterr().out)
-    judged = first["targets"]["next"]
-    assert judged["n"] == N_USERS
+    assert set(first["targets"]) == {"next tv", "next tr"}
+    judged = first["targets"]["next tv"]
+    assert judged["n"] == first["targets"]["next tr"]["n"] == N_USERS
     assert set(judged["models"]) == {"two_tower", "two_tower_alone", "popularity"}
     for model, metrics in judged["models"].items():
         low, high = judged["ci"][model]["hit_rate@10"]
@@ -58,8 +60,11 @@ def test_answers_of_a_run_and_of_the_same_run_again(folder: Path, capsys: pytest
     assert np.mean(means) == pytest.approx(judged["models"]["two_tower"]["ndcg@20"])
     assert judged["best_baseline"]["name"] == "popularity"
 
+    # Without the validation days: another model, and popularity counted in fewer events.
+    without = first["targets"]["next tr"]["models"]
+    assert all(metrics != without[model] for model, metrics in judged["models"].items())
     kept = {path: path.stat().st_mtime_ns for path in (folder / "var").rglob("results/*.npz")}
-    assert len(kept) == 3
+    assert len(kept) == 5
     quality.main(arguments)
     assert json.loads(capsys.readouterr().out) == first
     assert {path: path.stat().st_mtime_ns for path in (folder / "var").rglob("results/*.npz")} == kept

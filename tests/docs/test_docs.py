@@ -1,9 +1,9 @@
 """The documents say what the code does."""
 
-import importlib.util
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from batch_jobs.cli import app
 from batch_jobs.ingestion.column_names import EVENT_ALIASES, PRODUCT_ALIASES
 from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.ingestion.source_mapping import load_mapping
-from feature_repo.common.config import Config
-from feature_repo.common.config_loading import load_config
+from feature_repo.common.config import Config, known_keys
 from online_api.app import create_app
 from online_api.schemas.responses import RecommendationResponse
+from reference.command_line import commands_of
 from training.evaluate import TOWERS_ALONE, TWO_TOWER
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS
 from training.model.aggregators import AGGREGATORS
@@ -30,32 +30,14 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-def _commands() -> set[str]:
+PAGES = ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md")))]
+BLOCK = re.compile(r"^ *```(?:bash|sh|console)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+ENDS_A_COMMAND = re.compile(r"\s(?:\||\|\||&&|;|>>?|2>|<)(?:\s|$)")
+
+
+def _commands() -> dict[str, Any]:
     """Every command as a user types it, such as `release list`."""
-    names = set()
-    commands: dict[str, Any] = getattr(get_command(app), "commands")  # noqa: B009
-    for name, command in commands.items():
-        inner = getattr(command, "commands", None)
-        names |= {f"{name} {child}" for child in inner or ()}
-        if not inner or getattr(command, "invoke_without_command"):  # noqa: B009
-            names.add(name)
-    return names
-
-
-def _reference() -> str:
-    spec = importlib.util.spec_from_file_location("docs_reference", DOCS / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    text: str = module.reference()
-    return text
-
-
-def test_configuration_reference_is_up_to_date() -> None:
-    assert (DOCS / "configuration.md").read_text(encoding="utf-8") == _reference() + "\n", (
-        "run: python docs/reference.py"
-    )
+    return dict(commands_of(get_command(app)))
 
 
 def test_every_command_is_described() -> None:
@@ -119,30 +101,42 @@ def test_the_documented_mapping_reads_csv_files(tmp_path: Path) -> None:
     assert report["products"]["kept"] == 1
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "docs/data-quality.md",
-        "docs/exports.md",
-        "docs/operations.md",
-        "docs/privacy.md",
-        "docs/security.md",
-        "docs/sources.md",
-        "docs/training.md",
-    ],
-)
-def test_commands_in_code_blocks_exist(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
+def _calls(text: str) -> Iterator[list[str]]:
+    """The words of each call of `tawsiya` or `make` in a page's shell blocks and inline code."""
+    shell = "\n".join(BLOCK.findall(text)).replace("\\\n", " ")
+    inline = re.findall(r"`((?:tawsiya|make) [^`]+)`", text)
+    for line in (*shell.splitlines(), *inline):
+        for call in ENDS_A_COMMAND.split(line.strip().removeprefix("$ ")):
+            if call.startswith(("tawsiya ", "make ")):
+                yield shlex.split(call, comments=True)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_code_exist_with_their_options(page: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    shell = "\n".join(re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
-    inline = "\n".join(re.findall(r"`((?:tawsiya|make) [^`]+)`", text))
-    for line in (shell + "\n" + inline).splitlines():
-        words = shlex.split(line.removeprefix("$ "), comments=True)
-        if words[:1] == ["tawsiya"]:
-            assert words[1] in _commands() or " ".join(words[1:3]) in _commands(), f"{page}: {line}"
-        elif words[:1] == ["make"]:
-            assert words[1] in targets, f"{page}: {line}"
+    commands = _commands()
+    for words in _calls((ROOT / page).read_text(encoding="utf-8").replace("tawsiya COMMAND", "")):
+        if words[0] == "make":
+            assert words[1] in targets, f"{page}: {words}"
+            continue
+        command = commands.get(" ".join(words[1:3])) or commands.get(words[1])
+        if command is None and len(words) == 2:  # a group, such as `tawsiya keys`
+            assert any(name.startswith(f"{words[1]} ") for name in commands), f"{page}: {words}"
+            continue
+        assert command is not None, f"{page}: {words}"
+        known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+        options = {word.partition("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)}
+        assert options - known == set(), f"{page}: {words}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_in_commands_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"--set ([\w.]+)=", text)) - {"section.key"}
+    variables = set(re.findall(r"\bTAWSIYA__(\w+)=", text)) - {"SECTION__KEY"}
+    assert named | {name.lower().replace("__", ".") for name in variables} <= set(known_keys())
+    sources = set(re.findall(r"\b(?:TAWSIYA__DATA__SOURCE|data\.source)=([\w-]+)(?![\w./-])", text)) - {"my_shop"}
+    assert [name for name in sorted(sources) if not (ROOT / "config" / "sources" / f"{name}.yaml").is_file()] == []
 
 
 def test_every_setting_that_is_searched_is_described_with_its_values() -> None:
@@ -171,20 +165,3 @@ def test_relative_links_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
-
-
-def test_compose_file_runs_real_commands_with_a_valid_configuration() -> None:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    assert set(compose["services"]) == {"redis", "api", "batch", "prometheus", "grafana"}
-    mounts = [mount for service in compose["services"].values() for mount in service["volumes"]]
-    deployed = [ROOT / mount.split(":")[0] for mount in mounts if mount.startswith("./deploy")]
-    assert all(folder.is_dir() for folder in deployed)
-    for name in ("api", "batch"):
-        service = compose["services"][name]
-        assert service["command"][0] in _commands()
-        environment = {
-            key: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value)) for key, value in service["environment"].items()
-        }
-        config = load_config(ROOT / service["command"][2], environ=environment)
-        assert config.feature_store.online == "redis"
-        assert environment["TAWSIYA_REDIS"].split(":")[0] in compose["services"]

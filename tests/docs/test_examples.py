@@ -14,23 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.deploy.commands import require_command
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 INSTALLED = "/srv/tawsiya/.venv/bin/tawsiya"
 CRON_FIELDS = re.compile(r"((?:[\d*/,-]+\s+){5})(.+)")
 USAGE_OR_REFUSED = [2, 3]  # exit codes that a retry does not mend
-
-
-def require_command(words: list[str]) -> None:
-    """Parses the arguments of `tawsiya` as the command line does, without running it."""
-    from typer.main import get_command
-
-    from batch_jobs.cli import app
-
-    command: Any = get_command(app)
-    name, *arguments = words
-    command.commands[name].make_context(name, arguments)
 
 
 def test_cron_lines_call_the_command() -> None:
@@ -67,23 +57,6 @@ def test_systemd_units_are_valid(tmp_path: Path) -> None:
     )  # fmt: skip
     about_ours = [line for line in done.stderr.splitlines() if "tawsiya" in line]
     assert (done.returncode, about_ours) == (0, []), done.stderr
-
-
-def test_kubernetes_jobs_are_valid() -> None:
-    jobs = list(yaml.safe_load_all((EXAMPLES / "kubernetes-cronjob.yaml").read_text()))
-    assert [(job["kind"], job["metadata"]["name"]) for job in jobs] == [
-        ("CronJob", "tawsiya-refresh"),
-        ("CronJob", "tawsiya-prices"),
-    ]
-    for job in jobs:
-        assert CRON_FIELDS.fullmatch(f"{job['spec']['schedule']} x")
-        assert job["spec"]["concurrencyPolicy"] == "Forbid"
-        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        require_command(container["args"])
-        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
-    (rule,) = jobs[0]["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
-    assert rule["onExitCodes"]["values"] == USAGE_OR_REFUSED
 
 
 @pytest.mark.parametrize("name", ["airflow_dag.py", "dagster_schedule.py"])

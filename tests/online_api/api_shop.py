@@ -27,9 +27,10 @@ from online_api.schemas.problems import Problem
 from online_api.schemas.responses import ApiResponse, RecommendationResponse
 from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
+from training.artifacts.inspection.product_map import ProductMap
 from training.artifacts.lists.list_tables import ListTables
 from training.artifacts.model import ModelCard, save_model
-from training.artifacts.product_table import read_product_columns
+from training.artifacts.product_table import category_codes, read_product_columns
 from training.artifacts.queries.catalogue_suggestions import write_suggestions
 from training.artifacts.release import ReleaseParts, promote, write_release
 from training.artifacts.rescorer import Rescorer
@@ -116,6 +117,7 @@ def publish_random_release(
     tables = list_tables(config) if with_lists else ListTables.empty(len(catalogue))
     tables.save(paths.shop_lists)
     data_end = read_time_split(paths.feature_report).data_end
+    products = read_product_columns(paths.product_features)
     name = write_release(
         paths.releases,
         ReleaseParts(
@@ -123,12 +125,13 @@ def publish_random_release(
             embeddings=paths.embeddings,
             index=paths.index,
             search_index=paths.search_index,
-            products=read_product_columns(paths.product_features),
+            products=products,
             aliases=pq.read_table(paths.product_aliases),
             popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
             recent_popularity=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
             as_of_ms=as_ms(data_end) if with_lists else 0,
             shop_lists=paths.shop_lists,
+            product_map=ProductMap.build(vectors_ND, category_codes(products)),
         ),
         metrics={},
         about={"schema_hash": schema_hash},

@@ -12,8 +12,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from feature_repo.access.api_keys import Scope, api_keys_path, create_key
+from feature_repo.access.api_keys import api_keys_path, create_key
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.errors import ConfigError, OtherSchemaError
 from feature_repo.common.paths import shop_paths
@@ -77,6 +77,12 @@ def test_openapi_has_every_route(api: dict[str, Any]) -> None:
         "/v1/on-sale",
         "/v1/search",
         "/v1/suggestions",
+        "/v1/inspect/buyers/{buyer_id}",
+        "/v1/inspect/buyers/{buyer_id}/compare",
+        "/v1/inspect/products/{product_id}",
+        "/v1/inspect/products/{product_id}/compare",
+        "/v1/inspect/search",
+        "/v1/inspect/map",
         "/v1/admin/releases",
         "/v1/admin/releases/reload",
         "/v1/admin/releases/rollback",

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from feature_repo.access.api_keys import Scope
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore

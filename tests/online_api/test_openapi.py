@@ -14,7 +14,7 @@ from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
 from schemathesis.engine import events, from_schema
 
-from feature_repo.access.api_keys import Scope
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from online_api.app import create_app
 from online_api.runtime import Runtime

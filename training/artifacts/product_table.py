@@ -142,6 +142,12 @@ def with_group_codes(products: pa.Table) -> pa.Table:
     return products.append_column(c.GROUP_CODE, pa.array(codes_N, pa.int32()))
 
 
+def category_codes(products: pa.Table) -> Int32Array:
+    """(N,) a code for each product's category; NO_CODE for none."""
+    codes_N, _ = _coded(products[c.CATEGORY])
+    return codes_N
+
+
 def map_arrow(path: Path) -> pa.Table:
     """An Arrow file as a memory-mapped table."""
     with pa.memory_map(str(path)) as source:

@@ -42,9 +42,10 @@ from training.artifacts.release import (
 )
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked
-from training.artifacts.search.text_search import NO_SYNONYMS, QuerySynonyms, SearchIndex
+from training.artifacts.search.text_search import NO_SYNONYMS, ComparedText, QuerySynonyms, SearchIndex
 from training.artifacts.search.vector_index import load_index
 from training.data.histories import UNKNOWN_PRODUCT
+from training.model.spec import ModelSpec
 from training.model.towers import UNKNOWN
 
 # A read-only default argument: a dict could be changed by a caller.
@@ -85,6 +86,7 @@ class Recommender:
         products: Its products.
         suggestions: Texts that complete what a buyer types; None for an older release, which has none.
         card: What its model says about itself.
+        spec: The choices and sizes of its model.
         rescorer: The weights of its re-scorer.
         as_of_ms: End of its data, milliseconds since 1970; the re-scorer counts back from it.
         lists: What the lists of a shop's pages are made from; None in a release from before 0.2.
@@ -115,6 +117,7 @@ class Recommender:
         self.model_folder = folder / MODEL_FOLDER
         model, _, self.card = load_model(self.model_folder)
         self.text_encoder: str = self.card.text_encoder
+        self.spec: ModelSpec = model.spec
         self._item_tower = model.item_tower
         # The table of id embeddings is as large as all product vectors. The service only encodes new products, which
         # have no id embedding (their row is zeros), so no worker keeps the table.
@@ -128,7 +131,7 @@ class Recommender:
         self.suggestions = SuggestionIndex.load(folder / SEARCH_FOLDER)
         self.rescorer = Rescorer.load(self.model_folder)
         self.lists = ShopLists.load(folder / LISTS_FOLDER, len(self.products), manifest["as_of_ms"])
-        weights = np.asarray(model.spec.event_weights, dtype=np.float32)
+        weights = np.asarray(self.spec.event_weights, dtype=np.float32)
         # The scale at which the re-scorer was fitted, see evaluation/held_out.py.
         self._relative_weights = weights / weights.max()
         self._set_popularity(
@@ -256,6 +259,10 @@ class Recommender:
     ) -> QueryMatches:
         """Compares a query with all products; without a text vector (T,), by spelling alone."""
         return self._search.match(query, query_vector_T, synonyms)
+
+    def explain_query(self, query: str, synonyms: QuerySynonyms, positions: Int64Array) -> list[ComparedText]:
+        """How a query, and each of its synonyms, compare with P products in spelling."""
+        return self._search.explain(query, synonyms, positions)
 
     # --- popularity and repeats ---------------------------------------------------------------------------------------
 

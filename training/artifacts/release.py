@@ -10,6 +10,7 @@
         popularity.npy            product positions, most events in the last days first
         shop_lists/               what the lists of a shop's pages are made from; missing before 0.2
         recent_popularity.npy     input of the re-scorer's popularity term (see rescorer.py)
+        product_map.arrow         a sample of the products in two dimensions; missing before 0.2
         metrics.json              offline evaluation
         config.json               the configuration that it was made with, without secrets; missing before 0.2
         manifest.json             facts about the release, and the sha256 of every file
@@ -40,6 +41,7 @@ from feature_repo.common.errors import GateRefusedError
 from feature_repo.common.files import sha256, write_json
 from training.artifacts.embeddings import ID_TO_INDEX, IDS, VECTORS
 from training.artifacts.gate_verdict import GATE, NOT_JUDGED, forced, refusal, sealed
+from training.artifacts.inspection.product_map import PRODUCT_MAP, ProductMap
 from training.artifacts.lineage import RECORD
 from training.artifacts.product_table import with_group_codes, write_arrow
 from training.artifacts.release_manifest import (
@@ -75,6 +77,7 @@ class ReleaseParts:
         as_of_ms: End of the data in milliseconds since 1970; the re-scorer counts back from it.
         settings: The configuration that it was made with (public_settings).
         shop_lists: Folder of the ListTables; None makes a release as those before 0.2, whose lists fall back.
+        product_map: The map of its products; None makes a release as those before 0.2, which have none.
     """
 
     model: Path
@@ -88,6 +91,7 @@ class ReleaseParts:
     as_of_ms: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     shop_lists: Path | None = None
+    product_map: ProductMap | None = None
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -138,6 +142,8 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
     np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
+    if parts.product_map is not None:
+        parts.product_map.save(folder / PRODUCT_MAP)
 
 
 # ---- reading and verifying -------------------------------------------------------------------------------------------

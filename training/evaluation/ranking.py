@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from feature_repo.common.arrays import BoolArray, Float64Array, Int32Array
+from feature_repo.console.progress import progress_bar
 from training.evaluation.bootstrap import mean_intervals
 from training.evaluation.metrics import (
     NO_PRODUCT,
@@ -77,7 +77,7 @@ def rank_each(
         raise ValueError(f"k {k} and chunk {chunk} must be at least 1")
     lists = [np.full((len(buyers), k), NO_PRODUCT, dtype=np.int32) for _ in rankers]
     names = ", ".join(dict.fromkeys(ranker.name for ranker in rankers))
-    with tqdm(total=len(buyers), desc=names, unit="buyer", disable=not show_progress) as progress:
+    with progress_bar(total=len(buyers), title=names, unit="buyer", shown=show_progress) as progress:
         for start in range(0, len(buyers), chunk):
             rows = buyers[start : start + chunk]
             for ranker, lists_BK in zip(rankers, lists, strict=True):

@@ -9,17 +9,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from feature_repo.common.arrays import Float32Array, Int32Array
+from feature_repo.console.progress import progress_bar
 from training.data.contexts import Contexts
 from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of
-from training.model.towers import UNKNOWN, TwoTower
+from training.model.towers import BORROWED, UNKNOWN, TwoTower
 
-# A product without an id embedding takes this share of its vector from its nearest neighbours. On Amazon Beauty, recall
-# of such products rises by two thirds, and recall of the others falls by 3% (ADR 0005).
-BORROWED, NEIGHBOURS = 0.2, 5
+NEIGHBOURS = 5  # that a product without an id embedding borrows from
 ROWS_AT_ONCE = 1024  # products compared with all others at once; 400 MB with 100,000 products
 BUYERS_PER_BATCH = 512
 
@@ -48,7 +46,7 @@ def encode_items(
     """(N, D) vectors of the item tower alone, on the device of `items`; switches the model to evaluation mode."""
     model.eval()
     starts = range(0, len(items), batch_size)
-    bar = tqdm(starts, desc="products", unit="batch", disable=not show_progress)
+    bar = progress_bar(starts, total=len(starts), title="Encoding products", unit="batch", shown=show_progress)
     return torch.cat([items.encode(model.item_tower, slice(start, start + batch_size)) for start in bar])
 
 

@@ -17,6 +17,9 @@ from training.model.prefixes import Prefixes
 from training.model.spec import ModelSpec
 
 UNKNOWN = 0  # index of <UNK> in every vocabulary
+# A product without an id embedding takes this share of its vector from its nearest neighbours (encoding.borrow). On
+# Amazon Beauty, recall of such products rises by two thirds, and recall of the others falls by 3% (ADR 0005).
+BORROWED = 0.2
 WHITENING_FLOOR = 0.1  # share of the mean variance added to every direction, so that noise is not amplified
 
 
@@ -74,17 +77,28 @@ class ItemTower(nn.Module):
 
     def forward(self, text_NT: Tensor, brand_N: Tensor, category_N: Tensor, price_N: Tensor, id_N: Tensor) -> Tensor:
         """(N, D) product vectors of unit length."""
+        item_ND, text_ND = self.content(text_NT, brand_N, category_N, price_N)
+        if text_ND is not None:
+            item_ND = item_ND + text_ND
+        if self.identity is not None:
+            item_ND = item_ND + self._id_embedding(id_N)
+        return F.normalize(item_ND, dim=-1)
+
+    def content(
+        self, text_NT: Tensor, brand_N: Tensor, category_N: Tensor, price_N: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a product is apart from its id: two vectors, (N, D) each, that the tower adds up.
+
+        Returns:
+            The projection of text and attributes, and the (whitened) text vectors; None if the tower adds no text.
+        """
         text_NT = self._whitened(text_NT)
         inputs = [text_NT]
         for table, index_N in ((self.brand, brand_N), (self.category, category_N), (self.price, price_N)):
             if table is not None:
                 inputs.append(table(index_N))
-        item_ND: Tensor = self.projection(torch.cat(inputs, dim=-1))
-        if self._text_residual:
-            item_ND = item_ND + text_NT
-        if self.identity is not None:
-            item_ND = item_ND + self._id_embedding(id_N)
-        return F.normalize(item_ND, dim=-1)
+        projected_ND: Tensor = self.projection(torch.cat(inputs, dim=-1))
+        return projected_ND, text_NT if self._text_residual else None
 
     def _whitened(self, text_NT: Tensor) -> Tensor:
         if not self._text_residual:

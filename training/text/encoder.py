@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from feature_repo.common.arrays import Float32Array
-from training.text.bundled import build_bundled_encoder
+from training.text.bundled import BUNDLED_FOLDER, build_bundled_encoder
 from training.text.int8 import Int8Error, use_int8
 
 BUNDLED = "bundled"
@@ -145,7 +145,7 @@ def load_text_encoder(name: str, models_dir: Path, device: str = "cpu", number_f
 
 
 def _load_float32(name: str, models_dir: Path, device: str) -> SentenceTransformer:
-    source = str(build_bundled_encoder(models_dir / "multilingual-e5-small")) if name == BUNDLED else name
+    source = str(build_bundled_encoder(models_dir / BUNDLED_FOLDER)) if name == BUNDLED else name
     try:
         # First without the hub, so that a service starts without a network.
         return _load(source, device, local_files_only=True)

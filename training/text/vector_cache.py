@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 import numpy as np
 from filelock import FileLock
-from tqdm import tqdm
 
 from feature_repo.common.arrays import Float32Array, Int64Array
+from feature_repo.console.progress import progress_bar
 from training.text.sorted_keys import NO_ROW, TEXT_KEY_BYTES, SortedKeys, first_halves
 
 # 128 bits of key: two of a billion texts share one with a probability below 1e-20.
@@ -233,7 +233,7 @@ def encode_missing(
     cache = open_cache(encoder, cache_dir)
     # Again if there are any: another shop's refresh may have deleted the cache meanwhile.
     while n_missing := cache.n_missing(texts):
-        with tqdm(total=n_missing, desc="Encoding texts", unit="text", disable=not show_progress) as bar:
+        with progress_bar(total=n_missing, title="Encoding texts", unit="text", shown=show_progress) as bar:
             for chunk in (chunk for wave in waves_to_encode(cache, texts) for chunk in wave):
                 cache.refresh()
                 if wanted := cache.missing(chunk):  # another process may have encoded some of them

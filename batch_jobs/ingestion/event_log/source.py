@@ -21,16 +21,20 @@ _VIEW = "event_log_source"
 _LINES = "event_log_lines"
 
 
-def open_event_log(db: duckdb.DuckDBPyConnection, tables: SourceTables, event_log: Path, scratch: Path) -> None:
-    """Creates the view `event_log_source` of the events of the log, which may have no file.
+def open_event_log(
+    db: duckdb.DuckDBPyConnection, tables: SourceTables, event_logs: Sequence[Path], scratch: Path
+) -> None:
+    """Creates the view `event_log_source` of the events of the logs, one folder per host, which may have no file.
 
     A line that is no event goes to `event_log_source_unreadable`.
     """
-    archived = [_archived_day(path) for path in sorted(archive_folder(event_log).glob("*.parquet"))]
+    archived = [
+        _archived_day(path) for folder in event_logs for path in sorted(archive_folder(folder).glob("*.parquet"))
+    ]
     archived_rows = sum(file.rows for file in archived)
     # Read as lines, so that a line that a crash cut off is one bad row and does not end the file. JSON escapes the
     # control character at which lines are split (as \u0001), so no id in the log can contain it.
-    files = [TextFile(path, path, ours=True) for path in sorted(event_log.glob("*.jsonl"))]
+    files = [TextFile(path, path, ours=True) for folder in event_logs for path in sorted(folder.glob("*.jsonl"))]
     create_unreadable(db, _LINES)
     opened = open_lines(db, _LINES, files, scratch)
     names = ", ".join(LINE_COLUMNS)

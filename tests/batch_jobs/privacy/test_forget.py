@@ -211,9 +211,12 @@ def test_forgetting_again_changes_nothing(forgotten: Runtime) -> None:
 
 
 def test_the_page_that_compares_two_releases_is_deleted(forgotten: Runtime) -> None:
-    forgotten.paths.shadow_page.write_text("lists")
-    assert forget(forgotten.config, [FORGOTTEN])["removed"]["shadow page"] == 1
-    assert not forgotten.paths.shadow_page.exists()
+    forgotten.paths.shadow_lists.write_text("lists")
+    forgotten.paths.reports.mkdir(exist_ok=True)
+    forgotten.paths.release_report.write_text("lists")
+    assert forget(forgotten.config, [FORGOTTEN])["removed"]["reports"] == 2
+    assert not forgotten.paths.shadow_lists.exists()
+    assert not forgotten.paths.release_report.exists()
 
 
 def test_the_list_is_the_shops_alone_and_names_nobody(forgotten: Runtime) -> None:

@@ -319,9 +319,10 @@ def test_the_table_says_which_figure_is_refused_and_why() -> None:
     judgement.add(FigureRow("products", 12_000, 12_001, ">= 70% of live", "ok"), "")
     judgement.notes.append("few days")
     assert gate_lines(judgement.as_json()) == [
-        "figure     live    candidate  difference        limit           verdict",
-        "recall@20  0.5     0.25       -0.300 to -0.200  >= 90% of live  refused",
-        "products   12,000  12,001                       >= 70% of live  ok",
+        "figure       live  candidate  difference        limit           verdict",
+        "-----------------------------------------------------------------------",
+        "recall@20     0.5       0.25  -0.300 to -0.200  >= 90% of live  refused",
+        "products   12,000     12,001                    >= 70% of live  ok",
         "1,200 buyers of 2024-03-01T00:00 to 2024-03-14T00:00",
         "refused: it fell",
         "note: few days",

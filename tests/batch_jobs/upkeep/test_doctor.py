@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_jobs.upkeep.doctor import doctor
+from batch_jobs.doctor.examine import doctor
 from batch_jobs.upkeep.retention import clean, disk_use
 from feature_repo.common.config import Config
 from feature_repo.common.files import write_json
@@ -146,3 +146,4 @@ def test_the_exit_code_says_so(config: Config) -> None:
     assert "leftovers" not in {item["name"] for item in answer["checks"]}
     text = invoke("doctor", *options).stdout
     assert "problem  live release: no release is live" in text
+    assert "-> tawsiya refresh" in text

@@ -46,8 +46,26 @@ def test_guests_of_some_buyers() -> None:
 
 def test_a_file_holds_what_was_written_but_not_what_was_torn(tmp_path: Path) -> None:
     path = tmp_path / "buyers.jsonl"
-    assert read_merges(path) == []
+    assert read_merges([path]) == []
     merges = [BuyerMerge("guest-١", "كريم"), BuyerMerge(" 7 ", "936")]
     lines = [merge.line(MOMENT) for merge in merges]
     path.write_text(lines[0] + " " * 20 + "\n" + lines[1] + lines[0][:25], encoding="utf-8")
-    assert read_merges(path) == [BuyerMerge("guest-١", "كريم"), BuyerMerge("7", "936")]
+    assert read_merges([path]) == [BuyerMerge("guest-١", "كريم"), BuyerMerge("7", "936")]
+
+
+def test_merges_of_several_hosts_count_in_the_order_of_their_times(tmp_path: Path) -> None:
+    def written(name: str, *merges: tuple[str, str, int]) -> Path:
+        path = tmp_path / name
+        lines = [
+            BuyerMerge(guest, buyer).line(MOMENT + dt.timedelta(seconds=second)) for guest, buyer, second in merges
+        ]
+        path.write_text("".join(lines), encoding="utf-8")
+        return path
+
+    # The clock of the second host was set back between its lines, which keep their order.
+    hosts = [written("first", ("g", "a", 2), ("h", "a", 4)), written("second", ("g", "b", 3), ("i", "b", 1))]
+    for files in (hosts, hosts[::-1]):
+        merges = read_merges([*files, tmp_path / "missing"])
+        assert merges[0] == BuyerMerge("g", "a")
+        assert [merge.guest_id for merge in merges if merge.buyer_id == "b"] == ["g", "i"]
+        assert accounts_of_guests(merges) == {"g": "a", "h": "a", "i": "b"}

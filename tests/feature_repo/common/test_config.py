@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
 from feature_repo.common.config import Config, known_keys
-from feature_repo.common.config_loading import environment, load_config
+from feature_repo.common.config_loading import SECRET_VARIABLES, environment, load_config, with_secrets
 from feature_repo.common.errors import ConfigError
+from feature_repo.online.connection import REDIS_VARIABLE
+from online_api.observability.logs import SALT_VARIABLE, log_salt
+from training.artifacts.search.milvus_collection import TOKEN_VARIABLE
 
 REPOSITORY = Path(__file__).parents[3]
 NOTHING: dict[str, str] = {}
@@ -307,6 +311,39 @@ def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pyt
     assert environment()["TAWSIYA_REDIS"] == "file:1"
     api = load_config(file).api
     assert (api.port, api.workers) == (82, 2)
+
+
+def test_every_secret_may_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(SECRET_VARIABLES) == {REDIS_VARIABLE, SECRETS_VARIABLE, SALT_VARIABLE, TOKEN_VARIABLE}
+    secret = write(tmp_path / "secret", "redis:6379,password= s \n\n")
+    variables = {f"{name}_FILE": str(secret) for name in SECRET_VARIABLES}
+    # One newline at the end goes, and nothing else.
+    assert [with_secrets(variables)[name] for name in SECRET_VARIABLES] == ["redis:6379,password= s \n"] * 4
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAWSIYA_LOG_SALT", raising=False)
+    write(tmp_path / ".env", "TAWSIYA_LOG_SALT_FILE=salt\n")
+    write(tmp_path / "salt", "pepper\r\n")
+    assert environment()["TAWSIYA_LOG_SALT"] == "pepper"
+    assert log_salt() == log_salt({"TAWSIYA_LOG_SALT": "pepper"})
+
+
+def test_a_secret_that_cannot_be_read_is_named_without_its_value(tmp_path: Path) -> None:
+    def refused(**variables: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            with_secrets(variables)
+        return str(caught.value)
+
+    secret = str(write(tmp_path / "secret", "s3cret"))
+    twice = refused(TAWSIYA_REDIS="redis:6379,password=s3cret", TAWSIYA_REDIS_FILE=secret)
+    assert twice == "$TAWSIYA_REDIS and $TAWSIYA_REDIS_FILE are both set; leave one out"
+    absent = refused(TAWSIYA_LOG_SALT_FILE=f"{secret}s")
+    assert absent == f"$TAWSIYA_LOG_SALT_FILE: {secret}s cannot be read: No such file or directory"
+    assert "cannot be read: Is a directory" in refused(TAWSIYA_LOG_SALT_FILE=str(tmp_path))
+    misspelt = refused(TAWSIYA_REDISS_FILE=secret)
+    assert misspelt.startswith("$TAWSIYA_REDISS_FILE: no secret has this name; there are TAWSIYA_REDIS, ")
+    # Settings have two underscores, and a file's name is none of a secret.
+    setting = {"TAWSIYA__A_FILE": "x", "OTHER_FILE": "y"}
+    assert with_secrets(setting) == setting
 
 
 def test_own_files_are_csv_where_no_source_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tawsiya_client.options import BuyerListOptions, ListOptions, RecentOptions,
 pytestmark = pytest.mark.store
 
 Json = dict[str, Any]
-NOT_FOR_SHOPS = ("/v1/admin/", "/encode_buyer", "/retrieve", "/health", "/livez", "/readyz", "/metrics")
+NOT_FOR_SHOPS = ("/v1/admin/", "/v1/inspect/", "/encode_buyer", "/retrieve", "/health", "/livez", "/readyz", "/metrics")
 SCHEMAS: dict[str, type[BaseModel]] = {
     "RecommendationResponse": models.ProductList,
     "RecommendedProduct": models.Item,

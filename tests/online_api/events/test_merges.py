@@ -14,8 +14,8 @@ from batch_jobs.ingestion.ingest import ingest
 from batch_jobs.privacy.export import export
 from batch_jobs.privacy.forget import forget
 from feature_repo import columns as c
-from feature_repo.access.api_keys import Scope
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE
+from feature_repo.access.scope import Scope
 from feature_repo.common.buyer_merges import BuyerMerge, read_merges
 from online_api.app import create_app
 from online_api.runtime import Runtime
@@ -67,7 +67,7 @@ def history(shop: Runtime, buyer_id: str) -> list[str]:
 
 
 def merges_of(shop: Runtime, guest_id: str) -> list[BuyerMerge]:
-    return [one for one in read_merges(shop.paths.buyer_merges) if one.guest_id == guest_id]
+    return [one for one in read_merges([shop.paths.buyer_merges]) if one.guest_id == guest_id]
 
 
 # ---- online ----------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_ingest_and_erasure(tmp_path: Path) -> None:
         result = forget(shop.config, ["u2"])
         assert result["buyers"] == 3
         assert result["removed"]["event_log/merges"] == 2
-        assert read_merges(shop.paths.buyer_merges) == []
+        assert read_merges([shop.paths.buyer_merges]) == []
         for path, text in texts_of(shop.paths.root):
             assert "5550123" not in text, path
         redis = shop.online.redis

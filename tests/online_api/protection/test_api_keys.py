@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.access.api_keys import ApiKey, Scope, api_keys_path, create_key, read_keys, revoke_key
+from feature_repo.access.api_keys import ApiKey, api_keys_path, create_key, read_keys, revoke_key
 from feature_repo.access.limits import Limit
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from online_api.protection.keys import KeyRing
 
@@ -297,7 +298,7 @@ def test_people_read_text(tmp_path: Path) -> None:
     token = created.stdout.splitlines()[0]
     assert found(KeyRing.load(tmp_path / "api_keys.json", shop=Config().data.source), token) == "shop"
     assert "cannot be shown again" in created.stdout
-    line = keys(tmp_path, "list").stdout
+    line = keys(tmp_path, "list").stdout.splitlines()[2]
     assert line.startswith("shop  ")
     assert "read" in line
     assert "12.5/s, burst 25" in line

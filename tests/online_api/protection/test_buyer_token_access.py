@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from feature_repo.access.api_keys import Scope
 from feature_repo.access.buyer_tokens import SECRETS_VARIABLE, BuyerTokens
+from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from online_api.app import create_app

@@ -24,7 +24,7 @@ class Clock:
 
 
 def read(folder: Path) -> dict[str, dict[tuple[str | None, SearchOutcome], int]]:
-    return {day: dict(searches) for day, searches in read_searches(folder)}
+    return {day: dict(searches) for day, searches in read_searches([folder])}
 
 
 @pytest.mark.parametrize(

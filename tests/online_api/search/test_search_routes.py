@@ -194,7 +194,7 @@ def test_searches_without_results_are_logged_and_counted(tmp_path: Path) -> None
                 search(client, q, **({"category": category} if category else {}))
             text = client.get("/metrics").text
         # The last counts are written when the server stops.
-        [(_, searches)] = read_searches(runtime.paths.search_log)
+        [(_, searches)] = read_searches([runtime.paths.search_log])
     assert searches == {(None, "searched"): 5, ("xyzzy", "no_match"): 2, ("green tea", "filtered"): 1}
     assert 'tawsiya_searches_total{outcome="no_match"} 2.0' in text
     assert 'tawsiya_searches_total{outcome="searched"} 2.0' in text

@@ -7,9 +7,9 @@ import torch
 from numpy.testing import assert_allclose
 
 from tests.tiny_model import tiny_spec
-from training.model.encoding import BORROWED, NEIGHBOURS, ROWS_AT_ONCE, borrow, encode_catalogue
+from training.model.encoding import NEIGHBOURS, ROWS_AT_ONCE, borrow, encode_catalogue
 from training.model.item_features import ItemFeatures
-from training.model.towers import UNKNOWN, TwoTower
+from training.model.towers import BORROWED, UNKNOWN, TwoTower
 
 DIM = 4
 

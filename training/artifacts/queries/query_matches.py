@@ -36,7 +36,11 @@ SHARE_OF_BEST, SHARE_OF_NEAREST = 0.5, 0.85
 
 
 class QueryMatches:
-    """The scores of all products for one query."""
+    """The scores of all products for one query.
+
+    Attributes:
+        mean_cosine: The mean cosine of query and products; 0 without a text vector.
+    """
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class QueryMatches:
             has_known_word: Whether a product has one of its words.
             corrected: The corrected query, if a word was mistyped, and its matches.
         """
-        self._text_vectors, self._query_vector_T, self._mean_cosine = text_vectors, query_vector_T, mean_cosine
+        self._text_vectors, self._query_vector_T, self.mean_cosine = text_vectors, query_vector_T, mean_cosine
         own, *others = (spelling.total() for spelling in spellings)
         self._spelling_N = reduce(np.maximum, (np.float32(SYNONYM_WEIGHT) * total_N for total_N in others), own)
         self._alikenesses = [spelling.alikeness() for spelling in spellings]
@@ -87,14 +91,40 @@ class QueryMatches:
         matching_N = np.zeros(len(self._spelling_N), dtype=np.bool_)
         if self.is_empty:
             return matching_N
-        # With a known word, the best may be below the minimum: one word is little of a long product text.
-        least = min(MIN_ALIKENESS, self._most_alike) if self._has_known_word else MIN_ALIKENESS
-        for alikeness_N in self._alikenesses:
-            threshold = max(least, SHARE_OF_BEST * float(alikeness_N.max(initial=0)), NOT_ALIKE)
+        for alikeness_N, threshold in zip(self._alikenesses, self.alikeness_limits, strict=True):
             matching_N |= alikeness_N >= threshold
         if self._query_vector_T is not None:
             matching_N[self._near_in_meaning] = True
         return matching_N
+
+    @property
+    def alikeness_limits(self) -> list[float]:
+        """From which alikeness on a product matches by spelling: the query itself, then each of its synonyms."""
+        # With a known word, the best may be below the minimum: one word is little of a long product text.
+        least = min(MIN_ALIKENESS, self._most_alike) if self._has_known_word else MIN_ALIKENESS
+        return [
+            max(least, SHARE_OF_BEST * float(alikeness_N.max(initial=0)), NOT_ALIKE)
+            for alikeness_N in self._alikenesses
+        ]
+
+    @property
+    def cosine_limit(self) -> float | None:
+        """From which cosine on a product matches by meaning; None without a text vector."""
+        if self._query_vector_T is None:
+            return None
+        return self.mean_cosine + self._least_above_mean
+
+    def near_in_meaning(self, positions: Int64Array) -> BoolArray:
+        """Which of P products match by meaning, (P,)."""
+        if self._query_vector_T is None:
+            return np.zeros(len(positions), dtype=np.bool_)
+        near_P: BoolArray = np.isin(positions, self._near_in_meaning)
+        return near_P
+
+    @property
+    def correction(self) -> str | None:
+        """The query with mistyped words corrected, whether or not products match the result; None if no word is."""
+        return None if self._corrected is None else self._corrected[0]
 
     def did_you_mean(self, allowed_N: BoolArray | None = None) -> str | None:
         """The query with mistyped words corrected; None if no word is, or no (allowed) product matches the result."""
@@ -140,9 +170,13 @@ class QueryMatches:
     def _near_in_meaning(self) -> Int64Array:
         """The products whose cosine is far enough above the mean, and not far below the best one."""
         positions, cosines = self._nearest
-        above = cosines - self._mean_cosine
-        near: Int64Array = positions[above >= max(MIN_ABOVE_MEAN, SHARE_OF_NEAREST * above.max(initial=0))]
+        near: Int64Array = positions[cosines - self.mean_cosine >= self._least_above_mean]
         return near
+
+    @property
+    def _least_above_mean(self) -> float:
+        above = self._nearest.scores - self.mean_cosine
+        return max(MIN_ABOVE_MEAN, SHARE_OF_NEAREST * float(above.max(initial=0)))
 
     def _best_by_spelling(self, k: int, allowed_N: BoolArray | None) -> Int64Array:
         if allowed_N is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.common.files import replacing, sha256, sync_folder
+from feature_repo.console.progress import progress_bar
 from training.artifacts.gate_verdict import GATE
 from training.artifacts.release import check, current_release, read_manifest, verify_release
 from training.artifacts.release_manifest import MANIFEST, is_release_name, parse_manifest, verify_files
@@ -84,12 +85,14 @@ def push(releases: Path, store: ReleaseStore, name: str | None = None) -> dict[s
     name = check(releases, name)
     folder, written = releases / name, 0
     sums: dict[str, str] = read_manifest(folder)["sha256"]
-    for file in sums:
-        size = (folder / file).stat().st_size
-        # Of an earlier push: a file that was cut short has another size. Whoever pulls verifies the content.
-        if store.size(f"{name}/{file}") != size:
-            store.upload(f"{name}/{file}", folder / file)
-            written += size
+    sizes = {file: (folder / file).stat().st_size for file in sums}
+    with progress_bar(total=sum(sizes.values()), title="Writing the copy", unit="B", leave=False) as bar:
+        for file, size in sizes.items():
+            # Of an earlier push: a file that was cut short has another size. Whoever pulls verifies the content.
+            if store.size(f"{name}/{file}") != size:
+                store.upload(f"{name}/{file}", folder / file)
+                written += size
+            bar.update(size)
     content = (folder / MANIFEST).read_bytes()
     # After its files, so that no one finds a release there that is not whole; and live last of all.
     store.write(f"{name}/{MANIFEST}", content)
@@ -125,7 +128,7 @@ def _copy(store: ReleaseStore, manifest: Mapping[str, Any], releases: Path, part
     here = _files_by_sum(releases)
     _delete_unknown(partial, sums)
     linked = n_bytes = 0
-    for file, expected in sums.items():
+    for file, expected in progress_bar(sums.items(), total=len(sums), title="Copying", unit="file", leave=False):
         target = partial / file
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_file():

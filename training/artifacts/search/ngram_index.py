@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
-from tqdm import tqdm
 
 from feature_repo.common.arrays import Float32Array
+from feature_repo.console.progress import progress_bar
 from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import normalise
 
@@ -136,7 +136,7 @@ class NgramIndex:
 
 
 def _chunks(texts: Iterator[str], n_texts: int, show_progress: bool) -> Iterator[sparse.csr_array]:
-    with tqdm(total=n_texts, desc="Indexing words", unit="text", disable=not show_progress) as bar:
+    with progress_bar(total=n_texts, title="Indexing words", unit="text", shown=show_progress) as bar:
         while chunk := list(islice(texts, _CHUNK)):
             yield _counts(chunk)
             bar.update(len(chunk))

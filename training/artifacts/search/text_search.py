@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from feature_repo.common.arrays import Float32Array
+from feature_repo.common.arrays import Float32Array, Int64Array
+from feature_repo.transforms.consonants import consonants
 from feature_repo.transforms.normalise import normalise
 from training.artifacts.embeddings import save_blocks
 from training.artifacts.queries.query_matches import QueryMatches
@@ -20,7 +21,7 @@ from training.artifacts.search.filtered_search import IndexedVectors
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_recall import buyer_like_queries, choose_value
 from training.artifacts.search.milvus_collection import Engine
-from training.artifacts.search.ngram_index import NgramIndex
+from training.artifacts.search.ngram_index import NgramIndex, SpellingScores
 from training.artifacts.search.vector_index import IndexType, build_index, load_index
 
 TEXT_VECTORS = "text_vectors.npy"
@@ -42,6 +43,24 @@ class QuerySynonyms(NamedTuple):
 
 
 NO_SYNONYMS = QuerySynonyms()
+
+
+class ComparedText(NamedTuple):
+    """A query or a synonym of it, and how alike P products are spelled.
+
+    Attributes:
+        text: As it was typed, or as the synonym has it.
+        spelled: The form in which it is compared: normalised, each word in the form that most products have.
+        consonants: Its consonants, in Latin letters.
+        scores: Letters and consonants, (P,) each.
+        known_words: Which words of `spelled` a product has.
+    """
+
+    text: str
+    spelled: str
+    consonants: str
+    scores: SpellingScores
+    known_words: Sequence[str]
 
 
 class SearchIndex:
@@ -85,6 +104,18 @@ class SearchIndex:
             mean_cosine=0.0 if query_vector_T is None else float(query_vector_T @ self._mean_T),
             has_known_word=any(map(self._knows, [query, *synonyms.queries])),
             corrected=self._corrected(query, synonyms),
+        )
+
+    def explain(self, query: str, synonyms: QuerySynonyms, positions: Int64Array) -> list[ComparedText]:
+        """How a query, and then each of its synonyms, compare with P products in spelling."""
+        return [self._compared(text, positions) for text in (query, *synonyms.queries)]
+
+    def _compared(self, text: str, positions: Int64Array) -> ComparedText:
+        letters_N, consonants_N = self._ngrams.scores(text)
+        spelled = normalise(text) if self._vocabulary is None else self._vocabulary.spell(text)
+        known = [word for word in spelled.split() if self._knows(word)]
+        return ComparedText(
+            text, spelled, consonants(spelled), SpellingScores(letters_N[positions], consonants_N[positions]), known
         )
 
     def _knows(self, query: str) -> bool:
