@@ -10,10 +10,16 @@ LEFT_TO_RIGHT = "\u200e"  # keeps a terminal from swapping two neighbouring cell
 
 
 def preview_text(result: Mapping[str, Any]) -> str:
-    """What the files say, the mapping file to start from, and the next step."""
+    """What the files say and the next step; where the configured source does not suffice, a mapping to start from."""
+    if not result["unmapped"]:
+        done = (
+            "Nothing was written. With this source and these settings, `tawsiya refresh` reads the files in this way."
+        )
+        return "\n".join([found_text(result), done])
     lines = [
         found_text(result),
-        "the mapping file to start from:",
+        f"Only with a mapping file will `tawsiya refresh` read: {', '.join(result['unmapped'])}.",
+        "The mapping file to start from:",
         "",
         result["mapping"],
         "Nothing was written. Save the mapping as my_shop.yaml, mend it where it is wrong, and check it:",

@@ -13,6 +13,8 @@ from batch_jobs.console.completion import complete_source
 from feature_repo.common.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from feature_repo.common.config import Config
 
 
@@ -39,17 +41,29 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Set up a shop: write its mapping file and the settings that name it; asks for what no option says."""
-    shop = name or _answer("Name of the shop", "my_shop")
-    files = {"source": platform or _answer("Platform: woocommerce, shopify, salla, zid, ...; csv: any other", "csv")}
+    from batch_jobs.ingestion.files.parts import table_parts
+    from batch_jobs.ingestion.init_shop import mapping_file
+    from batch_jobs.ingestion.source_mapping import mapping_path
+    from feature_repo.transforms.values.times import TimeReader
+
+    shop = name or _answer(
+        "Name of the shop, in small letters", "my_shop", lambda text: mapping_file(text, replace=replace)
+    )
+    files = {
+        "source": platform
+        or _answer("Platform: woocommerce, shopify, salla, zid, ...; csv: any other", "csv", mapping_path)
+    }
     usual = _usual_files(files["source"])
     for key, given, question in (
         ("events_path", events, "File of events or orders"),
         ("products_path", products, "File of products"),
     ):
-        path = str(given) if given else _answer(question, usual.get(key, ""))
+        path = str(given) if given else _answer(question, usual.get(key, ""), lambda text: table_parts(Path(text)))
         if path != usual.get(key):
             files[key] = path
-    files["timezone"] = timezone or _answer("Time zone of times that name none", "UTC")
+    files["timezone"] = timezone or _answer(
+        "Time zone of times that name none, such as Africa/Cairo", "UTC", TimeReader
+    )
     if date_order:
         files["date_order"] = date_order
     settings = [*(overrides or ()), *(f"data.{key}={value}" for key, value in files.items())]
@@ -79,9 +93,16 @@ def _usual_files(platform: str) -> dict[str, str]:
     return {key: str(Path(mapping.folder) / table.path) for key, table in tables.items()}
 
 
-def _answer(question: str, default: str) -> str:
-    """What the user answers; the default where nobody can answer."""
+def _answer(question: str, default: str, check: Callable[[str], object]) -> str:
+    """What the user answers; asks again after an answer that `check` refuses. The default where nobody can answer."""
     if not sys.stdin.isatty():
         return default
-    answer: str = typer.prompt(question, default=default, err=True)
-    return answer.strip()
+
+    while True:
+        answer: str = typer.prompt(question, default=default, err=True).strip()
+        try:
+            check(answer)
+        except (ConfigError, ValueError, OSError) as error:
+            typer.echo(f"error: {error}", err=True)
+        else:
+            return answer

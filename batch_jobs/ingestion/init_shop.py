@@ -19,15 +19,18 @@ from feature_repo.common.files import replacing
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-def mapping_file(name: str) -> Path:
-    """Where the mapping of the shop lies.
+def mapping_file(name: str, *, replace: bool) -> Path:
+    """Where the mapping of the shop will lie.
 
     Raises:
-        ConfigError: The name is none for a file.
+        ConfigError: The name is none for a file, or taken and not to be replaced.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"--name {name!r}: use small letters a to z, digits, - and _, at most 63 of them")
-    return SOURCES_FOLDER / f"{name}.yaml"
+    path = SOURCES_FOLDER / f"{name}.yaml"
+    if path.exists() and not replace:
+        raise ConfigError(f"{path} exists; choose another --name, or replace it with --replace")
+    return path
 
 
 def init_shop(config: Config, name: str, *, replace: bool) -> dict[str, Any]:
@@ -45,9 +48,7 @@ def init_shop(config: Config, name: str, *, replace: bool) -> dict[str, Any]:
         ConfigError: There is a mapping file of this name.
         FileNotFoundError, ValueError: As preview.
     """
-    path = mapping_file(name)
-    if path.exists() and not replace:
-        raise ConfigError(f"{path} exists; choose another --name, or replace it with --replace")
+    path = mapping_file(name, replace=replace)
     seen = preview(config)
     settings = _settings(config, name)
     with replacing(path) as temporary:

@@ -33,6 +33,7 @@ from batch_jobs.ingestion.source_mapping import (
     lookup_path,
     overrides_by_table,
     table_path,
+    taken_columns,
 )
 from batch_jobs.ingestion.value_samples import read_as
 from feature_repo import columns as c
@@ -62,13 +63,15 @@ def preview(config: Config) -> dict[str, Any]:
     Returns:
         {"mapping": the mapping file to start from, as YAML; "events" and "products": {"fields": [{"field", "column",
         "why", "samples": [[raw, read as], ...]}], "unused": columns, "counts": ingest's counts, with reasons and
-        examples; `sampled` in them says that they are those of a sample}; "warnings": one line each}.
+        examples; `sampled` in them says that they are those of a sample}; "unmapped": what the configured source does
+        not read in this way by itself, such as "products.price"; "warnings": one line each}.
 
     Raises:
         FileNotFoundError: A source file is missing.
         ValueError: A file cannot be read at all.
     """
-    mapping, warnings = _with_json_lines(load_mapping(config.data.source), config), list[str]()
+    configured = load_mapping(config.data.source)
+    mapping, warnings = _with_json_lines(configured, config), list[str]()
     while True:
         try:
             files = _detect(mapping, config)
@@ -83,8 +86,24 @@ def preview(config: Config) -> dict[str, Any]:
     return {
         "mapping": text,
         **{name: _table_result(name, files, report.get(name, {}), config) for name in (EVENTS, PRODUCTS)},
+        "unmapped": _unmapped(configured, mapping, files),
         "warnings": [*warnings, *report.get("warnings", [])],
     }
+
+
+def _unmapped(configured: SourceMapping, read: SourceMapping, files: _Files) -> list[str]:
+    """What was found here, and would not be with the configured mapping."""
+    result = []
+    for name in (EVENTS, PRODUCTS):
+        table: TableMapping = getattr(configured, name)
+        if table != getattr(read, name):
+            result.append(f"{name} (their encoding or format)")
+        found = {field: column for field, column in files.found[name].items() if field not in table.columns}
+        taken = taken_columns(table, found, files.values[name])
+        result += [f"{name}.{field}" for field, column in found.items() if taken.get(field) != column.column]
+    if c.EVENT_TYPE not in files.found[EVENTS] and c.EVENT_TYPE not in configured.events.sql:
+        result.append(f"{EVENTS}.{c.EVENT_TYPE}")
+    return result
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------

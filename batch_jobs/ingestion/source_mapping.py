@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationError
 
 from batch_jobs.ingestion.column_names import named_column
+from batch_jobs.ingestion.files.csv_header import AROUND_HEADINGS
 from batch_jobs.ingestion.files.encodings import known_encoding
 from batch_jobs.ingestion.files.parts import table_parts
 from feature_repo import columns as c
@@ -36,6 +37,8 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+# Without what ingest strips from headings: a preview on a terminal puts such a mark behind a name in Arabic.
+Heading = Annotated[str, AfterValidator(lambda name: name.strip(AROUND_HEADINGS))]
 Encoding = Annotated[str, AfterValidator(known_encoding)]
 TableName = Annotated[str, Field(pattern="^[a-z_]+$"), AfterValidator(_not_reserved)]
 
@@ -56,7 +59,7 @@ class TableMapping(Section):
     )
     lines: bool = Field(False, description="Read the file as text: one row per line, in the column `line`")
     query: str | None = Field(None, description="DuckDB query over the view `source`, read instead of the file's rows")
-    columns: dict[str, str] = Field(default_factory=dict, description="Canonical field -> column of the file")
+    columns: dict[str, Heading] = Field(default_factory=dict, description="Canonical field -> column of the file")
     sql: dict[str, str] = Field(default_factory=dict, description="Canonical field -> DuckDB expression")
 
 

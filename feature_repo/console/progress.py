@@ -7,6 +7,7 @@ log line every half minute, so that short work leaves none, and a log of JSON ob
 import io
 import logging
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,11 +35,14 @@ class _LogLines(tqdm):  # type: ignore[type-arg]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # What tqdm itself writes, such as the line end of a finished bar, goes nowhere.
         times = dict.fromkeys(("mininterval", "maxinterval", "delay"), LINE_EVERY_S)
+        self._next_line = time.monotonic() + LINE_EVERY_S
         super().__init__(*arguments, **options | times | {"file": io.StringIO(), "leave": False})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002  tqdm's signature
         """Logs how far the work is; `msg` is empty when tqdm wipes a bar."""
-        if msg is None:
+        # A change of the title or of the figures behind it asks for a line too, however short the last one is ago.
+        if msg is None and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY_S
             known = "{n_fmt} of {total_fmt} ({percentage:.0f}%), {rate_fmt}, {remaining} left"
             form = "{desc}: " + (known if self.total else "{n_fmt}, {rate_fmt}")
             log.info(self.format_meter(**{**self.format_dict, "bar_format": form}))

@@ -18,8 +18,8 @@ class ItemTowerConfig(Section):
     # Without it, Online Retail's new items fall from .1106 to .0790 NDCG@20 (ADR 0005).
     text_residual: bool = Field(
         True,
-        description="Add the whitened text vector to the projection's output; the text encoder's vectors must have "
-        "`model.embedding_dim` dimensions",
+        description="Add the whitened text vector to the projection's output. Of an encoder with more than "
+        "`model.embedding_dim` dimensions, those remain in which the products differ most",
     )
     use_categorical_features: bool = Field(
         True,

@@ -113,13 +113,13 @@ def test_a_variable_that_counts_before_env_is_named(folder: Path, monkeypatch: p
 
 @pytest.mark.e2e
 def test_it_asks_on_a_terminal(folder: Path) -> None:
-    """Five questions, of which the first, the files and the last are answered, and one is left as it is."""
+    """Five questions, of which one is left as it is; a wrong answer is asked for again, and costs no other one."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "batch_jobs.cli", "init", "--json"],
         stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        os.write(ours, b"bazaar\n\norders.csv\nitems.csv\nAsia/Riyadh\n")
+        os.write(ours, "دكان\nbazaar\n\norder.csv\norders.csv\nitems.csv\nRiyadh\nAsia/Riyadh\n".encode())
         stdout, questions = process.communicate(timeout=120)
     os.close(ours)
     os.close(theirs)
@@ -127,3 +127,6 @@ def test_it_asks_on_a_terminal(folder: Path) -> None:
     assert json.loads(stdout)["settings"]["TAWSIYA__DATA__TIMEZONE"] == "Asia/Riyadh"
     assert "Platform: " in questions
     assert "[csv]" in questions
+    for refused in ("use small letters a to z", "order.csv does not exist", "no time zone is called 'Riyadh'"):
+        assert refused in questions
+    assert questions.count("File of events or orders") == 2

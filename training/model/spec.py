@@ -66,16 +66,8 @@ class ModelSpec:
             config: Sections `model`, `training` and `event_weights` are used.
             text_dim: Dimensions of a text vector.
             sizes: Sizes of the vocabularies.
-
-        Raises:
-            ValueError: model.item_tower.text_residual is set, but text and product vectors differ in size.
         """
         item, buyer, training = config.model.item_tower, config.model.buyer_tower, config.training
-        if item.text_residual and text_dim != config.model.embedding_dim:
-            raise ValueError(
-                f"model.item_tower.text_residual adds the text vector ({text_dim} dimensions) to the product vector "
-                f"(model.embedding_dim={config.model.embedding_dim}): make both equal, or set it to false"
-            )
         # A vocabulary of <UNK> alone distinguishes no products.
         n_brands, n_categories, n_prices = (
             size if item.use_categorical_features and size > 1 else 0

@@ -42,8 +42,9 @@ class ItemTower(nn.Module):
         self.category = nn.Embedding(spec.n_categories, spec.categorical_dim) if spec.n_categories else None
         self.price = nn.Embedding(spec.n_prices, spec.categorical_dim) if spec.n_prices else None
         n_categorical = sum(part is not None for part in (self.brand, self.category, self.price))
+        text_dim = spec.embedding_dim if spec.text_residual else spec.text_dim
         self.projection = nn.Sequential(
-            nn.Linear(spec.text_dim + n_categorical * spec.categorical_dim, spec.hidden_dim),
+            nn.Linear(text_dim + n_categorical * spec.categorical_dim, spec.hidden_dim),
             nn.ReLU(),
             nn.Dropout(spec.dropout),
             nn.Linear(spec.hidden_dim, spec.embedding_dim),
@@ -52,7 +53,7 @@ class ItemTower(nn.Module):
         # Buffers, because whitening is fitted to the catalogue once and saved with the weights.
         if spec.text_residual:
             self.register_buffer("text_mean", torch.zeros(spec.text_dim))
-            self.register_buffer("text_transform", torch.eye(spec.text_dim))
+            self.register_buffer("text_transform", torch.eye(spec.text_dim, spec.embedding_dim))
         # Id embeddings start at zero, so that a product is its text until its events say more. Index 0 stays at zero.
         self.identity = nn.Embedding(spec.n_ids, spec.embedding_dim, padding_idx=UNKNOWN) if spec.n_ids else None
         if self.identity is not None:
@@ -62,7 +63,9 @@ class ItemTower(nn.Module):
         """Fits the whitening of text vectors to a catalogue; does nothing without a text residual.
 
         Sentence encoders map all texts into a narrow cone, where every cosine is high. Whitening (Su et al. 2021,
-        https://arxiv.org/abs/2103.15316) makes the vectors of different products distinct from the first step on.
+        https://arxiv.org/abs/2103.15316) makes the vectors of different products distinct from the first step on. Of
+        texts with more than D dimensions, the D directions in which the products differ most remain (the paper's
+        Whitening-k); texts with fewer get zeros.
         """
         if not self._text_residual:
             return
@@ -73,7 +76,14 @@ class ItemTower(nn.Module):
         # Rounding can make a variance of 0 slightly negative. 1e-12 is for a catalogue in which all texts are equal.
         scale_T = (variance_T.clip(min=0) + WHITENING_FLOOR * variance_T.mean() + 1e-12) ** -0.5
         self.text_mean.copy_(torch.from_numpy(mean_T))
-        self.text_transform.copy_(torch.from_numpy((direction_TT * scale_T) @ direction_TT.T))
+        n_dims = self.text_transform.shape[1]
+        transform_TT = direction_TT * scale_T
+        if len(mean_T) <= n_dims:  # back to the encoder's own axes, so that a whitened vector is near its text's
+            transform_TT = transform_TT @ direction_TT.T
+        # eigh sorts by variance, the largest last.
+        kept_TK = transform_TT[:, -n_dims:]
+        self.text_transform.zero_()
+        self.text_transform[:, : kept_TK.shape[1]] = torch.from_numpy(kept_TK)
 
     def forward(self, text_NT: Tensor, brand_N: Tensor, category_N: Tensor, price_N: Tensor, id_N: Tensor) -> Tensor:
         """(N, D) product vectors of unit length."""

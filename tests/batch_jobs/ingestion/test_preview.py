@@ -210,8 +210,12 @@ def test_the_text_shows_columns_samples_counts_warnings_and_the_mapping(tmp_path
         events="buyer,product,event,time,note\nu1,p1,view,1735725600,x\nu2,p9,view,1735725600,x\n",
         products="id,name,price\np1,Lamp,EGP 12.50\n",
     )
-    lines = preview_text(preview(config)).splitlines()
+    result = preview(config)
+    assert result["unmapped"] == []
+    assert preview_text(result).endswith("`tawsiya refresh` reads the files in this way.")
+    lines = preview_text(result | {"unmapped": ["products.price"]}).splitlines()
     for line in (
+        "Only with a mapping file will `tawsiya refresh` read: products.price.",
         "events: ingest would keep 1 of 2 rows",
         "  timestamp   time     its name  1735725600 -> 2025-01-01T10:00:00Z",
         "  columns not used: note",
@@ -272,3 +276,17 @@ def test_a_small_shop_is_no_sample(tmp_path: Path) -> None:
         products="id,title\np,Lamp\n",
     )
     assert "ingest would keep 1 of 1 rows" in preview_text(preview(config))
+
+
+def test_what_only_a_mapping_file_would_read_is_named(tmp_path: Path) -> None:
+    events = "رقم العميل,كود الصنف,نوع الحركة,الوقت\nu1,p1,مشاهدة,2025-01-01 10:00\nu2,p1,شراء,2025-01-02 10:00\n"
+    config = shop(tmp_path, events=events, products="SKU,اسم المنتج,السعر ج.م\np1,Lamp,12.50\np2,Desk,99\n")
+    result = preview(config)
+    assert {"events.event_type", "products.price"} <= set(result["unmapped"])
+    assert not {"products.title", "events.product_id"} & set(result["unmapped"])  # names that ingest knows
+    # With the proposed mapping nothing is missing, and the marks of a terminal behind its names do no harm.
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text(result["mapping"].replace("نوع الحركة", '"نوع الحركة\u200e"'), encoding="utf-8")
+    assert load_mapping(str(mapping)).events.columns["event_type"] == "نوع الحركة"
+    again = config.model_copy(update={"data": config.data.model_copy(update={"source": str(mapping)})})
+    assert preview(again)["unmapped"] == []

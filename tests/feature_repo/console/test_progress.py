@@ -48,6 +48,9 @@ def test_short_work_and_work_that_is_not_to_be_shown_leave_no_line(caplog: pytes
     with caplog.at_level(logging.INFO):
         assert list(progress_bar(range(3), total=3, title="Encoding", unit="text")) == [0, 1, 2]
         assert list(progress_bar(range(3), total=3, title="Encoding", unit="text", shown=False)) == [0, 1, 2]
+        with progress_bar(total=3, title="Epoch 1", unit="step") as bar:
+            bar.set_postfix(loss=7.2)
+            bar.set_description("Epoch 2")
     assert caplog.messages == []
 
 

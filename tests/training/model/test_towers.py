@@ -123,10 +123,36 @@ def test_a_vocabulary_of_unknown_alone_has_no_parameters() -> None:
     assert (spec.n_brands, spec.n_categories, spec.n_prices) == (0, 9, 0)
 
 
-def test_a_residual_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"adds the text vector \(3 dimensions\) to the product vector .*=384\)"):
-        spec_from({"text_residual": True})
-    assert spec_from({"text_residual": True}, text_dim=384).text_residual
+def whitened(text_NT: Array, embedding_dim: int) -> Array:
+    """The text vectors that a tower of this size adds to its products, before they are made unit vectors."""
+    n_dims = text_NT.shape[1]
+    tower = ItemTower(tiny_spec(text_dim=n_dims, embedding_dim=embedding_dim, text_residual=True))
+    tower.whiten(text_NT)
+    zeros = torch.zeros(len(text_NT), dtype=torch.int64)
+    vector_ND: Tensor = tower(torch.from_numpy(text_NT), zeros, zeros, zeros, zeros)
+    assert vector_ND.shape == (len(text_NT), embedding_dim)
+    white_ND: Array = ((torch.from_numpy(text_NT) - tower.text_mean) @ tower.text_transform).numpy()
+    return white_ND
+
+
+def test_texts_of_an_encoder_with_fewer_dimensions_keep_their_distances() -> None:
+    text_NT = np.random.default_rng(3).normal(size=(200, 3)).astype(np.float32)
+    same_NT, wider_ND = whitened(text_NT, 3), whitened(text_NT, 5)
+    assert_allclose(wider_ND @ wider_ND.T, same_NT @ same_NT.T, atol=1e-5)
+    assert not wider_ND[:, 3:].any()
+
+
+def test_of_texts_with_more_dimensions_those_remain_in_which_products_differ_most() -> None:
+    rng = np.random.default_rng(4)
+    spread_T = np.array([3.0, 0.01, 2.0, 0.02])
+    turn_TT = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    values_NT = rng.normal(size=(5000, 4)) * spread_T
+    white_ND = whitened((values_NT @ turn_TT).astype(np.float32), 2)
+    # Both directions with a spread are there, each evenly, and nothing of the other two.
+    found = np.abs(np.corrcoef(white_ND.T, values_NT.T)[:2, 2:])
+    assert_allclose(sorted(found.max(axis=0))[2:], 1, atol=1e-3)
+    assert set(found.argmax(axis=1)) == {0, 2}
+    assert_allclose(white_ND.std(axis=0), 1, atol=0.1)
 
 
 def test_the_text_is_a_residual_and_price_has_its_table() -> None:
