@@ -167,7 +167,11 @@ def _delete_contexts(paths: ShopPaths) -> int:
 def _delete_reports(paths: ShopPaths) -> int:
     """Deletes the reports, which quote records, and the lists in shadow: lists follow from purchases."""
     earlier = paths.root / "shadow.html"  # of versions before the reports
-    found = [path for path in (paths.shadow_lists, earlier, *paths.reports.glob("[!.]*")) if path.is_file()]
+    found = [
+        path
+        for path in (paths.shadow_lists, earlier, *paths.reports.glob("*.html"), *paths.reports.glob("*.json"))
+        if path.is_file()
+    ]
     for path in found:
         path.unlink()
     return len(found)

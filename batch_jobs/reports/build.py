@@ -40,7 +40,7 @@ def build_reports(config: Config) -> dict[str, Any]:
     """
     paths = shop_paths(config)
     paths.reports.mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.reports / ".lock"):
+    with FileLock(paths.reports / "build.lock"):
         return _built_reports(config, paths)
 
 
