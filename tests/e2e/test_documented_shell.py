@@ -88,7 +88,9 @@ class Terminal:
 
     def environment(self) -> dict[str, str]:
         ours = {"PYTHONPATH": f"{ROOT}:{ROOT / 'client'}", "TAWSIYA__API__PORT": str(self.port), **BRIEFLY}
-        return {name: value for name, value in os.environ.items() if not name.startswith("TAWSIYA")} | ours
+        # A newcomer's `make` is not called by another one, whose ARGS it would take for its own.
+        theirs = {name: value for name, value in os.environ.items() if not name.startswith(("TAWSIYA", "MAKE"))}
+        return {name: value for name, value in theirs.items() if name not in ("ARGS", "MFLAGS")} | ours
 
 
 def bash(script: str) -> list[str]:
