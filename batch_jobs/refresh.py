@@ -226,8 +226,8 @@ def _build_reports(config: Config) -> None:
     try:
         build_reports(config)
     except Exception:
-        # Such as a full disk, or a record of an older version that a page does not expect. The run has ended, and
-        # what it has made is live: it must not fail by its pages. `tawsiya report build` makes up for them.
+        # Such as a full disk. The run has ended, and what it has made is live: it must not fail by its pages.
+        # `tawsiya report build` makes up for them.
         log.warning("the reports were not built", exc_info=True)
 
 

@@ -1,15 +1,10 @@
 """Tables: alignment by what a terminal shows, and the width of a terminal."""
 
-import fcntl
 import os
-import pty
-import struct
-import subprocess
-import sys
-import termios
 from typing import Any
 
 from batch_jobs.console.tables import coloured, table_lines
+from tests.terminal import on_a_terminal
 
 ROWS = [
     ["score", "id", "title"],
@@ -37,29 +32,17 @@ def test_a_pipe_gets_everything_and_no_colour() -> None:
     assert coloured("ok", "green") == "ok"
 
 
-def on_a_terminal(code: str, columns: int, **variables: str) -> list[str]:
-    """What a terminal of so many columns gets."""
-    terminal, stdout = pty.openpty()
-    fcntl.ioctl(stdout, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+def shown(code: str, columns: int, **variables: str) -> list[str]:
+    """The lines that a terminal of so many columns gets."""
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "TERM")}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=stdout, env=environment | variables) as process:
-        os.close(stdout)
-        shown = b""
-        try:
-            while chunk := os.read(terminal, 1000):
-                shown += chunk
-        except OSError:  # how Linux says that the other end is closed
-            pass
-        os.close(terminal)
-    assert process.returncode == 0
-    return shown.decode().split("\r\n")[:-1]
+    return on_a_terminal(code, "stdout", columns=columns, environment=environment | variables).split("\r\n")[:-1]
 
 
 TABLE = f"from batch_jobs.console.tables import table_lines; print(*table_lines({ROWS!r}, right=[0]), sep='\\n')"
 
 
 def test_on_a_terminal_right_to_left_cells_are_isolated() -> None:
-    assert on_a_terminal(TABLE, 80) == [
+    assert shown(TABLE, 80) == [
         "score  id   title",
         "--------------------",
         "  1.5  p1   \u2068شَايٌ أخضر\u2069",
@@ -69,7 +52,7 @@ def test_on_a_terminal_right_to_left_cells_are_isolated() -> None:
 
 def narrow(rows: list[list[str]], columns: int, **options: Any) -> list[str]:
     call = f"table_lines({rows!r}, head=False, **{options!r})"
-    return on_a_terminal(f"from batch_jobs.console.tables import table_lines; print(*{call}, sep='\\n')", columns)
+    return shown(f"from batch_jobs.console.tables import table_lines; print(*{call}, sep='\\n')", columns)
 
 
 def test_on_a_narrow_terminal_free_text_is_cut_and_its_isolate_is_whole() -> None:
@@ -91,6 +74,6 @@ def test_names_and_numbers_are_whole_on_the_narrowest_terminal() -> None:
 
 def test_no_color_and_dumb_terminals_are_respected() -> None:
     code = "from batch_jobs.console.tables import coloured; print(coloured('ok', 'green'))"
-    assert on_a_terminal(code, 80, TERM="xterm") == ["\x1b[32mok\x1b[0m"]
-    assert on_a_terminal(code, 80, TERM="xterm", NO_COLOR="1") == ["ok"]
-    assert on_a_terminal(code, 80, TERM="dumb") == ["ok"]
+    assert shown(code, 80, TERM="xterm") == ["\x1b[32mok\x1b[0m"]
+    assert shown(code, 80, TERM="xterm", NO_COLOR="1") == ["ok"]
+    assert shown(code, 80, TERM="dumb") == ["ok"]

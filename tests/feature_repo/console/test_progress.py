@@ -1,18 +1,12 @@
 """Progress of long work: log lines where stderr is no terminal, a bar where it is one."""
 
-import fcntl
 import logging
-import os
-import pty
-import struct
-import subprocess
-import sys
-import termios
 
 import pytest
 
 from feature_repo.console import progress
 from feature_repo.console.progress import LogAroundBars, progress_bar
+from tests.terminal import on_a_terminal
 
 WORK = """
 import logging
@@ -54,26 +48,13 @@ def test_short_work_and_work_that_is_not_to_be_shown_leave_no_line(caplog: pytes
     assert caplog.messages == []
 
 
-def on_a_terminal(handler: str) -> str:
+def work_on_a_terminal(handler: str) -> str:
     """What a terminal gets of WORK."""
-    terminal, stderr = pty.openpty()
-    fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    command = [sys.executable, "-c", WORK.format(handler=handler)]
-    with subprocess.Popen(command, stderr=stderr) as process:
-        os.close(stderr)
-        shown = b""
-        try:
-            while chunk := os.read(terminal, 1000):
-                shown += chunk
-        except OSError:  # how Linux says that the other end is closed
-            pass
-        os.close(terminal)
-    assert process.returncode == 0
-    return shown.decode()
+    return on_a_terminal(WORK.format(handler=handler), "stderr")
 
 
 def test_on_a_terminal_log_lines_stand_above_the_bar() -> None:
-    shown = on_a_terminal("LogAroundBars()")
+    shown = work_on_a_terminal("LogAroundBars()")
     assert "Encoding: 100%" in shown
     assert "4/4 [" in shown
     for step in range(4):
@@ -81,7 +62,7 @@ def test_on_a_terminal_log_lines_stand_above_the_bar() -> None:
 
 
 def test_no_bar_is_drawn_between_lines_of_another_form() -> None:
-    shown = on_a_terminal("logging.StreamHandler()")
+    shown = work_on_a_terminal("logging.StreamHandler()")
     assert shown == "step 0\r\nstep 1\r\nstep 2\r\nstep 3\r\n"
 
 
