@@ -74,5 +74,6 @@ def _title(path: Path) -> str:
 
 def _entries(folder: Path) -> Iterator[str]:
     """A line for each file of a folder; a page is called by its title."""
-    for path in sorted(folder.iterdir()):
+    # Files only: Python leaves a folder of byte code beside an example that a test has imported.
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
         yield f"- [{_title(path)}]({path.name})"

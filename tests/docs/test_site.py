@@ -48,6 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mkdocs.config import load_config
 
     folder = tmp_path_factory.mktemp("site")
+    # As after a test that imports an example: byte code beside it is none of the pages.
+    (ROOT / "docs" / "examples" / "__pycache__").mkdir(exist_ok=True)
     build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder)))
     return folder
 
