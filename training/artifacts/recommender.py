@@ -19,6 +19,7 @@ from training.artifacts.best_products import (
     NO_REPEATS,
     BestProducts,
     BestQuery,
+    OwnProducts,
     PopularityTerm,
     Repeats,
     best_products,
@@ -209,7 +210,7 @@ class Recommender:
                 # Indexing above has copied the rows, so this does not write into the mapped file.
                 items_LD[new_L] = [new_vectors[key] for key in events.product_keys[new_L].tolist()]
                 logits_L[new_L] = self._encoder.item_logits(items_LD[new_L])
-        return History(items_LD, events.event_types.astype(np.int64), events.event_times, logits_L)
+        return History(positions_L, items_LD, events.event_types.astype(np.int64), events.event_times, logits_L)
 
     # --- similarity ---------------------------------------------------------------------------------------------------
 
@@ -282,6 +283,19 @@ class Recommender:
         # The sums by product come before the logarithm of repeat_term.
         counts = np.add.reduceat(counts_L[order].astype(np.float64), starts).astype(np.float32)
         return Repeats(positions_L[starts], self.rescorer.repeat_term(counts))
+
+    def own_products(self, buyer: EncodedBuyer, *, new_only: bool) -> OwnProducts | None:
+        """The re-scorer's closeness term of a buyer, in lists of new products or of any; None if there is none."""
+        weight, history = self.rescorer.closeness(new_only=new_only), buyer.history
+        # The newest event of each product, since all have its vector; of new products, which share -1, every event.
+        _, newest = np.unique(history.positions_L[::-1], return_index=True)
+        kept_L = history.positions_L < 0
+        kept_L[len(kept_L) - 1 - newest] = True
+        # As for the buyer tower, an event of weight 0 says nothing.
+        kept_L &= self._relative_weights[history.types_L] > 0
+        if not weight or not kept_L.any():
+            return None
+        return OwnProducts(weight, history.positions_L[kept_L], history.items_LD[kept_L])
 
     def popularity_term(self, *, new_only: bool) -> PopularityTerm:
         """The re-scorer's popularity term of all products, in lists of new products or of any."""
