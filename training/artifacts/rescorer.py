@@ -27,6 +27,8 @@ from feature_repo.common.files import read_json, write_json
 from training.data.histories import DAY_MS
 
 RESCORER_FILE = "rescorer.json"
+# A re-scorer without these was fitted without the terms that they belong to.
+LATER_FIELDS = frozenset({"new_popularity_first_time", "closeness_weight", "new_closeness_weight"})
 # The best products by the other terms that get the closeness term, which costs an inner product for each event of the
 # history: on Online Retail the lists are those of all products (ADR 0023).
 CLOSENESS_POOL = 200
@@ -81,8 +83,9 @@ class Rescorer:
         if not path.is_file():
             raise ValueError(f"{path} is missing; run `tawsiya train` again")
         content = read_json(path, "tawsiya train")
-        # A weight that is missing here would count as 0, and one that is unknown as nothing: other lists, silently.
-        if differing := content.keys() ^ cls.__dataclass_fields__.keys():
+        # A weight that is missing would count as 0, and one that is unknown as nothing: other lists, silently. Only where
+        # the term came later is 0 right.
+        if differing := (content.keys() ^ cls.__dataclass_fields__.keys()) - (LATER_FIELDS - content.keys()):
             raise ValueError(
                 f"{path} is of another version of Tawsiya ({', '.join(sorted(differing))}); run `tawsiya train`"
             )

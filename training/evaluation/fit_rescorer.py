@@ -34,6 +34,8 @@ MAX_SCORES = 50_000_000  # 200 MB of validation scores; with more buyers an even
 # With fewer contexts to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
 FEWEST_CONTEXTS = 50
 DEFAULT_WEIGHTS = {"popularity": 0.25, "repeat": 4.0, "closeness": 0.25}  # in the units of WEIGHT_GRID
+# Up to nine intervals are asked about one kind of list: at 99.4% each, chance passes one of them in 5% of shops.
+PROOF_LEVEL = 0.994
 PROOF_FACTORS = (1.0, 0.5, 0.25)  # of a fitted weight, which may be too large for the later half
 
 
@@ -172,7 +174,7 @@ def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) ->
     """The weights that rank the validation targets best by recall@20 + ndcg@20, where that is proven.
 
     A coordinate-wise search over a grid finds the weights on the earlier half of the targets. The later half proves
-    them: a term stays only if the paired 95% interval of what it adds lies above 0, at its weight or at a half or a
+    them: a term stays only if the paired interval of what it adds lies above 0, at its weight or at a half or a
     quarter of it. The weights of the terms that stay are then searched on all targets; the others are 0. With fewer
     than FEWEST_CONTEXTS contexts in the later half nothing can be proven, and the weights are DEFAULT_WEIGHTS.
 
@@ -228,7 +230,7 @@ def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Resc
     earlier, later = lists.chosen.halves()
     if len(later.rows) < FEWEST_CONTEXTS:
         weights = {term.field: DEFAULT_WEIGHTS[term.name] * lists.unit(term) for term in terms}
-        return replace(rescorer, **weights)
+        return _with(rescorer, weights)
     fitted = _searched(lists, rescorer, terms, earlier)
     proven = [term for term in terms if _is_proven(lists, fitted, term, later)]
     return _searched(lists, rescorer, proven, lists.chosen)
@@ -255,7 +257,7 @@ class _Lists:
             purchases = data.purchases.take(rows.astype(np.int64))
             self._scores_BN[purchases.owners, purchases.products] = -torch.inf
         self._closeness_BN = None if data.closeness is None else torch.from_numpy(data.closeness.scores(rows))
-        self._popularity: dict[CountedBuyers, torch.Tensor] = {}
+        self._popularity: dict[CountedBuyers, Float32Array] = {}
         self._repeats: dict[float, sparse.csr_array] = {}
 
     def unit(self, term: _Term) -> float:
@@ -268,16 +270,15 @@ class _Lists:
         scores_BN = self._scores_BN[places]
         scores_BN += torch.from_numpy(rescorer.popularity(self._recent(rescorer), new_only=self._new_only))
         if not self._new_only and rescorer.repeat_weight:
-            term = self._repeated(rescorer.repeat_half_life_days)[places].tocoo()
-            scores_BN[term.row, term.col] += rescorer.repeat_weight * torch.from_numpy(term.data)
+            repeats = self._repeated(rescorer.repeat_half_life_days)[places].tocoo()
+            scores_BN[repeats.row, repeats.col] += rescorer.repeat_weight * torch.from_numpy(repeats.data)
         closeness = rescorer.closeness(new_only=self._new_only)
         if self._closeness_BN is not None and closeness:
             scores_BN += closeness * self._closeness_BN[places]
         k = min(CUT_OFF, scores_BN.shape[1])
         ranked_BK = scores_BN.topk(k, dim=1).indices.numpy().astype(np.int32)
         metrics = accuracy_per_buyer(ranked_BK, Targets(chosen.targets.offsets, chosen.targets.products), [k])
-        values: Float64Array = metrics[f"recall@{k}"] + metrics[f"ndcg@{k}"]
-        return values
+        return metrics[f"recall@{k}"] + metrics[f"ndcg@{k}"]
 
     def _recent(self, rescorer: Rescorer) -> Float32Array:
         counted = rescorer.counted_buyers(new_only=self._new_only)
@@ -320,7 +321,8 @@ def _is_proven(lists: _Lists, rescorer: Rescorer, term: _Term, chosen: Chosen) -
         return False
     without_B = lists.values(_with(rescorer, {term.field: 0.0}), chosen)
     parts = (_with(rescorer, {term.field: weight * factor}) for factor in PROOF_FACTORS)
-    return any(paired_interval(lists.values(part, chosen), without_B)[0] > 0 for part in parts)
+    intervals = (paired_interval(lists.values(part, chosen), without_B, level=PROOF_LEVEL) for part in parts)
+    return any(low > 0 for low, _ in intervals)
 
 
 def _with(rescorer: Rescorer, values: Mapping[str, Any]) -> Rescorer:
