@@ -4,7 +4,7 @@ Legend: B buyers, N products of the catalogue, T targets, K products in a list.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
