@@ -83,8 +83,8 @@ class Rescorer:
         if not path.is_file():
             raise ValueError(f"{path} is missing; run `tawsiya train` again")
         content = read_json(path, "tawsiya train")
-        # A missing weight would count as 0, an unknown one as nothing: other lists, silently. For a term that came later,
-        # 0 is right.
+        # A missing weight would count as 0, an unknown one as nothing: other lists, silently. 0 is right where the term
+        # came later.
         if differing := (content.keys() ^ cls.__dataclass_fields__.keys()) - (LATER_FIELDS - content.keys()):
             raise ValueError(
                 f"{path} is of another version of Tawsiya ({', '.join(sorted(differing))}); run `tawsiya train`"
