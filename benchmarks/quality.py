@@ -37,7 +37,6 @@ import numpy.typing as npt
 import torch
 
 from batch_jobs.console_text import kind_lines
-from batch_jobs.embed_products import embed_job
 from batch_jobs.train_model import train_job
 from benchmarks.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
 from benchmarks.shops.data_sets import DATA_SETS, SMALL, DataSet, items_file, prepared
@@ -49,8 +48,7 @@ from feature_repo.common.files import replacing
 from feature_repo.common.paths import shop_paths
 from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore, feature_store
-from training.artifacts.embeddings import load_embeddings
-from training.artifacts.model import load_model
+from training.artifacts.model import CHOSEN, load_model
 from training.artifacts.rescorer import CountedBuyers, Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
@@ -61,7 +59,8 @@ from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import accuracy_per_buyer
 from training.evaluation.ranker import Ranker
 from training.evaluation.ranking import rank_all
-from training.model.encoding import TwoTowerRanker, encode_buyers
+from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.model.item_features import item_features
 from training.text.catalogue_text import text_vectors
 
 MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # per tuning; the other baselines try their whole grid
@@ -180,32 +179,36 @@ def _fields(data: RescorerData) -> dict[str, Any]:
     return {field.name: getattr(data, field.name) for field in fields(data)}
 
 
-def two_tower(bench: Bench, config: Config, fit: str = TV) -> Results:
-    """Trains with the product's job; evaluates the model as served and the towers alone. `fit` is TV or TR."""
-    if fit == TR:
-        config = config.model_copy(update={"training": config.training.model_copy(update={"refit": False})})
+def two_tower(bench: Bench, config: Config) -> Results:
+    """Trains with the product's job; evaluates the model as served and the towers alone, for TR and for TV.
+
+    The selection fit has not seen the validation days: its model is that of TR, and the refit's that of TV.
+    """
 
     def make() -> tuple[Results, float]:
-        log.info("two_tower %s, seed %d", fit, config.training.seed)
-        trained = train_job(config, bench.store, show_progress=False)
-        embed_job(config, show_progress=False)
-        model, _, _ = load_model(bench.paths.model)
-        item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
+        log.info("two_tower, seed %d", config.training.seed)
+        trained = train_job(config, bench.store, show_progress=False, keep_selection=True)
         rescorer = Rescorer.load(bench.paths.model)
         results: Results = {}
-        for view, question in bench.views.items():
-            towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
-            test = bench.test_data(fit, view, item_ND)
-            rankers: dict[str, list[Ranker]] = {
-                kind: [RescoredRanker(towers, rescorer, test, new_only=kind != ALL, name=TWO_TOWER), towers]
-                for kind in bench.kinds
-            }
-            results |= bench.evaluate(rankers, fit, view)
+        for fit, folder in ((TR, bench.paths.model / CHOSEN), (TV, bench.paths.model)):
+            model, vocabularies, _ = load_model(folder)
+            text_NT = bench.text_NT
+            if not config.training.freeze_text_encoder:
+                text_NT, _ = text_vectors(config, bench.catalogue, folder, show_progress=False)
+            item_ND = encode_catalogue(model, item_features(bench.catalogue, text_NT, vocabularies))
+            for view, question in bench.views.items():
+                towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
+                test = bench.test_data(fit, view, item_ND)
+                rankers: dict[str, list[Ranker]] = {
+                    kind: [RescoredRanker(towers, rescorer, test, new_only=kind != ALL, name=TWO_TOWER), towers]
+                    for kind in bench.kinds
+                }
+                results |= bench.evaluate(rankers, fit, view)
         return results, trained["pairs_per_s"] or 0.0
 
     sections = (config.model, config.training, config.event_weights)
     settings = [section.model_dump(mode="json") for section in sections]
-    return bench.cached(TWO_TOWER, {"settings": settings, "fit": fit}, make)
+    return bench.cached(TWO_TOWER, {"settings": settings}, make)
 
 
 def baseline(bench: Bench, name: str) -> Results:
@@ -355,7 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for seed in range(options.seeds):
                     training = config.training.model_copy(update={"seed": config.training.seed + seed})
                     seeded = config.model_copy(update={"training": training})
-                    results += [two_tower(bench, seeded, fit) for fit in (TV, TR)]
+                    results.append(two_tower(bench, seeded))
             else:
                 results.append(baseline(bench, model))
         answer = {
