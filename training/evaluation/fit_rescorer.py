@@ -33,7 +33,14 @@ CUT_OFF = 20
 MAX_SCORES = 50_000_000  # 200 MB of validation scores; with more buyers an evenly spaced sample is used
 # With fewer contexts to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
 FEWEST_CONTEXTS = 50
-DEFAULT_WEIGHTS = {"popularity": 0.25, "repeat": 4.0, "closeness": 0.25}  # in the units of WEIGHT_GRID
+# About what the fits on Online Retail and Complete Journey found, in the units of WEIGHT_GRID (ADR 0023).
+DEFAULT_WEIGHTS = {
+    "popularity_weight": 1.0,
+    "repeat_weight": 8.0,
+    "closeness_weight": 0.0,
+    "new_popularity_weight": 2.0,
+    "new_closeness_weight": 0.5,
+}
 # Up to nine intervals are asked about one kind of list: at 99.4% each, chance passes one of them in 5% of shops.
 PROOF_LEVEL = 0.994
 PROOF_FACTORS = (1.0, 0.5, 0.25)  # of a fitted weight, which may be too large for the later half
@@ -199,14 +206,14 @@ class _Term(NamedTuple):
     """A term whose weight is fitted.
 
     Attributes:
-        name: A key of DEFAULT_WEIGHTS.
         field: The field of Rescorer that holds its weight.
-        options: Values of the other fields that it depends on; the first ones are the default.
+        options: Values of the other fields that it depends on.
+        in_spreads: Whether the unit of its weight is the spread of the scores; else it is 1.
     """
 
-    name: str
     field: str
     options: Sequence[Mapping[str, Any]]
+    in_spreads: bool = True
 
 
 def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
@@ -216,20 +223,20 @@ def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
             {"new_popularity_days": days, "new_popularity_first_time": first_time}
             for days, first_time in product(POPULARITY_SPANS, (False, True))
         ]
-        terms = [_Term("popularity", "new_popularity_weight", spans)]
+        terms = [_Term("new_popularity_weight", spans)]
     else:
         half_lives = [{"repeat_half_life_days": days} for days in HALF_LIVES]
-        terms = [_Term("repeat", "repeat_weight", half_lives)] if repeats else []
-        terms.append(_Term("popularity", "popularity_weight", [{"popularity_days": days} for days in POPULARITY_SPANS]))
+        terms = [_Term("repeat_weight", half_lives)] if repeats else []
+        terms.append(_Term("popularity_weight", [{"popularity_days": days} for days in POPULARITY_SPANS]))
     if data.closeness is not None:
-        terms.append(_Term("closeness", "new_closeness_weight" if new_only else "closeness_weight", [{}]))
+        terms.append(_Term("new_closeness_weight" if new_only else "closeness_weight", [{}], in_spreads=False))
     return terms
 
 
 def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Rescorer:
     earlier, later = lists.chosen.halves()
     if len(later.rows) < FEWEST_CONTEXTS:
-        weights = {term.field: DEFAULT_WEIGHTS[term.name] * lists.unit(term) for term in terms}
+        weights = {term.field: DEFAULT_WEIGHTS[term.field] * lists.unit(term) for term in terms}
         return _with(rescorer, weights)
     fitted = _searched(lists, rescorer, terms, earlier)
     proven = [term for term in terms if _is_proven(lists, fitted, term, later)]
@@ -262,7 +269,7 @@ class _Lists:
 
     def unit(self, term: _Term) -> float:
         """What WEIGHT_GRID counts for a term."""
-        return 1.0 if term.name == "closeness" else self._spread
+        return self._spread if term.in_spreads else 1.0
 
     def values(self, rescorer: Rescorer, chosen: Chosen) -> Float64Array:
         """(B,) recall@20 + ndcg@20 of some of the contexts."""
