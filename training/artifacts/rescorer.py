@@ -27,6 +27,8 @@ from feature_repo.common.files import read_json, write_json
 from training.data.histories import DAY_MS
 
 RESCORER_FILE = "rescorer.json"
+# Fields that files of version 0.1.0 lack. Their defaults leave the terms out, so that such a release lists as it did.
+SINCE_0_1_0 = frozenset({"new_popularity_first_time", "closeness_weight", "new_closeness_weight"})
 # The best products by the other terms that get the closeness term, which costs an inner product for each event of the
 # history: on Online Retail the lists are those of all products (ADR 0023).
 CLOSENESS_POOL = 200
@@ -82,7 +84,7 @@ class Rescorer:
             raise ValueError(f"{path} is missing; run `tawsiya train` again")
         content = read_json(path, "tawsiya train")
         # A weight that is missing here would count as 0, and one that is unknown as nothing: other lists, silently.
-        if differing := content.keys() ^ cls.__dataclass_fields__.keys():
+        if differing := (content.keys() | SINCE_0_1_0) ^ cls.__dataclass_fields__.keys():
             raise ValueError(
                 f"{path} is of another version of Tawsiya ({', '.join(sorted(differing))}); run `tawsiya train`"
             )
