@@ -4,7 +4,7 @@ Legend: B buyers, N products of the catalogue, T targets, K products in a list.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -228,7 +228,7 @@ def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Resc
     earlier, later = lists.chosen.halves()
     if len(later.rows) < FEWEST_CONTEXTS:
         weights = {term.field: DEFAULT_WEIGHTS[term.name] * lists.unit(term) for term in terms}
-        return replace(rescorer, **weights)
+        return _with(rescorer, weights)
     fitted = _searched(lists, rescorer, terms, earlier)
     proven = [term for term in terms if _is_proven(lists, fitted, term, later)]
     return _searched(lists, rescorer, proven, lists.chosen)
@@ -255,7 +255,7 @@ class _Lists:
             purchases = data.purchases.take(rows.astype(np.int64))
             self._scores_BN[purchases.owners, purchases.products] = -torch.inf
         self._closeness_BN = None if data.closeness is None else torch.from_numpy(data.closeness.scores(rows))
-        self._popularity: dict[CountedBuyers, torch.Tensor] = {}
+        self._popularity: dict[CountedBuyers, Float32Array] = {}
         self._repeats: dict[float, sparse.csr_array] = {}
 
     def unit(self, term: _Term) -> float:
