@@ -191,5 +191,5 @@ def test_who_calls() -> None:
 
 
 def item(product_id: str) -> dict[str, object]:
-    parts = dict.fromkeys(("similarity", "popularity", "repeat", "words", "rules"), 0.0)
+    parts = dict.fromkeys(("similarity", "popularity", "repeat", "closeness", "words", "rules"), 0.0)
     return {"product_id": product_id, "source": "popular", "title": product_id, "score": 0.0, "score_parts": parts}
