@@ -97,11 +97,9 @@ def test_closeness_by_hand() -> None:
     item_ND = torch.tensor([[1, 0], [0, 1], [0.6, 0.8], [-1, 0]])
     closeness = Closeness(item_ND, histories_of([0, 1, 0], [], [2]))
     # Products 0 and 1 are at a right angle; product 3 is the opposite of product 0. Product 2 has no other beside it.
-    expected = [[0, 0, 0.8, 0], [0, 0, 0, 0], [0.6, 0.8, 0, -0.6]]
-    assert_allclose(closeness.scores(np.arange(3, dtype=np.int32)), expected, atol=1e-6)
-    assert_allclose(
-        closeness.scores(np.array([2, 0, 2], dtype=np.int32)), [expected[row] for row in (2, 0, 2)], atol=1e-6
-    )
+    expected = np.array([[0, 0, 0.8, 0], [0, 0, 0, 0], [0.6, 0.8, 0, -0.6]])
+    for rows in ([0, 1, 2], [2, 0, 2]):
+        assert_allclose(closeness.scores(np.array(rows, dtype=np.int32)), expected[rows], atol=1e-6)
 
 
 @settings(max_examples=60)
