@@ -287,15 +287,16 @@ class Recommender:
     def own_products(self, buyer: EncodedBuyer, *, new_only: bool) -> OwnProducts | None:
         """The re-scorer's closeness term of a buyer, in lists of new products or of any; None if there is none."""
         weight, history = self.rescorer.closeness(new_only=new_only), buyer.history
-        # The newest event of each product, since all have its vector; of new products, which share -1, every event.
-        _, newest = np.unique(history.positions_L[::-1], return_index=True)
-        kept_L = history.positions_L < 0
-        kept_L[len(kept_L) - 1 - newest] = True
         # As for the buyer tower, an event of weight 0 says nothing.
-        kept_L &= self._relative_weights[history.types_L] > 0
-        if not weight or not kept_L.any():
+        places = np.flatnonzero(self._relative_weights[history.types_L] > 0)
+        if not weight or not len(places):
             return None
-        return OwnProducts(weight, history.positions_L[kept_L], history.items_LD[kept_L])
+        # One event of each product, since all have its vector; of new products, which share -1, every event.
+        positions_L = history.positions_L[places]
+        _, first = np.unique(positions_L, return_index=True)
+        kept_L = positions_L < 0
+        kept_L[first] = True
+        return OwnProducts(weight, positions_L[kept_L], history.items_LD[places[kept_L]])
 
     def popularity_term(self, *, new_only: bool) -> PopularityTerm:
         """The re-scorer's popularity term of all products, in lists of new products or of any."""
