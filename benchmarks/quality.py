@@ -150,8 +150,9 @@ class Bench:
                 if self.rank_N is not None and view == AS_GIVEN:
                     rises_B = rises(self.test, rows, targets, self.rank_N)
                     for slice_name, kept_B in ((RISING, rises_B), (FALLING, ~rises_B)):
-                        of_slice = {metric: values_B[kept_B] for metric, values_B in per_buyer.items()}
-                        results.setdefault(f"{kind} {fit}{slice_name}", {})[ranker.name] = of_slice
+                        if kept_B.any():
+                            of_slice = {metric: values_B[kept_B] for metric, values_B in per_buyer.items()}
+                            results.setdefault(f"{kind} {fit}{slice_name}", {})[ranker.name] = of_slice
         return results
 
     def test_data(self, fit: str, view: str, item_ND: torch.Tensor | None = None) -> RescorerData:
