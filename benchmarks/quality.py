@@ -10,9 +10,9 @@ Data sets other than The Complete Journey are read from the shared data.
 
 Everything is chosen on the validation days before the test: the two-tower's epochs and re-scorer, each baseline's
 parameters and its popularity term. Every kind of target is measured twice. `tv`, as in a shop: what was chosen is then
-fitted on the validation days too. `tr`, as most published figures are made: nothing is fitted or counted on the
-validation days; they are only part of the buyer's history. In lists of any products, `x_rescored` has the repeat term,
-too: the product's re-scorer on top of another ranking. The results of each model are cached under a hash of everything
+fitted on the validation days too. `tr`, as most published figures are made: no model is fitted on the validation days
+and no popularity counted in them; they are only part of the buyer's history. Every ranking has the popularity term, and
+in lists of any products `x_rescored` the repeat term, too; the closeness term needs product vectors. The results of each model are cached under a hash of everything
 they depend on, so an interrupted run continues where it stopped. `two_tower` is the model as served, `two_tower_alone`
 the inner product alone; their figures are means over the seeds.
 

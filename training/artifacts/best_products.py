@@ -2,7 +2,7 @@
 
 Of all products, those that can be among the best are the nearest, the recently popular and the buyer's own. Their
 sums are exact. Where the index is exact or few products are allowed, all allowed products are compared, so that
-the result is the best of all; else ADR 0018 measures how often it is. The closeness term, which costs an inner product
+the result is the best of all by these terms; else ADR 0018 measures how often it is. The closeness term, which costs an inner product
 for each event of the buyer, is then added to the best of them only (ADR 0023).
 
 Legend: B queries, K results, C candidates of one query, P some products, N products, L events, D dimensions.
@@ -21,7 +21,6 @@ from training.artifacts.search.index_recall import ROUNDING
 # The nearest products that must be among the candidates, per result; and so many times as many recently popular ones,
 # which cost little: all requests read the same vectors. ADR 0018 measures what these find.
 RESCORER_POOL_PER_RESULT, POPULAR_PER_NEAREST = 2, 20
-CLOSENESS_POOL_PER_RESULT = 2
 RECENTLY_POPULAR_POOL = 5_000  # the recently popular products to choose from
 SUMS_AT_ONCE = 4_000_000  # of an exact comparison; 16 MB
 
@@ -77,7 +76,8 @@ class OwnProducts(NamedTuple):
         similarity_LP = self.vectors_LD @ vectors_PD.T
         # A product is near to the others of the history, not to itself.
         similarity_LP[self.positions_L[:, None] == positions] = 0
-        closeness: Float32Array = similarity_LP.max(axis=0) * np.float32(self.weight)
+        # Not below 0, as a product outside the pool has it.
+        closeness: Float32Array = np.maximum(similarity_LP.max(axis=0), 0) * np.float32(self.weight)
         return closeness
 
 
@@ -131,7 +131,7 @@ class BestQuery(NamedTuple):
     @property
     def n_pooled(self) -> int:
         """How many of the best products by the other terms get the closeness term; K if there is none."""
-        return self.k if self.own is None else max(CLOSENESS_POOL, CLOSENESS_POOL_PER_RESULT * self.k)
+        return self.k if self.own is None else max(CLOSENESS_POOL, self.k)
 
 
 class BestProducts(NamedTuple):

@@ -235,7 +235,7 @@ class Recommender:
         return self._vectors.similarity(vector_D, positions)
 
     def best(self, queries: Sequence[BestQuery]) -> list[BestProducts]:
-        """The best products of each query by similarity, popularity term and repeat term; see best_products."""
+        """The best products of each query by similarity and the terms of the re-scorer; see best_products."""
         return best_products(self._vectors, queries)
 
     # --- texts --------------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Recommender:
         """How a query, and each of its synonyms, compare with P products in spelling."""
         return self._search.explain(query, synonyms, positions)
 
-    # --- popularity and repeats ---------------------------------------------------------------------------------------
+    # --- terms of the re-scorer ---------------------------------------------------------------------------------------
 
     def repeats(self, events: EventSequence) -> Repeats:
         """The re-scorer's repeat term of the products of some events; products that the release lacks have none."""

@@ -1,8 +1,10 @@
 """Fits the re-scorer's weights on the validation days, for the model and in the same way for every baseline.
 
-Legend: B buyers, N products of the catalogue, T targets, K products in a list.
+Legend: B buyers, N products of the catalogue, T targets, K products in a list, P
+products of a pool.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -20,6 +22,8 @@ from training.evaluation.metrics import Targets, accuracy_per_buyer
 from training.evaluation.ranker import Ranker, TrainingEvents
 from training.model.encoding import Closeness
 
+log = logging.getLogger(__name__)
+
 POPULARITY_SPANS = (7, 14, 30, 90)  # days
 HALF_LIVES = (30.0, 90.0, 365.0, 1460.0)  # days
 # Ascending: of equal values the search keeps the first, so a larger weight has to rank better. In units of the spread
@@ -30,7 +34,9 @@ REFINED_GRID = (0.6, 0.8, 1.25, 1.6)  # factors of the best weight
 SPREAD_PRODUCTS = 100
 # The cut-off of SELECTION_METRIC, which chooses the epoch.
 CUT_OFF = 20
-MAX_SCORES = 50_000_000  # 200 MB of validation scores; with more buyers an evenly spaced sample is used
+# Scores of validation contexts, 200 MB, and as many of the closeness term; with more contexts an evenly spaced sample is
+# used, which has at least so many.
+MAX_SCORES, FEWEST_SAMPLED = 50_000_000, 200
 # With fewer contexts to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
 FEWEST_CONTEXTS = 50
 # About what the fits on Online Retail and Complete Journey found, in the units of WEIGHT_GRID (ADR 0023).
@@ -41,8 +47,8 @@ DEFAULT_WEIGHTS = {
     "new_popularity_weight": 2.0,
     "new_closeness_weight": 0.5,
 }
-# Up to nine intervals are asked about one kind of list: at 99.4% each, chance passes one of them in 5% of shops.
-PROOF_LEVEL = 0.994
+# Three intervals are asked about a kind of list: at 98.3% each, a useless term passes in 2.5% of shops.
+PROOF_LEVEL, PROOF_RESAMPLES = 0.983, 4_000
 PROOF_FACTORS = (1.0, 0.5, 0.25)  # of a fitted weight, which may be too large for the later half
 
 
@@ -181,9 +187,10 @@ def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) ->
     """The weights that rank the validation targets best by recall@20 + ndcg@20, where that is proven.
 
     A coordinate-wise search over a grid finds the weights on the earlier half of the targets. The later half proves
-    them: a term stays only if the paired interval of what it adds lies above 0, at its weight or at a half or a
-    quarter of it. The weights of the terms that stay are then searched on all targets; the others are 0. With fewer
-    than FEWEST_CONTEXTS contexts in the later half nothing can be proven, and the weights are DEFAULT_WEIGHTS.
+    them. A term stays if the later half loses more than a standard error without it, and all that stay must together
+    have a paired interval above 0, at their weights or at a half or a quarter of them; else none stays. The weights of
+    the terms that stay are then searched on all targets; the others are 0. With fewer than FEWEST_CONTEXTS contexts in
+    the later half nothing can be proven, and the weights are DEFAULT_WEIGHTS.
 
     The grid is in units of the spread of the ranker's own scores, so rankers of any scale can be compared. Products
     without any event are excluded: almost nobody can have chosen them yet, so a weight that hides new products would
@@ -236,11 +243,14 @@ def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
 def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Rescorer:
     earlier, later = lists.chosen.halves()
     if len(later.rows) < FEWEST_CONTEXTS:
+        log.warning("the terms of the re-scorer have default weights: %d contexts prove nothing", len(later.rows))
         weights = {term.field: DEFAULT_WEIGHTS[term.field] * lists.unit(term) for term in terms}
         return _with(rescorer, weights)
     fitted = _searched(lists, rescorer, terms, earlier)
-    proven = [term for term in terms if _is_proven(lists, fitted, term, later)]
-    return _searched(lists, rescorer, proven, lists.chosen)
+    kept = _useful(lists, fitted, terms, later)
+    if not _are_proven(lists, fitted, terms, kept, later):
+        kept = []
+    return _searched(lists, rescorer, kept, lists.chosen)
 
 
 class _Lists:
@@ -321,15 +331,32 @@ def _searched(lists: _Lists, rescorer: Rescorer, terms: Sequence[_Term], chosen:
     return rescorer
 
 
-def _is_proven(lists: _Lists, rescorer: Rescorer, term: _Term, chosen: Chosen) -> bool:
-    """Whether the contexts prove that some of a term is better than none of it, beside the other terms."""
-    weight = getattr(rescorer, term.field)
-    if not weight:
-        return False
-    without_B = lists.values(_with(rescorer, {term.field: 0.0}), chosen)
-    parts = (_with(rescorer, {term.field: weight * factor}) for factor in PROOF_FACTORS)
-    intervals = (paired_interval(lists.values(part, chosen), without_B, level=PROOF_LEVEL) for part in parts)
-    return any(low > 0 for low, _ in intervals)
+def _useful(lists: _Lists, fitted: Rescorer, terms: Sequence[_Term], chosen: Chosen) -> list[_Term]:
+    """The terms without which, beside the others, the contexts lose more than a standard error.
+
+    They are left out one after the other, so that of two that say the same one stays.
+    """
+    kept = [term for term in terms if getattr(fitted, term.field)]
+    for term in reversed(kept):
+        without = [other for other in kept if other is not term]
+        lost_B = lists.values(_only(fitted, terms, kept), chosen) - lists.values(_only(fitted, terms, without), chosen)
+        if lost_B.mean() <= lost_B.std() / len(lost_B) ** 0.5:
+            kept = without
+    return kept
+
+
+def _are_proven(lists: _Lists, fitted: Rescorer, terms: Sequence[_Term], kept: Sequence[_Term], chosen: Chosen) -> bool:
+    """Whether the contexts prove that the kept terms, or some part of their weights, are better than none."""
+    without_B = lists.values(_only(fitted, terms, []), chosen)
+    values = (lists.values(_only(fitted, terms, kept, factor), chosen) for factor in PROOF_FACTORS)
+    return bool(kept) and any(
+        paired_interval(values_B, without_B, level=PROOF_LEVEL, resamples=PROOF_RESAMPLES)[0] > 0 for values_B in values
+    )
+
+
+def _only(fitted: Rescorer, terms: Sequence[_Term], kept: Sequence[_Term], factor: float = 1.0) -> Rescorer:
+    """The re-scorer with a part of the weights of the kept terms, and without the others."""
+    return _with(fitted, {term.field: getattr(fitted, term.field) * factor * (term in kept) for term in terms})
 
 
 def _with(rescorer: Rescorer, values: Mapping[str, Any]) -> Rescorer:
@@ -340,7 +367,8 @@ def _with(rescorer: Rescorer, values: Mapping[str, Any]) -> Rescorer:
 def _sampled(chosen: Chosen, n_products: int) -> Chosen:
     """An evenly spaced sample whose scores fit into MAX_SCORES."""
     n_rows = len(chosen.rows)
-    return chosen.take(np.unique(np.linspace(0, n_rows - 1, min(n_rows, MAX_SCORES // n_products)).astype(np.int64)))
+    n_sampled = min(n_rows, max(MAX_SCORES // n_products, FEWEST_SAMPLED))
+    return chosen.take(np.unique(np.linspace(0, n_rows - 1, n_sampled).astype(np.int64)))
 
 
 def _spread(scores_BN: torch.Tensor) -> float:

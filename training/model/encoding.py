@@ -1,6 +1,7 @@
 """Encodes catalogues and buyers with a trained model, and wraps the model as a ranker for evaluation.
 
-Legend: N products, M products with an id embedding, R products without one, B buyers, K nearest, D dimensions.
+Legend: N products, M products with an id embedding, R products without one, B buyers, K nearest, L products of a
+history, P some products, D dimensions.
 """
 
 from collections.abc import Iterable
@@ -146,5 +147,6 @@ class Closeness:
         similarity_LP: Float32Array = (self._item_ND[own_L] @ item_PD.T).cpu().numpy()
         # A product is near to the others of the history, not to itself.
         similarity_LP[own_L[:, None] == products_P] = 0
-        closest_P: Float32Array = similarity_LP.max(axis=0)
+        # Not below 0, which is what a product outside of the pool has.
+        closest_P: Float32Array = similarity_LP.max(axis=0).clip(min=0)
         return closest_P
