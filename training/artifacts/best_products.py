@@ -1,9 +1,9 @@
 """The best products by similarity plus the terms of the re-scorer, for several buyers in one search.
 
 Of all products, those that can be among the best are the nearest, the recently popular and the buyer's own. Their
-sums are exact. Where the index is exact or few products are allowed, all allowed products are compared, so that
-the result is the best of all by these terms; else ADR 0018 measures how often it is. The closeness term, which costs an inner product
-for each event of the buyer, is then added to the best of them only (ADR 0023).
+sums are exact. Where the index is exact or few products are allowed, all allowed products are compared, so that the
+result is the best of all by these terms; else ADR 0018 measures how often it is. The closeness term, which costs an
+inner product for each event of the buyer, is then added to the best of them only (ADR 0023).
 
 Legend: B queries, K results, C candidates of one query, P some products, N products, L events, D dimensions.
 """

@@ -34,8 +34,8 @@ REFINED_GRID = (0.6, 0.8, 1.25, 1.6)  # factors of the best weight
 SPREAD_PRODUCTS = 100
 # The cut-off of SELECTION_METRIC, which chooses the epoch.
 CUT_OFF = 20
-# Scores of validation contexts, 200 MB, and as many of the closeness term; with more contexts an evenly spaced sample is
-# used, which has at least so many.
+# Scores of validation contexts, 200 MB, and as many of the closeness term; of more contexts an evenly spaced sample is
+# used, of at least FEWEST_SAMPLED.
 MAX_SCORES, FEWEST_SAMPLED = 50_000_000, 200
 # With fewer contexts to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
 FEWEST_CONTEXTS = 50

@@ -93,7 +93,7 @@ def closeness_of_all(own: OwnProducts | None) -> Float32Array:
     similarity_LN = own.vectors_LD @ VECTORS.T
     for place, product in enumerate(own.positions_L.tolist()):
         similarity_LN[place, product] = 0
-    closeness_N: Float32Array = similarity_LN.max(axis=0) * np.float32(own.weight)
+    closeness_N: Float32Array = similarity_LN.max(axis=0).clip(min=0) * np.float32(own.weight)
     return closeness_N
 
 
@@ -164,7 +164,7 @@ def test_closeness_by_hand() -> None:
 def test_the_only_product_of_a_history_is_not_close_to_itself() -> None:
     own = OwnProducts(2.0, np.array([4]), np.array([[1, 0]], dtype=np.float32))
     vectors_PD = np.array([[1, 0], [1, 0], [-0.6, 0.8]], dtype=np.float32)
-    assert_allclose(own.closeness(np.array([4, 5, 6]), vectors_PD), [0, 2, -1.2], atol=ROUNDING)
+    assert_allclose(own.closeness(np.array([4, 5, 6]), vectors_PD), [0, 2, 0], atol=ROUNDING)
 
 
 SMALL, SMALL_POOL = 150, 200
@@ -192,7 +192,8 @@ def test_where_the_pool_holds_everything_the_sums_are_the_very_best(
     assert query.n_pooled >= SMALL_POOL
 
     def score(product: int) -> float:
-        closest = max(0 if one == product else float(vectors_ND[one] @ vectors_ND[product]) for one in own_L.tolist())
+        near = [float(vectors_ND[one] @ vectors_ND[product]) for one in own_L.tolist() if one != product]
+        closest = max([0, *near])
         total = float(vectors_ND[product] @ vector_D) + float(lately_N[product]) + weight * closest
         return total + {5: 0.5, 9: 2.0}.get(product, 0)
 
@@ -217,8 +218,8 @@ def test_only_the_pool_gets_the_closeness_term() -> None:
     own = OwnProducts(9.0, np.array([-1]), own_D[None, :])
     [best] = best_products(vectors, [BestQuery(toward_first, 3, None, NO_REPEATS, own, None, n_products)])
     assert best.positions.tolist() == [pool - 1, 0, 1]
-    # A longer list has a larger pool: twice its length.
-    [best] = best_products(vectors, [BestQuery(toward_first, 101, None, NO_REPEATS, own, None, n_products)])
+    # A longer list has a larger pool.
+    [best] = best_products(vectors, [BestQuery(toward_first, pool + 1, None, NO_REPEATS, own, None, n_products)])
     assert set(best.positions[:2].tolist()) == {pool - 1, pool}
 
 

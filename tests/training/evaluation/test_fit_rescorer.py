@@ -150,7 +150,7 @@ def test_scores_equal_plain_python(seed: int, first_time: bool, new_only: bool) 
         weight = rescorer.new_popularity_weight if new_only else rescorer.popularity_weight
         value = float(base[buyer, product]) + weight * math.log(1 + len(recent))
         near = [0 if one == product else float(items_ND[one] @ items_ND[product]) for one, *_ in past[buyer]]
-        value += (rescorer.new_closeness_weight if new_only else rescorer.closeness_weight) * max(near, default=0)
+        value += (rescorer.new_closeness_weight if new_only else rescorer.closeness_weight) * max([0, *near])
         own = [(kind, time) for bought, kind, time in past[buyer] if bought == product]
         counts = [(0.1, 0.5, 1.0)[kind] * 0.5 ** ((AS_OF - time) / DAY_MS / 45) for kind, time in own]
         return value if new_only else value + rescorer.repeat_weight * math.log(1 + sum(counts))
@@ -412,6 +412,7 @@ def test_products_without_any_event_do_not_compete() -> None:
 
 def test_a_sample_keeps_rows_and_targets_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.evaluation.fit_rescorer.MAX_SCORES", 6)
+    monkeypatch.setattr("training.evaluation.fit_rescorer.FEWEST_SAMPLED", 2)
     chosen = chosen_of([[10], [11, 12], [13], [14], [15]])._replace(rows=np.array([4, 5, 6, 7, 8], np.int32))
     rows, targets = _sampled(chosen, n_products=2)
     assert (rows.tolist(), targets.products.tolist()) == ([4, 6, 8], [10, 13, 15])
