@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from pytest import approx
+import pytest
 
 from benchmarks.ablation import _mean
 
@@ -14,4 +14,4 @@ def test_the_mean_over_seeds_is_of_models_that_were_trained_on_the_validation_da
             "all tr": {"two_tower": {"ndcg@20": np.zeros(len(values))}},
         }
 
-    assert _mean([run(0.1, 0.4), run(0.3, 0.2)], "all", "two_tower") == approx([0.2, 0.3])
+    assert _mean([run(0.1, 0.4), run(0.3, 0.2)], "all", "two_tower") == pytest.approx([0.2, 0.3])
