@@ -363,7 +363,7 @@ def test_what_is_close_to_one_product_of_a_buyer_comes_up(tmp_path: Path, new_on
     repeats = Repeats(np.array([30]), np.array([0.5], dtype=np.float32))
 
     def score(product: int) -> float:
-        closest = max(0 if one == product else float(items_ND[one] @ items_ND[product]) for one in own)
+        closest = max([0, *(float(items_ND[one] @ items_ND[product]) for one in own if one != product)])
         repeat = 0.5 if product == 30 and not new_only else 0
         return float(items_ND[product] @ vector_D) + (3 if new_only else 1.5) * closest + repeat
 
