@@ -53,7 +53,7 @@ def recent_popularity_of(
             times_ms,
             # + 1, because the limit is exclusive and the last event counts.
             until_ms=as_ms(data_end) + 1,
-            days=rescorer.popularity_span(new_only=new_only),
+            counted=rescorer.counted_buyers(new_only=new_only),
             n_products=n_products,
         )
         for new_only in (False, True)

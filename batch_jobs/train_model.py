@@ -31,12 +31,18 @@ from training.tune import BEST, TrialBudget, tune
 log = logging.getLogger(__name__)
 
 
-def train_job(config: Config, store: FeatureStore, *, show_progress: bool = True) -> dict[str, Any]:
-    """Trains the towers on the features of the last build and fits the re-scorer; returns metrics and counts."""
+def train_job(
+    config: Config, store: FeatureStore, *, show_progress: bool = True, keep_selection: bool = False
+) -> dict[str, Any]:
+    """Trains the towers on the features of the last build and fits the re-scorer; returns metrics and counts.
+
+    With `keep_selection`, the model of the selection fit stays in the folder CHOSEN of the model's.
+    """
     ensure_contexts(config)
     encode_texts(config)
     data, encoder_id = read_training_data(config, store, show_progress=show_progress)
-    return _train(config, store, data, _card(config, encoder_id, store), show_progress=show_progress)
+    card = _card(config, encoder_id, store)
+    return _train(config, store, data, card, show_progress=show_progress, keep_selection=keep_selection)
 
 
 def train_in_worker(config: Config, store: FeatureStore) -> None:
@@ -78,7 +84,13 @@ def tune_job(
 
 
 def _train(
-    config: Config, store: FeatureStore, data: TrainingData, card: ModelCard, *, show_progress: bool
+    config: Config,
+    store: FeatureStore,
+    data: TrainingData,
+    card: ModelCard,
+    *,
+    show_progress: bool,
+    keep_selection: bool = False,
 ) -> dict[str, Any]:
     paths = shop_paths(config)
     with RunTracker(config, SELECTION_METRIC) as tracker:
@@ -88,7 +100,8 @@ def _train(
     rescorer = _fit_on_validation(config, store, data)
     rescorer.save(paths.model)
     # Only the fit of the re-scorer needed the model of the selection fit.
-    shutil.rmtree(paths.model / CHOSEN)
+    if not keep_selection:
+        shutil.rmtree(paths.model / CHOSEN)
     return {
         "epoch": card.epoch,
         "metrics": card.metrics,
@@ -123,4 +136,4 @@ def _fit_on_validation(config: Config, store: FeatureStore, data: TrainingData) 
         text_NT, _ = text_vectors(config, data.catalogue, chosen, show_progress=False)
     item_ND = encode_catalogue(model, item_features(data.catalogue, text_NT, vocabularies))
     ranker = TwoTowerRanker(encode_buyers(model, item_ND, held_out.contexts), item_ND)
-    return fit_rescorer(ranker, held_out.rescorer_data())
+    return fit_rescorer(ranker, held_out.rescorer_data(item_ND))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality import METRIC, Bench, PerBuyer, two_tower
+from benchmarks.quality import METRIC, TV, Bench, PerBuyer, two_tower
 from benchmarks.shops.data_sets import DATA_SETS, SMALL, prepared
 from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
@@ -98,7 +98,7 @@ def _as_overrides(config: Config) -> list[str]:
 
 
 def _mean(runs: Sequence[dict[str, dict[str, PerBuyer]]], kind: str, model: str) -> Any:
-    return np.mean([run[kind][model][METRIC] for run in runs], axis=0)
+    return np.mean([run[f"{kind} {TV}"][model][METRIC] for run in runs], axis=0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -50,6 +50,7 @@ def _measured(tower: BuyerTower, n_events: int) -> dict[str, float]:
     items_LD = rng.normal(size=(n_events, len(tower.empty))).astype(np.float32)
     items_LD /= np.linalg.norm(items_LD, axis=1, keepdims=True)
     history = History(
+        np.arange(n_events),
         items_LD,
         rng.integers(len(tower.event_weights), size=n_events),
         np.sort(rng.integers(365 * 24 * HOUR_MS, size=n_events)),

@@ -10,11 +10,14 @@ Data sets other than The Complete Journey are read from the shared data.
 
 Everything is chosen on the validation days before the test: the two-tower's epochs and re-scorer, each baseline's
 parameters and its popularity term. Every kind of target is measured twice. `tv`, as in a shop: what was chosen is then
-fitted on the validation days too. `tr`, as most published figures are made: nothing is fitted or counted on the
-validation days; they are only part of the buyer's history. In lists of any products, `x_rescored` has the repeat term,
-too: the product's re-scorer on top of another ranking. The results of each model are cached under a hash of everything
-they depend on, so an interrupted run continues where it stopped. `two_tower` is the model as served, `two_tower_alone`
-the inner product alone; their figures are means over the seeds.
+fitted on the validation days too. `tr`, as most published figures are made: no model is fitted on the validation days
+and no popularity counted in them; they are only part of the buyer's history. Every ranking has the popularity term, and
+in lists of any products `x_rescored` the repeat term, too; the closeness term needs product vectors. The results of
+each model are cached under a hash of everything they depend on, so an interrupted run continues where it stopped.
+`two_tower` is the model as served, `two_tower_alone` the inner product alone; their figures are means over the seeds.
+
+amazon_5core's order within a day is not one of time (see benchmarks.shops.orders). Its figures are therefore also given
+with the last events of every history in random order (`shuffled`), and for targets whose id rises or falls.
 """
 
 import argparse
@@ -34,20 +37,19 @@ import numpy.typing as npt
 import torch
 
 from batch_jobs.console_text import kind_lines
-from batch_jobs.embed_products import embed_job
 from batch_jobs.train_model import train_job
 from benchmarks.baselines.tuning import BASELINES, Baseline, Problem, masked, tune
-from benchmarks.shops.data_sets import DATA_SETS, SMALL, DataSet, prepared
+from benchmarks.shops.data_sets import DATA_SETS, SMALL, DataSet, items_file, prepared
+from benchmarks.shops.orders import file_order, rises, with_last_shuffled
 from feature_repo import columns as c
-from feature_repo.common.arrays import Float32Array
+from feature_repo.common.arrays import Float32Array, Int64Array
 from feature_repo.common.config import Config
 from feature_repo.common.files import replacing
 from feature_repo.common.paths import shop_paths
 from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore, feature_store
-from training.artifacts.embeddings import load_embeddings
-from training.artifacts.model import load_model
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.model import CHOSEN, load_model
+from training.artifacts.rescorer import CountedBuyers, Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.evaluation.bootstrap import mean_intervals, paired_interval
@@ -57,7 +59,8 @@ from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import accuracy_per_buyer
 from training.evaluation.ranker import Ranker
 from training.evaluation.ranking import rank_all
-from training.model.encoding import TwoTowerRanker, encode_buyers
+from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
+from training.model.item_features import item_features
 from training.text.catalogue_text import text_vectors
 
 MAX_TRIALS = {"sasrec": 1, "ials": 6, "ease": 8, "tifu_knn": 8}  # per tuning; the other baselines try their whole grid
@@ -65,10 +68,13 @@ K_VALUES = (10, 20)
 K = 20
 METRIC = f"ndcg@{K}"  # decides the tuning and which baseline is the best
 TV, TR = "tv", "tr"  # the validation days are fitted on, or not
+# The endings of kinds of targets: all of them, with shuffled histories, and by the order of the ids.
+AS_GIVEN, SHUFFLED, RISING, FALLING = "", " shuffled", " rising", " falling"
+VIEWS = (AS_GIVEN, SHUFFLED, RISING, FALLING)
 MODELS = (TWO_TOWER, *BASELINES)
 SMALL_MODELS = f"{TWO_TOWER},popularity,personal_frequency"
 SECONDS, PAIRS_PER_S = "seconds", "pairs_per_s"
-VERSION = 5  # raise it when the meaning of a cached result changes
+VERSION = 6  # raise it when the meaning of a cached result changes
 
 log = logging.getLogger("benchmarks.quality")
 PerBuyer = dict[str, npt.NDArray[np.float64]]
@@ -86,10 +92,11 @@ class Bench:
         self.text_NT, self.encoder_id = text_vectors(config, self.catalogue, show_progress=False)
         self.validation = read_held_out(store, config, self.catalogue, c.VALIDATION)
         self.test = read_held_out(store, config, self.catalogue, c.TEST)
-        self.test_data = {
-            TV: self.test.rescorer_data(),
-            TR: _CountedEarlier(**_fields(self.test.rescorer_data()), earlier=self.validation.rescorer_data()),
-        }
+        self.views = {AS_GIVEN: self.test}
+        self.rank_N: Int64Array | None = None
+        if dataset.ordered_by_id:
+            self.views[SHUFFLED] = with_last_shuffled(self.test)
+            self.rank_N = file_order(self.catalogue, items_file(config))
         self.data_version = read_context_report(self.paths)["data_version"]
         self.seconds: dict[str, float] = {}
         self.pairs_per_s: list[float] = []
@@ -130,8 +137,8 @@ class Bench:
                     results.setdefault(kind, {}).setdefault(ranker, {})[metric] = arrays[name]
         return results
 
-    def evaluate(self, rankers: Mapping[str, Sequence[Ranker]], fit: str) -> Results:
-        """Metrics per buyer, by kind of target and ranker; `fit` is TV or TR."""
+    def evaluate(self, rankers: Mapping[str, Sequence[Ranker]], fit: str, view: str) -> Results:
+        """Metrics per buyer, by kind of target and ranker; `fit` is TV or TR, the rankers are of `view`."""
         results: Results = {}
         for kind in self.kinds:
             rows, targets = self.test.targets(kind)
@@ -139,8 +146,19 @@ class Bench:
                 scored = ranker if kind == ALL else MaskedRanker(ranker, self.test.purchases)
                 ranked_BK = rank_all(scored, rows, K, show_progress=False)
                 per_buyer = accuracy_per_buyer(ranked_BK, as_targets(targets), K_VALUES)
-                results.setdefault(f"{kind} {fit}", {})[ranker.name] = per_buyer
+                results.setdefault(f"{kind} {fit}{view}", {})[ranker.name] = per_buyer
+                if self.rank_N is not None and view == AS_GIVEN:
+                    rises_B = rises(self.test, rows, targets, self.rank_N)
+                    for slice_name, kept_B in ((RISING, rises_B), (FALLING, ~rises_B)):
+                        if kept_B.any():
+                            of_slice = {metric: values_B[kept_B] for metric, values_B in per_buyer.items()}
+                            results.setdefault(f"{kind} {fit}{slice_name}", {})[ranker.name] = of_slice
         return results
+
+    def test_data(self, fit: str, view: str, item_ND: torch.Tensor | None = None) -> RescorerData:
+        """What the re-scorer of a model sees in the test; with TR, popularity is counted before the validation."""
+        data = self.views[view].rescorer_data(item_ND)
+        return data if fit == TV else _CountedEarlier(**_fields(data), earlier=self.validation.rescorer_data())
 
     @property
     def kinds(self) -> list[str]:
@@ -148,42 +166,50 @@ class Bench:
         return [*self.dataset.kinds, *([COLD_ITEMS] if len(self.test.targets(COLD_ITEMS)[0]) else [])]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _CountedEarlier(RescorerData):
     """The test as the re-scorer sees it, but popularity is counted in the events of `earlier`."""
 
     earlier: RescorerData
 
-    def popularity(self, days: int) -> Float32Array:
-        return self.earlier.popularity(days)
+    def popularity(self, counted: CountedBuyers) -> Float32Array:
+        return self.earlier.popularity(counted)
 
 
 def _fields(data: RescorerData) -> dict[str, Any]:
     return {field.name: getattr(data, field.name) for field in fields(data)}
 
 
-def two_tower(bench: Bench, config: Config, fit: str = TV) -> Results:
-    """Trains with the product's job; evaluates the model as served and the towers alone. `fit` is TV or TR."""
-    if fit == TR:
-        config = config.model_copy(update={"training": config.training.model_copy(update={"refit": False})})
+def two_tower(bench: Bench, config: Config) -> Results:
+    """Trains with the product's job; evaluates the model as served and the towers alone, for TR and for TV.
+
+    The selection fit has not seen the validation days: its model is that of TR, and the refit's that of TV.
+    """
 
     def make() -> tuple[Results, float]:
-        log.info("two_tower %s, seed %d", fit, config.training.seed)
-        trained = train_job(config, bench.store, show_progress=False)
-        embed_job(config, show_progress=False)
-        model, _, _ = load_model(bench.paths.model)
-        item_ND = torch.from_numpy(np.array(load_embeddings(bench.paths.embeddings).vectors_ND))
-        towers = TwoTowerRanker(encode_buyers(model, item_ND, bench.test.contexts), item_ND, TOWERS_ALONE)
-        rescorer, test = Rescorer.load(bench.paths.model), bench.test_data[fit]
-        rankers: dict[str, list[Ranker]] = {
-            kind: [RescoredRanker(towers, rescorer, test, new_only=kind != ALL, name=TWO_TOWER), towers]
-            for kind in bench.kinds
-        }
-        return bench.evaluate(rankers, fit), trained["pairs_per_s"] or 0.0
+        log.info("two_tower, seed %d", config.training.seed)
+        trained = train_job(config, bench.store, show_progress=False, keep_selection=True)
+        rescorer = Rescorer.load(bench.paths.model)
+        results: Results = {}
+        for fit, folder in ((TR, bench.paths.model / CHOSEN), (TV, bench.paths.model)):
+            model, vocabularies, _ = load_model(folder)
+            text_NT = bench.text_NT
+            if not config.training.freeze_text_encoder:
+                text_NT, _ = text_vectors(config, bench.catalogue, folder, show_progress=False)
+            item_ND = encode_catalogue(model, item_features(bench.catalogue, text_NT, vocabularies))
+            for view, question in bench.views.items():
+                towers = TwoTowerRanker(encode_buyers(model, item_ND, question.contexts), item_ND, TOWERS_ALONE)
+                test = bench.test_data(fit, view, item_ND)
+                rankers: dict[str, list[Ranker]] = {
+                    kind: [RescoredRanker(towers, rescorer, test, new_only=kind != ALL, name=TWO_TOWER), towers]
+                    for kind in bench.kinds
+                }
+                results |= bench.evaluate(rankers, fit, view)
+        return results, trained["pairs_per_s"] or 0.0
 
     sections = (config.model, config.training, config.event_weights)
     settings = [section.model_dump(mode="json") for section in sections]
-    return bench.cached(TWO_TOWER, {"settings": settings, "fit": fit}, make)
+    return bench.cached(TWO_TOWER, {"settings": settings}, make)
 
 
 def baseline(bench: Bench, name: str) -> Results:
@@ -194,32 +220,44 @@ def baseline(bench: Bench, name: str) -> Results:
     trials = MAX_TRIALS.get(name, 100)
 
     def make() -> tuple[Results, float]:
-        rankers: dict[str, dict[str, list[Ranker]]] = {TV: {}, TR: {}}
         validation = _problem(bench.validation, bench.text_NT)
-        tests = {TV: _problem(bench.test, bench.text_NT)}
-        tests[TR] = replace(tests[TV], events=validation.events)
-        for kind in bench.kinds:
-            if kind == COLD_ITEMS:  # the validation has none to tune on; they are new to every buyer
-                for of_kind in rankers.values():
-                    of_kind[kind] = of_kind[bench.dataset.kinds[-1]][:1]
-                continue
-            tuned = _tuned(bench, BASELINES[name], kind, validation, trials)
-            on_validation = BASELINES[name].fit(validation, tuned)
-            terms = [(name, _terms(bench, on_validation, repeats=False))]
-            if kind == ALL:
-                terms.append((f"{name}_rescored", _terms(bench, on_validation, repeats=True)))
-            log.info("%s, %s: %s, %s", name, kind, tuned, terms)
-            for fit, problem in tests.items():
-                fitted = BASELINES[name].fit(problem, tuned)
-                rankers[fit][kind] = [
-                    RescoredRanker(fitted, rescorer, bench.test_data[fit], new_only=kind != ALL, name=label)
-                    for label, rescorer in terms
-                ]
-        return bench.evaluate(rankers[TV], TV) | bench.evaluate(rankers[TR], TR), 0.0
+        chosen = {
+            kind: _chosen_on_validation(bench, name, kind, validation, trials)
+            # The validation has no cold items to tune on. They are new to every buyer.
+            for kind in bench.dataset.kinds
+        }
+        results: Results = {}
+        for view, question in bench.views.items():
+            test = _problem(question, bench.text_NT)
+            for fit, problem in ((TV, test), (TR, replace(test, events=validation.events))):
+                data = bench.test_data(fit, view)
+                rankers: dict[str, list[Ranker]] = {}
+                for kind, (tuned, terms) in chosen.items():
+                    fitted = BASELINES[name].fit(problem, tuned)
+                    rankers[kind] = [
+                        RescoredRanker(fitted, rescorer, data, new_only=kind != ALL, name=label)
+                        for label, rescorer in terms.items()
+                    ]
+                rankers[COLD_ITEMS] = rankers[bench.dataset.kinds[-1]][:1]
+                results |= bench.evaluate(rankers, fit, view)
+        return results, 0.0
 
     grid = {parameter: list(values) for parameter, values in BASELINES[name].grid.items()}
     weights = bench.config.event_weights.model_dump(mode="json")
     return bench.cached(name, {"grid": grid, "trials": trials, "event_weights": weights}, make)
+
+
+def _chosen_on_validation(
+    bench: Bench, name: str, kind: str, validation: Problem, trials: int
+) -> tuple[dict[str, Any], dict[str, Rescorer]]:
+    """The parameters of a baseline for a kind of target, and by label the terms that are added to it."""
+    tuned = _tuned(bench, BASELINES[name], kind, validation, trials)
+    on_validation = BASELINES[name].fit(validation, tuned)
+    terms = {name: _terms(bench, on_validation, repeats=False)}
+    if kind == ALL:
+        terms[f"{name}_rescored"] = _terms(bench, on_validation, repeats=True)
+    log.info("%s, %s: %s, %s", name, kind, tuned, terms)
+    return tuned, terms
 
 
 def _terms(bench: Bench, on_validation: Ranker, *, repeats: bool) -> Rescorer:
@@ -244,7 +282,7 @@ def _problem(question: HeldOut, text_NT: npt.NDArray[np.float32]) -> Problem:
 def summary(bench: Bench, results: Sequence[Results]) -> dict[str, Any]:
     """Means and intervals by kind of target and model; several results of one model (seeds) are averaged by buyer."""
     targets: dict[str, Any] = {}
-    for name in (f"{kind} {fit}" for kind in bench.kinds for fit in (TV, TR)):
+    for name in (f"{kind} {fit}{view}" for kind in bench.kinds for fit in (TV, TR) for view in VIEWS):
         models: dict[str, list[PerBuyer]] = {}
         for result in results:
             for model, per_buyer in result.get(name, {}).items():
@@ -321,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for seed in range(options.seeds):
                     training = config.training.model_copy(update={"seed": config.training.seed + seed})
                     seeded = config.model_copy(update={"training": training})
-                    results += [two_tower(bench, seeded, fit) for fit in (TV, TR)]
+                    results.append(two_tower(bench, seeded))
             else:
                 results.append(baseline(bench, model))
         answer = {

@@ -148,7 +148,7 @@ def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | 
     request, recommender = resolved.request, live.recommender
     if buyer is not None:
         repeats = NO_REPEATS if request.new_only else recommender.repeats(resolved.repeat_events)
-        return BuyerScorer(recommender, buyer.vector_D, repeats, new_only=request.new_only)
+        return BuyerScorer(recommender, buyer, repeats, new_only=request.new_only)
     if resolved.source == "search" and resolved.matches is not None:
         return QueryScorer(resolved.matches)
     if resolved.source == "similar":

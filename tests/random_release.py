@@ -79,15 +79,16 @@ def write_random_release(
     vectors_ND: npt.NDArray[np.float32] | None = None,
     indexed_ND: npt.NDArray[np.float32] | None = None,
     trained_until: str | None = None,
+    event_weights: tuple[float, ...] = SPEC.event_weights,
 ) -> Path:
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
 
     `recent_popularity`, (2, N), is what the re-scorer counts per product in lists of any and of new products; None
     draws it. `products` and `vectors_ND` replace the random ones; `indexed_ND` are the vectors that the index was built
-    on, if they are not the release's own. `trained_until` is for the model's card.
+    on, if they are not the release's own. `trained_until` is for the model's card, `event_weights` for the buyer tower.
     """
     torch.manual_seed(1)
-    model = TwoTower(replace(SPEC, aggregation=aggregation))
+    model = TwoTower(replace(SPEC, aggregation=aggregation, event_weights=event_weights))
     save_model(
         folder / "model",
         model,

@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from training.baselines.popularity import Popularity, RecentPopularity
 from training.data.catalogue import Catalogue, read_catalogue, read_title_languages, require_same_products
 from training.data.contexts import NoContextsError
 from training.evaluation.bootstrap import LEVEL, RESAMPLES
-from training.evaluation.fit_rescorer import RescoredRanker
+from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker, SharedScores
 from training.evaluation.metrics import CatalogueFacts
@@ -98,9 +98,8 @@ def _evaluated(
         split[SAMPLE_SIZE] = f"{max_contexts:,} of {n_contexts:,} test contexts, by a hash of the buyer"
     model, _, _ = load_model(paths.model)
     towers = TwoTowerRanker(encode_buyers(model, item_ND, held_out.contexts), item_ND, TOWERS_ALONE)
-    ranked = _ranked(
-        held_out, towers, Rescorer.load(paths.model), baselines(held_out), max(k_values), show_progress=show_progress
-    )
+    served = _Served(towers, Rescorer.load(paths.model), held_out.rescorer_data(item_ND))
+    ranked = _ranked(held_out, served, baselines(held_out), max(k_values), show_progress=show_progress)
     languages_N = read_title_languages(paths.product_features)
     result["targets"] = _measured(held_out, ranked, k_values, catalogue, item_ND, languages_N)
     return {"split": split} | result
@@ -133,22 +132,37 @@ class _RankedLists:
         return {name: lists_RK[places] for name, lists_RK in lists.items()}
 
 
+class _Served(NamedTuple):
+    """The model as it is served.
+
+    Attributes:
+        towers: The inner product of the towers.
+        rescorer: The weights of the terms.
+        data: What the terms are computed from.
+    """
+
+    towers: Ranker
+    rescorer: Rescorer
+    data: RescorerData
+
+
 def _ranked(
-    held_out: HeldOut, towers: Ranker, rescorer: Rescorer, baselines: list[Ranker], k: int, *, show_progress: bool
+    held_out: HeldOut, served: _Served, baselines: list[Ranker], k: int, *, show_progress: bool
 ) -> _RankedLists:
     """Ranks all products for every context with a target, once for all kinds of targets and all cut-offs."""
     rows = np.unique(np.concatenate([held_out.targets(kind)[0] for kind in KINDS]))
-    data = held_out.rescorer_data()
     any_products: dict[str, Int32Array] = {}
     new_products: dict[str, Int32Array] = {}
-    for base in (towers, *baselines):
+    for base in (served.towers, *baselines):
         # One base at a time: its scores of a chunk stay in memory while all lists are made of them.
         scores = SharedScores(base)
         of_any: list[Ranker] = [scores]
         of_new: list[Ranker] = [scores]
-        if base is towers:
-            of_any.insert(0, RescoredRanker(scores, rescorer, data, new_only=False, name=TWO_TOWER))
-            of_new.insert(0, RescoredRanker(scores, rescorer, data, new_only=True, name=TWO_TOWER))
+        if base is served.towers:
+            for new_only, rankers in ((False, of_any), (True, of_new)):
+                rankers.insert(
+                    0, RescoredRanker(scores, served.rescorer, served.data, new_only=new_only, name=TWO_TOWER)
+                )
         masked = [MaskedRanker(ranker, held_out.purchases) for ranker in of_new]
         lists = rank_each([*of_any, *masked], rows, k, show_progress=show_progress)
         names = [ranker.name for ranker in of_any]

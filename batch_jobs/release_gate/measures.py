@@ -27,7 +27,7 @@ JUDGED = {
     NEW_RECALL: "max_recall_loss",
     SIMILARITY_RECALL: "max_similarity_loss",
 }
-INDEX_RECALL = f"index_recall@{rescorer_pool(K)}"  # of the products that the re-scorer ranks for K results
+INDEX_RECALL = f"index_recall@{rescorer_pool(K)}"  # of the products that the re-scorer ranks for K results, at least
 # As many as choose the index's parameter (search.index_recall): each is compared with all products.
 RECALL_QUERIES = 500
 LATENCY_ROUNDS, LATENCY_BUYERS = 3, 40

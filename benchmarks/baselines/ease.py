@@ -38,7 +38,10 @@ class EASE:
         decay: float = 1.0,
         max_products: int = 20_000,
     ) -> None:
-        """Solves for the weights; takes 4 M^2 bytes (1.6 GB for 20,000 products) and about M^3 multiplications.
+        """Solves for the weights.
+
+        Takes 4 M^2 bytes (1.6 GB for 20,000 products) and about M^3 multiplications. With less than a quarter as many
+        buyers as products, 4 M^2 + 16 U M bytes and about U M^2 multiplications.
 
         Raises:
             ValueError: l2 is not positive or too small for float32, max_products below 1, or decay not above 0 and at
@@ -72,10 +75,25 @@ def _autoencoder(bought_UM: sparse.csr_array, l2: float) -> Float32Array:
 
     With P the inverse of the regularised Gram matrix, the weight of i for j is -P_ij / P_jj (equation 8 of the paper).
     """
-    weights_MM = _inverse(_gram(bought_UM), l2)
+    n_buyers, n_products = bought_UM.shape
+    weights_MM = _inverse_by_buyers(bought_UM, l2) if 4 * n_buyers < n_products else _inverse(_gram(bought_UM), l2)
     weights_MM /= -weights_MM.diagonal()
     np.fill_diagonal(weights_MM, 0)
     return weights_MM
+
+
+def _inverse_by_buyers(bought_UM: sparse.csr_array, l2: float) -> Float32Array:
+    """The same inverse through that of (U, U), which takes seconds for few buyers (the Woodbury identity).
+
+    (X^T X + l2 I)^-1 = (I - X^T (X X^T + l2 I)^-1 X) / l2
+    """
+    gram_UU = (bought_UM @ bought_UM.T).toarray().astype(np.float64)
+    np.fill_diagonal(gram_UU, gram_UU.diagonal() + l2)
+    solved_UM = np.linalg.solve(gram_UU, bought_UM.toarray()).astype(np.float32)
+    inverse_MM: Float32Array = bought_UM.T.tocsr() @ solved_UM
+    inverse_MM /= np.float32(-l2)
+    np.fill_diagonal(inverse_MM, inverse_MM.diagonal() + np.float32(1 / l2))
+    return inverse_MM
 
 
 def _gram(bought_UM: sparse.csr_array) -> Float32Array:

@@ -40,11 +40,13 @@ class DataSet:
         settings: Settings of the section `data`.
         kinds: Kinds of targets to evaluate (see training.evaluation.held_out).
         note: What readers of the figures need to know.
+        ordered_by_id: The source lists what was one day by product id (see benchmarks.shops.orders).
     """
 
     settings: Mapping[str, str]
     kinds: Sequence[str]
     note: str
+    ordered_by_id: bool = False
 
 
 BOTH = (ALL, NEW_ITEMS)
@@ -62,6 +64,7 @@ DATA_SETS: Mapping[str, DataSet] = {
         "leave one out: the last item of each user, trained on all others; the user's history is masked; timestamps "
         "are ordinal (each user's last event on one day); what was one day stands in the order of the file, which is "
         "by product id",
+        ordered_by_id=True,
     ),
     "ga4_merch": DataSet(
         {"test_days": "10", "evaluation_unit": "per_moment", "target_events": "[add_to_cart, purchase]"},
@@ -136,6 +139,11 @@ def prepared(name: str, folder: Path | None, *, cold: bool, overrides: Sequence[
         validate_features(shop_paths(config), config)
     ensure_contexts(config)
     return config
+
+
+def items_file(config: Config) -> Path:
+    """items.csv of `amazon_5core`."""
+    return Path(config.data.products_path or shared_data() / "amazon_beauty" / "items.csv")
 
 
 def _small_mapping() -> Path:

@@ -13,7 +13,15 @@ from online_api.lists.choice import NOTHING_LISTED, Chooser, Listed
 from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.rules import ActiveRules, Pin, place_pins
 from online_api.schemas.requests import MAX_PER_GROUP, Diversity
-from training.artifacts.best_products import NO_REPEATS, BestProducts, BestQuery, PopularityTerm, Repeats
+from training.artifacts.best_products import (
+    NO_REPEATS,
+    BestProducts,
+    BestQuery,
+    OwnProducts,
+    PopularityTerm,
+    Repeats,
+)
+from training.artifacts.buyer_encoder import EncodedBuyer
 from training.artifacts.queries.query_matches import QueryMatches
 from training.artifacts.recommender import Recommender
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
@@ -28,13 +36,20 @@ class ScoreTerms(NamedTuple):
         similarity: The inner product; for popular products, their popularity.
         popularity: The re-scorer's popularity term.
         repeat: The re-scorer's repeat term.
+        closeness: The re-scorer's closeness term.
         words: The spelling score of a query.
     """
 
     similarity: Float32Array
     popularity: Float32Array
     repeat: Float32Array
+    closeness: Float32Array
     words: Float32Array
+
+    @property
+    def scores(self) -> Float32Array:
+        """The sums, (P,)."""
+        return self.similarity + self.popularity + self.repeat + self.closeness + self.words
 
 
 class Scorer(Protocol):
@@ -58,11 +73,13 @@ class SimilarityScorer:
         self._recommender, self._vector_D = recommender, vector_D
         self._popularity: PopularityTerm | None = None
         self._repeats = NO_REPEATS
+        self._own: OwnProducts | None = None
         self._found: tuple[Selection, BestProducts] | None = None
 
     def query(self, k: int, selection: Selection) -> BestQuery:
         """The search for the K best allowed products, to be made together with those of other requests."""
-        return BestQuery(self._vector_D, k, self._popularity, self._repeats, selection.allowed_N, selection.n_allowed)
+        allowed_N, n_allowed = selection.allowed_N, selection.n_allowed
+        return BestQuery(self._vector_D, k, self._popularity, self._repeats, self._own, allowed_N, n_allowed)
 
     def take(self, selection: Selection, best: BestProducts) -> None:
         """Keeps what `query` found, so that `top` need not search for it again."""
@@ -77,8 +94,7 @@ class SimilarityScorer:
         return Ranked(best.positions, best.scores)
 
     def scores(self, positions: Int64Array) -> Float32Array:
-        similarity, popularity, repeat, _ = self.terms(positions)
-        return similarity + popularity + repeat
+        return self.terms(positions).scores
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
         no_words = np.zeros(len(positions), dtype=np.float32)
@@ -86,7 +102,10 @@ class SimilarityScorer:
             return ScoreTerms(*self._found[1][1:], no_words)
         popularity = np.zeros_like(no_words) if self._popularity is None else self._popularity.term_N[positions]
         similarity = self._recommender.similarity(self._vector_D, positions)
-        return ScoreTerms(similarity, popularity, self._repeats.of(positions), no_words)
+        closeness = np.zeros_like(no_words)
+        if self._own is not None:
+            closeness = self._own.closeness(positions, self._recommender.product_vectors(positions))
+        return ScoreTerms(similarity, popularity, self._repeats.of(positions), closeness, no_words)
 
     def _known(self, k: int, selection: Selection) -> BestProducts | None:
         """What was found before, if it has the K best of the selection."""
@@ -99,16 +118,17 @@ class SimilarityScorer:
 class BuyerScorer(SimilarityScorer):
     """The similarity to a buyer plus the re-scorer's terms (see training.artifacts.rescorer)."""
 
-    def __init__(self, recommender: Recommender, vector_D: Float32Array, repeats: Repeats, *, new_only: bool) -> None:
+    def __init__(self, recommender: Recommender, buyer: EncodedBuyer, repeats: Repeats, *, new_only: bool) -> None:
         """Scores for one buyer.
 
         Args:
             recommender: The release.
-            vector_D: The buyer vector.
+            buyer: The encoded buyer.
             repeats: The buyer's repeat term; not used with `new_only`.
             new_only: Whether the list is of products that are new to the buyer.
         """
-        super().__init__(recommender, vector_D)
+        super().__init__(recommender, buyer.vector_D)
+        self._own = recommender.own_products(buyer, new_only=new_only)
         self._popularity = recommender.popularity_term(new_only=new_only)
         self._repeats = NO_REPEATS if new_only else repeats
 
@@ -129,7 +149,8 @@ class QueryScorer:
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
         meaning, spelling = self._matches.score_terms(positions)
-        return ScoreTerms(meaning, np.zeros_like(meaning), np.zeros_like(meaning), spelling)
+        nothing = np.zeros_like(meaning)
+        return ScoreTerms(meaning, nothing, nothing, nothing, spelling)
 
 
 class PopularityScorer:
@@ -175,7 +196,7 @@ class RankedList(NamedTuple):
     @property
     def scores(self) -> Float32Array:
         """The scores without adjustments, (K,)."""
-        return self.terms.similarity + self.terms.popularity + self.terms.repeat + self.terms.words
+        return self.terms.scores
 
 
 def rank(
@@ -248,7 +269,7 @@ def _top_adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRul
 
 
 def _one_term(scores: Float32Array) -> ScoreTerms:
-    return ScoreTerms(scores, *[np.zeros_like(scores)] * 3)
+    return ScoreTerms(scores, *[np.zeros_like(scores)] * 4)
 
 
 def _restricted(selection: Selection, mask_N: BoolArray | None) -> Selection:

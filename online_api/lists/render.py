@@ -48,18 +48,19 @@ def render_list(
                 **live.catalogue.rendered(position, request.languages),
                 "source": source,
                 # Added up here, from the numbers that are sent, so that a caller gets the same sum.
-                "score": similarity + popularity + repeat + words + adjustment,
+                "score": similarity + popularity + repeat + closeness + words + adjustment,
                 "score_parts": {
                     "similarity": similarity,
                     "popularity": popularity,
                     "repeat": repeat,
+                    "closeness": closeness,
                     "words": words,
                     "rules": adjustment,
                 },
                 "rules": [] if rules is None else _rule_names(rules, ranked, position),
                 "because": reasons,
             }
-            for position, (similarity, popularity, repeat, words, adjustment), reasons in zip(
+            for position, (similarity, popularity, repeat, closeness, words, adjustment), reasons in zip(
                 positions, terms, _because(live, resolved, buyer, ranked), strict=True
             )
         ],

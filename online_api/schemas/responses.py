@@ -48,6 +48,9 @@ class ScoreParts(ApiResponse):
     )
     popularity: float = Field(description="Popularity term: how many buyers chose the product recently")
     repeat: float = Field(description="Repeat term: the buyer's own events with the product; 0 with `new_only`")
+    closeness: float = Field(
+        description="Closeness term: how near the product is to the nearest other product of the buyer's history"
+    )
     words: float = Field(description="How similar query and product are spelled, from 0 to 2; 0 except in searches")
     rules: float = Field(description="Boosts minus buries of merchandising rules")
 

@@ -1,5 +1,6 @@
 """What a release calls popular."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,7 @@ def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
     # The last two had no event until then, and count like the middle one of the others.
     recent = np.expm1(recent_popularity_of(events, end, 5, rescorer)).round()
     assert recent.tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]
+    # First-time buyers are looked for in all of the events, and days of lists of any products stay as they are.
+    first_time = replace(rescorer, new_popularity_days=31, new_popularity_first_time=True)
+    recent = np.expm1(recent_popularity_of(events, end, 5, first_time)).round()
+    assert recent.tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]

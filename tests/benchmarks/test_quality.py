@@ -46,9 +46,17 @@ def test_answers_of_a_run_and_of_the_same_run_again(folder: Path, capsys: pytest
     arguments += ["--seeds", "2", *(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))]
     quality.main(arguments)
     first = json.loads(capsys.readouterr().out)
-    assert set(first["targets"]) == {"next tv", "next tr"}
+    views = ("", " shuffled", " rising", " falling")
+    assert set(first["targets"]) == {f"next {fit}{view}" for fit in ("tv", "tr") for view in views}
     judged = first["targets"]["next tv"]
-    assert judged["n"] == first["targets"]["next tr"]["n"] == N_USERS
+    for fit in ("tv", "tr"):
+        as_given, shuffled, rising, falling = (first["targets"][f"next {fit}{view}"] for view in views)
+        assert as_given["n"] == shuffled["n"] == rising["n"] + falling["n"] == N_USERS
+        # The order of a history is nothing to popularity.
+        assert shuffled["models"]["popularity"] == as_given["models"]["popularity"]
+        for model, metrics in as_given["models"].items():
+            parts = [part["n"] * part["models"][model]["hit_rate@10"] for part in (rising, falling)]
+            assert sum(parts) == pytest.approx(N_USERS * metrics["hit_rate@10"])
     assert set(judged["models"]) == {"two_tower", "two_tower_alone", "popularity"}
     for model, metrics in judged["models"].items():
         low, high = judged["ci"][model]["hit_rate@10"]
@@ -64,7 +72,7 @@ def test_answers_of_a_run_and_of_the_same_run_again(folder: Path, capsys: pytest
     without = first["targets"]["next tr"]["models"]
     assert all(metrics != without[model] for model, metrics in judged["models"].items())
     kept = {path: path.stat().st_mtime_ns for path in (folder / "var").rglob("results/*.npz")}
-    assert len(kept) == 5
+    assert len(kept) == 3
     quality.main(arguments)
     assert json.loads(capsys.readouterr().out) == first
     assert {path: path.stat().st_mtime_ns for path in (folder / "var").rglob("results/*.npz")} == kept

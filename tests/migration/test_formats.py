@@ -120,6 +120,15 @@ def test_a_damaged_model_is_refused(tmp_path: Path, change: str) -> None:
     assert "run `tawsiya train`" in one_line(caught)
 
 
+def test_weights_of_0_1_0_are_read_without_the_later_terms(tmp_path: Path) -> None:
+    content = {"popularity_days": 7, "popularity_weight": 0.1, "new_popularity_days": 30, "new_popularity_weight": 0.2}
+    write_json(tmp_path / RESCORER_FILE, content | {"repeat_weight": 1.5, "repeat_half_life_days": 365.0})
+    read = Rescorer.load(tmp_path)
+    assert read == Rescorer(7, 0.1, 30, 0.2, repeat_weight=1.5, repeat_half_life_days=365.0)
+    assert not read.new_popularity_first_time
+    assert (read.closeness_weight, read.new_closeness_weight) == (0, 0)
+
+
 @pytest.mark.parametrize("change", [{"later_weight": 0.5}, {"repeat_weight": MISSING}], ids=["newer", "older"])
 def test_weights_of_another_re_scorer_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     Rescorer(repeat_weight=1.5).save(tmp_path)

@@ -92,7 +92,10 @@ def with_later_fields(answer: dict[str, Any]) -> dict[str, Any]:
     if "items" not in answer:
         return answer | product
     page: dict[str, Any] = {"facets": None, "page": {"number": 1, "restarted": None}, "relaxed": [], "search": None}
-    items = [item | product | {"source": answer["source"]} for item in answer["items"]]
+    items = [
+        item | product | {"source": answer["source"], "score_parts": item["score_parts"] | {"closeness": 0}}
+        for item in answer["items"]
+    ]
     return answer | page | {"items": items}
 
 

@@ -16,7 +16,13 @@ pytestmark = pytest.mark.store
 
 BUYERS = [*(f"b{number}" for number in range(12)), "nobody"]
 RESCORER = Rescorer(
-    popularity_weight=0.05, new_popularity_weight=0.3, repeat_weight=0.4, popularity_days=14, new_popularity_days=7
+    popularity_weight=0.05,
+    new_popularity_weight=0.3,
+    repeat_weight=0.4,
+    popularity_days=14,
+    new_popularity_days=7,
+    closeness_weight=0.6,
+    new_closeness_weight=0.4,
 )
 K = 4
 

@@ -1,5 +1,6 @@
 """One model, one set of buyers: what serving recommends is what evaluation ranks first, with the same scores."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, mer
 from online_api.lists.list_request import ListRequest, ResolvedRequest
 from online_api.lists.live_catalogue import Selection
 from online_api.lists.ranking import BuyerScorer
-from tests.random_release import AS_OF_MS, SCHEMA, SPEC, write_random_release
+from tests.random_release import AS_OF_MS, SCHEMA, unit_vectors, write_random_release
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import MODEL_FOLDER
@@ -26,14 +27,25 @@ from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.ranker import TrainingEvents
 from training.model.aggregators import AGGREGATORS
-from training.model.encoding import TwoTowerRanker
+from training.model.encoding import Closeness, TwoTowerRanker
 from training.model.prefixes import prefixes_of
 
 pytestmark = pytest.mark.store
 
 N_BUYERS, N_PRODUCTS, K, LAST = 40, 180, 20, 30  # so few products that serving looks at all of them
-RESCORER = Rescorer(14, 0.3, 30, 0.2, 0.5, 30.0)
-WEIGHTS = np.array(SPEC.event_weights, dtype=np.float32)
+RESCORER = Rescorer(
+    popularity_days=14,
+    popularity_weight=0.3,
+    new_popularity_days=30,
+    new_popularity_weight=0.2,
+    new_popularity_first_time=True,
+    repeat_weight=0.5,
+    repeat_half_life_days=30.0,
+    closeness_weight=0.4,
+    new_closeness_weight=0.7,
+)
+EVENT_WEIGHTS = (0.0, 5.0, 10.0)  # views say nothing
+WEIGHTS = np.array(EVENT_WEIGHTS, dtype=np.float32)
 ROWS = np.arange(N_BUYERS, dtype=np.int32)
 
 Listed = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
@@ -75,9 +87,13 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         events=events,
         as_of_ms=AS_OF_MS,
         event_weights=WEIGHTS / WEIGHTS.max(),
+        # The events that the buyer tower reads and that have a weight.
+        closeness=Closeness(
+            torch.from_numpy(unit_vectors(N_PRODUCTS)), whole.where(last & (WEIGHTS[whole.event_types] > 0))
+        ),
     )
     recent_2N = np.stack(
-        [rescorer_data.popularity(RESCORER.popularity_span(new_only=new_only)) for new_only in (False, True)]
+        [rescorer_data.popularity(RESCORER.counted_buyers(new_only=new_only)) for new_only in (False, True)]
     )
     assert (recent_2N > 0).any()
     assert (recent_2N == 0).any()
@@ -87,6 +103,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         aggregation=request.param,
         rescorer=RESCORER,
         recent_popularity=recent_2N,
+        event_weights=EVENT_WEIGHTS,
     )
     return Shop(folder, whole, rescorer_data)
 
@@ -127,9 +144,7 @@ def online(shop: Shop, *, new_only: bool) -> list[Ranked]:
         positions = np.unique(past.products[start:end][bought(events)]).astype(np.int64)
         selection = everything.without(positions, "purchased", N_PRODUCTS) if new_only else everything
         resolved = ResolvedRequest(ListRequest(), "personalised", history, (), stored=stored)
-        scorer = BuyerScorer(
-            recommender, buyer.vector_D, recommender.repeats(resolved.repeat_events), new_only=new_only
-        )
+        scorer = BuyerScorer(recommender, buyer, recommender.repeats(resolved.repeat_events), new_only=new_only)
         ranked.append(scorer.top(K, selection))
     return ranked
 
@@ -144,9 +159,11 @@ def test_serving_recommends_what_evaluation_ranks_first(shop: Shop, new_only: bo
 
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])
-def test_the_terms_decide_what_comes_first(shop: Shop, new_only: bool) -> None:
+@pytest.mark.parametrize(
+    "without", [Rescorer(), replace(RESCORER, closeness_weight=0, new_closeness_weight=0)], ids=["towers", "closeness"]
+)
+def test_the_terms_decide_what_comes_first(shop: Shop, new_only: bool, without: Rescorer) -> None:
     """Or else the two could agree without them."""
-    with_terms, towers_alone = (offline(shop, one, new_only=new_only) for one in (RESCORER, Rescorer()))
-    pairs = zip(with_terms, towers_alone, strict=True)
+    pairs = zip(*(offline(shop, one, new_only=new_only) for one in (RESCORER, without)), strict=True)
     changed = [set(positions.tolist()) != set(plain.tolist()) for (positions, _), (plain, _) in pairs]
     assert sum(changed) > 0.9 * N_BUYERS

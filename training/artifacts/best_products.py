@@ -1,10 +1,11 @@
 """The best products by similarity plus the terms of the re-scorer, for several buyers in one search.
 
 Of all products, those that can be among the best are the nearest, the recently popular and the buyer's own. Their
-sums are exact. Where the index is exact or few products are allowed, all allowed products are compared, so that
-the result is the best of all; else ADR 0018 measures how often it is.
+sums are exact. Where the index is exact or few products are allowed, all allowed products are compared, so that the
+result is the best of all by these terms; else ADR 0018 measures how often it is. The closeness term, which costs an
+inner product for each event of the buyer, is then added to the best of them only (ADR 0023).
 
-Legend: B queries, K results, C candidates of one query, P some products, N products, D dimensions.
+Legend: B queries, K results, C candidates of one query, P some products, N products, L events, D dimensions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
+from training.artifacts.rescorer import CLOSENESS_POOL
 from training.artifacts.search.filtered_search import FEWEST_RESULTS, IndexedVectors, VectorQuery, top_k
 from training.artifacts.search.index_recall import ROUNDING
 
@@ -56,6 +58,29 @@ class Repeats(NamedTuple):
         return terms
 
 
+class OwnProducts(NamedTuple):
+    """The closeness term of one buyer: the products of the history (see artifacts.rescorer).
+
+    Attributes:
+        weight: Weight of the term, positive.
+        positions_L: (L,) positions of the products; -1 for a product that the release does not have.
+        vectors_LD: (L, D) their unit vectors.
+    """
+
+    weight: float
+    positions_L: Int64Array
+    vectors_LD: Float32Array
+
+    def closeness(self, positions: Int64Array, vectors_PD: Float32Array) -> Float32Array:
+        """The closeness term of P products, (P,), given their vectors."""
+        similarity_LP = self.vectors_LD @ vectors_PD.T
+        # A product is near to the others of the history, not to itself.
+        similarity_LP[self.positions_L[:, None] == positions] = 0
+        # Not below 0, as a product outside the pool has it.
+        closeness: Float32Array = np.maximum(similarity_LP.max(axis=0), 0) * np.float32(self.weight)
+        return closeness
+
+
 NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 
 
@@ -90,6 +115,7 @@ class BestQuery(NamedTuple):
         k: K.
         popularity: The popularity term; None for a list by similarity alone.
         repeats: The repeat term.
+        own: The closeness term; None for a list without it.
         allowed_N: (N,) which products are allowed; None allows all.
         n_allowed: Number of allowed products.
     """
@@ -98,8 +124,14 @@ class BestQuery(NamedTuple):
     k: int
     popularity: PopularityTerm | None
     repeats: Repeats
+    own: OwnProducts | None
     allowed_N: BoolArray | None
     n_allowed: int
+
+    @property
+    def n_pooled(self) -> int:
+        """How many of the best products by the other terms get the closeness term; K if there is none."""
+        return self.k if self.own is None else max(CLOSENESS_POOL, self.k)
 
 
 class BestProducts(NamedTuple):
@@ -109,15 +141,21 @@ class BestProducts(NamedTuple):
     similarity: Float32Array
     popularity: Float32Array
     repeat: Float32Array
+    closeness: Float32Array
 
     @property
     def scores(self) -> Float32Array:
         """The sums, (K,)."""
-        return self.similarity + self.popularity + self.repeat
+        return self.similarity + self.popularity + self.repeat + self.closeness
 
     def first(self, k: int) -> "BestProducts":
         """The first K products."""
-        return BestProducts(self.positions[:k], self.similarity[:k], self.popularity[:k], self.repeat[:k])
+        return self.at(slice(k))
+
+    def at(self, places: Int64Array | slice) -> "BestProducts":
+        """Some of the products, in that order."""
+        terms = (self.similarity, self.popularity, self.repeat, self.closeness)
+        return BestProducts(self.positions[places], *(term[places] for term in terms))
 
 
 def rescorer_pool(k: int) -> int:
@@ -128,7 +166,7 @@ def rescorer_pool(k: int) -> int:
 def best_products(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> list[BestProducts]:
     """For each query, the K allowed products with the largest sums; of equal ones, those of the lower positions.
 
-    Fewer only if fewer are allowed.
+    Fewer only if fewer are allowed. The closeness term is added to those that are the best without it.
     """
     if not queries:
         return []
@@ -144,13 +182,14 @@ def best_products(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> list
         pools_BC[row, : len(pool)] = pool
     similarity_BC = vectors.similarities(np.stack([query.vector_D for query in queries]), pools_BC)
     return [
-        _best(query, pool, similarity_C[: len(pool)])
+        _best(vectors, query, pool, similarity_C[: len(pool)])
         for query, pool, similarity_C in zip(queries, pools, similarity_BC, strict=True)
     ]
 
 
 def _nearest_of(query: BestQuery) -> VectorQuery:
-    return VectorQuery(query.vector_D, rescorer_pool(query.k), query.allowed_N, query.n_allowed)
+    n_nearest = max(rescorer_pool(query.k), query.n_pooled)
+    return VectorQuery(query.vector_D, n_nearest, query.allowed_N, query.n_allowed)
 
 
 def _distinct(nearest: Int64Array, query: BestQuery) -> Int64Array:
@@ -169,16 +208,27 @@ def _distinct(nearest: Int64Array, query: BestQuery) -> Int64Array:
     return positions[is_first]
 
 
-def _best(query: BestQuery, positions: Int64Array, similarity: Float32Array) -> BestProducts:
+def _best(vectors: IndexedVectors, query: BestQuery, positions: Int64Array, similarity: Float32Array) -> BestProducts:
     """The K best of some distinct products, which are ascending."""
-    popularity = np.zeros_like(similarity) if query.popularity is None else query.popularity.term_N[positions]
-    repeat = query.repeats.of_ascending(positions)
-    places = top_k(np.arange(len(positions)), similarity + popularity + repeat, query.k).positions
-    return BestProducts(positions[places], similarity[places], popularity[places], repeat[places])
+    nothing = np.zeros_like(similarity)
+    popularity = nothing if query.popularity is None else query.popularity.term_N[positions]
+    products = BestProducts(positions, similarity, popularity, query.repeats.of_ascending(positions), nothing)
+    if query.own is not None:
+        # Ascending again, so that of products with equal sums the first ones stay the first.
+        pool = products.at(np.sort(_places_of_best(products, query.n_pooled)))
+        products = pool._replace(closeness=query.own.closeness(pool.positions, vectors[pool.positions]))
+    return products.at(_places_of_best(products, query.k))
+
+
+def _places_of_best(products: BestProducts, k: int) -> Int64Array:
+    return top_k(np.arange(len(products.positions)), products.scores, k).positions
 
 
 def _best_of_all(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> Iterable[Int64Array]:
-    """For each query, the positions of its K best allowed products without the repeat term; equally good ones, too."""
+    """For each query, its best allowed products without repeat and closeness term, and equally good ones.
+
+    They are K, or as many as get the closeness term.
+    """
     best: list[Int64Array] = [query.repeats.positions[:0] for query in queries]
     rows_of: dict[int, list[int]] = {}
     for row, query in enumerate(queries):
@@ -199,9 +249,10 @@ def _largest_sums(query: BestQuery, sums_P: Float32Array, positions: Int64Array 
     if query.popularity is not None:
         term_N = query.popularity.term_N
         sums_P = sums_P + (term_N if positions is None else term_N[positions])
-    if query.k < len(sums_P):
+    n_best = query.n_pooled
+    if n_best < len(sums_P):
         # These sums are rounded otherwise than the final ones.
-        places = np.flatnonzero(sums_P >= np.partition(sums_P, -query.k)[-query.k] - ROUNDING)
+        places = np.flatnonzero(sums_P >= np.partition(sums_P, -n_best)[-n_best] - ROUNDING)
     else:
         places = np.arange(len(sums_P))
     return places if positions is None else positions[places]

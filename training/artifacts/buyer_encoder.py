@@ -24,12 +24,14 @@ class History(NamedTuple):
     """The input of the buyer tower: one buyer's events, oldest first.
 
     Attributes:
-        items_LD: (L, D) vectors of the events' products.
+        positions_L: (L,) positions of the events' products; -1 for a product that the release does not have.
+        items_LD: (L, D) their vectors.
         types_L: (L,) int64 event-type codes.
         times_L: (L,) int64 milliseconds since 1970.
         logits_L: (L,) BuyerEncoder.item_logits of the products.
     """
 
+    positions_L: Int64Array
     items_LD: Float32Array
     types_L: Int64Array
     times_L: Int64Array

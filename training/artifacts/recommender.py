@@ -19,6 +19,7 @@ from training.artifacts.best_products import (
     NO_REPEATS,
     BestProducts,
     BestQuery,
+    OwnProducts,
     PopularityTerm,
     Repeats,
     best_products,
@@ -209,7 +210,7 @@ class Recommender:
                 # Indexing above has copied the rows, so this does not write into the mapped file.
                 items_LD[new_L] = [new_vectors[key] for key in events.product_keys[new_L].tolist()]
                 logits_L[new_L] = self._encoder.item_logits(items_LD[new_L])
-        return History(items_LD, events.event_types.astype(np.int64), events.event_times, logits_L)
+        return History(positions_L, items_LD, events.event_types.astype(np.int64), events.event_times, logits_L)
 
     # --- similarity ---------------------------------------------------------------------------------------------------
 
@@ -234,7 +235,7 @@ class Recommender:
         return self._vectors.similarity(vector_D, positions)
 
     def best(self, queries: Sequence[BestQuery]) -> list[BestProducts]:
-        """The best products of each query by similarity, popularity term and repeat term; see best_products."""
+        """The best products of each query by similarity and the terms of the re-scorer; see best_products."""
         return best_products(self._vectors, queries)
 
     # --- texts --------------------------------------------------------------------------------------------------------
@@ -264,7 +265,7 @@ class Recommender:
         """How a query, and each of its synonyms, compare with P products in spelling."""
         return self._search.explain(query, synonyms, positions)
 
-    # --- popularity and repeats ---------------------------------------------------------------------------------------
+    # --- terms of the re-scorer ---------------------------------------------------------------------------------------
 
     def repeats(self, events: EventSequence) -> Repeats:
         """The re-scorer's repeat term of the products of some events; products that the release lacks have none."""
@@ -282,6 +283,20 @@ class Recommender:
         # The sums by product come before the logarithm of repeat_term.
         counts = np.add.reduceat(counts_L[order].astype(np.float64), starts).astype(np.float32)
         return Repeats(positions_L[starts], self.rescorer.repeat_term(counts))
+
+    def own_products(self, buyer: EncodedBuyer, *, new_only: bool) -> OwnProducts | None:
+        """The re-scorer's closeness term of a buyer, in lists of new products or of any; None if there is none."""
+        weight, history = self.rescorer.closeness(new_only=new_only), buyer.history
+        # As for the buyer tower, an event of weight 0 says nothing.
+        places = np.flatnonzero(self._relative_weights[history.types_L] > 0)
+        if not weight or not len(places):
+            return None
+        # One event of each product, since all have its vector; of new products, which share -1, every event.
+        positions_L = history.positions_L[places]
+        _, first = np.unique(positions_L, return_index=True)
+        kept_L = positions_L < 0
+        kept_L[first] = True
+        return OwnProducts(weight, positions_L[kept_L], history.items_LD[places[kept_L]])
 
     def popularity_term(self, *, new_only: bool) -> PopularityTerm:
         """The re-scorer's popularity term of all products, in lists of new products or of any."""

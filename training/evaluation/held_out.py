@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from torch import Tensor
 
 from feature_repo import columns as c
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
@@ -28,9 +29,10 @@ from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by
 from training.data.catalogue import Catalogue
 from training.data.contexts import Contexts, NoContextsError, split_contexts
 from training.data.histories import UNKNOWN_PRODUCT, Histories
-from training.evaluation.fit_rescorer import RescorerData
+from training.evaluation.fit_rescorer import Chosen, RescorerData
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import TrainingEvents
+from training.model.encoding import Closeness
 
 ALL, NEW_ITEMS, COLD_ITEMS, NEXT = "all", "new_items", "cold_items", "next"
 
@@ -85,17 +87,24 @@ class HeldOut:
         rows = np.flatnonzero(targets.lengths > 0)
         return rows.astype(np.int32), targets.take(rows)
 
-    def rescorer_data(self) -> RescorerData:
-        """The same data as the re-scorer's fit reads it."""
+    def rescorer_data(self, item_ND: Tensor | None = None) -> RescorerData:
+        """The same data as the re-scorer's fit reads it; with the product vectors, (N, D), also the closeness term."""
         return RescorerData(
             histories=self._stored_events,
             purchases=self.purchases,
-            targets=self._rows_and_targets(ALL),
-            new_targets=self._rows_and_targets(NEW_ITEMS),
+            targets=self._chosen(ALL),
+            new_targets=self._chosen(NEW_ITEMS),
             events=self.events,
             as_of_ms=self.start_ms,
             event_weights=self.event_weights,
+            closeness=None if item_ND is None else Closeness(item_ND, self._weighted_events),
         )
+
+    @property
+    def _weighted_events(self) -> Histories:
+        """The events of each context's window that have a weight, which are those that the buyer tower sees."""
+        windows = self.contexts.histories
+        return windows.where(self.event_weights[windows.event_types] > 0)
 
     @property
     def _stored_events(self) -> Histories:
@@ -107,9 +116,9 @@ class HeldOut:
         last = to_end <= n_last[histories.owners]
         return histories.where(last | (histories.event_types == PURCHASE))
 
-    def _rows_and_targets(self, kind: str) -> tuple[Int32Array, Targets] | None:
+    def _chosen(self, kind: str) -> Chosen | None:
         rows, targets = self.targets(kind)
-        return (rows, as_targets(targets)) if len(rows) else None
+        return Chosen(rows, targets) if len(rows) else None
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
 from training.artifacts.best_products import NO_REPEATS, BestQuery
-from training.artifacts.recommender import KnownEvents, Recommender
+from training.artifacts.recommender import Recommender
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
@@ -91,17 +91,18 @@ def _lists(
     """The lists of some buyers, the same by similarity alone, and the vectors of those with a known history."""
     histories = [recommender.known_events(buyer.events) for buyer in buyers]
     rows = [row for row, history in enumerate(histories) if not history.is_empty]
-    vectors_RD = _vectors(recommender, [histories[row] for row in rows])
+    encoded = recommender.encode_buyers([histories[row] for row in rows])
     popularity = recommender.popularity_term(new_only=new_only)
     queries = []
-    for row, vector_D in zip(rows, vectors_RD, strict=True):
+    for row, buyer in zip(rows, encoded, strict=True):
         # As ResolvedRequest.repeat_events of the service.
         events = merge_sequences(histories[row].events, buyers[row].purchases)
         repeats = NO_REPEATS if new_only else recommender.repeats(events)
         allowed_N = allowed[row]
         n_allowed = len(recommender) if allowed_N is None else int(allowed_N.sum())
-        queries.append(BestQuery(vector_D, k, popularity, repeats, allowed_N, n_allowed))
-    by_similarity = [query._replace(popularity=None, repeats=NO_REPEATS) for query in queries]
+        own = recommender.own_products(buyer, new_only=new_only)
+        queries.append(BestQuery(buyer.vector_D, k, popularity, repeats, own, allowed_N, n_allowed))
+    by_similarity = [query._replace(popularity=None, repeats=NO_REPEATS, own=None) for query in queries]
     lists = [
         recommender.most_popular(k, allowed_N).positions if history.is_empty else NOTHING
         for history, allowed_N in zip(histories, allowed, strict=True)
@@ -112,7 +113,8 @@ def _lists(
         for target, found in ((lists, recommender.best(queries)), (nearest, recommender.best(by_similarity))):
             for row, products in zip(rows, found, strict=True):
                 target[row] = products.positions
-    return lists, nearest, vectors_RD
+    vectors = [buyer.vector_D for buyer in encoded]
+    return lists, nearest, np.stack(vectors) if vectors else np.empty((0, recommender.dim), dtype=np.float32)
 
 
 def _filled_up(lists: Sequence[Int64Array], k: int) -> Int32Array:
@@ -135,12 +137,6 @@ def _without(allowed_N: BoolArray | None, positions: Int64Array, n_products: int
     fewer_N = np.ones(n_products, dtype=np.bool_) if allowed_N is None else allowed_N.copy()
     fewer_N[positions] = False
     return fewer_N
-
-
-def _vectors(recommender: Recommender, histories: list[KnownEvents]) -> Float32Array:
-    encoded = recommender.encode_buyers(histories)
-    vectors = [buyer.vector_D for buyer in encoded]
-    return np.stack(vectors) if vectors else np.empty((0, recommender.dim), dtype=np.float32)
 
 
 @contextmanager

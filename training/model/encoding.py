@@ -1,6 +1,7 @@
 """Encodes catalogues and buyers with a trained model, and wraps the model as a ranker for evaluation.
 
-Legend: N products, M products with an id embedding, R products without one, B buyers, K nearest, D dimensions.
+Legend: N products, M products with an id embedding, R products without one, B buyers, K nearest, L products of a
+history, P some products, D dimensions.
 """
 
 from collections.abc import Iterable
@@ -10,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from feature_repo.common.arrays import Float32Array, Int32Array
+from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.console.progress import progress_bar
 from training.data.contexts import Contexts
+from training.data.histories import Histories
 from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of
 from training.model.towers import BORROWED, UNKNOWN, TwoTower
@@ -117,3 +119,34 @@ class TwoTowerRanker:
         """(B, N) inner products."""
         scores_BN: Float32Array = (self._buyer_BD[rows.astype(np.int64)] @ self._item_ND.T).cpu().numpy()
         return scores_BN
+
+
+class Closeness:
+    """The highest inner product of products with one product of a history (see artifacts.rescorer)."""
+
+    def __init__(self, item_ND: Tensor, histories: Histories) -> None:
+        """Keeps the vectors of all products, (N, D), and the histories of the rows, of known products."""
+        self._item_ND = item_ND
+        self._histories = histories
+
+    def scores(self, rows: Int32Array) -> Float32Array:
+        """(B, N) of all products; zeros for an empty history."""
+        everything = np.arange(len(self._item_ND))
+        return np.stack([self._closest(row, everything, self._item_ND) for row in rows.tolist()])
+
+    def of(self, rows: Int32Array, products_BP: Int64Array) -> Float32Array:
+        """(B, P) of some products of each row."""
+        pairs = zip(rows.tolist(), products_BP, strict=True)
+        return np.stack([self._closest(row, products_P, self._item_ND[products_P]) for row, products_P in pairs])
+
+    def _closest(self, row: int, products_P: Int64Array, item_PD: Tensor) -> Float32Array:
+        start, stop = self._histories.offsets[row : row + 2]
+        own_L = np.unique(self._histories.products[start:stop]).astype(np.int64)
+        if len(own_L) == 0:
+            return np.zeros(len(products_P), dtype=np.float32)
+        similarity_LP: Float32Array = (self._item_ND[own_L] @ item_PD.T).cpu().numpy()
+        # A product is near to the others of the history, not to itself.
+        similarity_LP[own_L[:, None] == products_P] = 0
+        # Not below 0, which is what a product outside of the pool has.
+        closest_P: Float32Array = similarity_LP.max(axis=0).clip(min=0)
+        return closest_P

@@ -10,7 +10,7 @@ import pytest
 
 from tawsiya_client import ApiError, Client, Event, Policy, ServiceAwayError
 from tawsiya_client.fallback import Fallback
-from tawsiya_client.models import ProductList
+from tawsiya_client.models import Item, ProductList
 
 POPULAR = {"release": "r1", "source": "popular", "items": []}
 QUICK = Policy(first_wait=0.001, longest_wait=0.002)
@@ -190,6 +190,12 @@ def test_who_calls() -> None:
     assert headers[::2] == [("tw_1", None), (None, "Bearer ey1"), (None, None)]
 
 
+def test_a_service_of_0_1_0_has_no_closeness_term() -> None:
+    older = item("p1")
+    older["score_parts"] = {"similarity": 0.5, "popularity": 0.25, "repeat": 0, "words": 0, "rules": 0}
+    assert Item.model_validate(older).score_parts.closeness == 0
+
+
 def item(product_id: str) -> dict[str, object]:
-    parts = dict.fromkeys(("similarity", "popularity", "repeat", "words", "rules"), 0.0)
+    parts = dict.fromkeys(("similarity", "popularity", "repeat", "closeness", "words", "rules"), 0.0)
     return {"product_id": product_id, "source": "popular", "title": product_id, "score": 0.0, "score_parts": parts}

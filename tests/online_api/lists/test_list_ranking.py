@@ -1,5 +1,6 @@
 """From scores to the list of an answer: brute force over a whole catalogue, and literal shelves."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array, Int64Array
+from feature_repo.transforms.events import PURCHASE
 from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.ranking import (
     BuyerScorer,
@@ -35,6 +37,7 @@ from tests.random_release import (
     write_random_release,
 )
 from training.artifacts.best_products import Repeats
+from training.artifacts.buyer_encoder import EncodedBuyer, History
 from training.artifacts.product_table import ProductTable
 from training.artifacts.recommender import Recommender
 from training.artifacts.rescorer import Rescorer
@@ -68,7 +71,8 @@ class Shop:
         vector_D = unit_vectors(1, seed=seed)[0]
         if kind == "query":
             return SimilarityScorer(self.recommender, vector_D)
-        return BuyerScorer(self.recommender, vector_D, random_repeats(seed), new_only=kind == "buyer of new products")
+        new_only = kind == "buyer of new products"
+        return BuyerScorer(self.recommender, buyer_of(vector_D), random_repeats(seed), new_only=new_only)
 
     def selection(self, filters: Filters, excluded: list[int]) -> Selection:
         positions = np.unique(np.array(excluded, dtype=np.int64))
@@ -120,6 +124,19 @@ def moved(action: str, weight: float, **match: object) -> dict[str, object]:
 
 def pin(position: int, *product_ids: str) -> dict[str, object]:
     return {"action": "pin", "position": position, "match": {"product_ids": list(product_ids)}}
+
+
+def buyer_of(vector_D: Float32Array, positions: Sequence[int] = (), seed: int = 1) -> EncodedBuyer:
+    """A buyer with this vector, who bought some of the products of a random release."""
+    n_events = len(positions)
+    history = History(
+        np.array(positions, dtype=np.int64),
+        unit_vectors(N_PRODUCTS, seed=seed)[list(positions)],
+        np.full(n_events, PURCHASE),
+        np.arange(n_events),
+        np.zeros(n_events, dtype=np.float32),
+    )
+    return EncodedBuyer(vector_D, history, np.zeros(n_events, dtype=np.float32))
 
 
 def random_repeats(seed: int) -> Repeats:
@@ -313,7 +330,7 @@ def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: 
     nearest = farthest[::-1].tolist()
 
     def top(*, new_only: bool, selection: Selection = everything) -> list[int]:
-        ranked = BuyerScorer(recommender, vector_D, repeats, new_only=new_only).top(4, selection)
+        ranked = BuyerScorer(recommender, buyer_of(vector_D), repeats, new_only=new_only).top(4, selection)
         return [int(position) for position in ranked.positions]
 
     assert top(new_only=False) == [sold, own, *nearest[:2]]
@@ -326,15 +343,43 @@ def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
     vector_D, repeats = unit_vectors(1, seed=4)[0], Repeats(np.array([3, 7]), np.array([0.5, 0.25], dtype=np.float32))
     positions = np.array([7, 0, 3, N_PRODUCTS - 1])
     for new_only, repeated in ((False, [0.25, 0, 0.5, 0]), (True, [0, 0, 0, 0])):
-        scorer = BuyerScorer(shop.recommender, vector_D, repeats, new_only=new_only)
-        similarity, popularity, repeat, words = scorer.terms(positions)
+        scorer = BuyerScorer(shop.recommender, buyer_of(vector_D), repeats, new_only=new_only)
+        similarity, popularity, repeat, closeness, words = scorer.terms(positions)
         assert_allclose(similarity, shop.recommender.similarity(vector_D, positions), atol=ROUNDING)
         weight = RESCORER.new_popularity_weight if new_only else RESCORER.popularity_weight
         assert_allclose(
             popularity, weight * draw_recent_popularity(N_PRODUCTS)[int(new_only)][positions], atol=ROUNDING
         )
-        assert (repeat.tolist(), words.tolist()) == (repeated, [0, 0, 0, 0])
+        assert (repeat.tolist(), closeness.tolist(), words.tolist()) == (repeated, [0, 0, 0, 0], [0, 0, 0, 0])
         assert_allclose(scorer.scores(positions), similarity + popularity + repeat, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("new_only", [False, True])
+def test_what_is_close_to_one_product_of_a_buyer_comes_up(tmp_path: Path, new_only: bool) -> None:
+    rescorer = Rescorer(closeness_weight=1.5, new_closeness_weight=3)
+    release = write_random_release(tmp_path, 150, rescorer=rescorer)
+    recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, 150, {})
+    items_ND, own, vector_D = recommender.product_vectors(np.arange(150)), [7, 30, 7], unit_vectors(1, seed=4)[0]
+    repeats = Repeats(np.array([30]), np.array([0.5], dtype=np.float32))
+
+    def score(product: int) -> float:
+        closest = max([0, *(float(items_ND[one] @ items_ND[product]) for one in own if one != product)])
+        repeat = 0.5 if product == 30 and not new_only else 0
+        return float(items_ND[product] @ vector_D) + (3 if new_only else 1.5) * closest + repeat
+
+    scorer = BuyerScorer(recommender, buyer_of(vector_D, own), repeats, new_only=new_only)
+    expected = sorted(range(150), key=lambda product: -score(product))
+    assert scorer.top(20, everything).positions.tolist() == expected[:20]
+    positions = np.array(expected[10:60])
+    assert_allclose(scorer.scores(positions), [score(product) for product in positions.tolist()], atol=1e-5)
+    assert_allclose(scorer.terms(positions).scores, scorer.scores(positions), atol=ROUNDING)
+    # Together with other requests, the same.
+    [found] = recommender.best([scorer.query(20, everything)])
+    fresh = BuyerScorer(recommender, buyer_of(vector_D, own), repeats, new_only=new_only)
+    fresh.take(everything, found)
+    assert fresh.top(20, everything).positions.tolist() == expected[:20]
+    for term, expected_term in zip(fresh.terms(found.positions), scorer.terms(found.positions), strict=True):
+        assert_allclose(term, expected_term, atol=ROUNDING)
 
 
 def test_what_a_search_found_already_is_used_as_far_as_it_goes(shop: Shop) -> None:
@@ -371,7 +416,7 @@ class InOrder:
         return scores
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
-        return ScoreTerms(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 3)
+        return ScoreTerms(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 4)
 
 
 def shelf_of(

@@ -124,6 +124,7 @@ def test_a_search_orders_products_by_what_the_query_means_and_how_it_is_spelled(
             "words": words_N[position],
             "popularity": 0,
             "repeat": 0,
+            "closeness": 0,
             "rules": 0,
         }
         assert item["score_parts"] == pytest.approx(parts, abs=1e-6)

@@ -27,7 +27,13 @@ from training.artifacts.rescorer import Rescorer
 
 pytestmark = pytest.mark.store
 
-RESCORER = Rescorer(popularity_weight=0.5, new_popularity_weight=0.25, repeat_weight=4.0)
+RESCORER = Rescorer(
+    popularity_weight=0.5,
+    new_popularity_weight=0.25,
+    repeat_weight=4.0,
+    closeness_weight=0.25,
+    new_closeness_weight=0.5,
+)
 URL = "/v1/buyers/b1/recommendations"
 
 
@@ -104,6 +110,19 @@ def test_a_session_repeats_its_own_products(client: httpx.Client) -> None:
     assert "t4" not in ids_of(answer)
 
 
+@pytest.mark.parametrize("new_only", [False, True])
+def test_products_close_to_one_of_the_buyers_gain(client: httpx.Client, bazaar: Runtime, new_only: bool) -> None:
+    recommender = bazaar.keeper.live.recommender
+    # b1 bought t1 and m1 (as m9) and viewed t3.
+    own = [recommender.products.position_of(one) for one in ("t1", "m1", "t3")]
+    for product_id, term in parts(client.get(URL, params={"new_only": new_only}), "closeness").items():
+        position = recommender.products.position_of(product_id)
+        similarities = recommender.product_vectors(np.array(own)) @ recommender.product_vectors(np.array([position]))[0]
+        closest = max(0 if one == position else value for one, value in zip(own, similarities.tolist(), strict=True))
+        assert term == pytest.approx((0.5 if new_only else 0.25) * closest, abs=1e-5)
+        assert term != 0
+
+
 def test_repeats_obey_conditions(client: httpx.Client) -> None:
     body: Json = {"buyer_id": "b1", "filters": {"categories": ["tea"]}, "exclude": ["t1"]}
     assert set(ids_of(client.post("/v1/recommendations", json=body))) == {"t2", "t3"}
@@ -115,7 +134,7 @@ def test_repeats_obey_conditions(client: httpx.Client) -> None:
 def test_other_lists_have_no_terms(client: httpx.Client, path: str) -> None:
     answer = client.get(f"/v1/{path}")
     assert body_of(answer)["source"] in ("popular", "similar")
-    for part in ("popularity", "repeat"):
+    for part in ("popularity", "repeat", "closeness"):
         assert set(parts(answer, part).values()) == {0}
 
 

@@ -12,6 +12,7 @@ from training.artifacts.best_products import (
     NO_REPEATS,
     BestProducts,
     BestQuery,
+    OwnProducts,
     PopularityTerm,
     Repeats,
     best_products,
@@ -26,11 +27,13 @@ few_examples = settings(max_examples=30)
 # The share of allowed products, from 0.01% to all; None is no mask.
 SHARES = st.none() | st.floats(-4, 0).map(lambda power: 10**power)
 QUERIES = st.lists(
-    st.tuples(st.integers(0, 10**6), st.integers(1, 100), SHARES, st.booleans(), st.integers(0, 40)),
+    st.tuples(
+        st.integers(0, 10**6), st.integers(1, 150), SHARES, st.booleans(), st.integers(0, 40), st.integers(0, 20)
+    ),
     min_size=1,
     max_size=5,
 )
-Drawn = tuple[int, int, float | None, bool, int]
+Drawn = tuple[int, int, float | None, bool, int, int]
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +47,16 @@ def approximate() -> IndexedVectors:
 
 
 def query_of(drawn: Drawn) -> BestQuery:
-    seed, k, share, is_popular, n_repeats = drawn
+    seed, k, share, is_popular, n_repeats, n_own = drawn
     rng = np.random.default_rng(seed)
     positions = np.unique(rng.integers(N, size=n_repeats))
     repeats = Repeats(positions, rng.random(len(positions), dtype=np.float32)) if n_repeats else NO_REPEATS
     allowed_N: BoolArray | None = None if share is None else rng.random(N) < share
     n_allowed = N if allowed_N is None else int(allowed_N.sum())
     [vector_D] = unit_vectors(1, seed=seed)
-    return BestQuery(vector_D, k, TERM if is_popular else None, repeats, allowed_N, n_allowed)
+    own_L = rng.integers(N, size=n_own)
+    own = OwnProducts(float(rng.uniform(0.1, 2)), own_L, VECTORS[own_L]) if n_own else None
+    return BestQuery(vector_D, k, TERM if is_popular else None, repeats, own, allowed_N, n_allowed)
 
 
 def terms_of_all(query: BestQuery) -> tuple[Float32Array, Float32Array, Float32Array]:
@@ -70,11 +75,26 @@ def require_a_list(query: BestQuery, best: BestProducts, *, is_exact: bool) -> N
     assert_allclose(best.similarity, similarity_N[positions], atol=ROUNDING)
     assert_array_equal(best.popularity, popularity_N[positions])
     assert_array_equal(best.repeat, repeat_N[positions])
+    closeness_N = closeness_of_all(query.own)
+    assert_allclose(best.closeness, closeness_N[positions], atol=ROUNDING)
     assert (np.diff(best.scores) <= 0).all()
     if is_exact:
         sums_N = similarity_N + popularity_N + repeat_N
-        allowed = sums_N if query.allowed_N is None else sums_N[query.allowed_N]
-        assert_allclose(best.scores, -np.sort(-allowed)[: query.k], atol=ROUNDING)
+        allowed = np.arange(N) if query.allowed_N is None else np.flatnonzero(query.allowed_N)
+        # Only the best by the other terms get the closeness term.
+        pool = allowed[np.argsort(-sums_N[allowed])[: query.n_pooled]]
+        assert_allclose(best.scores, -np.sort(-(sums_N + closeness_N)[pool])[: query.k], atol=ROUNDING)
+
+
+def closeness_of_all(own: OwnProducts | None) -> Float32Array:
+    """The term of every product."""
+    if own is None:
+        return np.zeros(N, dtype=np.float32)
+    similarity_LN = own.vectors_LD @ VECTORS.T
+    for place, product in enumerate(own.positions_L.tolist()):
+        similarity_LN[place, product] = 0
+    closeness_N: Float32Array = similarity_LN.max(axis=0).clip(min=0) * np.float32(own.weight)
+    return closeness_N
 
 
 @few_examples
@@ -104,7 +124,7 @@ def test_a_list_does_not_depend_on_the_others_of_its_batch(approximate: IndexedV
 
 
 def test_an_approximate_index_misses_next_to_nothing(approximate: IndexedVectors) -> None:
-    queries = [query_of((seed, 20, share, True, 30)) for seed in range(60) for share in (None, 0.9)]
+    queries = [query_of((seed, 20, share, True, 30, 0)) for seed in range(60) for share in (None, 0.9)]
     found = 0
     for query, best in zip(queries, best_products(approximate, queries), strict=True):
         similarity_N, popularity_N, repeat_N = terms_of_all(query)
@@ -117,11 +137,96 @@ def test_an_approximate_index_misses_next_to_nothing(approximate: IndexedVectors
 def test_of_equal_products_the_first_ones_are_listed() -> None:
     same_ND = np.repeat(unit_vectors(1), 50, axis=0)
     vectors = IndexedVectors(same_ND, build_index(same_ND, "flat"))
-    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_REPEATS, None, 50)])
+    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_REPEATS, None, None, 50)])
     assert best.positions.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_no_query_and_nothing_allowed(exact: IndexedVectors) -> None:
     assert best_products(exact, []) == []
-    [best] = best_products(exact, [BestQuery(VECTORS[0], 5, TERM, NO_REPEATS, np.zeros(N, dtype=np.bool_), 0)])
+    own = OwnProducts(1.0, np.array([3]), VECTORS[[3]])
+    [best] = best_products(exact, [BestQuery(VECTORS[0], 5, TERM, NO_REPEATS, own, np.zeros(N, dtype=np.bool_), 0)])
     assert best.positions.tolist() == []
+
+
+# ---- the closeness term ----------------------------------------------------------------------------------------------
+
+
+def test_closeness_by_hand() -> None:
+    # Three events: of product 4, of product 7, and of one that the release does not have.
+    vectors_LD = np.array([[1, 0], [0, 1], [0.6, -0.8]], dtype=np.float32)
+    own = OwnProducts(2.0, np.array([4, 7, -1]), vectors_LD)
+    positions = np.array([4, 7, 0, 1, 2])
+    vectors_PD = np.array([[1, 0], [0, 1], [0.8, 0.6], [0.6, -0.8], [-1, 0]], dtype=np.float32)
+    # Product 4 is next to the one without a position, 7 next to nothing, and 2 the opposite of product 4.
+    assert_allclose(own.closeness(positions, vectors_PD), [1.2, 0, 1.6, 2, 0], atol=ROUNDING)
+
+
+def test_the_only_product_of_a_history_is_not_close_to_itself() -> None:
+    own = OwnProducts(2.0, np.array([4]), np.array([[1, 0]], dtype=np.float32))
+    vectors_PD = np.array([[1, 0], [1, 0], [-0.6, 0.8]], dtype=np.float32)
+    assert_allclose(own.closeness(np.array([4, 5, 6]), vectors_PD), [0, 2, 0], atol=ROUNDING)
+
+
+SMALL, SMALL_POOL = 150, 200
+
+
+@few_examples
+@given(seed=st.integers(0, 10**6), k=st.integers(1, SMALL), n_own=st.integers(1, 12), share=st.floats(0.1, 1))
+def test_where_the_pool_holds_everything_the_sums_are_the_very_best(
+    seed: int, k: int, n_own: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors_ND, allowed_N = VECTORS[:SMALL], rng.random(SMALL) < share
+    lately_N, weight = rng.random(SMALL, dtype=np.float32), float(rng.uniform(0.1, 3))
+    own_L = rng.integers(SMALL, size=n_own)
+    [vector_D] = unit_vectors(1, seed=seed)
+    query = BestQuery(
+        vector_D,
+        k,
+        PopularityTerm.of(lately_N),
+        Repeats(np.array([5, 9]), np.array([0.5, 2], dtype=np.float32)),
+        OwnProducts(weight, own_L, vectors_ND[own_L]),
+        allowed_N,
+        int(allowed_N.sum()),
+    )
+    assert query.n_pooled >= SMALL_POOL
+
+    def score(product: int) -> float:
+        near = [float(vectors_ND[one] @ vectors_ND[product]) for one in own_L.tolist() if one != product]
+        closest = max([0, *near])
+        total = float(vectors_ND[product] @ vector_D) + float(lately_N[product]) + weight * closest
+        return total + {5: 0.5, 9: 2.0}.get(product, 0)
+
+    [best] = best_products(IndexedVectors(vectors_ND, build_index(vectors_ND, "flat")), [query])
+    expected = sorted((score(product) for product in np.flatnonzero(allowed_N).tolist()), reverse=True)[:k]
+    assert_allclose(best.scores, expected, atol=1e-5)
+    assert_allclose(best.scores, [score(product) for product in best.positions.tolist()], atol=1e-5)
+
+
+def test_only_the_pool_gets_the_closeness_term() -> None:
+    """The product of place 200 is in the pool, that of place 201 is not, and both equal the buyer's own product."""
+    n_products, pool = 300, 200
+    angles = np.linspace(0, np.pi / 2, n_products)
+    vectors_ND = np.zeros((n_products, 8), dtype=np.float32)
+    vectors_ND[:, 0], vectors_ND[:, 1] = np.cos(angles), np.sin(angles)
+    own_D = np.zeros(8, dtype=np.float32)
+    own_D[2] = 1
+    for place in (pool - 1, pool):
+        vectors_ND[place, 2], vectors_ND[place, 1] = vectors_ND[place, 1], 0
+    vectors = IndexedVectors(vectors_ND, build_index(vectors_ND, "flat"))
+    toward_first = np.eye(1, 8, dtype=np.float32)[0]
+    own = OwnProducts(9.0, np.array([-1]), own_D[None, :])
+    [best] = best_products(vectors, [BestQuery(toward_first, 3, None, NO_REPEATS, own, None, n_products)])
+    assert best.positions.tolist() == [pool - 1, 0, 1]
+    # A longer list has a larger pool.
+    [best] = best_products(vectors, [BestQuery(toward_first, pool + 1, None, NO_REPEATS, own, None, n_products)])
+    assert set(best.positions[:2].tolist()) == {pool - 1, pool}
+
+
+def test_of_products_with_equal_sums_the_first_ones_are_listed_with_closeness_too() -> None:
+    same_ND = np.repeat(unit_vectors(1), 50, axis=0)
+    vectors = IndexedVectors(same_ND, build_index(same_ND, "flat"))
+    own = OwnProducts(1.0, np.array([-1]), same_ND[:1])
+    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_REPEATS, own, None, 50)])
+    assert best.positions.tolist() == [0, 1, 2, 3, 4]
+    assert_allclose(best.closeness, 1, atol=ROUNDING)

@@ -57,7 +57,7 @@ def columns(events: Events) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
 
 def history(encoder: BuyerEncoder, events: Events) -> History:
     products, types, times = columns(events)
-    return History(ITEMS_ND[products], types, times, encoder.item_logits(ITEMS_ND)[products])
+    return History(products, ITEMS_ND[products], types, times, encoder.item_logits(ITEMS_ND)[products])
 
 
 def vectors(encoder: BuyerEncoder, batch: list[Events]) -> npt.NDArray[np.float32]:
@@ -144,7 +144,7 @@ def test_contributions_are_the_weighted_products_over_the_norm() -> None:
     right_angle = replace(SPEC, aggregation="weighted_avg", event_weights=(1.0, 3.0))
     encoder = BuyerEncoder(BuyerTower(right_angle), CPU)
     items_LD = np.eye(2, SPEC.embedding_dim, dtype=np.float32)
-    events = History(items_LD, np.array([0, 1]), np.array([0, 0]), encoder.item_logits(items_LD))
+    events = History(np.array([0, 1]), items_LD, np.array([0, 1]), np.array([0, 0]), encoder.item_logits(items_LD))
     [buyer] = encoder.encode([events])
     assert_allclose(encoder.contributions(buyer, items_LD), np.diag([1, 3]) / 10**0.5, atol=1e-6)
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from feature_repo.common.arrays import BoolArray, Float32Array
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import AS_OF_MS, SCHEMA, draw_recent_popularity, unit_vectors, write_random_release
-from training.artifacts.best_products import RECENTLY_POPULAR_POOL
+from training.artifacts.best_products import RECENTLY_POPULAR_POOL, OwnProducts
 from training.artifacts.recommender import Recommender
 from training.artifacts.rescorer import Rescorer
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, top_k
@@ -229,6 +229,63 @@ def test_the_most_popular_lately_come_first_and_those_without_buyers_not_at_all(
     assert of_any.largest(2).tolist() == [3, 2]
     assert of_new.largest(10).tolist() == [0, 3, 2, 4, 5]
     assert of_any.largest(10, np.array([True, True, False, False, True, True])).tolist() == [4, 0]
+
+
+@pytest.fixture(scope="module")
+def close(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    """A release with a closeness term of lists of any products only, whose buyer tower does not count views."""
+    folder = write_random_release(
+        tmp_path_factory.mktemp("close"), 6, rescorer=Rescorer(closeness_weight=0.5), event_weights=(0.0, 5.0, 10.0)
+    )
+    return Recommender(folder, schema_hash=SCHEMA)
+
+
+def own_of(
+    recommender: Recommender, events: list[tuple[str, int]], new: dict[str, Float32Array] | None = None
+) -> tuple[OwnProducts | None, OwnProducts | None]:
+    """The own products of a buyer in lists of any and of new products; events are product ids and types."""
+    keys = [recommender.products.product_key(product_id) for product_id, _ in events]
+    vectors = {recommender.products.product_key(product_id): vector_D for product_id, vector_D in (new or {}).items()}
+    known = recommender.known_events(sequence(keys, [kind for _, kind in events], range(len(events))), vectors)
+    [buyer] = recommender.encode_buyers([known])
+    return recommender.own_products(buyer, new_only=False), recommender.own_products(buyer, new_only=True)
+
+
+def test_a_buyers_own_products_count_once(close: Recommender) -> None:
+    own, none = own_of(close, [("p3", 2), ("p1", 1), ("gone", 2), ("p3", 1), ("p3", 2)])
+    assert own is not None
+    assert own.weight == 0.5
+    assert sorted(own.positions_L.tolist()) == [1, 3]
+    assert_array_equal(own.vectors_LD, close.product_vectors(own.positions_L))
+    assert none is None  # such lists have no closeness term
+
+
+def test_products_that_the_release_does_not_have_keep_a_vector_of_their_own(close: Recommender) -> None:
+    new = {f"new{number}": vector_D for number, vector_D in enumerate(unit_vectors(2, seed=8))}
+    own, _ = own_of(close, [("new1", 2), ("p2", 2), ("new0", 1)], new)
+    assert own is not None
+    assert sorted(own.positions_L.tolist()) == [-1, -1, 2]
+    # Each product is nearest to itself, if it is there.
+    expected_ND = np.stack([*new.values(), close.product_vectors(np.array([2]))[0]])
+    assert_allclose((own.vectors_LD @ expected_ND.T).max(axis=0), [1, 1, 1], rtol=1e-6)
+
+
+def test_an_event_without_weight_says_nothing_of_a_product(close: Recommender) -> None:
+    own, _ = own_of(close, [("p4", 0), ("p5", 1)])
+    assert own is not None
+    assert own.positions_L.tolist() == [5]
+    assert own_of(close, [("p4", 0), ("p5", 0)]) == (None, None)
+
+
+@pytest.mark.parametrize("events", [[("p4", 2), ("p4", 0)], [("p4", 0), ("p4", 2)]], ids=["after", "before"])
+def test_nor_does_it_take_a_product_from_another_event(close: Recommender, events: list[tuple[str, int]]) -> None:
+    own, _ = own_of(close, events)
+    assert own is not None
+    assert own.positions_L.tolist() == [4]
+
+
+def test_without_a_weight_there_are_no_own_products(rescored: Recommender) -> None:
+    assert own_of(rescored, [("p3", 2), ("p1", 2)]) == (None, None)
 
 
 @few_examples

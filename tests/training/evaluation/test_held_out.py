@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+import torch
 
 from batch_jobs.feature_build.build_contexts import build_contexts
 from batch_jobs.feature_build.build_features import build_features
@@ -149,6 +150,35 @@ def test_the_re_scorer_is_asked_the_same(validation: HeldOut, catalogue: Catalog
     assert data.new_targets is not None
     assert data.new_targets[0].tolist() == [1]
     np.testing.assert_allclose(data.event_weights, [0.1, 0.5, 1])
+    assert data.closeness is None
+
+
+def test_closeness_is_to_what_the_buyer_tower_reads(validation: HeldOut, catalogue: Catalogue) -> None:
+    """Vectors at right angles: a product is close to itself alone, which does not count, or to its twin."""
+    places = [catalogue.product_ids.index(one) for one in ("p1", "p2", "p3", "p4")]
+    item_ND = torch.zeros((5, 4))
+    item_ND[places] = torch.eye(4)
+    twin = ({*range(5)} - {*places}).pop()
+
+    def close_to(held_out: HeldOut, product_id: str) -> list[float]:
+        """How close the twin of a product is to each context."""
+        item_ND[twin] = item_ND[catalogue.product_ids.index(product_id)]
+        closeness = held_out.rescorer_data(item_ND).closeness
+        assert closeness is not None
+        closeness_3N = closeness.scores(np.arange(3, dtype=np.int32))
+        assert not np.delete(closeness_3N, twin, axis=1).any()
+        return [float(value) for value in closeness_3N[:, twin]]
+
+    # Of the windows "p2 p3", "p1 p4" and "p2"; p1 left the first one.
+    assert [close_to(validation, one) for one in ("p1", "p2", "p3", "p4")] == [
+        [0, 1, 0],
+        [1, 0, 1],
+        [1, 0, 0],
+        [0, 1, 0],
+    ]
+    # The views, of p2 by ann and of p4, say nothing where they weigh nothing.
+    purchases_only = replace(validation, event_weights=np.array([0, 0.5, 1], dtype=np.float32))
+    assert [close_to(purchases_only, one) for one in ("p2", "p4")] == [[0, 0, 1], [0, 0, 0]]
 
 
 class ByPosition:

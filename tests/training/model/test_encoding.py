@@ -1,13 +1,20 @@
-"""Encoding a catalogue: products without a vector of their own borrow from their neighbours."""
+"""Encoding a catalogue: products without a vector of their own borrow from their neighbours.
+
+And how close products are to histories.
+"""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from tests.random_release import unit_vectors
 from tests.tiny_model import tiny_spec
-from training.model.encoding import NEIGHBOURS, ROWS_AT_ONCE, borrow, encode_catalogue
+from training.data.histories import Histories
+from training.model.encoding import NEIGHBOURS, ROWS_AT_ONCE, Closeness, borrow, encode_catalogue
 from training.model.item_features import ItemFeatures
 from training.model.towers import BORROWED, UNKNOWN, TwoTower
 
@@ -74,3 +81,48 @@ def test_borrowing_from_blocks_is_borrowing_from_all(size: int) -> None:
     known_MD, rows_RD = (torch.nn.functional.normalize(torch.randn(n, DIM), dim=-1) for n in (20, 6))
     assert_allclose(borrow(rows_RD, torch.split(known_MD, size)), borrow(rows_RD, [known_MD]), rtol=1e-5, atol=1e-6)
     assert_allclose(borrow(rows_RD, []), rows_RD)
+
+
+# ---- closeness -------------------------------------------------------------------------------------------------------
+
+
+def histories_of(*products: list[int]) -> Histories:
+    """Events of these products, whatever their types and times."""
+    flat = np.array([one for of_buyer in products for one in of_buyer], dtype=np.int32)
+    offsets = np.cumsum([0, *map(len, products)]).astype(np.int64)
+    return Histories(offsets, flat, np.zeros(len(flat), dtype=np.int32), np.zeros(len(flat), dtype=np.int64))
+
+
+def test_closeness_by_hand() -> None:
+    item_ND = torch.tensor([[1, 0], [0, 1], [0.6, 0.8], [-1, 0]])
+    closeness = Closeness(item_ND, histories_of([0, 1, 0], [], [2]))
+    # Products 0 and 1 are at a right angle; product 3 is the opposite of product 0. Product 2 has no other beside it.
+    expected = np.array([[0, 0, 0.8, 0], [0, 0, 0, 0], [0.6, 0.8, 0, 0]])
+    for rows in ([0, 1, 2], [2, 0, 2]):
+        assert_allclose(closeness.scores(np.array(rows, dtype=np.int32)), expected[rows], atol=1e-6)
+
+
+@settings(max_examples=60)
+@given(
+    histories=st.lists(st.lists(st.integers(0, 8), max_size=6), min_size=1, max_size=5),
+    asked=st.lists(st.permutations(range(9)), min_size=1, max_size=4),
+    n_asked=st.integers(1, 9),
+    data=st.data(),
+)
+def test_closeness_equals_plain_python(
+    histories: list[list[int]], asked: list[list[int]], n_asked: int, data: st.DataObject
+) -> None:
+    items_ND = unit_vectors(9, dim=DIM)
+    closeness = Closeness(torch.from_numpy(items_ND), histories_of(*histories))
+    rows = [data.draw(st.integers(0, len(histories) - 1)) for _ in asked]
+
+    def closest(row: int, product: int) -> float:
+        near = [0.0 if one == product else float(items_ND[one] @ items_ND[product]) for one in histories[row]]
+        return max([0.0, *near])
+
+    rows_B = np.array(rows, dtype=np.int32)
+    every_BN = closeness.scores(rows_B)
+    assert_allclose(every_BN, [[closest(row, product) for product in range(9)] for row in rows], atol=1e-6)
+    # Some products of each row, or all of them, in an order of their own.
+    products_BP = np.array([order[:n_asked] for order in asked], dtype=np.int64)
+    assert_allclose(closeness.of(rows_B, products_BP), np.take_along_axis(every_BN, products_BP, axis=1), atol=1e-6)
