@@ -142,17 +142,18 @@ class Bench:
         results: Results = {}
         for kind in self.kinds:
             rows, targets = self.test.targets(kind)
+            kept_by_ending = {view: np.ones(len(rows), dtype=np.bool_)}
+            if self.rank_N is not None and view == AS_GIVEN:
+                rises_B = rises(self.test, rows, targets, self.rank_N)
+                kept_by_ending |= {RISING: rises_B, FALLING: ~rises_B}
             for ranker in rankers[kind]:
                 scored = ranker if kind == ALL else MaskedRanker(ranker, self.test.purchases)
                 ranked_BK = rank_all(scored, rows, K, show_progress=False)
                 per_buyer = accuracy_per_buyer(ranked_BK, as_targets(targets), K_VALUES)
-                results.setdefault(f"{kind} {fit}{view}", {})[ranker.name] = per_buyer
-                if self.rank_N is not None and view == AS_GIVEN:
-                    rises_B = rises(self.test, rows, targets, self.rank_N)
-                    for slice_name, kept_B in ((RISING, rises_B), (FALLING, ~rises_B)):
-                        if kept_B.any():
-                            of_slice = {metric: values_B[kept_B] for metric, values_B in per_buyer.items()}
-                            results.setdefault(f"{kind} {fit}{slice_name}", {})[ranker.name] = of_slice
+                for ending, kept_B in kept_by_ending.items():
+                    if kept_B.any():
+                        of_slice = {metric: values_B[kept_B] for metric, values_B in per_buyer.items()}
+                        results.setdefault(f"{kind} {fit}{ending}", {})[ranker.name] = of_slice
         return results
 
     def test_data(self, fit: str, view: str, item_ND: torch.Tensor | None = None) -> RescorerData:

@@ -248,7 +248,7 @@ def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Resc
         return _with(rescorer, weights)
     fitted = _searched(lists, rescorer, terms, earlier)
     kept = _useful(lists, fitted, terms, later)
-    if not _are_proven(lists, fitted, terms, kept, later):
+    if kept and not _are_proven(lists, fitted, terms, kept, later):
         kept = []
     return _searched(lists, rescorer, kept, lists.chosen)
 
@@ -349,7 +349,7 @@ def _are_proven(lists: _Lists, fitted: Rescorer, terms: Sequence[_Term], kept: S
     """Whether the contexts prove that the kept terms, or some part of their weights, are better than none."""
     without_B = lists.values(_only(fitted, terms, []), chosen)
     values = (lists.values(_only(fitted, terms, kept, factor), chosen) for factor in PROOF_FACTORS)
-    return bool(kept) and any(
+    return any(
         paired_interval(values_B, without_B, level=PROOF_LEVEL, resamples=PROOF_RESAMPLES)[0] > 0 for values_B in values
     )
 
