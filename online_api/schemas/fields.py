@@ -122,7 +122,8 @@ Timestamp = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "format": "date-time", "pattern": r"^[1-8]\d{3}-"},
+                # Not the years 1300 to 1499, which are Hijri or Persian.
+                {"type": "string", "format": "date-time", "pattern": r"^(1[0-25-9]|[2-8]\d)\d{2}-"},
                 {"type": "number", "exclusiveMinimum": -(10**20), "exclusiveMaximum": 10**20},
             ]
         }

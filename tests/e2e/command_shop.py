@@ -8,6 +8,7 @@ from feature_repo.common.config import Config
 from feature_repo.common.config_loading import load_config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import feature_store
+from tests.online_api.api_shop import PATIENT
 from tests.processes import Command, Finished
 from training.artifacts.release import current_release, verify_release
 
@@ -39,7 +40,8 @@ class Shop:
 
     def serve(self, folder: Path) -> Command:
         """The service, with its output in a folder of its own."""
-        return Command(folder, "serve", "--config", str(self.config_file))
+        patient = f"api.store_timeout_seconds={PATIENT['store_timeout_seconds']}"
+        return Command(folder, "serve", "--config", str(self.config_file), "--set", patient)
 
     def run(self, *arguments: str) -> Finished:
         return self.start(*arguments).finish()

@@ -81,6 +81,9 @@ BAZAAR_POPULAR = ["m1", "m/2", "g1", "t1", "t2", "t3", "فنجان"]
 
 Json = dict[str, Any]
 
+# The API settings of these shops: on a busy machine a sound store may be slow, and then no list is degraded.
+PATIENT: Json = {"store_timeout_seconds": 5}
+
 
 def publish_random_release(
     config: Config,
@@ -179,6 +182,7 @@ def open_shop(
     (folder / "events.csv").write_text(events, encoding="utf-8")
     tables = {f"{table}_path": str(folder / f"{table}.csv") for table in ("events", "products")}
     data = {"source": "csv", "test_days": 1, **tables}
+    sections["api"] = PATIENT | sections.get("api", {})
     config = Config.model_validate({"data_dir": folder / "var", "data": data, **sections})
     ingest(config)
     build_features(config)

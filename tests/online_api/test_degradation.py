@@ -45,9 +45,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 
 @pytest.fixture(scope="module")
 def shop(config: Config, recommender: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A copy of the shop, so that its event log and its releases are its own."""
+    """A copy of the shop, so that its event log and its releases are its own; it waits a second for the store."""
     assert recommender
-    return copied(config, tmp_path_factory.mktemp("copy") / "var")
+    copy = copied(config, tmp_path_factory.mktemp("copy") / "var")
+    return with_settings(copy, api={"store_timeout_seconds": 1})
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_redis_gone_from_the_start(shop: Config, killable: FeatureStore, server:
         assert body_of(client.get(HISTORY))["source"] == "personalised"
         wait_for(lambda: body_of(client.get("/health"), Health)["pending_events"] == 0)
         assert body_of(client.get("/v1/buyers/early/recommendations"))["source"] == "personalised"
-        assert body_of(client.get("/health"), Health)["status"] == "ok"
+        wait_for(lambda: body_of(client.get("/health"), Health)["status"] == "ok")
 
 
 def test_redis_killed_and_restarted_under_load(shop: Config, killable: FeatureStore, server: ValkeyServer) -> None:
@@ -143,7 +144,7 @@ def test_redis_killed_and_restarted_under_load(shop: Config, killable: FeatureSt
 def test_redis_silent(shop: Config, killable: FeatureStore, server: ValkeyServer) -> None:
     """Two requests find out by waiting; then the breaker is open, and nobody waits."""
     with api_of(shop, killable) as client:
-        assert degraded(client) == []
+        wait_for(lambda: degraded(client) == [])
         with silent(server):
             assert [degraded(client) for _ in range(10)] == [STORE] * 10
             assert client.get("/livez").status_code == client.get("/health").status_code == 200

@@ -16,7 +16,7 @@ from feature_repo.access.scope import Scope
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore
-from tests.online_api.api_shop import EVENTS, PRODUCTS, body_of, publish_random_release, wait_for
+from tests.online_api.api_shop import EVENTS, PATIENT, PRODUCTS, body_of, publish_random_release, wait_for
 from tests.online_api.shop_variants import NOW, api_of, make_key
 from tests.online_api.test_degradation import event
 from tests.valkey_server import ValkeyServer
@@ -61,9 +61,8 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, Shop
 def open_shop(folder: Path, name: str, server: ValkeyServer) -> Iterator[Shop]:
     (folder / f"{name}.yaml").write_text(MAPPING.read_text("utf-8"), encoding="utf-8")
     tables = {f"{table}_path": str(folder / f"{table}.csv") for table in ("events", "products")}
-    config = Config.model_validate(
-        {"data_dir": folder / "var", "data": {"source": str(folder / f"{name}.yaml"), "test_days": 1, **tables}}
-    )
+    data = {"source": str(folder / f"{name}.yaml"), "test_days": 1, **tables}
+    config = Config.model_validate({"data_dir": folder / "var", "data": data, "api": PATIENT})
     ingest(config)
     build_features(config)
     store = FeatureStore(config, shop_paths(config), server.connection, "redis")

@@ -1,13 +1,14 @@
 """The fields of events: read by the rules of ingest, and refused with a reason."""
 
+import re
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from feature_repo.transforms.values.times import TimeReader
+from feature_repo.transforms.values.times import TimeReader, UnreadableTimeError
 from online_api.schemas.problems import describe
-from online_api.schemas.requests import Event, read_interactions
+from online_api.schemas.requests import Event, Interaction, read_interactions
 
 pytestmark = pytest.mark.fast
 
@@ -46,6 +47,19 @@ def test_times_are_read_like_those_of_exports(timestamp: object, time_ms: int) -
 def test_an_interaction_may_have_any_time(timestamp: object) -> None:
     (interaction,) = read_interactions([{"product_id": "p1", "event_type": "view", "timestamp": timestamp}], TIMES)
     assert interaction.timestamp == TIMES.milliseconds(timestamp)
+
+
+@pytest.mark.parametrize("year", [1000, 1299, 1300, 1399, 1447, 1499, 1500, 1599, 1999, 2026, 8999])
+def test_the_schema_promises_the_years_that_are_read(year: int) -> None:
+    text = f"{year}-04-25T04:04:52Z"
+    forms = Interaction.model_json_schema()["properties"]["timestamp"]["anyOf"]
+    (pattern,) = [form["pattern"] for form in forms if "pattern" in form]
+    try:
+        TIMES.milliseconds(text)
+    except UnreadableTimeError:
+        assert not re.search(pattern, text)
+    else:
+        assert re.search(pattern, text)
 
 
 def test_what_is_no_time_is_refused_with_what_is_expected() -> None:
