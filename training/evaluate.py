@@ -194,7 +194,10 @@ def _measured(
             targets = as_targets(chosen)
             slices = slice_targets(targets, held_out.histories.lengths[rows], counts_N, languages_N)
             lists = ranked.of(kind, rows)
-            results = {name: measure(lists_BK, targets, k_values, products, slices) for name, lists_BK in lists.items()}
+            results = {
+                name: measure(lists_BK, targets, k_values, products, slices, held_out.buyers[rows])
+                for name, lists_BK in lists.items()
+            }
             figures[kind] = _as_json(len(rows), results)
     return figures
 
