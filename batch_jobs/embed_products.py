@@ -137,13 +137,15 @@ class _KnownProducts:
 
 def _borrowing(tower: ItemEncoder, known: _KnownProducts) -> Iterator[Tensor]:
     """The vectors block by block; products without an id embedding have borrowed from those that have one."""
-    # Twice through the tower, which costs less than keeping all vectors in between.
+    # Several times through the tower, which costs less than keeping all vectors in between.
     for items in tower.blocks():
         known.add(tower, items)
     mean_D = known.mean().to(tower.device)
     for items in tower.blocks():
         vectors_PD = tower.encode(items)
         for places in torch.split(torch.nonzero(items.id_N == UNKNOWN).squeeze(1), ROWS_AT_ONCE):
+            if len(places) == 0:  # split makes one empty part of nothing
+                continue
             moved_RD = borrow(tower.model, vectors_PD[places], known.lenders(tower.device), mean_D)
             # In place, which tensors of inference mode allow in that mode only: the block has 100 MB.
             with torch.inference_mode():

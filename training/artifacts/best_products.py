@@ -238,7 +238,8 @@ def _best_of_all(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> Itera
     best: list[Int64Array] = [query.repeats.positions[:0] for query in queries]
     rows_of: dict[int | None, list[int]] = {}
     for row, query in enumerate(queries):
-        # Lists of new products allow nearly all, each list others: they share one comparison with all products.
+        # A mask that allows more needs all vectors read anyway. Such queries share one comparison, whatever their
+        # masks: each list of new products has its own.
         key = id(query.allowed_N) if query.n_allowed <= len(vectors) // SHARE_READ_IN_ORDER else None
         rows_of.setdefault(key, []).append(row)
     for key, rows in rows_of.items():

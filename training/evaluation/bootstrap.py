@@ -109,7 +109,11 @@ def _by_buyer(values_VM: Float64Array, buyers_V: Int64Array | None) -> tuple[Flo
     if buyers_V is None:
         return values_VM, np.ones(len(values_VM))
     codes_V = np.unique(buyers_V, return_inverse=True)[1]
-    sums = [np.bincount(codes_V, weights=values_V) for values_V in values_VM.T]
+    sums = []
+    for values_V in values_VM.T:
+        # Ascending: in another order, the last digit of a sum may be another one.
+        order_V = np.lexsort((values_V, codes_V))
+        sums.append(np.bincount(codes_V[order_V], weights=values_V[order_V]))
     return np.stack(sums, axis=1), np.bincount(codes_V).astype(np.float64)
 
 

@@ -38,7 +38,7 @@ CUT_OFF = 20
 # used, of at least FEWEST_SAMPLED.
 MAX_SCORES, FEWEST_SAMPLED = 50_000_000, 200
 # With fewer buyers to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
-FEWEST_BUYERS = 50
+FEWEST_TO_PROVE = 50
 # About what the fits on Online Retail and Complete Journey found, in the units of WEIGHT_GRID (ADR 0023).
 DEFAULT_WEIGHTS = {
     "popularity_weight": 1.0,
@@ -191,8 +191,8 @@ def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) ->
     A coordinate-wise search over a grid finds the weights on the earlier half of the targets. The later half proves
     them. A term stays if the later half loses more than a standard error without it, and all that stay must together
     have a paired interval above 0, at their weights or at a half or a quarter of them; else none stays. The weights of
-    the terms that stay are then searched on all targets; the others are 0. With fewer than FEWEST_BUYERS buyers in the
-    later half nothing can be proven, and the weights are DEFAULT_WEIGHTS.
+    the terms that stay are then searched on all targets; the others are 0. With fewer than FEWEST_TO_PROVE buyers in
+    the later half nothing can be proven, and the weights are DEFAULT_WEIGHTS.
 
     The grid is in units of the spread of the ranker's own scores, so rankers of any scale can be compared. Products
     without any event are excluded: almost nobody can have chosen them yet, so a weight that hides new products would
@@ -245,7 +245,7 @@ def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
 def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Rescorer:
     earlier, later = lists.chosen.halves()
     n_buyers = len(np.unique(lists.buyers(later)))
-    if n_buyers < FEWEST_BUYERS:
+    if n_buyers < FEWEST_TO_PROVE:
         log.warning("the terms of the re-scorer have default weights: %d buyers prove nothing", n_buyers)
         weights = {term.field: DEFAULT_WEIGHTS[term.field] * lists.unit(term) for term in terms}
         return _with(rescorer, weights)

@@ -33,7 +33,8 @@ class RankerResult:
 
     Attributes:
         metrics: {"recall@20": mean over buyers, ...}.
-        per_buyer: (B,) values of each accuracy metric, for bootstrap.paired_interval with another ranker's values.
+        per_buyer: (B,) values of each accuracy metric, for bootstrap.paired_interval with another ranker's values and
+            the codes of the buyers, if one may have several.
         intervals: {metric: (low, high)}, the confidence interval of each mean of `per_buyer`.
         slices: {slice: {"n": buyers, metric: mean}}, see training.evaluation.slices.
     """

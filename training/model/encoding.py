@@ -1,7 +1,7 @@
 """Encodes catalogues and buyers with a trained model, and wraps the model as a ranker for evaluation.
 
-Legend: N products, M products with an id embedding, R products without one, I id embeddings, B buyers, K nearest, L
-products of a history, P some products, D dimensions.
+Legend: N products, M products with an id embedding, R products without one, B buyers, K nearest, L products of a
+history, P some products, D dimensions.
 """
 
 from collections.abc import Iterable

@@ -15,7 +15,7 @@ from training.artifacts.rescorer import CountedBuyers, Rescorer, decayed, recent
 from training.data.histories import DAY_MS, Histories
 from training.evaluation.fit_rescorer import (
     DEFAULT_WEIGHTS,
-    FEWEST_BUYERS,
+    FEWEST_TO_PROVE,
     Chosen,
     RescoredRanker,
     RescorerData,
@@ -26,7 +26,7 @@ from training.evaluation.ranker import TrainingEvents
 from training.model.encoding import Closeness
 
 # Twice as many in each half of the targets as a proof needs at least.
-N_BUYERS, N_PRODUCTS, AS_OF = 4 * FEWEST_BUYERS, 80, 400 * DAY_MS
+N_BUYERS, N_PRODUCTS, AS_OF = 4 * FEWEST_TO_PROVE, 80, 400 * DAY_MS
 EARLIER, LATER = AS_OF + DAY_MS, AS_OF + 2 * DAY_MS
 
 
@@ -495,7 +495,7 @@ def small_shop(n_contexts: int) -> RescorerData:
 
 
 def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
-    n_contexts = 2 * FEWEST_BUYERS - 1  # the later half lacks one
+    n_contexts = 2 * FEWEST_TO_PROVE - 1  # the later half lacks one
     scores, data = noise(18) * 3, small_shop(n_contexts)
     rescorer = fit_rescorer(Fixed(scores), data)
     spread = scores[:n_contexts].std(axis=1, ddof=1).mean()
@@ -514,13 +514,26 @@ def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
 
 
 def test_many_contexts_of_few_buyers_prove_nothing() -> None:
-    data = small_shop(2 * FEWEST_BUYERS)
+    data = small_shop(2 * FEWEST_TO_PROVE)
     rescorer = fit_rescorer(Fixed(noise(18)), replace(data, buyers=data.buyers // 4))
     assert rescorer.new_closeness_weight == DEFAULT_WEIGHTS["new_closeness_weight"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_alike_contexts_of_one_buyer_prove_a_term_only_once(seed: int) -> None:
+    """One of 20 buyers chooses what is popular: eight contexts of each would prove it if they were of eight buyers."""
+    n_buyers, copies, rng = 120, 8, np.random.default_rng(seed)
+    chosen = [int(rng.integers(8 if rng.random() < 0.05 else N_PRODUCTS)) for _ in range(n_buyers)]
+    scores = np.repeat(rng.normal(size=(n_buyers, N_PRODUCTS)).astype(np.float32), copies, axis=0)
+    targets = [[one] for one in chosen for _ in range(copies)]
+    data = data_of([[]] * len(targets), targets, dict.fromkeys(range(8), 30))
+    together = replace(data, buyers=np.repeat(np.arange(n_buyers), copies))
+    assert fit_rescorer(Fixed(scores), data).popularity_weight > 0
+    assert fit_rescorer(Fixed(scores), together).popularity_weight == 0
+
+
 def test_with_enough_buyers_the_weights_are_fitted() -> None:
-    rescorer = fit_rescorer(Fixed(noise(18)), small_shop(2 * FEWEST_BUYERS))
+    rescorer = fit_rescorer(Fixed(noise(18)), small_shop(2 * FEWEST_TO_PROVE))
     assert rescorer.repeat_weight > 0
     assert (rescorer.popularity_weight, rescorer.closeness_weight) == (0, 0)
 

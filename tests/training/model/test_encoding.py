@@ -1,4 +1,4 @@
-"""Encoding a catalogue: products without a vector of their own borrow from their neighbours.
+"""Encoding a catalogue: products without a vector of their own borrow from those of similar content.
 
 And how close products are to histories.
 """

@@ -1,4 +1,4 @@
-"""What a product's vector rests on: its text, what the model learned of text and attributes, its id, its neighbours.
+"""What a product's vector rests on: its text, what the model learned of text and attributes, its id, other products.
 
 The item tower adds up three vectors and scales the sum to unit length (training.model.towers.ItemTower). A part's share
 is its component along the product vector, divided by the length of the sum, so shares add up to 1; a part that points
