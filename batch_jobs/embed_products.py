@@ -18,7 +18,7 @@ from torch import Tensor
 from batch_jobs.encode_texts import encode_texts
 from expectations.gate import require_passed
 from expectations.records import FEATURE_STAGE
-from feature_repo.common.arrays import Float32Array, TextArray
+from feature_repo.common.arrays import TextArray
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.console.progress import progress_bar
@@ -27,8 +27,8 @@ from training.artifacts.lineage import record_source
 from training.artifacts.model import WEIGHTS, load_model
 from training.data.catalogue import CatalogueTexts, count_products, read_catalogue_blocks, read_product_id_blocks
 from training.device import resolve_device
-from training.model.encoding import ROWS_AT_ONCE, borrow, borrows, encode_items
-from training.model.item_features import Vocabularies, item_features
+from training.model.encoding import ROWS_AT_ONCE, Lenders, borrow, borrows, encode_items
+from training.model.item_features import ItemFeatures, Vocabularies, item_features
 from training.model.towers import UNKNOWN, TwoTower
 from training.text.catalogue_text import model_text_cache
 from training.text.vector_cache import TextVectorCache
@@ -79,16 +79,15 @@ class ItemEncoder:
     device: torch.device
     batch_size: int
 
-    def encoded(self, *, known_only: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-        """The tower's vectors, (P, D), block by block, and which products have an id embedding, (P,)."""
+    def blocks(self) -> Iterator[ItemFeatures]:
+        """The catalogue block by block, on the device."""
         for catalogue in read_catalogue_blocks(self.product_features, PRODUCTS_AT_ONCE):
             text_PT = self.cache.read(catalogue.texts)
-            items = item_features(catalogue, text_PT, self.vocabularies)
-            if known_only:
-                items = items.take(items.id_N != UNKNOWN)
-            if len(items):
-                items = items.to(self.device)
-                yield encode_items(self.model, items, self.batch_size), items.id_N != UNKNOWN
+            yield item_features(catalogue, text_PT, self.vocabularies).to(self.device)
+
+    def encode(self, items: ItemFeatures) -> Tensor:
+        """The tower's vectors of some products, (P, D)."""
+        return encode_items(self.model, items, self.batch_size)
 
 
 def write_embeddings(folder: Path, tower: ItemEncoder, *, show_progress: bool = False) -> None:
@@ -97,8 +96,8 @@ def write_embeddings(folder: Path, tower: ItemEncoder, *, show_progress: bool = 
     folder.mkdir(parents=True, exist_ok=True)
     # Without a name, so that a killed run leaves no file.
     with tempfile.TemporaryFile(dir=folder) as known_file:
-        known = _KnownVectors(known_file, shape[1])
-        blocks = _borrowing(tower, known) if borrows(tower.model) else (vectors_PD for vectors_PD, _ in tower.encoded())
+        known = _KnownProducts(known_file, shape[1])
+        blocks = _borrowing(tower, known) if borrows(tower.model) else map(tower.encode, tower.blocks())
         n_blocks = -(-shape[0] // PRODUCTS_AT_ONCE)
         bar = progress_bar(blocks, total=n_blocks, title="Embedding products", unit="block", shown=show_progress)
         vectors = (vectors_PD.cpu().numpy() for vectors_PD in bar)
@@ -106,32 +105,48 @@ def write_embeddings(folder: Path, tower: ItemEncoder, *, show_progress: bool = 
         save_embedding_blocks(folder, shape, vectors, _id_blocks(tower), width=width)
 
 
-class _KnownVectors:
-    """The vectors of the products that have an id embedding, in a file, read block by block as often as needed."""
+class _KnownProducts:
+    """The products that have an id embedding, in a file, read block by block as often as needed."""
 
     def __init__(self, file: IO[bytes], dim: int) -> None:
         self._file, self._dim = file, dim
+        self._id_blocks: list[Tensor] = []
+        self._sum_D = torch.zeros(dim, dtype=torch.float64)
 
-    def add(self, vectors_MD: Float32Array) -> None:
-        """Appends vectors."""
-        self._file.write(np.ascontiguousarray(vectors_MD).data)
+    def mean(self) -> Tensor:
+        """The mean vector of the products, (D,); zeros if there are none."""
+        return (self._sum_D / max(1, sum(map(len, self._id_blocks)))).float()
 
-    def blocks(self, device: torch.device) -> Iterator[Tensor]:
-        """All vectors, in blocks on a device."""
+    def add(self, tower: ItemEncoder, items: ItemFeatures) -> None:
+        """Appends the products of a block that have an id embedding."""
+        items = items.take(items.id_N != UNKNOWN)
+        if len(items):
+            self._sum_D += tower.encode(items).sum(dim=0).cpu()
+            self._file.write(np.ascontiguousarray(tower.encode(items.without_ids()).cpu().numpy()).data)
+            self._id_blocks.append(items.id_N)
+
+    def lenders(self, device: torch.device) -> Iterator[Lenders]:
+        """All products, in blocks on a device."""
         self._file.seek(0)
-        n_bytes = PRODUCTS_AT_ONCE * self._dim * 4
-        while content := self._file.read(n_bytes):
-            yield torch.frombuffer(bytearray(content), dtype=torch.float32).view(-1, self._dim).to(device)
+        for id_M in self._id_blocks:
+            content = self._file.read(len(id_M) * self._dim * 4)
+            yield Lenders(
+                torch.frombuffer(bytearray(content), dtype=torch.float32).view(-1, self._dim).to(device), id_M
+            )
 
 
-def _borrowing(tower: ItemEncoder, known: _KnownVectors) -> Iterator[Tensor]:
+def _borrowing(tower: ItemEncoder, known: _KnownProducts) -> Iterator[Tensor]:
     """The vectors block by block; products without an id embedding have borrowed from those that have one."""
-    # Twice through the tower, which costs less than keeping all vectors in between.
-    for known_MD, _ in tower.encoded(known_only=True):
-        known.add(known_MD.cpu().numpy())
-    for vectors_PD, known_P in tower.encoded():
-        for places in torch.split(torch.nonzero(~known_P).squeeze(1), ROWS_AT_ONCE):
-            moved_RD = borrow(vectors_PD[places], known.blocks(tower.device))
+    # Several times through the tower, which costs less than keeping all vectors in between.
+    for items in tower.blocks():
+        known.add(tower, items)
+    mean_D = known.mean().to(tower.device)
+    for items in tower.blocks():
+        vectors_PD = tower.encode(items)
+        for places in torch.split(torch.nonzero(items.id_N == UNKNOWN).squeeze(1), ROWS_AT_ONCE):
+            if len(places) == 0:  # split makes one empty part of nothing
+                continue
+            moved_RD = borrow(tower.model, vectors_PD[places], known.lenders(tower.device), mean_D)
             # In place, which tensors of inference mode allow in that mode only: the block has 100 MB.
             with torch.inference_mode():
                 vectors_PD[places] = moved_RD

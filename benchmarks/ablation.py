@@ -65,13 +65,14 @@ def measure(dataset: str, names: Collection[str], seeds: int) -> dict[str, Any]:
         runs = {row: _runs(bench, config, overrides, seeds) for row, overrides in rows.items()}
     answers: dict[str, Any] = {}
     for kind in bench.kinds:
+        buyers_B = bench.test.buyers[bench.test.targets(kind)[0]]
         values = {row: _mean(of_row, kind, TWO_TOWER) for row, of_row in runs.items()}
         values["no re-scorer"] = _mean(runs[REFERENCE], kind, TOWERS_ALONE)
         answers[kind] = {
             row: {
                 "mean": float(of_row.mean()),
                 "difference": float((of_row - values[REFERENCE]).mean()),
-                "interval": paired_interval(of_row, values[REFERENCE]),
+                "interval": paired_interval(of_row, values[REFERENCE], buyers_B),
             }
             for row, of_row in values.items()
         }

@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ VIEWS = (AS_GIVEN, SHUFFLED, RISING, FALLING)
 MODELS = (TWO_TOWER, *BASELINES)
 SMALL_MODELS = f"{TWO_TOWER},popularity,personal_frequency"
 SECONDS, PAIRS_PER_S = "seconds", "pairs_per_s"
-VERSION = 6  # raise it when the meaning of a cached result changes
+VERSION = 7  # raise it when the meaning of a cached result changes
 
 log = logging.getLogger("benchmarks.quality")
 PerBuyer = dict[str, npt.NDArray[np.float64]]
@@ -283,7 +284,8 @@ def _problem(question: HeldOut, text_NT: npt.NDArray[np.float32]) -> Problem:
 def summary(bench: Bench, results: Sequence[Results]) -> dict[str, Any]:
     """Means and intervals by kind of target and model; several results of one model (seeds) are averaged by buyer."""
     targets: dict[str, Any] = {}
-    for name in (f"{kind} {fit}{view}" for kind in bench.kinds for fit in (TV, TR) for view in VIEWS):
+    for kind, fit, view in product(bench.kinds, (TV, TR), VIEWS):
+        name = f"{kind} {fit}{view}"
         models: dict[str, list[PerBuyer]] = {}
         for result in results:
             for model, per_buyer in result.get(name, {}).items():
@@ -293,18 +295,23 @@ def summary(bench: Bench, results: Sequence[Results]) -> dict[str, Any]:
             for model, runs in models.items()
         }
         if averaged:
-            targets[name] = _described(averaged, models)
+            # The slices by id are of leave-one-out data, where a buyer has one context.
+            whole = view in (AS_GIVEN, SHUFFLED)
+            buyers_B = bench.test.buyers[bench.test.targets(kind)[0]] if whole else None
+            targets[name] = _described(averaged, models, buyers_B)
     return targets
 
 
-def _described(averaged: dict[str, PerBuyer], runs: dict[str, list[PerBuyer]]) -> dict[str, Any]:
+def _described(
+    averaged: dict[str, PerBuyer], runs: dict[str, list[PerBuyer]], buyers_B: Int64Array | None
+) -> dict[str, Any]:
     means = {
         model: {name: float(values.mean()) for name, values in metrics.items()} for model, metrics in averaged.items()
     }
     answer: dict[str, Any] = {
         "n": len(next(iter(averaged.values()))[METRIC]),
         "models": means,
-        "ci": {model: mean_intervals(metrics) for model, metrics in averaged.items()},
+        "ci": {model: mean_intervals(metrics, buyers_B) for model, metrics in averaged.items()},
         "seeds": {
             model: [{metric: float(values.mean()) for metric, values in run.items()} for run in of_model]
             for model, of_model in runs.items()
@@ -318,7 +325,8 @@ def _described(averaged: dict[str, PerBuyer], runs: dict[str, list[PerBuyer]]) -
             "name": best,
             "ratio": means[TWO_TOWER][METRIC] / means[best][METRIC] if means[best][METRIC] else None,
             "difference": {
-                name: paired_interval(averaged[TWO_TOWER][name], averaged[best][name]) for name in averaged[best]
+                name: paired_interval(averaged[TWO_TOWER][name], averaged[best][name], buyers_B)
+                for name in averaged[best]
             },
         }
     return answer

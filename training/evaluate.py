@@ -187,6 +187,7 @@ def _measured(
     # factorize gives products without a category the code -1, which category_relevance leaves out.
     categories_N, _ = pd.factorize(pd.Series(catalogue.categories, dtype="object"))
     products = CatalogueFacts(counts_N, categories_N, item_ND.numpy())
+    buyers_C = held_out.buyers
     figures: dict[str, Any] = {}
     for kind in KINDS:
         rows, chosen = held_out.targets(kind)
@@ -194,7 +195,10 @@ def _measured(
             targets = as_targets(chosen)
             slices = slice_targets(targets, held_out.histories.lengths[rows], counts_N, languages_N)
             lists = ranked.of(kind, rows)
-            results = {name: measure(lists_BK, targets, k_values, products, slices) for name, lists_BK in lists.items()}
+            results = {
+                name: measure(lists_BK, targets, k_values, products, slices, buyers_C[rows])
+                for name, lists_BK in lists.items()
+            }
             figures[kind] = _as_json(len(rows), results)
     return figures
 

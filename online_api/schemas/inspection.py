@@ -117,7 +117,7 @@ class VectorParts(ApiResponse):
     text: float = Field(description="The text vector itself")
     learned: float = Field(description="What the model learned of text, brand, category and price")
     identity: float = Field(description="The id embedding: what the product's own events taught the model")
-    borrowed: float = Field(description="Taken from the nearest products with an id embedding, by one without")
+    borrowed: float = Field(description="Taken from products with an id embedding, by one without")
 
 
 class NearProduct(ApiResponse):

@@ -87,6 +87,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         events=events,
         as_of_ms=AS_OF_MS,
         event_weights=WEIGHTS / WEIGHTS.max(),
+        buyers=np.arange(N_BUYERS),
         # The events that the buyer tower reads and that have a weight.
         closeness=Closeness(
             torch.from_numpy(unit_vectors(N_PRODUCTS)), whole.where(last & (WEIGHTS[whole.event_types] > 0))

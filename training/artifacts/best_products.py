@@ -15,7 +15,13 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
 from training.artifacts.rescorer import CLOSENESS_POOL
-from training.artifacts.search.filtered_search import FEWEST_RESULTS, IndexedVectors, VectorQuery, top_k
+from training.artifacts.search.filtered_search import (
+    FEWEST_RESULTS,
+    SHARE_READ_IN_ORDER,
+    IndexedVectors,
+    VectorQuery,
+    top_k,
+)
 from training.artifacts.search.index_recall import ROUNDING
 
 # The nearest products that must be among the candidates, per result; and so many times as many recently popular ones,
@@ -230,11 +236,14 @@ def _best_of_all(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> Itera
     They are K, or as many as get the closeness term.
     """
     best: list[Int64Array] = [query.repeats.positions[:0] for query in queries]
-    rows_of: dict[int, list[int]] = {}
+    rows_of: dict[int | None, list[int]] = {}
     for row, query in enumerate(queries):
-        rows_of.setdefault(id(query.allowed_N), []).append(row)
-    for rows in rows_of.values():
-        allowed_N = queries[rows[0]].allowed_N
+        # A mask that allows more needs all vectors read anyway. Such queries share one comparison, whatever their
+        # masks: each list of new products has its own.
+        key = id(query.allowed_N) if query.n_allowed <= len(vectors) // SHARE_READ_IN_ORDER else None
+        rows_of.setdefault(key, []).append(row)
+    for key, rows in rows_of.items():
+        allowed_N = None if key is None else queries[rows[0]].allowed_N
         positions = None if allowed_N is None else np.flatnonzero(allowed_N)
         n_rows = max(1, SUMS_AT_ONCE // len(vectors)) if len(vectors) else 1
         for start in range(0, len(rows), n_rows):
@@ -249,10 +258,12 @@ def _largest_sums(query: BestQuery, sums_P: Float32Array, positions: Int64Array 
     if query.popularity is not None:
         term_N = query.popularity.term_N
         sums_P = sums_P + (term_N if positions is None else term_N[positions])
+    if positions is None and query.allowed_N is not None:
+        sums_P = np.where(query.allowed_N, sums_P, np.float32(-np.inf))
     n_best = query.n_pooled
-    if n_best < len(sums_P):
+    if n_best < query.n_allowed:
         # These sums are rounded otherwise than the final ones.
         places = np.flatnonzero(sums_P >= np.partition(sums_P, -n_best)[-n_best] - ROUNDING)
     else:
-        places = np.arange(len(sums_P))
+        places = np.flatnonzero(sums_P > -np.inf)
     return places if positions is None else positions[places]

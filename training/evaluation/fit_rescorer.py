@@ -17,7 +17,7 @@ from scipy import sparse
 from feature_repo.common.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from training.artifacts.rescorer import CLOSENESS_POOL, CountedBuyers, Rescorer, decayed, recent_popularity
 from training.data.histories import Histories
-from training.evaluation.bootstrap import paired_interval
+from training.evaluation.bootstrap import paired_interval, standard_error
 from training.evaluation.metrics import Targets, accuracy_per_buyer
 from training.evaluation.ranker import Ranker, TrainingEvents
 from training.model.encoding import Closeness
@@ -37,8 +37,8 @@ CUT_OFF = 20
 # Scores of validation contexts, 200 MB, and as many of the closeness term; of more contexts an evenly spaced sample is
 # used, of at least FEWEST_SAMPLED.
 MAX_SCORES, FEWEST_SAMPLED = 50_000_000, 200
-# With fewer contexts to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
-FEWEST_CONTEXTS = 50
+# With fewer buyers to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
+FEWEST_TO_PROVE = 50
 # About what the fits on Online Retail and Complete Journey found, in the units of WEIGHT_GRID (ADR 0023).
 DEFAULT_WEIGHTS = {
     "popularity_weight": 1.0,
@@ -98,6 +98,7 @@ class RescorerData:
         events: All events before `as_of_ms`, for the popularity term.
         as_of_ms: The moment that days and half-lives count back from, milliseconds since 1970.
         event_weights: Weight of each event-type code; the highest is 1.
+        buyers: (B,) code of the buyer of each context, since a buyer may have several.
         closeness: The closeness term of the B contexts; None for a ranker without product vectors, which has no such
             term.
     """
@@ -109,6 +110,7 @@ class RescorerData:
     events: TrainingEvents
     as_of_ms: int
     event_weights: Float32Array
+    buyers: Int64Array
     closeness: Closeness | None = None
 
     def popularity(self, counted: CountedBuyers) -> Float32Array:
@@ -189,7 +191,7 @@ def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) ->
     A coordinate-wise search over a grid finds the weights on the earlier half of the targets. The later half proves
     them. A term stays if the later half loses more than a standard error without it, and all that stay must together
     have a paired interval above 0, at their weights or at a half or a quarter of them; else none stays. The weights of
-    the terms that stay are then searched on all targets; the others are 0. With fewer than FEWEST_CONTEXTS contexts in
+    the terms that stay are then searched on all targets; the others are 0. With fewer than FEWEST_TO_PROVE buyers in
     the later half nothing can be proven, and the weights are DEFAULT_WEIGHTS.
 
     The grid is in units of the spread of the ranker's own scores, so rankers of any scale can be compared. Products
@@ -242,8 +244,9 @@ def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
 
 def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Rescorer:
     earlier, later = lists.chosen.halves()
-    if len(later.rows) < FEWEST_CONTEXTS:
-        log.warning("the terms of the re-scorer have default weights: %d contexts prove nothing", len(later.rows))
+    n_buyers = len(np.unique(lists.buyers(later)))
+    if n_buyers < FEWEST_TO_PROVE:
+        log.warning("the terms of the re-scorer have default weights: %d buyers prove nothing", n_buyers)
         weights = {term.field: DEFAULT_WEIGHTS[term.field] * lists.unit(term) for term in terms}
         return _with(rescorer, weights)
     fitted = _searched(lists, rescorer, terms, earlier)
@@ -280,6 +283,10 @@ class _Lists:
     def unit(self, term: _Term) -> float:
         """What WEIGHT_GRID counts for a term."""
         return self._spread if term.in_spreads else 1.0
+
+    def buyers(self, chosen: Chosen) -> Int64Array:
+        """(B,) code of the buyer of some of the contexts."""
+        return self._data.buyers[chosen.rows]
 
     def values(self, rescorer: Rescorer, chosen: Chosen) -> Float64Array:
         """(B,) recall@20 + ndcg@20 of some of the contexts."""
@@ -340,7 +347,7 @@ def _useful(lists: _Lists, fitted: Rescorer, terms: Sequence[_Term], chosen: Cho
     for term in reversed(kept):
         without = [other for other in kept if other is not term]
         lost_B = lists.values(_only(fitted, terms, kept), chosen) - lists.values(_only(fitted, terms, without), chosen)
-        if lost_B.mean() <= lost_B.std() / len(lost_B) ** 0.5:
+        if lost_B.mean() <= standard_error(lost_B, lists.buyers(chosen)):
             kept = without
     return kept
 
@@ -349,8 +356,10 @@ def _are_proven(lists: _Lists, fitted: Rescorer, terms: Sequence[_Term], kept: S
     """Whether the contexts prove that the kept terms, or some part of their weights, are better than none."""
     without_B = lists.values(_only(fitted, terms, []), chosen)
     values = (lists.values(_only(fitted, terms, kept, factor), chosen) for factor in PROOF_FACTORS)
+    buyers_B = lists.buyers(chosen)
     return any(
-        paired_interval(values_B, without_B, level=PROOF_LEVEL, resamples=PROOF_RESAMPLES)[0] > 0 for values_B in values
+        paired_interval(values_B, without_B, buyers_B, level=PROOF_LEVEL, resamples=PROOF_RESAMPLES)[0] > 0
+        for values_B in values
     )
 
 

@@ -62,6 +62,12 @@ class HeldOut:
         return int(self.start.timestamp() * 1000)
 
     @property
+    def buyers(self) -> Int64Array:
+        """(C,) a code of the buyer of each context."""
+        codes_C: Int64Array = pd.factorize(self.contexts.buyer_ids)[0].astype(np.int64)
+        return codes_C
+
+    @property
     def purchases(self) -> Histories:
         """The purchases before each context: products that are not new to the buyer."""
         return self.histories.where(self.histories.event_types == PURCHASE)
@@ -97,6 +103,7 @@ class HeldOut:
             events=self.events,
             as_of_ms=self.start_ms,
             event_weights=self.event_weights,
+            buyers=self.buyers,
             closeness=None if item_ND is None else Closeness(item_ND, self._weighted_events),
         )
 

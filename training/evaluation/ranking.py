@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_repo.common.arrays import BoolArray, Float64Array, Int32Array
+from feature_repo.common.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from feature_repo.console.progress import progress_bar
 from training.evaluation.bootstrap import mean_intervals
 from training.evaluation.metrics import (
@@ -33,7 +33,8 @@ class RankerResult:
 
     Attributes:
         metrics: {"recall@20": mean over buyers, ...}.
-        per_buyer: (B,) values of each accuracy metric, for bootstrap.paired_interval with another ranker's values.
+        per_buyer: (B,) values of each accuracy metric, for bootstrap.paired_interval with another ranker's values and
+            the codes of the buyers, if one may have several.
         intervals: {metric: (low, high)}, the confidence interval of each mean of `per_buyer`.
         slices: {slice: {"n": buyers, metric: mean}}, see training.evaluation.slices.
     """
@@ -121,6 +122,7 @@ def measure(
     k_values: Sequence[int],
     catalogue: CatalogueFacts,
     slices: Mapping[str, BoolArray],
+    buyers_B: Int64Array | None = None,
 ) -> RankerResult:
     """Everything that an evaluation reports about one ranker.
 
@@ -130,6 +132,7 @@ def measure(
         k_values: Cut-offs between 1 and K.
         catalogue: Facts for the metrics beyond accuracy.
         slices: (T,) targets of each slice, as slices.slice_targets returns them.
+        buyers_B: Code of the buyer of each list, if one may have several; the intervals draw a buyer's lists together.
 
     Raises:
         ValueError: As metrics.accuracy_per_buyer.
@@ -138,6 +141,6 @@ def measure(
     return RankerResult(
         metrics=means(per_buyer) | beyond_accuracy(ranked_BK, targets, k_values, catalogue),
         per_buyer=per_buyer,
-        intervals=mean_intervals(per_buyer),
+        intervals=mean_intervals(per_buyer, buyers_B),
         slices=slice_metrics(ranked_BK, targets, slices, k_values),
     )

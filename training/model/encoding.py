@@ -5,6 +5,7 @@ history, P some products, D dimensions.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from training.data.contexts import Contexts
 from training.data.histories import Histories
 from training.model.item_features import ItemFeatures
 from training.model.prefixes import prefixes_of
-from training.model.towers import BORROWED, UNKNOWN, TwoTower
+from training.model.towers import BORROWED, BORROWED_MEAN, UNKNOWN, TwoTower
 
-NEIGHBOURS = 5  # that a product without an id embedding borrows from
+NEIGHBOURS = 20  # that a product without an id embedding borrows from
 ROWS_AT_ONCE = 1024  # products compared with all others at once; 400 MB with 100,000 products
 BUYERS_PER_BATCH = 512
 
@@ -33,11 +34,13 @@ def encode_catalogue(
     If the model has id embeddings, products without one borrow from neighbours that have one.
     """
     item_ND = encode_items(model, items, batch_size, show_progress=show_progress)
-    if borrows(model):
-        known_N = items.id_N != UNKNOWN
-        known_MD = item_ND[known_N]
+    known_N = items.id_N != UNKNOWN
+    if borrows(model) and known_N.any() and not known_N.all():
+        known = items.take(known_N)
+        lenders = [Lenders(encode_items(model, known.without_ids(), batch_size), known.id_N)]
+        mean_D = item_ND[known_N].mean(dim=0)
         for places in torch.split(torch.nonzero(~known_N).squeeze(1), ROWS_AT_ONCE):
-            item_ND[places] = borrow(item_ND[places], [known_MD])
+            item_ND[places] = borrow(model, item_ND[places], lenders, mean_D)
     return item_ND
 
 
@@ -60,29 +63,46 @@ def borrows(model: TwoTower) -> bool:
     return model.item_tower.identity is not None
 
 
-@torch.inference_mode()
-def borrow(rows_RD: Tensor, known_blocks: Iterable[Tensor]) -> Tensor:
-    """Moves products without an id embedding, (R, D), towards the mean of the nearest products that have one.
+class Lenders(NamedTuple):
+    """Products from which those without an id embedding borrow.
 
-    Buyer vectors are sums of products with id embeddings and lie among these. A product that consists of its text alone
-    lies apart from them and would rank behind all of them.
+    Attributes:
+        content_MD: Their vectors as they would be without their id embeddings.
+        id_M: The indices of their id embeddings.
+    """
+
+    content_MD: Tensor
+    id_M: Tensor
+
+
+@torch.inference_mode()
+def borrow(model: TwoTower, rows_RD: Tensor, lenders: Iterable[Lenders], mean_D: Tensor) -> Tensor:
+    """Adds to products without an id embedding, (R, D), what those of similar content have beside their content.
+
+    That is the mean id embedding of the nearest products by content. With it, products move towards the mean of all
+    products that have an id embedding: buyer vectors are sums of such products and lie among these, and a product that
+    consists of its content alone would rank behind all of them.
 
     Args:
+        model: Has the id embeddings.
         rows_RD: Vectors of the item tower; R at most ROWS_AT_ONCE, because each is compared with a whole block.
-        known_blocks: The M products that have one, in blocks of (m, D), so that they need not be in memory together.
+        lenders: The products that have an id embedding, in blocks, so that they need not be in memory together.
+        mean_D: The mean vector of these products.
     """
-    scores_RK, nearest_RKD = rows_RD.new_empty(len(rows_RD), 0), rows_RD.new_empty(len(rows_RD), 0, rows_RD.shape[1])
-    for known_MD in known_blocks:
-        top = (rows_RD @ known_MD.T).topk(min(NEIGHBOURS, len(known_MD)), dim=1)
+    assert model.item_tower.identity is not None
+    scores_RK, id_RK = rows_RD.new_empty(len(rows_RD), 0), torch.empty_like(rows_RD[:, :0], dtype=torch.int64)
+    for content_MD, id_M in lenders:
+        top = (rows_RD @ content_MD.T).topk(min(NEIGHBOURS, len(content_MD)), dim=1)
         scores_RK = torch.cat([scores_RK, top.values], dim=1)
-        nearest_RKD = torch.cat([nearest_RKD, known_MD[top.indices]], dim=1)
+        id_RK = torch.cat([id_RK, id_M[top.indices]], dim=1)
         if scores_RK.shape[1] > NEIGHBOURS:
             scores_RK, places_RK = scores_RK.topk(NEIGHBOURS, dim=1)
-            nearest_RKD = nearest_RKD.take_along_dim(places_RK[:, :, None], dim=1)
+            id_RK = id_RK.gather(1, places_RK)
     if scores_RK.shape[1] == 0:
         return rows_RD
-    mean_RD = F.normalize(nearest_RKD.mean(dim=1), dim=-1)
-    return F.normalize((1 - BORROWED) * rows_RD + BORROWED * mean_RD, dim=-1)
+    lent_RD = F.normalize(model.item_tower.identity(id_RK).mean(dim=1), dim=-1)
+    lent_RD = F.normalize(lent_RD + BORROWED_MEAN * F.normalize(mean_D, dim=0), dim=-1)
+    return F.normalize((1 - BORROWED) * rows_RD + BORROWED * lent_RD, dim=-1)
 
 
 @torch.inference_mode()

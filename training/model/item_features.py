@@ -5,7 +5,7 @@ Legend: N products, T text dimensions.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -96,6 +96,10 @@ class ItemFeatures:
     def take(self, chosen_N: torch.Tensor) -> "ItemFeatures":
         """The products where `chosen_N`, (N,), is True."""
         return ItemFeatures(*(tensor[chosen_N] for tensor in self._tensors))
+
+    def without_ids(self) -> "ItemFeatures":
+        """The same products, of which none has an id embedding."""
+        return replace(self, id_N=torch.full_like(self.id_N, UNKNOWN))
 
     @property
     def _tensors(self) -> tuple[torch.Tensor, ...]:

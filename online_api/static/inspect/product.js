@@ -8,7 +8,7 @@ const PARTS = [
   ["learned", "learned from text, brand, category and price"],
   ["text", "its text as it is"],
   ["identity", "its own events (id embedding)"],
-  ["borrowed", "borrowed from its neighbours"],
+  ["borrowed", "borrowed from products with events"],
 ];
 const VALUES = [["price", "Price"], ["regular_price", "Price before the reduction"], ["currency", "Currency"], ["stock", "Stock"], ["hidden", "Hidden"]];
 

@@ -141,6 +141,22 @@ def test_of_equal_products_the_first_ones_are_listed() -> None:
     assert best.positions.tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("n_allowed", "k", "n_own"), [(150, 20, 3), (150, 400, 0), (300, 250, 3), (999, 20, 0)])
+def test_where_all_products_are_compared_only_allowed_ones_are_listed(n_allowed: int, k: int, n_own: int) -> None:
+    vectors_ND, rng = VECTORS[:1000], np.random.default_rng(n_allowed)
+    allowed_N = np.zeros(1000, dtype=bool)
+    allowed_N[rng.choice(1000, n_allowed, replace=False)] = True
+    own_L = rng.integers(1000, size=n_own)
+    own = OwnProducts(1.0, own_L, vectors_ND[own_L]) if n_own else None
+    query = BestQuery(VECTORS[2000], k, None, NO_REPEATS, own, allowed_N, n_allowed)
+    [best] = best_products(IndexedVectors(vectors_ND, build_index(vectors_ND, "flat")), [query])
+    assert len(set(best.positions.tolist())) == len(best.positions) == min(k, n_allowed)
+    assert allowed_N[best.positions].all()
+    if own is None:
+        similarity_N = np.where(allowed_N, vectors_ND @ VECTORS[2000], -np.inf)
+        assert_allclose(best.similarity, -np.sort(-similarity_N)[: len(best.positions)], atol=ROUNDING)
+
+
 def test_no_query_and_nothing_allowed(exact: IndexedVectors) -> None:
     assert best_products(exact, []) == []
     own = OwnProducts(1.0, np.array([3]), VECTORS[[3]])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training.evaluation.bootstrap import mean_interval, mean_intervals, paired_interval
+from training.evaluation.bootstrap import mean_interval, mean_intervals, paired_interval, standard_error
 
 VALUES = np.array([0.0, 0.0, 1.0, 0.5, 0.25])
 per_buyer_values = hnp.arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0, 0.2, 1 / 3, 0.5, 1]))
@@ -136,5 +136,53 @@ def test_what_has_no_interval_is_refused(values: list[float], options: dict[str,
 
 
 def test_different_buyers_cannot_be_paired() -> None:
-    with pytest.raises(ValueError, match="a has 5 buyers and b 4"):
+    with pytest.raises(ValueError, match="a has 5 values and b 4"):
         paired_interval(VALUES, VALUES[1:])
+
+
+# ---- buyers with several values --------------------------------------------------------------------------------------
+
+
+def test_what_a_buyer_repeats_says_nothing_more() -> None:
+    values = np.random.default_rng(6).random(60)
+    repeated, buyers = np.repeat(values, 5), np.repeat(np.arange(60), 5)
+    assert mean_interval(repeated, buyers) == pytest.approx(mean_interval(values))
+    assert paired_interval(repeated, repeated / 2, buyers) == pytest.approx(paired_interval(values, values / 2))
+    assert standard_error(repeated, buyers) == pytest.approx(standard_error(values))
+    low, high = mean_interval(values)
+    apart_low, apart_high = mean_interval(repeated)
+    assert apart_high - apart_low < 0.6 * (high - low)
+
+
+def test_the_standard_error_by_hand() -> None:
+    # The mean is 1/2. The buyers' sums deviate by 1 and by -1 from what they would be at the mean.
+    assert standard_error(np.array([1.0, 1, 0, 0]), np.array([7, 7, 3, 3])) == pytest.approx(np.sqrt(2) / 4)
+    assert standard_error(np.array([1.0, 1, 0, 0])) == pytest.approx(0.5 / 2)
+
+
+def test_the_true_mean_is_covered_although_buyers_differ_in_their_number_of_values() -> None:
+    rng = np.random.default_rng(3)
+    covered_apart: list[bool] = []
+    covered_together: list[bool] = []
+    for seed in range(300):
+        sizes = rng.integers(1, 12, 80)
+        buyers = np.repeat(np.arange(80), sizes)
+        values = np.repeat(rng.normal(0.3, 1, 80), sizes) + rng.normal(0, 0.3, len(buyers))
+        for covered, of_buyers in ((covered_apart, None), (covered_together, buyers)):
+            low, high = mean_interval(values, of_buyers, resamples=400, level=0.9, seed=seed)
+            covered.append(low <= 0.3 <= high)
+    assert np.mean(covered_together) == pytest.approx(0.9, abs=0.06)
+    assert np.mean(covered_apart) < 0.7
+
+
+@settings(max_examples=50)
+@given(values=per_buyer_values, order=st.randoms(use_true_random=False), data=st.data())
+def test_neither_order_nor_codes_of_the_buyers_matter(
+    values: np.ndarray, order: random.Random, data: st.DataObject
+) -> None:
+    buyers = np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(values), max_size=len(values))))
+    places = list(range(len(values)))
+    order.shuffle(places)
+    assert mean_interval(values[places], 9 - buyers[places], resamples=50) == pytest.approx(
+        mean_interval(values, buyers, resamples=50)
+    )

@@ -15,7 +15,7 @@ from training.artifacts.rescorer import CountedBuyers, Rescorer, decayed, recent
 from training.data.histories import DAY_MS, Histories
 from training.evaluation.fit_rescorer import (
     DEFAULT_WEIGHTS,
-    FEWEST_CONTEXTS,
+    FEWEST_TO_PROVE,
     Chosen,
     RescoredRanker,
     RescorerData,
@@ -26,7 +26,7 @@ from training.evaluation.ranker import TrainingEvents
 from training.model.encoding import Closeness
 
 # Twice as many in each half of the targets as a proof needs at least.
-N_BUYERS, N_PRODUCTS, AS_OF = 4 * FEWEST_CONTEXTS, 80, 400 * DAY_MS
+N_BUYERS, N_PRODUCTS, AS_OF = 4 * FEWEST_TO_PROVE, 80, 400 * DAY_MS
 EARLIER, LATER = AS_OF + DAY_MS, AS_OF + 2 * DAY_MS
 
 
@@ -75,7 +75,8 @@ def data_of(
         N_PRODUCTS,
     )
     nothing = past.where(np.zeros(len(past.products), dtype=bool))
-    return RescorerData(past, nothing, chosen, chosen, events, AS_OF, np.array([0.1, 0.5, 1], np.float32))
+    weights = np.array([0.1, 0.5, 1], np.float32)
+    return RescorerData(past, nothing, chosen, chosen, events, AS_OF, weights, np.arange(len(past)))
 
 
 def with_sales(data: RescorerData, products: range, buyers: int, days: int) -> RescorerData:
@@ -252,7 +253,7 @@ def test_only_the_best_products_get_the_closeness_term(monkeypatch: pytest.Monke
     past = histories_of([[(0, 2, AS_OF)]])
     events = TrainingEvents(np.zeros(5, np.int32), np.arange(5, dtype=np.int32), np.full(5, AS_OF), 1, 5)
     weights = np.ones(3, np.float32)
-    data = RescorerData(past, past, None, None, events, AS_OF, weights, Closeness(items_ND, past))
+    data = RescorerData(past, past, None, None, events, AS_OF, weights, np.arange(1), Closeness(items_ND, past))
     rescorer = Rescorer(closeness_weight=10, new_closeness_weight=20)
     base, rows = np.array([[5, 4, 3, 2, 1]], dtype=np.float32), np.zeros(1, np.int32)
     any_product, new_product = (
@@ -494,7 +495,7 @@ def small_shop(n_contexts: int) -> RescorerData:
 
 
 def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
-    n_contexts = 2 * FEWEST_CONTEXTS - 1  # the later half lacks one
+    n_contexts = 2 * FEWEST_TO_PROVE - 1  # the later half lacks one
     scores, data = noise(18) * 3, small_shop(n_contexts)
     rescorer = fit_rescorer(Fixed(scores), data)
     spread = scores[:n_contexts].std(axis=1, ddof=1).mean()
@@ -512,8 +513,27 @@ def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
     assert without.popularity_weight == rescorer.popularity_weight
 
 
-def test_with_enough_contexts_the_weights_are_fitted() -> None:
-    rescorer = fit_rescorer(Fixed(noise(18)), small_shop(2 * FEWEST_CONTEXTS))
+def test_many_contexts_of_few_buyers_prove_nothing() -> None:
+    data = small_shop(2 * FEWEST_TO_PROVE)
+    rescorer = fit_rescorer(Fixed(noise(18)), replace(data, buyers=data.buyers // 4))
+    assert rescorer.new_closeness_weight == DEFAULT_WEIGHTS["new_closeness_weight"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alike_contexts_of_one_buyer_prove_a_term_only_once(seed: int) -> None:
+    """One of 20 buyers chooses what is popular: eight contexts of each would prove it if they were of eight buyers."""
+    n_buyers, copies, rng = 120, 8, np.random.default_rng(seed)
+    chosen = [int(rng.integers(8 if rng.random() < 0.05 else N_PRODUCTS)) for _ in range(n_buyers)]
+    scores = np.repeat(rng.normal(size=(n_buyers, N_PRODUCTS)).astype(np.float32), copies, axis=0)
+    targets = [[one] for one in chosen for _ in range(copies)]
+    data = data_of([[]] * len(targets), targets, dict.fromkeys(range(8), 30))
+    together = replace(data, buyers=np.repeat(np.arange(n_buyers), copies))
+    assert fit_rescorer(Fixed(scores), data).popularity_weight > 0
+    assert fit_rescorer(Fixed(scores), together).popularity_weight == 0
+
+
+def test_with_enough_buyers_the_weights_are_fitted() -> None:
+    rescorer = fit_rescorer(Fixed(noise(18)), small_shop(2 * FEWEST_TO_PROVE))
     assert rescorer.repeat_weight > 0
     assert (rescorer.popularity_weight, rescorer.closeness_weight) == (0, 0)
 

@@ -212,3 +212,12 @@ def test_a_millisecond_before_is_history_and_the_moment_itself_is_not() -> None:
         np.array([0, 3]), np.array([1, 2, 3], np.int32), np.zeros(3, np.int32), np.array([3, 4, 5], np.int64)
     )
     assert _full_histories(timelines, np.array([0]), np.array([4999])).products.tolist() == [1, 2]
+
+
+def test_a_buyer_has_one_code_at_all_moments(validation: HeldOut, test: HeldOut) -> None:
+    for held_out in (validation, test):
+        ids = held_out.contexts.buyer_ids.tolist()
+        codes = held_out.buyers.tolist()
+        assert len(set(zip(codes, ids, strict=True))) == len(set(codes)) == len(set(ids))
+        assert held_out.rescorer_data().buyers.tolist() == codes
+    assert len(set(validation.buyers.tolist())) < len(validation.contexts)

@@ -128,6 +128,9 @@ def test_measure_by_hand() -> None:
     assert result.slices["all"]["recall@1"] == result.metrics["recall@1"]
     assert result.slices["product 2"]["recall@1"] == 0
     assert list(result.slices) == ["all", "product 2"]
+    # Both lists are of one buyer: they are drawn together, always.
+    of_one = measure(np.array([[1, 2], [0, 2]]), TARGETS, [1], FACTS, slices, np.array([5, 5]))
+    assert of_one.intervals["recall@1"] == (result.metrics["recall@1"], result.metrics["recall@1"])
 
 
 def test_measure_has_the_accuracy_of_compare() -> None:

@@ -1,4 +1,4 @@
-"""Encoding a catalogue: products without a vector of their own borrow from their neighbours.
+"""Encoding a catalogue: products without a vector of their own borrow from those of similar content.
 
 And how close products are to histories.
 """
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -14,9 +15,9 @@ from numpy.testing import assert_allclose
 from tests.random_release import unit_vectors
 from tests.tiny_model import tiny_spec
 from training.data.histories import Histories
-from training.model.encoding import NEIGHBOURS, ROWS_AT_ONCE, Closeness, borrow, encode_catalogue
+from training.model.encoding import NEIGHBOURS, ROWS_AT_ONCE, Closeness, Lenders, borrow, encode_catalogue
 from training.model.item_features import ItemFeatures
-from training.model.towers import BORROWED, UNKNOWN, TwoTower
+from training.model.towers import BORROWED, BORROWED_MEAN, UNKNOWN, TwoTower
 
 DIM = 4
 
@@ -44,20 +45,32 @@ def plain(model: TwoTower, items: ItemFeatures) -> npt.NDArray[np.float32]:
     return vectors
 
 
-@pytest.mark.parametrize("n_known", [1, 3, NEIGHBOURS, 12])
-def test_unknown_products_are_drawn_to_their_nearest_known_ones(n_known: int) -> None:
+@pytest.mark.parametrize("n_known", [1, 3, NEIGHBOURS, NEIGHBOURS + 7])
+def test_unknown_products_borrow_from_those_of_similar_content(n_known: int) -> None:
     ids = [UNKNOWN, *range(1, n_known + 1), UNKNOWN, UNKNOWN]
     model, items = model_of(n_known + 1), catalogue(ids)
     before_ND, after_ND = plain(model, items), encode_catalogue(model, items).numpy()
+    content_ND = plain(model, catalogue([UNKNOWN] * len(ids)))
     known = np.array(ids) != UNKNOWN
     assert_allclose(after_ND[known], before_ND[known], rtol=1e-6)
     for place in np.flatnonzero(~known):
-        own_D = before_ND[place]
         others = np.flatnonzero(known)
-        nearest = others[np.argsort(-before_ND[others] @ own_D, kind="stable")][:NEIGHBOURS]
-        lent_D = before_ND[nearest].mean(axis=0)
-        drawn_D = (1 - BORROWED) * own_D + BORROWED * lent_D / np.linalg.norm(lent_D)
-        assert_allclose(after_ND[place], drawn_D / np.linalg.norm(drawn_D), rtol=1e-4, atol=1e-6)
+        nearest = others[np.argsort(-content_ND[others] @ content_ND[place], kind="stable")][:NEIGHBOURS]
+        lent_D = unit(identities(model)[np.array(ids)[nearest]].mean(axis=0))
+        lent_D = unit(lent_D + BORROWED_MEAN * unit(before_ND[known].mean(axis=0)))
+        expected_D = unit((1 - BORROWED) * before_ND[place] + BORROWED * lent_D)
+        assert_allclose(after_ND[place], expected_D, rtol=1e-4, atol=1e-6)
+
+
+def unit(vector_D: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    scaled: npt.NDArray[np.float32] = vector_D / np.linalg.norm(vector_D)
+    return scaled
+
+
+def identities(model: TwoTower) -> npt.NDArray[np.float32]:
+    assert model.item_tower.identity is not None
+    weights: npt.NDArray[np.float32] = model.item_tower.identity.weight.detach().numpy()
+    return weights
 
 
 def test_more_unknown_products_than_are_compared_at_once() -> None:
@@ -78,9 +91,12 @@ def test_nobody_lends_where_no_product_has_a_vector_of_its_own() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_borrowing_from_blocks_is_borrowing_from_all(size: int) -> None:
-    known_MD, rows_RD = (torch.nn.functional.normalize(torch.randn(n, DIM), dim=-1) for n in (20, 6))
-    assert_allclose(borrow(rows_RD, torch.split(known_MD, size)), borrow(rows_RD, [known_MD]), rtol=1e-5, atol=1e-6)
-    assert_allclose(borrow(rows_RD, []), rows_RD)
+    model, id_M = model_of(31), torch.arange(1, 31)
+    known_MD, rows_RD, mean_1D = (F.normalize(torch.randn(n, DIM), dim=-1) for n in (30, 6, 1))
+    blocks = [Lenders(*block) for block in zip(torch.split(known_MD, size), torch.split(id_M, size), strict=True)]
+    of_all = borrow(model, rows_RD, [Lenders(known_MD, id_M)], mean_1D[0])
+    assert_allclose(borrow(model, rows_RD, blocks, mean_1D[0]), of_all, rtol=1e-5, atol=1e-6)
+    assert_allclose(borrow(model, rows_RD, [], mean_1D[0]), rows_RD)
 
 
 # ---- closeness -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""What a product's vector rests on: its text, what the model learned of text and attributes, its id, its neighbours.
+"""What a product's vector rests on: its text, what the model learned of text and attributes, its id, other products.
 
 The item tower adds up three vectors and scales the sum to unit length (training.model.towers.ItemTower). A part's share
 is its component along the product vector, divided by the length of the sum, so shares add up to 1; a part that points
-away from the result has a negative one. A product without an id embedding has then borrowed from its neighbours
+away from the result has a negative one. A product without an id embedding has then borrowed from those that have one
 (training.model.encoding.borrow).
 
 The table of id embeddings is as large as all product vectors. One row of it is read, and no table is kept.
@@ -40,7 +40,7 @@ class PartShares(NamedTuple):
         text: The text vector itself.
         learned: What the model learned of text, brand, category and price.
         identity: The id embedding, which training learns from the product's events; 0 without one.
-        borrowed: What a product without an id embedding takes from its nearest neighbours that have one.
+        borrowed: What a product without an id embedding takes from those that have one.
     """
 
     text: float
@@ -86,7 +86,9 @@ class ProductParts:
         if has_identity or not self._has_ids or 1 - cosine < SAME_VECTOR:
             text, learned, identity = (part / cosine for part in parts)
             return PartShares(text, learned, identity, 0.0)
-        # vector * length = (1 - BORROWED) * total + BORROWED * neighbours, all three of unit length: solved for length.
+        # vector * length = (1 - BORROWED) * total + BORROWED * lent, all three of unit length: solved for length.
+        # There is one such length unless what is lent points away from the product (a cosine below -1/3; the lowest of
+        # 1,217 on Amazon Beauty is .17).
         own = 1 - BORROWED
         moved_length = own * cosine + float(np.sqrt(max((own * cosine) ** 2 - own**2 + BORROWED**2, 0.0)))
         text, learned, identity = (own * part / moved_length for part in parts)

@@ -16,6 +16,8 @@ from training.artifacts.search.vector_index import VectorIndex
 
 # Up to this many allowed products, an exact comparison with all of them takes a millisecond at most.
 EXACT_SEARCH_PRODUCTS = 5_000
+# If more than one product in so many is compared, reading all vectors in order is faster than gathering theirs.
+SHARE_READ_IN_ORDER = 8
 # Candidates are in proportion to the results, and enough for so many at least: few might not hold the best one.
 FEWEST_RESULTS = 50
 
@@ -150,7 +152,7 @@ class IndexedVectors:
         """
         if positions is None:
             similarities: Float32Array = vectors_BD @ self._vectors_ND.T
-        elif len(positions) > len(self) // 8:  # reading all vectors in order is faster than gathering so many
+        elif len(positions) > len(self) // SHARE_READ_IN_ORDER:
             similarities = (vectors_BD @ self._vectors_ND.T)[:, positions]
         else:
             similarities = vectors_BD @ self._vectors_ND[positions].T

@@ -18,7 +18,7 @@ from training.artifacts.product_table import ProductTable
 from training.data.catalogue import Catalogue
 from training.model.encoding import encode_catalogue, encode_items
 from training.model.item_features import ItemFeatures, Vocabularies, item_features
-from training.model.towers import BORROWED, UNKNOWN, TwoTower
+from training.model.towers import BORROWED, BORROWED_MEAN, UNKNOWN, TwoTower
 
 IDS = ["p0", "p1", "p2", "p3", "p4"]
 BRANDS = ["Nour", None, "Dallah", "Nour", "unheard of"]
@@ -86,16 +86,24 @@ def test_the_share_of_an_id_is_that_of_its_embedding(tmp_path: Path) -> None:
         assert shop.shares(position)[2] == pytest.approx(expected, abs=1e-4)
 
 
-def test_what_is_borrowed_comes_from_the_neighbours(tmp_path: Path) -> None:
+def test_what_is_borrowed_is_the_rest(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     own_ND = encode_items(shop.model, shop.items).numpy()
+    identity = shop.model.item_tower.identity
+    assert identity is not None
     for position in (0, 2, 4):
-        # The mean of both trained products, scaled to unit length: both are among the five nearest.
-        lent_D = own_ND[[1, 3]].mean(axis=0)
-        moved_D = (1 - BORROWED) * own_ND[position] + BORROWED * lent_D / np.linalg.norm(lent_D)
+        # The mean id embedding of both trained products, which are among the nearest, and their mean vector.
+        lent_D = unit(identity.weight[[1, 2]].detach().numpy().mean(axis=0))
+        lent_D = unit(lent_D + BORROWED_MEAN * unit(own_ND[[1, 3]].mean(axis=0)))
+        moved_D = (1 - BORROWED) * own_ND[position] + BORROWED * lent_D
         moved_own = (1 - BORROWED) * own_ND[position] @ shop.vectors_ND[position] / np.linalg.norm(moved_D)
         assert shop.shares(position)[3] == pytest.approx(1 - moved_own, abs=1e-3)
     assert (shop.items.id_N == UNKNOWN).tolist() == [True, False, True, False, True]
+
+
+def unit(vector_D: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    scaled: npt.NDArray[np.float32] = vector_D / np.linalg.norm(vector_D)
+    return scaled
 
 
 def columns(items: ItemFeatures) -> tuple[torch.Tensor, ...]:
