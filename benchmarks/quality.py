@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -50,16 +51,18 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import CHOSEN, load_model
-from training.artifacts.rescorer import CountedBuyers, Rescorer
+from training.artifacts.scoring.co_occurrence import CoOccurrence
+from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.evaluation.bootstrap import mean_intervals, paired_interval
-from training.evaluation.fit_rescorer import RescoredRanker, RescorerData, fit_rescorer
+from training.evaluation.fit_rescorer import fit_rescorer
 from training.evaluation.held_out import ALL, COLD_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import accuracy_per_buyer
 from training.evaluation.ranker import Ranker
 from training.evaluation.ranking import rank_all
+from training.evaluation.rescored_ranker import RescoredRanker, RescorerData
 from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.model.item_features import item_features
 from training.text.catalogue_text import text_vectors
@@ -170,12 +173,16 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class _CountedEarlier(RescorerData):
-    """The test as the re-scorer sees it, but popularity is counted in the events of `earlier`."""
+    """The test as the re-scorer sees it, but popularity and co-occurrence are counted in the events of `earlier`."""
 
     earlier: RescorerData
 
     def popularity(self, counted: CountedBuyers) -> Float32Array:
         return self.earlier.popularity(counted)
+
+    @cached_property
+    def co_occurrence(self) -> CoOccurrence:
+        return self.earlier.co_occurrence
 
 
 def _fields(data: RescorerData) -> dict[str, Any]:
@@ -211,7 +218,9 @@ def two_tower(bench: Bench, config: Config) -> Results:
 
     sections = (config.model, config.training, config.event_weights)
     settings = [section.model_dump(mode="json") for section in sections]
-    return bench.cached(TWO_TOWER, {"settings": settings}, make)
+    # A term more changes the results as a setting does.
+    terms = sorted(Rescorer.__dataclass_fields__)
+    return bench.cached(TWO_TOWER, {"settings": settings, "terms": terms}, make)
 
 
 def baseline(bench: Bench, name: str) -> Results:

@@ -14,7 +14,7 @@ from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import ReleaseParts, write_release
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import IndexType, build_index
 from training.model.item_features import Vocabularies

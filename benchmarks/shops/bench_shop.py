@@ -43,7 +43,7 @@ from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import current_release
 from training.artifacts.release_manifest import RELEASE_FORMAT
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.data.catalogue import read_catalogue
 from training.model.item_features import Vocabularies, build_vocabularies
 from training.model.spec import ModelSpec

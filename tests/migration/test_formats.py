@@ -21,7 +21,7 @@ from training.artifacts.lineage import RECORD, require_source
 from training.artifacts.model import CARD, MODEL_FORMAT, WEIGHTS, load_model
 from training.artifacts.release import current_release, promote, read_manifest
 from training.artifacts.release_manifest import MANIFEST, RELEASE_FORMAT
-from training.artifacts.rescorer import RESCORER_FILE, Rescorer
+from training.artifacts.scoring.rescorer import RESCORER_FILE, Rescorer
 from training.data import context_cache
 from training.data.context_cache import cached_contexts
 from training.model.towers import TwoTower

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from batch_jobs.event_counts import as_ms
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.popularity import as_ms
 from batch_jobs.shop_lists.build_lists import list_tables
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
@@ -33,7 +33,7 @@ from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import category_codes, read_product_columns
 from training.artifacts.queries.catalogue_suggestions import write_suggestions
 from training.artifacts.release import ReleaseParts, promote, write_release
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.text_search import build_search_index
 from training.data.catalogue import read_catalogue, read_search_texts

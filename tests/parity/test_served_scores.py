@@ -20,12 +20,12 @@ from tests.random_release import AS_OF_MS, SCHEMA, unit_vectors, write_random_re
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import MODEL_FOLDER
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.filtered_search import Ranked
 from training.data.histories import DAY_MS, Histories
-from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.ranker import TrainingEvents
+from training.evaluation.rescored_ranker import RescoredRanker, RescorerData
 from training.model.aggregators import AGGREGATORS
 from training.model.encoding import Closeness, TwoTowerRanker
 from training.model.prefixes import prefixes_of

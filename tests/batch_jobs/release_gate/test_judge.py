@@ -30,7 +30,7 @@ from training.artifacts.embeddings import VECTORS
 from training.artifacts.model import CARD
 from training.artifacts.release import MODEL_FOLDER
 from training.artifacts.release_manifest import MANIFEST, _content_hash
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 
 DAY = dt.timedelta(days=1)
 

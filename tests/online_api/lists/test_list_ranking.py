@@ -36,11 +36,11 @@ from tests.random_release import (
     write_arrow,
     write_random_release,
 )
-from training.artifacts.best_products import Repeats
 from training.artifacts.buyer_encoder import EncodedBuyer, History
 from training.artifacts.product_table import ProductTable
 from training.artifacts.recommender import Recommender
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.best_products import Repeats
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.filtered_search import Ranked, top_k
 from training.artifacts.search.vector_index import IndexType
 

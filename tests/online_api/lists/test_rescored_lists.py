@@ -23,7 +23,7 @@ from tests.online_api.api_shop import (
     open_shop,
 )
 from tests.serving import serving
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 
 pytestmark = pytest.mark.store
 

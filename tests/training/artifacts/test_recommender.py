@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from feature_repo.common.arrays import BoolArray, Float32Array
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import AS_OF_MS, SCHEMA, draw_recent_popularity, unit_vectors, write_random_release
-from training.artifacts.best_products import RECENTLY_POPULAR_POOL, OwnProducts
 from training.artifacts.recommender import Recommender
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.best_products import RECENTLY_POPULAR_POOL, OwnProducts
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, top_k
 from training.data.histories import DAY_MS
 

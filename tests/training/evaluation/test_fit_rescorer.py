@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.random_release import unit_vectors
-from training.artifacts.rescorer import CountedBuyers, Rescorer, decayed, recent_popularity
+from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer, decayed, recent_popularity
 from training.data.histories import DAY_MS, Histories
 from training.evaluation.fit_rescorer import (
     DEFAULT_WEIGHTS,

@@ -16,7 +16,7 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.data.histories import Histories
 from training.evaluation.fit_rescorer import fit_rescorer

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from batch_jobs.event_counts import of_products, popular_products, read_events, recent_popularity_of
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.popularity import of_products, popular_products, read_events, recent_popularity_of
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.time_split import read_time_split
 from feature_repo.transforms.keys import product_keys
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import HEADER, shop
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 
 IDS = ["p1", "p2", "p3", "p4", "p5"]
 PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)

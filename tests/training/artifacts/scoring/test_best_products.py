@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.common.arrays import BoolArray, Float32Array
 from tests.random_release import unit_vectors
-from training.artifacts.best_products import (
+from training.artifacts.scoring.best_products import (
     NO_REPEATS,
     BestProducts,
     BestQuery,
