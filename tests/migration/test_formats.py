@@ -127,6 +127,7 @@ def test_weights_of_0_1_0_are_read_without_the_later_terms(tmp_path: Path) -> No
     assert read == Rescorer(7, 0.1, 30, 0.2, repeat_weight=1.5, repeat_half_life_days=365.0)
     assert not read.new_popularity_first_time
     assert (read.closeness_weight, read.new_closeness_weight) == (0, 0)
+    assert not read.counts_co_occurrence
 
 
 @pytest.mark.parametrize("change", [{"later_weight": 0.5}, {"repeat_weight": MISSING}], ids=["newer", "older"])

@@ -23,6 +23,8 @@ RESCORER = Rescorer(
     new_popularity_days=7,
     closeness_weight=0.6,
     new_closeness_weight=0.4,
+    co_occurrence_weight=3.0,
+    new_co_occurrence_weight=5.0,
 )
 K = 4
 
