@@ -51,7 +51,13 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import CHOSEN, load_model
-from training.artifacts.scoring.co_occurrence import CoOccurrence
+from training.artifacts.scoring.co_occurrence import (
+    DECAY,
+    MOST_PRODUCTS_OF_BUYER,
+    N_NEIGHBOURS,
+    SHRINKAGE,
+    CoOccurrence,
+)
 from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
@@ -218,8 +224,8 @@ def two_tower(bench: Bench, config: Config) -> Results:
 
     sections = (config.model, config.training, config.event_weights)
     settings = [section.model_dump(mode="json") for section in sections]
-    # A term more changes the results as a setting does.
-    terms = sorted(Rescorer.__dataclass_fields__)
+    # A new term changes the results, like a setting.
+    terms = [*sorted(Rescorer.__dataclass_fields__), N_NEIGHBOURS, SHRINKAGE, DECAY, MOST_PRODUCTS_OF_BUYER]
     return bench.cached(TWO_TOWER, {"settings": settings, "terms": terms}, make)
 
 
