@@ -1,4 +1,4 @@
-"""What a release counts in the events: for its popular lists, and for the re-scorer's terms.
+"""Statistics of the events that a release contains: for its popular lists, and for the re-scorer's terms.
 
 Legend: N products of the release, E events.
 """
@@ -66,7 +66,9 @@ def co_occurrence_of(
     """What the same buyers chose up to the end of the data; None if no list has that term."""
     if not rescorer.counts_co_occurrence:
         return None
-    return CoOccurrence.of_events(*_coded(events[events[c.EVENT_TIME] <= data_end]), n_products)
+    buyers, products, times_ms = _coded(events)
+    kept = times_ms <= as_ms(data_end)
+    return CoOccurrence.of_events(buyers[kept], products[kept], times_ms[kept], n_products)
 
 
 def _coded(events: pd.DataFrame) -> tuple[Int64Array, Int32Array, Int64Array]:

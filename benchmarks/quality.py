@@ -12,9 +12,10 @@ Everything is chosen on the validation days before the test: the two-tower's epo
 parameters and its popularity term. Every kind of target is measured twice. `tv`, as in a shop: what was chosen is then
 fitted on the validation days too. `tr`, as most published figures are made: no model is fitted on the validation days
 and no popularity counted in them; they are only part of the buyer's history. Every ranking has the popularity term, and
-in lists of any products `x_rescored` the repeat term, too; the closeness term needs product vectors. The results of
-each model are cached under a hash of everything they depend on, so an interrupted run continues where it stopped.
-`two_tower` is the model as served, `two_tower_alone` the inner product alone; their figures are means over the seeds.
+in lists of any products `x_rescored` the repeat term, too; closeness and co-occurrence belong to the two-tower alone.
+The results of each model are cached under a hash of everything they depend on, so an interrupted run continues where it
+stopped. `two_tower` is the model as served, `two_tower_alone` the inner product alone; their figures are means over the
+seeds.
 
 amazon_5core's order within a day is not one of time (see benchmarks.shops.orders). Its figures are therefore also given
 with the last events of every history in random order (`shuffled`), and for targets whose id rises or falls.

@@ -57,7 +57,7 @@ def judge(config: Config, candidate: Path, live: Path | None, events: pd.DataFra
         config: The configuration; section `release` has the limits.
         candidate: Folder of the candidate release.
         live: Folder of the live release; None without one.
-        events: All canonical events, from popularity.read_events.
+        events: All canonical events, from event_counts.read_events.
         schema_hash: Schema hash of this code and configuration.
 
     Raises:

@@ -320,7 +320,7 @@ RELEASE_STAGE = RefreshStage(
         *_MODEL_CODE, "batch_jobs/publish.py", "batch_jobs/event_counts.py", "batch_jobs/public_settings.py",
         "batch_jobs/release_gate",
     ),
-    libraries=(*_TABLE_LIBRARIES, "faiss-cpu", "numpy", "scikit-learn", "torch"),
+    libraries=(*_TABLE_LIBRARIES, "faiss-cpu", "numpy", "scikit-learn", "scipy", "torch"),
 )  # fmt: skip
 
 # ---- prices alone ----------------------------------------------------------------------------------------------------

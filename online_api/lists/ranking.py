@@ -80,8 +80,8 @@ class SimilarityScorer:
     def query(self, k: int, selection: Selection) -> BestQuery:
         """The search for the K best allowed products, to be made together with those of other requests."""
         allowed_N, n_allowed = selection.allowed_N, selection.n_allowed
-        terms = (self._popularity, self._repeats, self._own)
-        return BestQuery(self._vector_D, k, *terms, allowed_N, n_allowed, self._co_occurrence)
+        terms = (self._popularity, self._repeats, self._co_occurrence, self._own)
+        return BestQuery(self._vector_D, k, *terms, allowed_N, n_allowed)
 
     def take(self, selection: Selection, best: BestProducts) -> None:
         """Keeps what `query` found, so that `top` need not search for it again."""

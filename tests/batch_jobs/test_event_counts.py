@@ -1,4 +1,4 @@
-"""What a release counts in the events: what is popular, and what the same buyers chose."""
+"""Statistics of the events: what is popular, and what the same buyers chose."""
 
 from dataclasses import replace
 from pathlib import Path

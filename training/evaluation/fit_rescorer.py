@@ -18,26 +18,27 @@ from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer
 from training.evaluation.bootstrap import paired_interval, standard_error
 from training.evaluation.metrics import Targets, accuracy_per_buyer
 from training.evaluation.ranker import Ranker
-from training.evaluation.rescored_ranker import Chosen, RescorerData
+from training.evaluation.rescored_ranker import Chosen, RescorerData, add_terms
 
 log = logging.getLogger(__name__)
 
 POPULARITY_SPANS = (7, 14, 30, 90)  # days
 HALF_LIVES = (30.0, 90.0, 365.0, 1460.0)  # days
 # Ascending: of equal values the search keeps the first, so a larger weight has to rank better. In units of the spread
-# of the scores; the terms for closeness and co-occurrence, which lie between 0 and about 1, have a unit of 1.
+# of the scores; the terms for closeness and co-occurrence, which are similarities or sums of a few, have a unit of 1.
 WEIGHT_GRID = (0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 REFINED_GRID = (0.6, 0.8, 1.25, 1.6)  # factors of the best weight
 # The spread is that of a buyer's best products, because only among these can a term change the list.
 SPREAD_PRODUCTS = 100
 # The cut-off of SELECTION_METRIC, which chooses the epoch.
 CUT_OFF = 20
-# Scores of validation contexts, 200 MB, and as many of the closeness term; of more contexts an evenly spaced sample is
-# used, of at least FEWEST_SAMPLED.
+# Scores of validation contexts, 200 MB, as many of the closeness term, and the fewer ones of the sparse terms; of more
+# contexts an evenly spaced sample is used, of at least FEWEST_SAMPLED.
 MAX_SCORES, FEWEST_SAMPLED = 50_000_000, 200
 # With fewer buyers to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
 FEWEST_TO_PROVE = 50
-# About what the fits on Online Retail and Complete Journey found, in the units of WEIGHT_GRID (ADR 0023).
+# In the units of WEIGHT_GRID: about what the fits on Online Retail and Complete Journey found (ADR 0023), and for
+# co-occurrence about what did best in two small shops (ADR 0025).
 DEFAULT_WEIGHTS = {
     "popularity_weight": 1.0,
     "repeat_weight": 8.0,
@@ -107,10 +108,10 @@ def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
         half_lives = [{"repeat_half_life_days": days} for days in HALF_LIVES]
         terms = [_Term("repeat_weight", half_lives)] if repeats else []
         terms.append(_Term("popularity_weight", [{"popularity_days": days} for days in POPULARITY_SPANS]))
-    vector_terms = {"co_occurrence_weight": data.windows, "closeness_weight": data.closeness}
+    model_terms = {"co_occurrence_weight": data.tower_events, "closeness_weight": data.closeness}
     prefix = "new_" if new_only else ""
     terms += [
-        _Term(prefix + field, [{}], in_spreads=False) for field, of_data in vector_terms.items() if of_data is not None
+        _Term(prefix + field, [{}], in_spreads=False) for field, of_data in model_terms.items() if of_data is not None
     ]
     return terms
 
@@ -168,9 +169,10 @@ class _Lists:
         scores_BN = self._scores_BN[places]
         scores_BN += torch.from_numpy(rescorer.popularity(self._recent(rescorer), new_only=self._new_only))
         if not self._new_only and rescorer.repeat_weight:
-            _add(scores_BN, rescorer.repeat_weight, self._repeated(rescorer.repeat_half_life_days)[places])
+            repeated = self._repeated(rescorer.repeat_half_life_days)[places]
+            add_terms(scores_BN.numpy(), repeated * np.float32(rescorer.repeat_weight))
         if co_occurrence := rescorer.co_occurrence(new_only=self._new_only):
-            _add(scores_BN, co_occurrence, self._votes_BN[places])
+            add_terms(scores_BN.numpy(), self._votes_BN[places] * np.float32(co_occurrence))
         closeness = rescorer.closeness(new_only=self._new_only)
         if self._closeness_BN is not None and closeness:
             scores_BN += closeness * self._closeness_BN[places]
@@ -189,12 +191,6 @@ class _Lists:
         if half_life_days not in self._repeats:
             self._repeats[half_life_days] = self._data.repeats(half_life_days)[self.chosen.rows]
         return self._repeats[half_life_days]
-
-
-def _add(scores_BN: torch.Tensor, weight: float, terms_BN: sparse.csr_array) -> None:
-    terms = terms_BN.tocoo()
-    # A CSR matrix has each pair once. += would add a repeated pair once only.
-    scores_BN[terms.row, terms.col] += weight * torch.from_numpy(terms.data)
 
 
 # ---- search of the grid ----------------------------------------------------------------------------------------------

@@ -59,12 +59,12 @@ class RescorerData:
         histories: Events that the repeat term counts, B histories: all purchases, and the last events of other types.
         purchases: Products that are not new to each of the B buyers.
         targets, new_targets: The contexts with a target among all or among new products; None if there are none.
-        events: All events before `as_of_ms`, for the popularity term.
+        events: All events before `as_of_ms`, for popularity and co-occurrence.
         as_of_ms: The moment that days and half-lives count back from, milliseconds since 1970.
         event_weights: Weight of each event-type code; the highest is 1.
         buyers: (B,) code of the buyer of each context, since a buyer may have several.
-        windows: Events that the co-occurrence term counts, B histories: those that the buyer tower sees. None for a
-            baseline, which would be a mixture with this term.
+        tower_events: Events that the co-occurrence term counts, B histories: those that the buyer tower reads. None
+            leaves the term out, for a baseline: with it, that would be a mixture with item-kNN.
         closeness: The closeness term of the B contexts; None for a ranker without product vectors.
     """
 
@@ -76,7 +76,7 @@ class RescorerData:
     as_of_ms: int
     event_weights: Float32Array
     buyers: Int64Array
-    windows: Histories | None = None
+    tower_events: Histories | None = None
     closeness: Closeness | None = None
 
     def popularity(self, counted: CountedBuyers) -> Float32Array:
@@ -116,13 +116,16 @@ class RescorerData:
         return CoOccurrence.of_events(events.buyers, events.products, events.event_times, events.n_products)
 
     def votes(self, rows: Int32Array) -> sparse.csr_array:
-        """(C, N) the co-occurrence term of C of the contexts, for a weight of 1; zeros if there are no windows."""
+        """(C, N) the co-occurrence term of C of the contexts, for a weight of 1; zeros without tower_events."""
         shape = (len(rows), self.events.n_products)
-        if self.windows is None or len(rows) == 0:
+        if self.tower_events is None or len(rows) == 0:
             return sparse.csr_array(shape, dtype=np.float32)
-        offsets = self.windows.offsets
+        offsets = self.tower_events.offsets
         bounds = [slice(*offsets[row : row + 2]) for row in rows.tolist()]
-        terms = [self.co_occurrence.votes(self.windows.products[own], self.windows.event_times[own]) for own in bounds]
+        terms = [
+            self.co_occurrence.votes(self.tower_events.products[own], self.tower_events.event_times[own])
+            for own in bounds
+        ]
         ends = np.cumsum([0, *(len(term.positions) for term in terms)])
         arrays = (
             np.concatenate([term.terms for term in terms]),
@@ -151,9 +154,9 @@ class RescoredRanker:
     def scores(self, rows: Int32Array, /) -> Float32Array:
         """(B, N) scores with all terms; `new_only` omits the repeat term."""
         scores_BN = self._ranker.scores(rows) + self._popularity_N
-        _add(scores_BN, self._repeats_BN[rows])
+        add_terms(scores_BN, self._repeats_BN[rows])
         if self._co_occurrence_weight:
-            _add(scores_BN, self._data.votes(rows) * np.float32(self._co_occurrence_weight))
+            add_terms(scores_BN, self._data.votes(rows) * np.float32(self._co_occurrence_weight))
         if self._closeness is not None and self._closeness_weight:
             pool_BP = self._pool(rows, torch.from_numpy(scores_BN)).numpy()
             term_BP = np.float32(self._closeness_weight) * self._closeness.of(rows, pool_BP)
@@ -171,7 +174,8 @@ class RescoredRanker:
         return scores_BN.topk(min(CLOSENESS_POOL, scores_BN.shape[1]), dim=1).indices
 
 
-def _add(scores_BN: Float32Array, terms_BN: sparse.csr_array) -> None:
+def add_terms(scores_BN: Float32Array, terms_BN: sparse.csr_array) -> None:
+    """Adds terms of some products to the scores, in place."""
     terms = terms_BN.tocoo()
     # A CSR matrix has each pair once. += would add a repeated pair once only.
     scores_BN[terms.row, terms.col] += terms.data

@@ -103,7 +103,7 @@ def _lists(
         n_allowed = len(recommender) if allowed_N is None else int(allowed_N.sum())
         own = recommender.own_products(buyer, new_only=new_only)
         co_occurrence = recommender.co_occurrence_term(buyer, new_only=new_only)
-        queries.append(BestQuery(buyer.vector_D, k, popularity, repeats, own, allowed_N, n_allowed, co_occurrence))
+        queries.append(BestQuery(buyer.vector_D, k, popularity, repeats, co_occurrence, own, allowed_N, n_allowed))
     by_similarity = [
         query._replace(popularity=None, repeats=NO_TERM, co_occurrence=NO_TERM, own=None) for query in queries
     ]

@@ -491,7 +491,7 @@ def small_shop(n_contexts: int) -> RescorerData:
         dict.fromkeys(range(8), 30),
     )
     closeness = Closeness(torch.from_numpy(unit_vectors(N_PRODUCTS)), data.histories)
-    return replace(data, windows=data.histories, closeness=closeness)
+    return replace(data, tower_events=data.histories, closeness=closeness)
 
 
 def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
@@ -508,7 +508,7 @@ def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
     assert value_of(data, rescorer, noise(19) * 3, new_only=False) > 0.8
     assert value_of(data, Rescorer(), noise(19) * 3, new_only=False) < 0.3
     # A ranker without product vectors or repeats has no default of these terms either.
-    without = fit_rescorer(Fixed(scores), replace(data, windows=None, closeness=None), repeats=False)
+    without = fit_rescorer(Fixed(scores), replace(data, tower_events=None, closeness=None), repeats=False)
     assert (without.repeat_weight, without.new_co_occurrence_weight, without.new_closeness_weight) == (0, 0, 0)
     assert without.popularity_weight == rescorer.popularity_weight
 
@@ -600,7 +600,7 @@ def test_what_the_buyers_of_the_history_chose_gains() -> None:
     buyers, products = np.array(pairs, dtype=np.int32).T
     events = TrainingEvents(buyers, products, np.full(len(pairs), AS_OF - DAY_MS), 11, 5)
     past = histories_of([[], [(1, 0, AS_OF - DAY_MS)]])
-    data = RescorerData(past, past, None, None, events, AS_OF, np.ones(3, np.float32), np.arange(2), windows=past)
+    data = RescorerData(past, past, None, None, events, AS_OF, np.ones(3, np.float32), np.arange(2), tower_events=past)
     rescorer = Rescorer(co_occurrence_weight=2, new_co_occurrence_weight=4)
     base, rows = np.arange(10, dtype=np.float32).reshape(2, 5), np.array([1, 0], dtype=np.int32)
     gains = np.array([[0, 0, 10 / (10 + 10), 4 / (np.sqrt(40) + 10), 0], [0] * 5])
@@ -608,7 +608,7 @@ def test_what_the_buyers_of_the_history_chose_gains() -> None:
         ranker = RescoredRanker(Fixed(base), rescorer, data, new_only=new_only, name="x")
         np.testing.assert_allclose(ranker.scores(rows), base[rows] + weight * gains, rtol=1e-6)
     assert base.tolist() == np.arange(10).reshape(2, 5).tolist()
-    without = RescoredRanker(Fixed(base), rescorer, replace(data, windows=None), new_only=False, name="x")
+    without = RescoredRanker(Fixed(base), rescorer, replace(data, tower_events=None), new_only=False, name="x")
     assert without.scores(rows).tolist() == base[rows].tolist()
 
 
@@ -626,7 +626,7 @@ def with_companions(*, of_history: bool) -> RescorerData:
         N_BUYERS,
         N_PRODUCTS,
     )
-    return replace(data, events=events, windows=data.histories)
+    return replace(data, events=events, tower_events=data.histories)
 
 
 def test_finds_that_buyers_choose_what_goes_with_their_products() -> None:

@@ -1,7 +1,7 @@
 """The best products by similarity plus the terms of the re-scorer, for several buyers in one search.
 
-Of all products, those that can be among the best are the nearest, the recently popular, the buyer's own and what the
-buyers of these chose, too. Their sums are exact. Where the index is exact or few products are allowed, all allowed
+Of all products, those that can be among the best are the nearest, the recently popular, the buyer's own and those that
+buyers of these also chose. Their sums are exact. Where the index is exact or few products are allowed, all allowed
 products are compared, so that the result is the best of all by these terms; else ADR 0018 measures how often it is. The
 closeness term, which costs an inner product for each event of the buyer, is then added to the best of them only (ADR
 0023).
@@ -16,7 +16,7 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
 from training.artifacts.scoring.rescorer import CLOSENESS_POOL
-from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm
+from training.artifacts.scoring.sparse_term import SparseTerm
 from training.artifacts.search.filtered_search import (
     FEWEST_RESULTS,
     SHARE_READ_IN_ORDER,
@@ -87,20 +87,20 @@ class BestQuery(NamedTuple):
         k: K.
         popularity: The popularity term; None for a list by similarity alone.
         repeats: The repeat term.
+        co_occurrence: The co-occurrence term.
         own: The closeness term; None for a list without it.
         allowed_N: (N,) which products are allowed; None allows all.
         n_allowed: Number of allowed products.
-        co_occurrence: The co-occurrence term.
     """
 
     vector_D: Float32Array
     k: int
     popularity: PopularityTerm | None
     repeats: SparseTerm
+    co_occurrence: SparseTerm
     own: OwnProducts | None
     allowed_N: BoolArray | None
     n_allowed: int
-    co_occurrence: SparseTerm = NO_TERM
 
     @property
     def n_pooled(self) -> int:

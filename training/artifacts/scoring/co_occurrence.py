@@ -1,6 +1,6 @@
 """What the same buyers chose: item-based collaborative filtering, as a table and as a term of the re-scorer.
 
-Two products with n_i and n_j buyers, c_ij of them of both, have the similarity c_ij / (sqrt(n_i n_j) + shrinkage).
+Two products with n_i and n_j buyers, and c_ij buyers of both, have the similarity c_ij / (sqrt(n_i n_j) + shrinkage).
 Source: Deshpande & Karypis 2004, Item-based top-N recommendation algorithms; shrinkage as in Ferrari Dacrema et al.
 2019, Are we really making much progress?. Vectors learn such pairs, too, but need more events for it.
 
@@ -55,8 +55,8 @@ class CoOccurrence(NamedTuple):
         """Counts events of any type; the result does not depend on their order.
 
         Args:
-            buyers: (E,) buyer code of each event.
-            products: (E,) product position of each event.
+            buyers: (E,) buyer code of each event, from 0.
+            products: (E,) product position of each event, from 0.
             event_times: (E,) milliseconds since 1970.
             n_products: N.
             most_products: Of a buyer with more products, the newest so many count.
@@ -151,7 +151,8 @@ def similar_products(
     """
     buyers_NU = bought_UN.T.tocsr()
     norms_N = np.sqrt(np.diff(buyers_NU.indptr)).astype(np.float32)
-    columns, values, lengths = [], [], [0]
+    # Not empty, because np.concatenate needs an array.
+    columns, values, lengths = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.float32)], [0]
     for start, stop in _chunks(bought_UN, buyers_NU, cells_at_once):
         both = buyers_NU[start:stop] @ bought_UN
         both.sort_indices()  # ties go to the lower position

@@ -60,7 +60,7 @@ def query_of(drawn: Drawn) -> BestQuery:
     [vector_D] = unit_vectors(1, seed=seed)
     own_L = rng.integers(N, size=n_own)
     own = OwnProducts(float(rng.uniform(0.1, 2)), own_L, VECTORS[own_L]) if n_own else None
-    return BestQuery(vector_D, k, TERM if is_popular else None, repeats, own, allowed_N, n_allowed, co_occurrence)
+    return BestQuery(vector_D, k, TERM if is_popular else None, repeats, co_occurrence, own, allowed_N, n_allowed)
 
 
 def drawn_term(rng: np.random.Generator, n_products: int) -> SparseTerm:
@@ -150,7 +150,7 @@ def test_an_approximate_index_misses_next_to_nothing(approximate: IndexedVectors
 def test_of_equal_products_the_first_ones_are_listed() -> None:
     same_ND = np.repeat(unit_vectors(1), 50, axis=0)
     vectors = IndexedVectors(same_ND, build_index(same_ND, "flat"))
-    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_TERM, None, None, 50)])
+    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_TERM, NO_TERM, None, None, 50)])
     assert best.positions.tolist() == [0, 1, 2, 3, 4]
 
 
@@ -161,7 +161,7 @@ def test_where_all_products_are_compared_only_allowed_ones_are_listed(n_allowed:
     allowed_N[rng.choice(1000, n_allowed, replace=False)] = True
     own_L = rng.integers(1000, size=n_own)
     own = OwnProducts(1.0, own_L, vectors_ND[own_L]) if n_own else None
-    query = BestQuery(VECTORS[2000], k, None, NO_TERM, own, allowed_N, n_allowed)
+    query = BestQuery(VECTORS[2000], k, None, NO_TERM, NO_TERM, own, allowed_N, n_allowed)
     [best] = best_products(IndexedVectors(vectors_ND, build_index(vectors_ND, "flat")), [query])
     assert len(set(best.positions.tolist())) == len(best.positions) == min(k, n_allowed)
     assert allowed_N[best.positions].all()
@@ -173,7 +173,9 @@ def test_where_all_products_are_compared_only_allowed_ones_are_listed(n_allowed:
 def test_no_query_and_nothing_allowed(exact: IndexedVectors) -> None:
     assert best_products(exact, []) == []
     own = OwnProducts(1.0, np.array([3]), VECTORS[[3]])
-    [best] = best_products(exact, [BestQuery(VECTORS[0], 5, TERM, NO_TERM, own, np.zeros(N, dtype=np.bool_), 0)])
+    [best] = best_products(
+        exact, [BestQuery(VECTORS[0], 5, TERM, NO_TERM, NO_TERM, own, np.zeros(N, dtype=np.bool_), 0)]
+    )
     assert best.positions.tolist() == []
 
 
@@ -214,10 +216,10 @@ def test_where_the_pool_holds_everything_the_sums_are_the_very_best(
         k,
         PopularityTerm.of(lately_N),
         SparseTerm(np.array([5, 9]), np.array([0.5, 2], dtype=np.float32)),
+        SparseTerm(np.array([2, 9]), np.array([1, 0.25], dtype=np.float32)),
         OwnProducts(weight, own_L, vectors_ND[own_L]),
         allowed_N,
         int(allowed_N.sum()),
-        SparseTerm(np.array([2, 9]), np.array([1, 0.25], dtype=np.float32)),
     )
     assert query.n_pooled >= SMALL_POOL
 
@@ -246,10 +248,10 @@ def test_only_the_pool_gets_the_closeness_term() -> None:
     vectors = IndexedVectors(vectors_ND, build_index(vectors_ND, "flat"))
     toward_first = np.eye(1, 8, dtype=np.float32)[0]
     own = OwnProducts(9.0, np.array([-1]), own_D[None, :])
-    [best] = best_products(vectors, [BestQuery(toward_first, 3, None, NO_TERM, own, None, n_products)])
+    [best] = best_products(vectors, [BestQuery(toward_first, 3, None, NO_TERM, NO_TERM, own, None, n_products)])
     assert best.positions.tolist() == [pool - 1, 0, 1]
     # A longer list has a larger pool.
-    [best] = best_products(vectors, [BestQuery(toward_first, pool + 1, None, NO_TERM, own, None, n_products)])
+    [best] = best_products(vectors, [BestQuery(toward_first, pool + 1, None, NO_TERM, NO_TERM, own, None, n_products)])
     assert set(best.positions[:2].tolist()) == {pool - 1, pool}
 
 
@@ -257,6 +259,6 @@ def test_of_products_with_equal_sums_the_first_ones_are_listed_with_closeness_to
     same_ND = np.repeat(unit_vectors(1), 50, axis=0)
     vectors = IndexedVectors(same_ND, build_index(same_ND, "flat"))
     own = OwnProducts(1.0, np.array([-1]), same_ND[:1])
-    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_TERM, own, None, 50)])
+    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_TERM, NO_TERM, own, None, 50)])
     assert best.positions.tolist() == [0, 1, 2, 3, 4]
     assert_allclose(best.closeness, 1, atol=ROUNDING)

@@ -46,10 +46,21 @@ def test_similarities_by_hand() -> None:
     assert [neighbours(table, one) for one in (0, 3, 5)] == [{}, {}, {}]
 
 
-def test_no_events() -> None:
-    table = counted([], 3)
+@pytest.mark.parametrize("n_products", [0, 3])
+def test_no_events(n_products: int) -> None:
+    table = counted([], n_products)
+    assert table.positions_NM.shape == (n_products, N_NEIGHBOURS)
     assert (table.positions_NM == NO_NEIGHBOUR).all()
-    assert table.votes(np.array([0, 2]), np.array([1, 2])).positions.tolist() == []
+    own = np.arange(n_products)
+    assert table.votes(own, own).positions.tolist() == []
+
+
+def test_the_most_similar_neighbours_are_kept() -> None:
+    """Product p was chosen with product 0 by p buyers, and by nobody else."""
+    n_products = N_NEIGHBOURS + 5
+    buyers = [(product, number) for product in range(1, n_products) for number in range(product)]
+    events = [(buyer, one, 1) for buyer, (product, _) in enumerate(buyers) for one in (0, product)]
+    assert list(neighbours(counted(events, n_products), 0)) == list(range(n_products - 1, 4, -1))
 
 
 def test_of_a_buyer_with_many_products_the_newest_count() -> None:
