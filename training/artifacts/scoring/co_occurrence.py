@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from training.artifacts.lists.co_purchases import NO_NEIGHBOUR
 from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm
 from training.artifacts.search.filtered_search import top_k
 
@@ -29,7 +30,6 @@ DECAY = 0.8
 # (ADR 0025).
 MOST_PRODUCTS_OF_BUYER = 200
 CELLS_AT_ONCE = 8_000_000  # co-occurrences in memory, about 30 bytes each
-NO_NEIGHBOUR = -1
 
 
 class CoOccurrence(NamedTuple):

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from training.artifacts.lists.co_purchases import NO_NEIGHBOUR
 from training.artifacts.scoring.co_occurrence import (
     DECAY,
     N_NEIGHBOURS,
-    NO_NEIGHBOUR,
     SHRINKAGE,
     CoOccurrence,
 )
