@@ -26,9 +26,9 @@ SHRINKAGE = 10.0
 # The votes of what a buyer did a moment earlier count so much less. Events of one time, as the lines of an order, count
 # alike.
 DECAY = 0.8
-# Of a buyer with more products only the newest ones make pairs: a thousand products are a million pairs that say little
-# (ADR 0025).
-MOST_PRODUCTS_OF_BUYER = 200
+# Of a buyer with more products only the newest ones make pairs: ten thousand products, as of a robot, are a hundred
+# million pairs that say little.
+MOST_PRODUCTS_OF_BUYER = 1_000
 CELLS_AT_ONCE = 8_000_000  # co-occurrences in memory, about 30 bytes each
 
 
