@@ -9,7 +9,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 from redis.exceptions import RedisError
 
-from batch_jobs.popularity import as_ms, of_products, popular_products, read_events, recent_popularity_of
+from batch_jobs.event_counts import (
+    as_ms,
+    co_occurrence_of,
+    of_products,
+    popular_products,
+    read_events,
+    recent_popularity_of,
+)
 from batch_jobs.public_settings import public_settings
 from batch_jobs.release_gate.judge import judge
 from batch_jobs.release_gate.shadow_lists import record_shadow_lists
@@ -37,7 +44,7 @@ from training.artifacts.release import (
     record_gate,
     write_release,
 )
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.data.catalogue import require_same_products
 
 log = logging.getLogger(__name__)
@@ -110,6 +117,7 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
     evaluation = read_json(paths.evaluation, "tawsiya evaluate")
     data_end = read_time_split(paths.feature_report).data_end
     of_release, n_products = of_products(events, products[c.PRODUCT_KEY].to_numpy()), len(products)
+    rescorer = Rescorer.load(paths.model)
     # After reading: what was read are the files that the gate has passed.
     require_passed(paths)
     parts = ReleaseParts(
@@ -121,7 +129,8 @@ def _write_candidate(config: Config, store: FeatureStore, events: pd.DataFrame) 
         products=products,
         aliases=pq.read_table(paths.product_aliases),
         popular=popular_products(of_release, data_end, n_products),
-        recent_popularity=recent_popularity_of(of_release, data_end, n_products, Rescorer.load(paths.model)),
+        recent_popularity=recent_popularity_of(of_release, data_end, n_products, rescorer),
+        co_occurrence=co_occurrence_of(of_release, data_end, n_products, rescorer),
         as_of_ms=as_ms(data_end),
         settings=public_settings(config),
         product_map=ProductMap.build(embeddings.vectors_ND, category_codes(products)),

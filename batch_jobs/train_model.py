@@ -15,7 +15,7 @@ from feature_repo.definitions import TRAINING_SERVICE
 from feature_repo.store import FeatureStore
 from feature_repo.time_split import read_time_split
 from training.artifacts.model import CHOSEN, ModelCard, load_model
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.data.contexts import NoContextsError
 from training.data.dataset import TrainingData, read_training_data
 from training.evaluation.fit_rescorer import fit_rescorer

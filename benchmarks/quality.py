@@ -12,9 +12,10 @@ Everything is chosen on the validation days before the test: the two-tower's epo
 parameters and its popularity term. Every kind of target is measured twice. `tv`, as in a shop: what was chosen is then
 fitted on the validation days too. `tr`, as most published figures are made: no model is fitted on the validation days
 and no popularity counted in them; they are only part of the buyer's history. Every ranking has the popularity term, and
-in lists of any products `x_rescored` the repeat term, too; the closeness term needs product vectors. The results of
-each model are cached under a hash of everything they depend on, so an interrupted run continues where it stopped.
-`two_tower` is the model as served, `two_tower_alone` the inner product alone; their figures are means over the seeds.
+in lists of any products `x_rescored` the repeat term, too; closeness and co-occurrence belong to the two-tower alone.
+The results of each model are cached under a hash of everything they depend on, so an interrupted run continues where it
+stopped. `two_tower` is the model as served, `two_tower_alone` the inner product alone; their figures are means over the
+seeds.
 
 amazon_5core's order within a day is not one of time (see benchmarks.shops.orders). Its figures are therefore also given
 with the last events of every history in random order (`shuffled`), and for targets whose id rises or falls.
@@ -28,6 +29,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -50,16 +52,24 @@ from feature_repo.common.paths import shop_paths
 from feature_repo.context_report import read_context_report
 from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import CHOSEN, load_model
-from training.artifacts.rescorer import CountedBuyers, Rescorer
+from training.artifacts.scoring.co_occurrence import (
+    DECAY,
+    MOST_PRODUCTS_OF_BUYER,
+    N_NEIGHBOURS,
+    SHRINKAGE,
+    CoOccurrence,
+)
+from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.evaluate import TOWERS_ALONE, TWO_TOWER, split_facts
 from training.evaluation.bootstrap import mean_intervals, paired_interval
-from training.evaluation.fit_rescorer import RescoredRanker, RescorerData, fit_rescorer
+from training.evaluation.fit_rescorer import fit_rescorer
 from training.evaluation.held_out import ALL, COLD_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.metrics import accuracy_per_buyer
 from training.evaluation.ranker import Ranker
 from training.evaluation.ranking import rank_all
+from training.evaluation.rescored_ranker import RescoredRanker, RescorerData
 from training.model.encoding import TwoTowerRanker, encode_buyers, encode_catalogue
 from training.model.item_features import item_features
 from training.text.catalogue_text import text_vectors
@@ -170,12 +180,16 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class _CountedEarlier(RescorerData):
-    """The test as the re-scorer sees it, but popularity is counted in the events of `earlier`."""
+    """The test as the re-scorer sees it, but popularity and co-occurrence are counted in the events of `earlier`."""
 
     earlier: RescorerData
 
     def popularity(self, counted: CountedBuyers) -> Float32Array:
         return self.earlier.popularity(counted)
+
+    @cached_property
+    def co_occurrence(self) -> CoOccurrence:
+        return self.earlier.co_occurrence
 
 
 def _fields(data: RescorerData) -> dict[str, Any]:
@@ -211,7 +225,9 @@ def two_tower(bench: Bench, config: Config) -> Results:
 
     sections = (config.model, config.training, config.event_weights)
     settings = [section.model_dump(mode="json") for section in sections]
-    return bench.cached(TWO_TOWER, {"settings": settings}, make)
+    # A new term changes the results, like a setting.
+    terms = [*sorted(Rescorer.__dataclass_fields__), N_NEIGHBOURS, SHRINKAGE, DECAY, MOST_PRODUCTS_OF_BUYER]
+    return bench.cached(TWO_TOWER, {"settings": settings, "terms": terms}, make)
 
 
 def baseline(bench: Bench, name: str) -> Results:

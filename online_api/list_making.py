@@ -19,8 +19,8 @@ from online_api.lists.ranking import BuyerScorer, PopularityScorer, QueryScorer,
 from online_api.lists.render import render_list
 from online_api.lists.rules import ActiveRules
 from online_api.search.query_fields import query_fields
-from training.artifacts.best_products import NO_REPEATS
 from training.artifacts.buyer_encoder import EncodedBuyer
+from training.artifacts.scoring.sparse_term import NO_TERM
 
 
 class OpenList(NamedTuple):
@@ -147,7 +147,7 @@ def _shown(live: LiveRelease, request: ListRequest) -> Int64Array:
 def _scorer(live: LiveRelease, resolved: ResolvedRequest, buyer: EncodedBuyer | None) -> Scorer:
     request, recommender = resolved.request, live.recommender
     if buyer is not None:
-        repeats = NO_REPEATS if request.new_only else recommender.repeats(resolved.repeat_events)
+        repeats = NO_TERM if request.new_only else recommender.repeats(resolved.repeat_events)
         return BuyerScorer(recommender, buyer, repeats, new_only=request.new_only)
     if resolved.source == "search" and resolved.matches is not None:
         return QueryScorer(resolved.matches)

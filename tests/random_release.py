@@ -14,7 +14,8 @@ from tests.tiny_model import tiny_spec
 from training.artifacts.embeddings import ProductEmbeddings, save_embeddings
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import ReleaseParts, write_release
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.co_occurrence import CoOccurrence
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.text_search import build_search_index
 from training.artifacts.search.vector_index import IndexType, build_index
 from training.model.item_features import Vocabularies
@@ -75,6 +76,7 @@ def write_random_release(
     aggregation: str = "attention",
     rescorer: Rescorer = Rescorer(),  # noqa: B008 - frozen
     recent_popularity: npt.NDArray[np.float32] | None = None,
+    co_occurrence: CoOccurrence | None = None,
     products: pa.Table | None = None,
     vectors_ND: npt.NDArray[np.float32] | None = None,
     indexed_ND: npt.NDArray[np.float32] | None = None,
@@ -84,8 +86,9 @@ def write_random_release(
     """Writes a release of `random_products` in random popularity and with a random model; returns its folder.
 
     `recent_popularity`, (2, N), is what the re-scorer counts per product in lists of any and of new products; None
-    draws it. `products` and `vectors_ND` replace the random ones; `indexed_ND` are the vectors that the index was built
-    on, if they are not the release's own. `trained_until` is for the model's card, `event_weights` for the buyer tower.
+    draws it. `co_occurrence` is needed by a re-scorer with that term. `products` and `vectors_ND` replace the random
+    ones; `indexed_ND` are the vectors that the index was built on, if they are not the release's own. `trained_until`
+    is for the model's card, `event_weights` for the buyer tower.
     """
     torch.manual_seed(1)
     model = TwoTower(replace(SPEC, aggregation=aggregation, event_weights=event_weights))
@@ -115,6 +118,7 @@ def write_random_release(
             popular=np.random.default_rng(2).permutation(n_products).astype(np.int32),
             recent_popularity=draw_recent_popularity(n_products) if recent_popularity is None else recent_popularity,
             as_of_ms=AS_OF_MS,
+            co_occurrence=co_occurrence,
         ),
         metrics={},
         about={"schema_hash": SCHEMA, "n_products": n_products},

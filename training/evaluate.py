@@ -24,19 +24,19 @@ from feature_repo.time_split import read_time_split
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.lineage import require_source
 from training.artifacts.model import CURVES, WEIGHTS, load_model
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.baselines.item_knn import ItemKNN
 from training.baselines.personal_frequency import PersonalFrequency
 from training.baselines.popularity import Popularity, RecentPopularity
 from training.data.catalogue import Catalogue, read_catalogue, read_title_languages, require_same_products
 from training.data.contexts import NoContextsError
 from training.evaluation.bootstrap import LEVEL, RESAMPLES
-from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
 from training.evaluation.held_out import ALL, COLD_ITEMS, NEW_ITEMS, HeldOut, as_targets, read_held_out
 from training.evaluation.masked_ranker import MaskedRanker, SharedScores
 from training.evaluation.metrics import CatalogueFacts
 from training.evaluation.ranker import Ranker
 from training.evaluation.ranking import RankerResult, measure, rank_each
+from training.evaluation.rescored_ranker import RescoredRanker, RescorerData
 from training.evaluation.slices import slice_targets
 from training.model.encoding import TwoTowerRanker, encode_buyers
 

@@ -26,7 +26,7 @@ from feature_repo.console.progress import progress_bar
 from feature_repo.settings.model import TrainingConfig
 from training.artifacts.checkpoint import Progress, delete_checkpoint, load_checkpoint, save_checkpoint
 from training.artifacts.model import CHOSEN, CURVES, ModelCard, load_model, save_model
-from training.artifacts.rescorer import RESCORER_FILE
+from training.artifacts.scoring.rescorer import RESCORER_FILE
 from training.batches import Batch, EpochBatches, with_candidates
 from training.data.contexts import Contexts
 from training.data.dataset import TrainingData, selection_contexts

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from batch_jobs.popularity import read_events
+from batch_jobs.event_counts import read_events
 from batch_jobs.release_gate.judge import judge
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths

@@ -1,7 +1,7 @@
 """The gate before promote: judges a candidate release against the live one, as both would serve.
 
-Both are measured on days that neither model was trained on, with the popularity of products as it was known before
-these days; the release's own popularity counts them. ADR 0016 has the reasons and the figures.
+Both are measured on days that neither model was trained on, with popularity and co-occurrence of products as they were
+known before these days; the release's own count them. ADR 0016 has the reasons and the figures.
 
 Legend: B buyers, N products of a release, U products of any of both, D dimensions.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from batch_jobs.popularity import of_products, popular_products, recent_popularity_of
+from batch_jobs.event_counts import co_occurrence_of, of_products, popular_products, recent_popularity_of
 from batch_jobs.release_gate import limits
 from batch_jobs.release_gate.measures import (
     index_recall,
@@ -57,7 +57,7 @@ def judge(config: Config, candidate: Path, live: Path | None, events: pd.DataFra
         config: The configuration; section `release` has the limits.
         candidate: Folder of the candidate release.
         live: Folder of the live release; None without one.
-        events: All canonical events, from popularity.read_events.
+        events: All canonical events, from event_counts.read_events.
         schema_hash: Schema hash of this code and configuration.
 
     Raises:
@@ -175,13 +175,14 @@ def _judge_quality(
 
 
 def _before_the_window(recommender: Recommender, before: pd.DataFrame, window: Window) -> Recommender:
-    """The release with the popularity of its products as it was before the window."""
+    """The release with what it counts in the events as it was before the window."""
     events, end = of_products(before, recommender.products.keys_N), window.start - MILLISECOND
     n_products = len(recommender)
     return recommender.as_of(
         window.start_ms,
         popular_products(events, end, n_products),
         recent_popularity_of(events, end, n_products, recommender.rescorer),
+        co_occurrence_of(events, end, n_products, recommender.rescorer),
     )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
-from training.artifacts.best_products import rescorer_pool
 from training.artifacts.recommender import Recommender
+from training.artifacts.scoring.best_products import rescorer_pool
 from training.evaluation.metrics import NO_PRODUCT, Targets, accuracy_per_buyer, coverage
 from training.evaluation.served_buyers import ServedBuyer
 from training.evaluation.served_lists import one_faiss_thread, served_lists

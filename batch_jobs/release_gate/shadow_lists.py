@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from batch_jobs.popularity import POPULARITY_DAYS
+from batch_jobs.event_counts import POPULARITY_DAYS
 from batch_jobs.release_gate.measures import K
 from feature_repo import columns as c
 from feature_repo.common.arrays import Int32Array

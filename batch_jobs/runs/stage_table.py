@@ -292,7 +292,7 @@ LISTS_STAGE = RefreshStage(
     outputs=lambda work: _files(work.paths.shop_lists),
     settings=("lists", "data.test_days"),
     code=(
-        "feature_repo", "expectations", "training/artifacts", "training/data", "batch_jobs/popularity.py",
+        "feature_repo", "expectations", "training/artifacts", "training/data", "batch_jobs/event_counts.py",
         "batch_jobs/shop_lists",
     ),
     libraries=(*_TABLE_LIBRARIES, "numpy"),
@@ -317,10 +317,10 @@ RELEASE_STAGE = RefreshStage(
     outputs=lambda work: [path for path in _files(live_release(work.paths)) if path.name != MANIFEST],
     settings=("release",),
     code=(
-        *_MODEL_CODE, "batch_jobs/publish.py", "batch_jobs/popularity.py", "batch_jobs/public_settings.py",
+        *_MODEL_CODE, "batch_jobs/publish.py", "batch_jobs/event_counts.py", "batch_jobs/public_settings.py",
         "batch_jobs/release_gate",
     ),
-    libraries=(*_TABLE_LIBRARIES, "faiss-cpu", "numpy", "scikit-learn", "torch"),
+    libraries=(*_TABLE_LIBRARIES, "faiss-cpu", "numpy", "scikit-learn", "scipy", "torch"),
 )  # fmt: skip
 
 # ---- prices alone ----------------------------------------------------------------------------------------------------

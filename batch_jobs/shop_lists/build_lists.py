@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from batch_jobs.popularity import as_ms
+from batch_jobs.event_counts import as_ms
 from batch_jobs.shop_lists.co_purchase_counts import co_purchases
 from expectations.gate import require_passed
 from expectations.records import FEATURE_STAGE

@@ -43,7 +43,7 @@ from feature_repo.store import FeatureStore, feature_store
 from training.artifacts.model import ModelCard, save_model
 from training.artifacts.release import current_release
 from training.artifacts.release_manifest import RELEASE_FORMAT
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.data.catalogue import read_catalogue
 from training.model.item_features import Vocabularies, build_vocabularies
 from training.model.spec import ModelSpec
@@ -61,7 +61,13 @@ products:
   path: {products}
 """
 # Weights of the size that fits on real shops yield, so that a request does the same work.
-RESCORER = Rescorer(popularity_weight=0.1, new_popularity_weight=0.05, repeat_weight=0.6, new_closeness_weight=0.5)
+RESCORER = Rescorer(
+    popularity_weight=0.1,
+    new_popularity_weight=0.05,
+    repeat_weight=0.6,
+    new_closeness_weight=0.5,
+    new_co_occurrence_weight=0.5,
+)
 UNTRAINED = "a benchmark, whose model has random weights"
 NOT_EVALUATED = {"targets": {}, "note": "not evaluated: an untrained model with random weights, made by a benchmark"}
 

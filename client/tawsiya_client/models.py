@@ -52,6 +52,7 @@ class ScoreParts(Answer):
     similarity: float
     popularity: float
     repeat: float
+    co_occurrence: float = 0.0
     closeness: float = 0.0
     words: float
     rules: float

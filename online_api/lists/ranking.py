@@ -13,17 +13,16 @@ from online_api.lists.choice import NOTHING_LISTED, Chooser, Listed
 from online_api.lists.live_catalogue import LiveCatalogue, Selection
 from online_api.lists.rules import ActiveRules, Pin, place_pins
 from online_api.schemas.requests import MAX_PER_GROUP, Diversity
-from training.artifacts.best_products import (
-    NO_REPEATS,
+from training.artifacts.buyer_encoder import EncodedBuyer
+from training.artifacts.queries.query_matches import QueryMatches
+from training.artifacts.recommender import Recommender
+from training.artifacts.scoring.best_products import (
     BestProducts,
     BestQuery,
     OwnProducts,
     PopularityTerm,
-    Repeats,
 )
-from training.artifacts.buyer_encoder import EncodedBuyer
-from training.artifacts.queries.query_matches import QueryMatches
-from training.artifacts.recommender import Recommender
+from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
 
 # ---- scorers ---------------------------------------------------------------------------------------------------------
@@ -36,6 +35,7 @@ class ScoreTerms(NamedTuple):
         similarity: The inner product; for popular products, their popularity.
         popularity: The re-scorer's popularity term.
         repeat: The re-scorer's repeat term.
+        co_occurrence: The re-scorer's co-occurrence term.
         closeness: The re-scorer's closeness term.
         words: The spelling score of a query.
     """
@@ -43,13 +43,14 @@ class ScoreTerms(NamedTuple):
     similarity: Float32Array
     popularity: Float32Array
     repeat: Float32Array
+    co_occurrence: Float32Array
     closeness: Float32Array
     words: Float32Array
 
     @property
     def scores(self) -> Float32Array:
         """The sums, (P,)."""
-        return self.similarity + self.popularity + self.repeat + self.closeness + self.words
+        return self.similarity + self.popularity + self.repeat + self.co_occurrence + self.closeness + self.words
 
 
 class Scorer(Protocol):
@@ -72,14 +73,15 @@ class SimilarityScorer:
         """Scores by `vector_D`."""
         self._recommender, self._vector_D = recommender, vector_D
         self._popularity: PopularityTerm | None = None
-        self._repeats = NO_REPEATS
+        self._repeats, self._co_occurrence = NO_TERM, NO_TERM
         self._own: OwnProducts | None = None
         self._found: tuple[Selection, BestProducts] | None = None
 
     def query(self, k: int, selection: Selection) -> BestQuery:
         """The search for the K best allowed products, to be made together with those of other requests."""
         allowed_N, n_allowed = selection.allowed_N, selection.n_allowed
-        return BestQuery(self._vector_D, k, self._popularity, self._repeats, self._own, allowed_N, n_allowed)
+        terms = (self._popularity, self._repeats, self._co_occurrence, self._own)
+        return BestQuery(self._vector_D, k, *terms, allowed_N, n_allowed)
 
     def take(self, selection: Selection, best: BestProducts) -> None:
         """Keeps what `query` found, so that `top` need not search for it again."""
@@ -105,7 +107,8 @@ class SimilarityScorer:
         closeness = np.zeros_like(no_words)
         if self._own is not None:
             closeness = self._own.closeness(positions, self._recommender.product_vectors(positions))
-        return ScoreTerms(similarity, popularity, self._repeats.of(positions), closeness, no_words)
+        sparse = self._repeats.of(positions), self._co_occurrence.of(positions)
+        return ScoreTerms(similarity, popularity, *sparse, closeness, no_words)
 
     def _known(self, k: int, selection: Selection) -> BestProducts | None:
         """What was found before, if it has the K best of the selection."""
@@ -116,9 +119,9 @@ class SimilarityScorer:
 
 
 class BuyerScorer(SimilarityScorer):
-    """The similarity to a buyer plus the re-scorer's terms (see training.artifacts.rescorer)."""
+    """The similarity to a buyer plus the re-scorer's terms (see training.artifacts.scoring.rescorer)."""
 
-    def __init__(self, recommender: Recommender, buyer: EncodedBuyer, repeats: Repeats, *, new_only: bool) -> None:
+    def __init__(self, recommender: Recommender, buyer: EncodedBuyer, repeats: SparseTerm, *, new_only: bool) -> None:
         """Scores for one buyer.
 
         Args:
@@ -128,9 +131,10 @@ class BuyerScorer(SimilarityScorer):
             new_only: Whether the list is of products that are new to the buyer.
         """
         super().__init__(recommender, buyer.vector_D)
+        self._co_occurrence = recommender.co_occurrence_term(buyer, new_only=new_only)
         self._own = recommender.own_products(buyer, new_only=new_only)
         self._popularity = recommender.popularity_term(new_only=new_only)
-        self._repeats = NO_REPEATS if new_only else repeats
+        self._repeats = NO_TERM if new_only else repeats
 
 
 class QueryScorer:
@@ -150,7 +154,7 @@ class QueryScorer:
     def terms(self, positions: Int64Array) -> ScoreTerms:
         meaning, spelling = self._matches.score_terms(positions)
         nothing = np.zeros_like(meaning)
-        return ScoreTerms(meaning, nothing, nothing, nothing, spelling)
+        return ScoreTerms(meaning, nothing, nothing, nothing, nothing, spelling)
 
 
 class PopularityScorer:
@@ -269,7 +273,7 @@ def _top_adjusted(scorer: Scorer, selection: Selection, k: int, rules: ActiveRul
 
 
 def _one_term(scores: Float32Array) -> ScoreTerms:
-    return ScoreTerms(scores, *[np.zeros_like(scores)] * 4)
+    return ScoreTerms(scores, *[np.zeros_like(scores)] * 5)
 
 
 def _restricted(selection: Selection, mask_N: BoolArray | None) -> Selection:

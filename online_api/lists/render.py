@@ -48,11 +48,12 @@ def render_list(
                 **live.catalogue.rendered(position, request.languages),
                 "source": source,
                 # Added up here, from the numbers that are sent, so that a caller gets the same sum.
-                "score": similarity + popularity + repeat + closeness + words + adjustment,
+                "score": similarity + popularity + repeat + co_occurrence + closeness + words + adjustment,
                 "score_parts": {
                     "similarity": similarity,
                     "popularity": popularity,
                     "repeat": repeat,
+                    "co_occurrence": co_occurrence,
                     "closeness": closeness,
                     "words": words,
                     "rules": adjustment,
@@ -60,7 +61,7 @@ def render_list(
                 "rules": [] if rules is None else _rule_names(rules, ranked, position),
                 "because": reasons,
             }
-            for position, (similarity, popularity, repeat, closeness, words, adjustment), reasons in zip(
+            for position, (similarity, popularity, repeat, co_occurrence, closeness, words, adjustment), reasons in zip(
                 positions, terms, _because(live, resolved, buyer, ranked), strict=True
             )
         ],

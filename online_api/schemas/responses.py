@@ -48,6 +48,9 @@ class ScoreParts(ApiResponse):
     )
     popularity: float = Field(description="Popularity term: how many buyers chose the product recently")
     repeat: float = Field(description="Repeat term: the buyer's own events with the product; 0 with `new_only`")
+    co_occurrence: float = Field(
+        description="Co-occurrence term: how often buyers of the history's products also chose this one"
+    )
     closeness: float = Field(
         description="Closeness term: how near the product is to the nearest other product of the buyer's history"
     )

@@ -9,6 +9,9 @@ import pytest
 from benchmarks import quality
 from benchmarks.shops.data_sets import without_cold
 from tests.tiny_encoder import write_tiny_encoder
+from training.data.histories import Histories
+from training.evaluation.ranker import TrainingEvents
+from training.evaluation.rescored_ranker import RescorerData
 
 pytestmark = pytest.mark.e2e
 
@@ -27,6 +30,24 @@ def folder(tmp_path: Path) -> Path:
     rows = [f"{item},A{item},item {item}" for item in range(1, 2 * SHELF + 1)]
     (tmp_path / "items.csv").write_text("item_id,asin,title\n" + "\n".join(rows) + "\n")
     return tmp_path
+
+
+def test_what_is_not_fitted_on_the_validation_days_counts_no_events_of_them() -> None:
+    nothing = np.empty(0, dtype=np.int32)
+    none = Histories(np.zeros(2, dtype=np.int64), nothing, nothing, nothing.astype(np.int64))
+
+    def data_with(buyers: list[int]) -> RescorerData:
+        """Each of the buyers chose both products."""
+        codes, products = np.array([(buyer, product) for buyer in buyers for product in (0, 1)], dtype=np.int32).T
+        events = TrainingEvents(codes, products, np.ones(len(codes), dtype=np.int64), 5, 2)
+        return RescorerData(
+            none, none, None, None, events, 2, np.ones(3, dtype=np.float32), np.zeros(1, dtype=np.int64)
+        )
+
+    later, earlier = data_with([0, 1, 2, 3, 4]), data_with([0, 1])
+    data = quality._CountedEarlier(**quality._fields(later), earlier=earlier)
+    assert data.co_occurrence.similarities_NM[0, 0] == pytest.approx(2 / (2 + 10))
+    assert later.co_occurrence.similarities_NM[0, 0] == pytest.approx(5 / (5 + 10))
 
 
 @pytest.mark.timeout(900)  # six models

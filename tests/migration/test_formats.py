@@ -21,7 +21,7 @@ from training.artifacts.lineage import RECORD, require_source
 from training.artifacts.model import CARD, MODEL_FORMAT, WEIGHTS, load_model
 from training.artifacts.release import current_release, promote, read_manifest
 from training.artifacts.release_manifest import MANIFEST, RELEASE_FORMAT
-from training.artifacts.rescorer import RESCORER_FILE, Rescorer
+from training.artifacts.scoring.rescorer import RESCORER_FILE, Rescorer
 from training.data import context_cache
 from training.data.context_cache import cached_contexts
 from training.model.towers import TwoTower
@@ -127,6 +127,7 @@ def test_weights_of_0_1_0_are_read_without_the_later_terms(tmp_path: Path) -> No
     assert read == Rescorer(7, 0.1, 30, 0.2, repeat_weight=1.5, repeat_half_life_days=365.0)
     assert not read.new_popularity_first_time
     assert (read.closeness_weight, read.new_closeness_weight) == (0, 0)
+    assert not read.counts_co_occurrence
 
 
 @pytest.mark.parametrize("change", [{"later_weight": 0.5}, {"repeat_weight": MISSING}], ids=["newer", "older"])

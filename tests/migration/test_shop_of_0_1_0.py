@@ -92,8 +92,9 @@ def with_later_fields(answer: dict[str, Any]) -> dict[str, Any]:
     if "items" not in answer:
         return answer | product
     page: dict[str, Any] = {"facets": None, "page": {"number": 1, "restarted": None}, "relaxed": [], "search": None}
+    terms = {"co_occurrence": 0, "closeness": 0}
     items = [
-        item | product | {"source": answer["source"], "score_parts": item["score_parts"] | {"closeness": 0}}
+        item | product | {"source": answer["source"], "score_parts": item["score_parts"] | terms}
         for item in answer["items"]
     ]
     return answer | page | {"items": items}

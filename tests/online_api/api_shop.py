@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from batch_jobs.event_counts import as_ms, co_occurrence_of, of_products, read_events
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.popularity import as_ms
 from batch_jobs.shop_lists.build_lists import list_tables
+from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.definitions import TRAINING_SERVICE
@@ -33,7 +34,7 @@ from training.artifacts.model import ModelCard, save_model
 from training.artifacts.product_table import category_codes, read_product_columns
 from training.artifacts.queries.catalogue_suggestions import write_suggestions
 from training.artifacts.release import ReleaseParts, promote, write_release
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.text_search import build_search_index
 from training.data.catalogue import read_catalogue, read_search_texts
@@ -100,7 +101,7 @@ def publish_random_release(
         schema_hash: Of its features.
         text_encoder: Id of the encoder that the release names, which has TEXT_DIM dimensions.
         rescorer: Of the release, for which the product at position p had p recent buyers, and whose data ended in 1970:
-            all events are later, and count in full.
+            all events are later, and count in full. What the same buyers chose is counted in the shop's events.
         with_lists: Whether it has the shop's own tables for lists, and the end of its data; else no product is in one.
     """
     paths = shop_paths(config)
@@ -121,6 +122,7 @@ def publish_random_release(
     tables.save(paths.shop_lists)
     data_end = read_time_split(paths.feature_report).data_end
     products = read_product_columns(paths.product_features)
+    events = of_products(read_events(paths), products[c.PRODUCT_KEY].to_numpy())
     name = write_release(
         paths.releases,
         ReleaseParts(
@@ -132,6 +134,7 @@ def publish_random_release(
             aliases=pq.read_table(paths.product_aliases),
             popular=np.array([3, 2, 1, 0, *range(4, len(catalogue))], dtype=np.int32),
             recent_popularity=np.log1p(np.tile(np.arange(len(catalogue)), (2, 1))).astype(np.float32),
+            co_occurrence=co_occurrence_of(events, data_end, len(catalogue), rescorer),
             as_of_ms=as_ms(data_end) if with_lists else 0,
             shop_lists=paths.shop_lists,
             product_map=ProductMap.build(vectors_ND, category_codes(products)),

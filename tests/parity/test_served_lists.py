@@ -9,7 +9,7 @@ from feature_repo import columns as c
 from online_api.lists.list_request import ListRequest
 from online_api.runtime import Runtime
 from tests.online_api.api_shop import BAZAAR_PRODUCTS, open_shop
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.evaluation.served_lists import served_lists
 
 pytestmark = pytest.mark.store
@@ -23,6 +23,8 @@ RESCORER = Rescorer(
     new_popularity_days=7,
     closeness_weight=0.6,
     new_closeness_weight=0.4,
+    co_occurrence_weight=3.0,
+    new_co_occurrence_weight=5.0,
 )
 K = 4
 

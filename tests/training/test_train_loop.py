@@ -42,7 +42,7 @@ from training.artifacts.checkpoint import (
 )
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import CHOSEN, CURVES, WEIGHTS, load_model
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.data.contexts import DAY_US
 from training.data.dataset import TrainingData, selection_contexts
 from training.evaluation.validation import SELECTION_METRIC, validate

@@ -15,15 +15,6 @@ import torch
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import EventSequence, select
-from training.artifacts.best_products import (
-    NO_REPEATS,
-    BestProducts,
-    BestQuery,
-    OwnProducts,
-    PopularityTerm,
-    Repeats,
-    best_products,
-)
 from training.artifacts.buyer_encoder import BuyerEncoder, EncodedBuyer, History
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.lists.shop_lists import ShopLists
@@ -41,7 +32,16 @@ from training.artifacts.release import (
     SEARCH_FOLDER,
     verify_release,
 )
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.best_products import (
+    BestProducts,
+    BestQuery,
+    OwnProducts,
+    PopularityTerm,
+    best_products,
+)
+from training.artifacts.scoring.co_occurrence import CoOccurrence
+from training.artifacts.scoring.rescorer import Rescorer
+from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm
 from training.artifacts.search.filtered_search import IndexedVectors, Ranked
 from training.artifacts.search.text_search import NO_SYNONYMS, ComparedText, QuerySynonyms, SearchIndex
 from training.artifacts.search.vector_index import load_index
@@ -140,19 +140,24 @@ class Recommender:
             np.load(folder / POPULARITY, allow_pickle=False),
             np.load(folder / RECENT_POPULARITY, allow_pickle=False),
         )
+        self._co_occurrence = CoOccurrence.load(folder) if self.rescorer.counts_co_occurrence else None
 
-    def as_of(self, as_of_ms: int, popular_N: Int32Array, recent_2N: Float32Array) -> "Recommender":
-        """The release as it would have answered at another moment: with the popularity that was known then.
+    def as_of(
+        self, as_of_ms: int, popular_N: Int32Array, recent_2N: Float32Array, co_occurrence: CoOccurrence | None
+    ) -> "Recommender":
+        """The release as it would have answered at another moment: with what was counted until then.
 
-        Its own popularity counts events up to the end of its data. To measure it on earlier days, those must not count.
+        Its own counts are of events up to the end of its data. To measure it on earlier days, those must not count.
 
         Args:
             as_of_ms: The moment, milliseconds since 1970.
             popular_N: (N,) product positions, most popular first (ReleaseParts.popular).
             recent_2N: (2, N) recent popularity (ReleaseParts.recent_popularity).
+            co_occurrence: What the same buyers chose; None if no list has that term.
         """
         earlier = copy.copy(self)
         earlier._set_popularity(as_of_ms, popular_N, recent_2N)
+        earlier._co_occurrence = co_occurrence
         return earlier
 
     def _set_popularity(self, as_of_ms: int, popular_N: Int32Array, recent_2N: Float32Array) -> None:
@@ -267,7 +272,7 @@ class Recommender:
 
     # --- terms of the re-scorer ---------------------------------------------------------------------------------------
 
-    def repeats(self, events: EventSequence) -> Repeats:
+    def repeats(self, events: EventSequence) -> SparseTerm:
         """The re-scorer's repeat term of the products of some events; products that the release lacks have none."""
         positions_L = self.products.positions(events.product_keys).astype(np.int64)
         weights_L = self._relative_weights[events.event_types]
@@ -279,10 +284,20 @@ class Recommender:
         is_first[1:] &= positions_L[1:] != positions_L[:-1]
         starts = np.flatnonzero(is_first)
         if not len(starts):
-            return NO_REPEATS
+            return NO_TERM
         # The sums by product come before the logarithm of repeat_term.
         counts = np.add.reduceat(counts_L[order].astype(np.float64), starts).astype(np.float32)
-        return Repeats(positions_L[starts], self.rescorer.repeat_term(counts))
+        return SparseTerm(positions_L[starts], self.rescorer.repeat_term(counts))
+
+    def co_occurrence_term(self, buyer: EncodedBuyer, *, new_only: bool) -> SparseTerm:
+        """The re-scorer's co-occurrence term of a buyer, in lists of new products or of any."""
+        weight, history = self.rescorer.co_occurrence(new_only=new_only), buyer.history
+        if self._co_occurrence is None or not weight:
+            return NO_TERM
+        # As for the buyer tower, an event of weight 0 says nothing; a new product has no neighbours.
+        known_L = (self._relative_weights[history.types_L] > 0) & (history.positions_L >= 0)
+        positions, votes = self._co_occurrence.votes(history.positions_L[known_L], history.times_L[known_L])
+        return SparseTerm(positions, votes * np.float32(weight))
 
     def own_products(self, buyer: EncodedBuyer, *, new_only: bool) -> OwnProducts | None:
         """The re-scorer's closeness term of a buyer, in lists of new products or of any; None if there is none."""

@@ -9,7 +9,9 @@
         product_aliases.arrow     ids of merged products, and the ids that replace them
         popularity.npy            product positions, most events in the last days first
         shop_lists/               what the lists of a shop's pages are made from; missing before 0.2
-        recent_popularity.npy     input of the re-scorer's popularity term (see rescorer.py)
+        recent_popularity.npy     input of the re-scorer's popularity term (see scoring/rescorer.py)
+        co_occurrence_positions.npy, co_occurrence_similarities.npy     input of its co-occurrence term; missing where
+                                  no list has that term
         product_map.arrow         a sample of the products in two dimensions; missing before 0.2
         metrics.json              offline evaluation
         config.json               the configuration that it was made with, without secrets; missing before 0.2
@@ -53,6 +55,7 @@ from training.artifacts.release_manifest import (
     require_files,
     verify_files,
 )
+from training.artifacts.scoring.co_occurrence import CoOccurrence
 from training.artifacts.search.index_files import INDEX_CURVE, INDEX_FILE
 from training.artifacts.verified_files import note_verified, unchanged_since_verified
 
@@ -77,6 +80,7 @@ class ReleaseParts:
         as_of_ms: End of the data in milliseconds since 1970; the re-scorer counts back from it.
         settings: The configuration that it was made with (public_settings).
         shop_lists: Folder of the ListTables; None makes a release as those before 0.2, whose lists fall back.
+        co_occurrence: What the same buyers chose; None if no list has that term.
         product_map: The map of its products; None makes a release as those before 0.2, which have none.
     """
 
@@ -91,6 +95,7 @@ class ReleaseParts:
     as_of_ms: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     shop_lists: Path | None = None
+    co_occurrence: CoOccurrence | None = None
     product_map: ProductMap | None = None
 
 
@@ -142,6 +147,8 @@ def _copy_parts(parts: ReleaseParts, folder: Path) -> None:
     write_arrow(folder / ALIASES_ARROW, parts.aliases)
     np.save(folder / POPULARITY, parts.popular, allow_pickle=False)
     np.save(folder / RECENT_POPULARITY, parts.recent_popularity, allow_pickle=False)
+    if parts.co_occurrence is not None:
+        parts.co_occurrence.save(folder)
     if parts.product_map is not None:
         parts.product_map.save(folder / PRODUCT_MAP)
 

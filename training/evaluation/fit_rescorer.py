@@ -1,12 +1,11 @@
 """Fits the re-scorer's weights on the validation days, for the model and in the same way for every baseline.
 
-Legend: B buyers, N products of the catalogue, T targets, K products in a list, P
-products of a pool.
+Legend: B buyers, N products of the catalogue, K products in a list.
 """
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -14,172 +13,44 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from feature_repo.common.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
-from training.artifacts.rescorer import CLOSENESS_POOL, CountedBuyers, Rescorer, decayed, recent_popularity
-from training.data.histories import Histories
+from feature_repo.common.arrays import Float32Array, Float64Array, Int64Array
+from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer
 from training.evaluation.bootstrap import paired_interval, standard_error
 from training.evaluation.metrics import Targets, accuracy_per_buyer
-from training.evaluation.ranker import Ranker, TrainingEvents
-from training.model.encoding import Closeness
+from training.evaluation.ranker import Ranker
+from training.evaluation.rescored_ranker import Chosen, RescorerData, add_terms
 
 log = logging.getLogger(__name__)
 
 POPULARITY_SPANS = (7, 14, 30, 90)  # days
 HALF_LIVES = (30.0, 90.0, 365.0, 1460.0)  # days
 # Ascending: of equal values the search keeps the first, so a larger weight has to rank better. In units of the spread
-# of the scores; the closeness term, an inner product like the similarity, has a unit of 1.
+# of the scores; the terms for closeness and co-occurrence, which are similarities or sums of a few, have a unit of 1.
 WEIGHT_GRID = (0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 REFINED_GRID = (0.6, 0.8, 1.25, 1.6)  # factors of the best weight
 # The spread is that of a buyer's best products, because only among these can a term change the list.
 SPREAD_PRODUCTS = 100
 # The cut-off of SELECTION_METRIC, which chooses the epoch.
 CUT_OFF = 20
-# Scores of validation contexts, 200 MB, and as many of the closeness term; of more contexts an evenly spaced sample is
-# used, of at least FEWEST_SAMPLED.
+# Scores of validation contexts, 200 MB, as many of the closeness term, and the fewer ones of the sparse terms; of more
+# contexts an evenly spaced sample is used, of at least FEWEST_SAMPLED.
 MAX_SCORES, FEWEST_SAMPLED = 50_000_000, 200
 # With fewer buyers to prove a term on, an interval excludes 0 only by luck, and the default weights apply.
 FEWEST_TO_PROVE = 50
-# About what the fits on Online Retail and Complete Journey found, in the units of WEIGHT_GRID (ADR 0023).
+# In the units of WEIGHT_GRID: about what the fits on Online Retail and Complete Journey found (ADR 0023), and for
+# co-occurrence about what did best in two small shops (ADR 0025).
 DEFAULT_WEIGHTS = {
     "popularity_weight": 1.0,
     "repeat_weight": 8.0,
+    "co_occurrence_weight": 0.0,
     "closeness_weight": 0.0,
     "new_popularity_weight": 2.0,
+    "new_co_occurrence_weight": 1.0,
     "new_closeness_weight": 0.5,
 }
 # Three intervals are asked about a kind of list: at 98.3% each, a useless term passes in 2.5% of shops.
 PROOF_LEVEL, PROOF_RESAMPLES = 0.983, 4_000
 PROOF_FACTORS = (1.0, 0.5, 0.25)  # of a fitted weight, which may be too large for the later half
-
-
-# ---- data and re-scored ranker ---------------------------------------------------------------------------------------
-
-
-class Chosen(NamedTuple):
-    """What the buyers of some contexts chose.
-
-    Attributes:
-        rows: (B,) rows of the contexts.
-        targets: B histories of the products that they chose, none empty.
-    """
-
-    rows: Int32Array
-    targets: Histories
-
-    def take(self, places: Int64Array) -> "Chosen":
-        """Some of the contexts."""
-        return Chosen(self.rows[places], self.targets.take(places))
-
-    def halves(self) -> tuple["Chosen", "Chosen"]:
-        """The earlier and the later half of the targets; a context can have targets in both.
-
-        Targets of (nearly) one time, as of a leave-one-out split, are halved by context.
-        """
-        times = self.targets.event_times
-        later = times > np.median(times)
-        if not 1 / 4 <= later.mean() <= 3 / 4:
-            later = self.targets.owners % 2 == 1
-        return self._where(~later), self._where(later)
-
-    def _where(self, kept: BoolArray) -> "Chosen":
-        targets = self.targets.where(kept)
-        places = np.flatnonzero(targets.lengths > 0)
-        return Chosen(self.rows[places], targets.take(places))
-
-
-@dataclass(frozen=True)
-class RescorerData:
-    """The contexts that a re-scorer is fitted or applied on, with everything that its terms need.
-
-    Attributes:
-        histories: Events that the repeat term counts, B histories: all purchases, and the last events of other types.
-        purchases: Products that are not new to each of the B buyers.
-        targets, new_targets: The contexts with a target among all or among new products; None if there are none.
-        events: All events before `as_of_ms`, for the popularity term.
-        as_of_ms: The moment that days and half-lives count back from, milliseconds since 1970.
-        event_weights: Weight of each event-type code; the highest is 1.
-        buyers: (B,) code of the buyer of each context, since a buyer may have several.
-        closeness: The closeness term of the B contexts; None for a ranker without product vectors, which has no such
-            term.
-    """
-
-    histories: Histories
-    purchases: Histories
-    targets: Chosen | None
-    new_targets: Chosen | None
-    events: TrainingEvents
-    as_of_ms: int
-    event_weights: Float32Array
-    buyers: Int64Array
-    closeness: Closeness | None = None
-
-    def popularity(self, counted: CountedBuyers) -> Float32Array:
-        """(N,) artifacts.rescorer.recent_popularity."""
-        events = self.events
-        return recent_popularity(
-            events.buyers,
-            events.products,
-            events.event_times,
-            until_ms=self.as_of_ms,
-            counted=counted,
-            n_products=events.n_products,
-        )
-
-    def unseen(self) -> BoolArray:
-        """(N,) whether a product has no event."""
-        counts = np.bincount(self.events.products, minlength=self.events.n_products)
-        unseen_N: BoolArray = counts == 0
-        return unseen_N
-
-    def repeats(self, half_life_days: float) -> sparse.csr_array:
-        """(B, N) ln(1 + decayed number of the buyer's events with the product)."""
-        histories = self.histories
-        weights = self.event_weights[histories.event_types]
-        counts = decayed(histories.event_times, weights, self.as_of_ms, half_life_days)
-        shape = (len(histories), self.events.n_products)
-        # The counts of a product are summed before the logarithm, as Recommender.repeats does.
-        summed = sparse.coo_array((counts, (histories.owners, histories.products)), shape=shape).tocsr()
-        summed.sum_duplicates()
-        summed.data = np.log1p(summed.data)
-        return summed
-
-
-class RescoredRanker:
-    """Adds the terms of a re-scorer to the scores of a ranker."""
-
-    def __init__(self, ranker: Ranker, rescorer: Rescorer, data: RescorerData, *, new_only: bool, name: str) -> None:
-        """The rows of `ranker` and of `data` are the same contexts."""
-        self.name = name
-        self._ranker = ranker
-        recent_N = data.popularity(rescorer.counted_buyers(new_only=new_only))
-        self._popularity_N = rescorer.popularity(recent_N, new_only=new_only)
-        weight = 0.0 if new_only else rescorer.repeat_weight
-        self._repeats_BN = data.repeats(rescorer.repeat_half_life_days) * np.float32(weight)
-        self._closeness, self._closeness_weight = data.closeness, rescorer.closeness(new_only=new_only)
-        # As in serving, products that the list may not have take no place of the others.
-        self._excluded = data.purchases if new_only else None
-
-    def scores(self, rows: Int32Array, /) -> Float32Array:
-        """(B, N) scores with all terms; `new_only` omits the repeat term."""
-        scores_BN = self._ranker.scores(rows) + self._popularity_N
-        repeats = self._repeats_BN[rows].tocoo()
-        # A CSR matrix has each pair once. += would add a repeated pair once only.
-        scores_BN[repeats.row, repeats.col] += repeats.data
-        if self._closeness is not None and self._closeness_weight:
-            pool_BP = self._pool(rows, torch.from_numpy(scores_BN)).numpy()
-            term_BP = np.float32(self._closeness_weight) * self._closeness.of(rows, pool_BP)
-            np.put_along_axis(scores_BN, pool_BP, np.take_along_axis(scores_BN, pool_BP, axis=1) + term_BP, axis=1)
-        return scores_BN
-
-    def _pool(self, rows: Int32Array, scores_BN: torch.Tensor) -> torch.Tensor:
-        """(B, P) the products that get the closeness term."""
-        if self._excluded is not None:
-            excluded = self._excluded.take(rows.astype(np.int64))
-            scores_BN = scores_BN.index_put(
-                (torch.from_numpy(excluded.owners), torch.from_numpy(excluded.products).long()),
-                torch.tensor(-torch.inf),
-            )
-        return scores_BN.topk(min(CLOSENESS_POOL, scores_BN.shape[1]), dim=1).indices
 
 
 # ---- fit -------------------------------------------------------------------------------------------------------------
@@ -237,8 +108,11 @@ def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
         half_lives = [{"repeat_half_life_days": days} for days in HALF_LIVES]
         terms = [_Term("repeat_weight", half_lives)] if repeats else []
         terms.append(_Term("popularity_weight", [{"popularity_days": days} for days in POPULARITY_SPANS]))
-    if data.closeness is not None:
-        terms.append(_Term("new_closeness_weight" if new_only else "closeness_weight", [{}], in_spreads=False))
+    model_terms = {"co_occurrence_weight": data.tower_events, "closeness_weight": data.closeness}
+    prefix = "new_" if new_only else ""
+    terms += [
+        _Term(prefix + field, [{}], in_spreads=False) for field, of_data in model_terms.items() if of_data is not None
+    ]
     return terms
 
 
@@ -276,6 +150,7 @@ class _Lists:
         if new_only:
             purchases = data.purchases.take(rows.astype(np.int64))
             self._scores_BN[purchases.owners, purchases.products] = -torch.inf
+        self._votes_BN = data.votes(rows)
         self._closeness_BN = None if data.closeness is None else torch.from_numpy(data.closeness.scores(rows))
         self._popularity: dict[CountedBuyers, Float32Array] = {}
         self._repeats: dict[float, sparse.csr_array] = {}
@@ -294,8 +169,10 @@ class _Lists:
         scores_BN = self._scores_BN[places]
         scores_BN += torch.from_numpy(rescorer.popularity(self._recent(rescorer), new_only=self._new_only))
         if not self._new_only and rescorer.repeat_weight:
-            repeats = self._repeated(rescorer.repeat_half_life_days)[places].tocoo()
-            scores_BN[repeats.row, repeats.col] += rescorer.repeat_weight * torch.from_numpy(repeats.data)
+            repeated = self._repeated(rescorer.repeat_half_life_days)[places]
+            add_terms(scores_BN.numpy(), repeated * np.float32(rescorer.repeat_weight))
+        if co_occurrence := rescorer.co_occurrence(new_only=self._new_only):
+            add_terms(scores_BN.numpy(), self._votes_BN[places] * np.float32(co_occurrence))
         closeness = rescorer.closeness(new_only=self._new_only)
         if self._closeness_BN is not None and closeness:
             scores_BN += closeness * self._closeness_BN[places]

@@ -29,9 +29,9 @@ from feature_repo.transforms.events import EVENT_TYPE_CODES, PURCHASE, weight_by
 from training.data.catalogue import Catalogue
 from training.data.contexts import Contexts, NoContextsError, split_contexts
 from training.data.histories import UNKNOWN_PRODUCT, Histories
-from training.evaluation.fit_rescorer import Chosen, RescorerData
 from training.evaluation.metrics import Targets
 from training.evaluation.ranker import TrainingEvents
+from training.evaluation.rescored_ranker import Chosen, RescorerData
 from training.model.encoding import Closeness
 
 ALL, NEW_ITEMS, COLD_ITEMS, NEXT = "all", "new_items", "cold_items", "next"
@@ -94,7 +94,8 @@ class HeldOut:
         return rows.astype(np.int32), targets.take(rows)
 
     def rescorer_data(self, item_ND: Tensor | None = None) -> RescorerData:
-        """The same data as the re-scorer's fit reads it; with the product vectors, (N, D), also the closeness term."""
+        """What a re-scorer is fitted and applied on; with product vectors, (N, D), including all terms of the model."""
+        seen = None if item_ND is None else self._weighted_events
         return RescorerData(
             histories=self._stored_events,
             purchases=self.purchases,
@@ -104,7 +105,8 @@ class HeldOut:
             as_of_ms=self.start_ms,
             event_weights=self.event_weights,
             buyers=self.buyers,
-            closeness=None if item_ND is None else Closeness(item_ND, self._weighted_events),
+            tower_events=seen,
+            closeness=None if item_ND is None or seen is None else Closeness(item_ND, seen),
         )
 
     @property

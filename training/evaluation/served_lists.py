@@ -12,8 +12,9 @@ import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from feature_repo.transforms.sequences import EventSequence, merge_sequences
-from training.artifacts.best_products import NO_REPEATS, BestQuery
 from training.artifacts.recommender import Recommender
+from training.artifacts.scoring.best_products import BestQuery
+from training.artifacts.scoring.sparse_term import NO_TERM
 from training.evaluation.metrics import NO_PRODUCT
 
 NOTHING: Int64Array = np.empty(0, dtype=np.int64)
@@ -97,12 +98,15 @@ def _lists(
     for row, buyer in zip(rows, encoded, strict=True):
         # As ResolvedRequest.repeat_events of the service.
         events = merge_sequences(histories[row].events, buyers[row].purchases)
-        repeats = NO_REPEATS if new_only else recommender.repeats(events)
+        repeats = NO_TERM if new_only else recommender.repeats(events)
         allowed_N = allowed[row]
         n_allowed = len(recommender) if allowed_N is None else int(allowed_N.sum())
         own = recommender.own_products(buyer, new_only=new_only)
-        queries.append(BestQuery(buyer.vector_D, k, popularity, repeats, own, allowed_N, n_allowed))
-    by_similarity = [query._replace(popularity=None, repeats=NO_REPEATS, own=None) for query in queries]
+        co_occurrence = recommender.co_occurrence_term(buyer, new_only=new_only)
+        queries.append(BestQuery(buyer.vector_D, k, popularity, repeats, co_occurrence, own, allowed_N, n_allowed))
+    by_similarity = [
+        query._replace(popularity=None, repeats=NO_TERM, co_occurrence=NO_TERM, own=None) for query in queries
+    ]
     lists = [
         recommender.most_popular(k, allowed_N).positions if history.is_empty else NOTHING
         for history, allowed_N in zip(histories, allowed, strict=True)

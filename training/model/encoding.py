@@ -142,7 +142,7 @@ class TwoTowerRanker:
 
 
 class Closeness:
-    """The highest inner product of products with one product of a history (see artifacts.rescorer)."""
+    """The highest inner product of products with one product of a history (see artifacts.scoring.rescorer)."""
 
     def __init__(self, item_ND: Tensor, histories: Histories) -> None:
         """Keeps the vectors of all products, (N, D), and the histories of the rows, of known products."""

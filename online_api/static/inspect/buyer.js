@@ -7,7 +7,7 @@ import {
 } from "./dom.js";
 
 const FEW = 10; // events that are shown at first
-const PARTS = [["similarity", "Similarity"], ["popularity", "Popularity"], ["repeat", "Repeat"], ["closeness", "Closeness"], ["rules", "Rules"]];
+const PARTS = [["similarity", "Similarity"], ["popularity", "Popularity"], ["repeat", "Repeat"], ["co_occurrence", "Co-occurrence"], ["closeness", "Closeness"], ["rules", "Rules"]];
 const EVENTS = { view: "viewed", add_to_cart: "into cart", purchase: "bought" };
 const LEFT_OUT = {
   too_old: "too old: the history is full",

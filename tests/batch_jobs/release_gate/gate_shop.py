@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_jobs.popularity import read_events
+from batch_jobs.event_counts import read_events
 from batch_jobs.release_gate.judge import judge
 from batch_jobs.release_gate.table import Judgement
 from feature_repo import columns as c

@@ -30,7 +30,8 @@ from training.artifacts.embeddings import VECTORS
 from training.artifacts.model import CARD
 from training.artifacts.release import MODEL_FOLDER
 from training.artifacts.release_manifest import MANIFEST, _content_hash
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.co_occurrence import CoOccurrence
+from training.artifacts.scoring.rescorer import Rescorer
 
 DAY = dt.timedelta(days=1)
 
@@ -262,6 +263,19 @@ def test_popularity_of_the_judged_days_counts_for_neither(config: Config, tmp_pa
     candidate = release(tmp_path / "b", rescorer=by_popularity, recent_popularity=oracle)
     judgement = judged(config, candidate, live)
     assert row(judgement, "recall@20").candidate == row(judgement, "recall@20").live
+
+
+def test_what_the_same_buyers_chose_on_the_judged_days_counts_for_neither(config: Config, tmp_path: Path) -> None:
+    by_buyers = Rescorer(co_occurrence_weight=10, new_co_occurrence_weight=10)
+    no_events = np.empty(0, dtype=np.int64)
+    nothing = CoOccurrence.of_events(no_events, no_events, no_events, N_PRODUCTS)
+    # One product that everything leads to, as if all buyers had chosen it on these days.
+    oracle = CoOccurrence(nothing.positions_NM.copy(), nothing.similarities_NM.copy())
+    oracle.positions_NM[:, 0], oracle.similarities_NM[:, 0] = 0, 1
+    live = release(tmp_path / "a", rescorer=by_buyers, co_occurrence=nothing)
+    judgement = judged(config, release(tmp_path / "b", rescorer=by_buyers, co_occurrence=oracle), live)
+    for figure in ("recall@20", "ndcg@20"):
+        assert row(judgement, figure).candidate == row(judgement, figure).live
 
 
 # ---- a live release that cannot be measured --------------------------------------------------------------------------

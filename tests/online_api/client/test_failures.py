@@ -190,12 +190,13 @@ def test_who_calls() -> None:
     assert headers[::2] == [("tw_1", None), (None, "Bearer ey1"), (None, None)]
 
 
-def test_a_service_of_0_1_0_has_no_closeness_term() -> None:
+def test_a_service_of_0_1_0_lacks_the_later_terms() -> None:
     older = item("p1")
     older["score_parts"] = {"similarity": 0.5, "popularity": 0.25, "repeat": 0, "words": 0, "rules": 0}
-    assert Item.model_validate(older).score_parts.closeness == 0
+    parts = Item.model_validate(older).score_parts
+    assert (parts.closeness, parts.co_occurrence) == (0, 0)
 
 
 def item(product_id: str) -> dict[str, object]:
-    parts = dict.fromkeys(("similarity", "popularity", "repeat", "closeness", "words", "rules"), 0.0)
+    parts = dict.fromkeys(("similarity", "popularity", "repeat", "co_occurrence", "closeness", "words", "rules"), 0.0)
     return {"product_id": product_id, "source": "popular", "title": product_id, "score": 0.0, "score_parts": parts}

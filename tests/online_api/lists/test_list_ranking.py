@@ -36,11 +36,11 @@ from tests.random_release import (
     write_arrow,
     write_random_release,
 )
-from training.artifacts.best_products import Repeats
 from training.artifacts.buyer_encoder import EncodedBuyer, History
 from training.artifacts.product_table import ProductTable
 from training.artifacts.recommender import Recommender
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
+from training.artifacts.scoring.sparse_term import SparseTerm
 from training.artifacts.search.filtered_search import Ranked, top_k
 from training.artifacts.search.vector_index import IndexType
 
@@ -139,11 +139,11 @@ def buyer_of(vector_D: Float32Array, positions: Sequence[int] = (), seed: int = 
     return EncodedBuyer(vector_D, history, np.zeros(n_events, dtype=np.float32))
 
 
-def random_repeats(seed: int) -> Repeats:
+def random_repeats(seed: int) -> SparseTerm:
     """Terms of up to twenty products of one buyer."""
     rng = np.random.default_rng(seed)
     positions = np.unique(rng.integers(N_PRODUCTS, size=20))
-    return Repeats(positions, rng.random(len(positions), dtype=np.float32))
+    return SparseTerm(positions, rng.random(len(positions), dtype=np.float32))
 
 
 few_examples = settings(max_examples=40)
@@ -326,7 +326,7 @@ def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: 
     rescorer = Rescorer(popularity_weight=1, new_popularity_weight=0.125)
     release = write_random_release(tmp_path, N_PRODUCTS, rescorer=rescorer, recent_popularity=recent_2N)
     recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, N_PRODUCTS, {})
-    repeats = Repeats(np.array([own]), np.array([3], dtype=np.float32))
+    repeats = SparseTerm(np.array([own]), np.array([3], dtype=np.float32))
     nearest = farthest[::-1].tolist()
 
     def top(*, new_only: bool, selection: Selection = everything) -> list[int]:
@@ -340,17 +340,21 @@ def test_a_buyers_own_products_and_what_sells_lately_need_not_be_near(tmp_path: 
 
 
 def test_a_buyers_score_is_the_sum_of_its_parts(shop: Shop) -> None:
-    vector_D, repeats = unit_vectors(1, seed=4)[0], Repeats(np.array([3, 7]), np.array([0.5, 0.25], dtype=np.float32))
+    vector_D, repeats = (
+        unit_vectors(1, seed=4)[0],
+        SparseTerm(np.array([3, 7]), np.array([0.5, 0.25], dtype=np.float32)),
+    )
     positions = np.array([7, 0, 3, N_PRODUCTS - 1])
     for new_only, repeated in ((False, [0.25, 0, 0.5, 0]), (True, [0, 0, 0, 0])):
         scorer = BuyerScorer(shop.recommender, buyer_of(vector_D), repeats, new_only=new_only)
-        similarity, popularity, repeat, closeness, words = scorer.terms(positions)
+        similarity, popularity, repeat, *others = scorer.terms(positions)
         assert_allclose(similarity, shop.recommender.similarity(vector_D, positions), atol=ROUNDING)
         weight = RESCORER.new_popularity_weight if new_only else RESCORER.popularity_weight
         assert_allclose(
             popularity, weight * draw_recent_popularity(N_PRODUCTS)[int(new_only)][positions], atol=ROUNDING
         )
-        assert (repeat.tolist(), closeness.tolist(), words.tolist()) == (repeated, [0, 0, 0, 0], [0, 0, 0, 0])
+        assert repeat.tolist() == repeated
+        assert not np.any(others)
         assert_allclose(scorer.scores(positions), similarity + popularity + repeat, atol=ROUNDING)
 
 
@@ -360,7 +364,7 @@ def test_what_is_close_to_one_product_of_a_buyer_comes_up(tmp_path: Path, new_on
     release = write_random_release(tmp_path, 150, rescorer=rescorer)
     recommender, everything = Recommender(release, schema_hash=SCHEMA), Selection(None, 150, {})
     items_ND, own, vector_D = recommender.product_vectors(np.arange(150)), [7, 30, 7], unit_vectors(1, seed=4)[0]
-    repeats = Repeats(np.array([30]), np.array([0.5], dtype=np.float32))
+    repeats = SparseTerm(np.array([30]), np.array([0.5], dtype=np.float32))
 
     def score(product: int) -> float:
         closest = max([0, *(float(items_ND[one] @ items_ND[product]) for one in own if one != product)])
@@ -416,7 +420,7 @@ class InOrder:
         return scores
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
-        return ScoreTerms(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 4)
+        return ScoreTerms(self.scores(positions), *[np.zeros(len(positions), dtype=np.float32)] * 5)
 
 
 def shelf_of(

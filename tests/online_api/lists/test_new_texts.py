@@ -124,6 +124,7 @@ def test_a_search_orders_products_by_what_the_query_means_and_how_it_is_spelled(
             "words": words_N[position],
             "popularity": 0,
             "repeat": 0,
+            "co_occurrence": 0,
             "closeness": 0,
             "rules": 0,
         }

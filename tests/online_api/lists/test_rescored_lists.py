@@ -23,7 +23,7 @@ from tests.online_api.api_shop import (
     open_shop,
 )
 from tests.serving import serving
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 
 pytestmark = pytest.mark.store
 
@@ -33,6 +33,8 @@ RESCORER = Rescorer(
     repeat_weight=4.0,
     closeness_weight=0.25,
     new_closeness_weight=0.5,
+    co_occurrence_weight=2.0,
+    new_co_occurrence_weight=8.0,
 )
 URL = "/v1/buyers/b1/recommendations"
 
@@ -123,6 +125,19 @@ def test_products_close_to_one_of_the_buyers_gain(client: httpx.Client, bazaar: 
         assert term != 0
 
 
+@pytest.mark.parametrize("new_only", [False, True])
+def test_what_other_buyers_of_the_history_chose_gains(client: httpx.Client, new_only: bool) -> None:
+    # Only b1 chose anything twice: t1, m1 (as m9) and t3 have one buyer each, the same one.
+    terms = parts(client.get(URL, params={"new_only": new_only}), "co_occurrence")
+    # t3 was viewed last, m1 a moment before, t1 two moments before.
+    weights = {"t3": 1.0, "m1": 0.8, "t1": 0.64}
+    norm = math.sqrt(sum(weight**2 for weight in weights.values()))
+    for product_id, term in terms.items():
+        voters = sum(weight for one, weight in weights.items() if one != product_id) if product_id in weights else 0
+        assert term == pytest.approx((8 if new_only else 2) * voters / (1 + 10) / norm, abs=1e-6), product_id
+    assert sum(term > 0 for term in terms.values()) == (1 if new_only else 3)
+
+
 def test_repeats_obey_conditions(client: httpx.Client) -> None:
     body: Json = {"buyer_id": "b1", "filters": {"categories": ["tea"]}, "exclude": ["t1"]}
     assert set(ids_of(client.post("/v1/recommendations", json=body))) == {"t2", "t3"}
@@ -134,7 +149,7 @@ def test_repeats_obey_conditions(client: httpx.Client) -> None:
 def test_other_lists_have_no_terms(client: httpx.Client, path: str) -> None:
     answer = client.get(f"/v1/{path}")
     assert body_of(answer)["source"] in ("popular", "similar")
-    for part in ("popularity", "repeat", "closeness"):
+    for part in ("popularity", "repeat", "co_occurrence", "closeness"):
         assert set(parts(answer, part).values()) == {0}
 
 

@@ -91,6 +91,7 @@ class ChangingShop:
                 "similarity": 1,
                 "popularity": 0,
                 "repeat": 2 if product_id == "c" else 0,
+                "co_occurrence": 0,
                 "closeness": 0,
                 "words": 0,
                 "rules": 0,

@@ -41,7 +41,7 @@ from training.artifacts.release import (
     write_release,
 )
 from training.artifacts.release_manifest import MANIFEST
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.exact_search import ScoresAndPositions
 from training.artifacts.search.flat_index import FlatIndex
 from training.artifacts.search.index_files import INDEX_FILE

@@ -9,9 +9,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from feature_repo.common.arrays import BoolArray, Float32Array
 from feature_repo.transforms.sequences import sequence
 from tests.random_release import AS_OF_MS, SCHEMA, draw_recent_popularity, unit_vectors, write_random_release
-from training.artifacts.best_products import RECENTLY_POPULAR_POOL, OwnProducts
 from training.artifacts.recommender import Recommender
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.best_products import RECENTLY_POPULAR_POOL, OwnProducts
+from training.artifacts.scoring.co_occurrence import CoOccurrence
+from training.artifacts.scoring.rescorer import Rescorer
+from training.artifacts.scoring.sparse_term import NO_TERM
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, top_k
 from training.data.histories import DAY_MS
 
@@ -286,6 +288,38 @@ def test_nor_does_it_take_a_product_from_another_event(close: Recommender, event
 
 def test_without_a_weight_there_are_no_own_products(rescored: Recommender) -> None:
     assert own_of(rescored, [("p3", 2), ("p1", 2)]) == (None, None)
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    """A release in which 8 buyers chose both p1 and p2, whose buyer tower does not count views."""
+    buyers, products = np.array([(buyer, product) for buyer in range(8) for product in (1, 2)]).T
+    folder = write_random_release(
+        tmp_path_factory.mktemp("counting"),
+        6,
+        rescorer=Rescorer(new_co_occurrence_weight=0.5),
+        co_occurrence=CoOccurrence.of_events(buyers, products, np.arange(16), 6),
+        event_weights=(0.0, 5.0, 10.0),
+    )
+    return Recommender(folder, schema_hash=SCHEMA)
+
+
+def co_occurrence_of(recommender: Recommender, events: list[tuple[str, int]]) -> dict[int, float]:
+    """The term of a buyer in lists of new products; those of any products have none."""
+    keys = [recommender.products.product_key(product_id) for product_id, _ in events]
+    new = {recommender.products.product_key("new"): unit_vectors(1, seed=8)[0]}
+    known = recommender.known_events(sequence(keys, [kind for _, kind in events], range(len(events))), new)
+    [buyer] = recommender.encode_buyers([known])
+    assert recommender.co_occurrence_term(buyer, new_only=False) is NO_TERM
+    term = recommender.co_occurrence_term(buyer, new_only=True)
+    return dict(zip(term.positions.tolist(), term.terms.tolist(), strict=True))
+
+
+def test_events_of_weight_lead_to_what_the_same_buyers_chose(counting: Recommender) -> None:
+    assert co_occurrence_of(counting, [("p1", 2)]) == pytest.approx({2: 0.5 * 8 / (8 + 10)})
+    assert co_occurrence_of(counting, [("p1", 0), ("p5", 1)]) == {}
+    # A product that the release does not have takes no part, not even as a later moment.
+    assert co_occurrence_of(counting, [("p1", 2), ("new", 2)]) == pytest.approx({2: 0.5 * 8 / (8 + 10)})
 
 
 @few_examples

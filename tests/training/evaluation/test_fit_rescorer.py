@@ -11,18 +11,16 @@ import pytest
 import torch
 
 from tests.random_release import unit_vectors
-from training.artifacts.rescorer import CountedBuyers, Rescorer, decayed, recent_popularity
+from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer, decayed, recent_popularity
 from training.data.histories import DAY_MS, Histories
 from training.evaluation.fit_rescorer import (
     DEFAULT_WEIGHTS,
     FEWEST_TO_PROVE,
-    Chosen,
-    RescoredRanker,
-    RescorerData,
     _sampled,
     fit_rescorer,
 )
 from training.evaluation.ranker import TrainingEvents
+from training.evaluation.rescored_ranker import Chosen, RescoredRanker, RescorerData
 from training.model.encoding import Closeness
 
 # Twice as many in each half of the targets as a proof needs at least.
@@ -248,12 +246,13 @@ def test_only_lists_of_new_products_can_count_first_time_buyers() -> None:
 
 def test_only_the_best_products_get_the_closeness_term(monkeypatch: pytest.MonkeyPatch) -> None:
     """The buyer did something with product 0; 1 and 3 point where it does, 2 and 4 nowhere near it."""
-    monkeypatch.setattr("training.evaluation.fit_rescorer.CLOSENESS_POOL", 3)
+    monkeypatch.setattr("training.evaluation.rescored_ranker.CLOSENESS_POOL", 3)
     items_ND = torch.tensor([[1.0, 0], [1, 0], [0, 1], [1, 0], [0, 1]])
     past = histories_of([[(0, 2, AS_OF)]])
     events = TrainingEvents(np.zeros(5, np.int32), np.arange(5, dtype=np.int32), np.full(5, AS_OF), 1, 5)
     weights = np.ones(3, np.float32)
-    data = RescorerData(past, past, None, None, events, AS_OF, weights, np.arange(1), Closeness(items_ND, past))
+    closeness = Closeness(items_ND, past)
+    data = RescorerData(past, past, None, None, events, AS_OF, weights, np.arange(1), closeness=closeness)
     rescorer = Rescorer(closeness_weight=10, new_closeness_weight=20)
     base, rows = np.array([[5, 4, 3, 2, 1]], dtype=np.float32), np.zeros(1, np.int32)
     any_product, new_product = (
@@ -269,7 +268,7 @@ def test_only_the_best_products_get_the_closeness_term(monkeypatch: pytest.Monke
 
 
 def test_saved_and_read_back(tmp_path: Path) -> None:
-    rescorer = Rescorer(30, 0.1, 7, 0.2, True, 0.3, 365.0, 0.4, 0.5)
+    rescorer = Rescorer(30, 0.1, 7, 0.2, True, 0.3, 365.0, 0.4, 0.5, 0.6, 0.7)
     rescorer.save(tmp_path)
     assert Rescorer.load(tmp_path) == rescorer
     with pytest.raises(ValueError, match=r"rescorer\.json is missing; run `tawsiya train` again"):
@@ -491,7 +490,8 @@ def small_shop(n_contexts: int) -> RescorerData:
         [row[:1] for row in own],
         dict.fromkeys(range(8), 30),
     )
-    return replace(data, closeness=Closeness(torch.from_numpy(unit_vectors(N_PRODUCTS)), data.histories))
+    closeness = Closeness(torch.from_numpy(unit_vectors(N_PRODUCTS)), data.histories)
+    return replace(data, tower_events=data.histories, closeness=closeness)
 
 
 def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
@@ -500,7 +500,7 @@ def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
     rescorer = fit_rescorer(Fixed(scores), data)
     spread = scores[:n_contexts].std(axis=1, ddof=1).mean()
     for field, weight in DEFAULT_WEIGHTS.items():
-        unit = 1 if "closeness" in field else spread
+        unit = 1 if "closeness" in field or "co_occurrence" in field else spread
         assert getattr(rescorer, field) == pytest.approx(weight * unit, rel=1e-5), field
     options = Rescorer()
     assert rescorer.counted_buyers(new_only=True) == options.counted_buyers(new_only=True)
@@ -508,8 +508,8 @@ def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
     assert value_of(data, rescorer, noise(19) * 3, new_only=False) > 0.8
     assert value_of(data, Rescorer(), noise(19) * 3, new_only=False) < 0.3
     # A ranker without product vectors or repeats has no default of these terms either.
-    without = fit_rescorer(Fixed(scores), replace(data, closeness=None), repeats=False)
-    assert (without.repeat_weight, without.closeness_weight, without.new_closeness_weight) == (0, 0, 0)
+    without = fit_rescorer(Fixed(scores), replace(data, tower_events=None, closeness=None), repeats=False)
+    assert (without.repeat_weight, without.new_co_occurrence_weight, without.new_closeness_weight) == (0, 0, 0)
     assert without.popularity_weight == rescorer.popularity_weight
 
 
@@ -589,6 +589,57 @@ def test_closeness_to_what_others_bought_is_left_out() -> None:
     items_ND = torch.from_numpy(unit_vectors(N_PRODUCTS))
     rescorer = fit_rescorer(Fixed(scores), replace(data, closeness=Closeness(items_ND, data.histories)))
     assert (rescorer.closeness_weight, rescorer.new_closeness_weight) == (0, 0)
+
+
+# ---- co-occurrence ---------------------------------------------------------------------------------------------------
+
+
+def test_what_the_buyers_of_the_history_chose_gains() -> None:
+    """Ten buyers chose products 1 and 2, four of them 3 as well. One buyer chose 1 before, and another one nothing."""
+    pairs = [(buyer, product) for buyer in range(10) for product in ((1, 2, 3) if buyer < 4 else (1, 2))]
+    buyers, products = np.array(pairs, dtype=np.int32).T
+    events = TrainingEvents(buyers, products, np.full(len(pairs), AS_OF - DAY_MS), 11, 5)
+    past = histories_of([[], [(1, 0, AS_OF - DAY_MS)]])
+    data = RescorerData(past, past, None, None, events, AS_OF, np.ones(3, np.float32), np.arange(2), tower_events=past)
+    rescorer = Rescorer(co_occurrence_weight=2, new_co_occurrence_weight=4)
+    base, rows = np.arange(10, dtype=np.float32).reshape(2, 5), np.array([1, 0], dtype=np.int32)
+    gains = np.array([[0, 0, 10 / (10 + 10), 4 / (np.sqrt(40) + 10), 0], [0] * 5])
+    for new_only, weight in ((False, 2), (True, 4)):
+        ranker = RescoredRanker(Fixed(base), rescorer, data, new_only=new_only, name="x")
+        np.testing.assert_allclose(ranker.scores(rows), base[rows] + weight * gains, rtol=1e-6)
+    assert base.tolist() == np.arange(10).reshape(2, 5).tolist()
+    without = RescoredRanker(Fixed(base), rescorer, replace(data, tower_events=None), new_only=False, name="x")
+    assert without.scores(rows).tolist() == base[rows].tolist()
+
+
+def with_companions(*, of_history: bool) -> RescorerData:
+    """Products go in pairs that others chose together; each buyer chooses the companion of the history, or any."""
+    rng = np.random.default_rng(22)
+    own = [int(one) for one in rng.integers(N_PRODUCTS, size=N_BUYERS)]
+    chosen = own if of_history else [int(one) for one in rng.integers(N_PRODUCTS, size=N_BUYERS)]
+    data = data_of([[(one, 2, AS_OF - DAY_MS)] for one in own], [[one ^ 1] for one in chosen])
+    companions = np.arange(N_BUYERS, dtype=np.int32) % (N_PRODUCTS // 2) * 2
+    events = TrainingEvents(
+        np.tile(np.arange(N_BUYERS, dtype=np.int32), 2),
+        np.concatenate([companions, companions + 1]),
+        np.full(2 * N_BUYERS, AS_OF - DAY_MS),
+        N_BUYERS,
+        N_PRODUCTS,
+    )
+    return replace(data, events=events, tower_events=data.histories)
+
+
+def test_finds_that_buyers_choose_what_goes_with_their_products() -> None:
+    data = with_companions(of_history=True)
+    rescorer = fit_rescorer(Fixed(noise(23)), data)
+    for new_only in (False, True):
+        assert rescorer.co_occurrence(new_only=new_only) > 0
+        assert value_of(data, rescorer, noise(24), new_only=new_only) > 0.95
+    assert value_of(data, Rescorer(), noise(24), new_only=False) < 0.3
+
+
+def test_leaves_out_co_occurrence_where_buyers_choose_anything() -> None:
+    assert not fit_rescorer(Fixed(noise(23)), with_companions(of_history=False)).counts_co_occurrence
 
 
 def test_finds_that_what_many_buy_again_is_not_what_new_buyers_take() -> None:

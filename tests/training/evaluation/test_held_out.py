@@ -1,5 +1,6 @@
 """Held-out data of a shop small enough to check by hand, read through Feast."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from feature_repo import columns as c
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.store import FeatureStore, feature_store
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.data.catalogue import Catalogue, read_catalogue
 from training.data.histories import Histories
 from training.evaluation.fit_rescorer import fit_rescorer
@@ -151,6 +152,7 @@ def test_the_re_scorer_is_asked_the_same(validation: HeldOut, catalogue: Catalog
     assert data.new_targets[0].tolist() == [1]
     np.testing.assert_allclose(data.event_weights, [0.1, 0.5, 1])
     assert data.closeness is None
+    assert data.tower_events is None
 
 
 def test_closeness_is_to_what_the_buyer_tower_reads(validation: HeldOut, catalogue: Catalogue) -> None:
@@ -179,6 +181,19 @@ def test_closeness_is_to_what_the_buyer_tower_reads(validation: HeldOut, catalog
     # The views, of p2 by ann and of p4, say nothing where they weigh nothing.
     purchases_only = replace(validation, event_weights=np.array([0, 0.5, 1], dtype=np.float32))
     assert [close_to(purchases_only, one) for one in ("p2", "p4")] == [[0, 0, 1], [0, 0, 0]]
+
+
+def test_co_occurrence_is_with_what_the_buyer_tower_reads(validation: HeldOut, catalogue: Catalogue) -> None:
+    def read_by(held_out: HeldOut) -> list[list[str]]:
+        events = held_out.rescorer_data(torch.eye(5)).tower_events
+        assert events is not None
+        ids = [catalogue.product_ids[product] for product in events.products.tolist()]
+        return [ids[start:stop] for start, stop in itertools.pairwise(events.offsets.tolist())]
+
+    assert read_by(validation) == [["p2", "p3"], ["p4", "p1"], ["p2"]]
+    # The views, of p2 by ann and of p4, say nothing where they weigh nothing.
+    purchases_only = replace(validation, event_weights=np.array([0, 0.5, 1], dtype=np.float32))
+    assert read_by(purchases_only) == [["p3"], ["p1"], ["p2"]]
 
 
 class ByPosition:

@@ -27,7 +27,7 @@ from tests.tiny_shop import write_shop
 from training.artifacts.checkpoint import PROGRESS
 from training.artifacts.model import CARD as CARD_FILE
 from training.artifacts.model import WEIGHTS, load_model
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 from training.batches import EpochBatches
 from training.runs import distributed
 from training.runs.distributed import Share

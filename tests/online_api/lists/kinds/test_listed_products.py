@@ -30,7 +30,7 @@ class FixedScorer:
 
     def terms(self, positions: Int64Array) -> ScoreTerms:
         half, none = FILL[positions] * np.float32(0.5), np.zeros(len(positions), dtype=np.float32)
-        return ScoreTerms(half, none, half, none, none)
+        return ScoreTerms(half, none, half, none, none, none)
 
 
 @given(

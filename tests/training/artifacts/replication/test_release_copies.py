@@ -33,7 +33,7 @@ from training.artifacts.release import (
 from training.artifacts.release_manifest import MANIFEST
 from training.artifacts.replication.release_copies import PARTIAL, pull, push
 from training.artifacts.replication.release_store import LIVE_MANIFEST, ReleaseStore, ReleaseStoreError
-from training.artifacts.rescorer import RESCORER_FILE, Rescorer
+from training.artifacts.scoring.rescorer import RESCORER_FILE, Rescorer
 
 N_FILES = 23
 

@@ -1,10 +1,11 @@
-"""The re-scorer: adds a popularity term, a repeat term and a closeness term to the similarity.
+"""The re-scorer: adds terms for popularity, repeats, co-occurrence and closeness to the similarity.
 
 Buyers often buy the same products again, and what sells changes from week to week. A buyer with several interests also
-wants products that are like one of these and unlike their mean, which is what the buyer vector comes near to. The inner
-product of trained vectors expresses none of that. The score of a product for a buyer is therefore
+wants products that are like one of these and unlike their mean, which is what the buyer vector comes near to. And what
+the same buyers chose, vectors learn late from few events. The score of a product for a buyer is therefore
 
     similarity + popularity weight * ln(1 + recent buyers) + repeat weight * ln(1 + decayed count of the buyer's events)
+        + co-occurrence weight * votes of the buyer's history (see co_occurrence)
         + closeness weight * highest inner product with a product of the buyer's history
 
 training.evaluation.fit_rescorer fits the weights and time spans on the validation days. A list of new products has no
@@ -28,7 +29,15 @@ from training.data.histories import DAY_MS
 
 RESCORER_FILE = "rescorer.json"
 # A re-scorer without these was fitted without the terms that they belong to.
-LATER_FIELDS = frozenset({"new_popularity_first_time", "closeness_weight", "new_closeness_weight"})
+LATER_FIELDS = frozenset(
+    {
+        "new_popularity_first_time",
+        "closeness_weight",
+        "new_closeness_weight",
+        "co_occurrence_weight",
+        "new_co_occurrence_weight",
+    }
+)
 # The best products by the other terms that get the closeness term, which costs an inner product for each event of the
 # history: on Online Retail the lists are those of all products (ADR 0023).
 CLOSENESS_POOL = 200
@@ -60,6 +69,8 @@ class Rescorer:
         repeat_half_life_days: The weight of an event halves for every so many days before the end of the data.
         closeness_weight: Weight of the closeness term in a list of any products.
         new_closeness_weight: Weight of the closeness term in a list of new products.
+        co_occurrence_weight: Weight of the co-occurrence term in a list of any products.
+        new_co_occurrence_weight: Weight of the co-occurrence term in a list of new products.
     """
 
     popularity_days: int = 14
@@ -71,6 +82,8 @@ class Rescorer:
     repeat_half_life_days: float = 90.0
     closeness_weight: float = 0.0
     new_closeness_weight: float = 0.0
+    co_occurrence_weight: float = 0.0
+    new_co_occurrence_weight: float = 0.0
 
     def save(self, folder: Path) -> None:
         """Writes the weights into a model folder."""
@@ -100,6 +113,15 @@ class Rescorer:
     def closeness(self, *, new_only: bool) -> float:
         """The weight of the closeness term."""
         return self.new_closeness_weight if new_only else self.closeness_weight
+
+    def co_occurrence(self, *, new_only: bool) -> float:
+        """The weight of the co-occurrence term."""
+        return self.new_co_occurrence_weight if new_only else self.co_occurrence_weight
+
+    @property
+    def counts_co_occurrence(self) -> bool:
+        """Whether any list has the co-occurrence term."""
+        return bool(self.co_occurrence_weight or self.new_co_occurrence_weight)
 
     def popularity(self, recent_N: Float32Array, *, new_only: bool) -> Float32Array:
         """The popularity term of products, given their recent_popularity by counted_buyers."""

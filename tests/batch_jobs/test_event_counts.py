@@ -1,20 +1,26 @@
-"""What a release calls popular."""
+"""Statistics of the events: what is popular, and what the same buyers chose."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from batch_jobs.event_counts import (
+    co_occurrence_of,
+    of_products,
+    popular_products,
+    read_events,
+    recent_popularity_of,
+)
 from batch_jobs.feature_build.build_features import build_features
 from batch_jobs.ingestion.ingest import ingest
-from batch_jobs.popularity import of_products, popular_products, read_events, recent_popularity_of
 from feature_repo.common.config import Config
 from feature_repo.common.paths import shop_paths
 from feature_repo.time_split import read_time_split
 from feature_repo.transforms.keys import product_keys
 from online_api.events.event_log import EventLog, LoggedEvent
 from tests.batch_jobs.csv_shop import HEADER, shop
-from training.artifacts.rescorer import Rescorer
+from training.artifacts.scoring.rescorer import Rescorer
 
 IDS = ["p1", "p2", "p3", "p4", "p5"]
 PRODUCTS = "id,title\n" + "".join(f"{product_id},title of {product_id}\n" for product_id in IDS)
@@ -80,3 +86,18 @@ def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
     first_time = replace(rescorer, new_popularity_days=31, new_popularity_first_time=True)
     recent = np.expm1(recent_popularity_of(events, end, 5, first_time)).round()
     assert recent.tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
+
+
+def test_what_the_same_buyers_chose_counts_up_to_the_end_of_the_data(tmp_path: Path) -> None:
+    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
+    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u3", "p5", "view", 1_764_000_000_000)])
+    ingest(config)
+    build_features(config)
+    paths = shop_paths(config)
+    end = read_time_split(paths.feature_report).data_end
+    events = of_products(read_events(paths), product_keys(IDS))
+    table = co_occurrence_of(events, end, 5, Rescorer(new_co_occurrence_weight=0.5))
+    assert table is not None
+    # u1 chose p1, p2 and p3; u3 chose p1 and, after the end, p5.
+    assert [sorted(row[row >= 0].tolist()) for row in table.positions_NM] == [[1, 2], [0, 2], [0, 1], [], []]
+    assert co_occurrence_of(events, end, 5, Rescorer(popularity_weight=0.5)) is None

@@ -1,9 +1,10 @@
 """The best products by similarity plus the terms of the re-scorer, for several buyers in one search.
 
-Of all products, those that can be among the best are the nearest, the recently popular and the buyer's own. Their
-sums are exact. Where the index is exact or few products are allowed, all allowed products are compared, so that the
-result is the best of all by these terms; else ADR 0018 measures how often it is. The closeness term, which costs an
-inner product for each event of the buyer, is then added to the best of them only (ADR 0023).
+Of all products, those that can be among the best are the nearest, the recently popular, the buyer's own and those that
+buyers of these also chose. Their sums are exact. Where the index is exact or few products are allowed, all allowed
+products are compared, so that the result is the best of all by these terms; else ADR 0018 measures how often it is. The
+closeness term, which costs an inner product for each event of the buyer, is then added to the best of them only (ADR
+0023).
 
 Legend: B queries, K results, C candidates of one query, P some products, N products, L events, D dimensions.
 """
@@ -14,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
-from training.artifacts.rescorer import CLOSENESS_POOL
+from training.artifacts.scoring.rescorer import CLOSENESS_POOL
+from training.artifacts.scoring.sparse_term import SparseTerm
 from training.artifacts.search.filtered_search import (
     FEWEST_RESULTS,
     SHARE_READ_IN_ORDER,
@@ -31,41 +33,8 @@ RECENTLY_POPULAR_POOL = 5_000  # the recently popular products to choose from
 SUMS_AT_ONCE = 4_000_000  # of an exact comparison; 16 MB
 
 
-class Repeats(NamedTuple):
-    """The repeat term of the products that one buyer interacted with.
-
-    Attributes:
-        positions: (R,) int64, ascending.
-        terms: (R,) float32, not negative.
-    """
-
-    positions: Int64Array
-    terms: Float32Array
-
-    def of(self, positions: Int64Array) -> Float32Array:
-        """The repeat term of P products, (P,)."""
-        terms = np.zeros(len(positions), dtype=np.float32)
-        if len(self.positions):
-            # Ascending. Beyond its end, clip gives its last product, which differs.
-            places = self.positions.searchsorted(positions).clip(max=len(self.positions) - 1)
-            has_repeats = self.positions[places] == positions
-            terms[has_repeats] = self.terms[places[has_repeats]]
-        return terms
-
-    def of_ascending(self, positions: Int64Array) -> Float32Array:
-        """The same for distinct products in ascending order, which takes a fifth of the time for a thousand."""
-        terms = np.zeros(len(positions), dtype=np.float32)
-        if len(positions):
-            # As above, the other way round: there are fewer repeats to look up.
-            places = positions.searchsorted(self.positions)
-            places[places == len(positions)] = 0
-            is_there = positions[places] == self.positions
-            terms[places[is_there]] = self.terms[is_there]
-        return terms
-
-
 class OwnProducts(NamedTuple):
-    """The closeness term of one buyer: the products of the history (see artifacts.rescorer).
+    """The closeness term of one buyer: the products of the history (see artifacts.scoring.rescorer).
 
     Attributes:
         weight: Weight of the term, positive.
@@ -85,9 +54,6 @@ class OwnProducts(NamedTuple):
         # Not below 0, as a product outside the pool has it.
         closeness: Float32Array = np.maximum(similarity_LP.max(axis=0), 0) * np.float32(self.weight)
         return closeness
-
-
-NO_REPEATS = Repeats(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 
 
 class PopularityTerm(NamedTuple):
@@ -121,6 +87,7 @@ class BestQuery(NamedTuple):
         k: K.
         popularity: The popularity term; None for a list by similarity alone.
         repeats: The repeat term.
+        co_occurrence: The co-occurrence term.
         own: The closeness term; None for a list without it.
         allowed_N: (N,) which products are allowed; None allows all.
         n_allowed: Number of allowed products.
@@ -129,7 +96,8 @@ class BestQuery(NamedTuple):
     vector_D: Float32Array
     k: int
     popularity: PopularityTerm | None
-    repeats: Repeats
+    repeats: SparseTerm
+    co_occurrence: SparseTerm
     own: OwnProducts | None
     allowed_N: BoolArray | None
     n_allowed: int
@@ -147,12 +115,13 @@ class BestProducts(NamedTuple):
     similarity: Float32Array
     popularity: Float32Array
     repeat: Float32Array
+    co_occurrence: Float32Array
     closeness: Float32Array
 
     @property
     def scores(self) -> Float32Array:
         """The sums, (K,)."""
-        return self.similarity + self.popularity + self.repeat + self.closeness
+        return self.similarity + self.popularity + self.repeat + self.co_occurrence + self.closeness
 
     def first(self, k: int) -> "BestProducts":
         """The first K products."""
@@ -160,7 +129,7 @@ class BestProducts(NamedTuple):
 
     def at(self, places: Int64Array | slice) -> "BestProducts":
         """Some of the products, in that order."""
-        terms = (self.similarity, self.popularity, self.repeat, self.closeness)
+        terms = (self.similarity, self.popularity, self.repeat, self.co_occurrence, self.closeness)
         return BestProducts(self.positions[places], *(term[places] for term in terms))
 
 
@@ -199,11 +168,11 @@ def _nearest_of(query: BestQuery) -> VectorQuery:
 
 
 def _distinct(nearest: Int64Array, query: BestQuery) -> Int64Array:
-    """The candidates of a query, each once, ascending: the nearest, the recently popular and the buyer's own."""
-    own = query.repeats.positions
-    if query.allowed_N is not None:
-        own = own[query.allowed_N[own]]
-    parts = [nearest, own]
+    """The candidates of a query, each once, ascending: the nearest, the recently popular, those with another term."""
+    parts = [nearest]
+    for term in (query.repeats, query.co_occurrence):
+        allowed = term.positions if query.allowed_N is None else term.positions[query.allowed_N[term.positions]]
+        parts.append(allowed)
     if query.popularity is not None:
         parts.append(query.popularity.largest(POPULAR_PER_NEAREST * rescorer_pool(query.k), query.allowed_N))
     positions = np.sort(np.concatenate(parts))
@@ -218,7 +187,8 @@ def _best(vectors: IndexedVectors, query: BestQuery, positions: Int64Array, simi
     """The K best of some distinct products, which are ascending."""
     nothing = np.zeros_like(similarity)
     popularity = nothing if query.popularity is None else query.popularity.term_N[positions]
-    products = BestProducts(positions, similarity, popularity, query.repeats.of_ascending(positions), nothing)
+    sparse = (query.repeats.of_ascending(positions), query.co_occurrence.of_ascending(positions))
+    products = BestProducts(positions, similarity, popularity, *sparse, nothing)
     if query.own is not None:
         # Ascending again, so that of products with equal sums the first ones stay the first.
         pool = products.at(np.sort(_places_of_best(products, query.n_pooled)))
@@ -231,7 +201,7 @@ def _places_of_best(products: BestProducts, k: int) -> Int64Array:
 
 
 def _best_of_all(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> Iterable[Int64Array]:
-    """For each query, its best allowed products without repeat and closeness term, and equally good ones.
+    """For each query, its best allowed products by similarity and popularity, and equally good ones.
 
     They are K, or as many as get the closeness term.
     """

@@ -8,15 +8,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from feature_repo.common.arrays import BoolArray, Float32Array
 from tests.random_release import unit_vectors
-from training.artifacts.best_products import (
-    NO_REPEATS,
+from training.artifacts.scoring.best_products import (
     BestProducts,
     BestQuery,
     OwnProducts,
     PopularityTerm,
-    Repeats,
     best_products,
 )
+from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, IndexedVectors
 from training.artifacts.search.vector_index import build_index
 
@@ -28,12 +27,18 @@ few_examples = settings(max_examples=30)
 SHARES = st.none() | st.floats(-4, 0).map(lambda power: 10**power)
 QUERIES = st.lists(
     st.tuples(
-        st.integers(0, 10**6), st.integers(1, 150), SHARES, st.booleans(), st.integers(0, 40), st.integers(0, 20)
+        st.integers(0, 10**6),
+        st.integers(1, 150),
+        SHARES,
+        st.booleans(),
+        st.integers(0, 40),
+        st.integers(0, 20),
+        st.integers(0, 600),
     ),
     min_size=1,
     max_size=5,
 )
-Drawn = tuple[int, int, float | None, bool, int, int]
+Drawn = tuple[int, int, float | None, bool, int, int, int]
 
 
 @pytest.fixture(scope="module")
@@ -47,39 +52,48 @@ def approximate() -> IndexedVectors:
 
 
 def query_of(drawn: Drawn) -> BestQuery:
-    seed, k, share, is_popular, n_repeats, n_own = drawn
+    seed, k, share, is_popular, n_repeats, n_own, n_voted = drawn
     rng = np.random.default_rng(seed)
-    positions = np.unique(rng.integers(N, size=n_repeats))
-    repeats = Repeats(positions, rng.random(len(positions), dtype=np.float32)) if n_repeats else NO_REPEATS
+    repeats, co_occurrence = drawn_term(rng, n_repeats), drawn_term(rng, n_voted)
     allowed_N: BoolArray | None = None if share is None else rng.random(N) < share
     n_allowed = N if allowed_N is None else int(allowed_N.sum())
     [vector_D] = unit_vectors(1, seed=seed)
     own_L = rng.integers(N, size=n_own)
     own = OwnProducts(float(rng.uniform(0.1, 2)), own_L, VECTORS[own_L]) if n_own else None
-    return BestQuery(vector_D, k, TERM if is_popular else None, repeats, own, allowed_N, n_allowed)
+    return BestQuery(vector_D, k, TERM if is_popular else None, repeats, co_occurrence, own, allowed_N, n_allowed)
 
 
-def terms_of_all(query: BestQuery) -> tuple[Float32Array, Float32Array, Float32Array]:
-    repeat_N = np.zeros(N, dtype=np.float32)
-    repeat_N[query.repeats.positions] = query.repeats.terms
+def drawn_term(rng: np.random.Generator, n_products: int) -> SparseTerm:
+    positions = np.unique(rng.integers(N, size=n_products))
+    return SparseTerm(positions, rng.random(len(positions), dtype=np.float32)) if n_products else NO_TERM
+
+
+def terms_of_all(query: BestQuery) -> tuple[Float32Array, Float32Array, Float32Array, Float32Array]:
     popularity_N = np.zeros(N, dtype=np.float32) if query.popularity is None else query.popularity.term_N
-    return VECTORS @ query.vector_D, popularity_N, repeat_N
+    return VECTORS @ query.vector_D, popularity_N, of_all(query.repeats), of_all(query.co_occurrence)
+
+
+def of_all(term: SparseTerm) -> Float32Array:
+    term_N = np.zeros(N, dtype=np.float32)
+    term_N[term.positions] = term.terms
+    return term_N
 
 
 def require_a_list(query: BestQuery, best: BestProducts, *, is_exact: bool) -> None:
     """K distinct allowed products with their own terms, best first; the very best where that is promised."""
-    similarity_N, popularity_N, repeat_N = terms_of_all(query)
+    similarity_N, popularity_N, repeat_N, co_occurrence_N = terms_of_all(query)
     positions = best.positions
     assert len(positions) == len(set(positions.tolist())) == min(query.k, query.n_allowed)
     assert query.allowed_N is None or query.allowed_N[positions].all()
     assert_allclose(best.similarity, similarity_N[positions], atol=ROUNDING)
     assert_array_equal(best.popularity, popularity_N[positions])
     assert_array_equal(best.repeat, repeat_N[positions])
+    assert_array_equal(best.co_occurrence, co_occurrence_N[positions])
     closeness_N = closeness_of_all(query.own)
     assert_allclose(best.closeness, closeness_N[positions], atol=ROUNDING)
     assert (np.diff(best.scores) <= 0).all()
     if is_exact:
-        sums_N = similarity_N + popularity_N + repeat_N
+        sums_N = similarity_N + popularity_N + repeat_N + co_occurrence_N
         allowed = np.arange(N) if query.allowed_N is None else np.flatnonzero(query.allowed_N)
         # Only the best by the other terms get the closeness term.
         pool = allowed[np.argsort(-sums_N[allowed])[: query.n_pooled]]
@@ -124,11 +138,10 @@ def test_a_list_does_not_depend_on_the_others_of_its_batch(approximate: IndexedV
 
 
 def test_an_approximate_index_misses_next_to_nothing(approximate: IndexedVectors) -> None:
-    queries = [query_of((seed, 20, share, True, 30, 0)) for seed in range(60) for share in (None, 0.9)]
+    queries = [query_of((seed, 20, share, True, 30, 0, 200)) for seed in range(60) for share in (None, 0.9)]
     found = 0
     for query, best in zip(queries, best_products(approximate, queries), strict=True):
-        similarity_N, popularity_N, repeat_N = terms_of_all(query)
-        sums_N = similarity_N + popularity_N + repeat_N
+        sums_N = np.sum(terms_of_all(query), axis=0)
         worst = -np.sort(-(sums_N if query.allowed_N is None else sums_N[query.allowed_N]))[19]
         found += int((best.scores >= worst - ROUNDING).sum())
     assert found >= 0.999 * 20 * len(queries)
@@ -137,7 +150,7 @@ def test_an_approximate_index_misses_next_to_nothing(approximate: IndexedVectors
 def test_of_equal_products_the_first_ones_are_listed() -> None:
     same_ND = np.repeat(unit_vectors(1), 50, axis=0)
     vectors = IndexedVectors(same_ND, build_index(same_ND, "flat"))
-    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_REPEATS, None, None, 50)])
+    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_TERM, NO_TERM, None, None, 50)])
     assert best.positions.tolist() == [0, 1, 2, 3, 4]
 
 
@@ -148,7 +161,7 @@ def test_where_all_products_are_compared_only_allowed_ones_are_listed(n_allowed:
     allowed_N[rng.choice(1000, n_allowed, replace=False)] = True
     own_L = rng.integers(1000, size=n_own)
     own = OwnProducts(1.0, own_L, vectors_ND[own_L]) if n_own else None
-    query = BestQuery(VECTORS[2000], k, None, NO_REPEATS, own, allowed_N, n_allowed)
+    query = BestQuery(VECTORS[2000], k, None, NO_TERM, NO_TERM, own, allowed_N, n_allowed)
     [best] = best_products(IndexedVectors(vectors_ND, build_index(vectors_ND, "flat")), [query])
     assert len(set(best.positions.tolist())) == len(best.positions) == min(k, n_allowed)
     assert allowed_N[best.positions].all()
@@ -160,7 +173,9 @@ def test_where_all_products_are_compared_only_allowed_ones_are_listed(n_allowed:
 def test_no_query_and_nothing_allowed(exact: IndexedVectors) -> None:
     assert best_products(exact, []) == []
     own = OwnProducts(1.0, np.array([3]), VECTORS[[3]])
-    [best] = best_products(exact, [BestQuery(VECTORS[0], 5, TERM, NO_REPEATS, own, np.zeros(N, dtype=np.bool_), 0)])
+    [best] = best_products(
+        exact, [BestQuery(VECTORS[0], 5, TERM, NO_TERM, NO_TERM, own, np.zeros(N, dtype=np.bool_), 0)]
+    )
     assert best.positions.tolist() == []
 
 
@@ -200,7 +215,8 @@ def test_where_the_pool_holds_everything_the_sums_are_the_very_best(
         vector_D,
         k,
         PopularityTerm.of(lately_N),
-        Repeats(np.array([5, 9]), np.array([0.5, 2], dtype=np.float32)),
+        SparseTerm(np.array([5, 9]), np.array([0.5, 2], dtype=np.float32)),
+        SparseTerm(np.array([2, 9]), np.array([1, 0.25], dtype=np.float32)),
         OwnProducts(weight, own_L, vectors_ND[own_L]),
         allowed_N,
         int(allowed_N.sum()),
@@ -211,7 +227,7 @@ def test_where_the_pool_holds_everything_the_sums_are_the_very_best(
         near = [float(vectors_ND[one] @ vectors_ND[product]) for one in own_L.tolist() if one != product]
         closest = max([0, *near])
         total = float(vectors_ND[product] @ vector_D) + float(lately_N[product]) + weight * closest
-        return total + {5: 0.5, 9: 2.0}.get(product, 0)
+        return total + {2: 1.0, 5: 0.5, 9: 2.25}.get(product, 0)
 
     [best] = best_products(IndexedVectors(vectors_ND, build_index(vectors_ND, "flat")), [query])
     expected = sorted((score(product) for product in np.flatnonzero(allowed_N).tolist()), reverse=True)[:k]
@@ -232,10 +248,10 @@ def test_only_the_pool_gets_the_closeness_term() -> None:
     vectors = IndexedVectors(vectors_ND, build_index(vectors_ND, "flat"))
     toward_first = np.eye(1, 8, dtype=np.float32)[0]
     own = OwnProducts(9.0, np.array([-1]), own_D[None, :])
-    [best] = best_products(vectors, [BestQuery(toward_first, 3, None, NO_REPEATS, own, None, n_products)])
+    [best] = best_products(vectors, [BestQuery(toward_first, 3, None, NO_TERM, NO_TERM, own, None, n_products)])
     assert best.positions.tolist() == [pool - 1, 0, 1]
     # A longer list has a larger pool.
-    [best] = best_products(vectors, [BestQuery(toward_first, pool + 1, None, NO_REPEATS, own, None, n_products)])
+    [best] = best_products(vectors, [BestQuery(toward_first, pool + 1, None, NO_TERM, NO_TERM, own, None, n_products)])
     assert set(best.positions[:2].tolist()) == {pool - 1, pool}
 
 
@@ -243,6 +259,6 @@ def test_of_products_with_equal_sums_the_first_ones_are_listed_with_closeness_to
     same_ND = np.repeat(unit_vectors(1), 50, axis=0)
     vectors = IndexedVectors(same_ND, build_index(same_ND, "flat"))
     own = OwnProducts(1.0, np.array([-1]), same_ND[:1])
-    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_REPEATS, own, None, 50)])
+    [best] = best_products(vectors, [BestQuery(same_ND[0], 5, None, NO_TERM, NO_TERM, own, None, 50)])
     assert best.positions.tolist() == [0, 1, 2, 3, 4]
     assert_allclose(best.closeness, 1, atol=ROUNDING)

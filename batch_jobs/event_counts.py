@@ -1,4 +1,4 @@
-"""How popular the products of a release are: for its popular lists, and for the re-scorer's popularity term.
+"""Statistics of the events that a release contains: for its popular lists, and for the re-scorer's terms.
 
 Legend: N products of the release, E events.
 """
@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from feature_repo import columns as c
 from feature_repo.common.arrays import Float32Array, Int32Array, Int64Array
 from feature_repo.common.paths import ShopPaths
-from training.artifacts.rescorer import Rescorer, recent_popularity
+from training.artifacts.scoring.co_occurrence import CoOccurrence
+from training.artifacts.scoring.rescorer import Rescorer, recent_popularity
 from training.data.catalogue import KeyIndex
 
 POPULARITY_DAYS = 30
@@ -43,9 +44,7 @@ def recent_popularity_of(
     events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer
 ) -> Float32Array:
     """(2, N) recent_popularity up to the end of the data, for lists of any and of new products."""
-    buyers, _ = pd.factorize(events[c.BUYER_ID])
-    products = events[c.PRODUCT_KEY].to_numpy()
-    times_ms = events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64)
+    buyers, products, times_ms = _coded(events)
     by_list = [
         recent_popularity(
             buyers,
@@ -59,6 +58,24 @@ def recent_popularity_of(
         for new_only in (False, True)
     ]
     return np.stack(by_list)
+
+
+def co_occurrence_of(
+    events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer
+) -> CoOccurrence | None:
+    """What the same buyers chose up to the end of the data; None if no list has that term."""
+    if not rescorer.counts_co_occurrence:
+        return None
+    buyers, products, times_ms = _coded(events)
+    kept = times_ms <= as_ms(data_end)
+    return CoOccurrence.of_events(buyers[kept], products[kept], times_ms[kept], n_products)
+
+
+def _coded(events: pd.DataFrame) -> tuple[Int64Array, Int32Array, Int64Array]:
+    """(E,) buyer codes, product positions and times in milliseconds since 1970."""
+    buyers, _ = pd.factorize(events[c.BUYER_ID])
+    times_ms = events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64)
+    return buyers, events[c.PRODUCT_KEY].to_numpy(), times_ms
 
 
 def as_ms(moment: dt.datetime) -> int:
