@@ -20,9 +20,9 @@ POPULARITY_DAYS = 30
 
 
 def read_events(paths: ShopPaths) -> pd.DataFrame:
-    """Buyer, product key and time of all canonical events."""
+    """Code of the buyer, product key and time of all canonical events."""
     events: pd.DataFrame = pq.read_table(paths.events, columns=[c.BUYER_ID, c.PRODUCT_KEY, c.EVENT_TIME]).to_pandas()
-    return events
+    return events.assign(**{c.BUYER_ID: pd.factorize(events[c.BUYER_ID])[0]})
 
 
 def of_products(events: pd.DataFrame, product_keys: Int64Array) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def recent_popularity_of(
     events: pd.DataFrame, data_end: dt.datetime, n_products: int, rescorer: Rescorer
 ) -> Float32Array:
     """(2, N) recent_popularity up to the end of the data, for lists of any and of new products."""
-    buyers, products, times_ms = _coded(events)
+    buyers, products, times_ms = _arrays(events)
     by_list = [
         recent_popularity(
             buyers,
@@ -66,16 +66,15 @@ def co_occurrence_of(
     """What the same buyers chose up to the end of the data; None if no list has that term."""
     if not rescorer.counts_co_occurrence:
         return None
-    buyers, products, times_ms = _coded(events)
+    buyers, products, times_ms = _arrays(events)
     kept = times_ms <= as_ms(data_end)
     return CoOccurrence.of_events(buyers[kept], products[kept], times_ms[kept], n_products)
 
 
-def _coded(events: pd.DataFrame) -> tuple[Int64Array, Int32Array, Int64Array]:
+def _arrays(events: pd.DataFrame) -> tuple[Int64Array, Int32Array, Int64Array]:
     """(E,) buyer codes, product positions and times in milliseconds since 1970."""
-    buyers, _ = pd.factorize(events[c.BUYER_ID])
     times_ms = events[c.EVENT_TIME].dt.tz_convert(None).to_numpy("datetime64[ms]").astype(np.int64)
-    return buyers, events[c.PRODUCT_KEY].to_numpy(), times_ms
+    return events[c.BUYER_ID].to_numpy(), events[c.PRODUCT_KEY].to_numpy(), times_ms
 
 
 def as_ms(moment: dt.datetime) -> int:

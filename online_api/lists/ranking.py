@@ -16,12 +16,7 @@ from online_api.schemas.requests import MAX_PER_GROUP, Diversity
 from training.artifacts.buyer_encoder import EncodedBuyer
 from training.artifacts.queries.query_matches import QueryMatches
 from training.artifacts.recommender import Recommender
-from training.artifacts.scoring.best_products import (
-    BestProducts,
-    BestQuery,
-    OwnProducts,
-    PopularityTerm,
-)
+from training.artifacts.scoring.best_products import BestProducts, BestQuery, OwnProducts, PopularityTerm
 from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, Ranked, top_k
 

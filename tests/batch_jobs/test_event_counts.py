@@ -1,9 +1,11 @@
 """Statistics of the events: what is popular, and what the same buyers chose."""
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from batch_jobs.event_counts import (
     co_occurrence_of,
@@ -69,14 +71,18 @@ def test_products_without_a_past_keep_their_order(tmp_path: Path) -> None:
     assert popular_of(config, ["x", "y", "p1"]) == [2, 0, 1]
 
 
-def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
+def with_an_event_of_today(tmp_path: Path, buyer: str) -> tuple[pd.DataFrame, dt.datetime]:
+    """The shop's events and one that the API accepted after the end of the data, and that end."""
     config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
-    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u9", "p5", "view", 1_764_000_000_000)])
+    paths = shop_paths(config)
+    EventLog(paths.event_log).append([LoggedEvent("e1", buyer, "p5", "view", 1_764_000_000_000)])
     ingest(config)
     build_features(config)
-    paths = shop_paths(config)
-    end = read_time_split(paths.feature_report).data_end
-    events = of_products(read_events(paths), product_keys(IDS))
+    return of_products(read_events(paths), product_keys(IDS)), read_time_split(paths.feature_report).data_end
+
+
+def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
+    events, end = with_an_event_of_today(tmp_path, "u9")
     # 30 days and a millisecond before the end of 1 April at noon is 2 March at noon.
     rescorer = Rescorer(popularity_days=31, new_popularity_days=7)
     # The last two had no event until then, and count like the middle one of the others.
@@ -89,13 +95,7 @@ def test_recent_buyers_count_up_to_the_end_of_the_data(tmp_path: Path) -> None:
 
 
 def test_what_the_same_buyers_chose_counts_up_to_the_end_of_the_data(tmp_path: Path) -> None:
-    config = shop(tmp_path, events=EVENTS, products=PRODUCTS)
-    EventLog(shop_paths(config).event_log).append([LoggedEvent("e1", "u3", "p5", "view", 1_764_000_000_000)])
-    ingest(config)
-    build_features(config)
-    paths = shop_paths(config)
-    end = read_time_split(paths.feature_report).data_end
-    events = of_products(read_events(paths), product_keys(IDS))
+    events, end = with_an_event_of_today(tmp_path, "u3")
     table = co_occurrence_of(events, end, 5, Rescorer(new_co_occurrence_weight=0.5))
     assert table is not None
     # u1 chose p1, p2 and p3; u3 chose p1 and, after the end, p5.

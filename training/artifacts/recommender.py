@@ -32,13 +32,7 @@ from training.artifacts.release import (
     SEARCH_FOLDER,
     verify_release,
 )
-from training.artifacts.scoring.best_products import (
-    BestProducts,
-    BestQuery,
-    OwnProducts,
-    PopularityTerm,
-    best_products,
-)
+from training.artifacts.scoring.best_products import BestProducts, BestQuery, OwnProducts, PopularityTerm, best_products
 from training.artifacts.scoring.co_occurrence import CoOccurrence
 from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm

@@ -6,6 +6,7 @@ Legend: B buyers, N products of the catalogue, K products in a list.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -150,10 +151,14 @@ class _Lists:
         if new_only:
             purchases = data.purchases.take(rows.astype(np.int64))
             self._scores_BN[purchases.owners, purchases.products] = -torch.inf
-        self._votes_BN = data.votes(rows)
         self._closeness_BN = None if data.closeness is None else torch.from_numpy(data.closeness.scores(rows))
         self._popularity: dict[CountedBuyers, Float32Array] = {}
         self._repeats: dict[float, sparse.csr_array] = {}
+
+    @cached_property
+    def _votes(self) -> sparse.csr_array:
+        # Only if a weight is searched: the default weights of a shop with few buyers need no count of all its events.
+        return self._data.votes(self.chosen.rows)
 
     def unit(self, term: _Term) -> float:
         """What WEIGHT_GRID counts for a term."""
@@ -172,7 +177,7 @@ class _Lists:
             repeated = self._repeated(rescorer.repeat_half_life_days)[places]
             add_terms(scores_BN.numpy(), repeated * np.float32(rescorer.repeat_weight))
         if co_occurrence := rescorer.co_occurrence(new_only=self._new_only):
-            add_terms(scores_BN.numpy(), self._votes_BN[places] * np.float32(co_occurrence))
+            add_terms(scores_BN.numpy(), self._votes[places] * np.float32(co_occurrence))
         closeness = rescorer.closeness(new_only=self._new_only)
         if self._closeness_BN is not None and closeness:
             scores_BN += closeness * self._closeness_BN[places]

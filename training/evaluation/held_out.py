@@ -95,7 +95,7 @@ class HeldOut:
 
     def rescorer_data(self, item_ND: Tensor | None = None) -> RescorerData:
         """What a re-scorer is fitted and applied on; with product vectors, (N, D), including all terms of the model."""
-        seen = None if item_ND is None else self._weighted_events
+        seen = self._weighted_events
         return RescorerData(
             histories=self._stored_events,
             purchases=self.purchases,
@@ -105,8 +105,8 @@ class HeldOut:
             as_of_ms=self.start_ms,
             event_weights=self.event_weights,
             buyers=self.buyers,
-            tower_events=seen,
-            closeness=None if item_ND is None or seen is None else Closeness(item_ND, seen),
+            tower_events=None if item_ND is None else seen,
+            closeness=None if item_ND is None else Closeness(item_ND, seen),
         )
 
     @property

@@ -34,7 +34,7 @@ class SparseTerm(NamedTuple):
     def of_ascending(self, positions: Int64Array) -> Float32Array:
         """The same for distinct products in ascending order, which takes a fifth of the time for a thousand."""
         terms = np.zeros(len(positions), dtype=np.float32)
-        if len(positions):
+        if len(positions) and len(self.positions):
             # As above, the other way round: there are fewer products with a term to look up.
             places = positions.searchsorted(self.positions)
             places[places == len(positions)] = 0
