@@ -163,8 +163,7 @@ def best_products(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> list
 
 
 def _nearest_of(query: BestQuery) -> VectorQuery:
-    n_nearest = max(rescorer_pool(query.k), query.n_pooled)
-    return VectorQuery(query.vector_D, n_nearest, query.allowed_N, query.n_allowed)
+    return VectorQuery(query.vector_D, rescorer_pool(query.k), query.allowed_N, query.n_allowed)
 
 
 def _distinct(nearest: Int64Array, query: BestQuery) -> Int64Array:
