@@ -104,6 +104,10 @@ class IndexedVectors:
         positions = np.flatnonzero(allowed_N)
         return top_k(positions, self.all_similarities(vector_D[None, :], positions)[0], k)
 
+    def results_of(self, n_candidates: int) -> int:
+        """K of a VectorQuery for which `candidates` finds so many candidates, as far as they are allowed."""
+        return self._index.results_of(n_candidates)
+
     def candidates(self, queries: Sequence[VectorQuery]) -> list[Int64Array | None]:
         """For each query, allowed products that hold its K nearest, as far as the index finds them, (C,).
 
