@@ -1,6 +1,7 @@
 """Latency, throughput and memory of the online service, compared with a lower bound and with the system it replaces.
 
-    python -m benchmarks.online [--products 5000] [--buyers 300] [--seconds 3] [--no-memory] [--soak N] [--json]
+    python -m benchmarks.online [--products 5000] [--buyers 300] [--seconds 3] [--new-only] [--no-memory] [--soak N]
+        [--json]
 
 Serves a synthetic shop (see shops.bench_shop), which the first run makes, and requests recommendations for buyers with
 full histories from a second process over loopback:
@@ -11,6 +12,9 @@ full histories from a second process over loopback:
 
 The default is a small shop, 5,000 products and 300 buyers, and takes about two minutes. The published figures are of
 `--products 100000 --buyers 3000 --seconds 9`, whose shop takes minutes to make.
+
+Lists of any products have the terms for popularity and repeats. `--new-only` requests lists of new products instead,
+which have those for popularity, co-occurrence and closeness.
 
 Service and lower bound alternate in short rounds, so that a change of the machine's speed affects both. CPU time per
 request is that of the server process, without Redis and the load generator.
@@ -65,19 +69,20 @@ GOALS = {
 Figures = dict[str, dict[str, Any]]  # by concurrency
 
 
-def measure(shop: BenchShop, seconds: float, *, with_memory: bool) -> dict[str, Any]:
+def measure(shop: BenchShop, seconds: float, *, new_only: bool, with_memory: bool) -> dict[str, Any]:
     """All figures; `seconds` is the time per system and concurrency."""
     histories = shop.full_histories()
     if not histories:
         raise SystemExit("no buyer of this shop has a full history; make a shop with more buyers")
     with TemporaryDirectory() as folder:
-        paths = write_request_paths(histories, K, Path(folder))
+        paths = write_request_paths(histories, K, Path(folder), new_only=new_only)
         figures, stages = _measure_speed(shop, histories, paths, seconds)
         return {
             "products": shop.size.products,
             "buyers": len(histories),
             "history": shop.config.model.buyer_tower.max_interaction_history,
             "k": K,
+            "new_only": new_only,
             "note": "synthetic data, untrained model",
             "machine": machine(),
             **figures,
@@ -205,9 +210,11 @@ def _progress(text: str) -> None:
 def table(result: dict[str, Any]) -> str:
     """The result as text."""
     columns = ("p50_ms", "p95_ms", "p99_ms", "rps", "errors", "n", "cpu_ms_per_request")
+    kind = "new products" if result["new_only"] else "any products"
     lines = [
         f"{result['products']:,} products, {result['buyers']:,} buyers with {result['history']} events, "
-        f"k={result['k']}; {result['note']}; {result['machine']['cores']} cores of {result['machine']['cpu']}",
+        f"k={result['k']}, {kind}; {result['note']}; "
+        f"{result['machine']['cores']} cores of {result['machine']['cpu']}",
         "",
         f"{'':<18}{'concurrency':>12}" + "".join(f"{column.removesuffix('_per_request'):>10}" for column in columns),
     ]
@@ -246,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--products", type=int, default=SMALL_SHOP.products)
     parser.add_argument("--buyers", type=int, default=SMALL_SHOP.buyers)
     parser.add_argument("--seconds", type=float, default=3, help="per system and concurrency, all rounds")
+    parser.add_argument("--new-only", action="store_true", help="request lists of new products, which have more terms")
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory of 1 and 4 workers")
     parser.add_argument("--soak", type=int, metavar="N", help="only N requests to the service, part by part")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of tawsiya")
@@ -256,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for part in soak(shop, options.soak):
             print(json.dumps(part))  # noqa: T201
         return
-    result = measure(shop, options.seconds, with_memory=not options.no_memory)
+    result = measure(shop, options.seconds, new_only=options.new_only, with_memory=not options.no_memory)
     print(json.dumps(result) if options.json else table(result))  # noqa: T201
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not any(item.get_closest_marker(level) for level in LEVELS):
             item.add_marker("fast")
+    # Long files first, and each whole: with a long one at the end, one of the processes would wait for the other.
+    slowest = {path: max(map(_level, of_path)) for path, of_path in groupby(items, key=lambda item: item.path)}
+    items.sort(key=lambda item: -slowest[item.path])
     # Kept for test_levels.py, since `-m` takes tests away afterwards.
     config.stash[COLLECTED] = {item.nodeid: {mark.name for mark in item.iter_markers()} for item in items}
+
+
+def _level(item: pytest.Item) -> int:
+    return max(LEVELS.index(mark.name) for mark in item.iter_markers() if mark.name in LEVELS)
 
 
 @pytest.fixture(scope="session")

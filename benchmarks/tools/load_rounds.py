@@ -57,10 +57,11 @@ class LoadRounds:
         }
 
 
-def write_request_paths(buyers: Iterable[str], k: int, folder: Path) -> Path:
+def write_request_paths(buyers: Iterable[str], k: int, folder: Path, *, new_only: bool = False) -> Path:
     """Writes the requests of the load generator, one path per line: K recommendations for each buyer."""
     path = folder / "paths"
-    lines = [f"/v1/buyers/{buyer}/recommendations?k={k}" for buyer in sorted(buyers)]
+    query = f"k={k}&new_only=true" if new_only else f"k={k}"
+    lines = [f"/v1/buyers/{buyer}/recommendations?{query}" for buyer in sorted(buyers)]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 

@@ -556,6 +556,8 @@ def test_ctrl_c_is_one_line_and_130(shop: Shop, tmp_path: Path) -> None:
     """A reader that never gets its file's end waits until it is interrupted."""
     buyers = tmp_path / "buyers"
     os.mkfifo(buyers)
+    # Tests that a script started in the background ignore Ctrl-C, and so would the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = ["forget", "--file", str(buyers), "--config", str(shop.config_file)]
     with (
         subprocess.Popen([SCRIPT, *arguments], cwd=shop.folder, stderr=subprocess.PIPE, text=True) as process,

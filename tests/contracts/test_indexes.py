@@ -116,6 +116,21 @@ def test_one_alone_equals_one_among_many(kind: Any) -> None:
 
 
 @every_index
+@pytest.mark.parametrize("n_candidates", [100, 400, 1999])
+def test_as_many_results_as_give_so_many_candidates(kind: Any, n_candidates: int) -> None:
+    index = build_index(VECTORS, kind)
+    k = index.results_of(n_candidates)
+    assert 1 < k <= n_candidates
+    candidates_BC, fewer_BC = index.candidates(QUERIES[:2], k), index.candidates(QUERIES[:2], k - 1)
+    if isinstance(index, FlatIndex):
+        assert candidates_BC is None  # all products
+        return
+    assert candidates_BC is not None
+    assert fewer_BC is not None
+    assert fewer_BC.shape[1] < n_candidates <= candidates_BC.shape[1]
+
+
+@every_index
 def test_no_queries_give_no_results(kind: Any) -> None:
     scores_BK, positions_BK = build_index(VECTORS, kind).search(EMPTY, 5)
     assert scores_BK.shape == positions_BK.shape == (0, 5)

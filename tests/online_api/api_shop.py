@@ -86,6 +86,15 @@ Json = dict[str, Any]
 PATIENT: Json = {"store_timeout_seconds": 5}
 
 
+def without_encoder(folder: Path) -> Json:
+    """A `model` section whose text encoder fails to load, at once: most tests need none, and the default takes seconds.
+
+    Args:
+        folder: Any that has no encoder in it.
+    """
+    return {"item_tower": {"text_encoder": str(folder)}}
+
+
 def publish_random_release(
     config: Config,
     schema_hash: str,
@@ -185,7 +194,7 @@ def open_shop(
     (folder / "events.csv").write_text(events, encoding="utf-8")
     tables = {f"{table}_path": str(folder / f"{table}.csv") for table in ("events", "products")}
     data = {"source": "csv", "test_days": 1, **tables}
-    sections["api"] = PATIENT | sections.get("api", {})
+    sections = {"model": without_encoder(folder), **sections, "api": PATIENT | sections.get("api", {})}
     config = Config.model_validate({"data_dir": folder / "var", "data": data, **sections})
     ingest(config)
     build_features(config)

@@ -14,7 +14,7 @@ from feature_repo.store import FeatureStore, feature_store
 from online_api.app import create_app
 from online_api.observability.metrics import Metrics
 from online_api.runtime import Runtime, make_runtime
-from tests.online_api.api_shop import EVENTS, PATIENT, PRODUCTS, publish_random_release
+from tests.online_api.api_shop import EVENTS, PATIENT, PRODUCTS, publish_random_release, without_encoder
 from tests.serving import serving
 from training.artifacts.recommender import Recommender
 from training.artifacts.release import current_release
@@ -31,7 +31,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
         "products_path": str(folder / "products.csv"),
         "test_days": 1,
     }
-    return Config.model_validate({"data_dir": folder / "var", "data": data, "api": PATIENT})
+    sections = {"data": data, "model": without_encoder(folder), "api": PATIENT}
+    return Config.model_validate({"data_dir": folder / "var", **sections})
 
 
 @pytest.fixture(scope="session")

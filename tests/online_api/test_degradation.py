@@ -283,11 +283,13 @@ def test_without_a_disk_events_are_refused_and_shoppers_served(
         assert post(client, *body["events"])["accepted"] == 1
 
 
-def test_without_a_text_encoder_texts_are_left_out(
-    config: Config, store: FeatureStore, recommender: Recommender, tmp_path: Path
+@pytest.mark.parametrize("installed", ["none", "another one"])
+def test_without_the_releases_text_encoder_texts_are_left_out(
+    config: Config, store: FeatureStore, recommender: Recommender, tmp_path: Path, tiny_encoder: Path, installed: str
 ) -> None:
     assert recommender
-    lost = with_settings(config, model={"item_tower": {"text_encoder": str(tmp_path)}})  # an empty folder
+    folder = tmp_path if installed == "none" else tiny_encoder
+    lost = with_settings(config, model={"item_tower": {"text_encoder": str(folder)}})
     new = interaction("new", text="a phone that the release does not have")
     with api_of(lost, store) as client:
         for _ in range(2):  # before and after it is known

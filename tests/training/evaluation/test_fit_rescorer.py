@@ -462,6 +462,18 @@ def test_a_term_must_help_in_both_halves() -> None:
     assert of_both.new_popularity_weight > 0
 
 
+def test_the_default_weights_get_a_proof_of_their_own() -> None:
+    """The most popular product alone was chosen earlier, which asks for a weight that is too large for later."""
+    half, recent = N_BUYERS // 2, {product: 40 - product for product in range(40)}
+    scores = noise(16)
+    spread = scores.std(axis=1, ddof=1).mean()
+    popularity = np.log1p([recent.get(product, 0) for product in range(N_PRODUCTS)])
+    later = [[int(row.argmax())] for row in scores[half:] + spread * popularity]
+    rescorer = fit_rescorer(Fixed(scores), in_two_periods([[0]] * half, later, recent))
+    for field in ("popularity_weight", "new_popularity_weight"):
+        assert getattr(rescorer, field) == pytest.approx(DEFAULT_WEIGHTS[field] * spread, rel=1e-5), field
+
+
 def test_what_is_not_proven_is_left_out_and_the_others_stay() -> None:
     """Popularity helped at first only, buying again throughout."""
     rng, half = np.random.default_rng(4), N_BUYERS // 2

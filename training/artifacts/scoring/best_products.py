@@ -29,6 +29,9 @@ from training.artifacts.search.index_recall import ROUNDING
 # The nearest products that must be among the candidates, per result; and so many times as many recently popular ones,
 # which cost little: all requests read the same vectors. ADR 0018 measures what these find.
 RESCORER_POOL_PER_RESULT, POPULAR_PER_NEAREST = 2, 20
+# The products that get the closeness term are the best of so many times as many candidates at least; ADR 0025 has what
+# fewer miss.
+CANDIDATES_PER_POOLED = 2
 RECENTLY_POPULAR_POOL = 5_000  # the recently popular products to choose from
 SUMS_AT_ONCE = 4_000_000  # of an exact comparison; 16 MB
 
@@ -145,7 +148,7 @@ def best_products(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> list
     """
     if not queries:
         return []
-    candidates = vectors.candidates([_nearest_of(query) for query in queries])
+    candidates = vectors.candidates([_nearest_of(vectors, query) for query in queries])
     exact = [row for row, nearest in enumerate(candidates) if nearest is None]
     compared = dict(zip(exact, _best_of_all(vectors, [queries[row] for row in exact]), strict=True))
     pools = [
@@ -162,8 +165,10 @@ def best_products(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> list
     ]
 
 
-def _nearest_of(query: BestQuery) -> VectorQuery:
-    n_nearest = max(rescorer_pool(query.k), query.n_pooled)
+def _nearest_of(vectors: IndexedVectors, query: BestQuery) -> VectorQuery:
+    n_nearest = rescorer_pool(query.k)
+    if query.own is not None:
+        n_nearest = max(n_nearest, vectors.results_of(CANDIDATES_PER_POOLED * query.n_pooled))
     return VectorQuery(query.vector_D, n_nearest, query.allowed_N, query.n_allowed)
 
 

@@ -88,20 +88,22 @@ class CoOccurrence(NamedTuple):
         """
         if len(positions_L) == 0:
             return NO_TERM
-        later_L = np.cumsum(np.diff(event_times[::-1], prepend=event_times[-1]) != 0)  # newest first
+        is_oldest_L = _differs_from_next(event_times[::-1])  # of a moment; newest first
+        later_L: Int64Array = np.cumsum(is_oldest_L) - is_oldest_L
         own, newest = np.unique(positions_L[::-1], return_index=True)
         weights = np.power(DECAY, later_L[newest])
         weights /= np.sqrt(weights @ weights)
         neighbours = self.positions_NM[own]
-        present = neighbours != NO_NEIGHBOUR
-        found = neighbours[present].astype(np.int64)
-        if len(found) == 0:
+        places = np.flatnonzero(neighbours != NO_NEIGHBOUR)
+        if len(places) == 0:
             return NO_TERM
-        votes = (self.similarities_NM[own] * weights[:, None].astype(np.float32))[present]
-        order = np.argsort(found, kind="stable")
-        found = found[order]
-        starts = np.flatnonzero(np.diff(found, prepend=-1))
-        return SparseTerm(found[starts], np.add.reduceat(votes[order], starts))
+        # Sorted by product, then by place, in one number: a stable argsort takes four times as long.
+        sorted_pairs = neighbours.ravel()[places].astype(np.int64) << 32 | places
+        sorted_pairs.sort()
+        found, places = sorted_pairs >> 32, sorted_pairs & 0xFFFFFFFF
+        votes = (self.similarities_NM[own] * weights[:, None].astype(np.float32)).ravel()[places]
+        starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
+        return SparseTerm(found[starts], np.add.reduceat(votes, starts))
 
     def save(self, folder: Path) -> None:
         """Writes the table into a folder."""
@@ -111,8 +113,9 @@ class CoOccurrence(NamedTuple):
     @classmethod
     def load(cls, folder: Path) -> "CoOccurrence":
         """Maps the table in a folder into memory."""
+        # Plain arrays over the mapped files: indexing them is faster than indexing the memmap objects.
         positions_NM, similarities_NM = (
-            np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (POSITIONS, SIMILARITIES)
+            np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False)) for name in (POSITIONS, SIMILARITIES)
         )
         return cls(positions_NM, similarities_NM)
 

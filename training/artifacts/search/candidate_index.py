@@ -96,6 +96,10 @@ class CandidateIndex(ABC):
         n_candidates = max(k, self.n_candidates(RESULTS_OF_VALUE) * k // RESULTS_OF_VALUE)
         return self._found(as_float32(queries_BD), n_candidates, k)
 
+    def results_of(self, n_candidates: int) -> int:
+        """The fewest results for which `candidates` gives so many candidates."""
+        return min(n_candidates, -(-n_candidates * RESULTS_OF_VALUE // self.n_candidates(RESULTS_OF_VALUE)))
+
     def _found(self, queries_BD: Float32Array, n_candidates: int, k: int) -> Int64Array | None:
         """The candidates for K results; None to compare with all products."""
         if n_candidates >= len(self):

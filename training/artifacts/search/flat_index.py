@@ -64,3 +64,7 @@ class FlatIndex:
     def candidates(self, _queries_BD: Float32Array, _k: int) -> None:
         """None: it compares with all products, see CandidateIndex."""
         return
+
+    def results_of(self, n_candidates: int) -> int:
+        """As many, since it chooses no candidates; see CandidateIndex."""
+        return n_candidates
