@@ -134,11 +134,11 @@ def _measure_speed(
     return by_level, stages
 
 
-def soak(shop: BenchShop, n_requests: int) -> list[dict[str, float | None]]:
+def soak(shop: BenchShop, n_requests: int, *, new_only: bool) -> list[dict[str, float | None]]:
     """Latency, CPU time and resident MB of the service over N requests, part by part."""
     level, parts = max(CONCURRENCIES), []
     with TemporaryDirectory() as folder, tawsiya_server(shop.overrides) as service:
-        paths = write_request_paths(shop.full_histories(), K, Path(folder))
+        paths = write_request_paths(shop.full_histories(), K, Path(folder), new_only=new_only)
         for number in range(1, SOAK_PARTS + 1):
             part = LoadRounds()
             while part.responses < n_requests / SOAK_PARTS:
@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     shop = bench_shop(ShopSize(options.products, options.buyers), settings=tuple(options.set))
     if options.soak is not None:
-        for part in soak(shop, options.soak):
+        for part in soak(shop, options.soak, new_only=options.new_only):
             print(json.dumps(part))  # noqa: T201
         return
     result = measure(shop, options.seconds, new_only=options.new_only, with_memory=not options.no_memory)

@@ -271,15 +271,12 @@ def _chosen_on_validation(
     """The parameters of a baseline for a kind of target, and by label the terms that are added to it."""
     tuned = _tuned(bench, BASELINES[name], kind, validation, trials)
     on_validation = BASELINES[name].fit(validation, tuned)
-    terms = {name: _terms(bench, on_validation, repeats=False)}
+    data = bench.validation.rescorer_data()
+    terms = {name: fit_rescorer(on_validation, data, ["popularity"])}
     if kind == ALL:
-        terms[f"{name}_rescored"] = _terms(bench, on_validation, repeats=True)
+        terms[f"{name}_rescored"] = fit_rescorer(on_validation, data, ["popularity", "repeat"])
     log.info("%s, %s: %s, %s", name, kind, tuned, terms)
     return tuned, terms
-
-
-def _terms(bench: Bench, on_validation: Ranker, *, repeats: bool) -> Rescorer:
-    return fit_rescorer(on_validation, bench.validation.rescorer_data(), repeats=repeats)
 
 
 def _tuned(bench: Bench, method: Baseline, kind: str, validation: Problem, trials: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -32,9 +31,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not any(item.get_closest_marker(level) for level in LEVELS):
             item.add_marker("fast")
-    # Long files first, and each whole: with a long one at the end, one of the processes would wait for the other.
-    slowest = {path: max(map(_level, of_path)) for path, of_path in groupby(items, key=lambda item: item.path)}
-    items.sort(key=lambda item: -slowest[item.path])
+    # Files with e2e tests first, then those with a store: a long file that starts last leaves one process idle.
+    highest: dict[Path, int] = {}
+    for item in items:
+        highest[item.path] = max(_level(item), highest.get(item.path, 0))
+    items.sort(key=lambda item: -highest[item.path])
     # Kept for test_levels.py, since `-m` takes tests away afterwards.
     config.stash[COLLECTED] = {item.nodeid: {mark.name for mark in item.iter_markers()} for item in items}
 

@@ -13,7 +13,7 @@ not depend on the weights; the recommendations mean nothing.
 import datetime as dt
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -139,6 +139,7 @@ def bench_shop(size: ShopSize, data_dir: Path = DATA_DIR, settings: tuple[str, .
         "events_per_buyer": size.events_per_buyer,
         "schema_hash": _schema_hash(shop.config),
         "release_format": RELEASE_FORMAT,
+        "rescorer": asdict(RESCORER),
         "lists": True,  # shops of before have none
     }
     if not done.is_file() or read_json(done, "") != about:

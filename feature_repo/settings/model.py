@@ -1,12 +1,14 @@
 """The settings of the model: towers, training, event weights, inference."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from feature_repo.settings.section import Fraction, PositiveFloat, PositiveInt, Section
 
 EventType = Literal["view", "add_to_cart", "purchase"]
+RescorerTerm = Literal["repeat", "popularity", "co_occurrence", "closeness"]
+RESCORER_TERMS: tuple[RescorerTerm, ...] = get_args(RescorerTerm)
 
 
 class ItemTowerConfig(Section):
@@ -145,6 +147,12 @@ class TrainingConfig(Section):
         "0 trains all weights",
     )
     seed: int = Field(7, description="Random seed")
+    # Not a set: a checkpoint is of settings whose text is equal.
+    rescorer_terms: tuple[RescorerTerm, ...] = Field(
+        RESCORER_TERMS,
+        description="Terms that the re-scorer may add to the similarity where the validation days prove them; without "
+        "`repeat`, say, no list prefers what the buyer has bought",
+    )
     mlflow_uri: str = Field(
         "", description="MLflow server or file:// folder to log runs to (extra `mlflow`); empty logs to none"
     )

@@ -552,12 +552,19 @@ def test_a_backup_does_not_replace_a_device(shop: Shop, tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+@pytest.fixture
+def _sigint_is_heard() -> Iterator[None]:
+    """SIGINT is ignored if a script started the tests in the background, and a command would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_sigint_is_heard")
 def test_ctrl_c_is_one_line_and_130(shop: Shop, tmp_path: Path) -> None:
     """A reader that never gets its file's end waits until it is interrupted."""
     buyers = tmp_path / "buyers"
     os.mkfifo(buyers)
-    # Tests that a script started in the background ignore Ctrl-C, and so would the command.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = ["forget", "--file", str(buyers), "--config", str(shop.config_file)]
     with (
         subprocess.Popen([SCRIPT, *arguments], cwd=shop.folder, stderr=subprocess.PIPE, text=True) as process,

@@ -37,6 +37,7 @@ from tests.tiny_shop import write_shop
 from training.artifacts.embeddings import load_embeddings
 from training.artifacts.model import CHOSEN, load_model
 from training.artifacts.recommender import Recommender
+from training.artifacts.scoring.rescorer import Rescorer
 from training.artifacts.search.index_recall import buyer_like_queries
 from training.data import dataset
 from training.data.catalogue import read_catalogue
@@ -92,6 +93,14 @@ def test_the_re_scorer_is_fitted_on_the_model_that_has_not_seen_the_validation(
     monkeypatch.setattr(train_model, "load_model", noted)
     train_job(config, store, show_progress=False)
     assert folders == [shop_paths(config).model / CHOSEN]
+
+
+def test_the_re_scorer_has_the_terms_that_the_settings_name(config_file: Path, store: FeatureStore) -> None:
+    config = load_config(config_file, ["training.rescorer_terms=[popularity]", "training.num_epochs=1"])
+    train_job(config, store, show_progress=False)
+    rescorer = Rescorer.load(shop_paths(config).model)
+    assert rescorer.new_popularity_weight > 0
+    assert (rescorer.repeat_weight, rescorer.new_closeness_weight, rescorer.counts_co_occurrence) == (0, 0, False)
 
 
 @pytest.mark.parametrize("block", [embed_products.PRODUCTS_AT_ONCE, 16, 3])

@@ -117,17 +117,18 @@ def test_one_alone_equals_one_among_many(kind: Any) -> None:
 
 @every_index
 @pytest.mark.parametrize("n_candidates", [100, 400, 1999])
-def test_as_many_results_as_give_so_many_candidates(kind: Any, n_candidates: int) -> None:
+def test_k_for_candidates_is_the_smallest_with_so_many(kind: Any, n_candidates: int) -> None:
     index = build_index(VECTORS, kind)
-    k = index.results_of(n_candidates)
-    assert 1 < k <= n_candidates
-    candidates_BC, fewer_BC = index.candidates(QUERIES[:2], k), index.candidates(QUERIES[:2], k - 1)
     if isinstance(index, FlatIndex):
-        assert candidates_BC is None  # all products
+        assert index.k_for_candidates(n_candidates) == n_candidates
         return
-    assert candidates_BC is not None
-    assert fewer_BC is not None
-    assert fewer_BC.shape[1] < n_candidates <= candidates_BC.shape[1]
+    for value in (index.values[0], index.default, index.values[-1]):
+        valued = index.with_value(value)
+        k = valued.k_for_candidates(n_candidates)
+        candidates_BC, fewer_BC = valued.candidates(QUERIES[:2], k), valued.candidates(QUERIES[:2], k - 1)
+        assert candidates_BC is not None
+        assert fewer_BC is not None
+        assert fewer_BC.shape[1] < n_candidates <= candidates_BC.shape[1]
 
 
 @every_index

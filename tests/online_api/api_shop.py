@@ -87,10 +87,10 @@ PATIENT: Json = {"store_timeout_seconds": 5}
 
 
 def without_encoder(folder: Path) -> Json:
-    """A `model` section whose text encoder fails to load, at once: most tests need none, and the default takes seconds.
+    """A `model` section whose text encoder fails immediately: most tests need none, and the default takes seconds.
 
     Args:
-        folder: Any that has no encoder in it.
+        folder: Any folder without an encoder.
     """
     return {"item_tower": {"text_encoder": str(folder)}}
 

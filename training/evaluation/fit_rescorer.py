@@ -4,7 +4,7 @@ Legend: B buyers, N products of the catalogue, K products in a list.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import product
@@ -15,6 +15,7 @@ import torch
 from scipy import sparse
 
 from feature_repo.common.arrays import Float32Array, Float64Array, Int64Array
+from feature_repo.settings.model import RESCORER_TERMS, RescorerTerm
 from training.artifacts.scoring.rescorer import CountedBuyers, Rescorer
 from training.evaluation.bootstrap import paired_interval, standard_error
 from training.evaluation.metrics import Targets, accuracy_per_buyer
@@ -49,7 +50,8 @@ DEFAULT_WEIGHTS = {
     "new_co_occurrence_weight": 1.0,
     "new_closeness_weight": 0.5,
 }
-# Four intervals are asked about a kind of list: at 98.3% each, useless terms pass in at most 3.4% of shops.
+# Of one interval. Up to four are asked about a kind of list, and the terms are chosen on the half that proves them: ADR
+# 0023 has the share of useless terms that pass.
 PROOF_LEVEL, PROOF_RESAMPLES = 0.983, 4_000
 PROOF_FACTORS = (1.0, 0.5, 0.25)  # of a fitted weight, which may be too large for the later half
 
@@ -57,14 +59,14 @@ PROOF_FACTORS = (1.0, 0.5, 0.25)  # of a fitted weight, which may be too large f
 # ---- fit -------------------------------------------------------------------------------------------------------------
 
 
-def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) -> Rescorer:
+def fit_rescorer(ranker: Ranker, data: RescorerData, wanted: Collection[RescorerTerm] = RESCORER_TERMS) -> Rescorer:
     """The weights that rank the validation targets best by recall@20 + ndcg@20, where that is proven.
 
     A coordinate-wise search over a grid finds the weights on the earlier half of the targets. The later half proves
     them. A term stays if the later half loses more than a standard error without it, and all that stay must together
     have a paired interval above 0, at their weights or at a half or a quarter of them. The weights of the terms that
-    stay are then searched on all targets; the others are 0. Where no fitted weights are proven, DEFAULT_WEIGHTS apply
-    if the later half proves them so and the earlier half gains by them, too; else all weights are 0. With fewer than
+    stay are then searched on all targets; the others are 0. Where no fitted weights are proven, DEFAULT_WEIGHTS are
+    tried in the same way, and the earlier half must gain from them, too; else all weights are 0. With fewer than
     FEWEST_TO_PROVE buyers in the later half nothing can be proven, and DEFAULT_WEIGHTS apply.
 
     The grid is in units of the spread of the ranker's own scores, so rankers of any scale can be compared. Products
@@ -74,13 +76,13 @@ def fit_rescorer(ranker: Ranker, data: RescorerData, *, repeats: bool = True) ->
     Args:
         ranker: Scores the contexts of `data`.
         data: The validation data.
-        repeats: False leaves out the repeat term.
+        wanted: The terms that it may have; closeness and co-occurrence only if `data` has what they need.
     """
     rescorer = Rescorer()
     for new_only, chosen in ((True, data.new_targets), (False, data.targets)):
-        if chosen is not None:
-            lists = _Lists(ranker, data, chosen, new_only=new_only)
-            rescorer = _fitted(lists, rescorer, _terms(data, new_only=new_only, repeats=repeats))
+        terms = _terms(data, wanted, new_only=new_only)
+        if chosen is not None and terms:
+            rescorer = _fitted(_Lists(ranker, data, chosen, new_only=new_only), rescorer, terms)
     return rescorer
 
 
@@ -98,24 +100,27 @@ class _Term(NamedTuple):
     in_spreads: bool = True
 
 
-def _terms(data: RescorerData, *, new_only: bool, repeats: bool) -> list[_Term]:
-    """The terms of a kind of list, the one that usually adds most first."""
+def _terms(data: RescorerData, wanted: Collection[RescorerTerm], *, new_only: bool) -> list[_Term]:
+    """The wanted terms of a kind of list, the one that usually adds most first."""
     if new_only:
         spans = [
             {"new_popularity_days": days, "new_popularity_first_time": first_time}
             for days, first_time in product(POPULARITY_SPANS, (False, True))
         ]
-        terms = [_Term("new_popularity_weight", spans)]
+        terms = {"popularity": _Term("new_popularity_weight", spans)}
     else:
-        half_lives = [{"repeat_half_life_days": days} for days in HALF_LIVES]
-        terms = [_Term("repeat_weight", half_lives)] if repeats else []
-        terms.append(_Term("popularity_weight", [{"popularity_days": days} for days in POPULARITY_SPANS]))
-    model_terms = {"co_occurrence_weight": data.tower_events, "closeness_weight": data.closeness}
+        terms = {
+            "repeat": _Term("repeat_weight", [{"repeat_half_life_days": days} for days in HALF_LIVES]),
+            "popularity": _Term("popularity_weight", [{"popularity_days": days} for days in POPULARITY_SPANS]),
+        }
+    model_terms = {"co_occurrence": data.tower_events, "closeness": data.closeness}
     prefix = "new_" if new_only else ""
-    terms += [
-        _Term(prefix + field, [{}], in_spreads=False) for field, of_data in model_terms.items() if of_data is not None
-    ]
-    return terms
+    terms |= {
+        name: _Term(f"{prefix}{name}_weight", [{}], in_spreads=False)
+        for name, of_data in model_terms.items()
+        if of_data is not None
+    }
+    return [term for name, term in terms.items() if name in wanted]
 
 
 def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Rescorer:
@@ -129,8 +134,12 @@ def _fitted(lists: "_Lists", rescorer: Rescorer, terms: Sequence[_Term]) -> Resc
     kept = _useful(lists, fitted, terms, later)
     if kept and any(_is_proven(lists, _only(fitted, terms, kept, factor), terms, later) for factor in PROOF_FACTORS):
         return _searched(lists, rescorer, kept, lists.chosen)
+    default = _only(default, terms, _useful(lists, default, terms, later))
     helps_earlier = lists.values(default, earlier).mean() > lists.values(rescorer, earlier).mean()
-    return default if helps_earlier and _is_proven(lists, default, terms, later) else rescorer
+    if helps_earlier and _is_proven(lists, default, terms, later):
+        log.info("the terms of the re-scorer have default weights: no fitted ones are proven")
+        return default
+    return rescorer
 
 
 class _Lists:

@@ -372,7 +372,8 @@ def test_the_popularity_term_can_be_fitted_alone() -> None:
     own = [[buyer % N_PRODUCTS, (buyer + 1) % N_PRODUCTS] for buyer in range(N_BUYERS)]
     data = data_of([[(one, 2, AS_OF - DAY_MS) for one in row] for row in own], own, dict.fromkeys(range(8), 30))
     assert fit_rescorer(Fixed(noise(13)), data).repeat_weight > 0
-    assert fit_rescorer(Fixed(noise(13)), data, repeats=False).repeat_weight == 0
+    assert fit_rescorer(Fixed(noise(13)), data, ["popularity"]).repeat_weight == 0
+    assert fit_rescorer(Fixed(noise(13)), data, []) == Rescorer()
 
 
 def test_leaves_out_terms_that_only_disturb() -> None:
@@ -463,15 +464,23 @@ def test_a_term_must_help_in_both_halves() -> None:
 
 
 def test_the_default_weights_get_a_proof_of_their_own() -> None:
-    """The most popular product alone was chosen earlier, which asks for a weight that is too large for later."""
+    """In the earlier half everybody chose the most popular product: the fitted weight is too large for the later half.
+
+    No product is chosen again, or is near to the history.
+    """
     half, recent = N_BUYERS // 2, {product: 40 - product for product in range(40)}
     scores = noise(16)
     spread = scores.std(axis=1, ddof=1).mean()
     popularity = np.log1p([recent.get(product, 0) for product in range(N_PRODUCTS)])
     later = [[int(row.argmax())] for row in scores[half:] + spread * popularity]
-    rescorer = fit_rescorer(Fixed(scores), in_two_periods([[0]] * half, later, recent))
-    for field in ("popularity_weight", "new_popularity_weight"):
-        assert getattr(rescorer, field) == pytest.approx(DEFAULT_WEIGHTS[field] * spread, rel=1e-5), field
+    data = in_two_periods([[0]] * half, later, recent)
+    rng = np.random.default_rng(24)
+    past = histories_of([[(int(one), 0, AS_OF - DAY_MS) for one in rng.integers(60, 80, 2)] for _ in range(N_BUYERS)])
+    closeness = Closeness(torch.from_numpy(unit_vectors(N_PRODUCTS)), past)
+    rescorer = fit_rescorer(Fixed(scores), replace(data, histories=past, closeness=closeness))
+    for field, weight in DEFAULT_WEIGHTS.items():
+        expected = weight * spread if "popularity" in field else 0
+        assert getattr(rescorer, field) == pytest.approx(expected, rel=1e-5), field
 
 
 def test_what_is_not_proven_is_left_out_and_the_others_stay() -> None:
@@ -520,7 +529,7 @@ def test_a_small_shop_keeps_its_repeats_by_default_weights() -> None:
     assert value_of(data, rescorer, noise(19) * 3, new_only=False) > 0.8
     assert value_of(data, Rescorer(), noise(19) * 3, new_only=False) < 0.3
     # A ranker without product vectors or repeats has no default of these terms either.
-    without = fit_rescorer(Fixed(scores), replace(data, tower_events=None, closeness=None), repeats=False)
+    without = fit_rescorer(Fixed(scores), replace(data, tower_events=None, closeness=None), ["popularity"])
     assert (without.repeat_weight, without.new_co_occurrence_weight, without.new_closeness_weight) == (0, 0, 0)
     assert without.popularity_weight == rescorer.popularity_weight
 

@@ -29,8 +29,8 @@ from training.artifacts.search.index_recall import ROUNDING
 # The nearest products that must be among the candidates, per result; and so many times as many recently popular ones,
 # which cost little: all requests read the same vectors. ADR 0018 measures what these find.
 RESCORER_POOL_PER_RESULT, POPULAR_PER_NEAREST = 2, 20
-# The products that get the closeness term are the best of so many times as many candidates at least; ADR 0025 has what
-# fewer miss.
+# The index is asked for at least so many candidates per product of the closeness pool; ADR 0025 measures what fewer
+# miss.
 CANDIDATES_PER_POOLED = 2
 RECENTLY_POPULAR_POOL = 5_000  # the recently popular products to choose from
 SUMS_AT_ONCE = 4_000_000  # of an exact comparison; 16 MB
@@ -168,7 +168,7 @@ def best_products(vectors: IndexedVectors, queries: Sequence[BestQuery]) -> list
 def _nearest_of(vectors: IndexedVectors, query: BestQuery) -> VectorQuery:
     n_nearest = rescorer_pool(query.k)
     if query.own is not None:
-        n_nearest = max(n_nearest, vectors.results_of(CANDIDATES_PER_POOLED * query.n_pooled))
+        n_nearest = max(n_nearest, vectors.k_for_candidates(CANDIDATES_PER_POOLED * query.n_pooled))
     return VectorQuery(query.vector_D, n_nearest, query.allowed_N, query.n_allowed)
 
 

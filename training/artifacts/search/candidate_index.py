@@ -96,8 +96,8 @@ class CandidateIndex(ABC):
         n_candidates = max(k, self.n_candidates(RESULTS_OF_VALUE) * k // RESULTS_OF_VALUE)
         return self._found(as_float32(queries_BD), n_candidates, k)
 
-    def results_of(self, n_candidates: int) -> int:
-        """The fewest results for which `candidates` gives so many candidates."""
+    def k_for_candidates(self, n_candidates: int) -> int:
+        """The smallest K for which `candidates` returns at least so many."""
         return min(n_candidates, -(-n_candidates * RESULTS_OF_VALUE // self.n_candidates(RESULTS_OF_VALUE)))
 
     def _found(self, queries_BD: Float32Array, n_candidates: int, k: int) -> Int64Array | None:

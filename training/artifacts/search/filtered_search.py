@@ -104,9 +104,9 @@ class IndexedVectors:
         positions = np.flatnonzero(allowed_N)
         return top_k(positions, self.all_similarities(vector_D[None, :], positions)[0], k)
 
-    def results_of(self, n_candidates: int) -> int:
-        """K of a VectorQuery for which `candidates` finds so many candidates, as far as they are allowed."""
-        return self._index.results_of(n_candidates)
+    def k_for_candidates(self, n_candidates: int) -> int:
+        """The smallest K of a VectorQuery for which the index gives at least so many candidates."""
+        return self._index.k_for_candidates(n_candidates)
 
     def candidates(self, queries: Sequence[VectorQuery]) -> list[Int64Array | None]:
         """For each query, allowed products that hold its K nearest, as far as the index finds them, (C,).
@@ -141,11 +141,11 @@ class IndexedVectors:
         return found
 
     def _n_results(self, query: VectorQuery) -> int:
-        """How many results the index is asked for at first: K, and a quarter more again and again for the others."""
+        """How many results to ask the index for at first: K, grown by a quarter until enough should be allowed."""
         n_results = query.k
         if query.allowed_N is not None:
             # 8 more than K on average, because the share of allowed products among the nearest varies. In steps, so
-            # that buyers with other masks ask for as many.
+            # that queries with similar masks ask for the same number and share a search.
             while n_results * query.n_allowed < (query.k + 8) * len(self):
                 n_results += n_results // 4 + 1
         return n_results

@@ -65,6 +65,6 @@ class FlatIndex:
         """None: it compares with all products, see CandidateIndex."""
         return
 
-    def results_of(self, n_candidates: int) -> int:
-        """As many, since it chooses no candidates; see CandidateIndex."""
+    def k_for_candidates(self, n_candidates: int) -> int:
+        """The same number: it chooses no candidates, see CandidateIndex."""
         return n_candidates

@@ -98,11 +98,6 @@ class MilvusIndex(CandidateIndex):
         """An exact FAISS index with the vectors in it."""
         return FlatIndex(self._vectors_ND).exported()
 
-    def n_candidates(self, k: int) -> int:
-        """C for K results; N if that is more than Milvus returns."""
-        n_candidates = self._scaled(k)
-        return n_candidates if n_candidates <= self.MOST_CANDIDATES else max(n_candidates, len(self))
-
     def _candidates(self, queries_BD: Float32Array, n_candidates: int, _value: int) -> Int64Array:
         seconds = SEARCH_S if self._exact_if_away else REQUEST_S
         return self._collection.candidates(queries_BD, n_candidates, len(self), seconds)
@@ -112,11 +107,15 @@ class MilvusIndex(CandidateIndex):
         return float(self.value)
 
     def _found(self, queries_BD: Float32Array, n_candidates: int, k: int) -> Int64Array | None:
-        """As of all indexes. A loaded one compares with all products while the engine is away, and logs that it begins.
+        """As of all indexes; None also for more candidates than Milvus returns.
+
+        A loaded index compares with all products while the engine is away, and logs that it begins.
 
         Raises:
             EngineError: The engine is away, and the index has just been built.
         """
+        if n_candidates > self.MOST_CANDIDATES:
+            return None
         if not self._exact_if_away:
             return super()._found(queries_BD, n_candidates, k)
         if time.monotonic() < self._retry_at:

@@ -1,12 +1,14 @@
 """The best products of several queries in one search: against brute force, on an exact and on an approximate index."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from feature_repo.common.arrays import BoolArray, Float32Array
+from feature_repo.common.arrays import BoolArray, Float32Array, Int64Array
 from tests.random_release import unit_vectors
 from training.artifacts.scoring.best_products import (
     BestProducts,
@@ -16,6 +18,7 @@ from training.artifacts.scoring.best_products import (
     best_products,
 )
 from training.artifacts.scoring.sparse_term import NO_TERM, SparseTerm
+from training.artifacts.search.candidate_index import CandidateIndex
 from training.artifacts.search.filtered_search import EXACT_SEARCH_PRODUCTS, IndexedVectors
 from training.artifacts.search.vector_index import build_index
 
@@ -145,6 +148,56 @@ def test_an_approximate_index_misses_next_to_nothing(approximate: IndexedVectors
         worst = -np.sort(-(sums_N if query.allowed_N is None else sums_N[query.allowed_N]))[19]
         found += int((best.scores >= worst - ROUNDING).sum())
     assert found >= 0.999 * 20 * len(queries)
+
+
+@pytest.mark.parametrize("share", [None, 0.9])
+def test_an_index_of_few_candidates_finds_the_pool_of_the_closeness_term(share: float | None) -> None:
+    """100 results of this index have 150 candidates. With half of what is asked for, 80% of the products are found."""
+    index = build_index(VECTORS, "pq_fastscan")
+    assert isinstance(index, CandidateIndex)
+    queries = [query_of((seed, 20, share, False, 0, 5, 0)) for seed in range(60)]
+    exact, found = (
+        best_products(IndexedVectors(VECTORS, one), queries)
+        for one in (build_index(VECTORS, "flat"), index.with_value(150))
+    )
+    n_found = sum(len(np.intersect1d(a.positions, b.positions)) for a, b in zip(exact, found, strict=True))
+    assert n_found >= 0.9 * 20 * len(queries)
+
+
+class Recording:
+    """An index that notes how many results it is asked for."""
+
+    def __init__(self, index: CandidateIndex) -> None:
+        self.index, self.asked = index, list[int]()
+
+    def k_for_candidates(self, n_candidates: int) -> int:
+        return self.index.k_for_candidates(n_candidates)
+
+    def candidates(self, queries_BD: Float32Array, k: int) -> Int64Array | None:
+        self.asked.append(k)
+        return self.index.candidates(queries_BD, k)
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "n_own", "asked"),
+    [
+        (800, None, 0, 50),
+        # From 50 by a quarter to at least 58 / .9.
+        (800, 0.9, 0, 79),
+        # 50 results have 400 candidates already.
+        (800, None, 5, 50),
+        (200, None, 0, 50),
+        (200, None, 5, 200),
+        # From 200 by a quarter to at least 208 / .9.
+        (200, 0.9, 5, 251),
+    ],
+)
+def test_how_many_results_an_index_is_asked_for(value: int, share: float | None, n_own: int, asked: int) -> None:
+    index = build_index(VECTORS, "pq_fastscan")
+    assert isinstance(index, CandidateIndex)
+    recording: Any = Recording(index.with_value(value))
+    best_products(IndexedVectors(VECTORS, recording), [query_of((3, 20, share, False, 0, n_own, 0))])
+    assert recording.asked == [asked]
 
 
 def test_of_equal_products_the_first_ones_are_listed() -> None:

@@ -180,6 +180,7 @@ def test_more_results_than_milvus_returns_are_searched_exactly(engine: Engine, m
     monkeypatch.setattr(MilvusCollection, "candidates", lambda *_: pytest.fail("asked the engine"))
     for found, exact in zip(index.search(QUERIES, 151), exact_search(VECTORS, QUERIES, 151), strict=True):
         assert_array_equal(found, exact)
+    assert index.candidates(QUERIES, 151) is None
 
 
 def test_without_the_client_building_says_what_to_install(
