@@ -16,9 +16,8 @@ EXTRAS_DOCS := docs
 EXTRAS_SPARK := batch,embedded,spark,dev
 PYTEST = $(BIN)/python -m pytest
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
-# Two processes, for the two cores of the smallest machine. Tests of one file share its fixtures; the files are in the order
-# of tests/conftest.py.
-IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, for the two cores of the smallest machine. Tests of one file share its fixtures.
+IN_PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help setup demo test-fast test test-all test-spark browser check bench docs clean
 

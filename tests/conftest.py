@@ -31,17 +31,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not any(item.get_closest_marker(level) for level in LEVELS):
             item.add_marker("fast")
-    # Files with e2e tests first, then those with a store: a long file that starts last leaves one process idle.
-    highest: dict[Path, int] = {}
-    for item in items:
-        highest[item.path] = max(_level(item), highest.get(item.path, 0))
-    items.sort(key=lambda item: -highest[item.path])
     # Kept for test_levels.py, since `-m` takes tests away afterwards.
     config.stash[COLLECTED] = {item.nodeid: {mark.name for mark in item.iter_markers()} for item in items}
-
-
-def _level(item: pytest.Item) -> int:
-    return max(LEVELS.index(mark.name) for mark in item.iter_markers() if mark.name in LEVELS)
 
 
 @pytest.fixture(scope="session")
