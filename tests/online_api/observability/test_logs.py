@@ -43,6 +43,7 @@ def everything() -> Iterator[io.BytesIO]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     stream = io.BytesIO()
+    logging.captureWarnings(False)  # left on by another test, it would not replace pytest's own hook
     configure_logging("info", stream)
     yield stream
     logging.captureWarnings(False)

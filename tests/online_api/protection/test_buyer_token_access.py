@@ -21,6 +21,7 @@ from tests.serving import serving
 pytestmark = pytest.mark.store
 
 SECRET = "s" * 32
+# The buyers of these tests are their own: all files share the store, and others read what u1 did.
 EVENT: dict[str, Any] = {"product_id": "p1", "event_type": "view"}
 
 
@@ -93,34 +94,34 @@ CLOSED = [
 
 
 def test_a_token_reads_and_writes_for_its_own_buyer(shop: Config, client: httpx.Client) -> None:
-    mine = bearer(shop, "u1")
-    for method, url, options in [*requests_for("u1"), *WITHOUT_A_BUYER]:
+    mine = bearer(shop, "t1")
+    for method, url, options in [*requests_for("t1"), *WITHOUT_A_BUYER]:
         answer = client.request(method, url, **options, headers=mine)
         assert answer.status_code in (200, 202), (url, answer.text)
 
 
 def test_a_token_opens_nothing_of_another_buyer(shop: Config, client: httpx.Client) -> None:
-    mine = bearer(shop, "u1")
-    for method, url, options in requests_for("u2"):
+    mine = bearer(shop, "t1")
+    for method, url, options in requests_for("t2"):
         answer = client.request(method, url, **options, headers=mine)
         assert problem_of(answer, 403)["detail"] == "the buyer token is of another buyer", url
 
 
-@pytest.mark.parametrize("others", [("u1", "u2"), ("U1",), (" u1",), (["u2"],), (7,)])
+@pytest.mark.parametrize("others", [("t1", "t2"), ("T1",), (" t1",), (["t2"],), (7,)])
 def test_not_one_event_of_another_buyer_passes(shop: Config, client: httpx.Client, others: tuple[Any, ...]) -> None:
-    problem_of(client.post("/v1/events", **events_of(*others), headers=bearer(shop, "u1")), 403)
+    problem_of(client.post("/v1/events", **events_of(*others), headers=bearer(shop, "t1")), 403)
 
 
 def test_an_event_without_a_buyer_is_rejected_by_itself(shop: Config, client: httpx.Client) -> None:
-    events = {"events": [EVENT, "no object", EVENT | {"buyer_id": "u1", "event_id": "alone"}]}
-    answer = client.post("/v1/events", json=events, headers=bearer(shop, "u1")).json()
+    events = {"events": [EVENT, "no object", EVENT | {"buyer_id": "t1", "event_id": "alone"}]}
+    answer = client.post("/v1/events", json=events, headers=bearer(shop, "t1")).json()
     assert answer["accepted"] == 1
     assert [one["index"] for one in answer["rejected"]] == [0, 1]
 
 
 @pytest.mark.parametrize(("method", "url"), CLOSED)
 def test_operation_stays_closed(shop: Config, client: httpx.Client, method: str, url: str) -> None:
-    problem_of(client.request(method, url, headers=bearer(shop, "u1")), 401)
+    problem_of(client.request(method, url, headers=bearer(shop, "t1")), 401)
 
 
 def test_every_route_is_in_one_of_the_lists(client: httpx.Client) -> None:
@@ -137,7 +138,7 @@ def test_every_route_is_in_one_of_the_lists(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("minutes", [-2, -100])
 def test_an_expired_token_is_refused(shop: Config, client: httpx.Client, minutes: float) -> None:
-    answer = client.get("/v1/trending", headers=bearer(shop, "u1", minutes))
+    answer = client.get("/v1/trending", headers=bearer(shop, "t1", minutes))
     assert problem_of(answer, 401)["detail"] == "the buyer token has expired"
     assert answer.headers["www-authenticate"] == "ApiKey, Bearer"
 
@@ -145,21 +146,21 @@ def test_an_expired_token_is_refused(shop: Config, client: httpx.Client, minutes
 def test_a_token_beside_a_key_still_limits_to_its_buyer(
     shop: Config, client: httpx.Client, server: dict[str, str]
 ) -> None:
-    both = bearer(shop, "u1") | server
-    problem_of(client.get("/v1/buyers/u2/recommendations", headers=both), 403)
-    assert client.get("/v1/buyers/u2/recommendations", headers=server).status_code == 200
+    both = bearer(shop, "t1") | server
+    problem_of(client.get("/v1/buyers/t2/recommendations", headers=both), 403)
+    assert client.get("/v1/buyers/t2/recommendations", headers=server).status_code == 200
 
 
 def test_buyers_cannot_use_up_the_ids_of_others(shop: Config, client: httpx.Client, server: dict[str, str]) -> None:
-    order: dict[str, Any] = {"json": {"events": [EVENT | {"buyer_id": "u1", "event_id": "order-1"}]}}
-    other: dict[str, Any] = {"json": {"events": [EVENT | {"buyer_id": "u2", "event_id": "order-1"}]}}
-    senders = [bearer(shop, "u2"), bearer(shop, "u1"), server]
+    order: dict[str, Any] = {"json": {"events": [EVENT | {"buyer_id": "t1", "event_id": "order-1"}]}}
+    other: dict[str, Any] = {"json": {"events": [EVENT | {"buyer_id": "t2", "event_id": "order-1"}]}}
+    senders = [bearer(shop, "t2"), bearer(shop, "t1"), server]
     answers = [
         client.post("/v1/events", **events, headers=headers).json()["accepted"]
         for events, headers in zip((other, order, order), senders, strict=True)
     ]
     assert answers == [1, 1, 1]
-    assert client.post("/v1/events", **order, headers=bearer(shop, "u1")).json()["duplicates"] == 1
+    assert client.post("/v1/events", **order, headers=bearer(shop, "t1")).json()["duplicates"] == 1
 
 
 def test_a_buyer_has_a_limit(shop: Config, runtime: Runtime) -> None:
@@ -176,5 +177,5 @@ def test_a_buyer_has_a_limit(shop: Config, runtime: Runtime) -> None:
 def test_without_secrets_a_token_opens_nothing(shop: Config, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SECRETS_VARIABLE)
     with serving(create_app(shop, runtime)) as client:
-        answer = client.get("/v1/trending", headers=bearer(shop, "u1"))
+        answer = client.get("/v1/trending", headers=bearer(shop, "t1"))
     assert problem_of(answer, 401)["detail"] == "buyer tokens are not set up on this server"
