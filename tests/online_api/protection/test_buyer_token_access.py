@@ -21,7 +21,8 @@ from tests.serving import serving
 pytestmark = pytest.mark.store
 
 SECRET = "s" * 32
-# The buyers of these tests are their own: all files share the store, and others read what u1 did.
+# The buyers and the guest of these tests are their own: all files share the store, others read what u1 did, and a guest
+# is merged once.
 EVENT: dict[str, Any] = {"product_id": "p1", "event_type": "view"}
 
 
@@ -56,7 +57,7 @@ def events_of(*buyers: object) -> dict[str, Any]:
 
 def guest_token() -> str:
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
-    return BuyerTokens((SECRET,), "csv").sign("a guest", expires)
+    return BuyerTokens((SECRET,), "csv").sign("t guest", expires)
 
 
 # Each route that takes a buyer, and how a request names one.
@@ -70,7 +71,7 @@ def requests_for(buyer: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("POST", "/retrieve", {"json": {"buyer_id": buyer}}),
         ("POST", "/encode_buyer", {"json": {"buyer_id": buyer}}),
         ("POST", "/v1/events", events_of(buyer)),
-        ("POST", f"/v1/buyers/{buyer}/merge", {"json": {"guest_id": "a guest", "guest_token": guest_token()}}),
+        ("POST", f"/v1/buyers/{buyer}/merge", {"json": {"guest_id": "t guest", "guest_token": guest_token()}}),
     ]
 
 
